@@ -1,0 +1,1 @@
+"""Volumes, the axes of the body, tensor helpers and seeds."""

@@ -1,0 +1,92 @@
+"""A scan in memory: numbers, where they lie in the patient, what they mean, where they came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ShapeMismatch
+
+__all__ = ["Provenance", "Volume"]
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a volume came from and what was done to it.
+
+    sources: the files that were read, in slice order (empty for a volume made in memory).
+    format: "dicom", "nifti", "picture", "npz", "hdf5" or "memory".
+    synthetic: a generative model decided some of the numbers.
+    history: one plain sentence for each thing done, oldest first.
+    axes_map: (original axis, flipped) for each array axis, so that a writer can undo the canonical order.
+    warnings: what the reader repaired or assumed.
+    """
+
+    sources: tuple[Path, ...] = ()
+    format: str = "memory"
+    synthetic: bool = False
+    history: tuple[str, ...] = ()
+    axes_map: tuple[tuple[int, bool], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """An image or a volume with its geometry.
+
+    data: (C, i, j) or (C, i, j, k) float32, physical units kept (HU stays HU).
+    affine: (4, 4) float64, voxel (i, j, k) -> millimetres RAS+, or None when unknown; a 2-D image has a plane, too.
+    unit: "HU", "a.u.", "optical density", "SUV", "label", ...
+    modality: DICOM's code ("CT", "MR", "DX", "US", ...) or "" when unknown.
+    spacing_mm: size of a voxel; follows from the affine; without an affine it may still be known (a radiograph's pixel spacing), else None.
+    """
+
+    data: NDArray[np.float32]
+    affine: NDArray[np.float64] | None = None
+    unit: str = "a.u."
+    modality: str = ""
+    spacing_mm: tuple[float, ...] | None = None
+    provenance: Provenance = field(default_factory=Provenance)
+
+    def __post_init__(self) -> None:
+        if self.data.ndim not in (3, 4):
+            raise ShapeMismatch("Volume.data", "(C, i, j) or (C, i, j, k)", self.data.shape)
+        if 0 in self.data.shape:
+            raise ShapeMismatch("Volume.data", "no empty axis", self.data.shape)
+        object.__setattr__(self, "data", np.asarray(self.data, dtype=np.float32))
+        if self.affine is not None:
+            affine = np.asarray(self.affine, dtype=np.float64)
+            if affine.shape != (4, 4):
+                raise ShapeMismatch("Volume.affine", "(4, 4)", affine.shape)
+            if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+                raise ShapeMismatch("Volume.affine", "a finite, invertible matrix", affine.tolist(), "pass None when the geometry is unknown")
+            object.__setattr__(self, "affine", affine)
+            spacing = np.linalg.norm(affine[:3, : self.ndim], axis=0)
+            object.__setattr__(self, "spacing_mm", tuple(float(s) for s in spacing))
+
+    @property
+    def ndim(self) -> int:
+        """2 for an image, 3 for a volume."""
+        return self.data.ndim - 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Spatial shape, without the channels."""
+        return self.data.shape[1:]
+
+    def noted(self, sentence: str, *, synthetic: bool | None = None) -> Volume:
+        """The same volume with one more line of history."""
+        made = self.provenance.synthetic if synthetic is None else synthetic
+        return replace(self, provenance=replace(self.provenance, history=(*self.provenance.history, sentence), synthetic=made))
+
+    def with_data(self, data: NDArray[np.floating]) -> Volume:
+        """New numbers in the same place; the spatial shape must stay.
+
+        Raises ShapeMismatch when it does not.
+        """
+        if data.shape[1:] != self.shape:
+            raise ShapeMismatch("Volume.with_data", self.shape, data.shape[1:])
+        return replace(self, data=np.asarray(data, dtype=np.float32))

@@ -1,0 +1,134 @@
+"""Every error that medprior raises on purpose.
+
+MedpriorError                  what went wrong, what was wanted, what came, what to do
+ |- FileProblem                a file or folder cannot be used (path, reason, remedy)
+ |   |- Truncated              it ends before its own header says so
+ |   |- Corrupt                a checksum, length or structure is wrong
+ |   |- Unsupported            a valid file of a kind that is not handled (a codec, a SOP class)
+ |   |- TooLarge               its declared size exceeds the limit
+ |   `- BadGeometry            slices, affine or spacing that cannot be made into one volume
+ |- ShapeMismatch              a tensor, mask or operator does not fit the other
+ |- WrongKind                  modality, unit, spacing or orientation that a prior was not made for
+ |- BadOption                  an option or setting outside of what is allowed
+ |- MissingExtra               an optional dependency is not installed
+ |- Uncalibrated               an interval or a threshold that nothing has calibrated
+ |- UnknownNoise               a measurement whose noise nobody has stated or estimated
+ `- Diverged                   a computation left the finite numbers (step, sigma)
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+
+__all__ = [
+    "BadGeometry",
+    "BadOption",
+    "Corrupt",
+    "Diverged",
+    "FileProblem",
+    "MedpriorError",
+    "MissingExtra",
+    "ShapeMismatch",
+    "TooLarge",
+    "Truncated",
+    "Uncalibrated",
+    "UnknownNoise",
+    "Unsupported",
+    "WrongKind",
+    "nearest",
+]
+
+
+class MedpriorError(Exception):
+    """Base of all. ``remedy`` is what the user can do, one sentence."""
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return f"{message} ({self.remedy})" if self.remedy else message
+
+
+class FileProblem(MedpriorError):
+    """A file or folder cannot be used; nothing was written."""
+
+    def __init__(self, path: str | Path, reason: str, remedy: str = "") -> None:
+        super().__init__(f"{printable(path)}: {reason}", remedy)
+        self.path = Path(path)
+        self.reason = reason
+
+
+class Truncated(FileProblem):
+    """The file ends before its header says so."""
+
+
+class Corrupt(FileProblem):
+    """A checksum, a length or the structure is wrong."""
+
+
+class Unsupported(FileProblem):
+    """A valid file of a kind that is not handled."""
+
+
+class TooLarge(FileProblem):
+    """The declared size exceeds the limit; no memory was taken."""
+
+
+class BadGeometry(FileProblem):
+    """Slices, affine or spacing that cannot be made into one volume."""
+
+
+class ShapeMismatch(MedpriorError):
+    """A tensor, a mask or an operator does not fit the other."""
+
+    def __init__(self, who: str, wanted: object, got: object, remedy: str = "") -> None:
+        super().__init__(f"{who}: wanted {wanted}, got {got}", remedy)
+
+
+class WrongKind(MedpriorError):
+    """Modality, unit, spacing or orientation that a prior was not made for."""
+
+
+class BadOption(MedpriorError):
+    """An option or a setting outside of what is allowed."""
+
+
+class MissingExtra(MedpriorError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str, what: str) -> None:
+        super().__init__(f"{what} needs the package {package}", f"pip install 'medprior[{extra}]'")
+
+
+class Uncalibrated(MedpriorError):
+    """An interval or a threshold that nothing has calibrated."""
+
+
+class UnknownNoise(MedpriorError):
+    """A measurement whose noise nobody has stated or estimated."""
+
+
+class Diverged(MedpriorError):
+    """A computation left the finite numbers. NaN is never turned into a picture."""
+
+    def __init__(self, step: int, sigma: float, what: str = "sampling") -> None:
+        super().__init__(
+            f"{what} left the finite numbers at step {step}, sigma {sigma:.4g}",
+            "use more steps, a smaller guidance weight, or check the noise level of the measurement",
+        )
+        self.step = step
+        self.sigma = sigma
+
+
+def printable(path: str | Path) -> str:
+    """A file name with its control characters escaped: names come from strangers."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))
+
+
+def nearest(word: str, choices: list[str]) -> str:
+    """'did you mean ...' for an unknown name, or the list of choices."""
+    close = get_close_matches(word, choices, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(sorted(choices))}"

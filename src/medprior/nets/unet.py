@@ -1,0 +1,150 @@
+"""The U-Net of the prior, in 2-D and 3-D.
+
+Few channels at full resolution, widening as it descends; skips are added, not concatenated; GroupNorm, scaled and shifted by the noise
+level (Karras et al. 2022, appendix F, slimmed down). Chosen by quality per CPU-second: see docs/presets.md and bench/networks.py.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["UNet", "UNetShape"]
+
+
+@dataclass(frozen=True, slots=True)
+class UNetShape:
+    """Everything that fixes the weights' shapes.
+
+    in_channels: image and position channels together. out_channels: image channels.
+    widths: channels at each resolution, finest first. blocks: residual blocks at each resolution, each way.
+    ndim: 2 or 3. n_labels: classes that can be asked for. n_numbers: scalars that can be asked for (slice height, age).
+    """
+
+    in_channels: int
+    out_channels: int
+    widths: tuple[int, ...] = (16, 32, 64, 128)
+    blocks: int = 2
+    ndim: int = 2
+    n_labels: int = 0
+    n_numbers: int = 0
+    embedding: int = 128
+
+
+def _conv(ndim: int, n_in: int, n_out: int, kernel: int, stride: int = 1) -> nn.Module:
+    kind = nn.Conv2d if ndim == 2 else nn.Conv3d
+    return kind(n_in, n_out, kernel, stride=stride, padding=kernel // 2 if stride == 1 else 0)
+
+
+def _groups(width: int) -> int:
+    return math.gcd(width, max(1, width // 8))
+
+
+def waves(values: Tensor, n: int) -> Tensor:
+    """(B,) -> (B, n): cosines and sines of geometrically spaced frequencies, for values of about -2..2."""
+    frequencies = torch.exp(torch.linspace(0.0, math.log(64.0), n // 2, device=values.device))
+    angles = values.float()[:, None] * frequencies[None]
+    return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
+class Block(nn.Module):
+    """norm, SiLU, conv, norm shifted by the embedding, SiLU, conv, plus the input."""
+
+    def __init__(self, width: int, embedding: int, ndim: int) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(_groups(width), width)
+        self.conv1 = _conv(ndim, width, width, 3)
+        self.modulate = nn.Linear(embedding, 2 * width)
+        self.norm2 = nn.GroupNorm(_groups(width), width)
+        self.conv2 = _conv(ndim, width, width, 3)
+        nn.init.zeros_(self.conv2.weight)  # a block starts as the identity
+        nn.init.zeros_(self.conv2.bias)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        scale, shift = self.modulate(embedding).reshape(x.shape[0], -1, *[1] * (x.ndim - 2)).chunk(2, dim=1)
+        h = self.conv1(F.silu(self.norm1(x), inplace=not torch.is_grad_enabled()))
+        h = torch.addcmul(shift, self.norm2(h), 1 + scale)
+        return x + self.conv2(F.silu(h, inplace=not torch.is_grad_enabled()))
+
+
+class UNet(nn.Module):
+    """(B, in_channels, i, j[, k]) and a noise embedding input (B,) -> (B, out_channels, i, j[, k]).
+
+    Any spatial size: the input is padded by reflection to a multiple of ``stride`` and the output cropped back.
+    label: (B,) int64, -1 where unknown. numbers: (B, n_numbers), NaN where unknown.
+    """
+
+    def __init__(self, shape: UNetShape) -> None:
+        super().__init__()
+        self.shape = shape
+        widths, ndim, width = shape.widths, shape.ndim, shape.embedding
+        self.stride = 2 ** (len(widths) - 1)
+        self.embed = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.label = nn.Embedding(shape.n_labels + 1, width) if shape.n_labels else None
+        self.numbers = nn.Linear(shape.n_numbers * 33, width) if shape.n_numbers else None
+        self.enter = _conv(ndim, shape.in_channels, widths[0], 3)
+        self.descend = nn.ModuleList(nn.ModuleList(Block(w, width, ndim) for _ in range(shape.blocks)) for w in widths)
+        self.shrink = nn.ModuleList(_conv(ndim, a, b, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False))
+        self.ascend = nn.ModuleList(nn.ModuleList(Block(w, width, ndim) for _ in range(shape.blocks)) for w in widths[:-1])
+        self.grow = nn.ModuleList(_conv(ndim, b, a, 1) for a, b in zip(widths, widths[1:], strict=False))
+        self.leave = nn.Sequential(nn.GroupNorm(_groups(widths[0]), widths[0]), nn.SiLU(), _conv(ndim, widths[0], shape.out_channels, 3))
+        nn.init.zeros_(self.leave[2].weight)  # the first guess is the path's own skip
+        nn.init.zeros_(self.leave[2].bias)
+
+    def forward(self, x: Tensor, noise: Tensor, label: Tensor | None = None, numbers: Tensor | None = None) -> Tensor:
+        size = x.shape[2:]
+        x = self._padded(x)
+        embedding = self.embed(self._condition(noise, label, numbers).to(x.dtype))
+        x = self.enter(x)
+        skips = []
+        for level, blocks in enumerate(self.descend):
+            for block in blocks:
+                x = block(x, embedding)
+            if level < len(self.shrink):
+                skips.append(x)
+                x = self.shrink[level](x)
+        for level in reversed(range(len(self.ascend))):
+            x = skips[level] + F.interpolate(self.grow[level](x), scale_factor=2.0, mode="nearest")
+            for block in self.ascend[level]:
+                x = block(x, embedding)
+        return self.leave(x)[(slice(None), slice(None), *(slice(0, n) for n in size))]
+
+    def features(self, x: Tensor, noise: Tensor, label: Tensor | None = None, numbers: Tensor | None = None) -> list[Tensor]:
+        """What the way down knows at each resolution, finest first: [(B, widths[l], i / 2**l, ...), ...]."""
+        x = self._padded(x)
+        embedding = self.embed(self._condition(noise, label, numbers).to(x.dtype))
+        x, kept = self.enter(x), []
+        for level, blocks in enumerate(self.descend):
+            for block in blocks:
+                x = block(x, embedding)
+            kept.append(x)
+            if level < len(self.shrink):
+                x = self.shrink[level](x)
+        return kept
+
+    def _condition(self, noise: Tensor, label: Tensor | None, numbers: Tensor | None) -> Tensor:
+        embedding = waves(noise, self.shape.embedding)
+        if self.label is not None:
+            unknown = self.shape.n_labels
+            label = torch.full_like(noise, unknown, dtype=torch.long) if label is None else torch.where(label < 0, unknown, label)
+            embedding = embedding + self.label(label)
+        if self.numbers is not None:
+            if numbers is None:
+                numbers = torch.full((len(noise), self.shape.n_numbers), torch.nan, device=noise.device)
+            known = numbers.isfinite()
+            angles = waves(torch.where(known, numbers, 0.0).flatten(), 32).reshape(*numbers.shape, 32)
+            parts = torch.cat([angles * known[..., None], known[..., None].float()], dim=-1)
+            embedding = embedding + self.numbers(parts.flatten(1))
+        return embedding
+
+    def _padded(self, x: Tensor) -> Tensor:
+        missing = [-n % self.stride for n in x.shape[2:]]
+        if not any(missing):
+            return x
+        pads = [p for m in reversed(missing) for p in (0, m)]
+        reflect = all(m < n for m, n in zip(missing, x.shape[2:], strict=True))
+        return F.pad(x, pads, mode="reflect" if reflect else "replicate")

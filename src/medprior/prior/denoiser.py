@@ -1,0 +1,64 @@
+"""The centre: D(x, sigma) = E[x0 | x0 + sigma * n = x]."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+__all__ = ["Condition", "Denoiser", "Redraw", "grid", "spread"]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What is known about each image of a batch, besides its pixels.
+
+    label: (B,) int64, -1 = unknown. numbers: (B, n) in the card's order and scale, NaN = unknown.
+    position: (B, ndim + 1, i, j[, k]) from ``grid``; None = the batch shows whole images.
+    """
+
+    label: Tensor | None = None
+    numbers: Tensor | None = None
+    position: Tensor | None = None
+
+    def unlabelled(self) -> Condition:
+        """The same without the label: the other side of classifier-free guidance."""
+        return replace(self, label=None)
+
+
+class Denoiser(ABC):
+    """The MEAN of x0 given x and whatever it was conditioned on."""
+
+    @abstractmethod
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
+        """x: (B, C, i, j[, k]) network units, sigma: (B,) -> E[x0], shaped as x."""
+
+
+class Redraw(ABC):
+    """The same call, but a DRAW of x0. Feeding one to the other's loop is silently overconfident, hence two types."""
+
+    @abstractmethod
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
+        """x: (B, C, i, j[, k]) network units, sigma: (B,) -> one draw of x0, shaped as x."""
+
+
+def spread(sigma: Tensor, like: Tensor) -> Tensor:
+    """(B,) -> (B, 1, 1, 1[, 1]): the one helper that broadcasts a noise level over an image."""
+    return sigma.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def grid(size: tuple[int, ...], *, full: tuple[int, ...] | None = None, start: tuple[int, ...] | None = None, device: torch.device | None = None) -> Tensor:
+    """Position channels of one window: (ndim + 1, *size).
+
+    The first ndim run from -1 to 1 over the ``full`` image, voxel centre to voxel centre; the last says how fine the image is,
+    log2(largest side / 64) / 2. size: of the window; start: its first voxel in the full image.
+    """
+    full = full or size
+    start = start or (0,) * len(size)
+    lines = [
+        (2 * (torch.arange(n, dtype=torch.float32, device=device) + s) + 1) / f - 1 for n, s, f in zip(size, start, full, strict=True)
+    ]
+    fine = torch.full((1, *size), torch.log2(torch.tensor(max(full) / 64.0)).item() / 2, device=device)
+    return torch.cat([torch.stack(torch.meshgrid(*lines, indexing="ij")), fine])

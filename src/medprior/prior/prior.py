@@ -1,0 +1,64 @@
+"""A trained network with its path and its card: the prior."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ShapeMismatch
+from ..nets import UNet, UNetShape
+from .card import Card
+from .denoiser import Condition, Denoiser, grid, spread
+from .paths import Path, path_named
+
+__all__ = ["Prior", "fresh"]
+
+
+class Prior(Denoiser):
+    """net + path + card; the mean of x0 in network units (about -1..1)."""
+
+    def __init__(self, net: nn.Module, path: Path, card: Card) -> None:
+        self.net = net
+        self.path = path
+        self.card = card
+
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
+        """Raises ShapeMismatch for other channels or dimensions than the card's."""
+        wanted = (len(self.card.channels), self.card.ndim)
+        if (x.shape[1], x.ndim - 2) != wanted:
+            raise ShapeMismatch("Prior", f"(B, {wanted[0]}, {'i, j, k' if wanted[1] == 3 else 'i, j'})", tuple(x.shape))
+        sigma = sigma.expand(len(x)).to(x.dtype)
+        at = self.inputs(x, sigma, condition or Condition())
+        out = self.net(*at)
+        s = spread(sigma, x)
+        return self.path.c_skip(s) * x + self.path.c_out(s) * out
+
+    def inputs(self, x: Tensor, sigma: Tensor, condition: Condition) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """What the network eats: scaled image with position channels, noise, label, numbers."""
+        position = condition.position
+        if position is None:
+            position = grid(tuple(x.shape[2:]), device=x.device)[None]
+        eaten = torch.cat([self.path.c_in(spread(sigma, x)) * x, position.to(x.dtype).expand(len(x), *[-1] * (x.ndim - 1))], dim=1)
+        return eaten, self.path.c_noise(sigma), condition.label, condition.numbers
+
+    def loss(self, x0: Tensor, sigma: Tensor, noise: Tensor, condition: Condition) -> Tensor:
+        """(B,): mean squared error of the network on its unit-variance target (Karras et al. 2022, eq. 8 with lambda = 1 / c_out^2)."""
+        s = spread(sigma, x0)
+        x = x0 + s * noise
+        out = self.net(*self.inputs(x, sigma, condition))
+        target = (x0 - self.path.c_skip(s) * x) / self.path.c_out(s)
+        return (out - target).square().flatten(1).mean(1)
+
+
+def fresh(card: Card) -> Prior:
+    """An untrained prior with the shapes that the card names; initialised from torch's current generator."""
+    shape = UNetShape(
+        in_channels=len(card.channels) + card.ndim + 1,
+        out_channels=len(card.channels),
+        widths=card.widths,
+        blocks=card.blocks,
+        ndim=card.ndim,
+        n_labels=len(card.labels),
+        n_numbers=len(card.numbers),
+    )
+    return Prior(UNet(shape), path_named(card.path, card.sigma_data), card)

@@ -1,0 +1,105 @@
+"""What the loop learns from: position-aware patches of images held in memory (PaDIS, arXiv 2406.02462, with the patch size drawn each step)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..data.seeds import generator
+from ..errors import BadOption, ShapeMismatch
+from ..prior import Condition, grid
+
+__all__ = ["Batch", "Images", "draw"]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One step's worth: clean patches in network units, their noise levels and noise, and what is known of them."""
+
+    x0: Tensor
+    sigma: Tensor
+    noise: Tensor
+    condition: Condition
+    items: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """The training set in network units.
+
+    images: each (C, i, j[, k]). labels: one each, -1 = unknown. numbers: (n_images, n_numbers), NaN = unknown.
+    levels: weight of each resolution: 1, 1/2, 1/4, ... of the stored one.
+    patches: (side, weight) of each patch size; a side beyond the image means the whole image.
+    flip: array axis (0 = i) that may be mirrored without making a wrong patient, or None.
+    """
+
+    images: Sequence[Tensor]
+    labels: Tensor | None = None
+    numbers: Tensor | None = None
+    levels: tuple[float, ...] = (1.0,)
+    patches: tuple[tuple[int, float], ...] = ((64, 1.0),)
+    flip: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.images:
+            raise BadOption("training set: no images")
+        shapes = {(x.shape[0], x.ndim) for x in self.images}
+        if len(shapes) > 1:
+            raise ShapeMismatch("training set", "images with the same channels and dimensions", sorted(shapes))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def draw(data: Images, step: int, *, seed: int, batch: int, sigmas: tuple[float, float], drop: float = 0.1, rank: int = 0, ranks: int = 1) -> Batch:
+    """The batch of one step: a pure function of (seed, step, rank), so that a resumed run sees what an unbroken run sees.
+
+    batch: 64-voxel patches a step, over all ranks; larger patches come in smaller numbers. sigmas: mean and standard deviation of ln sigma.
+    drop: share of labels and numbers hidden, so that guidance has an unconditional side.
+    """
+    shared = generator(seed, "step", step)
+    level = _pick(data.levels, shared)
+    side = data.patches[_pick([w for _, w in data.patches], shared)][0]
+    order = torch.randint(len(data), (batch,), generator=shared).tolist()
+    ndim = data.images[0].ndim - 1
+    # every image of a step gives a window of the same size: the smallest that all can give
+    size = [min(side, *(data.images[i].shape[1 + a] >> level for i in order)) for a in range(ndim)]
+    count = max(ranks, round(batch * 64**ndim / max(64**ndim, torch.tensor(size).prod().item())))
+    own = [(n, order[n]) for n in range(rank, min(count, batch), ranks)]
+    pieces = [_window(data, item, level, tuple(size), generator(seed, "item", step, n)) for n, item in own]
+    x0 = torch.stack([p[0] for p in pieces])
+    position = torch.stack([p[1] for p in pieces])
+    label, numbers = _known(data, own, step, seed, drop)
+    makers = [generator(seed, "noise", step, n) for n, _ in own]
+    noise = torch.stack([torch.randn(x0.shape[1:], generator=g) for g in makers])
+    sigma = torch.exp(torch.cat([torch.randn(1, generator=g) for g in makers]) * sigmas[1] + sigmas[0])
+    return Batch(x0, sigma, noise, Condition(label, numbers, position), tuple(item for _, item in own))
+
+
+def _pick(weights: Sequence[float], rng: torch.Generator) -> int:
+    return int(torch.multinomial(torch.tensor(weights), 1, generator=rng))
+
+
+def _window(data: Images, item: int, level: int, size: tuple[int, ...], rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    image = data.images[item]
+    full = tuple(n >> level for n in image.shape[1:])
+    start = tuple(int(torch.randint(f - s + 1, (1,), generator=rng)) for f, s in zip(full, size, strict=True))
+    mirrored = data.flip is not None and bool(torch.rand(1, generator=rng) < 0.5)
+    if mirrored:
+        image = image.flip(data.flip + 1)
+    fine = image[(slice(None), *(slice(a << level, (a + s) << level) for a, s in zip(start, size, strict=True)))]
+    pool = F.avg_pool2d if len(size) == 2 else F.avg_pool3d
+    x = pool(fine[None], 2**level)[0] if level else fine
+    return x, grid(size, full=full, start=start)
+
+
+def _known(data: Images, own: list[tuple[int, int]], step: int, seed: int, drop: float) -> tuple[Tensor | None, Tensor | None]:
+    items = torch.tensor([item for _, item in own])
+    hidden = torch.stack([torch.rand(2, generator=generator(seed, "drop", step, n)) for n, _ in own]) < drop
+    label = None if data.labels is None else torch.where(hidden[:, 0], -1, data.labels[items])
+    numbers = None if data.numbers is None else torch.where(hidden[:, 1:], torch.nan, data.numbers[items])
+    return label, numbers
