@@ -1,0 +1,86 @@
+"""The state of a training run on disk: old or new, never between; the last two are kept; a broken one is skipped with a message."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import Corrupt, FileProblem
+from ..io.files import check_manifest, load_weights, read_json, save_weights, write_folder, write_json
+
+__all__ = ["State", "load_latest", "save"]
+
+
+@dataclass(slots=True)
+class State:
+    """All that the next step depends on. Batches are a pure function of (seed, step), so no generator is stored.
+
+    weights, average: the network and its moving average. moments: Adam's, by parameter name. facts: step, seed, counts, budget.
+    """
+
+    weights: dict[str, Tensor]
+    average: dict[str, Tensor]
+    moments: dict[str, Tensor]
+    facts: dict[str, Any]
+
+
+def save(state: State, folder: Path, *, keep: int = 2) -> Path:
+    """folder/step-000123, whole or absent. Raises FileProblem when there is no room; the former ones are untouched."""
+    _room(state, folder)
+
+    def fill(temporary: Path) -> None:
+        save_weights(temporary / "weights.safetensors", state.weights)
+        save_weights(temporary / "average.safetensors", state.average)
+        save_weights(temporary / "moments.safetensors", state.moments)
+        write_json(temporary / "facts.json", state.facts)
+
+    path = folder / f"step-{state.facts['step']:09d}"
+    write_folder(path, fill)
+    for old in _found(folder)[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return path
+
+
+def load_latest(folder: Path) -> tuple[State | None, list[str]]:
+    """The newest state (by step, not by clock) that passes its checksums, and a message for each that did not."""
+    messages: list[str] = []
+    for path in reversed(_found(folder)):
+        try:
+            check_manifest(path)
+            parts = [load_weights(path / f"{name}.safetensors") for name in ("weights", "average", "moments")]
+            return State(*parts, read_json(path / "facts.json")), messages
+        except FileProblem as error:
+            messages.append(f"checkpoint skipped: {error}")
+    if messages:
+        raise Corrupt(folder, f"holds no usable checkpoint ({'; '.join(messages)})", "start over with --fresh")
+    return None, messages
+
+
+def _found(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.glob("step-*") if p.is_dir()) if folder.is_dir() else []
+
+
+def _room(state: State, folder: Path) -> None:
+    need = sum(t.numel() * t.element_size() for part in (state.weights, state.average, state.moments) for t in part.values())
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < 1.1 * need + 2**20:
+        raise FileProblem(folder, f"a checkpoint needs {need / 2**20:.1f} MiB, {free / 2**20:.1f} MiB are free", "free space; the last checkpoint is kept")
+
+
+def moments_of(optimizer: torch.optim.Optimizer, names: dict[Tensor, str]) -> dict[str, Tensor]:
+    """Adam's state by parameter name."""
+    return {f"{kind}/{names[p]}": value for p, kept in optimizer.state.items() for kind, value in kept.items()}
+
+
+def restore_moments(optimizer: torch.optim.Optimizer, names: dict[Tensor, str], moments: dict[str, Tensor]) -> None:
+    """The inverse of ``moments_of``."""
+    for parameter, name in names.items():
+        optimizer.state[parameter] = {
+            kind: moments[f"{kind}/{name}"].to(parameter.device if kind != "step" else "cpu") for kind in ("step", "exp_avg", "exp_avg_sq")
+        }

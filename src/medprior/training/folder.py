@@ -1,0 +1,77 @@
+"""A prior as a folder: weights.safetensors, card.json, trust.json, manifest.json with their checksums."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import BadOption, Corrupt, FileProblem, nearest
+from ..io.files import check_manifest, load_weights, read_json, save_weights, write_folder, write_json
+from ..prior import Card, Prior
+from ..prior.prior import fresh
+
+__all__ = ["bundled", "load", "read_trust", "save_prior"]
+
+BUNDLED = Path(__file__).parent.parent / "pretrained"
+
+
+def bundled() -> dict[str, Path]:
+    """The priors that ship with the package, by name."""
+    return {p.parent.name: p.parent for p in sorted(BUNDLED.glob("*/card.json"))}
+
+
+def locate(name: str | Path) -> Path:
+    """A bundled name or a folder -> the folder. Raises FileProblem with the nearest name."""
+    if str(name) in bundled():
+        return bundled()[str(name)]
+    folder = Path(name)
+    if not (folder / "card.json").is_file():
+        hint = nearest(str(name), list(bundled())) if bundled() else "give the folder of a trained prior"
+        raise FileProblem(folder, "is neither a bundled prior nor a folder with a card.json", hint)
+    return folder
+
+
+def load(name: str | Path, device: str = "cpu") -> Prior:
+    """A prior by its bundled name or its folder, checksums verified.
+
+    Raises FileProblem (not there), Corrupt (a byte changed, other shapes than the card's), BadOption (a card of another schema).
+    """
+    folder = locate(name)
+    check_manifest(folder)
+    card = Card.from_json(read_json(folder / "card.json"))
+    prior = fresh(card)
+    weights = {key: tensor.float() for key, tensor in load_weights(folder / "weights.safetensors").items()}
+    try:
+        prior.net.load_state_dict(weights)
+    except RuntimeError as error:
+        raise Corrupt(folder / "weights.safetensors", f"does not fit its card ({str(error).splitlines()[-1].strip()})") from error
+    prior.net.requires_grad_(False).eval().to(device)
+    if card.ndim == 2:
+        prior.net.to(memory_format=torch.channels_last)
+    return prior
+
+
+def read_trust(name: str | Path) -> dict[str, Any]:
+    """trust.json: each measured promise with its number, interval, data and date; {} where nothing was measured."""
+    path = locate(name) / "trust.json"
+    return read_json(path) if path.is_file() else {}
+
+
+def save_prior(prior: Prior, folder: str | Path, *, trust: dict[str, Any] | None = None, half: bool = False) -> None:
+    """Writes the folder whole or not at all.
+
+    half: weights as float16, half the size; the rounding (1e-3 relative) is far below the network's error.
+    """
+    weights = prior.net.state_dict()
+    if any(not w.isfinite().all() for w in weights.values()):
+        raise BadOption("the weights hold NaN or infinity and are not saved", "resume from the last checkpoint")
+    weights = {k: w.half() if half else w.float() for k, w in weights.items()}
+
+    def fill(temporary: Path) -> None:
+        save_weights(temporary / "weights.safetensors", weights, {"schema": str(prior.card.schema), "name": prior.card.name})
+        write_json(temporary / "card.json", prior.card.to_json())
+        write_json(temporary / "trust.json", trust or {})
+
+    write_folder(Path(folder), fill)
