@@ -1,0 +1,34 @@
+"""What every test shares: the folder of real data, no display, no accelerator unless there is one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+# Nothing here downloads; should a library want to, it must fail at once instead of waiting for a network.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real scans: MEDPRIOR_DATA, or ../shared/data beside the checkout; the test is skipped where there is none."""
+    folder = Path(os.environ.get("MEDPRIOR_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "manifest.json").is_file():
+        pytest.skip(f"no real data in {folder}; set MEDPRIOR_DATA to a folder that holds it")
+    return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if not marked:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="no accelerator on this machine"))

@@ -1,0 +1,93 @@
+"""The promise: a folder imports only from lower floors, so that any floor can be read, tested and replaced without what stands on it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parent.parent / "src" / "medprior"
+FLOORS = [
+    {"nets", "errors"},
+    {"data"},
+    {"io", "operators", "prior"},
+    {"sampling", "training"},
+    {"evidence", "learning"},
+    {"jobs"},
+    {"runs"},
+    {"cli", "web", "pacs"},
+]
+FLOOR = {room: number for number, rooms in enumerate(FLOORS, 1) for room in rooms}
+
+
+def imported(source: str, package: list[str]) -> Iterator[tuple[int, str]]:
+    """(line, "medprior.room.module") of every import of our own, those inside functions too. package: of the file, e.g. ["medprior", "io"]."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names if alias.name.split(".")[0] == "medprior")
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else []
+            name = ".".join([*base, *filter(None, [node.module])])
+            if name.split(".")[0] == "medprior":
+                yield from ((node.lineno, f"{name}.{alias.name}") for alias in node.names)
+
+
+def wrong(source: str, file: Path) -> list[str]:
+    """Each import of one file that goes up or sideways, as "file:line imports name". file: relative to src/medprior."""
+    room = file.parts[0].removesuffix(".py")
+    found = []
+    for line, name in imported(source, ["medprior", *file.parts[:-1]]):
+        other = name.split(".")[1]
+        if other != room and FLOOR.get(other, 99) >= FLOOR[room]:
+            found.append(f"{file}:{line} imports {name}: floor {FLOOR[room]} -> {FLOOR.get(other, 'none')}")
+    return found
+
+
+def files() -> list[Path]:
+    """Every file below a room; the package's own __init__ and __main__ see the whole house."""
+    return [p for p in sorted(SOURCE.rglob("*.py")) if p.relative_to(SOURCE).as_posix() not in ("__init__.py", "__main__.py")]
+
+
+def test_every_file_stands_in_a_known_room() -> None:
+    assert {p.relative_to(SOURCE).parts[0].removesuffix(".py") for p in files()} <= set(FLOOR)
+
+
+def test_imports_go_down_only() -> None:
+    assert [line for p in files() for line in wrong(p.read_text(encoding="utf-8"), p.relative_to(SOURCE))] == []
+
+
+def test_no_circle_of_modules() -> None:
+    """Inside a room, too: no module reaches itself by its imports."""
+    modules = {".".join(["medprior", *p.relative_to(SOURCE).with_suffix("").parts]).removesuffix(".__init__"): p for p in files()}
+    edges = {}
+    for module, path in modules.items():
+        named = [name for _, name in imported(path.read_text(encoding="utf-8"), ["medprior", *path.relative_to(SOURCE).parts[:-1]])]
+        # "from ..io import files" names a module, "from ..io.files import sha256" something in one
+        edges[module] = {n if n in modules else n.rpartition(".")[0] for n in named} & set(modules) - {module}
+    while leaves := {m for m, others in edges.items() if not others & set(edges)}:
+        edges = {m: others for m, others in edges.items() if m not in leaves}
+    assert sorted(edges) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "source"),
+    [
+        ("io/dicom.py", "from ..jobs.detect import detect"),
+        ("io/dicom.py", "from ..operators import fourier"),
+        ("prior/prior.py", "def f():\n    from medprior.io.files import load_weights"),
+        ("data/volume.py", "import medprior.runs.execute"),
+        ("cli.py", "from .web import app"),
+        ("nets/unet.py", "from ..errors import BadOption"),
+        ("jobs/detect.py", "from .. import load"),
+    ],
+)
+def test_the_rule_bites(file: str, source: str) -> None:
+    """Up, sideways, lazily, absolutely, between faces, and through the package's own door."""
+    assert wrong(source, Path(file))
+
+
+def test_the_rule_lets_pass() -> None:
+    assert wrong("from ..errors import BadOption\nfrom .dicom import read\nimport numpy", Path("io/read.py")) == []
+    assert wrong("from .runs import execute", Path("cli.py")) == []
