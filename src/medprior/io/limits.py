@@ -6,52 +6,60 @@ import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
-from ..errors import Corrupt, FileProblem, TooLarge
+from ..errors import BadOption, Corrupt, FileProblem, TooLarge
 
 __all__ = ["Limits", "regular_file"]
 
 
+_HARMLESS = 2**24
+"""Bytes that may be promised whatever the ratio: an empty mask of 256 x 256 x 256 is no bomb."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a reader accepts; anything above is refused with TooLarge, by name and before it is inflated.
+    """What a reader may take: checked against the size that a file declares, before any memory is taken.
 
-    max_voxels: elements of one array, channels and time points included.
-    max_ratio: bytes after inflating for each byte in the file (zero-padded label maps may need more).
-    max_bytes: bytes of one array as it is stored, after inflating.
-    max_files: entries of one archive or one series.
+    voxels: number of values in one array, channels and time points included.
+    ratio: declared bytes for each byte of the file, where they come to more than 16 MiB (zero-padded label maps may need more).
+    bytes: memory for the decoded values.
+    files: entries of one archive.
     """
 
-    max_voxels: int = 2**31
-    max_ratio: float = 200.0
-    max_bytes: int = 4 * 2**30
-    max_files: int = 20_000
+    voxels: int = 2**31
+    ratio: float = 200.0
+    bytes: int = 4 * 2**30
+    files: int = 20_000
 
-    def check(self, path: str | Path, shape: Sequence[int], itemsize: int, stored: int) -> None:
-        """Refuse an array of ``shape`` and ``itemsize`` bytes that is to come out of ``stored`` bytes of a file.
+    def __post_init__(self) -> None:
+        for name in ("voxels", "ratio", "bytes", "files"):
+            if not getattr(self, name) > 0:
+                raise BadOption(f"Limits.{name}: wanted a number above 0, got {getattr(self, name)}")
 
-        Raises Corrupt for an axis below 1, TooLarge for what exceeds a limit.
+    def allowed(self, size: int) -> float:
+        """Most bytes that ``size`` bytes of a compressed file may promise."""
+        return max(self.ratio * size, _HARMLESS)
+
+    def check(self, path: str | Path, voxels: int, n_bytes: int, size: int | None = None) -> None:
+        """``voxels`` values of ``n_bytes`` bytes in all, from ``size`` bytes on disk (None: not compressed).
+
+        Raises TooLarge naming the limit that is exceeded.
         """
-        voxels = 1
-        for n in shape:
-            if n < 1:
-                raise Corrupt(path, f"declares an empty or negative axis: {tuple(shape)}")
-            voxels *= int(n)
-        if voxels > self.max_voxels:
-            raise TooLarge(path, f"declares {voxels:,} voxels {tuple(shape)}, the limit is {self.max_voxels:,}", "raise Limits.max_voxels if you trust it")
-        self.check_bytes(path, voxels * itemsize, stored)
+        if voxels > self.voxels:
+            raise TooLarge(path, f"declares {voxels:,} voxels, the limit is {self.voxels:,}", "raise Limits.voxels if the file is yours")
+        if n_bytes > self.bytes:
+            raise TooLarge(path, f"needs {n_bytes:,} bytes of memory, the limit is {self.bytes:,}", "raise Limits.bytes if the file is yours")
+        if size is not None and n_bytes > self.allowed(size):
+            raise TooLarge(path, f"promises {n_bytes:,} bytes from {size:,}, more than {self.ratio:g} to 1", "raise Limits.ratio if the file is yours")
 
-    def check_bytes(self, path: str | Path, inflated: int, stored: int) -> None:
-        """Refuse ``inflated`` bytes that are to come out of ``stored`` bytes of a file. Raises TooLarge."""
-        if inflated > self.max_bytes:
-            raise TooLarge(path, f"declares {inflated:,} bytes, the limit is {self.max_bytes:,}", "raise Limits.max_bytes if you trust it")
-        if inflated > 2**20 and inflated > self.max_ratio * max(stored, 1):
-            raise TooLarge(
-                path,
-                f"would inflate {stored:,} bytes to {inflated:,}, more than {self.max_ratio:g} to 1",
-                "raise Limits.max_ratio if you trust it",
-            )
+    def check_shape(self, path: str | Path, shape: Sequence[int], itemsize: int, size: int | None = None) -> None:
+        """The same for an array of ``shape`` with ``itemsize`` bytes each. Raises Corrupt for an axis below 1, else TooLarge."""
+        if any(n < 1 for n in shape):
+            raise Corrupt(path, f"declares an empty or negative axis: {tuple(shape)}")
+        voxels = prod(int(n) for n in shape)
+        self.check(path, voxels, voxels * itemsize, size)
 
 
 def regular_file(path: str | Path) -> int:
