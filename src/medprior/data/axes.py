@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import nibabel.orientations as orient
 import numpy as np
 
 from ..errors import BadOption, WrongKind
@@ -26,7 +25,9 @@ def axcodes(volume: Volume) -> str:
     """Where each array axis points, e.g. "RAS" or "PLS" (an image has three letters, too: its plane); "" when the affine is unknown."""
     if volume.affine is None:
         return ""
-    return "".join(orient.aff2axcodes(volume.affine))
+    from nibabel.orientations import aff2axcodes
+
+    return "".join(aff2axcodes(volume.affine))
 
 
 def through(plane: str) -> str:
@@ -45,6 +46,8 @@ def reoriented(volume: Volume, codes: str) -> Volume:
         raise WrongKind("the geometry of this volume is unknown, so it cannot be turned", "read it from DICOM or NIfTI, or give an affine")
     if volume.ndim == 2:
         raise WrongKind("an image (2-D) is not turned out of its plane", "use in_plane")
+    import nibabel.orientations as orient  # here, so that training needs torch alone
+
     have = orient.io_orientation(volume.affine)
     want = orient.axcodes2ornt(tuple(codes))
     change = orient.ornt_transform(have, want)

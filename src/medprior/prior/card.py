@@ -18,10 +18,11 @@ class Card:
     """Facts about a prior; goes to card.json.
 
     modality, unit: what it accepts, e.g. "MR" and "a.u.". channels: names, in order.
-    low, high: values that map to -1 and 1; None where each image is scaled by its own quantiles (MR, X-ray: no physical unit).
-    quantiles: those quantiles. axes: where (i, j[, k]) point ("PL" = axial shown the radiological way), "" when not in patient space.
+    scaling: "fixed" (low and high map to -1 and 1, for physical units), "foreground" (0 and a quantile of the foreground: MR),
+    "range" (two quantiles of the whole image: X-ray, ultrasound). quantiles: of the two last; low, high: of the first. axes: where (i, j[, k]) point ("PL" = axial shown the radiological way), "" when not in patient space.
     spacing_mm: voxel size it was trained at, None when it varies. frame: smallest and largest image side it has seen, in voxels.
     labels: names of the classes; numbers: names of the scalars. sigma_data, path, preset, widths, blocks, ndim: the network.
+    errors: (sigma, mean squared error of a voxel) of the denoiser on scans it has not learned from; rules take their weight from it.
     data: counts, hash and licence of the training data. training: seeds, steps, versions. limits: one sentence each.
     """
 
@@ -29,9 +30,10 @@ class Card:
     modality: str
     unit: str = "a.u."
     channels: tuple[str, ...] = ("image",)
-    low: float | None = None
-    high: float | None = None
-    quantiles: tuple[float, float] = (0.0, 0.995)
+    scaling: str = "range"
+    low: float = 0.0
+    high: float = 1.0
+    quantiles: tuple[float, float] = (0.005, 0.995)
     axes: str = ""
     spacing_mm: tuple[float, ...] | None = None
     frame: tuple[int, int] = (64, 64)
@@ -43,6 +45,7 @@ class Card:
     preset: str = "small"
     widths: tuple[int, ...] = (16, 32, 64, 128)
     blocks: int = 2
+    errors: tuple[tuple[float, float], ...] = ()
     data: dict[str, Any] = dataclasses.field(default_factory=dict)
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
     limits: tuple[str, ...] = ("research use only, not for diagnosis",)
@@ -60,4 +63,8 @@ class Card:
                 raise BadOption(f"card: unknown key {key!r}", nearest(key, known))
         if stored.get("schema", SCHEMA) > SCHEMA:
             raise BadOption(f"card: schema {stored['schema']} is newer than {SCHEMA}", "update medprior")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()})
+        return cls(**{k: _tuples(v) for k, v in stored.items()})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value

@@ -35,6 +35,10 @@ class Denoiser(ABC):
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
         """x: (B, C, i, j[, k]) network units, sigma: (B,) -> E[x0], shaped as x."""
 
+    @abstractmethod
+    def error(self, sigma: Tensor) -> Tensor:
+        """(B,) -> (B,): expected squared error of a voxel of D(x, sigma), which is the mean variance of x0 given x."""
+
 
 class Redraw(ABC):
     """The same call, but a DRAW of x0. Feeding one to the other's loop is silently overconfident, hence two types."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..data.volume import Volume
 from ..errors import ShapeMismatch
 from ..nets import UNet, UNetShape
 from .card import Card
 from .denoiser import Condition, Denoiser, grid, spread
+from .door import Admitted, admit
 from .paths import Path, path_named
 
 __all__ = ["Prior", "fresh"]
@@ -33,6 +36,15 @@ class Prior(Denoiser):
         s = spread(sigma, x)
         return self.path.c_skip(s) * x + self.path.c_out(s) * out
 
+    def error(self, sigma: Tensor) -> Tensor:
+        """From the card's measured table, log-log interpolated; without one, that of a white Gaussian of the data's variance (an upper bound)."""
+        if not self.card.errors:
+            return sigma**2 * self.card.sigma_data**2 / (sigma**2 + self.card.sigma_data**2)
+        at = np.log(sigma.detach().cpu().double().clamp_min(1e-8).numpy())
+        where, known = np.log(np.array(self.card.errors, dtype=np.float64)).T
+        # below the table the error of a denoiser falls as sigma squared
+        return torch.from_numpy(np.exp(np.interp(at, where, known) + 2 * np.minimum(at - where[0], 0.0))).to(sigma)
+
     def inputs(self, x: Tensor, sigma: Tensor, condition: Condition) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """What the network eats: scaled image with position channels, noise, label, numbers."""
         position = condition.position
@@ -40,6 +52,10 @@ class Prior(Denoiser):
             position = grid(tuple(x.shape[2:]), device=x.device)[None]
         eaten = torch.cat([self.path.c_in(spread(sigma, x)) * x, position.to(x.dtype).expand(len(x), *[-1] * (x.ndim - 1))], dim=1)
         return eaten, self.path.c_noise(sigma), condition.label, condition.numbers
+
+    def admit(self, volume: Volume, *, allow_other: bool = False) -> Admitted:
+        """The one door in: see ``door.admit``."""
+        return admit(self.card, volume, allow_other=allow_other)
 
     def loss(self, x0: Tensor, sigma: Tensor, noise: Tensor, condition: Condition) -> Tensor:
         """(B,): mean squared error of the network on its unit-variance target (Karras et al. 2022, eq. 8 with lambda = 1 / c_out^2)."""

@@ -1,0 +1,134 @@
+"""The one door in and the one door out: physical units and the patient's axes on one side, network units on the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..data.axes import axcodes, in_plane, reoriented, undo
+from ..data.volume import Volume
+from ..errors import ShapeMismatch, WrongKind
+from .card import Card
+from .denoiser import Condition
+
+__all__ = ["Admitted", "admit", "release", "scale_of"]
+
+_THROUGH = {"PL": "S", "IL": "A", "IP": "R"}
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A volume in network units.
+
+    images: (B, C, i, j) for a 2-D prior (B slices of a volume, or 1) or (1, C, i, j, k). low, high: the values at -1 and 1.
+    condition: what the card can be told about each slice (its height). turned: the volume on the card's axes, before resampling.
+    """
+
+    images: Tensor
+    low: float
+    high: float
+    condition: Condition
+    turned: Volume
+    source: Volume
+
+
+def check_kind(card: Card, volume: Volume) -> None:
+    """Raises WrongKind where modality, unit or channels are not the card's."""
+    if volume.modality and card.modality and not same_modality(volume.modality, card.modality):
+        raise WrongKind(f"prior {card.name!r} is for {card.modality}, this is {volume.modality}", "choose another prior, or override with allow_other=True")
+    if card.scaling == "fixed" and volume.unit != card.unit:
+        raise WrongKind(f"prior {card.name!r} wants unit {card.unit}, this is {volume.unit}", "read it with its unit, or override with allow_other=True")
+    if volume.data.shape[0] != len(card.channels):
+        raise WrongKind(f"prior {card.name!r} wants channels {', '.join(card.channels)}, this has {volume.data.shape[0]}")
+
+
+def same_modality(a: str, b: str) -> bool:
+    """Radiographs go by several codes."""
+    radiograph = {"DX", "CR", "RG", "XR"}
+    return a == b or {a, b} <= radiograph
+
+
+def scale_of(card: Card, volume: Volume) -> tuple[float, float]:
+    """The values that go to -1 and 1. Raises WrongKind for a constant image: it has no range."""
+    if card.scaling == "fixed":
+        return card.low, card.high
+    values = volume.data[np.isfinite(volume.data)]
+    if card.scaling == "foreground":
+        low, high = 0.0, float(np.quantile(values[values > values.mean()], card.quantiles[1])) if (values > values.mean()).any() else 0.0
+    else:
+        low, high = (float(q) for q in np.quantile(values, card.quantiles))
+    if not high > low:
+        raise WrongKind("the image is constant: nothing can be said about it", "check the file")
+    return low, high
+
+
+def admit(card: Card, volume: Volume, *, allow_other: bool = False) -> Admitted:
+    """Volume -> network units, on the card's axes and voxel size.
+
+    allow_other: let another modality or unit pass (recorded by the caller). Raises WrongKind, ShapeMismatch.
+    """
+    if not allow_other:
+        check_kind(card, volume)
+    if not np.isfinite(volume.data).all():
+        raise WrongKind(f"the image holds {int((~np.isfinite(volume.data)).sum())} values that are not finite", "mask them when reading")
+    turned = _turned(card, volume)
+    low, high = scale_of(card, turned)
+    x = torch.from_numpy(2 * (turned.data - low) / (high - low) - 1)
+    images = x.movedim(-1, 0) if card.ndim == 2 and turned.ndim == 3 else x[None]
+    images = F.interpolate(images, size=_size(card, turned), mode="area") if _size(card, turned) != images.shape[2:] else images
+    return Admitted(images.contiguous(), low, high, Condition(numbers=_heights(card, turned, len(images))), turned, volume)
+
+
+def release(admitted: Admitted, images: Tensor, *, sentence: str, synthetic: bool = True) -> Volume:
+    """Network units -> a Volume on the source's own grid, unit and axes.
+
+    images: shaped as ``admitted.images``. Raises ShapeMismatch when not.
+    """
+    if images.shape != admitted.images.shape:
+        raise ShapeMismatch("release", tuple(admitted.images.shape), tuple(images.shape))
+    turned = admitted.turned
+    size = turned.shape[: images.ndim - 2]
+    if images.shape[2:] != size:
+        images = F.interpolate(images, size=size, mode="bilinear" if images.ndim == 4 else "trilinear", align_corners=False)
+    x = images.movedim(0, -1) if turned.ndim == 3 and images.ndim == 4 else images[0]
+    data = (x.cpu().numpy() + 1) / 2 * (admitted.high - admitted.low) + admitted.low
+    out = replace(turned, data=data.astype(np.float32))
+    if turned.affine is not None and admitted.source.affine is not None:
+        out = undo(out, admitted.source)
+    return replace(out, provenance=admitted.source.provenance).noted(sentence, synthetic=synthetic)
+
+
+def _turned(card: Card, volume: Volume) -> Volume:
+    if volume.affine is None or not card.axes:
+        if volume.ndim == 3 and card.ndim == 2 and card.axes:
+            raise WrongKind("the geometry of this volume is unknown, so its slices cannot be laid the way the prior knows", "read DICOM or NIfTI")
+        return volume
+    if volume.ndim == 3:
+        return reoriented(volume, card.axes + _THROUGH[card.axes] if card.ndim == 2 else card.axes)
+    return in_plane(volume, card.axes) if axcodes(volume)[:2] != card.axes else volume
+
+
+def _size(card: Card, volume: Volume) -> tuple[int, ...]:
+    """In-plane size at the card's voxel size; a difference under 10 % is left alone, since every interpolation blurs."""
+    have, want = volume.spacing_mm, card.spacing_mm
+    n = card.ndim
+    if want is None or have is None:
+        return volume.shape[:n]
+    ratios = [h / w for h, w in zip(have[:n], want[:n], strict=True)]
+    if all(0.9 < r < 1.1 for r in ratios):
+        return volume.shape[:n]
+    return tuple(max(8, round(s * r)) for s, r in zip(volume.shape[:n], ratios, strict=True))
+
+
+def _heights(card: Card, volume: Volume, n: int) -> Tensor | None:
+    """(n, n_numbers): the slice's height as -1 (first) .. 1 (last) where the card knows "height" and the volume is a stack."""
+    if not card.numbers:
+        return None
+    numbers = torch.full((n, len(card.numbers)), torch.nan)
+    if "height" in card.numbers and volume.ndim == 3:
+        numbers[:, card.numbers.index("height")] = (2 * torch.arange(n) + 1) / n - 1
+    return numbers

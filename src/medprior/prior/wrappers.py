@@ -1,0 +1,137 @@
+"""Functions Denoiser -> Denoiser: guidance, tiles, slices, clamps. No loop needs to know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from ..errors import BadOption
+from .denoiser import Condition, Denoiser, grid
+
+__all__ = ["clamped", "guided", "slicewise", "tiled"]
+
+
+class _Wrapped(Denoiser):
+    """Keeps the error of what it wraps."""
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        self.denoiser = denoiser
+
+    def error(self, sigma: Tensor) -> Tensor:
+        return self.denoiser.error(sigma)
+
+
+class _Guided(_Wrapped):
+    def __init__(self, denoiser: Denoiser, label: int, weight: float) -> None:
+        super().__init__(denoiser)
+        self.label, self.weight = label, weight
+
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
+        plain = replace(condition or Condition(), label=None)
+        asked = replace(plain, label=torch.full((len(x),), self.label, device=x.device))
+        towards = self.denoiser(x, sigma, asked)
+        if self.weight == 1:
+            return towards
+        away = self.denoiser(x, sigma, plain)
+        return away + self.weight * (towards - away)
+
+
+def guided(denoiser: Denoiser, label: int, weight: float = 1.0) -> Denoiser:
+    """Ask for a label; weight 1 is the plain conditional mean, above it exaggerates (classifier-free guidance, Ho and Salimans 2022).
+
+    Raises BadOption for a negative weight.
+    """
+    if not weight >= 0:
+        raise BadOption(f"guidance weight: wanted a number >= 0, got {weight}")
+    return _Guided(denoiser, label, weight)
+
+
+class _Clamped(_Wrapped):
+    def __init__(self, denoiser: Denoiser, low: float, high: float) -> None:
+        super().__init__(denoiser)
+        self.low, self.high = low, high
+
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
+        return self.denoiser(x, sigma, condition).clamp(self.low, self.high)
+
+
+def clamped(denoiser: Denoiser, low: float, high: float) -> Denoiser:
+    """Keep the mean inside [low, high] (network units): for physical bounds such as "no negative density"."""
+    if not low < high:
+        raise BadOption(f"clamped: wanted low < high, got {low}, {high}")
+    return _Clamped(denoiser, low, high)
+
+
+class _Tiled(_Wrapped):
+    def __init__(self, denoiser: Denoiser, tile: int, overlap: int) -> None:
+        super().__init__(denoiser)
+        self.tile, self.overlap = tile, overlap
+
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
+        full = tuple(x.shape[2:])
+        if all(n <= self.tile for n in full):
+            return self.denoiser(x, sigma, condition)
+        size = tuple(min(n, self.tile) for n in full)
+        window = _hill(size, self.overlap).to(x)
+        total, weight = torch.zeros_like(x), torch.zeros(full, device=x.device, dtype=x.dtype)
+        for start in _starts(full, size, self.overlap):
+            cut = tuple(slice(a, a + s) for a, s in zip(start, size, strict=True))
+            here = replace(condition or Condition(), position=grid(size, full=full, start=start, device=x.device)[None])
+            total[(..., *cut)] += window * self.denoiser(x[(..., *cut)].contiguous(), sigma, here)
+            weight[cut] += window
+        return total / weight
+
+
+def tiled(denoiser: Denoiser, tile: int = 128, overlap: int = 32) -> Denoiser:
+    """Large images by overlapping windows that know where they lie; smaller images pass untouched. Memory stays that of one tile.
+
+    Raises BadOption unless 0 <= overlap < tile.
+    """
+    if not 0 <= overlap < tile:
+        raise BadOption(f"tiled: wanted 0 <= overlap < tile, got tile {tile}, overlap {overlap}")
+    return _Tiled(denoiser, tile, overlap)
+
+
+def _starts(full: tuple[int, ...], size: tuple[int, ...], overlap: int) -> Iterator[tuple[int, ...]]:
+    lines = []
+    for n, s in zip(full, size, strict=True):
+        count = max(1, -(-(n - overlap) // max(1, s - overlap)))
+        lines.append([round(i * (n - s) / max(1, count - 1)) for i in range(count)])
+    return product(*lines)
+
+
+def _hill(size: tuple[int, ...], overlap: int) -> Tensor:
+    """A window that falls to both sides over the overlap, so that seams blend."""
+    window = torch.ones(size)
+    for axis, n in enumerate(size):
+        distance = torch.minimum(torch.arange(n) + 1, torch.arange(n, 0, -1)).float()
+        line = (distance / (overlap + 1)).clamp_max(1.0)
+        window = window * line.reshape([-1 if a == axis else 1 for a in range(len(size))])
+    return window
+
+
+class _Slicewise(_Wrapped):
+    def __init__(self, denoiser: Denoiser, batch: int) -> None:
+        super().__init__(denoiser)
+        self.batch = batch
+
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
+        n = x.shape[-1]
+        slices = x.movedim(-1, 1).flatten(0, 1)
+        levels = sigma.expand(len(x)).repeat_interleave(n)
+        given = condition or Condition()
+        numbers = given.numbers.repeat(len(x), 1) if given.numbers is not None and len(given.numbers) == n else None
+        out = [
+            self.denoiser(slices[a : a + self.batch], levels[a : a + self.batch], Condition(numbers=None if numbers is None else numbers[a : a + self.batch]))
+            for a in range(0, len(slices), self.batch)
+        ]
+        return torch.cat(out).unflatten(0, (len(x), n)).movedim(1, -1)
+
+
+def slicewise(denoiser: Denoiser, batch: int = 16) -> Denoiser:
+    """A 2-D denoiser on (B, C, i, j, k), slice by slice along k; condition.numbers may give one row a slice."""
+    return _Slicewise(denoiser, batch)
