@@ -1,0 +1,67 @@
+"""One small example of every operator. The laws run on each entry: a new operator is tested because it stands here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from .ct import fan_ct, parallel_ct, view_angles
+from .fourier import as_complex, coils, fourier, mri, pair
+from .operator import Operator, identity, stack
+from .pixels import channels, crop, diagonal, mask
+from .resample import blur, downsample, thick_slices
+from .sampling_masks import cartesian_lines, partial_fourier, poisson_disc
+
+__all__ = ["CATALOGUE"]
+
+
+def _rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _keep(*size: int) -> Tensor:
+    return torch.rand(size, generator=_rng()) < 0.4
+
+
+def _maps(n_coils: int, *size: int) -> Tensor:
+    return torch.view_as_complex(torch.randn(n_coils, *size, 2, generator=_rng(1)))
+
+
+CATALOGUE: dict[str, Callable[[], Operator]] = {
+    "identity": lambda: identity((2, 5, 6)),
+    "mask": lambda: mask((2, 5, 6), _keep(5, 6)),
+    "mask-3d": lambda: mask((1, 4, 5, 6), _keep(4, 5, 6)),
+    "diagonal": lambda: diagonal((2, 5, 6), torch.randn(2, 1, 6, generator=_rng())),
+    "diagonal-complex": lambda: diagonal((1, 5, 6), _maps(1, 5, 6), domain_is_complex=True),
+    "crop": lambda: crop((2, 7, 6), (1, 2), (4, 3)),
+    "channels": lambda: channels((4, 5, 6), (3, 1)),
+    "downsample": lambda: downsample((2, 6, 8), 2),
+    "downsample-3d": lambda: downsample((1, 4, 6, 6), (1, 2, 3)),
+    "thick-slices": lambda: thick_slices((1, 4, 5, 12), axis=3, step=4, thickness=5.0),
+    "thick-slices-box": lambda: thick_slices((1, 12, 5), axis=1, step=3, thickness=3.0, profile="box"),
+    "blur": lambda: blur((2, 7, 8), 2.5, spacing=(1.0, 0.5)),
+    "as-complex": lambda: as_complex((2, 5, 6)),
+    "pair": lambda: pair((2, 5, 6)),
+    "fourier": lambda: fourier((2, 5, 6)),
+    "fourier-3d": lambda: fourier((1, 4, 5, 6)),
+    "fourier-complex": lambda: fourier((1, 5, 6), complex_image=True),
+    "coils": lambda: coils(_maps(3, 5, 6)),
+    "mri": lambda: mri(cartesian_lines((12, 10), 2, _rng())),
+    "mri-coils": lambda: mri(partial_fourier(cartesian_lines((12, 10), 2, _rng(), pattern="equispaced"), 0.75), _maps(3, 12, 10)),
+    "mri-complex": lambda: mri(poisson_disc((16, 14), 2, _rng(), centre=4), _maps(2, 16, 14), complex_image=True),
+    "mri-3d": lambda: mri(cartesian_lines((4, 6, 8), 2, _rng(), axis=1), _maps(2, 4, 6, 8)),
+    "parallel-ct": lambda: parallel_ct((1, 10, 12), view_angles(9), 17, spacing=(0.8, 1.1)),
+    "parallel-ct-3d": lambda: parallel_ct((2, 8, 8, 3), view_angles(7), 11, spacing=2.0, bin_spacing=1.5),
+    "fan-ct": lambda: fan_ct((1, 10, 10), view_angles(8, arc=360.0), 19, source_to_axis=30.0, source_to_detector=60.0, bin_spacing=1.5),
+    "composed": lambda: downsample((1, 3, 2), 1) @ crop((1, 6, 4), (1, 1), (3, 2)) @ downsample((1, 12, 8), 2),
+    "sum": lambda: blur((1, 6, 6), 1.5) + 2.0 * identity((1, 6, 6)),
+    "scaled": lambda: -0.5 * downsample((1, 6, 6), 3),
+    "adjoint": lambda: downsample((1, 6, 6), 3).H,
+    "adjoint-complex": lambda: mri(cartesian_lines((6, 8), 2, _rng()), _maps(2, 6, 8)).H,
+    "gram": lambda: blur((1, 6, 6), 2.0).gram,
+    "stack-real": lambda: stack(channels((2, 6, 6), (0,)), downsample((2, 6, 6), 2)),
+    "stack-complex": lambda: stack(mri(_keep(6, 8)), fourier((1, 6, 8))),
+    "stack-mixed": lambda: stack(mri(_keep(6, 8)), mask((1, 6, 8), _keep(6, 8)), identity((1, 6, 8))),
+}
