@@ -1,0 +1,233 @@
+"""Cartesian k-space in HDF5: the layouts of fastMRI (arXiv 1811.08839) and of ISMRMRD (Inati et al., MRM 2017). Nothing outside of the file is followed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from xml.parsers import expat
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.acquisitions import KSpace
+from ..data.volume import Provenance
+from ..errors import BadOption, Corrupt, Unsupported
+from .faults import faults_of
+from .limits import Limits, regular_file
+
+__all__ = ["is_hdf5", "read_kspace_hdf5"]
+
+_MAX_XML = 2**22
+# Bits of an ISMRMRD acquisition header, counted from 1 (ismrmrd.h, enum ISMRMRD_AcquisitionFlags): lines that are no part of the image.
+_NOT_IMAGE = sum(1 << (bit - 1) for bit in (19, 20, 23, 24, 26, 27, 28, 30))
+_REVERSED = 1 << (22 - 1)
+
+
+def is_hdf5(start: bytes) -> bool:
+    """By the first bytes of a file."""
+    return start.startswith(b"\x89HDF\r\n\x1a\n")
+
+
+def read_kspace_hdf5(path: Path, *, index: int | None, limits: Limits) -> KSpace:
+    """K-space of one slice. Raises Unsupported for another layout, else Corrupt, TooLarge or FileProblem; BadOption for ``index``."""
+    size = regular_file(path)
+    with open(path, "rb") as file:
+        if not is_hdf5(file.read(8)):
+            raise Unsupported(path, "is no HDF5 file and no NPZ archive")
+    with faults_of(path, "HDF5"), h5py.File(path, "r") as file:
+        found = _own(path, file, "kspace")
+        if isinstance(found, h5py.Dataset):
+            return _fastmri(path, file, found, index, limits)
+        found = _own(path, file, "dataset")
+        if isinstance(found, h5py.Group):
+            return _ismrmrd(path, found, index, limits, size)
+        raise Unsupported(path, f"is neither fastMRI nor ISMRMRD k-space, it holds {', '.join(sorted(file)) or 'nothing'}")
+
+
+def _own(path: Path, group: h5py.Group, name: str) -> h5py.Dataset | h5py.Group | h5py.Datatype | None:
+    """A member that lies in this very file; links to other places are refused, not followed."""
+    link = group.get(name, getlink=True) if name in group else None
+    if link is None:
+        return None
+    if not isinstance(link, h5py.HardLink):
+        raise Unsupported(path, f"{name!r} is a link to another place", "copy the data into one file")
+    found = group[name]
+    if isinstance(found, h5py.Dataset) and (found.is_virtual or found.external):
+        raise Unsupported(path, f"the numbers of {name!r} lie in other files", "copy the data into one file")
+    return found
+
+
+def _checked(path: Path, values: h5py.Dataset, limits: Limits) -> None:
+    limits.check_shape(path, values.shape or (1,), values.dtype.itemsize, values.id.get_storage_size())
+
+
+def _finite(path: Path, values: NDArray) -> NDArray:
+    bad = int(values.size - np.isfinite(values).sum())
+    if bad:
+        raise Corrupt(path, f"{bad:,} of {values.size:,} samples are NaN or infinite")
+    return values
+
+
+def _slice(path: Path, index: int | None, count: int) -> int:
+    if index is None and count > 1:
+        raise Unsupported(path, f"holds {count} slices", f"choose one with index=0 to index={count - 1}")
+    if not 0 <= (index or 0) < count:
+        raise BadOption(f"index: wanted 0 to {count - 1} for {path.name}, got {index}")
+    return index or 0
+
+
+def _fastmri(path: Path, file: h5py.File, values: h5py.Dataset, index: int | None, limits: Limits) -> KSpace:
+    if values.dtype.kind != "c" or values.ndim not in (3, 4):
+        raise Corrupt(path, f"kspace: wanted complex numbers (slices, coils, rows, columns), got {values.dtype} {values.shape}")
+    _checked(path, values, limits)
+    n = _slice(path, index, values.shape[0])
+    data = _finite(path, values[n].reshape((-1, *values.shape[-2:])).astype(np.complex64))
+    header = _fastmri_header(path, file)
+    provenance = Provenance(sources=(path,), format="hdf5", history=(f"slice {n} of {values.shape[0]} from fastMRI HDF5, {data.shape}",))
+    return KSpace(data, _fastmri_mask(path, file, data), _fastmri_reference(path, file, n, limits), header.spacing if header else None, provenance)
+
+
+def _fastmri_mask(path: Path, file: h5py.File, data: NDArray[np.complex64]) -> NDArray[np.bool_]:
+    """``mask`` (columns,) of the test sets; elsewhere what is not zero in any coil."""
+    stated = _own(path, file, "mask")
+    if not isinstance(stated, h5py.Dataset):
+        return (data != 0).any(0)
+    if stated.shape != (data.shape[2],) or stated.dtype.kind not in "biuf":
+        raise Corrupt(path, f"mask: wanted ({data.shape[2]},), one an encoded column, got {stated.dtype} {stated.shape}")
+    return np.broadcast_to(stated[()].astype(bool), data.shape[1:]).copy()
+
+
+def _fastmri_reference(path: Path, file: h5py.File, n: int, limits: Limits) -> NDArray[np.float32] | None:
+    for name in ("reconstruction_rss", "reconstruction_esc"):
+        found = _own(path, file, name)
+        if isinstance(found, h5py.Dataset):
+            if found.ndim != 3 or found.dtype.kind != "f" or n >= found.shape[0]:
+                raise Corrupt(path, f"{name}: wanted real numbers (slices, rows, columns), got {found.dtype} {found.shape}")
+            _checked(path, found, limits)
+            return _finite(path, found[n].astype(np.float32))
+    return None
+
+
+def _fastmri_header(path: Path, file: h5py.File) -> _Encoding | None:
+    found = _own(path, file, "ismrmrd_header")
+    return _encoding(path, _text(path, found)) if isinstance(found, h5py.Dataset) else None
+
+
+def _text(path: Path, values: h5py.Dataset) -> bytes:
+    if values.size != 1:
+        raise Corrupt(path, f"the header text has {values.size} parts, wanted 1")
+    content = values[()] if values.shape == () else values[(0,) * values.ndim]
+    content = content.encode() if isinstance(content, str) else bytes(content)
+    if len(content) > _MAX_XML:
+        raise Corrupt(path, f"the header text has {len(content):,} bytes, wanted at most {_MAX_XML:,}")
+    return content
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoding:
+    """What the first <encoding> of an ISMRMRD header says: matrix (x, y, z), centre of kspace_encoding_step_1, pixel size."""
+
+    matrix: tuple[int, int, int]
+    centre: int
+    trajectory: str
+    spacing: tuple[float, float] | None
+
+
+def _encoding(path: Path, xml: bytes) -> _Encoding:
+    """Parsed without document types: no entity is ever defined, expanded or fetched."""
+    found: dict[str, str] = {}
+    stack: list[str] = []
+    counts = {"encoding": 0}
+    parser = expat.ParserCreate()
+
+    def refuse(*_: object) -> int:
+        raise Unsupported(path, "its XML header declares a document type", "remove the DOCTYPE")
+
+    def start(name: str, _: object) -> None:
+        name = name.rsplit(":", 1)[-1]
+        if len(stack) > 64:
+            raise Corrupt(path, "its XML header is nested too deeply")
+        stack.append(name)
+        counts["encoding"] += name == "encoding"
+
+    def text(value: str) -> None:
+        if counts["encoding"] == 1 and "encoding" in stack:
+            key = "/".join(stack[stack.index("encoding") + 1 :])
+            found[key] = found.get(key, "") + value
+
+    parser.StartDoctypeDeclHandler = refuse
+    parser.EntityDeclHandler = refuse
+    parser.ExternalEntityRefHandler = refuse
+    parser.StartElementHandler = start
+    parser.EndElementHandler = lambda _: stack.pop()
+    parser.CharacterDataHandler = text
+    try:
+        parser.Parse(xml, True)
+        matrix = tuple(int(found[f"encodedSpace/matrixSize/{axis}"]) for axis in "xyz")
+        centre = int(found.get("encodingLimits/kspace_encoding_step_1/center", matrix[1] // 2))
+        field = [float(found.get(f"encodedSpace/fieldOfView_mm/{axis}", 0)) for axis in "xy"]
+    except (expat.ExpatError, KeyError, ValueError) as error:
+        raise Corrupt(path, f"its XML header cannot be understood ({error})") from error
+    if min(matrix) < 1 or max(matrix) > 2**16:
+        raise Corrupt(path, f"its header declares a matrix of {matrix}")
+    sizes = (field[0] / matrix[0], field[1] / matrix[1])
+    known = all(np.isfinite(s) and s > 0 for s in sizes)
+    return _Encoding((matrix[0], matrix[1], matrix[2]), centre, found.get("trajectory", "").strip().lower(), sizes if known else None)
+
+
+def _ismrmrd(path: Path, group: h5py.Group, index: int | None, limits: Limits, size: int) -> KSpace:
+    xml, rows = _own(path, group, "xml"), _own(path, group, "data")
+    if not isinstance(xml, h5py.Dataset) or not isinstance(rows, h5py.Dataset) or rows.dtype.names is None or not {"head", "data"} <= set(rows.dtype.names):
+        raise Unsupported(path, "has a group 'dataset' that is no ISMRMRD acquisition (wanted xml and data with head and data)")
+    encoding = _encoding(path, _text(path, xml))
+    if encoding.trajectory not in ("cartesian", ""):
+        raise Unsupported(path, f"its trajectory is {encoding.trajectory}, wanted cartesian")
+    if encoding.matrix[2] != 1:
+        raise Unsupported(path, f"is encoded in three dimensions {encoding.matrix}, wanted slices")
+    limits.check_shape(path, rows.shape, rows.dtype.itemsize, size)
+    heads = rows["head"]
+    image = np.flatnonzero((heads["flags"] & np.uint64(_NOT_IMAGE)) == 0)
+    slices = heads["idx"]["slice"]
+    if image.size == 0:
+        raise Corrupt(path, "holds no acquisition of an image")
+    count = int(slices[image].max()) + 1
+    n = _slice(path, index, count)
+    chosen = image[slices[image] == n]
+    if chosen.size == 0:
+        raise Corrupt(path, f"holds no line of slice {n}")
+    data, mask = _lines(path, rows, heads, chosen, encoding, limits, size)
+    provenance = Provenance(sources=(path,), format="hdf5", history=(f"slice {n} of {count} from ISMRMRD HDF5, {data.shape}, repeats averaged",))
+    return KSpace(data, mask, None, encoding.spacing, provenance)
+
+
+def _lines(
+    path: Path, rows: h5py.Dataset, heads: NDArray, chosen: NDArray, encoding: _Encoding, limits: Limits, size: int
+) -> tuple[NDArray[np.complex64], NDArray[np.bool_]]:
+    """Acquisitions put on the centred grid (coils, kx, ky); a line measured several times is averaged."""
+    n_coils = int(heads["active_channels"][chosen[0]])
+    nx, ny, _ = encoding.matrix
+    shape = (n_coils, nx, ny)
+    limits.check_shape(path, shape, 8, size)
+    total, times = np.zeros(shape, np.complex64), np.zeros((nx, ny), np.int32)
+    for row in chosen:
+        head = heads[row]
+        line = _line(path, head, rows[int(row)]["data"], n_coils)
+        ky = int(head["idx"]["kspace_encode_step_1"]) - encoding.centre + ny // 2
+        first = nx // 2 - int(head["center_sample"])
+        if not 0 <= ky < ny or first < 0 or first + line.shape[1] > nx:
+            raise Corrupt(path, f"acquisition {int(row)} lies outside of the encoded matrix {encoding.matrix}")
+        total[:, first : first + line.shape[1], ky] += line
+        times[first : first + line.shape[1], ky] += 1
+    return _finite(path, total / np.maximum(times, 1)), times > 0
+
+
+def _line(path: Path, head: NDArray, values: NDArray, n_coils: int) -> NDArray[np.complex64]:
+    """One acquisition (coils, samples); a reversed readout is turned."""
+    samples = int(head["number_of_samples"])
+    if int(head["active_channels"]) != n_coils or values.size != 2 * n_coils * samples:
+        raise Corrupt(path, f"an acquisition has {values.size} numbers, wanted 2 x {n_coils} coils x {samples} samples")
+    if int(head["encoding_space_ref"]) != 0:
+        raise Unsupported(path, "uses several encoding spaces, wanted one")
+    line = np.ascontiguousarray(values, np.float32).view(np.complex64).reshape(n_coils, samples)
+    return line[:, ::-1] if int(head["flags"]) & _REVERSED else line

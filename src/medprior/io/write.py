@@ -1,0 +1,138 @@
+"""The one door out: the format by the name of the file, the array order, geometry and unit of the input."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..data.volume import Provenance, Volume
+from ..errors import BadOption, ShapeMismatch, nearest
+from .files import write_json
+from .stamp import RESEARCH_ONLY, stamp_text
+
+__all__ = ["KINDS", "in_source_order", "side_file", "write"]
+
+KINDS = {"reconstructed": True, "augmented": True, "synthesized": True, "healthy twin": True, "map": False, "mask": False, "converted": False}
+"""What a volume is, and whether a generative model decided some of its content: then it is marked synthetic, whatever its provenance says."""
+
+
+def write(
+    volume: Volume,
+    path: str | Path,
+    *,
+    like: Volume | None = None,
+    kind: str = "reconstructed",
+    prior_hash: str = "",
+    seed: int | None = None,
+    window: tuple[float, float] | None = None,
+) -> Path:
+    """Write a Volume whole or not at all; the format follows the name: .nii, .nii.gz, .png, .tif, .npz, .dcm, or a folder for a DICOM series.
+
+    like: the volume that was the input: its array order is restored, and its bit depth, DICOM headers and identity rules are followed.
+    kind: one of KINDS. prior_hash, seed: what made it. window: (low, high) shown as black and white in a picture.
+    NIfTI, pictures and NPZ get a side file ``<name>.medprior.json`` with the marks and the history. Gives back the path that was written.
+    Raises BadOption for an unknown kind or suffix, ShapeMismatch for a volume that the format cannot hold, FileProblem when the disk refuses.
+    """
+    path = Path(path)
+    if kind not in KINDS:
+        raise BadOption(f"kind: unknown {kind!r}", nearest(kind, list(KINDS)))
+    made = KINDS[kind] or volume.provenance.synthetic
+    name = path.name.lower()
+    if name.endswith(".dcm") or not path.suffix:
+        return _write_dicom(volume, path, like, kind, prior_hash, seed)
+    if window is not None and not name.endswith((".png", ".tif", ".tiff")):
+        raise BadOption("window: only pictures are shown through a window", "leave it out: values are kept")
+    if name.endswith((".nii", ".nii.gz")):
+        from .nifti import write_nifti
+
+        write_nifti(in_source_order(volume, like), path, dtype=_stored_type(volume, kind), synthetic=made)
+    elif name.endswith((".png", ".tif", ".tiff")):
+        from .pictures import write_picture
+
+        deep = like is not None and like.provenance.format == "picture" and like.data.max() >= 255.5
+        write_picture(volume, path, window=window, bits=16 if deep else None, synthetic=made)
+    elif name.endswith(".npz"):
+        from .arrays import write_array_volume
+
+        write_array_volume(volume, path, synthetic=made)
+    else:
+        raise BadOption(f"out: unknown suffix {path.suffix!r}", "use .nii.gz, .nii, .png, .tif, .npz, .dcm, or a folder for a DICOM series")
+    write_json(side_file(path), _record(volume, path, like, kind, prior_hash, seed, made))
+    return path
+
+
+def _write_dicom(volume: Volume, path: Path, like: Volume | None, kind: str, prior_hash: str, seed: int | None) -> Path:
+    from .dicom_write import write_dicom
+
+    write_dicom(volume, path, like=like, kind=kind, prior_hash=prior_hash, seed=seed)
+    return path
+
+
+def side_file(path: Path) -> Path:
+    """Where the JSON beside a file lies: ``scan.nii.gz`` has ``scan.nii.gz.medprior.json``."""
+    return path.with_name(path.name + ".medprior.json")
+
+
+def in_source_order(volume: Volume, like: Volume | None = None) -> Volume:
+    """The volume with its axes back in the order of the file it came from (``Provenance.axes_map`` of its own, else of ``like``).
+
+    Raises ShapeMismatch when the map does not fit the volume.
+    """
+    axes_map = volume.provenance.axes_map or (like.provenance.axes_map if like is not None else ())
+    if not axes_map or axes_map == tuple((axis, False) for axis in range(len(axes_map))):
+        return volume
+    if sorted(axis for axis, _ in axes_map) != list(range(volume.ndim)):
+        raise ShapeMismatch("Provenance.axes_map", f"each of {volume.ndim} axes once", axes_map)
+    now_of = {old: (now, flipped) for now, (old, flipped) in enumerate(axes_map)}
+    order = [now_of[old][0] for old in range(volume.ndim)]
+    data = volume.data.transpose(0, *(1 + now for now in order))
+    data = np.flip(data, tuple(1 + old for old in range(volume.ndim) if now_of[old][1]))
+    restored = tuple((axis, False) for axis in range(volume.ndim))
+    affine = None if volume.affine is None else volume.affine @ _voxel_map(volume, order, [now_of[old][1] for old in range(volume.ndim)])
+    spacing = None if volume.spacing_mm is None else tuple(volume.spacing_mm[now] for now in order)
+    provenance = replace(volume.provenance, axes_map=restored)
+    return replace(volume, data=np.ascontiguousarray(data), affine=affine, spacing_mm=spacing, provenance=provenance)
+
+
+def _voxel_map(volume: Volume, order: list[int], flipped: list[bool]) -> np.ndarray:
+    """(4, 4): indices in the source order -> indices of ``volume``."""
+    turn = np.eye(4)
+    turn[: volume.ndim, : volume.ndim] = 0
+    for old, now in enumerate(order):
+        turn[now, old] = -1 if flipped[old] else 1
+        turn[now, 3] = volume.shape[now] - 1 if flipped[old] else 0
+    return turn
+
+
+def _stored_type(volume: Volume, kind: str) -> str:
+    """Hounsfield units as int16, labels as whole numbers, anything else (and every map) float32; float32 too where values would not fit."""
+    low, high = float(volume.data.min()), float(volume.data.max())
+    if kind == "mask" or volume.unit == "label":
+        whole = bool((volume.data == np.rint(volume.data)).all())
+        return ("uint8" if 0 <= low and high < 256 else "int16") if whole and -32768 <= low and high <= 32767 else "float32"
+    if volume.unit == "HU" and kind != "map" and -32768.5 < low and high < 32767.5:
+        return "int16"
+    return "float32"
+
+
+def _record(volume: Volume, path: Path, like: Volume | None, kind: str, prior_hash: str, seed: int | None, made: bool) -> dict[str, Any]:
+    """What the side file says. No source path or name: a file name may be somebody's identity."""
+    source: Provenance = volume.provenance
+    return {
+        "medprior": 1,
+        "file": path.name,
+        "notice": stamp_text(made),
+        "use": RESEARCH_ONLY,
+        "synthetic": made,
+        "kind": kind,
+        "unit": volume.unit,
+        "modality": volume.modality,
+        "source_format": (like.provenance if like is not None else source).format,
+        "history": list(source.history),
+        "warnings": list(source.warnings),
+        "prior_sha256": prior_hash,
+        "seed": seed,
+    }
