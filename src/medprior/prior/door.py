@@ -15,7 +15,7 @@ from ..errors import ShapeMismatch, WrongKind
 from .card import Card
 from .denoiser import Condition
 
-__all__ = ["Admitted", "admit", "release", "scale_of"]
+__all__ = ["Admitted", "admit", "release", "release_map", "scale_of"]
 
 _THROUGH = {"PL": "S", "IL": "A", "IP": "R"}
 
@@ -86,20 +86,39 @@ def admit(card: Card, volume: Volume, *, allow_other: bool = False) -> Admitted:
 def release(admitted: Admitted, images: Tensor, *, sentence: str, synthetic: bool = True) -> Volume:
     """Network units -> a Volume on the source's own grid, unit and axes.
 
-    images: shaped as ``admitted.images``. Raises ShapeMismatch when not.
+    images: shaped as ``admitted.images``. Where the source is finer than the prior's frame, the CHANGE is interpolated and added to the
+    source, so that its fine detail stays. Raises ShapeMismatch for another shape.
     """
     if images.shape != admitted.images.shape:
         raise ShapeMismatch("release", tuple(admitted.images.shape), tuple(images.shape))
     turned = admitted.turned
+    change = (images - admitted.images).cpu()
     size = turned.shape[: images.ndim - 2]
-    if images.shape[2:] != size:
-        images = F.interpolate(images, size=size, mode="bilinear" if images.ndim == 4 else "trilinear", align_corners=False)
-    x = images.movedim(0, -1) if turned.ndim == 3 and images.ndim == 4 else images[0]
-    data = (x.cpu().numpy() + 1) / 2 * (admitted.high - admitted.low) + admitted.low
-    out = replace(turned, data=data.astype(np.float32))
-    if turned.affine is not None and admitted.source.affine is not None:
-        out = undo(out, admitted.source)
-    return replace(out, provenance=admitted.source.provenance).noted(sentence, synthetic=synthetic)
+    if change.shape[2:] != size:
+        change = F.interpolate(change, size=size, mode="bilinear" if images.ndim == 4 else "trilinear", align_corners=False)
+    x = change.movedim(0, -1) if turned.ndim == 3 and images.ndim == 4 else change[0]
+    out = replace(turned, data=(turned.data + x.numpy() * ((admitted.high - admitted.low) / 2)).astype(np.float32))
+    return _home(admitted, out).noted(sentence, synthetic=synthetic)
+
+
+def release_map(admitted: Admitted, values: Tensor, *, sentence: str) -> Volume:
+    """A map of a quantity that is not an intensity (a residual, a spread) on the source's own grid; unit "a.u.", one channel.
+
+    values: (B, 1, i, j) or (1, 1, i, j, k).
+    """
+    turned = admitted.turned
+    size = turned.shape[: values.ndim - 2]
+    if values.shape[2:] != size:
+        values = F.interpolate(values, size=size, mode="bilinear" if values.ndim == 4 else "trilinear", align_corners=False)
+    x = values.movedim(0, -1) if turned.ndim == 3 and values.ndim == 4 else values[0]
+    return replace(_home(admitted, replace(turned, data=x.cpu().numpy().astype(np.float32))), unit="a.u.").noted(sentence, synthetic=True)
+
+
+def _home(admitted: Admitted, out: Volume) -> Volume:
+    source = admitted.source
+    if out.affine is not None and source.affine is not None:
+        out = undo(out, source)
+    return replace(out, provenance=source.provenance)
 
 
 def _turned(card: Card, volume: Volume) -> Volume:
@@ -113,15 +132,19 @@ def _turned(card: Card, volume: Volume) -> Volume:
 
 
 def _size(card: Card, volume: Volume) -> tuple[int, ...]:
-    """In-plane size at the card's voxel size; a difference under 10 % is left alone, since every interpolation blurs."""
-    have, want = volume.spacing_mm, card.spacing_mm
+    """In-plane size at the card's voxel size, or within its largest frame where voxel sizes vary.
+
+    A difference under 10 % is left alone, since every interpolation blurs.
+    """
     n = card.ndim
-    if want is None or have is None:
-        return volume.shape[:n]
-    ratios = [h / w for h, w in zip(have[:n], want[:n], strict=True)]
+    shape, have, want = volume.shape[:n], volume.spacing_mm, card.spacing_mm
+    if want is not None and have is not None:
+        ratios = [h / w for h, w in zip(have[:n], want[:n], strict=True)]
+    else:
+        ratios = [min(1.0, card.frame[1] / max(shape))] * n
     if all(0.9 < r < 1.1 for r in ratios):
-        return volume.shape[:n]
-    return tuple(max(8, round(s * r)) for s, r in zip(volume.shape[:n], ratios, strict=True))
+        return shape
+    return tuple(max(8, round(s * r)) for s, r in zip(shape, ratios, strict=True))
 
 
 def _heights(card: Card, volume: Volume, n: int) -> Tensor | None:

@@ -1,6 +1,8 @@
-"""A trained network with its path and its card: the prior."""
+"""A trained network with its path, its card and what was measured of it: the prior."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,12 +20,13 @@ __all__ = ["Prior", "fresh"]
 
 
 class Prior(Denoiser):
-    """net + path + card; the mean of x0 in network units (about -1..1)."""
+    """net + path + card (+ trust.json's promises); the mean of x0 in network units (about -1..1)."""
 
-    def __init__(self, net: nn.Module, path: Path, card: Card) -> None:
+    def __init__(self, net: nn.Module, path: Path, card: Card, trust: dict[str, Any] | None = None) -> None:
         self.net = net
         self.path = path
         self.card = card
+        self.trust = trust or {}
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
         """Raises ShapeMismatch for other channels or dimensions than the card's."""

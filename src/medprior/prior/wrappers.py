@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import BadOption
 from .denoiser import Condition, Denoiser, grid
 
-__all__ = ["clamped", "guided", "slicewise", "tiled"]
+__all__ = ["batched", "clamped", "guided", "slicewise", "tiled"]
 
 
 class _Wrapped(Denoiser):
@@ -125,13 +125,37 @@ class _Slicewise(_Wrapped):
         levels = sigma.expand(len(x)).repeat_interleave(n)
         given = condition or Condition()
         numbers = given.numbers.repeat(len(x), 1) if given.numbers is not None and len(given.numbers) == n else None
-        out = [
-            self.denoiser(slices[a : a + self.batch], levels[a : a + self.batch], Condition(numbers=None if numbers is None else numbers[a : a + self.batch]))
-            for a in range(0, len(slices), self.batch)
-        ]
-        return torch.cat(out).unflatten(0, (len(x), n)).movedim(1, -1)
+        out = batched(self.denoiser, self.batch)(slices, levels, Condition(numbers=numbers))
+        return out.unflatten(0, (len(x), n)).movedim(1, -1)
 
 
 def slicewise(denoiser: Denoiser, batch: int = 16) -> Denoiser:
     """A 2-D denoiser on (B, C, i, j, k), slice by slice along k; condition.numbers may give one row a slice."""
     return _Slicewise(denoiser, batch)
+
+
+class _Batched(_Wrapped):
+    def __init__(self, denoiser: Denoiser, most: int) -> None:
+        super().__init__(denoiser)
+        self.most = most
+
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
+        if len(x) <= self.most:
+            return self.denoiser(x, sigma, condition)
+        sigma, given = sigma.expand(len(x)), condition or Condition()
+        parts = [slice(a, a + self.most) for a in range(0, len(x), self.most)]
+        return torch.cat([self.denoiser(x[p], sigma[p], _rows(given, p, len(x))) for p in parts])
+
+
+def _rows(condition: Condition, part: slice, n: int) -> Condition:
+    def cut(value: Tensor | None) -> Tensor | None:
+        return value[part] if value is not None and len(value) == n else value
+
+    return Condition(cut(condition.label), cut(condition.numbers), cut(condition.position))
+
+
+def batched(denoiser: Denoiser, most: int = 16) -> Denoiser:
+    """At most so many images a call: memory stays that of one batch, whatever the number of slices."""
+    if most < 1:
+        raise BadOption(f"batched: wanted at least 1 image a call, got {most}")
+    return _Batched(denoiser, most)

@@ -50,6 +50,7 @@ def load(name: str | Path, device: str = "cpu") -> Prior:
     prior.net.requires_grad_(False).eval().to(device)
     if card.ndim == 2:
         prior.net.to(memory_format=torch.channels_last)
+    prior.trust.update(read_trust(folder))
     return prior
 
 

@@ -1,0 +1,1 @@
+"""The jobs, each a straight line: reconstruct, augment, synthesize, detect, fit."""

@@ -1,0 +1,165 @@
+"""Detect: Volume -> revisit at several sigma -> map, score, p-value from held-out healthy patients, healthy twin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..data.seeds import generator
+from ..data.volume import Volume
+from ..errors import BadOption, Uncalibrated
+from ..evidence.conformal import p_value, smallest_p
+from ..prior import Denoiser, Prior
+from ..prior.door import Admitted, admit, release, release_map
+from ..prior.wrappers import batched, guided, tiled
+from ..sampling import revisit
+
+__all__ = ["SIGMAS", "Found", "calibrate", "detect", "profile"]
+
+SIGMAS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
+"""Levels of the denoising-loss profile, network units."""
+
+TWIN = 0.8
+"""Level of the healthy twin: lesions are forgotten, anatomy stays (chosen on validation scans)."""
+
+_HEALTHY = ("no_finding", "healthy", "normal")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What looks unlike the healthy scans that the prior knows.
+
+    map: |scan - healthy twin|, on the scan's grid, in its own unit; ``map_high`` is the value that one healthy scan in twenty exceeds anywhere
+    (None when nothing was calibrated): the colour scale, never stretched to the image.
+    score: how unusual the scan is (Mahalanobis distance of its loss profile). p_value: None when nothing was calibrated.
+    n_healthy: patients behind the p-value. refused: why no p-value or flag can be given, "" when it can.
+    """
+
+    map: Volume
+    healthy: Volume
+    score: float
+    p_value: float | None
+    n_healthy: int
+    map_high: float | None
+    refused: str
+
+    def flagged(self, alpha: float = 0.05) -> bool:
+        """p <= alpha. Raises Uncalibrated when the healthy patients cannot support such a rate."""
+        if self.p_value is None or smallest_p(self.n_healthy) > alpha:
+            raise Uncalibrated(f"{self.n_healthy} healthy patients cannot support a flag at {alpha:g}", f"hold out at least {round(1 / alpha) - 1}")
+        return self.p_value <= alpha
+
+
+def detect(
+    prior: Prior,
+    volume: Volume,
+    *,
+    seed: int = 0,
+    n_twins: int = 2,
+    allow_other: bool = False,
+    on_step: Callable[[int, int], None] | None = None,
+) -> Found:
+    """Map, score, p-value and healthy twin of a scan, from a prior that knows healthy scans.
+
+    Raises WrongKind (another modality or unit than the prior's), BadOption (n_twins).
+    """
+    if n_twins < 1:
+        raise BadOption(f"n_twins: wanted at least 1, got {n_twins}")
+    admitted = admit(prior.card, volume, allow_other=allow_other)
+    denoiser = _healthy(prior)
+    with torch.no_grad():
+        twins = []
+        for i in range(n_twins):
+            twins.append(revisit(denoiser, admitted.images, TWIN, rng=generator(seed, "twin", i), condition=admitted.condition, n_steps=6))
+            if on_step:
+                on_step(i + 1, n_twins + 1)
+        twin = torch.stack(twins).mean(0)
+        found = profile(denoiser, admitted, seed=seed)
+        if on_step:
+            on_step(n_twins + 1, n_twins + 1)
+    return _found(prior, admitted, twin, found)
+
+
+def _healthy(prior: Prior) -> Denoiser:
+    """The prior, told that the patient is healthy where its card has such a label."""
+    denoiser: Denoiser = batched(tiled(prior, 256, 64))
+    known = [name for name in _HEALTHY if name in prior.card.labels]
+    return guided(denoiser, prior.card.labels.index(known[0]), 1.0) if known else denoiser
+
+
+def residual(admitted: Admitted, twin: Tensor) -> Tensor:
+    """(B, 1, i, j): |scan - twin| in network units, smoothed over 5 voxels, since one voxel alone is noise."""
+    apart = (admitted.images - twin).abs().mean(1, keepdim=True)
+    pool = F.avg_pool2d if apart.ndim == 4 else F.avg_pool3d
+    return pool(apart, 5, stride=1, padding=2, count_include_pad=False)
+
+
+def profile(denoiser: Denoiser, admitted: Admitted, *, seed: int = 0, n_draws: int = 2) -> Tensor:
+    """(n_sigmas,): ln of the mean squared denoising error at each of SIGMAS, over all voxels and slices."""
+    x, condition = admitted.images, admitted.condition
+    losses = []
+    for sigma in SIGMAS:
+        errors = []
+        for i in range(n_draws):
+            noise = torch.randn(x.shape, generator=generator(seed, "profile", sigma, i))
+            level = torch.full((len(x),), sigma)
+            errors.append((denoiser(x + sigma * noise, level, condition) - x).square().mean())
+        losses.append(torch.stack(errors).mean())
+    return torch.stack(losses).log()
+
+
+def calibrate(prior: Prior, healthy: Iterable[Volume], *, seed: int = 0, on_step: Callable[[int], None] | None = None) -> dict[str, Any]:
+    """The "detect" entry of trust.json from healthy scans of patients the prior has not learned from, one scan a patient.
+
+    Half of them fit the mean and the covariance of the profile, the other half give the scores for the p-values.
+    """
+    profiles, peaks = [], []
+    denoiser = _healthy(prior)
+    for i, volume in enumerate(healthy):
+        admitted = admit(prior.card, volume)
+        with torch.no_grad():
+            twin = revisit(denoiser, admitted.images, TWIN, rng=generator(seed, "twin", 0), condition=admitted.condition, n_steps=6)
+            profiles.append(profile(denoiser, admitted, seed=seed))
+        peaks.append(float(residual(admitted, twin).max()))
+        if on_step:
+            on_step(i + 1)
+    if len(profiles) < 4:
+        raise Uncalibrated(f"{len(profiles)} healthy patients are too few to calibrate with", "hold out at least 4, better 40")
+    fit, held = torch.stack(profiles[::2]).double(), torch.stack(profiles[1::2]).double()
+    entry = {"sigmas": list(SIGMAS), "mean": fit.mean(0).tolist(), "precision": _precision(fit).tolist()}
+    scores = [_distance(p, entry) for p in held]
+    ranked = sorted(peaks)
+    high = ranked[min(len(ranked) - 1, int(0.95 * len(ranked)))]
+    return {**entry, "scores": scores, "n_healthy": len(scores), "map_high": high}
+
+
+def _precision(profiles: Tensor) -> Tensor:
+    """Inverse covariance, shrunk by a tenth to its diagonal: few patients, neighbouring levels go together."""
+    covariance = torch.cov(profiles.T)
+    shrunk = 0.9 * covariance + 0.1 * torch.diag(covariance.diagonal()) + 1e-8 * torch.eye(len(covariance), dtype=covariance.dtype)
+    return torch.linalg.inv(shrunk)
+
+
+def _distance(found: Tensor, entry: dict[str, Any]) -> float:
+    away = found.double() - torch.tensor(entry["mean"], dtype=torch.float64)
+    return float((away @ torch.tensor(entry["precision"], dtype=torch.float64) @ away).clamp_min(0).sqrt())
+
+
+def _found(prior: Prior, admitted: Admitted, twin: Tensor, at: Tensor) -> Found:
+    entry = prior.trust.get("detect")
+    half = (admitted.high - admitted.low) / 2
+    healthy = release(admitted, twin, sentence=f"healthy twin by medprior: prior {prior.card.name}, sigma {TWIN}")
+    apart = release_map(admitted, residual(admitted, twin) * half, sentence="|scan - healthy twin|")
+    apart = replace(apart, unit=admitted.source.unit)
+    if entry is None:
+        return Found(apart, healthy, float(at.mean()), None, 0, None, "no healthy patients were held out for this prior: no p-value")
+    score = _distance(at, entry)
+    n = entry["n_healthy"]
+    refused = "" if smallest_p(n) <= 0.05 else f"{n} healthy patients cannot support a flag at 5 % (at least 19 are needed)"
+    return Found(apart, healthy, score, p_value(score, entry["scores"]), n, entry["map_high"] * half, refused)
+

@@ -1,0 +1,101 @@
+"""Synthesize: guided(prior, label) -> flow from noise, coarse to fine -> Volumes marked synthetic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..data.seeds import generator
+from ..data.volume import Provenance, Volume
+from ..errors import BadOption
+from ..operators import Gaussian, Measurement
+from ..operators import downsample as downsampled
+from ..prior import Condition, Denoiser, Prior
+from ..prior.wrappers import batched, guided, tiled
+from ..sampling import anneal, flow, karras_levels, proximal
+from .reconstruct import label_index
+
+__all__ = ["synthesize"]
+
+
+def synthesize(
+    prior: Prior,
+    *,
+    n: int = 16,
+    label: str | None = None,
+    seed: int = 0,
+    size: tuple[int, ...] | None = None,
+    guidance: float = 1.5,
+    n_steps: int = 18,
+    on_step: Callable[[int, int], None] | None = None,
+) -> list[Volume]:
+    """n new images, marked synthetic.
+
+    label: a class of the card, or None for any. size: of the image, default the card's frame; an image larger than twice 64 is made
+    coarse to fine, each finer one a draw given the coarser as its measurement (one prior, no second network).
+    Raises BadOption (n, label, size smaller than 16).
+    """
+    size = size or default_size(prior)
+    if n < 1 or min(size) < 16 or len(size) != prior.card.ndim:
+        raise BadOption(f"synthesize: wanted n >= 1 and a {prior.card.ndim}-D size of at least 16, got n {n}, size {size}")
+    denoiser: Denoiser = batched(tiled(prior, 256, 64))
+    if label is not None:
+        denoiser = guided(denoiser, label_index(prior, label), guidance)
+    rng = generator(seed, "synthesize")
+    levels = _ladder(size, prior.card.frame[0])
+    with torch.no_grad():
+        x = _coarsest(denoiser, n, prior, levels[0], rng, n_steps)
+        for done, finer in enumerate(levels[1:], start=2):
+            x = _finer(denoiser, x, finer, rng)
+            if on_step:
+                on_step(done, len(levels))
+    return [_volume(prior, image, f"made by medprior: prior {prior.card.name}, label {label}, seed {seed}, number {i}") for i, image in enumerate(x)]
+
+
+def default_size(prior: Prior) -> tuple[int, ...]:
+    """The size the prior was trained to show whole."""
+    shown = prior.card.data.get("shape")
+    return tuple(shown) if shown else (prior.card.frame[1],) * prior.card.ndim
+
+
+def _ladder(size: tuple[int, ...], coarsest: int) -> list[tuple[int, ...]]:
+    """Sizes from coarse to fine, a factor of 2 apart, all of them exact halves; the coarsest has a largest side near ``coarsest``."""
+    ladder = [size]
+    while max(ladder[0]) >= 2 * coarsest and all(s % 2 == 0 for s in ladder[0]):
+        ladder.insert(0, tuple(s // 2 for s in ladder[0]))
+    return ladder
+
+
+def _coarsest(denoiser: Denoiser, n: int, prior: Prior, size: tuple[int, ...], rng: torch.Generator, n_steps: int) -> Tensor:
+    sigmas = karras_levels(n_steps, low=0.01, high=20.0)
+    x = 20.0 * torch.randn((n, len(prior.card.channels), *size), generator=rng)
+    return flow(denoiser, x, sigmas, condition=_anywhere(prior, n, rng))
+
+
+def _finer(denoiser: Denoiser, coarse: Tensor, size: tuple[int, ...], rng: torch.Generator) -> Tensor:
+    """Draws at twice the size whose 2x2 means are the coarse images."""
+    operator = downsampled((coarse.shape[1], *size), 2)
+    measurement = Measurement(coarse, operator, Gaussian(0.03))
+    sigmas = karras_levels(14, low=0.01, high=1.0)
+    x = operator.adjoint(coarse) * 2.0 ** len(size)
+    x = x + torch.randn(x.shape, generator=rng)
+    return anneal(proximal(denoiser, measurement, rng), x, sigmas, rng=rng)
+
+
+def _anywhere(prior: Prior, n: int, rng: torch.Generator) -> Condition:
+    """Heights drawn evenly for stacks of slices; other numbers unknown."""
+    if not prior.card.numbers:
+        return Condition()
+    numbers = torch.full((n, len(prior.card.numbers)), torch.nan)
+    if "height" in prior.card.numbers:
+        numbers[:, prior.card.numbers.index("height")] = torch.rand(n, generator=rng) * 1.2 - 0.6
+    return Condition(numbers=numbers)
+
+
+def _volume(prior: Prior, image: Tensor, sentence: str) -> Volume:
+    card = prior.card
+    low, high = (card.low, card.high) if card.scaling == "fixed" else (0.0, 1.0)
+    data = (image.numpy() + 1) / 2 * (high - low) + low
+    return Volume(data, None, card.unit, card.modality, provenance=Provenance(synthetic=True, history=(sentence, "research use only, not for diagnosis")))
