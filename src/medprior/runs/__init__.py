@@ -1,0 +1,1 @@
+"""Requests, runs and reports: what a person asks for, done, written down and shown."""

@@ -1,0 +1,178 @@
+"""What an installation can and cannot do: one row a check, nothing is changed and nothing is asked of a network."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from .. import __version__
+from ..errors import MedpriorError
+from ..io.files import check_manifest, write_file
+
+__all__ = ["Check", "Status", "diagnose"]
+
+Status = Literal["ok", "warning", "problem"]
+
+GIB = 2**30
+MEMORY_WANTED = 3 * GIB
+"""The bundled priors' four jobs stay below this (bench/demo)."""
+DISK_WANTED = 2 * GIB
+
+EXTRAS = {"demo": ("dipy", "nilearn", "pydicom-data")}
+"""Optional packages of each extra, as pip names them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """subject: what was looked at. found: what is there. status: "problem" means that some job will fail. remedy: one sentence, "" when all is well."""
+
+    subject: str
+    status: Status
+    found: str
+    remedy: str = ""
+
+
+def diagnose(folder: str | Path = ".") -> list[Check]:
+    """Every check in the order of a person's questions. folder: where results are to be written."""
+    checks: tuple[Callable[[], list[Check]], ...] = (
+        _python,
+        _torch,
+        _accelerator,
+        _memory,
+        lambda: _disk(Path(folder)),
+        _codecs,
+        _extras,
+        _priors,
+    )
+    return [row for check in checks for row in check()]
+
+
+def _python() -> list[Check]:
+    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    return [Check("medprior", "ok", f"{__version__} in {Path(__file__).parent.parent}"), Check("Python", "ok", found)]
+
+
+def _torch() -> list[Check]:
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        return [Check("torch", "problem", f"does not import ({error})", "install it again: pip install --force-reinstall torch")]
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    threads = torch.get_num_threads()
+    row = Check("torch", "ok", f"{torch.__version__}, {threads} threads on {cores} cores")
+    if threads > cores:
+        row = Check("torch", "warning", row.found, f"more threads than cores is slow: set OMP_NUM_THREADS={cores}")
+    return [row]
+
+
+def _accelerator() -> list[Check]:
+    if find_spec("torch") is None:
+        return []
+    import torch
+
+    if torch.cuda.is_available():
+        rows = []
+        for n in range(torch.cuda.device_count()):
+            free, total = torch.cuda.mem_get_info(n)
+            rows.append(Check(f"GPU {n}", "ok", f"{torch.cuda.get_device_name(n)}, {free / GIB:.1f} of {total / GIB:.1f} GiB free"))
+        return rows
+    if shutil.which("nvidia-smi"):
+        return [Check("GPU", "warning", "an NVIDIA driver, but this torch cannot use it", "install the CUDA build of torch that fits the driver")]
+    return [Check("GPU", "ok", "none; everything runs on the CPU")]
+
+
+def _memory() -> list[Check]:
+    import psutil
+
+    memory = psutil.virtual_memory()
+    found = f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB free"
+    if memory.available < MEMORY_WANTED:
+        return [Check("memory", "warning", found, f"close other programs, or use smaller batches: {MEMORY_WANTED / GIB:.0f} GiB are comfortable")]
+    return [Check("memory", "ok", found)]
+
+
+def _disk(folder: Path) -> list[Check]:
+    folder = folder.resolve()
+    while not folder.exists():  # what a run would make itself is made nowhere here
+        folder = folder.parent
+    if not folder.is_dir():
+        return [Check("writing", "problem", f"{folder} is a file, not a folder", "choose another --out")]
+    probe = folder / f".medprior-doctor-{os.getpid()}"
+    try:
+        write_file(probe, b"probe")
+    except MedpriorError as error:
+        return [Check("writing", "problem", str(error), "choose another --out, or ask for permission")]
+    probe.unlink(missing_ok=True)
+    free = shutil.disk_usage(folder).free
+    found = f"{free / GIB:.1f} GiB free in {folder}"
+    if free < DISK_WANTED:
+        return [Check("writing", "warning", found, "free some space: a training run keeps several checkpoints")]
+    return [Check("writing", "ok", found)]
+
+
+def _codecs() -> list[Check]:
+    """Which compressed DICOM pixels can be read, and by what."""
+    from pydicom import uid
+    from pydicom.pixels import get_decoder
+
+    syntaxes = {
+        "RLE": (uid.RLELossless,),
+        "JPEG": (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit),
+        "JPEG lossless": (uid.JPEGLossless, uid.JPEGLosslessSV1),
+        "JPEG-LS": (uid.JPEGLSLossless, uid.JPEGLSNearLossless),
+        "JPEG 2000": (uid.JPEG2000Lossless, uid.JPEG2000),
+        "HTJ2K": (uid.HTJ2KLossless, uid.HTJ2K),
+    }
+    rows = []
+    for name, uids in syntaxes.items():
+        decoders = [get_decoder(u) for u in uids]
+        numbers = ", ".join(str(u) for u in uids)
+        if all(decoder.is_available for decoder in decoders):
+            readers = sorted({plugin for decoder in decoders for plugin in decoder.available_plugins})
+            rows.append(Check(f"codec {name}", "ok", f"{numbers}: read by {', '.join(readers)}"))
+        else:
+            rows.append(Check(f"codec {name}", "warning", f"{numbers}: no reader", "ask the archive for another transfer syntax, or transcode the files"))
+    return rows
+
+
+def _extras() -> list[Check]:
+    rows = []
+    for extra, packages in EXTRAS.items():
+        missing = [package for package in packages if not _installed(package)]
+        if missing:
+            rows.append(Check(f"extra {extra}", "warning", f"not installed: {', '.join(missing)}", f"pip install 'medprior[{extra}]'"))
+        else:
+            rows.append(Check(f"extra {extra}", "ok", ", ".join(f"{package} {version(package)}" for package in packages)))
+    return rows
+
+
+def _installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _priors() -> list[Check]:
+    """The bundled priors, each file against its checksum."""
+    from ..training.folder import bundled
+
+    rows = []
+    for name, folder in bundled().items():
+        try:
+            check_manifest(folder)
+        except MedpriorError as error:
+            rows.append(Check(f"prior {name}", "problem", str(error), "install medprior again; do not use these weights"))
+        else:
+            size = sum(file.stat().st_size for file in folder.iterdir())
+            rows.append(Check(f"prior {name}", "ok", f"{size / 1e6:.1f} MB, checksums match"))
+    return rows or [Check("priors", "warning", "none are bundled", "train one: medprior train FOLDER")]
