@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from ..data.acquisitions import KSpace, Sinogram
 from ..data.volume import Provenance, Volume
 from ..errors import BadOption, Corrupt, ShapeMismatch, Unsupported
-from .archives import load_npz
+from .archives import load_npz, member_names
 from .files import write_file
 from .hdf5 import read_kspace_hdf5
 from .limits import Limits, regular_file
 from .stamp import RESEARCH_ONLY, stamp_text
 
-__all__ = ["Stack", "read_array_volume", "read_kspace", "read_sinogram", "read_stack", "write_array_volume"]
+__all__ = ["Stack", "holds_stack", "read_array_volume", "read_kspace", "read_sinogram", "read_stack", "write_array_volume"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,11 @@ class Stack:
     images: tuple[Volume, ...]
     labels: tuple[str, ...]
     patients: tuple[str, ...]
+
+
+def holds_stack(path: Path, limits: Limits) -> bool:
+    """True for an NPZ with an array ``hu`` or ``images``."""
+    return bool({"hu.npy", "images.npy"} & set(member_names(path, limits)))
 
 
 def read_stack(path: str | Path, *, limits: Limits | None = None, unit: str | None = None, modality: str | None = None) -> Stack:

@@ -1,0 +1,494 @@
+"""The index of a data set: every file decoded once, what cannot be used and why, twins, patients, splits.
+
+A data set is a folder. Its sub-folders are labels (train, val, test are splits), or a scans.csv (path, label, patient, split, mask) says more; DICOM is indexed
+by series, and a folder with the DICOM of one patient only is that patient's folder, not a label.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import groupby
+from pathlib import Path, PurePosixPath
+
+from ..data.volume import Volume
+from ..errors import BadOption, Corrupt, FileProblem, MedpriorError, WrongKind, printable
+from .files import read_json, write_file, write_json
+from .limits import Limits
+from .listing import Listed, csv_cell, list_files, place
+from .read import kind_of, read
+from .twins import groups, near_pairs, pixel_hash, thumbnail
+
+__all__ = ["Index", "Item", "Unusable", "load_index", "scan"]
+
+SCHEMA = 1
+INDEX, UNUSABLE, KEY = "index.json", "unusable.csv", ".medprior-key"
+_SHARES = (("train", 70), ("val", 85), ("test", 100))
+_ORDER = {"train": 0, "val": 1, "test": 2, "": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One image or volume of a data set.
+
+    id: opaque. path: relative to the folder, a file or the folder of a DICOM series. part: image number of an NPZ, series of a DICOM folder, else "".
+    label, patient, split, mask: "" where nobody says; patient is a keyed hash, never the id itself.
+    shape: spatial; channels. unit, modality, spacing_mm: as read. digest: of the pixels. thumb: see twins.py.
+    bucket: 0 to 99, decides the split where none is given. leaks: shares its patient or its pixels with a stricter split (test over val over train).
+    signature: size and time of the files, so that an unchanged file is not decoded again.
+    """
+
+    id: str
+    path: str
+    part: str
+    label: str
+    patient: str
+    split: str
+    mask: str
+    kind: str
+    shape: tuple[int, ...]
+    channels: int
+    unit: str
+    modality: str
+    spacing_mm: tuple[float, ...] | None
+    synthetic: bool
+    digest: str
+    thumb: str
+    bucket: int
+    given: bool
+    leaks: bool
+    signature: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """A file that cannot be used: relative path, reason, what to do."""
+
+    path: str
+    reason: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """What ``scan`` found. ``duplicates`` and ``near_duplicates`` hold ids; ``crossing`` the (opaque) patients that lie in more than one split."""
+
+    folder: Path
+    items: tuple[Item, ...]
+    unusable: tuple[Unusable, ...] = ()
+    passed_over: tuple[str, ...] = ()
+    duplicates: tuple[tuple[str, ...], ...] = ()
+    near_duplicates: tuple[tuple[str, str], ...] = ()
+    crossing: tuple[str, ...] = ()
+    options: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels in use, sorted."""
+        return tuple(sorted({item.label for item in self.items} - {""}))
+
+    def counts(self) -> dict[str, int]:
+        """Items a split."""
+        return dict(sorted(Counter(item.split for item in self.items).items()))
+
+    def usable(self, split: str | None = None, *, allow_synthetic: bool = False, most_bad: float = 0.05) -> tuple[Item, ...]:
+        """The items to work with, of one split or all: without leaks, and one of each group of exact twins in a split.
+
+        Raises FileProblem when nothing is left or more than ``most_bad`` of the data set is unusable, WrongKind when items are marked synthetic.
+        """
+        if split is not None and split not in ("train", "val", "test"):
+            raise BadOption(f"split: wanted train, val or test, got {split!r}")
+        bad, total = len(self.unusable), len(self.unusable) + len(self.items)
+        if bad > most_bad * total:
+            first = "; ".join(f"{printable(u.path)}: {u.reason}" for u in self.unusable[:3])
+            raise FileProblem(self.folder, f"{bad} of {total} files are unusable, more than {most_bad:.0%}: {first}", f"see {UNUSABLE}; mend or remove them")
+        made = [item for item in self.items if item.synthetic]
+        if made and not allow_synthetic:
+            raise WrongKind(
+                f"{len(made)} of {len(self.items)} scans are marked synthetic, the first is {printable(made[0].path)}",
+                "remove them, or allow synthetic data by name: a prior that learns from its own output drifts",
+            )
+        chosen = [item for item in self.items if not item.leaks and split in (None, item.split)]
+        once = {(item.digest, item.split): item for item in reversed(chosen)}
+        kept = tuple(item for item in chosen if once[(item.digest, item.split)] is item)
+        if not kept:
+            raise FileProblem(self.folder, f"holds no usable scan{f' in split {split}' if split else ''}", "check the folder with medprior scan")
+        return kept
+
+    def volumes(self, items: Iterable[Item]) -> Iterator[tuple[Item, Volume]]:
+        """Each item with its Volume, in the given order; neighbours in one NPZ are read together. Raises what ``read`` raises."""
+        for (path, kind), run in groupby(items, key=lambda item: (item.path, item.kind)):
+            if kind == "npz":
+                yield from _stack_volumes(self.folder / path, list(run), self.options)
+            else:
+                for item in run:
+                    yield item, self.load(item)
+
+    def load(self, item: Item) -> Volume:
+        """One item as a Volume. Raises what ``read`` raises."""
+        if item.kind == "npz":
+            return next(_stack_volumes(self.folder / item.path, [item], self.options))[1]
+        if item.kind == "dicom":
+            return read(self.folder / item.path, series=item.part or None)
+        return _image(self.folder / item.path, item.kind, self.options, None)
+
+    def mask(self, item: Item) -> Volume | None:
+        """The mask that scans.csv names for an item, or None."""
+        return read(self.folder / item.mask, unit="label") if item.mask else None
+
+
+def _image(path: Path, kind: str, options: dict[str, str], limits: Limits | None) -> Volume:
+    colour = options.get("colour") if kind == "picture" else None
+    stated = {name: options.get(name) for name in ("unit", "modality")} if kind in ("picture", "nifti", "npz") else {"unit": None, "modality": None}
+    return read(path, colour=colour, unit=stated["unit"], modality=stated["modality"], limits=limits)
+
+
+def _stack_volumes(path: Path, items: Sequence[Item], options: dict[str, str]) -> Iterator[tuple[Item, Volume]]:
+    from .arrays import read_stack
+
+    if not items[0].part:
+        yield items[0], _image(path, "npz", options, None)
+        return
+    images = read_stack(path, unit=options.get("unit"), modality=options.get("modality")).images
+    for item in items:
+        if int(item.part) >= len(images):
+            raise Corrupt(path, f"holds {len(images)} images, the index knows number {item.part}", "scan the folder again")
+        yield item, images[int(item.part)]
+
+
+def scan(
+    folder: str | Path,
+    *,
+    out: str | Path | None = None,
+    unit: str | None = None,
+    modality: str | None = None,
+    colour: str | None = None,
+    limits: Limits | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Index:
+    """Decode every file of a data set once; write index.json and unusable.csv into ``out`` (default: the folder itself), atomically.
+
+    A second scan decodes only what has changed. unit, modality, colour: for files that cannot say, as in ``read``.
+    on_progress: called with (files done, files in all). Raises FileProblem when the folder cannot be read or ``out`` cannot be written, or holds an
+    index.json of somebody else; Corrupt or BadOption for a scans.csv that cannot be used.
+    """
+    folder, limits = Path(folder), limits or Limits()
+    target = Path(out) if out is not None else folder
+    options = {k: v for k, v in (("unit", unit), ("modality", modality), ("colour", colour)) if v is not None}
+    listed, passed = list_files(folder)
+    old = _previous(target, folder, options)
+    scanner = _Scanner(folder, options, limits, _key(target), {(i.path, i.part): i for i in old.items} if old else {})
+    for done, entry in enumerate(listed):
+        if on_progress is not None:
+            on_progress(done, len(listed))
+        scanner.look(entry)
+    scanner.look_at_dicom()
+    index = _finished(folder, scanner.items, scanner.unusable, [*passed, *scanner.passed], options, old)
+    _save(index, target)
+    if on_progress is not None:
+        on_progress(len(listed), len(listed))
+    return index
+
+
+class _Scanner:
+    """Collects items and faults while it goes through the files."""
+
+    def __init__(self, folder: Path, options: dict[str, str], limits: Limits, key: bytes, old: dict[tuple[str, str], Item]) -> None:
+        self.folder, self.options, self.limits, self.key, self.old = folder, options, limits, key, old
+        self.items: list[Item] = []
+        self.unusable: list[Unusable] = []
+        self.passed: list[str] = []
+        self.dicom: dict[Path, Listed] = {}
+        self.stacks: dict[str, list[Item]] = {}
+        for item in old.values():
+            self.stacks.setdefault(item.path, []).append(item)
+
+    def relative(self, path: Path) -> str:
+        return Path(os.path.relpath(path, self.folder)).as_posix()
+
+    def refuse(self, path: Path, error: MedpriorError) -> None:
+        reason = error.reason if isinstance(error, FileProblem) else Exception.__str__(error)
+        self.unusable.append(Unusable(self.relative(path), reason, error.remedy))
+
+    def look(self, entry: Listed) -> None:
+        """One file: an item, several (a stack), or an entry in the list of the unusable."""
+        try:
+            if entry.fault:
+                raise FileProblem(entry.path, entry.fault)
+            kind = kind_of(entry.path)
+            if kind == "dicom":
+                self.dicom[entry.path] = entry
+                return
+            signature = _signature([entry.path])
+            known = [i for i in self.stacks.get(self.relative(entry.path), []) if i.signature == signature and i.mask == entry.mask]
+            if known:
+                self.items += [self.renewed(item, entry) for item in known]
+                return
+            for part, volume, label, patient in self.volumes(entry.path, kind):
+                self.add(entry, self.relative(entry.path), part, kind, signature, volume, label, patient)
+        except MedpriorError as error:
+            self.refuse(entry.path, error)
+
+    def volumes(self, path: Path, kind: str) -> Iterator[tuple[str, Volume, str, str]]:
+        """(part, volume, label, patient) of one file that is no DICOM."""
+        if kind == "npz":
+            from .arrays import holds_stack, read_stack
+
+            if holds_stack(path, self.limits):
+                stack = read_stack(path, limits=self.limits, unit=self.options.get("unit"), modality=self.options.get("modality"))
+                for n, (image, label, patient) in enumerate(zip(stack.images, stack.labels, stack.patients, strict=True)):
+                    yield str(n), image, label, patient
+                return
+        yield "", _image(path, kind, self.options, self.limits), "", ""
+
+    def look_at_dicom(self) -> None:
+        """Every series that lies among the DICOM files that were met."""
+        if not self.dicom:
+            return
+        from .dicom_series import index_series
+
+        found, faults = index_series(self.folder, limit=self.limits)
+        for error in faults:
+            path = error.path if isinstance(error, FileProblem) else self.folder
+            if path in self.dicom:
+                self.refuse(path, error)
+        series = [s for s in found if s.paths[0] in self.dicom]
+        ours = _label_folders((self.relative(s.paths[0]), s.planes[0].header.text("PatientID")) for s in series)
+        homes = _homes(series)
+        for one in series:
+            if one.localizer:
+                self.passed += [self.relative(p) for p in one.paths]
+                continue
+            home = one.paths[0] if one.n_files == 1 else homes[one.uid]
+            self.look_at_series(one.id, one.paths, home, one.planes[0].header.text("PatientID"), ours)
+
+    def look_at_series(self, name: str, paths: Sequence[Path], home: Path, patient: str, labels: set[str]) -> None:
+        entry = self.dicom[paths[0]]
+        if entry.label not in labels and entry.label == _label_of(self.relative(paths[0])):
+            entry = replace(entry, label="")
+        signature, where = _signature(paths), self.relative(home)
+        known = self.old.get((where, name))
+        if known is not None and known.signature == signature and known.mask == entry.mask:
+            self.items.append(self.renewed(known, entry))
+            return
+        try:
+            volume = read(home, series=name, limits=self.limits)
+            self.add(entry, where, name, "dicom", signature, volume, "", patient)
+        except MedpriorError as error:
+            self.refuse(home, error)
+
+    def opaque(self, kind: str, text: str) -> str:
+        return kind + hmac.new(self.key, f"{kind}|{text}".encode(errors="replace"), hashlib.sha256).hexdigest()[:16]
+
+    def renewed(self, item: Item, entry: Listed) -> Item:
+        """An unchanged item with what the folder or the table says about it now."""
+        changes: dict = {"split": entry.split, "given": bool(entry.split), "leaks": False}
+        if entry.label:
+            changes["label"] = entry.label
+        if entry.patient:
+            changes |= {"patient": self.opaque("p", entry.patient), "bucket": _bucket("patient", entry.patient)}
+        return replace(item, **changes)
+
+    def add(self, entry: Listed, where: str, part: str, kind: str, signature: str, volume: Volume, label: str, patient: str) -> None:
+        patient = entry.patient or patient
+        low, high = float(volume.data.min()), float(volume.data.max())
+        if low == high:
+            raise Corrupt(entry.path, f"is constant: every value is {low:g}{f' (image {part})' if part else ''}", "remove it")
+        self.check_mask(entry, volume)
+        source = volume.provenance
+        self.items.append(
+            Item(
+                id=self.opaque("i", f"{where}|{part}"),
+                path=where,
+                part=part,
+                label=entry.label or label,
+                patient=self.opaque("p", patient) if patient else "",
+                split=entry.split,
+                mask=entry.mask,
+                kind=kind,
+                shape=volume.shape,
+                channels=volume.data.shape[0],
+                unit=volume.unit,
+                modality=volume.modality,
+                spacing_mm=volume.spacing_mm,
+                synthetic=source.synthetic,
+                digest=pixel_hash(volume),
+                thumb=thumbnail(volume),
+                bucket=_bucket("patient", patient) if patient else _bucket("file", f"{where}|{part}"),
+                given=bool(entry.split),
+                leaks=False,
+                signature=signature,
+                warnings=source.warnings,
+            )
+        )
+
+    def check_mask(self, entry: Listed, volume: Volume) -> None:
+        if not entry.mask:
+            return
+        mask = read(self.folder / entry.mask, unit="label", limits=self.limits)
+        if mask.shape != volume.shape:
+            raise Corrupt(entry.path, f"its mask has shape {mask.shape}, wanted {volume.shape}")
+
+
+def _label_of(relative: str) -> str:
+    """The label that the folders of a relative path give."""
+    return place(PurePosixPath(relative))[0]
+
+
+def _label_folders(found: Iterable[tuple[str, str]]) -> set[str]:
+    """The first folders that hold DICOM of two patients or more, or of patients that nobody names."""
+    patients: dict[str, set[str]] = {}
+    for path, patient in found:
+        patients.setdefault(_label_of(path), set()).add(patient)
+    return {label for label, names in patients.items() if len(names) > 1 or names == {""}}
+
+
+def _homes(series: Sequence) -> dict[str, Path]:
+    """For each series UID the deepest folder that holds all of its files."""
+    paths: dict[str, list[str]] = {}
+    for one in series:
+        paths.setdefault(one.uid, []).extend(str(p.parent) for p in one.paths)
+    return {uid: Path(os.path.commonpath(all_paths)) for uid, all_paths in paths.items()}
+
+
+def _bucket(kind: str, text: str) -> int:
+    """0 to 99, the same on every machine. One of a hundred says next to nothing about a patient; the id itself is never written."""
+    return int.from_bytes(hashlib.sha256(f"medprior split {SCHEMA}|{kind}|{text}".encode(errors="replace")).digest()[:8], "big") % 100
+
+
+def _signature(paths: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        about = path.stat()
+        digest.update(f"{path.name}|{about.st_size}|{about.st_mtime_ns}\n".encode(errors="replace"))
+    return digest.hexdigest()[:32]
+
+
+def _finished(folder: Path, items: list[Item], unusable: list[Unusable], passed: list[str], options: dict[str, str], old: Index | None) -> Index:
+    """Twins found, splits given to those that have none, leaks marked."""
+    items = sorted(items, key=lambda item: (item.path, len(item.part), item.part))
+    same: dict[str, list[int]] = {}
+    patients: dict[str, list[int]] = {}
+    for n, item in enumerate(items):
+        same.setdefault(item.digest, []).append(n)
+        if item.patient:
+            patients.setdefault(item.patient, []).append(n)
+    exact = [tuple(ns) for ns in same.values() if len(ns) > 1]
+    near = [(a, b) for a, b in near_pairs([item.thumb for item in items]) if items[a].digest != items[b].digest]
+    links = [(ns[0], n) for ns in (*exact, *(p for p in patients.values() if len(p) > 1)) for n in ns[1:]] + near
+    items = _split(items, groups(len(items), links), {i.id: i.split for i in old.items if not i.given} if old else {})
+    crossing = [name for name, ns in patients.items() if len({items[n].split for n in ns}) > 1]
+    return Index(
+        folder=folder,
+        items=tuple(items),
+        unusable=tuple(sorted(unusable, key=lambda u: u.path)),
+        passed_over=tuple(sorted(passed)),
+        duplicates=tuple(tuple(items[n].id for n in ns) for ns in exact),
+        near_duplicates=tuple((items[a].id, items[b].id) for a, b in near),
+        crossing=tuple(sorted(crossing)),
+        options=options,
+    )
+
+
+def _split(items: list[Item], roots: list[int], before: dict[str, str]) -> list[Item]:
+    """What belongs together (patient, twins) gets one split: the given one, the one of an earlier scan, or by the bucket of its first member.
+
+    Where given splits tear a group apart they stay as given, and all but the strictest part of the group is marked as a leak.
+    """
+    members: dict[int, list[int]] = {}
+    for n, root in enumerate(roots):
+        members.setdefault(root, []).append(n)
+    result = list(items)
+    for together in members.values():
+        given = [items[n].split for n in together if items[n].given]
+        known = [before[items[n].id] for n in together if before.get(items[n].id)]
+        bucket = items[together[0]].bucket
+        fallback = max(given, key=_ORDER.__getitem__) if given else known[0] if known else next(s for s, share in _SHARES if bucket < share)
+        splits = {n: items[n].split if items[n].given else fallback for n in together}
+        strictest = max(_ORDER[s] for s in splits.values())
+        for n in together:
+            result[n] = replace(items[n], split=splits[n], leaks=_ORDER[splits[n]] < strictest)
+    return result
+
+
+def _key(target: Path) -> bytes:
+    """The secret of this data set, made once and readable by its owner only; without it the opaque names lead nowhere."""
+    path = target / KEY
+    try:
+        return path.read_bytes()
+    except OSError:
+        key = secrets.token_bytes(32)
+        write_file(path, key)
+        path.chmod(0o600)
+        return key
+
+
+def _save(index: Index, target: Path) -> None:
+    record = {"medprior_index": SCHEMA, **{f.name: getattr(index, f.name) for f in fields(Index) if f.name != "folder"}}
+    record["items"] = [asdict(item) for item in index.items]
+    record["unusable"] = [asdict(entry) for entry in index.unusable]
+    write_json(target / INDEX, record)
+    rows = [("path", "reason", "remedy"), *((u.path, u.reason, u.remedy) for u in index.unusable)]
+    quoted = "".join(",".join('"' + csv_cell(cell).replace('"', '""') + '"' for cell in row) + "\r\n" for row in rows)
+    write_file(target / UNUSABLE, quoted.encode(errors="backslashreplace"))
+
+
+def _previous(target: Path, folder: Path, options: dict[str, str]) -> Index | None:
+    """The index of an earlier scan with the same options. Raises FileProblem rather than write over a file that is not ours."""
+    if not (target / INDEX).exists():
+        return None
+    record = read_json(target / INDEX)
+    if not isinstance(record, dict) or "medprior_index" not in record:
+        raise FileProblem(target / INDEX, "is not an index of medprior and is left alone", "choose another --out")
+    if record["medprior_index"] != SCHEMA or record.get("options") != options:
+        return None
+    return _from_record(target / INDEX, folder, record)
+
+
+def load_index(path: str | Path, folder: str | Path | None = None) -> Index:
+    """An index.json, or the folder that holds it. folder: where the data set lies, when it is not the folder of the index.
+
+    Raises FileProblem when it is missing, Corrupt when it is no index or of another version.
+    """
+    path = Path(path)
+    path = path / INDEX if path.is_dir() else path
+    record = read_json(path)
+    if not isinstance(record, dict) or record.get("medprior_index") != SCHEMA:
+        raise Corrupt(path, f"is no index of version {SCHEMA}", "scan the folder again")
+    return _from_record(path, Path(folder) if folder is not None else path.parent, record)
+
+
+def _from_record(path: Path, folder: Path, record: dict) -> Index:
+    try:
+        items = tuple(_item(entry) for entry in record["items"])
+        return Index(
+            folder=folder,
+            items=items,
+            unusable=tuple(Unusable(**entry) for entry in record["unusable"]),
+            passed_over=tuple(map(str, record["passed_over"])),
+            duplicates=tuple(tuple(map(str, ids)) for ids in record["duplicates"]),
+            near_duplicates=tuple((str(a), str(b)) for a, b in record["near_duplicates"]),
+            crossing=tuple(map(str, record["crossing"])),
+            options={str(k): str(v) for k, v in record["options"].items()},
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Corrupt(path, f"is not a complete index ({error})", "remove it and scan the folder again") from error
+
+
+def _item(entry: dict) -> Item:
+    spacing = entry["spacing_mm"]
+    texts = ("id", "path", "part", "label", "patient", "split", "mask", "kind", "unit", "modality", "digest", "thumb", "signature")
+    if not all(isinstance(entry[name], str) for name in texts) or entry["path"].startswith("/") or ".." in Path(entry["path"]).parts:
+        raise ValueError(f"item {entry.get('id')!r}")
+    lists = {
+        "shape": tuple(int(n) for n in entry["shape"]),
+        "spacing_mm": None if spacing is None else tuple(float(s) for s in spacing),
+        "warnings": tuple(map(str, entry["warnings"])),
+    }
+    return Item(**(entry | lists))

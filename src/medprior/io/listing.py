@@ -1,0 +1,159 @@
+"""What lies in a folder: each real file once, its label and split by its place, or by a scans.csv."""
+
+from __future__ import annotations
+
+import csv
+import os
+import stat
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path, PurePosixPath
+
+from ..errors import BadOption, Corrupt, FileProblem, printable
+
+__all__ = ["OWN_FILES", "SPLITS", "Listed", "csv_cell", "list_files", "place"]
+
+SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test"}
+"""Names of folders (and of the split column) that say which part of a data set something belongs to."""
+
+OWN_FILES = ("index.json", "unusable.csv")
+TABLE = "scans.csv"
+_COLUMNS = ("path", "label", "patient", "split", "mask")
+_DOCUMENTS = {".txt", ".md", ".csv", ".tsv", ".json", ".xml", ".yaml", ".yml", ".html", ".htm", ".pdf", ".log", ".bval", ".bvec", ".py", ".rst", ".ini"}
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One file to look at. path: in the folder. fault: why it cannot even be opened, or ""."""
+
+    path: Path
+    label: str = ""
+    patient: str = ""
+    split: str = ""
+    mask: str = ""
+    fault: str = ""
+
+
+def place(path: PurePosixPath) -> tuple[str, str]:
+    """(label, split) by the folders that a relative path names: a folder called train, val or test is a split, the first other one the label."""
+    folders = path.parts[:-1]
+    split = next((SPLITS[f.lower()] for f in folders if f.lower() in SPLITS), "")
+    label = next((f for f in folders if f.lower() not in SPLITS), "")
+    return label, split
+
+
+def list_files(folder: Path) -> tuple[list[Listed], list[str]]:
+    """The files of a data set, and the relative paths that were passed over (documents, hidden and own files).
+
+    With a scans.csv only its rows count. Raises FileProblem when the folder cannot be read, Corrupt or BadOption for a scans.csv that cannot be used.
+    """
+    if not folder.is_dir():
+        raise FileProblem(folder, "is not a folder", "give the folder that holds the scans")
+    if (folder / TABLE).is_file():
+        return _table(folder), []
+    found: list[Listed] = []
+    passed: list[str] = []
+    for path, fault in _walk(folder):
+        relative = PurePosixPath(path.relative_to(folder).as_posix())
+        if not fault and _passed_over(path):
+            passed.append(str(relative))
+            continue
+        label, split = place(relative)
+        found.append(Listed(path, label, "", split, "", fault))
+    return found, passed
+
+
+def _passed_over(path: Path) -> bool:
+    name = path.name.lower()
+    return name.startswith(".") or name == "dicomdir" or path.suffix.lower() in _DOCUMENTS
+
+
+def _walk(folder: Path) -> list[tuple[Path, str]]:
+    """Each plain file once (by device and inode) in the order of names; what is no plain file comes with its fault. Own and hidden folders are not entered."""
+    seen: set[tuple[int, int]] = set()
+    found: list[tuple[Path, str]] = []
+    waiting = [folder]
+    while waiting:
+        here = waiting.pop()
+        try:
+            names = sorted(os.listdir(here), reverse=True)
+        except OSError as error:
+            if here == folder:
+                raise FileProblem(folder, f"cannot be read ({error.strerror})") from error
+            found.append((here, f"cannot be read ({error.strerror})"))
+            continue
+        for name in names:
+            path = here / name
+            try:
+                about = path.stat()
+            except OSError as error:
+                found.append((path, "is a link to nowhere" if path.is_symlink() else f"cannot be read ({error.strerror})"))
+                continue
+            if (about.st_dev, about.st_ino) in seen:
+                continue
+            seen.add((about.st_dev, about.st_ino))
+            if stat.S_ISDIR(about.st_mode):
+                if not name.startswith("."):
+                    waiting.append(path)
+            elif stat.S_ISREG(about.st_mode):
+                found.append((path, ""))
+            else:
+                found.append((path, "is no ordinary file (a pipe, a device or a socket), so it was not opened"))
+    return sorted(found)
+
+
+def _table(folder: Path) -> list[Listed]:
+    table = folder / TABLE
+    try:
+        with open(table, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            columns = [c.strip().lower() for c in reader.fieldnames or []]
+            _check_columns(table, columns)
+            reader.fieldnames = columns
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise Corrupt(table, f"is not a table of comma-separated UTF-8 text ({error})") from error
+    if not rows:
+        raise Corrupt(table, "has no rows")
+    seen: set[tuple[int, int]] = set()
+    return [listed for n, row in enumerate(rows, 2) if (listed := _row(folder, table, n, row, seen)) is not None]
+
+
+def _check_columns(table: Path, columns: list[str]) -> None:
+    if "path" not in columns:
+        raise Corrupt(table, f"has no column path, but {', '.join(map(printable, columns)) or 'nothing'}", f"columns are {', '.join(_COLUMNS)}")
+    if len(set(columns)) < len(columns):
+        raise Corrupt(table, "names a column twice")
+    for column in columns:
+        close = get_close_matches(column, _COLUMNS, n=1, cutoff=0.75)
+        if column not in _COLUMNS and close:
+            raise BadOption(f"{TABLE}: unknown column {column!r}", f"did you mean {close[0]!r}?")
+
+
+def _row(folder: Path, table: Path, number: int, row: dict, seen: set[tuple[int, int]]) -> Listed | None:
+    """One line of the table; None for a file that an earlier line has named already."""
+    cell = {key: (row.get(key) or "").strip() for key in _COLUMNS}
+    split = cell["split"].lower()
+    if split and split not in SPLITS:
+        raise BadOption(f"{TABLE}, line {number}: unknown split {cell['split']!r}", "use train, val or test")
+    path = folder / cell["path"]
+    fault = _place_fault(folder, cell["path"]) or (cell["mask"] and _place_fault(folder, cell["mask"]))
+    if not fault:
+        about = path.stat()
+        if (about.st_dev, about.st_ino) in seen:
+            return None
+        seen.add((about.st_dev, about.st_ino))
+    return Listed(path, cell["label"], cell["patient"], SPLITS.get(split, ""), cell["mask"], fault)
+
+
+def _place_fault(folder: Path, name: str) -> str:
+    """Why a path of the table cannot be used: it must lie in the folder and exist."""
+    if not name or "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
+        return f"the table names {name!r}, wanted a path inside of the folder"
+    return "" if (folder / name).exists() else f"the table names {name!r}, which does not exist"
+
+
+def csv_cell(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula: a leading = + - @ (or tab, return) is quoted, control characters are escaped."""
+    safe = printable(text)
+    return "'" + safe if safe[:1] in ("=", "+", "-", "@") else safe
