@@ -10,24 +10,71 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from . import operators
     from .data.volume import Volume
     from .errors import MedpriorError
+    from .io.read import read
+    from .io.write import write
+    from .jobs.augment import augment
+    from .jobs.detect import Found, detect
+    from .jobs.reconstruct import reconstruct
+    from .jobs.synthesize import synthesize
+    from .operators import ComplexGaussian, Gaussian, Measurement, Poisson, Rician, Unknown
     from .prior import Prior
+    from .sampling import Draws
+    from .training.folder import load
 
 _HOMES = {
+    "ComplexGaussian": "operators",
+    "Draws": "sampling",
+    "Found": "jobs.detect",
+    "Gaussian": "operators",
+    "Measurement": "operators",
     "MedpriorError": "errors",
+    "Poisson": "operators",
     "Prior": "prior",
+    "Rician": "operators",
+    "Unknown": "operators",
     "Volume": "data.volume",
+    "augment": "jobs.augment",
+    "detect": "jobs.detect",
+    "load": "training.folder",
+    "operators": "operators",
+    "read": "io.read",
+    "reconstruct": "jobs.reconstruct",
+    "synthesize": "jobs.synthesize",
+    "write": "io.write",
 }
 
-__all__ = ["MedpriorError", "Prior", "Volume"]
+__all__ = [
+    "ComplexGaussian",
+    "Draws",
+    "Found",
+    "Gaussian",
+    "Measurement",
+    "MedpriorError",
+    "Poisson",
+    "Prior",
+    "Rician",
+    "Unknown",
+    "Volume",
+    "augment",
+    "detect",
+    "load",
+    "operators",
+    "read",
+    "reconstruct",
+    "synthesize",
+    "write",
+]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'medprior' has no attribute {name!r}; it has {', '.join(__all__)}")
-    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    module = import_module(f".{_HOMES[name]}", __name__)
+    value = module if _HOMES[name] == name else getattr(module, name)
     globals()[name] = value
     return value
 
