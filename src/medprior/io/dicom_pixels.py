@@ -1,0 +1,273 @@
+"""From the bytes of Pixel Data to numbers that mean something: sign, padding, polarity, Modality LUT, colour to grey, unit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.pixels import apply_color_lut, apply_modality_lut, convert_color_space, get_decoder
+
+from ..errors import Corrupt, MissingExtra, TooLarge, Truncated, Unsupported
+from .dicom_open import Header, finite_numbers
+from .limits import Limits
+
+__all__ = ["PixelFormat", "Rescale", "frames", "inverted", "modality_lut", "pixel_format", "rescale_of", "unit_of", "values"]
+
+_NATIVE = frozenset(("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"))
+_GREY = ("MONOCHROME1", "MONOCHROME2")
+_COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+_LUMA = np.array([0.299, 0.587, 0.114])
+"""ITU-R BT.601, the weights of DICOM's own YBR_FULL (PS3.3 section C.7.6.3.1.2)."""
+_PET_UNITS = {"BQML": "Bq/mL", "CNTS": "counts", "GML": "g/mL", "PROPCNTS": "a.u.", "CPS": "counts/s", "PCNT": "%", "NONE": "a.u."}
+_RESCALE_UNITS = {"HU": "HU", "OD": "optical density x 1000"}
+_PACKAGES = {"1.2.840.10008.1.2.4.80": "pyjpegls", "1.2.840.10008.1.2.4.81": "pyjpegls", "1.2.840.10008.1.2.4.50": "pillow"}
+
+
+@dataclass(frozen=True, slots=True)
+class PixelFormat:
+    """How the pixels are stored. depth: bits of each value in use; floating: Float or Double Float Pixel Data."""
+
+    rows: int
+    columns: int
+    n_frames: int
+    samples: int
+    allocated: int
+    depth: int
+    high: int
+    signed: bool
+    photometric: str
+    floating: bool
+    encapsulated: bool
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """Lowest and highest stored value that the depth allows."""
+        return (-(1 << self.depth - 1), (1 << self.depth - 1) - 1) if self.signed else (0, (1 << self.depth) - 1)
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one frame as it is stored uncompressed (YBR_FULL_422 shares its colours between two pixels)."""
+        samples = 2 if self.photometric == "YBR_FULL_422" and not self.encapsulated else self.samples
+        return self.rows * self.columns * samples * self.allocated // 8
+
+
+@dataclass(frozen=True, slots=True)
+class Rescale:
+    """output = stored * slope + intercept."""
+
+    slope: float = 1.0
+    intercept: float = 0.0
+
+
+def pixel_format(header: Header, limit: Limits) -> PixelFormat:
+    """How the pixels of a file are stored, checked against its size and the limits before anything is taken.
+
+    Raises Unsupported (no pixels, unknown kind), Corrupt (contradictions), TooLarge, Truncated.
+    """
+    path, found = header.path, header.skeleton.pixels
+    if found is None:
+        raise Unsupported(path, f"holds no pixels ({header.kind})")
+    if header.text("SOPClassUID") == "1.2.840.10008.5.1.4.1.1.66.4":
+        raise Unsupported(path, "is a segmentation, not an image", "give the scan that it was drawn on")
+    tag, element = found
+    rows, columns, allocated, sign = (header.whole(k, 0) or 0 for k in ("Rows", "Columns", "BitsAllocated", "PixelRepresentation"))
+    n_frames, samples = (1 if (n := header.whole(k, 1)) is None else n for k in ("NumberOfFrames", "SamplesPerPixel"))
+    depth = header.whole("BitsStored", allocated) or allocated
+    high = header.whole("HighBit", depth - 1)
+    photometric = header.text("PhotometricInterpretation") or "MONOCHROME2"
+    floating = tag != 0x7FE00010
+    high = depth - 1 if high is None else high
+    form = PixelFormat(rows, columns, n_frames, samples, allocated, depth, high, sign == 1, photometric, floating, element.undefined)
+    _check(path, form, sign)
+    voxels = rows * columns * n_frames
+    stored = element.end - element.start if element.undefined else None
+    limit.check(path, voxels * samples, max(voxels * 4, form.frame_bytes * n_frames), None)
+    if stored is not None:
+        limit.check(path, voxels * samples, form.frame_bytes * n_frames, stored)
+    elif element.end - element.start < form.frame_bytes * n_frames:
+        want, got = form.frame_bytes * n_frames, element.end - element.start
+        raise Truncated(path, f"truncated at byte {element.end}: its pixels need {want} bytes, it holds {got}", "copy or export it again")
+    return form
+
+
+def _check(path: Path, form: PixelFormat, sign: int) -> None:
+    if min(form.rows, form.columns, form.n_frames) < 1:
+        raise Corrupt(path, f"Rows, Columns, Number of Frames: wanted numbers above 0, got {form.rows}, {form.columns}, {form.n_frames}")
+    if form.photometric not in (*_GREY, *_COLOUR, "PALETTE COLOR"):
+        raise Unsupported(path, f"photometric interpretation {form.photometric[:16]!r} is not handled")
+    if form.samples != (3 if form.photometric in _COLOUR else 1):
+        raise Corrupt(path, f"{form.photometric} with {form.samples} samples a pixel")
+    wanted = (32, 64) if form.floating else (1, 8, 16, 32)
+    if form.allocated not in wanted:
+        raise Unsupported(path, f"Bits Allocated: wanted one of {wanted}, got {form.allocated}")
+    if sign not in (0, 1):
+        raise Corrupt(path, f"Pixel Representation: wanted 0 or 1, got {sign}")
+    if not 1 <= form.depth <= form.allocated or not form.depth - 1 <= form.high < form.allocated:
+        raise Corrupt(path, f"Bits Stored {form.depth} and High Bit {form.high} do not fit into {form.allocated} bits")
+
+
+def frames(header: Header, form: PixelFormat, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
+    """The stored values of each frame asked for: (rows, columns), or (rows, columns, 3) RGB. One frame at a time is in memory where the file allows it."""
+    if not form.encapsulated and form.samples == 1 and form.allocated > 1:
+        yield from _native(header, form, indices)
+        return
+    yield from _decoded(header, form, indices)
+
+
+def _native(header: Header, form: PixelFormat, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
+    """Uncompressed grey frames, straight from the file."""
+    pixels = header.skeleton.pixels
+    start = pixels[1].start if pixels else 0
+    kind = "f" if form.floating else "i" if form.signed else "u"
+    dtype = np.dtype(f"{'<' if header.little else '>'}{kind}{form.allocated // 8}")
+    shape, step = (form.rows, form.columns), form.frame_bytes
+    if header.inflated:
+        for index in indices:
+            yield _in_use(np.frombuffer(header.buffer, dtype, form.rows * form.columns, start + index * step).reshape(shape), form)
+        return
+    with open(header.path, "rb", buffering=0) as file:
+        for index in indices:
+            frame = np.empty(shape, dtype)
+            file.seek(start + index * step)
+            if file.readinto(frame.data.cast("B")) != step:
+                raise Truncated(header.path, f"truncated at byte {file.tell()} while it was read")
+            yield _in_use(frame, form)
+
+
+def _in_use(frame: NDArray[Any], form: PixelFormat) -> NDArray[Any]:
+    """Only the bits in use, sign extended from High Bit; other bits may hold overlays."""
+    if form.floating or form.depth == form.allocated:
+        return frame
+    up, down = form.allocated - 1 - form.high, form.allocated - form.depth
+    return np.right_shift(np.left_shift(frame, up), down)  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+def _decoded(header: Header, form: PixelFormat, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
+    """Frames through pydicom's decoders: compressed, coloured or single bits."""
+    source = _with_pixels(header, form)
+    decoder = get_decoder(header.syntax)
+    if form.encapsulated and not decoder.is_available:
+        name = f"{header.path.name}: transfer syntax {header.syntax} ({header.syntax.name})"
+        raise MissingExtra(_PACKAGES.get(header.syntax, "python-gdcm"), "dicom", name)
+    for index in indices:
+        frame, about = decoder.as_array(source, index=index, raw=form.samples == 1)
+        if frame.shape[:2] != (form.rows, form.columns):
+            raise Corrupt(header.path, f"frame {index} decodes to {frame.shape[:2]}, its header says {(form.rows, form.columns)}")
+        if form.samples == 3 and str(about.get("photometric_interpretation", "RGB")).startswith("YBR"):
+            frame = convert_color_space(frame, str(about["photometric_interpretation"]), "RGB")
+        yield frame
+
+
+def _with_pixels(header: Header, form: PixelFormat) -> Dataset:
+    if header.syntax not in _NATIVE and not form.encapsulated:
+        raise Corrupt(header.path, f"transfer syntax {header.syntax.name} without encapsulated pixels")
+    pixels = header.skeleton.pixels
+    if pixels is None:
+        raise Unsupported(header.path, "holds no pixels")
+    source = header.dataset()
+    start, end = pixels[1].start, pixels[1].end
+    if form.encapsulated:
+        _check_streams(header, form)
+        end = header.skeleton.fragments[-1][1] if header.skeleton.fragments else start
+    data = header.buffer[start:end]
+    if len(data) < end - start:  # the header ended early enough that the pixels were never read
+        with open(header.path, "rb") as file:
+            file.seek(start)
+            data = file.read(end - start)
+    source.add_new(0x7FE00010, "OB" if form.encapsulated or form.allocated <= 8 else "OW", data)
+    source["PixelData"].is_undefined_length = form.encapsulated
+    return source
+
+
+def _check_streams(header: Header, form: PixelFormat) -> None:
+    """No compressed stream may promise a larger picture than the header that was checked against the limits."""
+    for start, end in header.skeleton.fragments[1:]:
+        size = _stream_size(header.buffer[start : min(end, start + 4096)])
+        if size is not None and (size[0] > form.rows or size[1] > form.columns):
+            raise TooLarge(header.path, f"a compressed frame is {size[0]} x {size[1]}, its header says {form.rows} x {form.columns}")
+
+
+def _stream_size(data: bytes) -> tuple[int, int] | None:
+    """(rows, columns) that a JPEG, JPEG-LS or JPEG 2000 stream declares; None when it begins no stream."""
+    if data[:4] == b"\xff\x4f\xff\x51":
+        x1, y1, x0, y0 = (int.from_bytes(data[8 + 4 * n : 12 + 4 * n], "big") for n in range(4))
+        return y1 - y0, x1 - x0
+    at = 2
+    while data[:2] == b"\xff\xd8" and at + 9 <= len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            return int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 7 : at + 9], "big")
+        at += 2 + length
+    return None
+
+
+def rescale_of(path: Path, slope: object, intercept: object) -> Rescale:
+    """Slope and intercept as numbers. Raises Corrupt when they are not finite or the slope is 0."""
+    found = Rescale(
+        1.0 if slope is None else finite_numbers(path, "RescaleSlope", slope, 1)[0],
+        0.0 if intercept is None else finite_numbers(path, "RescaleIntercept", intercept, 1)[0],
+    )
+    if found.slope == 0:
+        raise Corrupt(path, "Rescale Slope is 0: every voxel would be the same")
+    return found
+
+
+def modality_lut(header: Header) -> Dataset | None:
+    """The data set with the file's Modality LUT Sequence, None when it has none."""
+    return header.dataset() if 0x00283000 in header.skeleton.elements and header.get("RescaleSlope") is None else None
+
+
+def inverted(form: PixelFormat, unit: str) -> bool:
+    """MONOCHROME1 says that high values are shown dark. Arbitrary units are turned to the usual polarity; a physical unit keeps its values."""
+    return form.photometric == "MONOCHROME1" and unit == "a.u."
+
+
+def values(
+    stored: NDArray[Any],
+    form: PixelFormat,
+    rescale: Rescale,
+    out: NDArray[np.float32],
+    *,
+    invert: bool = False,
+    source: Dataset | None = None,
+    lut: Dataset | None = None,
+) -> None:
+    """Fills ``out`` (rows, columns) with what the stored values mean: polarity first, then the Modality LUT or slope and intercept; colours become luma.
+
+    source: the data set with the palette; lut: the one with a Modality LUT Sequence.
+    """
+    if form.photometric == "PALETTE COLOR" and source is not None:
+        stored = apply_color_lut(stored, source)
+    if stored.ndim == 3:
+        out[...] = stored[..., :3] @ _LUMA
+        return
+    if invert and not form.floating:
+        low, high = form.range
+        stored = (low + high) - stored.astype(np.int64)
+    if lut is not None:
+        stored = apply_modality_lut(stored, lut)
+        rescale = Rescale()
+    exact = rescale.slope == 1 and rescale.intercept == int(rescale.intercept) and stored.dtype.itemsize <= 2
+    kind = np.float32 if exact else np.float64
+    if rescale.slope == 1:
+        np.add(stored, rescale.intercept, out=out, dtype=kind, casting="unsafe")  # pyright: ignore[reportCallIssue, reportArgumentType]
+    else:
+        out[...] = np.multiply(stored, rescale.slope, dtype=kind, casting="unsafe") + rescale.intercept  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+def unit_of(header: Header, rescale_type: str | None = None) -> str:
+    """The unit that the file states: HU for CT with a rescale, PET's Units, Gy for doses; "a.u." where none is stated. SUV is never made up."""
+    modality, stated = header.text("Modality"), (rescale_type or header.text("RescaleType") or header.text("ModalityLUTType")).upper()
+    if modality == "RTDOSE":
+        return "Gy" if header.text("DoseUnits") == "GY" else "a.u."
+    if modality == "PT":
+        return _PET_UNITS.get(header.text("Units"), "a.u.")
+    if stated in _RESCALE_UNITS:
+        return _RESCALE_UNITS[stated]
+    has_rescale = rescale_type is not None or header.get("RescaleIntercept") is not None
+    return "HU" if modality == "CT" and has_rescale and not stated and "LOCALIZER" not in header.texts("ImageType") else "a.u."
