@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ..errors import BadOption, Corrupt, FileProblem, Unsupported
+from .limits import regular_file
 
 __all__ = ["append_line", "check_manifest", "load_weights", "locked", "read_json", "save_weights", "sha256", "write_file", "write_folder", "write_json"]
 
 MANIFEST = "manifest.json"
+_OLD = ".old"
+_HERE = -100
+"""AT_FDCWD: relative names start at the working folder."""
+_PASSING = {errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT, errno.EBUSY}
+_PAUSES = (0.1, 0.5)
 
 
 def sha256(path: Path) -> str:
@@ -34,32 +45,94 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
+def _beside(path: Path) -> Path:
+    """A temporary name in the same folder, with the same suffix, that tells which process on which machine made it."""
+    return path.with_name(f".tmp-{_host()}-{os.getpid()}-{time.monotonic_ns()}-{path.name}")
+
+
+def _host() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+@lru_cache(maxsize=256)
+def _sweep(folder: Path) -> None:
+    """Once a process: put back or remove what a killed process of this machine has left in ``folder``. Others' unfinished work is not touched."""
+    for left in sorted(folder.glob(f".tmp-{_host()}-*")):
+        found = re.fullmatch(r"\.tmp-\w+-(\d+)-\d+-(.*)", left.name)
+        if found is None or _alive(int(found[1])):
+            continue
+        home = folder / found[2].removesuffix(_OLD)
+        if found[2].endswith(_OLD) and not home.exists():
+            os.rename(left, home)  # killed between two renames: the old folder is the whole one
+        elif left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
+def _persistently(work: Callable[[], None]) -> None:
+    """A short fault of a network disk is tried again after a while; a full disk or a missing right is not."""
+    for pause in (*_PAUSES, None):
+        try:
+            return work()
+        except OSError as error:
+            if pause is None or error.errno not in _PASSING:
+                raise
+            time.sleep(pause)
+
+
 def write_file(path: str | Path, write: bytes | Callable[[Path], None]) -> None:
     """Old or new, never between: a temporary file beside it, fsync, rename, fsync of the folder.
 
-    write: the bytes, or a function that fills the temporary path it is given (same suffix as ``path``).
+    write: the bytes, or a function that fills the temporary path it is given (same suffix as ``path``; called again after a passing fault of the disk).
     Raises FileProblem when the folder cannot be written or the disk is full; the old file stays untouched.
     """
     path = Path(path)
-    temporary = path.with_name(f".{os.getpid()}-{time.monotonic_ns()}-{path.name}")
-    try:
+    temporary = _beside(path)
+
+    def work() -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(write, bytes):
+            _enough_space(path.parent, len(write))
             temporary.write_bytes(write)
         else:
             write(temporary)
         _flush(temporary)
         os.replace(temporary, path)
         _flush(path.parent)
+
+    try:
+        _persistently(work)
+        _sweep(path.parent)
     except OSError as error:
         raise FileProblem(path, f"could not be written ({error.strerror or error})", "free space or choose another --out; nothing was changed") from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def _enough_space(folder: Path, need: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if need > free:
+        raise OSError(errno.ENOSPC, f"needs {need:,} bytes, {free:,} are free")
+
+
 def write_json(path: str | Path, value: Any) -> None:
-    """UTF-8, sorted where order carries no meaning, NaN refused."""
-    write_file(path, (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, default=_plain) + "\n").encode())
+    """UTF-8, in the order given. Raises BadOption for NaN, infinity and types that JSON does not know, FileProblem when the disk refuses."""
+    try:
+        text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, default=_plain)
+    except ValueError as error:
+        raise BadOption(f"cannot be written as JSON: {error}") from error
+    write_file(path, (text + "\n").encode(errors="backslashreplace"))
 
 
 def _plain(value: Any) -> Any:
@@ -71,48 +144,80 @@ def _plain(value: Any) -> Any:
 
 
 def read_json(path: str | Path) -> Any:
-    """Raises FileProblem when it is missing, Corrupt when it is not JSON."""
+    """Raises FileProblem when it is missing or no ordinary file, Corrupt when it is not JSON (NaN and Infinity are not)."""
+    regular_file(path)
     try:
-        return json.loads(Path(path).read_bytes())
+        return json.loads(Path(path).read_bytes(), parse_constant=_no_number)
     except OSError as error:
         raise FileProblem(path, f"cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise Corrupt(path, f"is not valid JSON ({error})") from error
 
 
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
 def append_line(path: str | Path, record: Mapping[str, Any]) -> None:
-    """One event, one line of JSON; control characters are escaped by the format."""
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(record, default=_plain) + "\n")
+    """One event, one line of JSON; control characters are escaped by the format. Raises FileProblem when the disk refuses."""
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(record, default=_plain) + "\n")
+    except OSError as error:
+        raise FileProblem(path, f"could not be written ({error.strerror or error})", "free space or choose another --out") from error
 
 
 def write_folder(path: str | Path, fill: Callable[[Path], None]) -> None:
     """A folder that appears whole: files, fsync, a manifest of their SHA-256 last, then one rename.
 
-    An existing folder of that name is replaced, and kept until the new one is in place.
+    An existing folder of that name is exchanged for the new one in one step where the system can, else by two renames; the next process mends a torn pair.
+    Raises FileProblem when the disk refuses; the old folder is kept.
     """
     path = Path(path)
-    temporary = path.with_name(f".{os.getpid()}-{time.monotonic_ns()}-{path.name}")
-    try:
+    temporary = _beside(path)
+
+    def work() -> None:
+        shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         fill(temporary)
         files = sorted(p for p in temporary.rglob("*") if p.is_file())
         for file in files:
             _flush(file)
-        write_json(temporary / MANIFEST, {str(p.relative_to(temporary)): sha256(p) for p in files})
-        _flush(temporary)
-        if path.exists():
-            old = temporary.with_suffix(".old")
-            os.rename(path, old)
-            os.rename(temporary, path)
-            shutil.rmtree(old)
-        else:
-            os.rename(temporary, path)
+        write_json(temporary / MANIFEST, {p.relative_to(temporary).as_posix(): sha256(p) for p in files})
+        for folder in {temporary, *(p.parent for p in files)}:
+            _flush(folder)
+        _put(temporary, path)
         _flush(path.parent)
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path.parent)
+        _persistently(work)
     except OSError as error:
         raise FileProblem(path, f"could not be written ({error.strerror or error})", "free space or choose another --out; the old one is kept") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put(new: Path, path: Path) -> None:
+    """``new`` takes the place of ``path``; what was there ends up under the name of ``new``."""
+    if not path.exists():
+        os.rename(new, path)
+    elif not _exchanged(new, path):
+        old = new.with_name(new.name + _OLD)
+        os.rename(path, old)
+        os.rename(new, path)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Two names swapped in one step (renameat2 with RENAME_EXCHANGE, Linux); False where the system or its disk cannot."""
+    library = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+    try:
+        swap = library.renameat2  # type: ignore[union-attr]
+    except AttributeError:
+        return False
+    return swap(_HERE, os.fsencode(one), _HERE, os.fsencode(other), 2) == 0
 
 
 def check_manifest(folder: str | Path) -> None:
@@ -180,7 +285,8 @@ def locked(folder: str | Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             file.seek(0)
-            raise FileProblem(folder, f"another run is working here: {file.read().strip() or 'unknown owner'}", "wait for it, or choose another --out") from None
+            owner = file.read().strip() or "unknown owner"
+            raise FileProblem(folder, f"another run is working here: {owner}", "wait for it, or choose another --out") from None
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         file.flush()

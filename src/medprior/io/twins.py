@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,22 +32,19 @@ def thumbnail(volume: Volume) -> str:
     """The first channel, area-averaged to 16 x 16 (of a volume: its three central planes), mean 0, as base64 of signed bytes."""
     image = volume.data[0]
     planes = [image] if image.ndim == 2 else [image.take(n // 2, axis) for axis, n in enumerate(image.shape)]
-    small = np.stack([_averaged(_averaged(p.astype(np.float64), 0), 1) for p in planes])
-    small -= small.mean()
+    small = np.stack([_averaging(p.shape[0]) @ p @ _averaging(p.shape[1]).T for p in planes])
+    small = small - small.mean()
     peak = np.abs(small).max()
     return base64.b64encode(np.rint(small * (127 / peak if peak > 0 else 0)).astype(np.int8).tobytes()).decode()
 
 
-def _averaged(image: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Area average to SIDE pixels along one axis, also where that is not a whole number of pixels."""
-    image = np.moveaxis(image, axis, 0)
-    n = image.shape[0]
-    summed = np.concatenate([np.zeros_like(image[:1]), np.cumsum(image, axis=0)])
+@lru_cache(maxsize=64)
+def _averaging(n: int) -> NDArray[np.float32]:
+    """(SIDE, n): the weights that average n pixels to SIDE by area, also where that is not a whole number of pixels."""
     edges = np.linspace(0, n, SIDE + 1)
-    low = np.minimum(edges.astype(int), n - 1)
-    share = (edges - low)[:, None]
-    at_edges = summed[low] + (summed[low + 1] - summed[low]) * share
-    return np.moveaxis(np.diff(at_edges, axis=0) * (SIDE / n), 0, axis)
+    pixels = np.arange(n)
+    covered = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    return (np.clip(covered, 0, None) * (SIDE / n)).astype(np.float32)
 
 
 def unpacked(text: str) -> NDArray[np.float32]:
