@@ -2,8 +2,26 @@
 
 from .draws import Draws
 from .levels import karras_levels, log_levels
-from .loops import anneal, flow, restore, revisit
-from .rules import RULES, moment_matching, proximal
+from .loops import anneal, flow, follow, restore, revisit, start
+from .rules import RULES, matched_draw, moment_matching, proximal
 from .steps import STEPS, euler, heun, midpoint
 
-__all__ = ["RULES", "STEPS", "Draws", "anneal", "euler", "flow", "heun", "karras_levels", "log_levels", "midpoint", "moment_matching", "proximal", "restore", "revisit"]
+__all__ = [
+    "RULES",
+    "STEPS",
+    "Draws",
+    "anneal",
+    "euler",
+    "flow",
+    "follow",
+    "heun",
+    "karras_levels",
+    "log_levels",
+    "matched_draw",
+    "midpoint",
+    "moment_matching",
+    "proximal",
+    "restore",
+    "revisit",
+    "start",
+]

@@ -7,17 +7,21 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..errors import Diverged
+from ..errors import BadOption, Diverged
 from ..operators import Measurement
 from ..prior import Condition, Denoiser, Redraw
 from .levels import log_levels
 from .rules import fitted
-from .steps import Step, heun
+from .steps import Step, midpoint
 
-__all__ = ["anneal", "flow", "restore", "revisit"]
+__all__ = ["anneal", "flow", "follow", "restore", "revisit", "start"]
 
 OnStep = Callable[[int, int], None]
 """(steps done, steps in all): for progress bars."""
+
+
+def _white(like: Tensor, rng: torch.Generator) -> Tensor:
+    return torch.randn(like.shape, generator=rng, dtype=like.dtype).to(like.device)
 
 
 def _finite(x: Tensor, step: int, sigma: Tensor) -> Tensor:
@@ -31,7 +35,7 @@ def flow(
     x: Tensor,
     sigmas: Tensor,
     *,
-    step: Step = heun,
+    step: Step = midpoint,
     churn: float = 0.0,
     rng: torch.Generator | None = None,
     condition: Condition | None = None,
@@ -40,13 +44,17 @@ def flow(
     """From x = x0 + sigmas[0] * n down the levels to sigmas[-1] (Karras et al. 2022, algorithm 2).
 
     x: (B, C, i, j[, k]). churn: fresh noise a step, as a share of the level (0 = ODE); needs rng.
-    Raises Diverged as soon as a number is not finite.
+    Raises Diverged as soon as a number is not finite, BadOption for a redraw (its loop is ``anneal``) and for churn without rng.
     """
+    if isinstance(denoiser, Redraw):
+        raise BadOption("flow: wanted a mean (Denoiser), got a draw (Redraw)", "use anneal, or follow, which knows which loop belongs to which")
     for n in range(len(sigmas) - 1):
         sigma, following = sigmas[n], sigmas[n + 1]
-        if churn and rng is not None:
+        if churn:
+            if rng is None or not churn > 0:
+                raise BadOption(f"churn: wanted a share >= 0 and a generator, got {churn} and {rng}", "pass rng")
             raised = sigma * (1 + churn)
-            x = x + torch.sqrt(raised**2 - sigma**2).to(x) * torch.randn(x.shape, generator=rng, dtype=x.dtype).to(x.device)
+            x = x + torch.sqrt(raised**2 - sigma**2).to(x) * _white(x, rng)
             sigma = raised
         x = _finite(step(denoiser, x, sigma, following, condition), n, sigma)
         if on_step:
@@ -55,26 +63,63 @@ def flow(
 
 
 def anneal(redraw: Redraw, x: Tensor, sigmas: Tensor, *, rng: torch.Generator, condition: Condition | None = None, on_step: OnStep | None = None) -> Tensor:
-    """Draw x0, re-noise to the next level, repeat; the last draw is returned (decoupled annealing, Zhang et al. 2025; DDIM with eta = 1)."""
+    """Draw x0, re-noise to the next level, repeat; the last draw is returned (decoupled annealing, Zhang et al. 2025).
+
+    Where the redraw is exact, every level's x has the right law, and so has the result, jitter of the last level included.
+    Raises Diverged as soon as a number is not finite, BadOption for a mean: its draws would be overconfident without a word.
+    """
+    if not isinstance(redraw, Redraw):
+        raise BadOption("anneal: wanted a draw (Redraw), got a mean (Denoiser)", "use flow, or follow, which knows which loop belongs to which")
     for n in range(len(sigmas) - 1):
         x0 = _finite(redraw(x, sigmas[n].to(x).expand(len(x)), condition), n, sigmas[n])
-        x = x0 + sigmas[n + 1].to(x) * torch.randn(x.shape, generator=rng, dtype=x.dtype).to(x.device)
+        x = x0 + sigmas[n + 1].to(x) * _white(x, rng)
         if on_step:
             on_step(n + 1, len(sigmas) - 1)
     return x
 
 
+def follow(
+    guide: Denoiser | Redraw, x: Tensor, sigmas: Tensor, *, rng: torch.Generator, condition: Condition | None = None, on_step: OnStep | None = None
+) -> Tensor:
+    """The loop that belongs to what a rule gave: ``flow`` for a mean, ``anneal`` for a draw."""
+    if isinstance(guide, Redraw):
+        return anneal(guide, x, sigmas, rng=rng, condition=condition, on_step=on_step)
+    return flow(guide, x, sigmas, condition=condition, on_step=on_step)
+
+
+def start(
+    guide: Denoiser | Redraw, shape: tuple[int, ...], sigma: Tensor, *, rng: torch.Generator, condition: Condition | None = None, n_rounds: int = 2
+) -> Tensor:
+    """x at the first level, (B, C, i, j[, k]) float32: noise around what the guide makes of noise.
+
+    Noise alone has mean 0, and images have not: over many voxels even a large sigma tells their mean apart, so pure noise asks for images
+    that are too bright (the leak of Lin et al. 2024, "Common diffusion noise schedules"). Each round removes the share 1 - v / (v + sigma^2)
+    of the error in a direction of variance v.
+    """
+    x = sigma.float() * torch.randn(shape, generator=rng)
+    for _ in range(n_rounds):
+        x = _finite(guide(x, sigma.to(x).expand(len(x)), condition), 0, sigma)
+        x = x + sigma.to(x) * _white(x, rng)
+    return x
+
+
 def revisit(
-    denoiser: Denoiser, x0: Tensor, sigma: float, *, rng: torch.Generator, n_steps: int = 8, step: Step = heun, condition: Condition | None = None
+    denoiser: Denoiser, x0: Tensor, sigma: float, *, rng: torch.Generator, n_steps: int = 8, step: Step = midpoint, condition: Condition | None = None
 ) -> Tensor:
     """Add noise to sigma, flow back: augment and detect share it (SDEdit, Meng et al. 2022). Small sigma keeps the source, large sigma the prior."""
     sigmas = log_levels(n_steps, low=min(0.02, sigma / 4), high=sigma)
-    noise = torch.randn(x0.shape, generator=rng, dtype=x0.dtype).to(x0.device)
-    return flow(denoiser, x0 + sigma * noise, sigmas, step=step, condition=condition)
+    return flow(denoiser, x0 + sigma * _white(x0, rng), sigmas, step=step, condition=condition)
 
 
 def restore(
-    denoiser: Denoiser, measurement: Measurement, x: Tensor, *, n_steps: int = 8, high: float = 1.0, low: float | None = None, condition: Condition | None = None
+    denoiser: Denoiser,
+    measurement: Measurement,
+    x: Tensor,
+    *,
+    n_steps: int = 8,
+    high: float = 1.0,
+    low: float | None = None,
+    condition: Condition | None = None,
 ) -> Tensor:
     """A fast point estimate: denoise, fit the data, at falling levels (plug-and-play half-quadratic splitting, DPIR, Zhang et al. 2021).
 

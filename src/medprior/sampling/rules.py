@@ -2,8 +2,28 @@
 
 | rule | gives | exact for | cost an evaluation |
 |---|---|---|---|
-| moment_matching | Denoiser | Gaussian priors | one network call, and one Jacobian product an iteration of CG |
+| matched_draw | Redraw | Gaussian priors, from 6 levels on | one network call, 8 Jacobian products for the root, one an iteration of CG |
+| moment_matching | Denoiser | Gaussian priors, 30 midpoint steps | one network call, one Jacobian product an iteration of CG |
 | proximal | Redraw | priors whose p(x0 given x) is Gaussian with covariance r2 * I | one network call, no gradient |
+
+What proximal gives for a prior whose neighbours agree (24 voxels, eigenvalues 0.02 to 2.2; tests/golden), by operator, noise and levels:
+error of the mean over the prior's spread, and total variance over the exact one. Its error falls with the number of levels, and it is small where
+much was measured: draws from few levels and scarce data must be calibrated before their spread is believed.
+
+| operator | std | levels | mean | spread |
+|---|---|---|---|---|
+| dense | 0.05 | 10 | 0.55 | 1.06 |
+| dense | 0.05 | 30 | 0.37 | 0.99 |
+| dense | 0.3 | 30 | 0.24 | 0.92 |
+| mask | 0.05 | 10 | 0.37 | 1.44 |
+| mask | 0.05 | 30 | 0.17 | 1.14 |
+| mask | 0.3 | 30 | 0.23 | 1.08 |
+| downsample | 0.05 | 30 | 0.02 | 0.98 |
+| downsample | 0.3 | 30 | 0.17 | 1.03 |
+| mri | 0.3 | 10 | 0.15 | 1.16 |
+| denoise | 0.05 | 30 | 0.00 | 1.00 |
+| denoise | 0.3 | 10 | 0.12 | 1.12 |
+| denoise | 0.3 | 30 | 0.06 | 1.06 |
 """
 
 from __future__ import annotations
@@ -17,8 +37,10 @@ from ..errors import BadOption
 from ..operators import Measurement
 from ..operators.solve import cg
 from ..prior import Condition, Denoiser, Redraw
+from ..prior.denoiser import spread
+from .krylov import root_times
 
-__all__ = ["RULES", "Rule", "fitted", "moment_matching", "proximal"]
+__all__ = ["RULES", "Rule", "fitted", "matched_draw", "moment_matching", "proximal"]
 
 Rule = Callable[[Denoiser, Measurement, torch.Generator], Denoiser | Redraw]
 
@@ -51,18 +73,15 @@ class _Proximal(Redraw):
         variance = self.denoiser.error(sigma).to(x).reshape(-1, *[1] * (x.ndim - 1))
         jitter = torch.randn(x.shape, generator=self.rng, dtype=x.dtype).to(x.device)
         # perturb and optimise: noise on the data and on the prior's guess makes the minimiser an exact draw of the Gaussian product
-        clean = torch.zeros_like(self.measurement.y).expand(len(x), *self.measurement.y.shape[1:])
-        y = self.measurement.y + _noise_like(clean, self.measurement, self.rng)
-        return fitted(self.measurement, mean + variance.sqrt() * jitter, variance, y=y)
+        return fitted(self.measurement, mean + variance.sqrt() * jitter, variance, y=_perturbed(self.measurement, len(x), self.rng))
 
 
-def _noise_like(zero: Tensor, measurement: Measurement, rng: torch.Generator) -> Tensor:
-    """A Gaussian draw with the noise's variance in each real component of the measurement."""
-    std = torch.as_tensor(measurement.noise.variance(measurement.y)).sqrt().to(zero.device)
-    if zero.is_complex():
-        real = torch.randn((2, *zero.shape), generator=rng).to(zero.device)
-        return std * torch.complex(real[0], real[1]).to(zero.dtype)
-    return std * torch.randn(zero.shape, generator=rng, dtype=zero.dtype).to(zero.device)
+def _perturbed(measurement: Measurement, n: int, rng: torch.Generator) -> Tensor:
+    """(n, *codomain): the measurement with one more draw of its own noise, Gaussian in each real component."""
+    y, parts = measurement.y, 2 if measurement.y.is_complex() else 1
+    white = torch.randn((parts, n, *y.shape[1:]), generator=rng, dtype=y.dtype.to_real()).to(y.device)
+    std = (1 / _weight(measurement)).sqrt().to(white)
+    return y + std * (torch.complex(white[0], white[1]) if parts == 2 else white[0])
 
 
 def proximal(denoiser: Denoiser, measurement: Measurement, rng: torch.Generator) -> Redraw:
@@ -74,6 +93,32 @@ def proximal(denoiser: Denoiser, measurement: Measurement, rng: torch.Generator)
     return _Proximal(denoiser, measurement, rng)
 
 
+class _Moments:
+    """Mean and covariance of x0 given x, from the denoiser and its derivative: covariance = sigma^2 dD/dx (Tweedie's second moment)."""
+
+    def __init__(self, denoiser: Denoiser, x: Tensor, sigma: Tensor, condition: Condition | None) -> None:
+        self.at = x.detach().requires_grad_()
+        self.variance = spread((sigma**2).to(x), x)
+        with torch.enable_grad():
+            self.graph = denoiser(self.at, sigma, condition)
+        self.mean = self.graph.detach()
+
+    def covariance(self, v: Tensor) -> Tensor:
+        """covariance @ v by one vector-Jacobian product; the Jacobian of a true denoiser is symmetric."""
+        return self.variance * torch.autograd.grad(self.graph, self.at, v, retain_graph=True)[0]
+
+    def towards(self, measurement: Measurement, start: Tensor, y: Tensor, n: int) -> Tensor:
+        """start + C A^H (A C A^H + noise)^-1 (y - A start): a mean moved to the posterior's mean, a draw moved to a draw of the posterior."""
+        operator, noise = measurement.operator, 1 / _weight(measurement).to(start.device)
+
+        def normal(u: Tensor) -> Tensor:
+            return operator.apply(self.covariance(operator.adjoint(u))) + noise * u
+
+        residual = y - operator.apply(start)
+        u = cg(normal, residual, torch.zeros_like(residual), n=n, tol=1e-3)
+        return start + self.covariance(operator.adjoint(u))
+
+
 class _Matched(Denoiser):
     def __init__(self, denoiser: Denoiser, measurement: Measurement, n_iterations: int) -> None:
         self.denoiser, self.measurement, self.n_iterations = denoiser, measurement, n_iterations
@@ -82,30 +127,37 @@ class _Matched(Denoiser):
         return self.denoiser.error(sigma)
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
-        operator, noise = self.measurement.operator, 1 / _weight(self.measurement).to(x.device)
-        variance = (sigma**2).to(x).reshape(-1, *[1] * (x.ndim - 1))
-        with torch.enable_grad():
-            at = x.detach().requires_grad_()
-            mean = self.denoiser(at, sigma, condition)
-
-            def jacobian(v: Tensor) -> Tensor:
-                return torch.autograd.grad(mean, at, v, retain_graph=True)[0]
-
-            def normal(u: Tensor) -> Tensor:
-                return operator.apply(variance * jacobian(operator.adjoint(u))) + noise * u
-
-            residual = self.measurement.y - operator.apply(mean.detach())
-            u = cg(normal, residual, torch.zeros_like(residual), n=self.n_iterations)
-            shift = variance * jacobian(operator.adjoint(u))
-        return (mean + shift).detach()
+        moments = _Moments(self.denoiser, x, sigma, condition)
+        return moments.towards(self.measurement, moments.mean, self.measurement.y, self.n_iterations)
 
 
-def moment_matching(denoiser: Denoiser, measurement: Measurement, rng: torch.Generator | None = None, *, n_iterations: int = 5) -> Denoiser:
-    """The mean of x0 given x and y, if x0 given x is Gaussian with the covariance sigma^2 dD/dx (Tweedie's second moment).
+def moment_matching(denoiser: Denoiser, measurement: Measurement, rng: torch.Generator | None = None, *, n_iterations: int = 20) -> Denoiser:
+    """The mean of x0 given x and y, if x0 given x is Gaussian with the covariance C = sigma^2 dD/dx.
 
     Rozet et al. 2024 (MMPS), eq. 14 to 18: D + C A^T (A C A^T + noise)^-1 (y - A D), C v by one Jacobian product, the inverse by CG.
+    n_iterations: most of CG, which stops where the residual has fallen to a thousandth: too few and the spread is wrong without a word.
     """
     return _Matched(denoiser, measurement, n_iterations)
 
 
-RULES: dict[str, Rule] = {"proximal": proximal, "moment_matching": moment_matching}
+class _MatchedDraw(Redraw):
+    def __init__(self, denoiser: Denoiser, measurement: Measurement, rng: torch.Generator, n_iterations: int, n_root: int) -> None:
+        self.denoiser, self.measurement, self.rng, self.n_iterations, self.n_root = denoiser, measurement, rng, n_iterations, n_root
+
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
+        moments = _Moments(self.denoiser, x, sigma, condition)
+        white = torch.randn(x.shape, generator=self.rng, dtype=x.dtype).to(x.device)
+        guess = moments.mean + root_times(moments.covariance, white, self.n_root)
+        return moments.towards(self.measurement, guess, _perturbed(self.measurement, len(x), self.rng), self.n_iterations)
+
+
+def matched_draw(denoiser: Denoiser, measurement: Measurement, rng: torch.Generator, *, n_iterations: int = 20, n_root: int = 8) -> Redraw:
+    """A draw of x0 given x and y, if x0 given x is Gaussian with the covariance C = sigma^2 dD/dx: the redraw that belongs to ``moment_matching``.
+
+    A draw of N(D, C), its root by Lanczos, moved to a draw of the posterior by Matheron's rule (Wilson et al. 2021). Few levels suffice, since
+    the loop's re-noising is exact and no step of an ODE is in it. n_root: Jacobian products for the root; n_iterations: most of CG.
+    """
+    return _MatchedDraw(denoiser, measurement, rng, n_iterations, n_root)
+
+
+RULES: dict[str, Rule] = {"matched_draw": matched_draw, "moment_matching": moment_matching, "proximal": proximal}
