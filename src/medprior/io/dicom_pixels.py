@@ -16,7 +16,7 @@ from ..errors import Corrupt, MissingExtra, TooLarge, Truncated, Unsupported
 from .dicom_open import Header, finite_numbers
 from .limits import Limits
 
-__all__ = ["PixelFormat", "Rescale", "frames", "inverted", "modality_lut", "pixel_format", "rescale_of", "unit_of", "values"]
+__all__ = ["RESCALE_TYPES", "PixelFormat", "Rescale", "frames", "inverted", "modality_lut", "pixel_format", "rescale_of", "unit_of", "values"]
 
 _NATIVE = frozenset(("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"))
 _GREY = ("MONOCHROME1", "MONOCHROME2")
@@ -24,7 +24,9 @@ _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _LUMA = np.array([0.299, 0.587, 0.114])
 """ITU-R BT.601, the weights of DICOM's own YBR_FULL (PS3.3 section C.7.6.3.1.2)."""
 _PET_UNITS = {"BQML": "Bq/mL", "CNTS": "counts", "GML": "g/mL", "PROPCNTS": "a.u.", "CPS": "counts/s", "PCNT": "%", "NONE": "a.u."}
-_RESCALE_UNITS = {"HU": "HU", "OD": "optical density x 1000"}
+RESCALE_TYPES = {"HU": "HU", "optical density x 1000": "OD", "mg/mL": "MGML", "Bq/mL": "BQML", "Gy": "GY", "g/mL": "GML", "counts": "CNTS"}
+"""Rescale Type by unit: the standard's terms, and PET's and dose's for objects whose class has no place of its own for a unit."""
+_RESCALE_UNITS = {term: unit for unit, term in RESCALE_TYPES.items()}
 _PACKAGES = {"1.2.840.10008.1.2.4.80": "pyjpegls", "1.2.840.10008.1.2.4.81": "pyjpegls", "1.2.840.10008.1.2.4.50": "pillow"}
 
 
@@ -263,9 +265,9 @@ def values(
 def unit_of(header: Header, rescale_type: str | None = None) -> str:
     """The unit that the file states: HU for CT with a rescale, PET's Units, Gy for doses; "a.u." where none is stated. SUV is never made up."""
     modality, stated = header.text("Modality"), (rescale_type or header.text("RescaleType") or header.text("ModalityLUTType")).upper()
-    if modality == "RTDOSE":
+    if modality == "RTDOSE" and header.get("DoseUnits") is not None:
         return "Gy" if header.text("DoseUnits") == "GY" else "a.u."
-    if modality == "PT":
+    if modality == "PT" and header.get("Units") is not None:
         return _PET_UNITS.get(header.text("Units"), "a.u.")
     if stated in _RESCALE_UNITS:
         return _RESCALE_UNITS[stated]

@@ -1,0 +1,192 @@
+"""DICOM out: new instances, marked as derived and synthetic, of the class, geometry and unit of what went in (PS3.3 section C.12.1)."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filewriter import dcmwrite
+from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
+from pydicom.valuerep import format_number_as_ds
+
+from ..data.volume import Volume
+from ..errors import BadGeometry, BadOption, Diverged, FileProblem, ShapeMismatch
+from .dicom_marks import COPIED_IDENTITY, acquisition, class_for, derived_marks, fictitious_patient
+from .dicom_open import Header, door, open_dicom
+from .dicom_stored import Stored, stored_values
+from .files import MANIFEST, write_file, write_folder
+from .limits import Limits
+from .write import in_source_order
+
+__all__ = ["KINDS", "write_dicom"]
+
+KINDS = {"reconstructed": True, "healthy twin": True, "converted": True, "map": True, "augmented": False, "synthesized": False}
+"""What a volume is, and whether it still is the patient's: then it stays in the study it came from; else patient and study are fictitious."""
+
+
+def write_dicom(
+    volume: Volume, path: str | Path, *, like: Volume | None = None, kind: str = "reconstructed", prior_hash: str = "", seed: int | None = None
+) -> None:
+    """An image (1, i, j) as the file ``path``, a volume (1, i, j, k) as a folder of slices; whole or not at all.
+
+    like: the volume that went in; its DICOM headers give study, class and technique, its array order is restored. The same content, kind, prior and seed give
+    the same bytes. Values are stored in 16 bits: HU and whole numbers in steps of 1, all else in 65 535 steps; a map as float32 (Parametric Map).
+    Raises BadOption for an unknown kind, ShapeMismatch for channels or a volume named .dcm, BadGeometry for a grid that is not rectangular,
+    Diverged for numbers that are not finite, FileProblem when the disk refuses.
+    """
+    path = Path(path)
+    if kind not in KINDS:
+        raise BadOption(f"kind: DICOM holds one of {', '.join(KINDS)}, got {kind!r}", "write masks as .nii.gz or .png")
+    _check(volume, path)
+    sources = _sources(like if like is not None else volume)
+    volume = in_source_order(volume, like)
+    with _headers_taken_over(path):
+        if kind == "map" and sources and volume.affine is not None:
+            from .dicom_map import parametric_map  # highdicom is heavy, and only maps need it
+
+            made = [parametric_map(volume, sources, prior_hash, seed)]
+        else:
+            made = _instances(volume, sources, kind, prior_hash, seed)
+        if volume.ndim == 2:
+            write_file(path, lambda temporary: _save(made[0], temporary))
+        else:
+            write_folder(path, lambda folder: _save_all(made, folder))
+
+
+@contextmanager
+def _headers_taken_over(path: Path) -> Iterator[None]:
+    """The source's headers hold what its scanner wrote, valid or not: pydicom's warnings about them are no news, its refusals are a FileProblem."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
+        raise FileProblem(path, f"a header of the source does not fit into the new object ({error})", "write .nii.gz instead, or mend the source") from error
+
+
+def _check(volume: Volume, path: Path) -> None:
+    if len(volume.data) != 1:
+        raise ShapeMismatch("write_dicom", "one channel", volume.data.shape, "write the channels one by one")
+    if volume.ndim == 3 and path.suffix.lower() == ".dcm":
+        raise ShapeMismatch("write_dicom", "an image for one .dcm file", volume.shape, "name a folder for a volume, without a suffix")
+    if not np.isfinite(volume.data).all():
+        raise Diverged(0, 0.0, "the volume to be written")
+    if volume.ndim == 3 and path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file():
+        raise FileProblem(path, "is a folder with other files, which a new series would replace", "name a folder that does not exist")
+    if volume.affine is not None:
+        axes = volume.affine[:3, : volume.ndim] / np.linalg.norm(volume.affine[:3, : volume.ndim], axis=0)
+        if np.abs(axes.T @ axes - np.eye(volume.ndim)).max() > 2e-3:
+            raise BadGeometry(path, "the axes of the volume are not at right angles, DICOM slices need that", "resample it first")
+
+
+def _sources(like: Volume) -> list[Header]:
+    """The headers of the files that ``like`` was read from, as far as they are still there."""
+    if like.provenance.format != "dicom":
+        return []
+    found = []
+    for path in like.provenance.sources:
+        if not path.is_file():
+            return []
+        with door(path):
+            found.append(open_dicom(path, Limits()))
+    return found
+
+
+def _instances(volume: Volume, sources: Sequence[Header], kind: str, prior_hash: str, seed: int | None) -> list[Dataset]:
+    first = sources[0] if sources else None
+    slices = volume.data[0] if volume.ndim == 3 else volume.data
+    stored = stored_values(slices, volume.unit)
+    sop_class = class_for(volume, first, stored)
+    digest = hashlib.sha256(stored.values.tobytes()).hexdigest()
+    entropy = [digest, kind, prior_hash, str(seed), str(None if volume.affine is None else volume.affine.round(6).tolist())]
+    common = _common(volume, first, kind, sop_class, entropy)
+    made = [_instance(common, volume, stored, n, entropy) for n in range(len(slices))]
+    synthetic = volume.provenance.synthetic or kind not in ("converted", "map")
+    for n, instance in enumerate(made):
+        origin = sources if len(sources) != len(made) else sources[n : n + 1]
+        derived_marks(instance, kind, synthetic, prior_hash, seed, origin if KINDS[kind] else ())
+    return made
+
+
+def _common(volume: Volume, first: Header | None, kind: str, sop_class: UID, entropy: list[str]) -> Dataset:
+    """What all slices share."""
+    common = Dataset()
+    if first is not None and KINDS[kind]:
+        source = first.dataset()
+        for keyword in COPIED_IDENTITY:
+            if keyword in source:
+                setattr(common, keyword, source.get(keyword))
+        common.StudyInstanceUID = source.get("StudyInstanceUID") or generate_uid(entropy_srcs=["study", *entropy])
+        description = str(source.get("SeriesDescription") or "")
+    else:
+        fictitious_patient(common, entropy)
+        common.StudyInstanceUID = generate_uid(entropy_srcs=["study", *entropy])
+        description = ""
+    common.SOPClassUID = sop_class
+    common.SeriesInstanceUID = generate_uid(entropy_srcs=["series", *entropy])
+    common.SeriesDescription = f"AI {kind} {description}".strip()[:64]
+    common.SeriesNumber = 9000 + min(int(first.whole("SeriesNumber", 0) or 0) if first is not None and KINDS[kind] else 0, 999)
+    common.Modality = volume.modality or (first.text("Modality") if first is not None else "") or "OT"
+    if volume.affine is not None:
+        kept = str(first.get("FrameOfReferenceUID") or "") if first is not None and KINDS[kind] else ""
+        common.FrameOfReferenceUID = kept or generate_uid(entropy_srcs=["frame of reference", *entropy])
+        common.PositionReferenceIndicator = ""
+    acquisition(common, first, sop_class)
+    return common
+
+
+def _instance(common: Dataset, volume: Volume, stored: Stored, n: int, entropy: list[str]) -> Dataset:
+    instance = Dataset()
+    instance.update(common)
+    instance.SOPInstanceUID = generate_uid(entropy_srcs=["instance", str(n), *entropy])
+    instance.InstanceNumber = n + 1
+    _place(instance, volume, n)
+    stored.describe(instance, n)
+    return instance
+
+
+def _ds(value: float) -> str:
+    return format_number_as_ds(float(value))
+
+
+def _place(instance: Dataset, volume: Volume, n: int) -> None:
+    """Position, directions and spacing in LPS mm; nothing where nothing is known."""
+    row, column = (0, 1) if volume.ndim == 2 else (1, 2)
+    if volume.affine is None:
+        if volume.spacing_mm is not None:
+            instance.PixelSpacing = [_ds(s) for s in volume.spacing_mm[-2:]]
+        return
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.affine
+    steps = np.linalg.norm(lps[:3, :3], axis=0)
+    directions: NDArray[np.float64] = lps[:3, :3] / steps
+    start = lps[:3, 3] + (n * lps[:3, 0] if volume.ndim == 3 else 0)
+    instance.ImagePositionPatient = [_ds(v) for v in start]
+    instance.ImageOrientationPatient = [_ds(v) for v in (*directions[:, column], *directions[:, row])]
+    instance.PixelSpacing = [_ds(steps[row]), _ds(steps[column])]
+    through = 2 if volume.ndim == 2 else 0
+    if "slice thickness unknown" not in volume.provenance.warnings:
+        instance.SliceThickness = _ds(steps[through])
+    if volume.ndim == 3:
+        instance.SpacingBetweenSlices = _ds(steps[0])
+
+
+def _save(instance: Dataset, path: Path) -> None:
+    instance.preamble = b"\0" * 128  # pyright: ignore[reportAttributeAccessIssue]
+    if getattr(instance, "file_meta", None) is None:
+        instance.file_meta = FileMetaDataset()
+        instance.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dcmwrite(path, instance, implicit_vr=False, little_endian=True, enforce_file_format=True)
+
+
+def _save_all(made: Sequence[Dataset], folder: Path) -> None:
+    if len(made) == 1 and "NumberOfFrames" in made[0]:
+        _save(made[0], folder / "map.dcm")
+        return
+    for n, instance in enumerate(made, 1):
+        _save(instance, folder / f"slice-{n:04d}.dcm")
