@@ -22,7 +22,7 @@ from .dicom_open import Header, door, open_dicom
 from .dicom_stored import Stored, stored_values
 from .files import MANIFEST, write_file, write_folder
 from .limits import Limits
-from .write import in_source_order
+from .source_order import in_source_order
 
 __all__ = ["KINDS", "write_dicom"]
 
