@@ -1,0 +1,195 @@
+"""The recipe of the bundled priors: prepare (reads scans), learn (torch alone; also on a GPU machine), finish (measures and writes).
+
+    python bench/pretrain.py prepare brain-t1 --work .cache/pretrain
+    python bench/pretrain.py learn brain-t1 --work .cache/pretrain --steps 10000 [--device cuda]
+    python bench/pretrain.py finish brain-t1 --work .cache/pretrain --out src/medprior/pretrained
+
+The data folder is MEDPRIOR_DATA (default ../shared/data beside the checkout); only its train parts are learned from, val parts measure the
+error table and calibrate, test parts are not opened here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from medprior.prior import Card, Condition, Prior
+from medprior.prior.prior import fresh
+from medprior.training.checkpoint import load_latest
+from medprior.training.folder import save_prior
+from medprior.training.loop import Progress, Settings, train
+from medprior.training.patches import Images
+
+DATA = Path(os.environ.get("MEDPRIOR_DATA", Path(__file__).parents[2] / "shared" / "data"))
+NOT_CLINICAL = "research use only, not for diagnosis"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """card: without the measured parts. settings, images: of the loop."""
+
+    card: Card
+    settings: Settings
+    images: dict[str, Any] = field(default_factory=dict)
+    licence: str = ""
+
+
+RECIPES = {
+    "brain-t1": Recipe(
+        Card(
+            "brain-t1", "MR", scaling="foreground", quantiles=(0.0, 0.99), axes="PL", spacing_mm=(2.0, 2.0), frame=(48, 112), numbers=("height",),
+            preset="base", widths=(24, 48, 96, 160), sigma_data=0.57,
+            limits=(NOT_CLINICAL, "healthy adults of one site and one scanner, 2 mm, faces blanked", "8-bit source"),
+        ),
+        Settings(steps=10000, batch=16, rate=1.5e-3, save_every=100),
+        {"levels": (0.9, 0.1), "patches": ((64, 0.5), (128, 0.5)), "flip": 1},
+        "IXI (brain-development.org), CC BY-SA 3.0",
+    ),
+    "chest-xray": Recipe(
+        Card(
+            "chest-xray", "DX", scaling="range", frame=(64, 256), labels=("no_finding", "pneumonia"), sigma_data=0.55,
+            limits=(NOT_CLINICAL, "labels were mined from reports; portable films are more frequent among pneumonia", "8-bit source at 256 pixels"),
+        ),
+        Settings(steps=8000, batch=16, rate=2e-3, save_every=100),
+        {"levels": (0.35, 0.3, 0.35), "patches": ((64, 0.85), (128, 0.15))},
+        "NIH ChestX-ray14 (Wang et al., CVPR 2017), NIH Clinical Center, use unrestricted with attribution",
+    ),
+    "chest-ct": Recipe(
+        Card(
+            "chest-ct", "CT", unit="HU", scaling="fixed", low=-1024.0, high=1024.0, axes="PL", frame=(64, 256), sigma_data=0.46,
+            limits=(NOT_CLINICAL, "slices of chest and upper abdomen, 2x2 means of 512x512, HU clipped to -1024..3071"),
+        ),
+        Settings(steps=8000, batch=16, rate=2e-3, save_every=100),
+        {"levels": (0.6, 0.2, 0.2), "patches": ((64, 0.8), (128, 0.2))},
+        "TCGA-LUAD, TCGA-LUSC (TCIA, CC BY 3.0); COVID-19-NY-SBU, Lung-PET-CT-Dx (TCIA, CC BY 4.0)",
+    ),
+}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=("prepare", "learn", "finish"))
+    parser.add_argument("name", choices=sorted(RECIPES))
+    parser.add_argument("--work", type=Path, default=Path(".cache/pretrain"))
+    parser.add_argument("--out", type=Path, default=Path("src/medprior/pretrained"))
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    if chosen.stage == "prepare":
+        prepare(chosen.name, chosen.work)
+    elif chosen.stage == "learn":
+        learn(chosen.name, chosen.work, chosen.steps, chosen.device)
+    else:
+        finish(chosen.name, chosen.work, chosen.out)
+
+
+def prepare(name: str, work: Path) -> None:
+    """work/<name>/<split>.npz: images in network units as float16, labels, numbers, patients."""
+    from medprior.prior.door import admit
+
+    for split in ("train", "val"):
+        images, numbers, labels, patients = [], [], [], []
+        for volume, label, patient in scans(name, split):
+            admitted = admit(RECIPES[name].card, volume)
+            # slices of nothing but air teach nothing
+            kept = (admitted.images > -0.8).float().flatten(1).mean(1) > 0.02
+            images += [x.numpy().astype(np.float16) for x in admitted.images[kept]]
+            labels += [label] * int(kept.sum())
+            patients += [patient] * int(kept.sum())
+            if admitted.condition.numbers is not None:
+                numbers += admitted.condition.numbers[kept].tolist()
+        (work / name).mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(work / name / f"{split}.npz", images=np.stack(images), labels=labels, numbers=numbers, patients=patients)
+        print(f"{name} {split}: {len(images)} images of {len(set(patients))} patients, std {np.stack(images).astype(np.float32).std():.3f}")
+
+
+def scans(name: str, split: str) -> Iterator[tuple[Any, int, str]]:
+    """(volume, label or -1, patient) of one split."""
+    from medprior.io.arrays import read_stack
+    from medprior.io.read import read
+
+    if name == "brain-t1":
+        for path in sorted((DATA / "brain_mri_t1_3d_ixi" / split).glob("*_t1.nii.gz")):
+            yield read(path, modality="MR"), -1, path.name.split("_")[0]
+    elif name == "chest-xray":
+        for label, folder in enumerate(RECIPES[name].card.labels):
+            for path in sorted((DATA / "chest_xray_nih" / split / folder).glob("*.png")):
+                yield read(path, modality="DX"), label, path.name[:8]
+    else:
+        stack = read_stack(DATA / "ct_slices_hu" / split / "slices_256.npz")
+        for volume, patient in zip(stack.images, stack.patients, strict=True):
+            yield volume, -1, str(patient)
+        if split == "train":
+            for path in sorted((DATA / "ct_volumes_hu" / split).glob("*.nii.gz")):
+                yield read(path, modality="CT", unit="HU"), -1, path.name
+
+
+def held(name: str, work: Path, split: str) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor | None, list[str]]:
+    """What ``prepare`` wrote, as tensors."""
+    with np.load(work / name / f"{split}.npz") as stored:
+        images = [torch.from_numpy(x.astype(np.float32)) for x in stored["images"]]
+        numbers = torch.from_numpy(stored["numbers"].astype(np.float32)) if stored["numbers"].size else None
+        return images, torch.from_numpy(stored["labels"]), numbers, stored["patients"].tolist()
+
+
+def learn(name: str, work: Path, steps: int | None, device: str) -> None:
+    """Runs or continues the loop in work/<name>."""
+    recipe = RECIPES[name]
+    images, labels, numbers, _ = held(name, work, "train")
+    data = Images(images, labels if recipe.card.labels else None, numbers, **recipe.images)
+    torch.manual_seed(recipe.settings.seed)
+
+    def show(line: Progress, _: Prior) -> None:
+        print(f"{name} {line.step}/{line.steps}: loss {line.loss:.4f}, {line.seconds_left / 60:.1f} min left, {line.peak_mib:.0f} MiB", flush=True)
+
+    train(fresh(recipe.card), data, replace(recipe.settings, steps=steps or recipe.settings.steps), work / name, device=device, on_progress=show)
+
+
+def finish(name: str, work: Path, out: Path) -> None:
+    """The moving average of the newest checkpoint, with its measured error table, its card and its trust."""
+    recipe = RECIPES[name]
+    state, _ = load_latest(work / name / "checkpoints")
+    if state is None:
+        raise SystemExit(f"{work / name}: nothing was learned yet")
+    prior = fresh(recipe.card)
+    prior.net.load_state_dict(state.average)
+    prior.net.eval().requires_grad_(False)
+    images, labels, numbers, patients = held(name, work, "train")
+    data = {
+        "n_images": len(images), "n_patients": len(set(patients)), "licence": recipe.licence, "shape": list(images[0].shape[1:]),
+        "labels": {label: int((labels == i).sum()) for i, label in enumerate(recipe.card.labels)},
+    }  # fmt: skip
+    training = {"steps": state.facts["step"], "seed": state.facts["seed"], "batch": recipe.settings.batch, "torch": torch.__version__, "recipe": "bench/pretrain.py"}
+    card = replace(recipe.card, errors=error_table(prior, name, work), data=data, training=training)
+    save_prior(Prior(prior.net, prior.path, card), out / name, half=True)
+    print(f"{out / name}: step {state.facts['step']}, errors {[(s, round(e, 6)) for s, e in card.errors]}")
+
+
+def error_table(prior: Prior, name: str, work: Path, n: int = 32) -> tuple[tuple[float, float], ...]:
+    """(sigma, mean squared error) over n val images, 12 levels from 0.01 to 25, evenly in the logarithm."""
+    images, _, numbers, _ = held(name, work, "val")
+    rng = torch.Generator().manual_seed(0)
+    order = torch.randperm(len(images), generator=rng)[:n].tolist()
+    table = []
+    for sigma in np.geomspace(0.01, 25.0, 12):
+        errors = []
+        for i in order:
+            x = images[i][None]
+            given = Condition(numbers=None if numbers is None else numbers[i : i + 1])
+            with torch.no_grad():
+                errors.append(float((prior(x + sigma * torch.randn(x.shape, generator=rng), torch.full((1,), float(sigma)), given) - x).square().mean()))
+        table.append((float(sigma), float(np.mean(errors))))
+    return tuple(table)
+
+
+if __name__ == "__main__":
+    main()
