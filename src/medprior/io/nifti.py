@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ..data.volume import Provenance, Volume
 from ..errors import BadGeometry, BadOption, Corrupt, FileProblem, Truncated, Unsupported
+from .faults import faults_of
 from .files import write_file
 from .limits import Limits, regular_file
 from .nifti_affine import choose_affine, disagreement, grid, known_spacing
@@ -51,8 +52,16 @@ def read_nifti(
     Raises Truncated, Corrupt, TooLarge, Unsupported or FileProblem; BadOption for a ``time`` that does not exist.
     """
     path = Path(path)
-    limits = limits or Limits()
     size = regular_file(path)
+    with faults_of(path, "NIfTI"):
+        header, data, notes = _read(path, size, limits or Limits(), time, channels, nonfinite)
+        return _volume(path, header, data, notes, unit, modality)
+
+
+def _read(
+    path: Path, size: int, limits: Limits, time: int | None, channels: bool, nonfinite: float | None
+) -> tuple[nib.Nifti1Header, NDArray[np.float32], tuple[str, ...]]:
+    """Header, voxels (i, j[, k], C) in the order of the file, and what had to be said about them."""
     with _stream(path) as stream:
         header = _header(path, stream)
         dtype = _dtype(path, header)
@@ -68,7 +77,7 @@ def read_nifti(
     data = values.reshape((*shape, count), order="F")
     if trailing:
         notes += (f"{trailing} bytes after the voxels were ignored",)
-    return _volume(path, header, data, notes, unit, modality)
+    return header, data, notes
 
 
 @contextmanager
