@@ -19,7 +19,8 @@ class Card:
 
     modality, unit: what it accepts, e.g. "MR" and "a.u.". channels: names, in order.
     scaling: "fixed" (low and high map to -1 and 1, for physical units), "foreground" (0 and a quantile of the foreground: MR),
-    "range" (two quantiles of the whole image: X-ray, ultrasound). quantiles: of the two last; low, high: of the first. axes: where (i, j[, k]) point ("PL" = axial shown the radiological way), "" when not in patient space.
+    "range" (two quantiles of the whole image: X-ray, ultrasound). quantiles: of the two last; low, high: of the first.
+    axes: where (i, j[, k]) point ("PL" = axial shown the radiological way), "" when not in patient space.
     spacing_mm: voxel size it was trained at, None when it varies. frame: smallest and largest image side it has seen, in voxels.
     labels: names of the classes; numbers: names of the scalars. sigma_data, path, preset, widths, blocks, ndim: the network.
     errors: (sigma, mean squared error of a voxel) of the denoiser on scans it has not learned from; rules take their weight from it.

@@ -9,7 +9,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from ..errors import BadOption
+from ..errors import BadOption, ShapeMismatch
 from .denoiser import Condition, Denoiser, grid
 
 __all__ = ["batched", "clamped", "guided", "slicewise", "tiled"]
@@ -124,13 +124,29 @@ class _Slicewise(_Wrapped):
         slices = x.movedim(-1, 1).flatten(0, 1)
         levels = sigma.expand(len(x)).repeat_interleave(n)
         given = condition or Condition()
-        numbers = given.numbers.repeat(len(x), 1) if given.numbers is not None and len(given.numbers) == n else None
-        out = batched(self.denoiser, self.batch)(slices, levels, Condition(numbers=numbers))
-        return out.unflatten(0, (len(x), n)).movedim(1, -1)
+        if given.position is not None:
+            raise BadOption("slicewise: a slice is a whole image and takes no position", "leave position out")
+        label = None if given.label is None else given.label.repeat_interleave(n)
+        known = Condition(label, _a_slice(given.numbers, len(x), n))
+        return batched(self.denoiser, self.batch)(slices, levels, known).unflatten(0, (len(x), n)).movedim(1, -1)
+
+
+def _a_slice(numbers: Tensor | None, images: int, slices: int) -> Tensor | None:
+    """One row for every slice of every image."""
+    if numbers is None:
+        return None
+    if len(numbers) == slices:
+        return numbers.repeat(images, 1)
+    if len(numbers) == images:
+        return numbers.repeat_interleave(slices, 0)
+    raise ShapeMismatch("slicewise, numbers", f"a row for each of {slices} slices, or of {images} images", len(numbers))
 
 
 def slicewise(denoiser: Denoiser, batch: int = 16) -> Denoiser:
-    """A 2-D denoiser on (B, C, i, j, k), slice by slice along k; condition.numbers may give one row a slice."""
+    """A 2-D denoiser on (B, C, i, j, k), slice by slice along k. condition.label: one an image; numbers: a row a slice, or else a row an image.
+
+    Raises ShapeMismatch for other numbers, BadOption for a position.
+    """
     return _Slicewise(denoiser, batch)
 
 
