@@ -1,0 +1,31 @@
+"""Is the sampler right? A prior whose posterior is known in closed form, four noisy pixels, and a thousand draws held against the truth.
+
+python examples/exact_posterior.py
+"""
+
+import torch
+
+from medprior.operators import Gaussian, mask, simulate
+from medprior.prior.gaussian import Gaussian as GaussianPrior
+from medprior.sampling import flow, karras_levels, moment_matching
+
+shape, rng = (1, 4, 4), torch.Generator().manual_seed(0)
+place = torch.arange(4.0)
+near = torch.exp(-((place[:, None] - place[None]) ** 2) / 4) + 0.01 * torch.eye(4)
+prior = GaussianPrior(torch.zeros(16), torch.kron(near, near), shape)
+
+x0 = prior.draw(1, rng)
+seen = torch.zeros(4, 4, dtype=torch.bool)
+seen[::2, ::2] = True
+measured = simulate(x0, mask(shape, seen), Gaussian(0.1), rng)
+
+levels = karras_levels(40, low=0.005, high=20.0)
+start = float(levels[0]) * torch.randn((1000, *shape), generator=rng)
+draws = flow(moment_matching(prior, measured, rng), start, levels).flatten(1)
+
+matrix = torch.diag(seen.flatten().float())[seen.flatten()]
+mean, covariance = prior.posterior(matrix, measured.y.flatten()[seen.flatten()], 0.1**2)
+
+print("pixel   true mean  drawn mean   true std  drawn std")
+for pixel in (0, 1, 5, 15):
+    print(f"{pixel:5d} {mean[pixel]:11.3f} {draws.mean(0)[pixel]:11.3f} {covariance[pixel, pixel].sqrt():10.3f} {draws.std(0)[pixel]:10.3f}")
