@@ -31,7 +31,7 @@ def write(
 ) -> Path:
     """Write a Volume whole or not at all; the format follows the name: .nii, .nii.gz, .png, .tif, .npz, .dcm, or a folder for a DICOM series.
 
-    like: the volume that was the input: its array order is restored, and its bit depth, DICOM headers and identity rules are followed.
+    like: the volume that was the input: where it has the format of the output, its array order is restored; its bit depth and DICOM headers are followed.
     kind: one of KINDS. prior_hash, seed: what made it. window: (low, high) shown as black and white in a picture.
     NIfTI, pictures and NPZ get a side file ``<name>.medprior.json`` with the marks and the history. Gives back the path that was written.
     Raises BadOption for an unknown kind or suffix, ShapeMismatch for a volume that the format cannot hold, FileProblem when the disk refuses.
@@ -48,7 +48,8 @@ def write(
     if name.endswith((".nii", ".nii.gz")):
         from .nifti import write_nifti
 
-        write_nifti(in_source_order(volume, like), path, dtype=_stored_type(volume, kind), synthetic=made)
+        same_format = (like or volume).provenance.format == "nifti"
+        write_nifti(in_source_order(volume, like) if same_format else volume, path, dtype=_stored_type(volume, kind), synthetic=made)
     elif name.endswith((".png", ".tif", ".tiff")):
         from .pictures import write_picture
 
