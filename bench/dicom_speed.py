@@ -25,7 +25,7 @@ from medprior.io.dicom_series import read_dicom
 
 
 def make_series(folder: Path, n_slices: int, size: int) -> None:
-    """Slices as a scanner writes them: signed 12 bits in 16, intercept -1024, some 80 elements of header."""
+    """Slices as a scanner writes them: 12 bits in 16, intercept -1024, some 80 elements of header."""
     rng = np.random.default_rng(0)
     study, series, frame = (generate_uid(entropy_srcs=[name]) for name in ("study", "series", "frame"))
     for n in range(n_slices):
@@ -39,12 +39,12 @@ def make_series(folder: Path, n_slices: int, size: int) -> None:
         image.PixelSpacing, image.SliceThickness, image.InstanceNumber = [0.7, 0.7], 1.25, n + 1
         image.Rows = image.Columns = size
         image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
-        image.BitsAllocated, image.BitsStored, image.HighBit, image.PixelRepresentation = 16, 16, 15, 1
+        image.BitsAllocated, image.BitsStored, image.HighBit, image.PixelRepresentation = 16, 12, 11, 0
         image.RescaleSlope, image.RescaleIntercept, image.RescaleType = 1, -1024, "HU"
         block = image.private_block(0x0099, "BENCH", create=True)
         for element in range(40):
             block.add_new(element, "LO", f"private value {element} of slice {n}")
-        image.PixelData = rng.integers(0, 4096, (size, size), dtype=np.int16).tobytes()
+        image.PixelData = rng.integers(0, 4096, (size, size), dtype=np.uint16).tobytes()
         image.save_as(folder / f"{(n * 7919) % 10007:05d}.dcm", enforce_file_format=True)
 
 

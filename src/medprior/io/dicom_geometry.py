@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import nibabel.orientations as orient
@@ -14,7 +15,7 @@ from ..errors import BadGeometry
 from .dicom_open import Header
 from .dicom_pixels import Rescale
 
-__all__ = ["Layout", "Plane", "affine_2d", "affine_3d", "canonical", "in_order", "stacks"]
+__all__ = ["Layout", "Plane", "affine_2d", "affine_3d", "canonical", "checked", "in_order", "stacks"]
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _COSINES = 1e-3
@@ -58,8 +59,8 @@ class Layout:
     flips: tuple[bool, ...]
 
 
-def checked_orientation(plane: Plane) -> Plane:
-    """The plane as it is; a spacing of 0 says that nobody knew it.
+def checked(plane: Plane) -> Plane:
+    """The plane with exactly orthonormal directions (three decimals in a header must not shear the grid); a spacing of 0 says that nobody knew it.
 
     Raises BadGeometry when the directions are not nearly orthonormal or a spacing is negative.
     """
@@ -70,11 +71,22 @@ def checked_orientation(plane: Plane) -> Plane:
         plane = replace(plane, spacing=None)
     if plane.orientation is None:
         return plane
-    row, column = np.asarray(plane.orientation[:3]), np.asarray(plane.orientation[3:])
-    lengths = np.linalg.norm(row), np.linalg.norm(column)
-    if abs(lengths[0] - 1) > 1e-2 or abs(lengths[1] - 1) > 1e-2 or abs(row @ column) > 1e-2:
+    orthonormal = _orthonormal(plane.orientation)
+    if orthonormal is None:
         raise BadGeometry(path, f"direction cosines {tuple(round(v, 4) for v in plane.orientation)} are not orthonormal")
-    return plane
+    return plane if orthonormal == plane.orientation else replace(plane, orientation=orthonormal)
+
+
+@lru_cache(maxsize=256)
+def _orthonormal(cosines: tuple[float, ...]) -> tuple[float, ...] | None:
+    """Row and column direction at right angles and of length 1; None when they are more than 1 % off."""
+    row, column = np.asarray(cosines[:3]), np.asarray(cosines[3:])
+    lengths = np.linalg.norm(row), np.linalg.norm(column)
+    if not (abs(lengths[0] - 1) <= 1e-2 and abs(lengths[1] - 1) <= 1e-2 and abs(row @ column) <= 1e-2):
+        return None
+    row = row / lengths[0]
+    column = column - (column @ row) * row
+    return (*row.tolist(), *(column / np.linalg.norm(column)).tolist())
 
 
 def affine_2d(plane: Plane) -> NDArray[np.float64] | None:
@@ -140,7 +152,8 @@ def stacks(planes: Sequence[Plane]) -> list[list[Plane]]:
 def _phases(stack: list[Plane]) -> list[list[Plane]]:
     if len(stack) < 4 or stack[0].position is None or stack[0].orientation is None:
         return [stack]
-    at = [round(float(np.dot(p.normal, p.position or ())), 2) for p in stack]
+    normal = stack[0].normal
+    at = [round(float(np.dot(normal, p.position or ())), 2) for p in stack]
     n_positions = len(set(at))
     if n_positions == len(stack) or len(stack) % n_positions or n_positions < 2:
         return [stack]
@@ -208,13 +221,3 @@ def _without_copies(stack: Sequence[Plane]) -> tuple[list[Plane], list[str]]:
         kept.setdefault((plane.uid or str(plane.header.path), plane.frame), plane)
     n_copies = len(stack) - len(kept)
     return list(kept.values()), [f"{n_copies} copies of slices were left out"] if n_copies else []
-
-
-def snapped(plane: Plane) -> Plane:
-    """Directions orthonormalised: three decimals in a header must not shear the grid."""
-    if plane.orientation is None:
-        return plane
-    row, column = np.asarray(plane.orientation[:3]), np.asarray(plane.orientation[3:])
-    row = row / np.linalg.norm(row)
-    column = column - (column @ row) * row
-    return replace(plane, orientation=(*row.tolist(), *(column / np.linalg.norm(column)).tolist()))

@@ -24,7 +24,7 @@ from ..errors import Corrupt, FileProblem, MedpriorError, TooLarge, Truncated, U
 from .dicom_layout import Bad, Element, Short, Skeleton, walk
 from .limits import Limits
 
-__all__ = ["Header", "door", "is_dicom", "named", "open_dicom"]
+__all__ = ["Header", "door", "named", "open_dicom", "open_if_dicom"]
 
 _HEAD = 2**16
 _IMPLICIT, _EXPLICIT, _DEFLATED, _BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"
@@ -85,13 +85,13 @@ class Header:
     little: bool
     skeleton: Skeleton
     buffer: bytes = field(repr=False)
-    meta: FileMetaDataset = field(repr=False)
+    meta: dict[int, tuple[str | None, bytes]] = field(repr=False)
     inflated: bool = False
 
     @property
     def kind(self) -> str:
         """The plain name of its SOP class."""
-        return UID(self.text("SOPClassUID") or str(self.meta.get("MediaStorageSOPClassUID", ""))).name or "unknown kind of object"
+        return UID(self.text("SOPClassUID") or _uid(self.meta.get(0x00020002))).name or "unknown kind of object"
 
     def get(self, keyword: str) -> Any:
         """The value of a top-level element as pydicom reads it, None when absent or empty."""
@@ -132,7 +132,9 @@ class Header:
         found = Dataset(elements)  # pyright: ignore[reportArgumentType]
         charset = self.texts("SpecificCharacterSet")
         found.set_original_encoding(self.implicit, self.little, convert_encodings(list(charset)) if charset else None)
-        found.file_meta = self.meta
+        found.file_meta = FileMetaDataset()
+        for tag, (vr, value) in self.meta.items():
+            found.file_meta[BaseTag(tag)] = convert_raw_data_element(RawDataElement(BaseTag(tag), vr, len(value), value, 0, False, True))
         return found
 
     def _raw(self, tag: int, element: Element) -> RawDataElement:
@@ -154,17 +156,6 @@ def finite_numbers(path: Path, keyword: str, value: Any, n: int) -> tuple[float,
     return numbers
 
 
-def is_dicom(path: Path) -> bool:
-    """Does the file say that it is DICOM (its magic word, or a first element of group 0002 or 0008)? False for what is not a plain file."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            return False
-        with open(path, "rb") as file:
-            return _start(file.read(140)) is not None
-    except OSError:
-        return False
-
-
 def _start(head: bytes) -> int | None:
     """Where the first element begins, or None."""
     if head[128:132] == b"DICM":
@@ -175,13 +166,24 @@ def _start(head: bytes) -> int | None:
 def open_dicom(path: Path, limit: Limits) -> Header:
     """The header of one file, checked to the end of its pixels; call inside ``door``.
 
-    Raises Unsupported when it is no DICOM image file, Truncated naming the byte, Corrupt, TooLarge.
+    Raises Unsupported when it is no DICOM file, Truncated naming the byte, Corrupt, TooLarge.
     """
-    if not stat.S_ISREG(path.stat().st_mode):
+    header = open_if_dicom(path, limit)
+    if header is None:
+        raise Unsupported(path, "is empty" if path.stat().st_size == 0 else "is not a DICOM file")
+    return header
+
+
+def open_if_dicom(path: Path, limit: Limits) -> Header | None:
+    """As ``open_dicom``, but None for a file that does not begin as DICOM does (its magic word, or an element of group 0002 or 0008)."""
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):
         raise Unsupported(path, "is not a plain file")
-    with open(path, "rb") as file:
+    with open(path, "rb", buffering=0) as file:
         head = file.read(_HEAD)
-        size = max(path.stat().st_size, len(head))
+        if _start(head) is None:
+            return None
+        size = max(about.st_size, len(head))
         try:
             return _parse(path, head, size, limit)
         except Short:
@@ -200,14 +202,11 @@ def _whole(path: Path, data: bytes, limit: Limits) -> Header:
 
 
 def _parse(path: Path, data: bytes, size: int, limit: Limits) -> Header:
-    start = _start(data)
-    if start is None:
-        reason = "is empty" if size == 0 else "is not a DICOM file"
-        raise Unsupported(path, reason)
+    start = _start(data) or 0
     try:
-        meta, start = _file_meta(path, data, start, size)
-        syntax = meta.get("TransferSyntaxUID") or UID(_EXPLICIT if data[start + 4 : start + 6].isalpha() else _IMPLICIT)
-        if syntax.is_private or not syntax.is_transfer_syntax:
+        meta, start = _file_meta(data, start, size)
+        syntax, known = _syntax(_uid(meta.get(0x00020010)) or (_EXPLICIT if data[start + 4 : start + 6].isalpha() else _IMPLICIT))
+        if not known:
             raise Unsupported(path, f"transfer syntax {syntax} is not a public one", "export it as Explicit VR Little Endian")
         little = syntax != _BIG
         inflated = syntax == _DEFLATED
@@ -222,18 +221,26 @@ def _parse(path: Path, data: bytes, size: int, limit: Limits) -> Header:
         raise Corrupt(path, str(bad), "copy or export it again") from None
     if skeleton.fragments and size > len(data):
         raise Short(start)
-    return Header(path, size, UID(syntax), implicit, little, skeleton, data, meta, inflated)
+    return Header(path, size, syntax, implicit, little, skeleton, data, meta, inflated)
 
 
-def _file_meta(path: Path, data: bytes, start: int, size: int) -> tuple[FileMetaDataset, int]:
-    meta = FileMetaDataset()
+def _file_meta(data: bytes, start: int, size: int) -> tuple[dict[int, tuple[str | None, bytes]], int]:
+    """(vr, value) of each element of group 0002, and where the data set begins."""
     if data[start : start + 2] != b"\x02\x00":
-        return meta, start
+        return {}, start
     skeleton, end = walk(data, start, implicit=False, little=True, size=size, stop_group=0x0002)
-    for tag, element in skeleton.elements.items():
-        value = data[element.start : element.end]
-        meta[BaseTag(tag)] = convert_raw_data_element(RawDataElement(BaseTag(tag), element.vr, len(value), value, element.start, False, True))
-    return meta, end
+    return {tag: (element.vr, data[element.start : element.end]) for tag, element in skeleton.elements.items()}, end
+
+
+def _uid(element: tuple[str | None, bytes] | None) -> str:
+    return element[1].decode("ascii", "replace").strip("\0 ") if element else ""
+
+
+@lru_cache(maxsize=64)
+def _syntax(uid: str) -> tuple[UID, bool]:
+    """The transfer syntax, and whether it is one of the standard's."""
+    syntax = UID(uid)
+    return syntax, not syntax.is_private and syntax.is_transfer_syntax
 
 
 def _inflate(path: Path, data: bytes, limit: Limits) -> bytes:

@@ -145,6 +145,8 @@ def _in_use(frame: NDArray[Any], form: PixelFormat) -> NDArray[Any]:
     """Only the bits in use, sign extended from High Bit; other bits may hold overlays."""
     if form.floating or form.depth == form.allocated:
         return frame
+    if not form.signed and form.high == form.depth - 1 and frame.flags.writeable:
+        return np.bitwise_and(frame, (1 << form.depth) - 1, out=frame)
     up, down = form.allocated - 1 - form.high, form.allocated - form.depth
     return np.right_shift(np.left_shift(frame, up), down)  # pyright: ignore[reportCallIssue, reportArgumentType]
 

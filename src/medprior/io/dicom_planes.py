@@ -8,7 +8,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from ..errors import Corrupt
-from .dicom_geometry import PHASES, Plane, checked_orientation, snapped
+from .dicom_geometry import PHASES, Plane, checked
 from .dicom_open import Header, finite_numbers
 from .dicom_pixels import PixelFormat, rescale_of
 
@@ -23,7 +23,7 @@ def planes_of(header: Header, form: PixelFormat) -> list[Plane]:
         found = _dose(header, form)
     else:
         found = [_classic(header, form, frame) for frame in range(form.n_frames)]
-    return [snapped(checked_orientation(plane)) for plane in found]
+    return [checked(plane) for plane in found]
 
 
 def _classic(header: Header, form: PixelFormat, frame: int) -> Plane:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..data.volume import Provenance, Volume
 from ..errors import BadGeometry, BadOption, Corrupt, FileProblem, MedpriorError, Unsupported, nearest
 from .dicom_geometry import Layout, Plane, affine_2d, affine_3d, canonical, in_order, stacks
-from .dicom_open import Header, door, is_dicom, named, open_dicom
+from .dicom_open import Header, door, named, open_dicom, open_if_dicom
 from .dicom_pixels import PixelFormat, frames, inverted, modality_lut, pixel_format, unit_of, values
 from .dicom_planes import planes_of
 from .limits import Limits
@@ -97,10 +97,10 @@ def _index(folder: Path, limit: Limits) -> tuple[list[Series], list[MedpriorErro
     forms: dict[Path, PixelFormat] = {}
     bad: list[MedpriorError] = []
     for path in sorted(_files(folder)):
-        if not is_dicom(path):
-            continue
         try:
-            header = open_dicom(path, limit)
+            header = open_if_dicom(path, limit)
+            if header is None:
+                continue
             if header.skeleton.pixels is None and header.get("Rows") is None:
                 continue  # reports, plans, indices: DICOM, but no images
             forms[path] = pixel_format(header, limit)
@@ -238,7 +238,7 @@ def _fill(planes: Sequence[Plane], forms: dict[Path, PixelFormat], out: NDArray[
         invert, lut = inverted(form, unit), modality_lut(header)
         source = header.dataset() if form.photometric == "PALETTE COLOR" else None
         padding = padding_of(header, form)
-        with door(path):
+        with door(path):  # a decoder's complaint names the file, not the folder
             for n, stored in zip(where, frames(header, form, [planes[n].frame for n in where]), strict=True):
                 if padding is not None:
                     mask: NDArray[Any] = (stored >= padding[0]) & (stored <= padding[1])
@@ -248,7 +248,7 @@ def _fill(planes: Sequence[Plane], forms: dict[Path, PixelFormat], out: NDArray[
         notes += [note for note in _notes(form, invert, unit) if note not in notes]
     if padded:
         notes.append(_fill_padding(out, padded))
-    if not np.isfinite(out).all():
+    if any(form.floating for form in forms.values()) and not np.isfinite(out).all():
         notes.append(f"{int((~np.isfinite(out)).sum())} voxels are not finite")
     return notes
 
