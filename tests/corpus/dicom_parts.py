@@ -29,6 +29,9 @@ def uid(*names: object) -> str:
     return str(generate_uid(entropy_srcs=["corpus", *map(str, names)]))
 
 
+_AXIAL = (1, 0, 0, 0, 1, 0)
+
+
 def ct_slice(pixels: np.ndarray, position: Any = (-20, -30, 5), orientation: Any = _AXIAL, **changes: Any) -> Dataset:
     """One CT slice; ``changes`` are set last, None removes an element."""
     image = Dataset()
