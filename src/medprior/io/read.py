@@ -12,7 +12,6 @@ from pathlib import Path
 from ..data.volume import Volume
 from ..errors import BadOption, Corrupt, FileProblem, Unsupported
 from .archives import extract, member_names
-from .hdf5 import is_hdf5
 from .limits import Limits, regular_file
 from .pictures import picture_format
 
@@ -53,7 +52,7 @@ class _Choices:
 
     def only(self, path: Path, kind: str, allowed: tuple[str, ...]) -> None:
         """Raises BadOption for a choice that this kind of file does not know: it would be ignored in silence."""
-        said = [f.name for f in fields(self) if getattr(self, f.name) not in (None, False)]
+        said = [f.name for f in fields(self) if (value := getattr(self, f.name)) is not None and value is not False]
         wrong = [name for name in said if name not in allowed]
         if wrong:
             raise BadOption(f"{', '.join(wrong)}: no option for {kind} ({path.name})", f"options here are {', '.join(allowed) or 'none'}")
@@ -74,7 +73,8 @@ def read(
 ) -> Volume:
     """An image as a Volume: a DICOM file, a folder that holds a DICOM series, NIfTI, PNG, TIFF, JPEG, NPZ, or a zip archive of any of them.
 
-    series: which DICOM series of a folder (its UID). time, channels: one volume of a 4-D NIfTI, or all as channels. index: which image of an NPZ.
+    series: which DICOM series of a folder (its id or UID). time, channels: one volume of a 4-D NIfTI, or all as channels.
+    index: which image of an NPZ or frame of a DICOM film, counted from 0.
     unit, modality: what the numbers mean, where the file cannot say. colour: "luma" turns a colour picture to grey.
     nonfinite: the value put in place of NaN and infinity in NIfTI and TIFF. limits: how large a file may claim to be.
     Raises FileProblem or one of its kinds for a file that cannot be used, BadOption for a choice that does not fit it.
@@ -91,8 +91,8 @@ def _read(path: Path, kind: str, choices: _Choices, limits: Limits) -> Volume:
     if kind == "dicom":
         from .dicom_series import read_dicom  # pydicom is heavy: NIfTI and pictures are read without it
 
-        choices.only(path, "DICOM", ("series",))
-        return read_dicom(path, series=choices.series, limit=limits)
+        choices.only(path, "DICOM", ("series", "index"))
+        return read_dicom(path, series=choices.series, frame=choices.index, limit=limits)
     if kind == "nifti":
         from .nifti import read_nifti
 
@@ -134,7 +134,7 @@ def kind_of(path: str | Path) -> str:
         return "npz" if names and all(name.endswith(".npy") for name in names) else "zip"
     if picture_format(start):
         return "picture"
-    if is_hdf5(start):
+    if start.startswith(b"\x89HDF\r\n\x1a\n"):
         return "hdf5"
     if start[128:132] == b"DICM" or _bare_dicom(start):
         return "dicom"
