@@ -1,8 +1,8 @@
-"""Time of the forward and adjoint operators on one thread: medians of repeated pairs, milliseconds an image.
+"""CPU time of the forward and adjoint operators on one thread: medians of repeated calls, milliseconds an image.
 
     python bench/operators.py [--batch 16] [--repeats 15]
 
-CT is compared with scikit-image's radon on the same image where scikit-image is there; absolute times drift with the machine, ratios hold.
+CPU time and not wall time, because other work on the machine stretches the latter. CT is compared with scikit-image's radon in the same run.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ def milliseconds(call: Callable[[], object], repeats: int) -> float:
     call()
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.process_time()
         call()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return 1e3 * median(times)
 
 
@@ -50,10 +50,10 @@ def main() -> None:
     torch.set_num_threads(1)
     rng = torch.Generator().manual_seed(0)
     maps = torch.view_as_complex(torch.randn(8, 320, 320, 2, generator=rng))
-    start = time.perf_counter()
+    start = time.process_time()
     ct = parallel_ct((1, 256, 256), view_angles(180), 256)
-    built = time.perf_counter() - start
-    print(f"torch {torch.__version__}, 1 thread, median of {options.repeats}, ms an image (batch of {options.batch}; alone)\n")
+    built = time.process_time() - start
+    print(f"torch {torch.__version__}, 1 thread, CPU time, median of {options.repeats}, ms an image (batch of {options.batch}; alone)\n")
     print(f"{'operator':34s} {'forward':>8s} {'adjoint':>8s}   {'alone':>8s} {'adjoint':>8s}   adjointness")
     print(row("CT 256x256, 180 views, 256 bins", ct, options.batch, options.repeats))
     print(row("CT 256x256, 60 views, 256 bins", parallel_ct((1, 256, 256), view_angles(60), 256), options.batch, options.repeats))

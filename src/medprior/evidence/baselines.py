@@ -111,8 +111,8 @@ def fbp(sinogram: Tensor, operator: LineIntegrals, *, window: str = "ramp") -> T
     weights = _angle_weights(operator.angles).to(lines)
     u, v = ((torch.arange(m, dtype=torch.float64) - (m - 1) / 2) * mm for m, mm in zip(operator.domain[1:3], operator.spacing, strict=True))
     image = sinogram.new_zeros(sinogram.shape[0], *operator.domain)
-    for a, theta in enumerate(operator.angles):
-        place = (v * torch.cos(theta) + u[:, None] * torch.sin(theta) - operator.offsets[0]) / step
+    for a, theta in enumerate(operator.angles.cpu()):
+        place = (v * torch.cos(theta) + u[:, None] * torch.sin(theta) - float(operator.offsets[0])) / step
         image = image + weights[a] * _sampled(filtered[:, :, a], place.to(lines))
     return image
 

@@ -39,8 +39,8 @@ def block_matching(y: Tensor, std: float) -> Tensor:
     """(B, C, i, j) with white Gaussian noise of ``std`` -> denoised, each channel alone. Raises BadOption for a side under 16 pixels or std <= 0."""
     if std <= 0 or y.ndim != 4 or min(y.shape[2:]) < 2 * BLOCK:
         raise BadOption(f"block_matching: wanted std > 0 and images (B, C, i, j) of at least {2 * BLOCK} pixels a side, got {std} and {tuple(y.shape)}")
-    planes = [_denoised(plane, std) for plane in y.detach().flatten(0, 1)]
-    return torch.stack(planes).reshape(y.shape)
+    planes = [_denoised(plane, std) for plane in y.detach().cpu().flatten(0, 1)]
+    return torch.stack(planes).reshape(y.shape).to(y.device)
 
 
 def _denoised(plane: Tensor, std: float) -> Tensor:
