@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import sys
 import types
@@ -15,6 +16,7 @@ from medprior.training.folder import bundled
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SHELL = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)")
 
 
@@ -54,6 +56,16 @@ def test_the_code_of_a_page_runs(page: Path, scans: Path, monkeypatch: pytest.Mo
 def test_local_links_and_pictures_exist(page: Path) -> None:
     links = [link for link in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in link and not link.startswith("mailto:")]
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_command_lines_of_the_pages_are_understood() -> None:
+    """Verbs and flags as they are shown; nothing is run."""
+    cli = pytest.importorskip("medprior.cli")
+    shown = [line.split("#")[0] for page in PAGES for block in SHELL.findall(page.read_text(encoding="utf-8")) for line in block.splitlines()]
+    lines = [shlex.split(line)[1:] for line in shown if re.match(r"(\.venv/bin/)?medprior ", line)]
+    assert len(lines) >= 6
+    for words in lines:
+        cli.app.parse_args(words, exit_on_error=False, print_error=False)
 
 
 def test_the_two_commands_are_the_first_thing_to_type() -> None:

@@ -72,6 +72,13 @@ def test_import_loads_nothing_heavy() -> None:
     assert loaded == "[]"
 
 
+def test_help_loads_nothing_heavy() -> None:
+    """``medprior --help`` answers at once: a verb loads torch when it runs."""
+    pytest.importorskip("medprior.cli")
+    heavy = [name for name in HEAVY if name != "pydantic"]
+    assert child(f"import sys, medprior.cli; print([m for m in {heavy!r} if m in sys.modules])") == "[]"
+
+
 @pytest.mark.slow
 def test_every_module_imports_alone_without_torchvision() -> None:
     """A CPU build of torch breaks torchvision, so nothing may need it; and no module relies on another one having been imported first."""
