@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import stat
 import warnings
@@ -32,10 +33,13 @@ _IMPLICIT, _EXPLICIT, _DEFLATED, _BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.
 
 @contextmanager
 def door(path: Path) -> Iterator[None]:
-    """Turns whatever pydicom, a codec or the system raises into a MedpriorError about ``path``; keeps their warnings from the user.
+    """Turns whatever pydicom, a codec or the system raises into a MedpriorError about ``path``; keeps its warnings and its log, which quote headers, to itself.
 
     KeyboardInterrupt and SystemExit pass; a MemoryError becomes TooLarge, never silence.
     """
+    log = logging.getLogger("pydicom")
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -44,6 +48,8 @@ def door(path: Path) -> Iterator[None]:
         if isinstance(error, MedpriorError):
             raise
         raise named(path, error) from error
+    finally:
+        log.setLevel(level)
 
 
 def named(path: Path, error: Exception) -> MedpriorError:
