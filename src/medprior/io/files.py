@@ -241,10 +241,10 @@ def check_manifest(folder: str | Path) -> None:
 
 def save_weights(path: str | Path, tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
     """Safetensors, atomically."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save as as_bytes
 
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_file(path, lambda temporary: save_file(contiguous, temporary, dict(metadata or {})))
+    write_file(path, as_bytes(contiguous, dict(metadata) if metadata else None))  # its own writer reports a full disk by an error of its own kind
 
 
 def load_weights(path: str | Path) -> dict[str, Any]:

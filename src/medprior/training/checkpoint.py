@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import Corrupt, FileProblem
 from ..io.files import check_manifest, load_weights, read_json, save_weights, write_folder, write_json
 
-__all__ = ["State", "load_latest", "save"]
+__all__ = ["State", "load_latest", "moments_of", "restore_moments", "retire", "save"]
 
 
 @dataclass(slots=True)
@@ -52,13 +52,21 @@ def load_latest(folder: Path) -> tuple[State | None, list[str]]:
     for path in reversed(_found(folder)):
         try:
             check_manifest(path)
-            parts = [load_weights(path / f"{name}.safetensors") for name in ("weights", "average", "moments")]
-            return State(*parts, read_json(path / "facts.json")), messages
+            weights, average, moments = (load_weights(path / f"{name}.safetensors") for name in ("weights", "average", "moments"))
+            return State(weights, average, moments, read_json(path / "facts.json")), messages
         except FileProblem as error:
             messages.append(f"checkpoint skipped: {error}")
     if messages:
         raise Corrupt(folder, f"holds no usable checkpoint ({'; '.join(messages)})", "start over with --fresh")
     return None, messages
+
+
+def retire(folder: Path) -> None:
+    """Puts the checkpoints of a former run aside, so that a fresh one neither continues nor outlives them; the last one put aside is replaced."""
+    if _found(folder):
+        aside = folder.with_name(folder.name + ".old")
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
 
 
 def _found(folder: Path) -> list[Path]:
@@ -79,7 +87,9 @@ def moments_of(optimizer: torch.optim.Optimizer, names: dict[Tensor, str]) -> di
 
 
 def restore_moments(optimizer: torch.optim.Optimizer, names: dict[Tensor, str], moments: dict[str, Tensor]) -> None:
-    """The inverse of ``moments_of``."""
+    """The inverse of ``moments_of``; nothing to do before the first good step."""
+    if not moments:
+        return
     for parameter, name in names.items():
         optimizer.state[parameter] = {
             kind: moments[f"{kind}/{name}"].to(parameter.device if kind != "step" else "cpu") for kind in ("step", "exp_avg", "exp_avg_sq")

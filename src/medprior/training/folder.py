@@ -49,7 +49,7 @@ def load(name: str | Path, device: str = "cpu") -> Prior:
         raise Corrupt(folder / "weights.safetensors", f"does not fit its card ({str(error).splitlines()[-1].strip()})") from error
     prior.net.requires_grad_(False).eval().to(device)
     if card.ndim == 2:
-        prior.net.to(memory_format=torch.channels_last)
+        prior.net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     prior.trust.update(read_trust(folder))
     return prior
 

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import BadOption, Diverged
-from ..io.files import append_line, locked
+from ..io.files import append_line
 from ..prior import Condition, Prior
-from .checkpoint import State, load_latest, moments_of, restore_moments, save
+from .checkpoint import State, load_latest, moments_of, restore_moments, retire, save
+from .distributed import Ranks, ranks_for
 from .patches import Batch, Images, draw
 
 __all__ = ["Progress", "Settings", "train"]
@@ -58,7 +59,10 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One line of the log. loss: mean over the last 50 steps. seconds_left: at the present pace. peak_mib: memory of the process or the GPU."""
+    """One line of the log.
+
+    loss: mean of the finite ones of the last 50 steps, NaN where none was. seconds_left: at the present pace. peak_mib: memory of the process or the GPU.
+    """
 
     step: int
     steps: int
@@ -80,71 +84,84 @@ def train(
     """Learns the prior's weights and returns it with their moving average; the same call again continues.
 
     Checkpoints go to folder/checkpoints, the loss to folder/events.jsonl. SIGTERM saves and raises KeyboardInterrupt.
+    fresh: puts a former run's checkpoints aside (folder/checkpoints.old) and begins anew.
+    Under torchrun or ``accelerate launch`` each process takes its share of every batch; rank 0 alone writes and reports.
     Raises Diverged after three steps in a row whose loss is not finite, naming the items; FileProblem when another run holds the folder.
     """
-    with locked(folder), _stop_flag() as stopped:
-        run = _Run(prior, data, settings, folder, device, fresh)
+    ranks = ranks_for(device)
+    with ranks.lock(folder), _stop_flag() as stopped:
+        if fresh and ranks.rank == 0:
+            retire(folder / "checkpoints")
+        ranks.wait()
+        run = _Run(prior, data, settings, folder, ranks)
         started, first = time.monotonic(), run.step
         losses: list[float] = []
-        while run.step < run.steps:
-            losses = [*losses[-49:], run.advance()]
-            if run.step == first + 20 and run.settings.minutes and not run.budgeted:
-                run.budget(settings.minutes or 0, (time.monotonic() - started) / 20)
-            if run.step % settings.save_every == 0 or run.step == run.steps or stopped.is_set():
-                run.save()
-                pace = (time.monotonic() - started) / max(1, run.step - first)
-                line = Progress(run.step, run.steps, sum(losses) / len(losses), pace * (run.steps - run.step), _peak_mib(device))
-                append_line(folder / "events.jsonl", {"step": line.step, "loss": line.loss, "seconds_left": line.seconds_left, "skipped": run.skipped})
-                if on_progress:
-                    on_progress(line, run.averaged())
-            if stopped.is_set():
-                raise KeyboardInterrupt("stopped after saving; the same command continues")
+        while run.step < run.steps and not run.stopping:
+            losses = [*losses[-49:], run.advance(stopped.is_set())]
+            if run.step == first + 20 and settings.minutes and not run.budgeted:
+                run.budget(settings.minutes, (time.monotonic() - started) / 20)
+            if run.step % settings.save_every == 0 or run.step == run.steps or run.stopping:
+                pace = (time.monotonic() - started) / (run.step - first)
+                run.report(losses, pace, on_progress)
+        ranks.leave()
+        if run.stopping:
+            raise KeyboardInterrupt("stopped after saving; the same command continues")
         return run.averaged()
 
 
 class _Run:
     """The bag of state of one run."""
 
-    def __init__(self, prior: Prior, data: Images, settings: Settings, folder: Path, device: str, fresh: bool) -> None:
-        self.prior, self.data, self.settings, self.device = prior, data, settings, device
-        self.checkpoints = folder / "checkpoints"
-        self.step, self.steps, self.skipped, self.bad, self.budgeted = 0, settings.steps, 0, 0, False
-        net = prior.net.to(device).train().requires_grad_(True)
-        self.net = net.to(memory_format=torch.channels_last) if prior.card.ndim == 2 else net
+    def __init__(self, prior: Prior, data: Images, settings: Settings, folder: Path, ranks: Ranks) -> None:
+        self.prior, self.data, self.settings, self.folder, self.ranks = prior, data, settings, folder, ranks
+        self.step, self.steps, self.skipped, self.bad, self.budgeted, self.stopping = 0, settings.steps, 0, 0, False, False
+        net = prior.net.to(ranks.device).train().requires_grad_(True)
+        self.net = net.to(memory_format=torch.channels_last) if prior.card.ndim == 2 else net  # pyright: ignore[reportCallIssue]
         self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
         self.names: dict[Tensor, str] = {p: n for n, p in self.net.named_parameters()}
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=settings.rate, betas=(0.9, 0.99))
-        self.loss = torch.compile(self._loss) if settings.compile else self._loss
-        state, messages = (None, []) if fresh else load_latest(self.checkpoints)
+        state, messages = load_latest(folder / "checkpoints")
         for message in messages:
             append_line(folder / "events.jsonl", {"warning": message})
         if state:
             self._restore(state)
+        learner = Prior(ranks.wrap(self.net), prior.path, prior.card)
+        self.loss = torch.compile(learner.loss) if settings.compile else learner.loss
 
-    def _loss(self, x0: Tensor, sigma: Tensor, noise: Tensor, condition: Condition) -> Tensor:
-        return self.prior.loss(x0, sigma, noise, condition)
-
-    def advance(self) -> float:
-        """One step. A loss or gradient that is not finite is skipped and counted; three in a row stop the run."""
-        batch = draw(self.data, self.step, seed=self.settings.seed, batch=self.settings.batch, sigmas=self.settings.sigmas, drop=self.settings.drop)
+    def advance(self, stop: bool) -> float:
+        """One step. A loss or gradient that is not finite is skipped and counted; three in a row stop the run. stop: this process was asked to."""
+        settings, ranks = self.settings, self.ranks
+        batch = draw(
+            self.data,
+            self.step,
+            seed=settings.seed,
+            batch=settings.batch,
+            sigmas=settings.sigmas,
+            drop=settings.drop,
+            rank=ranks.rank,
+            ranks=ranks.count,
+        )
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.rate * schedule(self.step, self.steps)
+            group["lr"] = settings.rate * schedule(self.step, self.steps)
         self.optimizer.zero_grad(set_to_none=True)
-        moved = _moved(batch, self.device)
-        with torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
-            loss = self.loss(moved.x0, moved.sigma, moved.noise, moved.condition).mean()
-        loss.backward()
+        moved = _moved(batch, ranks.device)
+        with torch.autocast(ranks.device.split(":")[0], torch.bfloat16, enabled=settings.precision == "bfloat16"):
+            each = self.loss(moved.x0, moved.sigma, moved.noise, moved.condition)
+        # ranks may hold unequal shares; their mean must be the mean over all patches
+        own = each.sum() * (ranks.count / batch.total)
+        own.backward()
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
-        self.step += 1
-        if not (loss.isfinite() and norm.isfinite()):
+        loss, size, asked = ranks.mean([own.item(), norm.item(), float(stop)])
+        self.step, self.stopping = self.step + 1, asked > 0
+        if math.isfinite(loss) and math.isfinite(size):
+            self.bad = 0
+            self.optimizer.step()
+            self._follow()
+        else:
             self.skipped, self.bad = self.skipped + 1, self.bad + 1
             if self.bad == 3:
-                raise Diverged(self.step, float(batch.sigma.median()), f"training (items {sorted(set(batch.items))})")
-            return float("nan") if not loss.isfinite() else loss.item()
-        self.bad = 0
-        self.optimizer.step()
-        self._follow()
-        return loss.item()
+                raise Diverged(self.step, float(batch.sigma.median()), f"training (items {_culprits(batch, each)})")
+        return loss
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -154,30 +171,59 @@ class _Run:
         torch._foreach_lerp_(list(self.average.parameters()), list(self.net.parameters()), weight)
 
     def budget(self, minutes: float, pace: float) -> None:
-        self.steps, self.budgeted = max(self.step + 1, int(minutes * 60 / pace)), True
+        """Fixes the number of steps from the pace of the first ones, the same on each rank."""
+        self.steps, self.budgeted = max(self.step + 1, int(minutes * 60 / self.ranks.mean([pace])[0])), True
+
+    def report(self, losses: list[float], pace: float, on_progress: Callable[[Progress, Prior], None] | None) -> None:
+        """Saves, then says where the run stands; rank 0 alone."""
+        if self.ranks.rank:
+            return
+        self.save()
+        finite = [loss for loss in losses if math.isfinite(loss)]
+        mean = sum(finite) / len(finite) if finite else None
+        left = pace * (self.steps - self.step)
+        append_line(self.folder / "events.jsonl", {"step": self.step, "loss": mean, "seconds_left": left, "skipped": self.skipped})
+        if on_progress:
+            on_progress(Progress(self.step, self.steps, math.nan if mean is None else mean, left, _peak_mib(self.ranks.device)), self.averaged())
 
     def averaged(self) -> Prior:
         training = {**self.prior.card.training, "steps": self.step, "seed": self.settings.seed, "batch": self.settings.batch, "torch": torch.__version__}
         return Prior(self.average, self.prior.path, replace(self.prior.card, training=training))
 
     def save(self) -> None:
-        facts = {"step": self.step, "steps": self.steps, "seed": self.settings.seed, "skipped": self.skipped, "budgeted": self.budgeted, "n_items": len(self.data)}
+        facts = {name: getattr(self, name) for name in _COUNTED} | {"seed": self.settings.seed, "n_items": len(self.data)}
         moments = moments_of(self.optimizer, self.names)
-        save(State(self.net.state_dict(), self.average.state_dict(), moments, facts), self.checkpoints)
+        save(State(self.net.state_dict(), self.average.state_dict(), moments, facts), self.folder / "checkpoints")
 
     def _restore(self, state: State) -> None:
-        facts = state.facts
+        facts = {"bad": 0, **state.facts}
+        missing = {"seed", "n_items", *_COUNTED} - set(facts)
+        if missing:
+            raise BadOption(f"the checkpoint in this folder lacks {', '.join(sorted(missing))}", "use another --out, or --fresh")
         for name, now in (("seed", self.settings.seed), ("n_items", len(self.data))):
             if facts[name] != now:
-                raise BadOption(f"{name}: the run in this folder has {facts[name]}, this call has {now}", "use the same data and seed, another --out, or --fresh")
+                raise BadOption(
+                    f"{name}: the run in this folder has {facts[name]}, this call has {now}", "use the same data and seed, another --out, or --fresh"
+                )
         try:
             self.net.load_state_dict(state.weights)
             self.average.load_state_dict(state.average)
         except RuntimeError as error:
             raise BadOption("the checkpoint in this folder is of another network", "use the same preset, another --out, or --fresh") from error
         restore_moments(self.optimizer, self.names, state.moments)
-        self.step, self.skipped, self.budgeted = facts["step"], facts["skipped"], facts["budgeted"]
-        self.steps = facts["steps"] if self.settings.minutes else self.settings.steps
+        for name in _COUNTED:
+            setattr(self, name, facts[name])
+        if not self.settings.minutes:
+            self.steps = self.settings.steps
+
+
+_COUNTED = ("step", "steps", "skipped", "bad", "budgeted")
+
+
+def _culprits(batch: Batch, each: Tensor) -> list[int]:
+    """The items whose own loss is not finite; all of the batch where none is (a gradient overflowed)."""
+    broken = {item for item, loss in zip(batch.items, each.tolist(), strict=True) if not math.isfinite(loss)}
+    return sorted(broken or set(batch.items))
 
 
 def schedule(step: int, steps: int) -> float:
@@ -190,7 +236,7 @@ def _moved(batch: Batch, device: str) -> Batch:
     if device == "cpu":
         return batch
     known = Condition(*(t.to(device) if t is not None else None for t in (batch.condition.label, batch.condition.numbers, batch.condition.position)))
-    return Batch(batch.x0.to(device), batch.sigma.to(device), batch.noise.to(device), known, batch.items)
+    return replace(batch, x0=batch.x0.to(device), sigma=batch.sigma.to(device), noise=batch.noise.to(device), condition=known)
 
 
 def _peak_mib(device: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
@@ -18,13 +19,17 @@ __all__ = ["Batch", "Images", "draw"]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One step's worth: clean patches in network units, their noise levels and noise, and what is known of them."""
+    """One step's worth for one rank: clean patches in network units, their noise levels and noise, and what is known of them.
+
+    items: which image each patch is of. total: patches of all ranks together.
+    """
 
     x0: Tensor
     sigma: Tensor
     noise: Tensor
     condition: Condition
     items: tuple[int, ...]
+    total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,13 @@ class Images:
         shapes = {(x.shape[0], x.ndim) for x in self.images}
         if len(shapes) > 1:
             raise ShapeMismatch("training set", "images with the same channels and dimensions", sorted(shapes))
+        smallest = min(min(x.shape[1:]) for x in self.images)
+        if smallest >> (len(self.levels) - 1) < 4:
+            raise BadOption(f"training set: an image of side {smallest} has no {len(self.levels)} resolutions", "leave it out, or give fewer levels")
+        if self.labels is not None and len(self.labels) != len(self):
+            raise ShapeMismatch("training set, labels", f"one for each of {len(self)} images", len(self.labels))
+        if self.numbers is not None and len(self.numbers) != len(self):
+            raise ShapeMismatch("training set, numbers", f"a row for each of {len(self)} images", len(self.numbers))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -60,7 +72,10 @@ def draw(data: Images, step: int, *, seed: int, batch: int, sigmas: tuple[float,
 
     batch: 64-voxel patches a step, over all ranks; larger patches come in smaller numbers. sigmas: mean and standard deviation of ln sigma.
     drop: share of labels and numbers hidden, so that guidance has an unconditional side.
+    Raises BadOption where there are more ranks than patches.
     """
+    if batch < ranks:
+        raise BadOption(f"batch: wanted at least one patch a rank, got {batch} for {ranks} ranks", "raise batch, or start fewer processes")
     shared = generator(seed, "step", step)
     level = _pick(data.levels, shared)
     side = data.patches[_pick([w for _, w in data.patches], shared)][0]
@@ -68,8 +83,8 @@ def draw(data: Images, step: int, *, seed: int, batch: int, sigmas: tuple[float,
     ndim = data.images[0].ndim - 1
     # every image of a step gives a window of the same size: the smallest that all can give
     size = [min(side, *(data.images[i].shape[1 + a] >> level for i in order)) for a in range(ndim)]
-    count = max(ranks, round(batch * 64**ndim / max(64**ndim, torch.tensor(size).prod().item())))
-    own = [(n, order[n]) for n in range(rank, min(count, batch), ranks)]
+    count = min(batch, max(ranks, round(batch * 64**ndim / max(64**ndim, prod(size)))))
+    own = [(n, order[n]) for n in range(rank, count, ranks)]
     pieces = [_window(data, item, level, tuple(size), generator(seed, "item", step, n)) for n, item in own]
     x0 = torch.stack([p[0] for p in pieces])
     position = torch.stack([p[1] for p in pieces])
@@ -77,7 +92,7 @@ def draw(data: Images, step: int, *, seed: int, batch: int, sigmas: tuple[float,
     makers = [generator(seed, "noise", step, n) for n, _ in own]
     noise = torch.stack([torch.randn(x0.shape[1:], generator=g) for g in makers])
     sigma = torch.exp(torch.cat([torch.randn(1, generator=g) for g in makers]) * sigmas[1] + sigmas[0])
-    return Batch(x0, sigma, noise, Condition(label, numbers, position), tuple(item for _, item in own))
+    return Batch(x0, sigma, noise, Condition(label, numbers, position), tuple(item for _, item in own), count)
 
 
 def _pick(weights: Sequence[float], rng: torch.Generator) -> int:
@@ -88,8 +103,7 @@ def _window(data: Images, item: int, level: int, size: tuple[int, ...], rng: tor
     image = data.images[item]
     full = tuple(n >> level for n in image.shape[1:])
     start = tuple(int(torch.randint(f - s + 1, (1,), generator=rng)) for f, s in zip(full, size, strict=True))
-    mirrored = data.flip is not None and bool(torch.rand(1, generator=rng) < 0.5)
-    if mirrored:
+    if data.flip is not None and bool(torch.rand(1, generator=rng) < 0.5):
         image = image.flip(data.flip + 1)
     fine = image[(slice(None), *(slice(a << level, (a + s) << level) for a, s in zip(start, size, strict=True)))]
     pool = F.avg_pool2d if len(size) == 2 else F.avg_pool3d

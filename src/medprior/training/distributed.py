@@ -1,0 +1,110 @@
+"""Several processes as one run: a no-op when alone, so that nothing else knows of ranks.
+
+``torchrun`` and ``accelerate launch`` set WORLD_SIZE, RANK and LOCAL_RANK; without them this process is alone and accelerate is never imported.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import MedpriorError
+from ..io.files import locked
+
+__all__ = ["Alone", "Many", "Ranks", "ranks_for"]
+
+
+class Ranks(ABC):
+    """rank: of this process, 0 is the one that writes. count: of processes. device: where this one computes."""
+
+    rank: int
+    count: int
+    device: str
+
+    @abstractmethod
+    def wrap(self, net: nn.Module) -> nn.Module:
+        """The network whose backward pass averages gradients over all ranks."""
+
+    @abstractmethod
+    def mean(self, values: list[float]) -> list[float]:
+        """Each value's mean over the ranks, the same numbers on each of them."""
+
+    @abstractmethod
+    def wait(self) -> None:
+        """Until all are here."""
+
+    @abstractmethod
+    def leave(self) -> None:
+        """The end of the run: all are done, and the processes part."""
+
+    def lock(self, folder: Path) -> AbstractContextManager[None]:
+        """The folder's lock, held by the rank that writes."""
+        return locked(folder) if self.rank == 0 else nullcontext()
+
+
+class Alone(Ranks):
+    """One process."""
+
+    def __init__(self, device: str) -> None:
+        self.rank, self.count, self.device = 0, 1, device
+
+    def wrap(self, net: nn.Module) -> nn.Module:
+        return net
+
+    def mean(self, values: list[float]) -> list[float]:
+        return values
+
+    def wait(self) -> None:
+        pass
+
+    def leave(self) -> None:
+        pass
+
+
+class Many(Ranks):
+    """Data-parallel processes through Accelerate: gloo on CPUs, NCCL on GPUs."""
+
+    def __init__(self, device: str) -> None:
+        from accelerate import Accelerator
+
+        self.accelerator = Accelerator(cpu=device == "cpu")
+        self.rank, self.count = self.accelerator.process_index, self.accelerator.num_processes
+        self.device = str(self.accelerator.device)
+
+    def wrap(self, net: nn.Module) -> nn.Module:
+        return self.accelerator.prepare_model(net)
+
+    def mean(self, values: list[float]) -> list[float]:
+        try:
+            found = self.accelerator.reduce(torch.tensor(values, dtype=torch.float32, device=self.device), "mean")
+        except RuntimeError as error:
+            raise _lost(self.rank) from error
+        return found.tolist() if isinstance(found, Tensor) else values
+
+    def wait(self) -> None:
+        try:
+            self.accelerator.wait_for_everyone()
+        except RuntimeError as error:
+            raise _lost(self.rank) from error
+
+    def leave(self) -> None:
+        self.wait()
+        self.accelerator.end_training()
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+def _lost(rank: int) -> MedpriorError:
+    return MedpriorError(
+        f"rank {rank}: another process of this run has died or hangs", "see its own message above; the same command continues from the last checkpoint"
+    )
+
+
+def ranks_for(device: str) -> Ranks:
+    """What the environment asks for."""
+    return Many(device) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else Alone(device)
