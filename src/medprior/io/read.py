@@ -132,11 +132,13 @@ def kind_of(path: str | Path) -> str:
     if start[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         names = member_names(path, Limits())
         return "npz" if names and all(name.endswith(".npy") for name in names) else "zip"
+    if start[128:132] == b"DICM":  # before the pictures: a DICOM preamble may look like the start of a TIFF
+        return "dicom"
     if picture_format(start):
         return "picture"
     if start.startswith(b"\x89HDF\r\n\x1a\n"):
         return "hdf5"
-    if start[128:132] == b"DICM" or _bare_dicom(start):
+    if _bare_dicom(start):
         return "dicom"
     if _nifti_start(start):
         return "nifti"
