@@ -117,7 +117,7 @@ def normal(name: str) -> str:
 def test_what_is_imported_is_declared() -> None:
     """Imports of other packages are dependencies; at the top of a file, dependencies of the core."""
     known = packages_distributions()
-    core, optional = declared(), declared("demo")
+    core, optional = declared(), declared("demo", "dicom")
     missing = []
     for file, source in sources():
         tree = ast.parse(source)
@@ -135,5 +135,14 @@ def test_constraints_pin_everything_that_is_declared() -> None:
     """One tested version each, and torch without a local tag, so that both the CPU and the CUDA build fit."""
     lines = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
     pinned = {normal(line.split("==")[0]) for line in lines}
-    assert declared("demo", "docs", "test") - pinned == set()
+    assert declared("demo", "dicom", "docs", "test") - pinned == set()
     assert [line for line in lines if "+" in line or "==" not in line] == []
+
+
+def test_an_error_names_only_extras_that_exist() -> None:
+    """MissingExtra(package, extra, what): its remedy is a pip line that a user will copy."""
+    calls = [(file, node) for file, source in sources() for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    named = {(str(file), node.args[1].value) for file, node in calls if dotted(node.func) == "MissingExtra" and isinstance(node.args[1], ast.Constant)}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert named, "no optional package is asked for anywhere: is this test still needed?"
+    assert {pair for pair in named if pair[1] not in project["optional-dependencies"]} == set()

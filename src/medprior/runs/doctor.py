@@ -139,7 +139,7 @@ def _codecs() -> list[Check]:
             readers = sorted({plugin for decoder in decoders for plugin in decoder.available_plugins})
             rows.append(Check(f"codec {name}", "ok", f"{numbers}: read by {', '.join(readers)}"))
         else:
-            rows.append(Check(f"codec {name}", "warning", f"{numbers}: no reader", "ask the archive for another transfer syntax, or transcode the files"))
+            rows.append(Check(f"codec {name}", "warning", f"{numbers}: no reader", "pip install 'medprior[dicom]'"))
     return rows
 
 
