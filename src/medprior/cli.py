@@ -1,0 +1,223 @@
+"""The command line: one verb a job; every option is a field of its request (runs/requests.py)."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter, ValidationError
+from cyclopts.config import Yaml
+from pydantic import ValidationError as Invalid
+
+from . import __version__
+from .errors import FileProblem, MedpriorError, printable
+from .runs.requests import Augment, Detect, Reconstruct, Request, Scan, Synthesize, Train, explained
+
+if TYPE_CHECKING:
+    from .runs.folder import RunFolder
+
+__all__ = ["main"]
+
+HELP = """One generative prior from your own scans: it reconstructs, augments, synthesizes and detects.
+
+Research use only, not for diagnosis. Nothing is downloaded and nothing is sent. Start with: medprior demo"""
+
+WHERE = "https://github.com/medprior/medprior/issues"
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """How to speak: json prints one JSON object on standard output; debug shows tracebacks."""
+
+    json: bool = False
+    debug: bool = False
+
+
+Shown = Annotated[Screen, Parameter(parse=False)]
+Options = Parameter(name="*")
+
+app = App(name="medprior", help=HELP, version=__version__, version_flags=["--version"], help_format="plaintext", default_parameter=Parameter(negative=()))
+
+
+@app.command
+def detect(request: Annotated[Detect, Options], *, screen: Shown) -> None:
+    """Find what looks unlike healthy scans: map, score, p-value, healthy twin."""
+    run(request, screen)
+
+
+@app.command
+def reconstruct(request: Annotated[Reconstruct, Options], *, screen: Shown) -> None:
+    """Reconstruct an image from a poor measurement, simulated from a scan."""
+    run(request, screen)
+
+
+@app.command
+def augment(request: Annotated[Augment, Options], *, screen: Shown) -> None:
+    """Vary a scan: new images with its label, grid and unit."""
+    run(request, screen)
+
+
+@app.command
+def synthesize(request: Annotated[Synthesize, Options], *, screen: Shown) -> None:
+    """Draw new images from a prior."""
+    run(request, screen)
+
+
+@app.command
+def train(request: Annotated[Train, Options], *, screen: Shown) -> None:
+    """Learn a prior from a folder of scans; the same command again continues."""
+    from .runs.train import run_train
+
+    with progress(screen) as listen:
+        done = run_train(request, listen)
+    say(screen, done.record, [f"prior   {done.path / 'prior'}", f"samples {done.path / 'samples.png'}", f"use it  --prior {done.path}"])
+
+
+@app.command
+def scan(request: Annotated[Scan, Options], *, screen: Shown) -> None:
+    """Read every file of a data set once; list what cannot be used and why."""
+    from .runs.scan import run_scan
+
+    with progress(screen) as listen:
+        record, lines = run_scan(request, listen)
+    say(screen, record, lines)
+
+
+@app.command
+def info(prior: Annotated[str, Parameter(help="Name of a bundled prior or a folder; none lists the bundled ones.")] = "", /, *, screen: Shown) -> None:
+    """Show the card of a prior and what was measured of it."""
+    from .runs.info import card_lines, card_record
+
+    say(screen, card_record(prior), card_lines(prior))
+
+
+@app.command
+def doctor(*, screen: Shown) -> None:
+    """Check this installation."""
+    from .runs.doctor import diagnose
+
+    rows = diagnose()
+    signs = {"ok": "ok     ", "warning": "warning", "problem": "PROBLEM"}
+    lines = [f"{signs[row.status]}  {row.subject}: {row.found}" + (f"\n         -> {row.remedy}" if row.remedy else "") for row in rows]
+    say(screen, {"checks": [{"subject": r.subject, "status": r.status, "found": r.found, "remedy": r.remedy} for r in rows]}, lines)
+    if any(row.status == "problem" for row in rows):
+        sys.exit(1)
+
+
+@app.command
+def demo(
+    *,
+    out: Annotated[Path, Parameter(help="Folder for the results.")] = Path("runs/demo"),
+    seed: Annotated[int, Parameter(help="Seed of every random draw.")] = 0,
+    fresh: Annotated[bool, Parameter(help="Start over, also where the demo is already complete.")] = False,
+    screen: Shown,
+) -> None:
+    """The four jobs on real scans that come with the installation; needs no data."""
+    from .runs.demo import run_demo
+
+    with progress(screen) as listen:
+        done = run_demo(out, seed, listen, fresh=fresh)
+    finish(screen, done)
+
+
+def run(request: Request, screen: Screen) -> None:
+    """Execute a request and say where the results are."""
+    from .runs.execute import execute
+
+    with progress(screen) as listen:
+        done = execute(request, listen)
+    finish(screen, done)
+
+
+def finish(screen: Screen, done: RunFolder) -> None:
+    """Where things are, and the few numbers that matter."""
+    lines = [*headline(done.record), *(f"output  {printable(path)}" for path in done.outputs[:12])]
+    if len(done.outputs) > 12:
+        lines.append(f"        and {len(done.outputs) - 12} more in {done.path / 'outputs'}")
+    say(screen, done.record, [*lines, f"report  {done.report}"])
+
+
+def headline(record: dict[str, Any]) -> list[str]:
+    """One to a few lines of numbers for a finished run."""
+    metrics = record["metrics"]
+    if "methods" in metrics:
+        return [f"{found['psnr_db']:7.2f} dB  SSIM {found['ssim']:.3f}  {name}" for name, found in metrics["methods"].items()]
+    if "p_value" in metrics:
+        return [f"p = {metrics['p_value']:.3g}" if metrics["p_value"] is not None else f"no p-value: {metrics['refused']}"]
+    return []
+
+
+def say(screen: Screen, record: dict[str, Any], lines: Sequence[str]) -> None:
+    """The result on standard output: one JSON object, or lines for a person."""
+    print(jsonlib.dumps(record, indent=1) if screen.json else "\n".join(lines))
+
+
+def progress(screen: Screen) -> Any:
+    """A context that gives the listener of a run; what it shows goes to standard error, so that --json stays clean."""
+    from .runs.screen import shown
+
+    return shown(quiet=screen.json)
+
+
+@app.meta.default
+def _every_verb(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    config: Annotated[Path | None, Parameter(help="YAML file with options of the verb; the command line wins.")] = None,
+    json: Annotated[bool, Parameter(help="Print the result as one JSON object.")] = False,
+    debug: Annotated[bool, Parameter(help="Show the traceback of an error.")] = False,
+) -> None:
+    if config is not None:
+        if not config.is_file():
+            raise FileProblem(config, "no such file", "give a YAML file with options, or leave --config out")
+        app.config = (Yaml(config, must_exist=True, search_parents=False, use_commands_as_keys=False),)
+    try:
+        command, bound, hidden = app.parse_args(tokens, exit_on_error=False, print_error=False)
+    finally:
+        app.config = ()
+    if "screen" in hidden:
+        bound.arguments["screen"] = Screen(json, debug)
+    command(*bound.args, **bound.kwargs)
+
+
+def main(tokens: Sequence[str] | None = None) -> int:
+    """Exit code: 0, 2 for whatever the user can mend (one line, no traceback), 130 when interrupted, 1 for an error of ours."""
+    given = list(sys.argv[1:] if tokens is None else tokens)
+    debug = "--debug" in given
+    try:
+        app.meta(given or ["--help"], exit_on_error=False, print_error=False, result_action="return_value")
+    except (MedpriorError, CycloptsError) as error:
+        return refused(readable(error), error if debug else None)
+    except KeyboardInterrupt as error:
+        return refused(f"interrupted{f' ({error})' if str(error) else ''}; nothing half written is left", error if debug else None, code=130)
+    except MemoryError as error:
+        return refused("out of memory (ask for fewer images at once with --n, or a smaller scan)", error if debug else None)
+    except BrokenPipeError:
+        return 0
+    except Exception as error:  # whatever we did not foresee: said in one line, in full with --debug
+        what = " ".join(str(error).split())[:300]
+        text = f"unexpected {type(error).__name__}: {what}. Please report it at {WHERE}, with what --debug prints"
+        return refused(text, error if debug else None, code=1)
+    return 0
+
+
+def readable(error: MedpriorError | CycloptsError) -> str:
+    """One line: what, wanted, got, remedy."""
+    if isinstance(error, ValidationError):
+        cause = error.__cause__ or error.__context__
+        if isinstance(cause, Invalid):
+            return str(explained(cause))
+    return " ".join(str(error).split())
+
+
+def refused(text: str, error: BaseException | None, code: int = 2) -> int:
+    """One line on standard error; the traceback before it where it was asked for."""
+    if error is not None:
+        import traceback
+
+        traceback.print_exception(error)
+    print(f"medprior: {text}", file=sys.stderr)
+    return code

@@ -1,0 +1,234 @@
+"""Fit: a folder of scans -> index -> network units -> the loop -> a prior with its card and its error table."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import __version__
+from ..data.axes import PLANES
+from ..data.seeds import generator
+from ..data.volume import Volume
+from ..errors import BadOption, FileProblem, WrongKind
+from ..io.index import Index, Item, scan
+from ..prior import Card, Condition, Prior
+from ..prior.door import admit
+from ..prior.prior import fresh
+from ..training.folder import save_prior
+from ..training.loop import Progress, Settings, train
+from ..training.patches import Images
+from ..training.presets import preset_named
+
+__all__ = ["Dataset", "card_for", "dataset", "error_table", "fit"]
+
+ERROR_SIGMAS = tuple(float(s) for s in np.geomspace(0.01, 25.0, 12).round(4))
+LARGEST = 256
+"""Longest side of an image that is learned from; a larger one is made coarser (its detail is carried over when a job writes)."""
+HELD_OUT = 64
+"""Most images behind the error table."""
+
+OnScan = Callable[[int, int], None]
+OnProgress = Callable[[Progress, Prior], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Images in network units. train, held: (C, i, j) each; labels: of train, -1 = none; heights: of train and of held, NaN = unknown."""
+
+    card: Card
+    train: tuple[Tensor, ...]
+    labels: Tensor | None
+    heights: Tensor | None
+    held: tuple[Tensor, ...]
+    held_heights: Tensor | None
+
+
+def fit(
+    folder: str | Path,
+    preset: str = "small",
+    minutes: float | None = None,
+    *,
+    seed: int = 0,
+    out: str | Path = "prior",
+    steps: int | None = None,
+    name: str | None = None,
+    unit: str | None = None,
+    modality: str | None = None,
+    plane: str = "axial",
+    licence: str = "",
+    device: str = "cpu",
+    allow_synthetic: bool = False,
+    restart: bool = False,
+    on_scan: OnScan | None = None,
+    on_data: Callable[[Dataset], None] | None = None,
+    on_progress: OnProgress | None = None,
+) -> Prior:
+    """A prior learned from the train split of a data set's folder; the same call again continues where it was stopped.
+
+    minutes: time budget, default 10 unless ``steps`` are given. out: folder of the run; the prior is written to out/prior. unit, modality: where the files
+    cannot say. plane: how volumes are cut. restart: forget former checkpoints. on_scan: (files done, files in all); on_progress: as in ``training.loop``.
+    Val and test are never learned from. Raises FileProblem (nothing usable, more than 5 % unusable), WrongKind (synthetic or mixed scans), BadOption.
+    """
+    chosen, out = preset_named(preset), Path(out)
+    if minutes is not None and steps is not None:
+        raise BadOption("fit: wanted minutes or steps, got both")
+    index = scan(folder, out=out, unit=unit, modality=modality, on_progress=on_scan)
+    items = index.usable("train", allow_synthetic=allow_synthetic)
+    data = dataset(index, items, name or _named(out), plane=plane, allow_synthetic=allow_synthetic)
+    training = {"preset": preset, "medprior": __version__}
+    card = replace(data.card, preset=preset, widths=chosen.widths, blocks=chosen.blocks, training=training, data={**data.card.data, "licence": licence})
+    if on_data:
+        on_data(replace(data, card=card))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        prior = fresh(card)
+    settings = Settings(
+        steps=steps or 10**9,
+        minutes=None if steps else (minutes or 10.0),
+        batch=chosen.batch,
+        rate=chosen.rate,
+        seed=seed,
+        save_every=max(10, min(200, (steps or 2000) // 10)),
+        precision="bfloat16" if device != "cpu" else "float32",
+    )
+    numbers = None if data.heights is None else data.heights[:, None]
+    shortest = min(min(x.shape[1:]) for x in data.train)
+    patches = ((64, 0.5), (128, 0.2), (LARGEST, 0.3)) if shortest >= 96 else ((64, 1.0),)
+    levels = (0.7, 0.3) if shortest >= 128 else (1.0,)
+    images = Images(data.train, data.labels, numbers, levels=levels, patches=patches, flip=None)
+    made = train(prior, images, settings, out, device=device, on_progress=on_progress, fresh=restart)
+    made.net.to("cpu").eval().requires_grad_(False)
+    held = data.held or data.train[:HELD_OUT]
+    made.card = replace(made.card, errors=error_table(made, held, data.held_heights if data.held else data.heights, seed=seed))
+    save_prior(made, out / "prior")
+    return made
+
+
+def _named(out: Path) -> str:
+    """A run folder's name as the name of a prior: small letters, digits, hyphens."""
+    letters = "".join(c if c.isascii() and c.isalnum() else "-" for c in out.resolve().name.lower()).strip("-")
+    return letters[:64] or "prior"
+
+
+def dataset(index: Index, items: Sequence[Item], name: str, *, plane: str = "axial", allow_synthetic: bool = False) -> Dataset:
+    """The images of ``items`` and of the val split in network units, with a card that is inferred from them."""
+    if plane not in PLANES:
+        raise BadOption(f"plane: wanted one of {', '.join(PLANES)}, got {plane!r}")
+    card = card_for(index, items, name, plane)
+    train_images, labels, heights = _admitted(card, index.volumes(items), card.labels)
+    if not train_images:
+        raise FileProblem(index.folder, "holds no slice with any content", "check the scans: all are constant")
+    held: list[Tensor] = []
+    held_heights: list[float] = []
+    if any(item.split == "val" for item in index.items):
+        held, _, held_heights = _admitted(card, index.volumes(_spaced(index.usable("val", allow_synthetic=allow_synthetic))), card.labels)
+        keep = np.linspace(0, len(held) - 1, min(HELD_OUT, len(held))).round().astype(int) if held else []
+        held, held_heights = [held[i] for i in keep], [held_heights[i] for i in keep]
+    sides = [s for x in train_images for s in x.shape[1:]]
+    pixels = torch.cat([x.flatten()[:: max(1, x.numel() // 4096)] for x in train_images])
+    typical = Counter(tuple(x.shape[1:]) for x in train_images).most_common(1)[0][0]
+    card = replace(
+        card,
+        sigma_data=round(float(pixels.std()), 4),
+        frame=(min(64, min(sides)), max(sides)),
+        data={**card.data, "images": len(train_images), "shape": list(typical)},
+    )
+    return Dataset(
+        card,
+        tuple(train_images),
+        torch.tensor(labels) if card.labels else None,
+        torch.tensor(heights, dtype=torch.float32) if card.numbers else None,
+        tuple(held),
+        torch.tensor(held_heights, dtype=torch.float32) if card.numbers and held else None,
+    )
+
+
+def _spaced(items: Sequence[Item]) -> list[Item]:
+    """At most HELD_OUT of the items, evenly spaced."""
+    return [items[i] for i in np.linspace(0, len(items) - 1, min(HELD_OUT, len(items))).round().astype(int)]
+
+
+def card_for(index: Index, items: Sequence[Item], name: str, plane: str) -> Card:
+    """What the scans have in common: modality, unit, channels, labels, spacing. Raises WrongKind where they are of several kinds."""
+    for what in ("modality", "unit", "channels"):
+        found = Counter(getattr(item, what) for item in items)
+        if len(found) > 1:
+            counts = ", ".join(f"{value or 'unknown'} {n}" for value, n in found.most_common())
+            raise WrongKind(
+                f"the data set mixes scans of different {what}: {counts}", "train one prior a kind, or state --unit and --modality for files that cannot say"
+            )
+    first = items[0]
+    volumes = any(len(item.shape) == 3 for item in items)
+    if volumes and not all(len(item.shape) == 3 for item in items):
+        raise WrongKind("the data set mixes images and volumes", "train one prior a kind")
+    scaling = {"HU": "fixed"}.get(first.unit) or ("foreground" if first.modality == "MR" else "range")
+    low, high = (-1024.0, 1024.0) if scaling == "fixed" else (0.0, 1.0)
+    labels = tuple(sorted({item.label for item in items} - {""}))
+    patients = {item.patient for item in items if item.patient}
+    digest = hashlib.sha256("\n".join(sorted(item.digest for item in items)).encode()).hexdigest()
+    return Card(
+        name=name,
+        modality=first.modality,
+        unit=first.unit,
+        channels=("image",) if first.channels == 1 else tuple(f"channel_{n}" for n in range(first.channels)),
+        scaling=scaling,
+        low=low,
+        high=high,
+        quantiles=(0.0, 0.99) if scaling == "foreground" else (0.005, 0.995),
+        axes=PLANES[plane] if volumes else "",
+        spacing_mm=_median_spacing(items, plane) if volumes else None,
+        labels=labels if len(labels) > 1 else (),
+        numbers=("height",) if volumes else (),
+        data={"scans": len(items), "patients": len(patients) or None, "sha256": digest, "labels": dict(Counter(item.label for item in items if item.label))},
+        limits=("research use only, not for diagnosis", f"learned from {len(items)} scans; what they do not show, the prior does not know"),
+    )
+
+
+def _median_spacing(items: Sequence[Item], plane: str) -> tuple[float, float] | None:
+    """In-plane voxel size that most scans are near to, mm; None when nobody knows. Arrays are near RAS, so the axes of a plane are known by number."""
+    axes = {"axial": (1, 0), "coronal": (2, 0), "sagittal": (2, 1)}[plane]
+    known = [item.spacing_mm for item in items if item.spacing_mm is not None and len(item.spacing_mm) == 3]
+    if not known:
+        return None
+    middle = np.median(np.array(known), axis=0)
+    return round(float(middle[axes[0]]), 4), round(float(middle[axes[1]]), 4)
+
+
+def _admitted(card: Card, found: Iterable[tuple[Item, Volume]], labels: Sequence[str]) -> tuple[list[Tensor], list[int], list[float]]:
+    """Every slice with content, its label (-1 = none) and its height (NaN = unknown)."""
+    images: list[Tensor] = []
+    classes: list[int] = []
+    heights: list[float] = []
+    coarse = replace(card, frame=(64, LARGEST))
+    for item, volume in found:
+        admitted = admit(coarse, volume)
+        numbers = admitted.condition.numbers
+        for n, image in enumerate(admitted.images):
+            if volume.ndim == 3 and float((image > -0.9).float().mean()) < 0.05:
+                continue  # air above the head teaches nothing
+            images.append(image.clone())
+            classes.append(labels.index(item.label) if item.label in labels else -1)
+            heights.append(float(numbers[n, 0]) if numbers is not None else float("nan"))
+    return images, classes, heights
+
+
+def error_table(prior: Prior, images: Sequence[Tensor], heights: Tensor | None = None, *, seed: int = 0) -> tuple[tuple[float, float], ...]:
+    """(sigma, mean squared error of a voxel) of the denoiser at 12 levels from 0.01 to 25, on images it has not learned from."""
+    rows = []
+    with torch.no_grad():
+        for sigma in ERROR_SIGMAS:
+            errors = []
+            for n, image in enumerate(images):
+                x = image[None]
+                noise = torch.randn(x.shape, generator=generator(seed, "error table", sigma, n))
+                condition = Condition(numbers=heights[n : n + 1, None]) if heights is not None else None
+                errors.append(float((prior(x + sigma * noise, torch.tensor([sigma]), condition) - x).square().mean()))
+            rows.append((sigma, float(np.mean(errors))))
+    return tuple(rows)

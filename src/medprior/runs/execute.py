@@ -1,0 +1,223 @@
+"""From a request to a run folder: read, do, write. One straight line for every job."""
+
+from __future__ import annotations
+
+import json
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import __version__
+from ..data.volume import Volume
+from ..errors import BadOption
+from ..io.files import write_file, write_folder, write_json
+from ..prior import Prior
+from .augment import run_augment
+from .detect import run_detect
+from .events import Event, OnEvent, silent
+from .folder import RunFolder, default_out, finished, run_id, vacant
+from .outcome import Outcome, written
+from .pictures import contact_sheet
+from .reconstruct import run_reconstruct
+from .report import Page, page_bytes
+from .requests import Augment, Detect, OneScan, Reconstruct, Request, Synthesize, WithPrior
+from .sources import Known, device_named, known_prior, scan_hash, scan_of
+from .synthesize import run_synthesize
+
+__all__ = ["Performed", "execute", "facts_of", "peak_mib", "prepared", "versions"]
+
+
+@dataclass(frozen=True, slots=True)
+class Performed:
+    """A job that has been done and not yet been written."""
+
+    request: Request
+    known: Known
+    outcome: Outcome
+    record: dict[str, Any]
+    lines: list[dict[str, Any]]
+
+    def fill(self, folder: Path) -> None:
+        """Write everything into an empty folder."""
+        outputs = folder / "outputs"
+        outputs.mkdir(parents=True)
+        for output in self.outcome.outputs:
+            written(output, outputs, prior_hash=self.known.sha256, seed=self.request.seed)
+        write_file(folder / "preview.png", contact_sheet(self.outcome.preview))
+        page = Page(f"medprior {self.request.job}", _lead(self.record), self.outcome.sections, facts_of(self.record))
+        write_file(folder / "report.html", page_bytes(page))
+        write_file(folder / "events.jsonl", "".join(json.dumps(line) + "\n" for line in self.lines).encode())
+        write_json(folder / "run.json", self.record)
+
+
+def execute(request: Request, on_event: OnEvent = silent) -> RunFolder:
+    """Do what the request says and write the run folder, whole or not at all; a complete run of the same request is returned at once.
+
+    Raises a MedpriorError, naming what was wanted, what came and what to do; then nothing has been written.
+    """
+    work = prepared(request)
+    out = request.out or default_out(request.job, work.identifier)
+    if not request.fresh and (done := finished(out, work.identifier)):
+        on_event(Event("note", "this run is complete already; use --fresh to repeat it"))
+        return done
+    vacant(out, work.identifier, fresh=request.fresh)
+    performed = work.perform(on_event)
+    write_folder(out, performed.fill)
+    return RunFolder(out, performed.record)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request with its prior and its scan read, ready to be done. identifier: of the run."""
+
+    request: Request
+    known: Known
+    volume: Volume | None
+    identity: dict[str, Any]
+    device: str
+    read_seconds: float
+
+    @property
+    def identifier(self) -> str:
+        return run_id(self.identity)
+
+    def perform(self, on_event: OnEvent) -> Performed:
+        """Do the job."""
+        started, log = time.monotonic(), _Log(on_event)
+        outcome = _do(self.request, self.known, self.volume, log)
+        seconds = {"read": self.read_seconds, "job": time.monotonic() - started}
+        record = _record(self, outcome, seconds)
+        return Performed(self.request, self.known, outcome, record, log.lines)
+
+
+def prepared(request: Request) -> Prepared:
+    """Read what the request names. Raises FileProblem and its kinds, WrongKind, BadOption."""
+    if not isinstance(request, WithPrior):
+        raise BadOption(f"execute: a request for {request.job} does not make a run folder of this kind")
+    started = time.monotonic()
+    device = device_named(request.device)
+    known = known_prior(request.prior, device)
+    volume = scan_of(request) if isinstance(request, OneScan) else None
+    hashes = {"medprior": __version__, "prior_sha256": known.sha256, "input_sha256": scan_hash(volume) if volume is not None else None}
+    return Prepared(request, known, volume, {**request.identity(), **hashes}, device, time.monotonic() - started)
+
+
+class _Log:
+    """Passes events on and keeps them for events.jsonl."""
+
+    def __init__(self, on_event: OnEvent) -> None:
+        self.on_event, self.started = on_event, time.monotonic()
+        self.lines: list[dict[str, Any]] = []
+
+    def __call__(self, event: Event) -> None:
+        self.lines.append(
+            {"seconds": round(time.monotonic() - self.started, 3), "kind": event.kind, "text": event.text, "done": event.done, "total": event.total}
+        )
+        self.on_event(event)
+
+
+def _do(request: Request, known: Known, volume: Volume | None, log: OnEvent) -> Outcome:
+    if volume is not None:
+        for warning in volume.provenance.warnings:
+            log(Event("warning", warning))
+        if volume.provenance.synthetic:
+            log(Event("warning", "the input is marked synthetic: it shows no patient"))
+    return _JOBS[type(request)](request, known.prior, volume, log)
+
+
+_JOBS: dict[type[Request], Callable[[Any, Prior, Any, OnEvent], Outcome]] = {
+    Augment: run_augment,
+    Detect: run_detect,
+    Reconstruct: run_reconstruct,
+    Synthesize: run_synthesize,
+}
+
+
+def _record(work: Prepared, outcome: Outcome, seconds: dict[str, float]) -> dict[str, Any]:
+    """run.json: no path and no file name (they may be somebody's identity); inputs and priors are named by their SHA-256."""
+    return {
+        "id": work.identifier,
+        "job": work.request.job,
+        "request": work.identity,
+        "overrides": list(outcome.overrides),
+        "prior": {"name": work.known.prior.card.name, "sha256": work.known.sha256},
+        "input": None if work.volume is None else _about(work.volume, work.identity["input_sha256"]),
+        "metrics": dict(outcome.metrics),
+        "device": work.device,
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "peak_mib": round(peak_mib(), 1),
+        "complete": True,
+    }
+
+
+def _about(volume: Volume, digest: str) -> dict[str, Any]:
+    return {
+        "sha256": digest,
+        "format": volume.provenance.format,
+        "modality": volume.modality,
+        "unit": volume.unit,
+        "shape": list(volume.data.shape),
+        "spacing_mm": None if volume.spacing_mm is None else list(volume.spacing_mm),
+        "synthetic": volume.provenance.synthetic,
+        "warnings": list(volume.provenance.warnings),
+    }
+
+
+def versions() -> dict[str, str]:
+    return {
+        "medprior": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "numpy")},
+        "system": platform.platform(terse=True),
+    }
+
+
+def peak_mib() -> float:
+    """Most memory the process has held; Linux counts in KiB, macOS in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _lead(record: dict[str, Any]) -> str:
+    about = record["input"]
+    if about is None:
+        return f"Made by the prior {record['prior']['name']} from nothing but noise, seed {record['request']['seed']}."
+    size = " x ".join(str(n) for n in about["shape"][1:])
+    kind = {"dicom": "DICOM", "nifti": "NIfTI", "picture": "a picture", "npz": "NPZ", "hdf5": "HDF5", "memory": "memory"}[about["format"]]
+    cells = "pixels" if len(about["shape"]) == 3 else "voxels"
+    return f"Input: {about['modality'] or 'modality unknown'}, {size} {cells}, read from {kind}. Prior: {record['prior']['name']}."
+
+
+def facts_of(record: dict[str, Any]) -> list[tuple[str, str]]:
+    """The foot of a report."""
+    about = record["input"]
+    facts = [
+        ("Run", record["id"][:16]),
+        ("Seed", str(record["request"]["seed"])),
+        ("Prior", f"{record['prior']['name']}, SHA-256 {record['prior']['sha256'][:16]}"),
+    ]
+    if about is not None:
+        facts.append(("Input", f"SHA-256 {about['sha256'][:16]}"))
+        facts += [("Reader's note", note) for note in about["warnings"]]
+    facts += [("Override", text) for text in record["overrides"]]
+    facts.append(
+        (
+            "Time",
+            ", ".join(f"{name} {value:.1f} s" for name, value in record["seconds"].items())
+            + f", on {record['device']}; peak memory {record['peak_mib']:.0f} MiB",
+        )
+    )
+    facts.append(("Versions", ", ".join(f"{name} {value}" for name, value in record["versions"].items())))
+    facts.append(("Finished", record["finished"]))
+    return facts

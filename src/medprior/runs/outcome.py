@@ -1,0 +1,66 @@
+"""What a job hands back to be written: volumes, numbers, and the section of the report that shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..data.volume import Volume
+from ..io.write import write
+from .report import Section
+
+__all__ = ["Outcome", "Output", "suffix_of", "written"]
+
+SUFFIXES = {"dicom": ".dcm", "nifti": ".nii.gz", "picture": ".png", "npz": ".npz", "hdf5": ".nii.gz", "memory": ".nii.gz"}
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One file to write. kind: of ``io.write.KINDS``; like: the volume that was the input; suffix: "" means that of the input's format.
+
+    window: (low, high) for a picture; None: the values themselves.
+    """
+
+    name: str
+    volume: Volume
+    kind: str
+    like: Volume | None = None
+    suffix: str = ""
+    window: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """sections: of the report, the first says most. preview: (title, picture). overrides: what was allowed although it does not fit."""
+
+    outputs: Sequence[Output]
+    metrics: Mapping[str, Any]
+    sections: Sequence[Section]
+    preview: Sequence[tuple[str, Image.Image]]
+    overrides: Sequence[str] = field(default_factory=tuple)
+
+
+def suffix_of(volume: Volume) -> str:
+    """The suffix of a result in the format of the input; a DICOM series has none, it is a folder."""
+    source = volume.provenance.format
+    return "" if source == "dicom" and volume.ndim == 3 else SUFFIXES[source]
+
+
+def written(output: Output, folder: Path, *, prior_hash: str, seed: int) -> Path:
+    """Write one output below ``folder``. Values that an 8 or 16 bit picture cannot hold are clipped, and the history says so."""
+    suffix = output.suffix or suffix_of(output.like or output.volume)
+    path = folder / f"{output.name}{suffix}"
+    volume, window = output.volume, output.window
+    if suffix != ".png":
+        window = None
+    elif window is None:
+        top = 65535 if output.like is not None and output.like.data.max() >= 255.5 else 255
+        clipped = np.clip(volume.data, 0, top)
+        if (clipped != volume.data).any():
+            volume = replace(volume, data=clipped).noted(f"clipped to 0..{top}, what the picture's format holds")
+    return write(volume, path, like=output.like, kind=output.kind, prior_hash=prior_hash, seed=seed, window=window)

@@ -1,0 +1,195 @@
+"""What a person may ask for: one model a job, said once, true as command line, YAML, web form and run.json.
+
+Importing this module loads pydantic and nothing heavier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ..errors import BadOption, nearest
+
+__all__ = ["REQUESTS", "Augment", "Detect", "Reconstruct", "Request", "Scan", "Synthesize", "Train", "explained", "request_from"]
+
+Task = Literal["denoise", "superres", "inpaint", "mri", "ct"]
+
+KNOBS: dict[str, tuple[str, ...]] = {
+    "denoise": ("noise",),
+    "superres": ("noise", "factor"),
+    "inpaint": ("noise", "fraction", "box"),
+    "mri": ("noise", "acceleration", "centre_fraction"),
+    "ct": ("views", "photons"),
+}
+"""What each simulated measurement can be told."""
+
+
+def option(default: Any, description: str, **limits: Any) -> Any:
+    """A field that is given by its name (``--name`` on the command line)."""
+    return Field(default=default, description=description, kw_only=True, **limits)
+
+
+class Request(BaseModel):
+    """Options of every job."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    job: ClassVar[str] = ""
+    private: ClassVar[tuple[str, ...]] = ("out", "fresh", "device", "input", "folder", "prior", "like")
+    """Fields that say where things are, not what is done: a run is the same run without them (inputs and priors count by their SHA-256)."""
+
+    out: Path | None = option(None, "Folder for the results; default runs/JOB-XXXXXXXX, named by the request.")
+    seed: int = option(0, "Seed of every random draw: the same machine and seed give the same bytes.", ge=0, lt=2**63)
+    device: Literal["auto", "cpu", "cuda"] = option("auto", "Where the network runs; auto takes a GPU when there is one.")
+    fresh: bool = option(False, "Start over, also where the same run is already complete.")
+
+    def identity(self) -> dict[str, Any]:
+        """What makes this run this run: all fields that change the numbers, as JSON."""
+        return {"job": self.job, **self.model_dump(mode="json", exclude=set(self.private))}
+
+
+class _HasPrior(BaseModel):
+    prior: str = Field(description="Name of a bundled prior (chest-xray, brain-t1, chest-ct) or the folder of your own.", kw_only=True)
+
+
+class _HasInput(BaseModel):
+    input: Path = Field(description="The scan: DICOM file or folder, NIfTI, PNG, TIFF, JPEG, NPZ, or a zip archive of one.")
+
+
+class _HasFolder(BaseModel):
+    folder: Path = Field(description="The data set: sub-folders are labels, or scans.csv says more (docs/train.md).")
+
+
+# Fields stand in the reverse order of the bases: what is given by its place comes first, as a command line wants it.
+
+
+class WithPrior(Request, _HasPrior):
+    """A job that needs a prior."""
+
+
+class OneScan(WithPrior, _HasInput):
+    """A job on one scan."""
+
+    series: str | None = option(None, "Which DICOM series of a folder, by its UID.")
+    index: int | None = option(None, "Which image of an NPZ stack.", ge=0)
+    unit: str | None = option(None, "What the numbers mean where the file cannot say, e.g. HU.")
+    modality: str | None = option(None, "DICOM's code (CT, MR, DX, US) where the file cannot say.")
+    allow_other: bool = option(False, "Let a scan of another modality or unit than the prior's pass; written down in run.json.")
+
+
+class Detect(OneScan):
+    """Find what looks unlike the healthy scans that a prior knows: map, score, p-value, healthy twin."""
+
+    job: ClassVar[str] = "detect"
+    n_twins: int = option(2, "Healthy twins that are averaged.", ge=1, le=64)
+
+
+class Augment(OneScan):
+    """Vary a scan: new images with its label, grid and unit, marked synthetic."""
+
+    job: ClassVar[str] = "augment"
+    n: int = option(4, "How many variations.", ge=1, le=10_000)
+    strength: float = option(0.3, "0 keeps the source, 1 forgets it; 0.3 is gentle, 0.6 bold.", gt=0, lt=1)
+    label: str | None = option(None, "The scan's own label, so that the variations keep it.")
+    guidance: float = option(1.0, "Weight of the label; 1 is plain.", ge=0, le=20)
+
+
+class Synthesize(WithPrior):
+    """New images from nothing but the prior, marked synthetic."""
+
+    job: ClassVar[str] = "synthesize"
+    n: int = option(16, "How many images.", ge=1, le=100_000)
+    label: str | None = option(None, "A class of the prior's card; default any.")
+    size: tuple[int, int] | None = option(None, "Rows and columns; default the size the prior was trained to show.")
+    guidance: float = option(1.5, "Weight of the label; 1 is plain, above it exaggerates.", ge=0, le=20)
+    format: Literal["png", "nii.gz", "npz", "dcm"] = option("png", "Format of the images: there is no input to follow.")
+
+
+class Reconstruct(OneScan):
+    """Reconstruct an image from a poor measurement. From an image file the measurement is SIMULATED, and the known image judges the result."""
+
+    job: ClassVar[str] = "reconstruct"
+    task: Task = option("denoise", "Which measurement: denoise, superres, inpaint, mri (Cartesian k-space) or ct (parallel views).")
+    n: int = option(8, "Draws from the posterior; their mean is the result, their spread the uncertainty.", ge=1, le=256)
+    fast: bool = option(False, "One point estimate from 8 network evaluations, without a spread.")
+    label: str | None = option(None, "Condition on a class of the prior's card.")
+    slice: int | None = option(None, "Which slice of a volume, counted from 0 along the prior's axis; default the middle one.", ge=0)
+    noise: float | None = option(None, "Noise, as a share of half the intensity range; default 0.3 for denoise, else 0.02.", gt=0, le=10)
+    factor: int = option(4, "superres: voxels of the measurement are this many times larger.", ge=2, le=16)
+    fraction: float = option(0.7, "inpaint: share of the pixels that is missing.", gt=0, lt=1)
+    box: tuple[int, int, int, int] | None = option(None, "inpaint: a missing box instead (first row, first column, rows, columns).")
+    acceleration: float = option(4.0, "mri: one of so many lines of k-space is measured.", ge=1, le=64)
+    centre_fraction: float | None = option(None, "mri: share of the lines that is measured in the centre; default 0.32 / acceleration.", ge=0, le=1)
+    views: int = option(60, "ct: number of parallel views over 180 degrees.", ge=2, le=4096)
+    photons: float = option(100_000.0, "ct: photons a detector bin receives with nothing in the beam (fewer = lower dose).", ge=10, le=1e9)
+    rule: Literal["proximal", "moment_matching"] = option("proximal", "How the measurement enters (docs/reconstruct.md).")
+    steps: int = option(30, "Noise levels, from coarse to fine.", ge=2, le=1000)
+    baselines: bool = option(True, "Also run the methods a prior must beat, total variation with its best weight among them.")
+
+    @model_validator(mode="after")
+    def _knobs_fit_the_task(self) -> Self:
+        every = {name for names in KNOBS.values() for name in names}
+        wrong = sorted((self.model_fields_set & every) - set(KNOBS[self.task]) - {n for n in every if self._is_default(n)})
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)}: no option for task {self.task}, whose options are {', '.join(KNOBS[self.task])}")
+        return self
+
+    def _is_default(self, name: str) -> bool:
+        return getattr(self, name) == type(self).model_fields[name].default
+
+
+class Train(Request, _HasFolder):
+    """Learn a prior from a folder of scans; the same command again continues."""
+
+    job: ClassVar[str] = "train"
+    name: str | None = option(None, "Name of the prior; default that of the run folder.", pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
+    preset: Literal["tiny", "small", "base", "large"] = option("small", "Size of the network.")
+    minutes: float | None = option(None, "Time budget; default 10 where no steps are given.", gt=0, le=100_000)
+    steps: int | None = option(None, "Steps of the optimizer, instead of a time budget.", ge=1, le=100_000_000)
+    unit: str | None = option(None, "What the numbers mean where the files cannot say, e.g. HU.")
+    modality: str | None = option(None, "DICOM's code (CT, MR, DX, US) where the files cannot say.")
+    plane: Literal["axial", "coronal", "sagittal"] = option("axial", "How volumes are cut into slices.")
+    allow_synthetic: bool = option(False, "Also learn from images that are marked synthetic; written down on the card.")
+    licence: str = option("", "Licence of the training data, for the card.")
+
+
+class Scan(_HasFolder):
+    """Read every file of a data set once; list what cannot be used and why; write the index."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    job: ClassVar[str] = "scan"
+    out: Path | None = option(None, "Where index.json and unusable.csv go; default the folder itself.")
+    unit: str | None = option(None, "What the numbers mean where the files cannot say, e.g. HU.")
+    modality: str | None = option(None, "DICOM's code (CT, MR, DX, US) where the files cannot say.")
+    colour: Literal["luma"] | None = option(None, "Turn colour pictures to grey instead of refusing them.")
+
+
+REQUESTS: dict[str, type[Request]] = {r.job: r for r in (Reconstruct, Augment, Synthesize, Detect, Train)}
+
+
+def request_from(job: str, values: Mapping[str, Any]) -> Request:
+    """A request from plain values (YAML, a form, run.json). Raises BadOption naming every wrong field, with the nearest name of an unknown one."""
+    if job not in REQUESTS:
+        raise BadOption(f"job: {job!r} is not known", nearest(job, list(REQUESTS)))
+    try:
+        return REQUESTS[job].model_validate(dict(values))
+    except ValidationError as error:
+        raise explained(error, list(REQUESTS[job].model_fields)) from None
+
+
+def explained(error: ValidationError, names: Sequence[str] = ()) -> BadOption:
+    """pydantic's findings as one line: field, what is wrong, what came. names: the known fields, for the nearest to an unknown one."""
+    lines, remedy = [], ""
+    for found in error.errors(include_url=False):
+        name = ".".join(str(part) for part in found["loc"])
+        if found["type"] == "extra_forbidden":
+            lines.append(f"{name}: unknown option")
+            remedy = nearest(name, list(names))
+        elif found["type"] == "value_error":
+            lines.append(str(found["ctx"]["error"]) if "ctx" in found else found["msg"])
+        else:
+            got = "" if found["type"] == "missing" else f", got {found['input']!r}"
+            lines.append(f"{name}: {found['msg'][0].lower()}{found['msg'][1:]}{got}")
+    return BadOption("; ".join(lines), remedy)

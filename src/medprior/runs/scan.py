@@ -1,0 +1,54 @@
+"""Scan as a run: every file of a data set decoded once, and the index that training reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import printable
+from ..io.index import scan
+from .events import Event, OnEvent
+from .requests import Scan
+
+__all__ = ["run_scan"]
+
+LISTED = 20
+"""Most unusable files that are printed; unusable.csv has them all."""
+
+
+def run_scan(request: Scan, on_event: OnEvent) -> tuple[dict[str, Any], list[str]]:
+    """Index the folder; gives the findings as JSON and as lines for a person. Raises what ``io.index.scan`` raises."""
+    on_event(Event("stage", "reading every file once"))
+    index = scan(
+        request.folder,
+        out=request.out,
+        unit=request.unit,
+        modality=request.modality,
+        colour=request.colour,
+        on_progress=lambda done, total: on_event(Event("step", done=done, total=total)),
+    )
+    counts, labels = index.counts(), index.labels
+    record = {
+        "usable": len(index.items),
+        "unusable": [{"path": u.path, "reason": u.reason, "remedy": u.remedy} for u in index.unusable],
+        "passed_over": len(index.passed_over),
+        "splits": counts,
+        "labels": {label: sum(item.label == label for item in index.items) for label in labels},
+        "duplicates": len(index.duplicates),
+        "near_duplicates": len(index.near_duplicates),
+        "patients_in_several_splits": len(index.crossing),
+        "leaks": sum(item.leaks for item in index.items),
+        "synthetic": sum(item.synthetic for item in index.items),
+    }
+    lines = [
+        f"{len(index.items)} usable scans, {len(index.unusable)} unusable, {len(index.passed_over)} files passed over",
+        f"splits   {', '.join(f'{name} {n}' for name, n in counts.items()) or 'none'}",
+        f"labels   {', '.join(f'{name} {n}' for name, n in record['labels'].items()) or 'none'}",
+        f"twins    {len(index.duplicates)} groups of equal pixels, {len(index.near_duplicates)} nearly equal pairs",
+        f"leaks    {record['leaks']} scans share a patient or pixels with a stricter split and are left out; {len(index.crossing)} patients cross splits",
+    ]
+    if record["synthetic"]:
+        lines.append(f"marked   {record['synthetic']} scans are marked synthetic: training refuses them")
+    lines += [f"unusable {printable(u.path)}: {u.reason}" for u in index.unusable[:LISTED]]
+    if len(index.unusable) > LISTED:
+        lines.append(f"         and {len(index.unusable) - LISTED} more in unusable.csv")
+    return record, lines

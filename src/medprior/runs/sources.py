@@ -1,0 +1,74 @@
+"""What a run starts from: the prior and the scan, each with the SHA-256 that names it in the record."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..data.volume import Volume
+from ..errors import BadOption
+from ..io.files import sha256
+from ..io.read import read
+from ..prior import Prior
+from ..training.folder import load, locate
+from .requests import OneScan
+
+__all__ = ["Known", "device_named", "known_prior", "scan_hash", "scan_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A prior ready to work, and the SHA-256 of its weights."""
+
+    prior: Prior
+    sha256: str
+
+
+def device_named(name: str) -> str:
+    """ "auto" -> "cuda" where there is one, else "cpu". Raises BadOption for a GPU that is not there."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise BadOption("device: no CUDA device is available to torch", "use --device cpu, or install a CUDA build of torch")
+    return name
+
+
+class _Elsewhere(nn.Module):
+    """A network on another device than its inputs: all else of a job stays on the CPU, where its random numbers are drawn."""
+
+    def __init__(self, net: nn.Module, device: str) -> None:
+        super().__init__()
+        self.net, self.device = net.to(device), device
+
+    def forward(self, *inputs: Tensor | None) -> Tensor:
+        return self.net(*(None if x is None else x.to(self.device, non_blocking=True) for x in inputs)).cpu()
+
+
+def prior_folder(name: str) -> Path:
+    """A bundled name, a prior's folder, or the folder of a training run, which holds its prior. Raises FileProblem."""
+    inside = Path(name) / "prior"
+    return inside if (inside / "card.json").is_file() else locate(name)
+
+
+def known_prior(name: str, device: str = "cpu") -> Known:
+    """Load a prior with its checksums verified. Raises what ``training.folder.load`` raises."""
+    folder = prior_folder(name)
+    prior = load(folder)
+    if device != "cpu":
+        prior = Prior(_Elsewhere(prior.net, device), prior.path, prior.card, prior.trust)
+    return Known(prior, sha256(folder / "weights.safetensors"))
+
+
+def scan_of(request: OneScan) -> Volume:
+    """Read the request's input. Raises a FileProblem, or BadOption for a choice that does not fit the file."""
+    return read(request.input, series=request.series, index=request.index, unit=request.unit, modality=request.modality)
+
+
+def scan_hash(volume: Volume) -> str:
+    """SHA-256 of the file a volume was read from; of several files, that of their digests in order of position."""
+    digests = [sha256(path) for path in volume.provenance.sources]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()

@@ -1,0 +1,62 @@
+"""Synthesize as a run: new images, a sheet of them, every one marked synthetic."""
+
+from __future__ import annotations
+
+from ..data.volume import Volume
+from ..jobs.synthesize import default_size, synthesize
+from ..prior import Prior
+from .cost import announce
+from .events import Event, OnEvent
+from .outcome import Outcome, Output
+from .pictures import Window, grey, mosaic, upright, window_for
+from .report import Grid, Picture, Section
+from .requests import Synthesize
+
+__all__ = ["run_synthesize"]
+
+SHOWN = 64
+"""Most images on the sheet; all of them are written."""
+
+
+def run_synthesize(request: Synthesize, prior: Prior, volume: None, on_event: OnEvent) -> Outcome:
+    """The job, its outputs and its section. There is no input: ``volume`` is None."""
+    size = request.size or default_size(prior)
+    announce(prior, request.n, size, 24, on_event)
+    on_event(Event("stage", "drawing new images", 0, 0))
+    made = synthesize(
+        prior,
+        n=request.n,
+        label=request.label,
+        seed=request.seed,
+        size=size,
+        guidance=request.guidance,
+        on_step=lambda done, total: on_event(Event("step", done=done, total=total)),
+    )
+    card = prior.card
+    low, high = (card.low, card.high) if card.scaling == "fixed" else (0.0, 1.0)
+    width = len(str(request.n))
+    outputs = [
+        Output(f"{request.label or 'image'}_{i:0{width}}", image, "synthesized", suffix=f".{request.format}", window=(low, high))
+        for i, image in enumerate(made, start=1)
+    ]
+    window = window_for(made[0]) if card.unit == "HU" else Window(low, high, "range of the prior")
+    section, preview = sheet(request, prior, made, window)
+    return Outcome(outputs, {"n": len(made), "size": list(size), "label": request.label}, [section], preview)
+
+
+def sheet(request: Synthesize, prior: Prior, made: list[Volume], window: Window) -> tuple[Section, list]:
+    """The section with all images side by side."""
+    shown = [grey(upright(image), window) for image in made[:SHOWN]]
+    columns = min(8, max(1, round(len(shown) ** 0.5 * 1.4)))
+    picture = mosaic(shown, columns)
+    label = f"label {request.label}, guidance {request.guidance:g}" if request.label else "no label asked for"
+    section = Section(
+        f"Synthesize: {len(made)} new images",
+        f"Drawn from the prior {prior.card.name} alone: {label}. They show no patient.",
+        [Grid([Picture(picture, f"{len(shown)} images", f"Seed {request.seed}; none was picked out; {window}.", synthetic=True, wide=True)])],
+        caveats=(
+            "No copy audit has been made here: an image may lie close to one of the training images.",
+            "A synthetic set inherits the gaps and the biases of the data behind the prior; its card names them.",
+        ),
+    )
+    return section, [(f"{len(shown)} synthetic images", picture)]

@@ -1,0 +1,58 @@
+"""A prior small enough to run in milliseconds, and scans that were never anybody's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from medprior.data.volume import Volume
+from medprior.io.write import write
+from medprior.prior import Card
+from medprior.prior.prior import fresh
+from medprior.training.folder import save_prior
+
+
+def tiny_card(**changes) -> Card:
+    facts = {
+        "name": "tiny",
+        "modality": "",
+        "widths": (4, 8),
+        "blocks": 1,
+        "frame": (16, 32),
+        "labels": ("no_finding", "pneumonia"),
+        "data": {"shape": [32, 32]},
+    }
+    return Card(**{**facts, **changes})
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained prior for pictures."""
+    return save_tiny(tmp_path_factory.mktemp("priors") / "tiny")
+
+
+def save_tiny(folder: Path, **changes) -> Path:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        prior = fresh(tiny_card(**changes))
+    save_prior(prior, folder)
+    return folder
+
+
+def blobs(rows: int = 32, columns: int = 32, seed: int = 0) -> np.ndarray:
+    """(1, rows, columns) smooth grey values 0..255, brighter at the top left."""
+    rng = np.random.default_rng(seed)
+    i, j = np.mgrid[0:rows, 0:columns]
+    image = 120 + 90 * np.exp(-((i - rows * 0.3) ** 2 + (j - columns * 0.3) ** 2) / 60) + rng.normal(0, 4, (rows, columns))
+    return np.clip(image, 0, 255).astype(np.float32)[None]
+
+
+@pytest.fixture(scope="session")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A PNG that no other file resembles; its name must appear in nothing that a run writes."""
+    path = tmp_path_factory.mktemp("scans") / "Mustermann_Erika.png"
+    write(Volume(blobs()), path, kind="converted")
+    return path

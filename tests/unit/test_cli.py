@@ -1,0 +1,89 @@
+"""The command line: fast help, one line and code 2 for whatever a person can mend, YAML and flags as one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from medprior.cli import main
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_help_loads_nothing_heavy() -> None:
+    """``medprior --help`` is fast because torch, matplotlib and the readers load inside the verbs."""
+    code = (
+        "import sys; from medprior.cli import main; assert main(['--help']) == 0; assert main(['detect', '--help']) == 0; "
+        "heavy = [m for m in ('torch', 'monai', 'matplotlib', 'pydicom', 'nibabel', 'scipy', 'skimage', 'PIL', 'numpy', 'jinja2') if m in sys.modules]; "
+        "print('heavy', heavy)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT / "src", timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.rstrip().endswith("heavy []")
+    for verb in ("scan", "train", "reconstruct", "augment", "synthesize", "detect", "info", "demo", "doctor"):
+        assert verb in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("tokens", "words"),
+    [
+        (["detct"], "Did you mean"),
+        (["detect"], "--input"),
+        (["detect", "x.png", "--prio", "a"], "--prior"),
+        (["detect", "x.png", "--prior", "nowhere"], "neither a bundled prior nor a folder"),
+        (["augment", "x.png", "--prior", "a", "--strength", "2"], "strength: input should be less than 1, got '2'"),
+        (["augment", "x.png", "--prior", "a", "--n", "0"], "n: input should be greater than or equal to 1"),
+        (["reconstruct", "x.png", "--prior", "a", "--task", "mri", "--factor", "2"], "factor: no option for task mri"),
+        (["reconstruct", "x.png", "--prior", "a", "--noise", "nan"], "noise"),
+        (["detect", "x.png", "--prior", "a", "--config", "absent.yaml"], "absent.yaml: no such file"),
+        (["train", "absent-folder", "--steps", "1", "--out", "{tmp}/t"], "absent-folder"),
+        (["scan", "absent-folder"], "absent-folder"),
+        (["info", "nowhere"], "neither a bundled prior"),
+    ],
+)
+def test_what_a_person_can_mend_is_one_line_and_code_2(tokens: list[str], words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main([token.format(tmp=tmp_path) for token in tokens]) == 2
+    said = capsys.readouterr()
+    lines = [line for line in said.err.splitlines() if line.startswith("medprior: ")]
+    assert len(lines) == 1 and words in lines[0]
+    assert "Traceback" not in said.err + said.out
+
+
+def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "nowhere", "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_error_of_ours_says_where_to_report_it(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("medprior.runs.doctor.diagnose", broken)
+    assert main(["doctor"]) == 1
+    said = capsys.readouterr().err
+    assert "ZeroDivisionError: a bug" in said and "report" in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize("text", ["n_twinss: 2\n", "priro: a\n"])
+def test_an_unknown_key_in_yaml_is_named(text: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text(text)
+    assert main(["detect", "x.png", "--prior", "a", "--config", str(config)]) == 2
+    assert text.split(":")[0] in capsys.readouterr().err
+
+
+def test_yaml_scientific_numbers_are_numbers(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """PyYAML reads 1e-4 as text; a request still takes it for a number: the run fails later, at the file."""
+    config = tmp_path / "c.yaml"
+    config.write_text(f"strength: 1e-4\nprior: {tmp_path / 'nowhere'}\n")
+    assert main(["augment", "x.png", "--config", str(config)]) == 2
+    assert "strength" not in capsys.readouterr().err
+
+
+def test_json_is_clean(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--json"]) == 0
+    assert "bundled" in json.loads(capsys.readouterr().out)
