@@ -20,14 +20,14 @@ from ..data.volume import Volume
 from ..errors import BadOption, Corrupt, FileProblem, MedpriorError, WrongKind, printable
 from .files import read_json, write_file, write_json
 from .limits import Limits
-from .listing import Listed, csv_cell, list_files, place
+from .listing import OWN_FILES, Listed, csv_cell, list_files, place
 from .read import kind_of, read
 from .twins import groups, near_pairs, pixel_hash, thumbnail
 
 __all__ = ["Index", "Item", "Unusable", "load_index", "scan"]
 
 SCHEMA = 1
-INDEX, UNUSABLE, KEY = "index.json", "unusable.csv", ".medprior-key"
+INDEX, UNUSABLE, KEY = OWN_FILES
 _SHARES = (("train", 70), ("val", 85), ("test", 100))
 _ORDER = {"train": 0, "val": 1, "test": 2, "": 0}
 
@@ -223,7 +223,8 @@ class _Scanner:
                 raise FileProblem(entry.path, entry.fault)
             kind = kind_of(entry.path)
             if kind == "dicom":
-                self.dicom[entry.path] = entry
+                inside = sorted(p for p in entry.path.rglob("*") if p.is_file()) if entry.path.is_dir() else [entry.path]
+                self.dicom |= dict.fromkeys(inside, entry)
                 return
             signature = _signature([entry.path])
             known = [i for i in self.stacks.get(self.relative(entry.path), []) if i.signature == signature and i.mask == entry.mask]
@@ -259,6 +260,8 @@ class _Scanner:
             if path in self.dicom:
                 self.refuse(path, error)
         series = [s for s in found if s.paths[0] in self.dicom]
+        met = {p for s in found for p in s.paths} | {error.path for error in faults if isinstance(error, FileProblem)}
+        self.passed += [self.relative(p) for p in self.dicom if p not in met]  # reports, plans and the like: DICOM, but no image
         ours = _label_folders((self.relative(s.paths[0]), s.planes[0].header.text("PatientID")) for s in series)
         homes = _homes(series)
         for one in series:

@@ -16,7 +16,8 @@ __all__ = ["OWN_FILES", "SPLITS", "Listed", "csv_cell", "list_files", "place"]
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test"}
 """Names of folders (and of the split column) that say which part of a data set something belongs to."""
 
-OWN_FILES = ("index.json", "unusable.csv")
+OWN_FILES = ("index.json", "unusable.csv", ".medprior-key")
+"""What a scan writes into the folder; side files (.medprior.json) are ours, too."""
 TABLE = "scans.csv"
 _COLUMNS = ("path", "label", "patient", "split", "mask")
 _DOCUMENTS = {".txt", ".md", ".csv", ".tsv", ".json", ".xml", ".yaml", ".yml", ".html", ".htm", ".pdf", ".log", ".bval", ".bvec", ".py", ".rst", ".ini"}
@@ -55,6 +56,8 @@ def list_files(folder: Path) -> tuple[list[Listed], list[str]]:
     passed: list[str] = []
     for path, fault in _walk(folder):
         relative = PurePosixPath(path.relative_to(folder).as_posix())
+        if str(relative) in OWN_FILES or path.name.endswith(".medprior.json"):
+            continue
         if not fault and _passed_over(path):
             passed.append(str(relative))
             continue
