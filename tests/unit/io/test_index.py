@@ -12,7 +12,7 @@ import pytest
 
 from medprior.data.volume import Volume
 from medprior.errors import BadOption, Corrupt, FileProblem, WrongKind
-from medprior.io import index as module
+from medprior.io import items
 from medprior.io.index import Index, load_index, scan
 from medprior.io.listing import csv_cell
 from medprior.io.twins import SIDE, groups, near_pairs, pixel_hash, thumbnail, unpacked
@@ -171,8 +171,8 @@ def test_a_second_scan_decodes_only_what_changed(tmp_path: Path, monkeypatch: py
     pictures(tmp_path, 5)
     first = scan(tmp_path)
     decoded: list[str] = []
-    true_read = module.read
-    monkeypatch.setattr(module, "read", lambda path, **options: decoded.append(path.name) or true_read(path, **options))
+    true_read = items.read
+    monkeypatch.setattr(items, "read", lambda path, **options: decoded.append(path.name) or true_read(path, **options))
     assert scan(tmp_path) == first
     assert decoded == []
     put(tmp_path / "a" / "0002.png", png(noise(99)))
