@@ -14,7 +14,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from .. import __version__
 from ..data.volume import Volume
-from .dicom_marks import contributing_equipment, description_of
+from .dicom_marks import DEMANDED, contributing_equipment, description_of
 from .dicom_open import Header
 
 __all__ = ["parametric_map"]
@@ -67,8 +67,11 @@ def parametric_map(volume: Volume, sources: Sequence[Header], prior_hash: str, s
 
 
 def _complete(header: Header) -> Dataset:
-    """The source's data set with the frame of reference that the class demands, made from its series where the scanner named none."""
+    """The source's data set with what the class demands where the scanner was silent: empty elements, a frame of reference made from its series."""
     source = header.dataset()
+    for keyword in DEMANDED:
+        if keyword not in source:
+            setattr(source, keyword, "")
     if not source.get("FrameOfReferenceUID"):
         source.FrameOfReferenceUID = generate_uid(entropy_srcs=["frame of reference", header.text("SeriesInstanceUID")])
     return source

@@ -25,7 +25,7 @@ from .stamp import RESEARCH_ONLY
 if TYPE_CHECKING:
     from .dicom_stored import Stored
 
-__all__ = ["COPIED_IDENTITY", "acquisition", "class_for", "contributing_equipment", "derived_marks", "description_of", "fictitious_patient"]
+__all__ = ["COPIED_IDENTITY", "DEMANDED", "acquisition", "class_for", "contributing_equipment", "derived_marks", "description_of", "fictitious_patient"]
 
 COPIED_IDENTITY = (
     "SpecificCharacterSet", "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientAge", "PatientSize", "PatientWeight",
@@ -49,7 +49,7 @@ _TECHNIQUE: dict[str, tuple[tuple[str, object], ...]] = {
 }  # fmt: skip
 """Technique of each class that may be taken over, and what stands where the source does not say (... : nothing)."""
 
-_DEMANDED = ("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName", "PatientBirthDate", "PatientSex", "PatientName", "PatientID")
+DEMANDED = ("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName", "PatientBirthDate", "PatientSex", "PatientName", "PatientID")
 """Elements that every image must have, if only empty."""
 
 _CLASSES = {"CT": CTImageStorage, "MR": MRImageStorage, "CR": ComputedRadiographyImageStorage, "PT": PositronEmissionTomographyImageStorage}
@@ -79,7 +79,7 @@ def acquisition(common: Dataset, source: Header | None, sop_class: UID) -> None:
     common.ImageType = ["DERIVED", "SECONDARY", *third]
     if sop_class == SecondaryCaptureImageStorage:
         common.ConversionType = "SYN"
-    for keyword in _DEMANDED:
+    for keyword in DEMANDED:
         if keyword not in common:
             setattr(common, keyword, "")
     common.Laterality = ""

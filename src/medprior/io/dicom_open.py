@@ -25,18 +25,15 @@ from ..errors import Corrupt, FileProblem, MedpriorError, TooLarge, Truncated, U
 from .dicom_layout import Bad, Element, Short, Skeleton, walk
 from .limits import Limits
 
-__all__ = ["Header", "door", "named", "open_dicom", "open_if_dicom"]
+__all__ = ["Header", "door", "named", "open_dicom", "open_if_dicom", "quiet"]
 
 _HEAD = 2**16
 _IMPLICIT, _EXPLICIT, _DEFLATED, _BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"
 
 
 @contextmanager
-def door(path: Path) -> Iterator[None]:
-    """Turns whatever pydicom, a codec or the system raises into a MedpriorError about ``path``; keeps its warnings and its log, which quote headers, to itself.
-
-    KeyboardInterrupt and SystemExit pass; a MemoryError becomes TooLarge, never silence.
-    """
+def quiet() -> Iterator[None]:
+    """pydicom warns and logs with the value that it dislikes, and values are names of patients: inside, it says nothing."""
     log = logging.getLogger("pydicom")
     level = log.level
     log.setLevel(logging.CRITICAL + 1)
@@ -44,12 +41,23 @@ def door(path: Path) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
+    finally:
+        log.setLevel(level)
+
+
+@contextmanager
+def door(path: Path) -> Iterator[None]:
+    """Turns whatever pydicom, a codec or the system raises into a MedpriorError about ``path``; keeps pydicom quiet.
+
+    KeyboardInterrupt and SystemExit pass; a MemoryError becomes TooLarge, never silence.
+    """
+    try:
+        with quiet():
+            yield
     except Exception as error:  # the exception classes of strangers: pydicom alone has six
         if isinstance(error, MedpriorError):
             raise
         raise named(path, error) from error
-    finally:
-        log.setLevel(level)
 
 
 def named(path: Path, error: Exception) -> MedpriorError:

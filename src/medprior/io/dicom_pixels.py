@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut, convert_color_space, get_decoder
 
-from ..errors import Corrupt, MissingExtra, TooLarge, Truncated, Unsupported
+from ..errors import Corrupt, TooLarge, Truncated, Unsupported
 from .dicom_open import Header, finite_numbers
 from .limits import Limits
 
 __all__ = ["RESCALE_TYPES", "PixelFormat", "Rescale", "frames", "inverted", "modality_lut", "pixel_format", "rescale_of", "unit_of", "values"]
 
 _NATIVE = frozenset(("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"))
+_EXTENDED = "1.2.840.10008.1.2.4.51"
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _LUMA = np.array([0.299, 0.587, 0.114])
@@ -156,15 +157,26 @@ def _decoded(header: Header, form: PixelFormat, indices: Sequence[int]) -> Itera
     source = _with_pixels(header, form)
     decoder = get_decoder(header.syntax)
     if form.encapsulated and not decoder.is_available:
-        name = f"{header.path.name}: transfer syntax {header.syntax} ({header.syntax.name})"
-        raise MissingExtra(_PACKAGES.get(header.syntax, "python-gdcm"), "dicom", name)
+        package = _PACKAGES.get(header.syntax, "python-gdcm")
+        raise Unsupported(header.path, f"transfer syntax {header.syntax} ({header.syntax.name}) needs the package {package}", f"pip install {package}")
     for index in indices:
-        frame, about = decoder.as_array(source, index=index, raw=form.samples == 1)
+        try:
+            frame, about = decoder.as_array(source, index=index, raw=form.samples == 1)
+        except RuntimeError as error:
+            raise _undecoded(header, error) from error
         if frame.shape[:2] != (form.rows, form.columns):
             raise Corrupt(header.path, f"frame {index} decodes to {frame.shape[:2]}, its header says {(form.rows, form.columns)}")
         if form.samples == 3 and str(about.get("photometric_interpretation", "RGB")).startswith("YBR"):
             frame = convert_color_space(frame, str(about["photometric_interpretation"]), "RGB")
         yield frame
+
+
+def _undecoded(header: Header, error: RuntimeError) -> Unsupported | Corrupt:
+    """A valid stream of a kind that no installed codec reads, or a broken one."""
+    name = f"transfer syntax {header.syntax} ({header.syntax.name})"
+    if header.syntax == _EXTENDED and "12-bit" in str(error):
+        return Unsupported(header.path, f"{name} with 12 bits a pixel: no installed codec decodes it", "export it as Explicit VR Little Endian")
+    return Corrupt(header.path, f"its pixels in {name} are damaged", "export or copy it again")
 
 
 def _with_pixels(header: Header, form: PixelFormat) -> Dataset:

@@ -46,7 +46,7 @@ def read_dicom(path: Path, *, series: str | None = None, frame: int | None = Non
     A classic file becomes an image (1, i, j): i down the rows, j along the columns, affine RAS mm or None when the file does not say where it lies.
     A series or an enhanced multi-frame file becomes a volume (1, i, j, k) turned to the closest canonical RAS+; ``provenance.axes_map`` undoes the turn to
     (slice, row, column). series: the id from ``list_series`` (or the Series Instance UID) where there are several; frame: one frame of a film, counted from 0.
-    Raises FileProblem and its kinds (Unsupported, Corrupt, Truncated, TooLarge, BadGeometry), MissingExtra for a codec,
+    Raises FileProblem and its kinds (Unsupported, also for a missing codec, Corrupt, Truncated, TooLarge, BadGeometry),
     BadOption for an unknown series or frame.
     """
     path, limit = Path(path), limit or Limits()

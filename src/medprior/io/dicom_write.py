@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ from pydicom.valuerep import format_number_as_ds
 from ..data.volume import Volume
 from ..errors import BadGeometry, BadOption, Diverged, FileProblem, ShapeMismatch
 from .dicom_marks import COPIED_IDENTITY, acquisition, class_for, derived_marks, fictitious_patient
-from .dicom_open import Header, door, open_dicom
+from .dicom_open import Header, door, open_dicom, quiet
 from .dicom_stored import Stored, stored_values
 from .files import MANIFEST, write_file, write_folder
 from .limits import Limits
@@ -63,11 +62,11 @@ def write_dicom(
 def _headers_taken_over(path: Path) -> Iterator[None]:
     """The source's headers hold what its scanner wrote, valid or not: pydicom's warnings about them are no news, its refusals are a FileProblem."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             yield
     except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
-        raise FileProblem(path, f"a header of the source does not fit into the new object ({error})", "write .nii.gz instead, or mend the source") from error
+        reason = f"a header of the source does not fit into the new object ({type(error).__name__})"  # its text may quote a name
+        raise FileProblem(path, reason, "write .nii.gz instead, or mend the source") from error
 
 
 def _check(volume: Volume, path: Path) -> None:
