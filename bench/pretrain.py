@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from medprior.prior import Card, Condition, Prior
+from medprior.prior import Card, Prior
 from medprior.prior.prior import fresh
 from medprior.training.checkpoint import load_latest
+from medprior.training.errors import error_tables
 from medprior.training.folder import save_prior
 from medprior.training.loop import Progress, Settings, train
 from medprior.training.patches import Images
@@ -168,27 +169,17 @@ def finish(name: str, work: Path, out: Path) -> None:
         "n_images": len(images), "n_patients": len(set(patients)), "licence": recipe.licence, "shape": list(images[0].shape[1:]),
         "labels": {label: int((labels == i).sum()) for i, label in enumerate(recipe.card.labels)},
     }  # fmt: skip
-    training = {"steps": state.facts["step"], "seed": state.facts["seed"], "batch": recipe.settings.batch, "torch": torch.__version__, "recipe": "bench/pretrain.py"}
-    card = replace(recipe.card, errors=error_table(prior, name, work), data=data, training=training)
+    training = {
+        "steps": state.facts["step"],
+        "seed": state.facts["seed"],
+        "batch": recipe.settings.batch,
+        "torch": torch.__version__,
+        "recipe": "bench/pretrain.py",
+    }
+    held_out, _, known, _ = held(name, work, "val")
+    card = replace(recipe.card, errors=error_tables(prior, held_out, known, n_levels=len(recipe.images["levels"])), data=data, training=training)
     save_prior(Prior(prior.net, prior.path, card), out / name, half=True)
-    print(f"{out / name}: step {state.facts['step']}, errors {[(s, round(e, 6)) for s, e in card.errors]}")
-
-
-def error_table(prior: Prior, name: str, work: Path, n: int = 32) -> tuple[tuple[float, float], ...]:
-    """(sigma, mean squared error) over n val images, 12 levels from 0.01 to 25, evenly in the logarithm."""
-    images, _, numbers, _ = held(name, work, "val")
-    rng = torch.Generator().manual_seed(0)
-    order = torch.randperm(len(images), generator=rng)[:n].tolist()
-    table = []
-    for sigma in np.geomspace(0.01, 25.0, 12):
-        errors = []
-        for i in order:
-            x = images[i][None]
-            given = Condition(numbers=None if numbers is None else numbers[i : i + 1])
-            with torch.no_grad():
-                errors.append(float((prior(x + sigma * torch.randn(x.shape, generator=rng), torch.full((1,), float(sigma)), given) - x).square().mean()))
-        table.append((float(sigma), float(np.mean(errors))))
-    return tuple(table)
+    print(f"{out / name}: step {state.facts['step']}")
 
 
 if __name__ == "__main__":

@@ -162,4 +162,3 @@ def _found(prior: Prior, admitted: Admitted, twin: Tensor, at: Tensor) -> Found:
     n = entry["n_healthy"]
     refused = "" if smallest_p(n) <= 0.05 else f"{n} healthy patients cannot support a flag at 5 % (at least 19 are needed)"
     return Found(apart, healthy, score, p_value(score, entry["scores"]), n, entry["map_high"] * half, refused)
-

@@ -14,21 +14,20 @@ from torch import Tensor
 
 from .. import __version__
 from ..data.axes import PLANES
-from ..data.seeds import generator
 from ..data.volume import Volume
 from ..errors import BadOption, FileProblem, WrongKind
 from ..io.index import Index, Item, scan
-from ..prior import Card, Condition, Prior
+from ..prior import Card, Prior
 from ..prior.door import admit
 from ..prior.prior import fresh
+from ..training.errors import error_tables
 from ..training.folder import save_prior
 from ..training.loop import Progress, Settings, train
 from ..training.patches import Images
 from ..training.presets import preset_named
 
-__all__ = ["Dataset", "card_for", "dataset", "error_table", "fit"]
+__all__ = ["Dataset", "card_for", "dataset", "fit"]
 
-ERROR_SIGMAS = tuple(float(s) for s in np.geomspace(0.01, 25.0, 12).round(4))
 LARGEST = 256
 """Longest side of an image that is learned from; a larger one is made coarser (its detail is carried over when a job writes)."""
 HELD_OUT = 64
@@ -106,7 +105,8 @@ def fit(
     made = train(prior, images, settings, out, device=device, on_progress=on_progress, fresh=restart)
     made.net.to("cpu").eval().requires_grad_(False)
     held = data.held or data.train[:HELD_OUT]
-    made.card = replace(made.card, errors=error_table(made, held, data.held_heights if data.held else data.heights, seed=seed))
+    known = data.held_heights if data.held else data.heights
+    made.card = replace(made.card, errors=error_tables(made, held, None if known is None else known[:, None], n_levels=len(levels), seed=seed))
     save_prior(made, out / "prior")
     return made
 
@@ -217,18 +217,3 @@ def _admitted(card: Card, found: Iterable[tuple[Item, Volume]], labels: Sequence
             classes.append(labels.index(item.label) if item.label in labels else -1)
             heights.append(float(numbers[n, 0]) if numbers is not None else float("nan"))
     return images, classes, heights
-
-
-def error_table(prior: Prior, images: Sequence[Tensor], heights: Tensor | None = None, *, seed: int = 0) -> tuple[tuple[float, float], ...]:
-    """(sigma, mean squared error of a voxel) of the denoiser at 12 levels from 0.01 to 25, on images it has not learned from."""
-    rows = []
-    with torch.no_grad():
-        for sigma in ERROR_SIGMAS:
-            errors = []
-            for n, image in enumerate(images):
-                x = image[None]
-                noise = torch.randn(x.shape, generator=generator(seed, "error table", sigma, n))
-                condition = Condition(numbers=heights[n : n + 1, None]) if heights is not None else None
-                errors.append(float((prior(x + sigma * noise, torch.tensor([sigma]), condition) - x).square().mean()))
-            rows.append((sigma, float(np.mean(errors))))
-    return tuple(rows)

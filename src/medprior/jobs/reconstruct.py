@@ -12,10 +12,10 @@ from ..data.seeds import generator
 from ..data.volume import Volume
 from ..errors import BadOption, ShapeMismatch, nearest
 from ..operators import Measurement, cg
-from ..prior import Condition, Prior
+from ..prior import Denoiser, Prior
 from ..prior.door import scale_of
 from ..prior.wrappers import guided, tiled
-from ..sampling import RULES, Draws, anneal, flow, karras_levels, restore
+from ..sampling import RULES, Draws, follow, karras_levels, restore, start
 
 __all__ = ["Settings", "least_squares", "reconstruct", "scale_from"]
 
@@ -69,7 +69,7 @@ def reconstruct(
         raise ShapeMismatch("reconstruct", f"an image of {len(prior.card.channels)} channel(s) and {prior.card.ndim} dimensions", domain)
     low, high = scale or scale_from(prior, measurement)
     inside = measurement.shifted((high - low) / 2, (high + low) / 2)
-    denoiser = tiled(prior, settings.tile, settings.tile // 4)
+    denoiser: Denoiser = tiled(prior, settings.tile, settings.tile // 4)
     if label is not None:
         denoiser = guided(denoiser, label_index(prior, label))
     with torch.no_grad():
@@ -82,12 +82,13 @@ def reconstruct(
     return Draws((x + 1) / 2 * (high - low) + low, seed, made_by)
 
 
-def _draws(denoiser, inside: Measurement, domain: tuple[int, ...], n: int, rng: torch.Generator, settings: Settings, on_step: OnStep | None) -> Tensor:
+def _draws(
+    denoiser: Denoiser, inside: Measurement, domain: tuple[int, ...], n: int, rng: torch.Generator, settings: Settings, on_step: OnStep | None
+) -> Tensor:
+    guide = RULES[settings.rule](denoiser, inside, rng)
     sigmas = karras_levels(settings.n_steps, low=settings.low, high=settings.high)
-    x = float(sigmas[0]) * torch.randn((n, *domain), generator=rng)
-    if settings.rule == "proximal":
-        return anneal(RULES["proximal"](denoiser, inside, rng), x, sigmas, rng=rng, condition=Condition(), on_step=on_step)
-    return flow(RULES[settings.rule](denoiser, inside, rng), x, sigmas, condition=Condition(), on_step=on_step)
+    x = start(guide, (n, *domain), sigmas[0], rng=rng)
+    return follow(guide, x, sigmas, rng=rng, on_step=on_step)
 
 
 def label_index(prior: Prior, label: str) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import BadOption, nearest
+from .errors import ErrorTable
 
 __all__ = ["SCHEMA", "Card"]
 
@@ -23,7 +24,7 @@ class Card:
     axes: where (i, j[, k]) point ("PL" = axial shown the radiological way), "" when not in patient space.
     spacing_mm: voxel size it was trained at, None when it varies. frame: smallest and largest image side it has seen, in voxels.
     labels: names of the classes; numbers: names of the scalars. sigma_data, path, preset, widths, blocks, ndim: the network.
-    errors: (sigma, mean squared error of a voxel) of the denoiser on scans it has not learned from; rules take their weight from it.
+    errors: the denoiser's error by noise level and spatial frequency, a table for each fineness; rules take their weight from them.
     data: counts, hash and licence of the training data. training: seeds, steps, versions. limits: one sentence each.
     """
 
@@ -46,7 +47,7 @@ class Card:
     preset: str = "small"
     widths: tuple[int, ...] = (16, 32, 64, 128)
     blocks: int = 2
-    errors: tuple[tuple[float, float], ...] = ()
+    errors: tuple[ErrorTable, ...] = ()
     data: dict[str, Any] = dataclasses.field(default_factory=dict)
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
     limits: tuple[str, ...] = ("research use only, not for diagnosis",)
@@ -64,7 +65,12 @@ class Card:
                 raise BadOption(f"card: unknown key {key!r}", nearest(key, known))
         if stored.get("schema", SCHEMA) > SCHEMA:
             raise BadOption(f"card: schema {stored['schema']} is newer than {SCHEMA}", "update medprior")
-        return cls(**{k: _tuples(v) for k, v in stored.items()})
+        values = {k: _tuples(v) for k, v in stored.items()}
+        try:
+            values["errors"] = tuple(ErrorTable(**{k: _tuples(v) for k, v in table.items()}) for table in stored.get("errors", ()))
+        except (TypeError, AttributeError) as error:
+            raise BadOption(f"card: the error tables cannot be read ({error})", "update medprior, or train again") from error
+        return cls(**values)
 
 
 def _tuples(value: Any) -> Any:

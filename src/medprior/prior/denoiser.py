@@ -39,6 +39,10 @@ class Denoiser(ABC):
     def error(self, sigma: Tensor) -> Tensor:
         """(B,) -> (B,): expected squared error of a voxel of D(x, sigma), which is the mean variance of x0 given x."""
 
+    def spectrum(self, sigma: Tensor, size: tuple[int, ...]) -> Tensor:
+        """(B,) -> (B, *size): the same for each coefficient of the unitary FFT of an image; white unless a denoiser knows better."""
+        return spread(self.error(sigma), torch.empty(1, *size)).expand(-1, *size)
+
 
 class Redraw(ABC):
     """The same call, but a DRAW of x0. Feeding one to the other's loop is silently overconfident, hence two types."""
@@ -61,8 +65,6 @@ def grid(size: tuple[int, ...], *, full: tuple[int, ...] | None = None, start: t
     """
     full = full or size
     start = start or (0,) * len(size)
-    lines = [
-        (2 * (torch.arange(n, dtype=torch.float32, device=device) + s) + 1) / f - 1 for n, s, f in zip(size, start, full, strict=True)
-    ]
+    lines = [(2 * (torch.arange(n, dtype=torch.float32, device=device) + s) + 1) / f - 1 for n, s, f in zip(size, start, full, strict=True)]
     fine = torch.full((1, *size), torch.log2(torch.tensor(max(full) / 64.0)).item() / 2, device=device)
     return torch.cat([torch.stack(torch.meshgrid(*lines, indexing="ij")), fine])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -40,13 +40,16 @@ class Prior(Denoiser):
         return self.path.c_skip(s) * x + self.path.c_out(s) * out
 
     def error(self, sigma: Tensor) -> Tensor:
-        """From the card's measured table, log-log interpolated; without one, that of a white Gaussian of the data's variance (an upper bound)."""
+        """From the card's finest table; without one, that of a white Gaussian of the data's variance (an upper bound)."""
         if not self.card.errors:
             return sigma**2 * self.card.sigma_data**2 / (sigma**2 + self.card.sigma_data**2)
-        at = np.log(sigma.detach().cpu().double().clamp_min(1e-8).numpy())
-        where, known = np.log(np.array(self.card.errors, dtype=np.float64)).T
-        # below the table the error of a denoiser falls as sigma squared
-        return torch.from_numpy(np.exp(np.interp(at, where, known) + 2 * np.minimum(at - where[0], 0.0))).to(sigma)
+        return self.card.errors[0].mean(sigma)
+
+    def spectrum(self, sigma: Tensor, size: tuple[int, ...]) -> Tensor:
+        """From the table of the nearest fineness; white without one."""
+        if not self.card.errors:
+            return super().spectrum(sigma, size)
+        return min(self.card.errors, key=lambda table: abs(math.log(table.side / max(size)))).at(sigma, size)
 
     def inputs(self, x: Tensor, sigma: Tensor, condition: Condition) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """What the network eats: scaled image with position channels, noise, label, numbers."""

@@ -24,6 +24,9 @@ class _Wrapped(Denoiser):
     def error(self, sigma: Tensor) -> Tensor:
         return self.denoiser.error(sigma)
 
+    def spectrum(self, sigma: Tensor, size: tuple[int, ...]) -> Tensor:
+        return self.denoiser.spectrum(sigma, size)
+
 
 class _Guided(_Wrapped):
     def __init__(self, denoiser: Denoiser, label: int, weight: float) -> None:

@@ -71,7 +71,7 @@ def run_train(request: Train, on_event: OnEvent) -> RunFolder:
         "request": request.model_dump(mode="json", exclude={"out", "fresh", "folder", "device"}),
         "overrides": ["scans marked synthetic were allowed"] if request.allow_synthetic else [],
         "prior": {"name": prior.card.name, "sha256": sha256(out / "prior" / "weights.safetensors")},
-        "metrics": {"steps": prior.card.training.get("steps"), "loss": listener.loss, "errors": prior.card.errors, **prior.card.data},
+        "metrics": {"steps": prior.card.training.get("steps"), "loss": listener.loss, "errors": prior.card.to_json()["errors"], **prior.card.data},
         "device": device,
         "versions": versions(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -4,9 +4,10 @@
 |---|---|---|---|
 | matched_draw | Redraw | Gaussian priors, from 6 levels on | one network call, 8 Jacobian products for the root, one an iteration of CG |
 | moment_matching | Denoiser | Gaussian priors, 30 midpoint steps | one network call, one Jacobian product an iteration of CG |
-| proximal | Redraw | priors whose p(x0 given x) is Gaussian with covariance r2 * I | one network call, no gradient |
+| proximal | Redraw | priors whose p(x0 given x) is Gaussian and stationary, with the spectrum the denoiser names | one network call, no gradient |
 
-What proximal gives for a prior whose neighbours agree (24 voxels, eigenvalues 0.02 to 2.2; tests/golden), by operator, noise and levels:
+What proximal gives where the denoiser names no spectrum but its white error, for a prior whose neighbours agree
+(24 voxels, eigenvalues 0.02 to 2.2; tests/golden), by operator, noise and levels:
 error of the mean over the prior's spread, and total variance over the exact one. Its error falls with the number of levels, and it is small where
 much was measured: draws from few levels and scarce data must be calibrated before their spread is believed.
 
@@ -64,16 +65,30 @@ def fitted(measurement: Measurement, z: Tensor, variance: float | Tensor, *, n_i
     return cg(normal, operator.adjoint(weight * y).expand_as(z) + z / variance, z, n=n_iterations)
 
 
+def _filtered(x: Tensor, gain: Tensor) -> Tensor:
+    """(B, C, ...) with each FFT coefficient multiplied by gain (B, 1, ...)."""
+    axes = tuple(range(2, x.ndim))
+    return torch.fft.ifftn(torch.fft.fftn(x, dim=axes) * gain, dim=axes).real
+
+
 class _Proximal(Redraw):
-    def __init__(self, denoiser: Denoiser, measurement: Measurement, rng: torch.Generator) -> None:
-        self.denoiser, self.measurement, self.rng = denoiser, measurement, rng
+    def __init__(self, denoiser: Denoiser, measurement: Measurement, rng: torch.Generator, n_iterations: int) -> None:
+        self.denoiser, self.measurement, self.rng, self.n_iterations = denoiser, measurement, rng, n_iterations
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
         mean = self.denoiser(x, sigma, condition)
-        variance = self.denoiser.error(sigma).to(x).reshape(-1, *[1] * (x.ndim - 1))
-        jitter = torch.randn(x.shape, generator=self.rng, dtype=x.dtype).to(x.device)
+        root = self.denoiser.spectrum(sigma, tuple(x.shape[2:])).to(x).sqrt()[:, None]
+        white = torch.randn(x.shape, generator=self.rng, dtype=x.dtype).to(x.device)
         # perturb and optimise: noise on the data and on the prior's guess makes the minimiser an exact draw of the Gaussian product
-        return fitted(self.measurement, mean + variance.sqrt() * jitter, variance, y=_perturbed(self.measurement, len(x), self.rng))
+        guess, y = mean + _filtered(white, root), _perturbed(self.measurement, len(x), self.rng)
+        operator, weight = self.measurement.operator, _weight(self.measurement).to(x.device)
+
+        def normal(u: Tensor) -> Tensor:
+            return u + _filtered(operator.adjoint(weight * operator.apply(_filtered(u, root))), root)
+
+        # x = guess + C^(1/2) u: in u the system is well conditioned, whatever the spectrum of the prior's error
+        pull = _filtered(operator.adjoint(weight * (y - operator.apply(guess))), root)
+        return guess + _filtered(cg(normal, pull, torch.zeros_like(pull), n=self.n_iterations, tol=1e-4), root)
 
 
 def _perturbed(measurement: Measurement, n: int, rng: torch.Generator) -> Tensor:
@@ -84,13 +99,14 @@ def _perturbed(measurement: Measurement, n: int, rng: torch.Generator) -> Tensor
     return y + std * (torch.complex(white[0], white[1]) if parts == 2 else white[0])
 
 
-def proximal(denoiser: Denoiser, measurement: Measurement, rng: torch.Generator) -> Redraw:
-    """Denoise, then draw from the product of the data's likelihood and N(denoised, r2 I), by conjugate gradients.
+def proximal(denoiser: Denoiser, measurement: Measurement, rng: torch.Generator, *, n_iterations: int = 20) -> Redraw:
+    """Denoise, then draw from the product of the data's likelihood and N(denoised, C), by conjugate gradients.
 
-    r2 is the denoiser's own mean squared error at that sigma (``Denoiser.error``): no knob to turn for a task.
-    The family of DiffPIR (Zhu et al. 2023) and DDS (Chung et al. 2024), with the perturbation that makes its result a draw.
+    C is stationary: its spectrum is the denoiser's own measured error at that sigma (``Denoiser.spectrum``), so there is no knob to turn
+    for a task. The family of DiffPIR (Zhu et al. 2023) and DDS (Chung et al. 2024), whose C is white, with the perturbation that makes the
+    result a draw (Papandreou and Yuille 2010).
     """
-    return _Proximal(denoiser, measurement, rng)
+    return _Proximal(denoiser, measurement, rng, n_iterations)
 
 
 class _Moments:

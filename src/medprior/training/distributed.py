@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -29,6 +30,10 @@ class Ranks(ABC):
     @abstractmethod
     def wrap(self, net: nn.Module) -> nn.Module:
         """The network whose backward pass averages gradients over all ranks."""
+
+    @abstractmethod
+    def backward(self, loss: Tensor) -> None:
+        """Gradients, averaged over all ranks."""
 
     @abstractmethod
     def mean(self, values: list[float]) -> list[float]:
@@ -56,6 +61,9 @@ class Alone(Ranks):
     def wrap(self, net: nn.Module) -> nn.Module:
         return net
 
+    def backward(self, loss: Tensor) -> None:
+        loss.backward()
+
     def mean(self, values: list[float]) -> list[float]:
         return values
 
@@ -79,18 +87,18 @@ class Many(Ranks):
     def wrap(self, net: nn.Module) -> nn.Module:
         return self.accelerator.prepare_model(net)
 
+    def backward(self, loss: Tensor) -> None:
+        with _together(self.rank):
+            loss.backward()
+
     def mean(self, values: list[float]) -> list[float]:
-        try:
+        with _together(self.rank):
             found = self.accelerator.reduce(torch.tensor(values, dtype=torch.float32, device=self.device), "mean")
-        except RuntimeError as error:
-            raise _lost(self.rank) from error
-        return found.tolist() if isinstance(found, Tensor) else values
+        return torch.as_tensor(found).tolist()
 
     def wait(self) -> None:
-        try:
+        with _together(self.rank):
             self.accelerator.wait_for_everyone()
-        except RuntimeError as error:
-            raise _lost(self.rank) from error
 
     def leave(self) -> None:
         self.wait()
@@ -99,10 +107,16 @@ class Many(Ranks):
             torch.distributed.destroy_process_group()
 
 
-def _lost(rank: int) -> MedpriorError:
-    return MedpriorError(
-        f"rank {rank}: another process of this run has died or hangs", "see its own message above; the same command continues from the last checkpoint"
-    )
+@contextmanager
+def _together(rank: int) -> Iterator[None]:
+    """Says in our words that another rank is gone; any other error passes as it is."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, torch.distributed.DistError) or "gloo" in str(error).lower():
+            remedy = "see its own message; the same command continues from the last checkpoint"
+            raise MedpriorError(f"rank {rank}: another process of this run has died or hangs", remedy) from error
+        raise
 
 
 def ranks_for(device: str) -> Ranks:

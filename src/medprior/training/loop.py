@@ -149,7 +149,7 @@ class _Run:
             each = self.loss(moved.x0, moved.sigma, moved.noise, moved.condition)
         # ranks may hold unequal shares; their mean must be the mean over all patches
         own = each.sum() * (ranks.count / batch.total)
-        own.backward()
+        ranks.backward(own)
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
         loss, size, asked = ranks.mean([own.item(), norm.item(), float(stop)])
         self.step, self.stopping = self.step + 1, asked > 0

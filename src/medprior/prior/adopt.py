@@ -1,0 +1,124 @@
+"""Other people's networks as a Denoiser: variance-preserving, discrete-time nets that predict epsilon, v or x0.
+
+Such a net was trained on x_t = sqrt(a_t) x0 + sqrt(1 - a_t) n with a_t = alphas_cumprod[t]. With sigma = sqrt((1 - a_t) / a_t) this is
+x / sqrt(1 + sigma^2) for our x = x0 + sigma n, so only the time has to be looked up: linearly in ln sigma (Karras et al. 2022, appendix C.3.4).
+The time that a net gets may lie between two whole numbers; a net that takes whole ones only is adopted as ``lambda x, t: net(x, t.round().long())``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import BadOption, nearest
+from .denoiser import Condition, Denoiser, spread
+from .errors import ErrorTable
+
+if TYPE_CHECKING:
+    from monai.networks.nets.diffusion_model_unet import DiffusionModelUNet
+    from monai.networks.schedulers.scheduler import Scheduler
+
+__all__ = ["adopt_diffusers", "adopt_epsilon", "adopt_monai", "adopt_v", "adopt_x0"]
+
+Net = Callable[[Tensor, Tensor], Tensor]
+"""(x scaled to the net's own variance, (B,) time) -> what it predicts, shaped as x."""
+
+
+def _from_epsilon(x: Tensor, sigma: Tensor, epsilon: Tensor) -> Tensor:
+    return x - sigma * epsilon
+
+
+def _from_v(x: Tensor, sigma: Tensor, v: Tensor) -> Tensor:
+    """x0 = sqrt(a) x_t - sqrt(1 - a) v (Salimans and Ho 2022, eq. in section 4)."""
+    return x / (1 + sigma**2) - sigma * (1 + sigma**2).rsqrt() * v
+
+
+def _from_x0(x: Tensor, sigma: Tensor, x0: Tensor) -> Tensor:
+    return x0
+
+
+_MEANS = {"epsilon": _from_epsilon, "v_prediction": _from_v, "sample": _from_x0}
+
+
+class _Adopted(Denoiser):
+    def __init__(
+        self, predict: Callable[[Tensor, Tensor, Condition], Tensor], alphas_cumprod: Tensor, prediction: str, sigma_data: float, errors: ErrorTable | None
+    ) -> None:
+        if prediction not in _MEANS:
+            raise BadOption(f"prediction: {prediction!r} is not known", nearest(prediction, list(_MEANS)))
+        alphas = alphas_cumprod.detach().double().cpu()
+        if alphas.ndim != 1 or len(alphas) < 2 or not bool(((alphas > 0) & (alphas < 1)).all() and (alphas[1:] < alphas[:-1]).all()):
+            raise BadOption("alphas_cumprod: wanted at least two falling numbers between 0 and 1", "a last one of exactly 0 (zero terminal SNR) is left out")
+        self.predict, self.mean, self.sigma_data, self.errors = predict, _MEANS[prediction], sigma_data, errors
+        self.table = torch.log((1 - alphas) / alphas).numpy() / 2
+
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
+        sigma = sigma.expand(len(x)).to(x.dtype)
+        s = spread(sigma, x)
+        return self.mean(x, s, self.predict(x * (1 + s**2).rsqrt(), self.time(sigma).to(x), condition or Condition()))
+
+    def time(self, sigma: Tensor) -> Tensor:
+        """(B,) -> (B,): where on the net's own clock; its ends beyond what it was trained for."""
+        at = np.log(sigma.detach().double().clamp_min(1e-8).cpu().numpy())
+        return torch.from_numpy(np.interp(at, self.table, np.arange(len(self.table))))
+
+    def error(self, sigma: Tensor) -> Tensor:
+        if self.errors is None:
+            return sigma**2 * self.sigma_data**2 / (sigma**2 + self.sigma_data**2)
+        return self.errors.mean(sigma)
+
+    def spectrum(self, sigma: Tensor, size: tuple[int, ...]) -> Tensor:
+        return super().spectrum(sigma, size) if self.errors is None else self.errors.at(sigma, size)
+
+
+def adopt_epsilon(net: Net, alphas_cumprod: Tensor, *, sigma_data: float = 0.5, errors: ErrorTable | None = None) -> Denoiser:
+    """A net that predicts the noise (DDPM, Ho et al. 2020).
+
+    alphas_cumprod: (T,), falling from near 1 to near 0. sigma_data: standard deviation of the images it was trained on.
+    errors: measured on images it has not seen; without them rules take the bound that a white image of that deviation gives.
+    Raises BadOption for another table.
+    """
+    return _Adopted(lambda x, t, _: net(x, t), alphas_cumprod, "epsilon", sigma_data, errors)
+
+
+def adopt_v(net: Net, alphas_cumprod: Tensor, *, sigma_data: float = 0.5, errors: ErrorTable | None = None) -> Denoiser:
+    """A net that predicts v = sqrt(a) n - sqrt(1 - a) x0 (Salimans and Ho 2022). Arguments as for ``adopt_epsilon``."""
+    return _Adopted(lambda x, t, _: net(x, t), alphas_cumprod, "v_prediction", sigma_data, errors)
+
+
+def adopt_x0(net: Net, alphas_cumprod: Tensor, *, sigma_data: float = 0.5, errors: ErrorTable | None = None) -> Denoiser:
+    """A net that predicts the clean image. Arguments as for ``adopt_epsilon``."""
+    return _Adopted(lambda x, t, _: net(x, t), alphas_cumprod, "sample", sigma_data, errors)
+
+
+def adopt_monai(net: DiffusionModelUNet, scheduler: Scheduler, *, sigma_data: float = 0.5, errors: ErrorTable | None = None) -> Denoiser:
+    """MONAI's DiffusionModelUNet with the scheduler (DDPM, DDIM or PNDM) it was trained with; labels go in as ``class_labels``.
+
+    Raises BadOption for a scheduler of flow matching, which has no alphas_cumprod.
+    """
+    from monai.networks.schedulers import DDIMScheduler, DDPMScheduler, PNDMScheduler
+
+    def predict(x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        return net(x, timesteps=t, class_labels=condition.label)
+
+    if not isinstance(scheduler, DDIMScheduler | DDPMScheduler | PNDMScheduler):
+        raise BadOption(f"adopt_monai: wanted a DDPM, DDIM or PNDM scheduler, got {type(scheduler).__name__}", "adopt a callable with adopt_v or adopt_x0")
+    return _Adopted(predict, scheduler.alphas_cumprod, str(scheduler.prediction_type), sigma_data, errors)
+
+
+def adopt_diffusers(
+    net: nn.Module, alphas_cumprod: Tensor, prediction: str = "epsilon", *, sigma_data: float = 0.5, errors: ErrorTable | None = None
+) -> Denoiser:
+    """diffusers' UNet2DModel: its output's ``sample`` is the prediction.
+
+    alphas_cumprod: of its scheduler. prediction: "epsilon", "v_prediction" or "sample", the scheduler's ``prediction_type``.
+    """
+
+    def predict(x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        return net(x, t, class_labels=condition.label).sample
+
+    return _Adopted(predict, alphas_cumprod, prediction, sigma_data, errors)
