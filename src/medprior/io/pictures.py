@@ -33,7 +33,7 @@ _JPEG_ROUNDING = 3
 
 
 def picture_format(start: bytes) -> str:
-    """"PNG", "TIFF" or "JPEG" by the first bytes of a file, or ""."""
+    """ "PNG", "TIFF" or "JPEG" by the first bytes of a file, or ""."""
     if start.startswith(b"\x89PNG\r\n\x1a\n"):
         return "PNG"
     if start.startswith(b"\xff\xd8\xff"):

@@ -114,7 +114,7 @@ def _read(path: Path, kind: str, choices: _Choices, limits: Limits) -> Volume:
 
 
 def kind_of(path: str | Path) -> str:
-    """"dicom" (also a folder), "nifti", "picture", "npz", "zip" or "hdf5", by the content of the file.
+    """ "dicom" (also a folder), "nifti", "picture", "npz", "zip" or "hdf5", by the content of the file.
 
     Raises FileProblem for what is missing or no ordinary file (it is not opened), Corrupt for an empty file, Unsupported for anything else.
     """
