@@ -164,7 +164,7 @@ def finish(name: str, work: Path, out: Path) -> None:
     prior = fresh(recipe.card)
     prior.net.load_state_dict(state.average)
     prior.net.eval().requires_grad_(False)
-    images, labels, numbers, patients = held(name, work, "train")
+    images, labels, _, patients = held(name, work, "train")
     data = {
         "n_images": len(images), "n_patients": len(set(patients)), "licence": recipe.licence, "shape": list(images[0].shape[1:]),
         "labels": {label: int((labels == i).sum()) for i, label in enumerate(recipe.card.labels)},
