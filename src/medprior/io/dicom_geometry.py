@@ -19,6 +19,8 @@ __all__ = ["Layout", "Plane", "affine_2d", "affine_3d", "canonical", "checked", 
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _COSINES = 1e-3
+_MOST_STACKS = 64
+"""A plane is compared with so many stacks: thousands of directions in one series are no volume, and must not take hours to say so."""
 PHASES = (
     "TemporalPositionIdentifier", "TemporalPositionIndex", "AcquisitionNumber", "EchoNumbers", "EchoTime", "TriggerTime", "NominalPercentageOfCardiacPhase",
     "DiffusionBValue", "StackID", "AcquisitionTime", "ImageType",
@@ -138,7 +140,7 @@ def stacks(planes: Sequence[Plane]) -> list[list[Plane]]:
     """
     found: list[list[Plane]] = []
     for plane in planes:
-        for stack in found if plane.position is not None else ():
+        for stack in found[-_MOST_STACKS:] if plane.position is not None else ():
             first = stack[0]
             same = first.shape == plane.shape and first.localizer == plane.localizer and _same(first.orientation, plane.orientation, _COSINES, False)
             if same and _same(first.spacing, plane.spacing, 1e-2, True) and first.position is not None:
@@ -215,9 +217,13 @@ def _check_straight(folder: Path, places: NDArray[np.float64], normal: NDArray[n
 
 
 def _without_copies(stack: Sequence[Plane]) -> tuple[list[Plane], list[str]]:
-    """One of each SOP instance and frame: the same object exported twice is no second slice."""
-    kept: dict[tuple[str, int], Plane] = {}
-    for plane in stack:
-        kept.setdefault((plane.uid or str(plane.header.path), plane.frame), plane)
+    """One of each: the same file exported twice is no second slice. Equal UIDs alone prove nothing: bad anonymisers give one to all slices."""
+    kept: dict[tuple[object, ...], Plane] = {}
+    for n, plane in enumerate(stack):
+        key = (plane.uid, plane.frame, plane.position)
+        other = kept.get(key)
+        same = other is not None and other.header.size == plane.header.size and other.header.buffer == plane.header.buffer
+        if not same:
+            kept[key if other is None else (*key, n)] = plane
     n_copies = len(stack) - len(kept)
     return list(kept.values()), [f"{n_copies} copies of slices were left out"] if n_copies else []

@@ -20,6 +20,7 @@ __all__ = ["RESCALE_TYPES", "PixelFormat", "Rescale", "frames", "inverted", "mod
 
 _NATIVE = frozenset(("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"))
 _EXTENDED = "1.2.840.10008.1.2.4.51"
+MOST_FRAMES = 32_768
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _LUMA = np.array([0.299, 0.587, 0.114])
@@ -101,6 +102,8 @@ def pixel_format(header: Header, limit: Limits) -> PixelFormat:
 def _check(path: Path, form: PixelFormat, sign: int) -> None:
     if min(form.rows, form.columns, form.n_frames) < 1:
         raise Corrupt(path, f"Rows, Columns, Number of Frames: wanted numbers above 0, got {form.rows}, {form.columns}, {form.n_frames}")
+    if form.n_frames > MOST_FRAMES:
+        raise TooLarge(path, f"declares {form.n_frames} frames, the limit is {MOST_FRAMES}")
     if form.photometric not in (*_GREY, *_COLOUR, "PALETTE COLOR"):
         raise Unsupported(path, f"photometric interpretation {form.photometric[:16]!r} is not handled")
     if form.samples != (3 if form.photometric in _COLOUR else 1):

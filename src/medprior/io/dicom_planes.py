@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,17 +23,18 @@ def planes_of(header: Header, form: PixelFormat) -> list[Plane]:
     elif header.text("Modality") == "RTDOSE" and form.n_frames > 1:
         found = _dose(header, form)
     else:
-        found = [_classic(header, form, frame) for frame in range(form.n_frames)]
+        first = _classic(header, form)
+        found = [replace(first, frame=frame) for frame in range(form.n_frames)]
     return [checked(plane) for plane in found]
 
 
-def _classic(header: Header, form: PixelFormat, frame: int) -> Plane:
+def _classic(header: Header, form: PixelFormat) -> Plane:
     stacked = form.n_frames > 1  # one position cannot serve several frames
     dose = header.get("DoseGridScaling") if header.text("Modality") == "RTDOSE" else None
     thickness = _above_zero(header.numbers("SliceThickness", 1)) or _above_zero(header.numbers("SpacingBetweenSlices", 1))
     return Plane(
         header=header,
-        frame=frame,
+        frame=0,
         shape=(form.rows, form.columns),
         position=None if stacked else header.numbers("ImagePositionPatient", 3),
         orientation=None if stacked else header.numbers("ImageOrientationPatient", 6),

@@ -130,7 +130,7 @@ def _folder(folder: Path, wanted: str | None, limit: Limits) -> Volume:
         raise Unsupported(folder, "no DICOM image in this folder")
     chosen, notes = _choose(folder, found, wanted)
     if len(chosen.planes) == 1:
-        return _image(chosen.planes[0], forms[chosen.paths[0]], limit, notes)
+        return _image(chosen.planes[0], forms[chosen.paths[0]], notes)
     return _volume(chosen.planes, forms, limit, notes)
 
 
@@ -159,9 +159,9 @@ def _file(path: Path, series: str | None, frame: int | None, limit: Limits) -> V
     if frame is not None:
         if not 0 <= frame < form.n_frames:
             raise BadOption(f"frame: wanted 0 to {form.n_frames - 1}, got {frame}")
-        return _image(planes_of(header, form)[frame], form, limit, [f"frame {frame} of {form.n_frames}"] if form.n_frames > 1 else [])
+        return _image(planes_of(header, form)[frame], form, [f"frame {frame} of {form.n_frames}"] if form.n_frames > 1 else [])
     if form.n_frames == 1:
-        return _image(planes_of(header, form)[0], form, limit, [])
+        return _image(planes_of(header, form)[0], form, [])
     planes = planes_of(header, form)
     if planes[0].position is None:
         raise BadGeometry(path, f"holds {form.n_frames} frames over time, not a volume", f"choose one with frame=0 to frame={form.n_frames - 1}")
@@ -191,7 +191,7 @@ def _provenance(planes: Sequence[Plane], notes: Sequence[str], axes_map: tuple[t
     return Provenance(sources, "dicom", header.text("SyntheticData") == "YES", (what,), axes_map, tuple(notes))
 
 
-def _image(plane: Plane, form: PixelFormat, limit: Limits, notes: list[str]) -> Volume:
+def _image(plane: Plane, form: PixelFormat, notes: list[str]) -> Volume:
     header = plane.header
     affine, unit = affine_2d(plane), unit_of(header, plane.rescale_type)
     spacing, how = _spacing(header) if affine is None else (None, [])
@@ -205,6 +205,8 @@ def _image(plane: Plane, form: PixelFormat, limit: Limits, notes: list[str]) -> 
 def _volume(stack: Sequence[Plane], forms: dict[Path, PixelFormat], limit: Limits, notes: list[str]) -> Volume:
     planes, repaired = in_order(stack)
     first = planes[0]
+    if len(planes) == 1:
+        return _image(first, forms[first.header.path], notes + repaired)
     unit = unit_of(first.header, first.rescale_type)
     for plane in planes:
         if unit_of(plane.header, plane.rescale_type) != unit or plane.header.text("Modality") != first.header.text("Modality"):
