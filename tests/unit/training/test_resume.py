@@ -195,7 +195,7 @@ def test_no_room_is_said_before_it_is_tried(tmp_path: Path, monkeypatch: pytest.
     train(small.prior(), small.images(), small.settings(5), tmp_path)
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
-    with pytest.raises(FileProblem, match="a checkpoint needs .* MiB"):
+    with pytest.raises(FileProblem, match=r"a checkpoint needs .* MiB"):
         train(small.prior(), small.images(), small.settings(10), tmp_path)
     monkeypatch.undo()
     assert newest(tmp_path).facts["step"] == 5
