@@ -63,7 +63,7 @@ def requests(paths: Mapping[str, Path], seed: int, priors: Mapping[str, str] = P
     chest, ct, brain = priors["chest-xray"], priors["chest-ct"], priors["brain-t1"]
     return {
         "reconstruct-mri": Reconstruct(input=paths["brain"], prior=brain, modality="MR", task="mri", n=8, seed=seed),
-        "reconstruct-ct": Reconstruct(input=paths["abdomen"], prior=ct, task="ct", views=60, n=4, steps=20, baselines=False, seed=seed),
+        "reconstruct-ct": Reconstruct(input=paths["abdomen"], prior=ct, task="ct", views=60, n=4, steps=20, baselines="quick", seed=seed),
         "detect": Detect(input=paths["chest"], prior=chest, seed=seed),
         "augment": Augment(input=paths["chest"], prior=chest, n=3, strength=0.4, seed=seed),
         "synthesize-no-finding": Synthesize(prior=chest, n=8, label="no_finding", seed=seed),

@@ -43,7 +43,7 @@ def run_reconstruct(request: Reconstruct, prior: Prior, volume: Volume, on_event
     )
     methods = dict(case.baselines)
     metrics: dict[str, Any] = {"simulated": case.sentence, "made_by": draws.made_by}
-    if request.baselines:
+    if request.baselines == "all":
         on_event(Event("stage", "total variation with its best weight"))
         methods["total variation, best weight for this image"], metrics["total_variation_weight"] = best_total_variation(case)
     ours = "medprior, point estimate" if request.fast else f"medprior, mean of {len(draws)} draws"
@@ -95,7 +95,7 @@ def _section(
         pictures.append(Picture(raw, "Simulated measurement", f"{case.shown_as}."))
     pictures += [Picture(_picture(case, methods[name], window), name.capitalize(), _scores(score[name])) for name in [first, *others]]
     pictures.append(Picture(result, ours, _scores(score[ours]), synthetic=True))
-    high = 0.25 * case.half
+    high = 0.4 * case.half
     errors = [(name, (methods[name] - case.image).abs()) for name in ([*others, first][0] if len(others) == 0 else others[-1], ours)]
     below = []
     if len(draws) > 1:
@@ -115,13 +115,13 @@ def _section(
     ]
     table = Table(
         [["method", "PSNR (dB)", "SSIM"], *([name, f"{v['psnr_db']:.2f}", f"{v['ssim']:.3f}"] for name, v in score.items())],
-        note=f"Against the known image; PSNR for a range of {2 * case.half:.4g} {unit}. One image says little: bench/ holds the tables over many patients.",
+        note=f"Against the known image; PSNR for a range of {2 * case.half:.4g} ({unit}). One image says little: bench/ holds the tables over many patients.",
         best=1 + max(range(len(score)), key=lambda i: list(score.values())[i]["psnr_db"]),
     )
     section = Section(
         f"Reconstruct: {_TITLES[request.task]}",
         f"SIMULATED measurement: {case.sentence}. The prior and the measurement together give {len(draws)} possible images; their mean is the result.",
-        [Grid(pictures), Grid(below), table],
+        [Grid([*pictures, *below]), table],
         caveats=(
             "The measurement was simulated from a known image with the same model that the reconstruction uses: a scanner is never that exact.",
             f"Detail that was not measured comes from the prior ({prior.card.name}).",

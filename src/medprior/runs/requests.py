@@ -126,7 +126,7 @@ class Reconstruct(OneScan):
     photons: float = option(100_000.0, "ct: photons a detector bin receives with nothing in the beam (fewer = lower dose).", ge=10, le=1e9)
     rule: Literal["proximal", "moment_matching"] = option("proximal", "How the measurement enters (docs/reconstruct.md).")
     steps: int = option(30, "Noise levels, from coarse to fine.", ge=2, le=1000)
-    baselines: bool = option(True, "Also run the methods a prior must beat, total variation with its best weight among them.")
+    baselines: Literal["all", "quick"] = option("all", "Plain methods beside the result; quick leaves out total variation with its best weight.")
 
     @model_validator(mode="after")
     def _knobs_fit_the_task(self) -> Self:

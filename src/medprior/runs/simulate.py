@@ -167,7 +167,7 @@ def _inpaint(request: Reconstruct, known: Volume, scale: tuple[float, float]) ->
 def _nearest(y: Tensor, keep: Tensor) -> Tensor:
     from scipy.ndimage import distance_transform_edt
 
-    i, j = distance_transform_edt(~keep.numpy(), return_distances=False, return_indices=True)
+    _, (i, j) = distance_transform_edt(~keep.numpy(), return_indices=True)  # pyright: ignore[reportGeneralTypeIssues]
     return y[..., torch.from_numpy(i).long(), torch.from_numpy(j).long()]
 
 

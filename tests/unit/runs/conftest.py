@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import zoom
 
 from medprior.data.volume import Volume
 from medprior.io.write import write
@@ -48,6 +49,12 @@ def blobs(rows: int = 32, columns: int = 32, seed: int = 0) -> np.ndarray:
     i, j = np.mgrid[0:rows, 0:columns]
     image = 120 + 90 * np.exp(-((i - rows * 0.3) ** 2 + (j - columns * 0.3) ** 2) / 60) + rng.normal(0, 4, (rows, columns))
     return np.clip(image, 0, 255).astype(np.float32)[None]
+
+
+def scene(seed: int, size: int = 32) -> np.ndarray:
+    """(1, size, size) smooth random grey values 10..245: no two seeds look alike."""
+    coarse = np.random.default_rng(seed).uniform(10, 245, (5, 5)).astype(np.float32)
+    return np.clip(zoom(coarse, size / 5, order=3), 10, 245)[None]
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ QUICK = {
     "detect": {"n_twins": 1},
     "augment": {"n": 2, "label": "pneumonia"},
     "synthesize": {"n": 3, "size": (16, 16), "label": "no_finding"},
-    "reconstruct": {"n": 2, "steps": 3, "baselines": False},
+    "reconstruct": {"n": 2, "steps": 3, "baselines": "quick"},
 }
 
 

@@ -1,0 +1,79 @@
+"""Simulated measurements: said to be simulated, right in their physics, and plain methods beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from medprior.data.volume import Volume
+from medprior.errors import BadOption, WrongKind
+from medprior.evidence.metrics import psnr
+from medprior.runs.requests import Reconstruct
+from medprior.runs.simulate import best_total_variation, case_of, known_image
+from medprior.runs.sources import known_prior
+
+from .conftest import blobs, save_tiny
+
+TASKS = ("denoise", "superres", "inpaint", "mri")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_each_task_measures_the_known_image(task: str, tiny: Path) -> None:
+    """The true image fits the measurement as well as its noise allows; the sentence and the measurement say that it was simulated."""
+    case = case_of(Reconstruct.model_validate({"input": "x", "prior": "p", "task": task}), known_prior(str(tiny)).prior, Volume(blobs()))
+    assert case.measurement.simulated
+    assert 0.7 < float(case.measurement.misfit(case.image)) < 1.3
+    assert all(image.shape == case.image.shape and bool(image.isfinite().all()) for image in case.baselines.values())
+
+
+def test_ct_is_measured_in_line_integrals_of_water(tmp_path: Path) -> None:
+    """A disc of water: filtered back-projection gives its Hounsfield units back, and so does the measurement as the prior sees it."""
+    prior = known_prior(str(save_tiny(tmp_path / "ct", modality="CT", unit="HU", scaling="fixed", low=-1024.0, high=1024.0, frame=(16, 64)))).prior
+    i, j = np.mgrid[0:48, 0:48] - 23.5
+    disc = np.where(i**2 + j**2 < 20**2, 0.0, -1000.0).astype(np.float32)[None]
+    volume = Volume(disc, unit="HU", modality="CT", spacing_mm=(2.0, 2.0))
+    request = Reconstruct.model_validate({"input": "x", "prior": "p", "task": "ct", "views": 90, "photons": 1e7})
+    case = case_of(request, prior, volume)
+    inside = case.baselines["filtered back-projection, ramp"][0, 0][i**2 + j**2 < 14**2]
+    assert abs(float(inside.mean())) < 15
+    assert 0.7 < float(case.measurement.misfit(case.image)) < 1.3
+    with pytest.raises(WrongKind, match="Hounsfield"):
+        case_of(request, known_prior(str(save_tiny(tmp_path / "other"))).prior, Volume(blobs()))
+
+
+def test_kspace_is_refused_of_other_modalities(tiny: Path) -> None:
+    with pytest.raises(WrongKind, match="k-space is measured of MR, this is DX"):
+        case_of(Reconstruct.model_validate({"input": "x", "prior": "p", "task": "mri"}), known_prior(str(tiny)).prior, Volume(blobs(), modality="DX"))
+
+
+def test_a_slice_of_a_volume_keeps_its_place(tmp_path: Path) -> None:
+    """A voxel of the chosen slice lies at the same millimetres in the volume and in the image on the prior's grid."""
+    prior = known_prior(str(save_tiny(tmp_path / "mr", modality="MR", axes="PL", spacing_mm=(2.0, 2.0), numbers=("height",), labels=()))).prior
+    affine = np.diag([1.0, 1.0, 3.0, 1.0])
+    affine[:3, 3] = (-16, -20, 5)
+    data = np.random.default_rng(0).normal(size=(1, 32, 40, 5)).astype(np.float32) ** 2
+    known, _, about = known_image(prior, Volume(data, affine, modality="MR"), at=3)
+    assert known.shape == (20, 16) and "slice 3 of 5" in about
+    assert known.affine is not None
+    corner = known.affine @ [-0.25, -0.25, 0, 1]  # centre of the first voxel of the volume's grid: front right
+    assert np.allclose(corner[:3], affine @ [31, 39, 3, 1] @ np.eye(4)[:, :3])
+    with pytest.raises(BadOption, match="slice: wanted 0 to 4, got 5"):
+        known_image(prior, Volume(data, affine, modality="MR"), at=5)
+
+
+def test_total_variation_gets_the_best_weight_of_its_family(tiny: Path) -> None:
+    """The baseline is not crippled: no weight nearby does better, and it beats the noisy image."""
+    from medprior.evidence.baselines import total_variation
+
+    case = case_of(Reconstruct.model_validate({"input": "x", "prior": "p", "task": "denoise"}), known_prior(str(tiny)).prior, Volume(blobs()))
+    best, weight = best_total_variation(case)
+
+    def score(x: torch.Tensor) -> float:
+        return float(psnr(x, case.image, 2 * case.half))
+
+    assert score(best) > score(case.baselines["noisy image"]) + 2
+    for factor in (0.25, 0.5, 2, 4):
+        assert score(total_variation(case.measurement, factor * weight, n=300, tol=1e-4)) < score(best) + 0.1
