@@ -86,6 +86,9 @@ def test_a_pair_of_renames_torn_by_a_kill_is_mended(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_keeps_the_old_file_and_says_what_is_needed(tmp_path: Path) -> None:
+    def too_much(folder: Path) -> None:
+        (folder / "c").write_bytes(b"x" * 5000)
+
     write_file(tmp_path / "a", b"good")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
@@ -93,7 +96,7 @@ def test_a_full_disk_keeps_the_old_file_and_says_what_is_needed(tmp_path: Path) 
         with pytest.raises(FileProblem, match="could not be written"):
             write_file(tmp_path / "a", b"x" * 5000)
         with pytest.raises(FileProblem, match="could not be written"):
-            write_folder(tmp_path / "b", lambda folder: (folder / "c").write_bytes(b"x" * 5000) and None)
+            write_folder(tmp_path / "b", too_much)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert (tmp_path / "a").read_bytes() == b"good"
