@@ -1,0 +1,28 @@
+"""The pages of the jobs name every option that there is, and none that there is not."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from medprior.runs.requests import REQUESTS, OneScan, Request, Scan
+
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+COMMON = {"out", "seed", "device", "fresh", "prior", "config", "json", "debug", "help"}
+
+
+def flags(text: str) -> set[str]:
+    return {flag.replace("-", "_") for flag in re.findall(r"--([a-z][a-z-]*)", text)}
+
+
+@pytest.mark.parametrize("job", REQUESTS)
+def test_a_page_has_every_option_of_its_job(job: str) -> None:
+    page = flags((DOCS / f"{job}.md").read_text(encoding="utf-8"))
+    every = flags((DOCS / "cli.md").read_text(encoding="utf-8"))
+    known = set(REQUESTS[job].model_fields) | COMMON | (set(Scan.model_fields) if job == "train" else set())
+    wanted = set(REQUESTS[job].model_fields) - {"input", "folder"} - set(Request.model_fields) - (set(OneScan.model_fields) if job != "train" else set())
+    assert wanted - page == set()
+    assert page - known == set()
+    assert (set(OneScan.model_fields) | set(Request.model_fields)) - {"input"} <= every
