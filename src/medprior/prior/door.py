@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data.axes import axcodes, in_plane, reoriented, undo
+from ..data.axes import axcodes, in_plane, reoriented
 from ..data.volume import Volume
 from ..errors import ShapeMismatch, WrongKind
 from .card import Card
@@ -19,6 +19,9 @@ __all__ = ["Admitted", "admit", "release", "release_map", "scale_of"]
 
 _THROUGH = {"PL": "S", "IL": "A", "IP": "R"}
 
+_COARSEST = 16
+"""Voxels so many times larger than the prior's show nothing that it knows; as a rule their size was written down in another unit."""
+
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
@@ -26,6 +29,7 @@ class Admitted:
 
     images: (B, C, i, j) for a 2-D prior (B slices of a volume, or 1) or (1, C, i, j, k). low, high: the values at -1 and 1.
     condition: what the card can be told about each slice (its height). turned: the volume on the card's axes, before resampling.
+    source: the volume as it came; nothing in it is changed.
     """
 
     images: Tensor
@@ -37,13 +41,21 @@ class Admitted:
 
 
 def check_kind(card: Card, volume: Volume) -> None:
-    """Raises WrongKind where modality, unit or channels are not the card's."""
+    """Raises WrongKind where modality or unit are not the card's."""
     if volume.modality and card.modality and not same_modality(volume.modality, card.modality):
         raise WrongKind(f"prior {card.name!r} is for {card.modality}, this is {volume.modality}", "choose another prior, or override with allow_other=True")
     if card.scaling == "fixed" and volume.unit != card.unit:
         raise WrongKind(f"prior {card.name!r} wants unit {card.unit}, this is {volume.unit}", "read it with its unit, or override with allow_other=True")
+
+
+def check_form(card: Card, volume: Volume) -> None:
+    """What no override helps against. Raises WrongKind where channels or dimensions are not the card's, or a value is not finite."""
     if volume.data.shape[0] != len(card.channels):
-        raise WrongKind(f"prior {card.name!r} wants channels {', '.join(card.channels)}, this has {volume.data.shape[0]}")
+        raise WrongKind(f"prior {card.name!r} wants channels {', '.join(card.channels)}, this has {volume.data.shape[0]}", "choose another prior")
+    if volume.ndim < card.ndim:
+        raise WrongKind(f"prior {card.name!r} is 3-D, this is an image", "read the whole series, or choose a 2-D prior")
+    if not np.isfinite(volume.data).all():
+        raise WrongKind(f"the image holds {int((~np.isfinite(volume.data)).sum())} values that are not finite", "mask them when reading")
 
 
 def same_modality(a: str, b: str) -> bool:
@@ -69,36 +81,32 @@ def scale_of(card: Card, volume: Volume) -> tuple[float, float]:
 def admit(card: Card, volume: Volume, *, allow_other: bool = False) -> Admitted:
     """Volume -> network units, on the card's axes and voxel size.
 
-    allow_other: let another modality or unit pass (recorded by the caller). Raises WrongKind, ShapeMismatch.
+    Finer voxels are averaged, coarser ones interpolated. allow_other: let another modality or unit pass (recorded by the caller).
+    Raises WrongKind (modality, unit, channels, dimensions, geometry, not finite, constant).
     """
     if not allow_other:
         check_kind(card, volume)
-    if not np.isfinite(volume.data).all():
-        raise WrongKind(f"the image holds {int((~np.isfinite(volume.data)).sum())} values that are not finite", "mask them when reading")
+    check_form(card, volume)
     turned = _turned(card, volume)
     low, high = scale_of(card, turned)
     x = torch.from_numpy(2 * (turned.data - low) / (high - low) - 1)
     images = x.movedim(-1, 0) if card.ndim == 2 and turned.ndim == 3 else x[None]
-    images = F.interpolate(images, size=_size(card, turned), mode="area") if _size(card, turned) != images.shape[2:] else images
-    return Admitted(images.contiguous(), low, high, Condition(numbers=_heights(card, turned, len(images))), turned, volume)
+    return Admitted(_resized(images, _size(card, turned)).contiguous(), low, high, Condition(numbers=_heights(card, turned, len(images))), turned, volume)
 
 
 def release(admitted: Admitted, images: Tensor, *, sentence: str, synthetic: bool = True) -> Volume:
     """Network units -> a Volume on the source's own grid, unit and axes.
 
-    images: shaped as ``admitted.images``. Where the source is finer than the prior's frame, the CHANGE is interpolated and added to the
-    source, so that its fine detail stays. Raises ShapeMismatch for another shape.
+    images: shaped as ``admitted.images``. Where the source has another grid than the prior's, the CHANGE is resampled and added to the
+    source, so that its fine detail stays and images that were not changed come back exactly. Raises ShapeMismatch for another shape.
     """
     if images.shape != admitted.images.shape:
         raise ShapeMismatch("release", tuple(admitted.images.shape), tuple(images.shape))
     turned = admitted.turned
-    change = (images - admitted.images).cpu()
-    size = turned.shape[: images.ndim - 2]
-    if change.shape[2:] != size:
-        change = F.interpolate(change, size=size, mode="bilinear" if images.ndim == 4 else "trilinear", align_corners=False)
+    change = _resized((images - admitted.images).cpu(), turned.shape[: images.ndim - 2])
     x = change.movedim(0, -1) if turned.ndim == 3 and images.ndim == 4 else change[0]
     out = replace(turned, data=(turned.data + x.numpy() * ((admitted.high - admitted.low) / 2)).astype(np.float32))
-    return _home(admitted, out).noted(sentence, synthetic=synthetic)
+    return _home(admitted, out).noted(sentence, synthetic=synthetic or admitted.source.provenance.synthetic)
 
 
 def release_map(admitted: Admitted, values: Tensor, *, sentence: str) -> Volume:
@@ -107,24 +115,37 @@ def release_map(admitted: Admitted, values: Tensor, *, sentence: str) -> Volume:
     values: (B, 1, i, j) or (1, 1, i, j, k).
     """
     turned = admitted.turned
-    size = turned.shape[: values.ndim - 2]
-    if values.shape[2:] != size:
-        values = F.interpolate(values, size=size, mode="bilinear" if values.ndim == 4 else "trilinear", align_corners=False)
+    values = _resized(values, turned.shape[: values.ndim - 2])
     x = values.movedim(0, -1) if turned.ndim == 3 and values.ndim == 4 else values[0]
     return replace(_home(admitted, replace(turned, data=x.cpu().numpy().astype(np.float32))), unit="a.u.").noted(sentence, synthetic=True)
 
 
 def _home(admitted: Admitted, out: Volume) -> Volume:
     source = admitted.source
-    if out.affine is not None and source.affine is not None:
-        out = undo(out, source)
-    return replace(out, provenance=source.provenance)
+    if out.affine is None or source.affine is None:
+        return replace(out, provenance=source.provenance)
+    # codes of axes are ambiguous at 45 degrees; the change of axes itself is a signed permutation at any angle
+    change = (np.linalg.inv(source.affine) @ out.affine)[: out.ndim, : out.ndim].round().astype(int)
+    order = np.abs(change).argmax(1)
+    flipped = [axis + 1 for axis, came_from in enumerate(order) if change[axis, came_from] < 0]
+    data = np.flip(out.data.transpose(0, *(order + 1)), flipped)
+    return replace(out, data=np.ascontiguousarray(data), affine=source.affine, provenance=source.provenance)
+
+
+def _resized(x: Tensor, size: tuple[int, ...]) -> Tensor:
+    """(B, C, ...) -> (B, C, *size): means where it gets coarser, so that nothing aliases; linear where it gets finer, so that no blocks appear."""
+    smaller = tuple(min(have, want) for have, want in zip(x.shape[2:], size, strict=True))
+    if x.shape[2:] != smaller:
+        x = F.interpolate(x, size=smaller, mode="area")
+    if smaller != size:
+        x = F.interpolate(x, size=size, mode="bilinear" if x.ndim == 4 else "trilinear", align_corners=False)
+    return x
 
 
 def _turned(card: Card, volume: Volume) -> Volume:
     if volume.affine is None or not card.axes:
-        if volume.ndim == 3 and card.ndim == 2 and card.axes:
-            raise WrongKind("the geometry of this volume is unknown, so its slices cannot be laid the way the prior knows", "read DICOM or NIfTI")
+        if volume.ndim == 3 and card.axes:
+            raise WrongKind("the geometry of this volume is unknown, so it cannot be laid the way the prior knows", "read DICOM or NIfTI")
         return volume
     if volume.ndim == 3:
         return reoriented(volume, card.axes + _THROUGH[card.axes] if card.ndim == 2 else card.axes)
@@ -134,12 +155,16 @@ def _turned(card: Card, volume: Volume) -> Volume:
 def _size(card: Card, volume: Volume) -> tuple[int, ...]:
     """In-plane size at the card's voxel size, or within its largest frame where voxel sizes vary.
 
-    A difference under 10 % is left alone, since every interpolation blurs.
+    A difference under 10 % is left alone, since every interpolation blurs. Raises WrongKind for voxels that no scanner makes.
     """
     n = card.ndim
     shape, have, want = volume.shape[:n], volume.spacing_mm, card.spacing_mm
     if want is not None and have is not None:
         ratios = [h / w for h, w in zip(have[:n], want[:n], strict=True)]
+        if max(ratios) > _COARSEST:
+            raise WrongKind(
+                f"voxels of {max(have[:n]):g} mm are too coarse for prior {card.name!r} (it knows {max(want):g} mm)", "check the spacing of the file"
+            )
     else:
         ratios = [min(1.0, card.frame[1] / max(shape))] * n
     if all(0.9 < r < 1.1 for r in ratios):
@@ -152,6 +177,6 @@ def _heights(card: Card, volume: Volume, n: int) -> Tensor | None:
     if not card.numbers:
         return None
     numbers = torch.full((n, len(card.numbers)), torch.nan)
-    if "height" in card.numbers and volume.ndim == 3:
+    if "height" in card.numbers and volume.ndim == 3 and card.ndim == 2:
         numbers[:, card.numbers.index("height")] = (2 * torch.arange(n) + 1) / n - 1
     return numbers
