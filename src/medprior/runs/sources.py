@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from ..data.volume import Volume
-from ..errors import BadOption
+from ..errors import BadOption, Unsupported
+from ..io.archives import member_names
 from ..io.files import sha256
-from ..io.read import read
+from ..io.limits import Limits
+from ..io.read import kind_of, read
 from ..prior import Prior
 from ..training.folder import load, locate
 from .requests import OneScan
@@ -65,7 +67,19 @@ def known_prior(name: str, device: str = "cpu") -> Known:
 
 def scan_of(request: OneScan) -> Volume:
     """Read the request's input. Raises a FileProblem, or BadOption for a choice that does not fit the file."""
+    if kind_of(request.input) == "hdf5" or _holds_measurement(request.input):
+        raise Unsupported(
+            request.input,
+            "holds a measurement (k-space or a sinogram); the command line takes images, and simulates measurements of them",
+            "in Python: medprior.io.arrays.read_kspace or read_sinogram, then medprior.reconstruct",
+        )
     return read(request.input, series=request.series, index=request.index, unit=request.unit, modality=request.modality)
+
+
+def _holds_measurement(path: Path) -> bool:
+    """An NPZ with k-space or a sinogram."""
+    names = member_names(path, Limits()) if kind_of(path) == "npz" else []
+    return bool({"kspace.npy", "sinogram.npy"} & set(names))
 
 
 def scan_hash(volume: Volume) -> str:

@@ -6,9 +6,10 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from medprior.errors import BadOption, Corrupt, MedpriorError, WrongKind
+from medprior.errors import BadOption, Corrupt, MedpriorError, Unsupported, WrongKind
 from medprior.io.files import read_json
 from medprior.io.read import read
 from medprior.runs.events import Event
@@ -142,3 +143,9 @@ def test_a_run_tells_its_parts(tiny: Path, picture: Path, tmp_path: Path) -> Non
     execute(request_from("detect", {"input": picture, "prior": str(tiny), "out": tmp_path / "run", "n_twins": 1}), heard.append)
     assert [e.done for e in heard if e.kind == "step"] == [1, 2]
     assert any("network evaluations" in e.text for e in heard)
+
+
+def test_a_measured_file_is_refused_with_the_way_to_go(tiny: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "kspace.npz", kspace=np.ones((2, 8, 8), np.complex64))
+    with pytest.raises(Unsupported, match=r"holds a measurement.*read_kspace"):
+        run("reconstruct", tiny, tmp_path / "kspace.npz", tmp_path / "run")
