@@ -75,14 +75,7 @@ def diffusers(width: int) -> nn.Module:
     return Peer(net, lambda n, x, t: n(x, t).sample)
 
 
-def deepinv(width: int) -> nn.Module:
-    from deepinv.models import ADMUNet  # pyright: ignore[reportMissingImports]
-
-    net = ADMUNet(CHANNELS, 1, model_channels=width, channel_mult=[1, 2, 3], num_blocks=2, attn_resolutions=[16], img_resolution=64, pretrained=None)
-    return Peer(net, lambda n, x, t: n.forward_denoise(x, t / 333))
-
-
-PEERS = {"monai": monai, "diffusers": diffusers, "deepinv": deepinv}
+PEERS = {"monai": monai, "diffusers": diffusers}
 
 
 def of_size(build: Callable[[int], nn.Module], wanted: int) -> nn.Module:
@@ -182,7 +175,7 @@ class Judge:
 
 def learned(net: nn.Module, prior: Callable[[nn.Module], Prior], data: Images, budget: float, rate: float) -> tuple[nn.Module, int]:
     """CPU seconds of training, judging not counted: Adam, clipped, warmed up and annealed over the budget, moving average. -> (average, steps)."""
-    net, average = copy.deepcopy(net).train(), copy.deepcopy(net)
+    net, average = copy.deepcopy(net).train(), copy.deepcopy(net).requires_grad_(False)
     optimizer = torch.optim.Adam(net.parameters(), lr=rate, betas=(0.9, 0.99))
     model, start, step = prior(net), time.process_time(), 0
     while (spent := time.process_time() - start) < budget:
