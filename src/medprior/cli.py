@@ -135,19 +135,22 @@ def run(request: Request, screen: Screen) -> None:
 
 def finish(screen: Screen, done: RunFolder) -> None:
     """Where things are, and the few numbers that matter."""
-    lines = [*headline(done.record), *(f"output  {printable(path)}" for path in done.outputs[:12])]
-    if len(done.outputs) > 12:
-        lines.append(f"        and {len(done.outputs) - 12} more in {done.path / 'outputs'}")
+    outputs = [path for path in done.outputs if not path.name.endswith(".medprior.json")]
+    lines = [*headline(done.record), *(f"output  {printable(path)}" for path in outputs[:12])]
+    if len(outputs) > 12:
+        lines.append(f"        and {len(outputs) - 12} more in {printable(done.path / 'outputs')}")
     say(screen, done.record, [*lines, f"report  {done.report}"])
 
 
 def headline(record: dict[str, Any]) -> list[str]:
     """One to a few lines of numbers for a finished run."""
+    if "parts" in record:
+        return [line for name, part in record["parts"].items() for line in (f"{name} ({part['seconds']['job']:.1f} s)", *headline(part))]
     metrics = record["metrics"]
     if "methods" in metrics:
         return [f"{found['psnr_db']:7.2f} dB  SSIM {found['ssim']:.3f}  {name}" for name, found in metrics["methods"].items()]
     if "p_value" in metrics:
-        return [f"p = {metrics['p_value']:.3g}" if metrics["p_value"] is not None else f"no p-value: {metrics['refused']}"]
+        return [f"  p = {metrics['p_value']:.3g}" if metrics["p_value"] is not None else f"  no p-value: {metrics['refused']}"]
     return []
 
 

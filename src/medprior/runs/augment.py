@@ -11,7 +11,7 @@ from .cost import announce
 from .detect import PLANES_OF
 from .events import Event, OnEvent
 from .outcome import Outcome, Output
-from .pictures import coloured, grey, upright, window_for
+from .pictures import coloured, grey, number, upright, window_for
 from .report import Grid, Picture, Section
 from .requests import Augment
 
@@ -59,7 +59,7 @@ def _section(request: Augment, prior: Prior, volume: Volume, made: list[Volume],
         pictures.append(Picture(grey(upright(variation, plane=plane), window), f"Variation {n}", f"Correlation with the source {r:.3f}.", synthetic=True))
     change = np.abs(upright(made[0], plane=plane) - upright(volume, plane=plane))
     high, unit = 0.5 * half, volume.unit or "no unit"
-    pictures.append(Picture(coloured(change, high), "What changed in variation 1", "|variation - source|.", legend=("0", f"{high:.3g} {unit}", "inferno")))
+    pictures.append(Picture(coloured(change, high), "What changed in variation 1", "|variation - source|.", legend=("0", f"{number(high)} {unit}", "inferno")))
     label = f" They were asked to keep the label {request.label}." if request.label else " No label was given: check that the variations keep the scan's own."
     section = Section(
         "Augment: variations of the scan",

@@ -65,7 +65,7 @@ def requests(paths: Mapping[str, Path], seed: int, priors: Mapping[str, str] = P
         "reconstruct-mri": Reconstruct(input=paths["brain"], prior=brain, modality="MR", task="mri", n=8, seed=seed),
         "reconstruct-ct": Reconstruct(input=paths["abdomen"], prior=ct, task="ct", views=60, n=4, steps=20, baselines="quick", seed=seed),
         "detect": Detect(input=paths["chest"], prior=chest, seed=seed),
-        "augment": Augment(input=paths["chest"], prior=chest, n=3, strength=0.4, seed=seed),
+        "augment": Augment(input=paths["chest"], prior=chest, n=6, strength=0.4, seed=seed),
         "synthesize-no-finding": Synthesize(prior=chest, n=8, label="no_finding", seed=seed),
         "synthesize-pneumonia": Synthesize(prior=chest, n=8, label="pneumonia", seed=seed),
     }
@@ -127,9 +127,30 @@ def _page(parts: Mapping[str, Performed], record: dict[str, Any]) -> Page:
     return Page(
         "One prior, four jobs",
         "Real scans, small priors, this computer. One generative prior reconstructs, detects, varies and draws; each number stands beside a plain method's.",
-        [*sections, _timings(record)],
+        [_glance(parts), *sections, _timings(record)],
         facts,
     )
+
+
+def _glance(parts: Mapping[str, Performed]) -> Section:
+    """One line a part."""
+    rows = [["job", "prior", "result"]]
+    rows += [[part.request.job, part.record["prior"]["name"], _result(part.record["metrics"])] for part in parts.values()]
+    return Section("At a glance", "", [Table(rows)])
+
+
+def _result(metrics: Mapping[str, Any]) -> str:
+    """The number that matters, beside the best plain method's."""
+    if "methods" in metrics:
+        (ours, found), *plain = reversed(metrics["methods"].items())
+        name, best = max(plain, key=lambda item: item[1]["psnr_db"])
+        return f"{found['psnr_db']:.1f} dB ({ours}); {best['psnr_db']:.1f} dB ({name})"
+    if "p_value" in metrics:
+        return f"p = {metrics['p_value']:.2g} from {metrics['n_healthy']} healthy patients" if metrics["p_value"] is not None else str(metrics["refused"])
+    if "correlation_with_source" in metrics:
+        found = metrics["correlation_with_source"]
+        return f"{len(found)} variations, correlation with the source {min(found):.2f} to {max(found):.2f}"
+    return f"{metrics['n']} images of {' x '.join(map(str, metrics['size']))}, label {metrics['label'] or 'any'}"
 
 
 def _timings(record: dict[str, Any]) -> Section:

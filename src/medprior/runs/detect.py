@@ -10,7 +10,7 @@ from ..prior import Prior
 from .cost import announce
 from .events import Event, OnEvent
 from .outcome import Outcome, Output
-from .pictures import Window, coloured, grey, upright, window_for
+from .pictures import Window, coloured, grey, number, upright, window_for
 from .report import Compare, Grid, Picture, Section
 from .requests import Detect
 
@@ -55,7 +55,9 @@ def map_scale(found: Found, half: float) -> tuple[float, str]:
 def sentence(found: Found) -> str:
     """The p-value in plain words, or why there is none."""
     if found.p_value is None:
-        return f"No p-value: {found.refused}. The map shows where the scan differs from its healthy twin; whether that is unusual is not known."
+        return (
+            f"{found.refused[:1].upper()}{found.refused[1:]}. The map shows where the scan differs from its healthy twin; whether that is unusual is not known."
+        )
     as_unusual = round(found.p_value * (found.n_healthy + 1)) - 1
     text = (
         f"Of {found.n_healthy} healthy patients that the prior has not learned from, "
@@ -93,7 +95,7 @@ def section_of(volume: Volume, found: Found, high: float, scale_text: str, plane
             heat,
             "Difference, laid over the scan",
             f"|scan - healthy twin| in {unit}, mean over 5 pixels; {scale_text}.",
-            legend=("0", f"{high:.3g} {unit}", "inferno"),
+            legend=("0", f"{number(high)} {unit}", "inferno"),
         ),
     ]
     compare = Compare(

@@ -15,7 +15,7 @@ from ..data.axes import PLANES, axcodes, in_plane, reoriented, through
 from ..data.volume import Volume
 from ..io.stamp import RESEARCH_ONLY
 
-__all__ = ["Window", "coloured", "contact_sheet", "data_uri", "grey", "mosaic", "plane_of", "scale_bar", "upright", "window_for"]
+__all__ = ["Window", "coloured", "contact_sheet", "data_uri", "grey", "mosaic", "number", "plane_of", "scale_bar", "upright", "window_for"]
 
 LARGEST = 640
 """Pixels of the longer side of a picture in a report."""
@@ -30,7 +30,12 @@ class Window:
     name: str
 
     def __str__(self) -> str:
-        return f"{self.name}, {self.low:.4g} to {self.high:.4g}"
+        return f"{self.name}, {number(self.low)} to {number(self.high)}"
+
+
+def number(value: float) -> str:
+    """Three digits that count, large numbers in full: 0.0123, 46.4, 30,931."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 SOFT_TISSUE = Window(-160.0, 240.0, "soft tissue window (level 40, width 400 HU)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from PIL import Image
 from torch import Tensor
 
 from ..data.volume import Volume
@@ -15,7 +16,7 @@ from ..sampling import Draws
 from .cost import announce
 from .events import Event, OnEvent
 from .outcome import Outcome, Output, suffix_of
-from .pictures import Window, coloured, grey, upright, window_for
+from .pictures import Window, coloured, grey, number, upright, window_for
 from .report import Grid, Picture, Section, Table
 from .requests import Reconstruct
 from .simulate import Case, best_total_variation, case_of
@@ -91,7 +92,7 @@ def _section(
     pictures = [Picture(known, "Known image", f"The truth the measurement was simulated from; {window}.")]
     if case.shown is not None:
         low, high = float(case.shown.min()), float(case.shown.max())
-        raw = grey(case.shown, Window(low, high if high > low else low + 1, "range"))
+        raw = grey(case.shown, Window(low, high if high > low else low + 1, "range")).resize(known.size, Image.Resampling.NEAREST)
         pictures.append(Picture(raw, "Simulated measurement", f"{case.shown_as}."))
     pictures += [Picture(_picture(case, methods[name], window), name.capitalize(), _scores(score[name])) for name in [first, *others]]
     pictures.append(Picture(result, ours, _scores(score[ours]), synthetic=True))
@@ -104,18 +105,21 @@ def _section(
                 _heat(case, draws.std()[None], high),
                 "Spread of the draws",
                 "Standard deviation, UNCALIBRATED: as a rule too narrow. It says where the draws disagree.",
-                legend=("0", f"{high:.3g} {unit}", "viridis"),
+                legend=("0", f"{number(high)} {unit}", "viridis"),
             )
         )
     below += [
         Picture(
-            _heat(case, error, high, "inferno"), f"Error of {name}", "|result - known|, the same scale for all.", legend=("0", f"{high:.3g} {unit}", "inferno")
+            _heat(case, error, high, "inferno"),
+            f"Error of {name}",
+            "|result - known|, the same scale for all.",
+            legend=("0", f"{number(high)} {unit}", "inferno"),
         )
         for name, error in errors
     ]
     table = Table(
         [["method", "PSNR (dB)", "SSIM"], *([name, f"{v['psnr_db']:.2f}", f"{v['ssim']:.3f}"] for name, v in score.items())],
-        note=f"Against the known image; PSNR for a range of {2 * case.half:.4g} ({unit}). One image says little: bench/ holds the tables over many patients.",
+        note=f"Against the known image; PSNR for a range of {number(2 * case.half)} ({unit}). One image says little: bench/ has tables over many patients.",
         best=1 + max(range(len(score)), key=lambda i: list(score.values())[i]["psnr_db"]),
     )
     section = Section(

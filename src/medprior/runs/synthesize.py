@@ -52,9 +52,10 @@ def sheet(request: Synthesize, prior: Prior, made: list[Volume], window: Window)
     columns = min(8, max(1, round(len(shown) ** 0.5 * 1.4)))
     picture = mosaic(shown, columns)
     label = f"label {request.label}, guidance {request.guidance:g}" if request.label else "no label asked for"
+    twins = " The same seed draws the same noise, so sheets of two labels differ by the label alone." if request.label else ""
     section = Section(
-        f"Synthesize: {len(made)} new images",
-        f"Drawn from the prior {prior.card.name} alone: {label}. They show no patient.",
+        f"Synthesize: {len(made)} new images{f', {request.label}' if request.label else ''}",
+        f"Drawn from the prior {prior.card.name} alone: {label}. They show no patient.{twins}",
         [Grid([Picture(picture, f"{len(shown)} images", f"Seed {request.seed}; none was picked out; {window}.", synthetic=True, wide=True)])],
         caveats=(
             "No copy audit has been made here: an image may lie close to one of the training images.",
