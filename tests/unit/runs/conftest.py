@@ -54,7 +54,7 @@ def blobs(rows: int = 32, columns: int = 32, seed: int = 0) -> np.ndarray:
 def scene(seed: int, size: int = 32) -> np.ndarray:
     """(1, size, size) smooth random grey values 10..245: no two seeds look alike."""
     coarse = np.random.default_rng(seed).uniform(10, 245, (5, 5)).astype(np.float32)
-    return np.clip(zoom(coarse, size / 5, order=3), 10, 245)[None]
+    return np.asarray(zoom(coarse, size / 5, order=3)).clip(10, 245)[None]
 
 
 @pytest.fixture(scope="session")
