@@ -40,7 +40,16 @@ class Screen:
 Shown = Annotated[Screen, Parameter(parse=False)]
 Options = Parameter(name="*")
 
-app = App(name="medprior", help=HELP, version=__version__, version_flags=["--version"], help_format="plaintext", default_parameter=Parameter(negative=()))
+app = App(
+    name="medprior",
+    help=HELP,
+    version=__version__,
+    version_flags=["--version"],
+    help_format="plaintext",
+    default_parameter=Parameter(negative=()),
+    suppress_keyboard_interrupt=False,
+)
+app.meta.suppress_keyboard_interrupt = False
 
 
 @app.command
@@ -96,7 +105,7 @@ def info(prior: Annotated[str, Parameter(help="Name of a bundled prior or a fold
 
 
 @app.command
-def doctor(*, screen: Shown) -> None:
+def doctor(*, screen: Shown) -> int:
     """Check this installation."""
     from .runs.doctor import diagnose
 
@@ -104,8 +113,7 @@ def doctor(*, screen: Shown) -> None:
     signs = {"ok": "ok     ", "warning": "warning", "problem": "PROBLEM"}
     lines = [f"{signs[row.status]}  {row.subject}: {row.found}" + (f"\n         -> {row.remedy}" if row.remedy else "") for row in rows]
     say(screen, {"checks": [{"subject": r.subject, "status": r.status, "found": r.found, "remedy": r.remedy} for r in rows]}, lines)
-    if any(row.status == "problem" for row in rows):
-        sys.exit(1)
+    return int(any(row.status == "problem" for row in rows))
 
 
 @app.command
@@ -172,7 +180,7 @@ def _every_verb(
     config: Annotated[Path | None, Parameter(help="YAML file with options of the verb; the command line wins.")] = None,
     json: Annotated[bool, Parameter(help="Print the result as one JSON object.")] = False,
     debug: Annotated[bool, Parameter(help="Show the traceback of an error.")] = False,
-) -> None:
+) -> int:
     if config is not None:
         if not config.is_file():
             raise FileProblem(config, "no such file", "give a YAML file with options, or leave --config out")
@@ -183,7 +191,7 @@ def _every_verb(
         app.config = ()
     if "screen" in hidden:
         bound.arguments["screen"] = Screen(json, debug)
-    command(*bound.args, **bound.kwargs)
+    return command(*bound.args, **bound.kwargs) or 0
 
 
 def main(tokens: Sequence[str] | None = None) -> int:
@@ -191,7 +199,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if tokens is None else tokens)
     debug = "--debug" in given
     try:
-        app.meta(given or ["--help"], exit_on_error=False, print_error=False, result_action="return_value")
+        return app.meta(given or ["--help"], exit_on_error=False, print_error=False, result_action="return_value") or 0
     except (MedpriorError, CycloptsError) as error:
         return refused(readable(error), error if debug else None)
     except KeyboardInterrupt as error:
@@ -204,7 +212,6 @@ def main(tokens: Sequence[str] | None = None) -> int:
         what = " ".join(str(error).split())[:300]
         text = f"unexpected {type(error).__name__}: {what}. Please report it at {WHERE}, with what --debug prints"
         return refused(text, error if debug else None, code=1)
-    return 0
 
 
 def readable(error: MedpriorError | CycloptsError) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..data.volume import Volume
@@ -11,7 +13,7 @@ from .cost import announce
 from .events import Event, OnEvent
 from .outcome import Outcome, Output
 from .pictures import Window, coloured, grey, number, upright, window_for
-from .report import Compare, Grid, Picture, Section
+from .report import Compare, Grid, Picture, Section, Table
 from .requests import Detect
 
 __all__ = ["PLANES_OF", "run_detect", "sentence"]
@@ -42,7 +44,22 @@ def run_detect(request: Detect, prior: Prior, volume: Volume, on_event: OnEvent)
     plane = PLANES_OF.get(prior.card.axes, "axial")
     window = window_for(volume)
     section, preview = section_of(volume, found, high, scale_text, plane, window)
+    section = replace(section, blocks=[*section.blocks, *measured_table(prior)])
     return Outcome(outputs, metrics, [section], preview, ("another modality or unit than the prior's was allowed",) if request.allow_other else ())
+
+
+def measured_table(prior: Prior) -> list[Table]:
+    """What trust.json says was measured of this prior's detection on patients that neither taught nor calibrated it; nothing where nothing was."""
+    entry = prior.trust.get("detect", {})
+    found = {name: at for name, at in entry.get("measured", {}).items() if isinstance(at, dict) and {"value", "low", "high", "n"} <= set(at)}
+    if not found:
+        return []
+    rows = [["measured of this prior", "value", "interval", "patients"]]
+    rows += [[name.replace("_", " "), f"{at['value']:.3f}", f"{at['low']:.3f} to {at['high']:.3f}", str(at["n"])] for name, at in found.items()]
+    level = next(iter(found.values())).get("level", 0.95)
+    return [
+        Table(rows, note=f"On test patients of the prior's own source, {level:.0%} intervals; calibrated on {entry.get('calibrated_on', 'healthy patients')}.")
+    ]
 
 
 def map_scale(found: Found, half: float) -> tuple[float, str]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from medprior.data.volume import Volume
 from medprior.jobs.detect import Found
-from medprior.runs.detect import map_scale, sentence, widest_slice
+from medprior.runs.detect import map_scale, measured_table, sentence, widest_slice
+from medprior.runs.sources import known_prior
 
 
 def found(p_value: float | None, n_healthy: int, refused: str = "", map_high: float | None = None) -> Found:
@@ -26,6 +29,16 @@ def found(p_value: float | None, n_healthy: int, refused: str = "", map_high: fl
 )
 def test_a_sentence(p_value: float | None, n_healthy: int, refused: str, words: str) -> None:
     assert words in sentence(found(p_value, n_healthy, refused))
+
+
+def test_what_was_measured_of_a_prior_is_shown_with_its_interval(tiny: Path) -> None:
+    prior = known_prior(str(tiny)).prior
+    assert measured_table(prior) == []
+    rate = {"value": 0.05, "low": 0.01, "high": 0.14, "level": 0.95, "n": 60}
+    prior.trust["detect"] = {"measured": {"false_positive_rate": rate, "n_test_patients": 60}, "calibrated_on": "80 healthy val patients"}
+    table = measured_table(prior)[0]
+    assert table.rows[1] == ["false positive rate", "0.050", "0.010 to 0.140", "60"] and len(table.rows) == 2
+    assert "95% intervals" in table.note and "80 healthy val patients" in table.note
 
 
 def test_the_scale_of_the_map_does_not_depend_on_the_scan() -> None:
