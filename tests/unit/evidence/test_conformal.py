@@ -1,0 +1,78 @@
+"""Conformal p-values and thresholds: valid for any score, exact in their ranks, silent where patients are too few."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from medprior.errors import BadOption, Uncalibrated
+from medprior.evidence.conformal import p_value, smallest_p, threshold, wanted
+
+LAWS = {
+    "normal": lambda rng, n: rng.normal(size=n),
+    "heavy tails": lambda rng, n: rng.standard_cauchy(size=n),
+    "ties": lambda rng, n: rng.integers(0, 4, n).astype(float),
+}
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_p_is_valid_for_any_law(law: str) -> None:
+    """4000 worlds of 19 healthy patients and a healthy one more: P(p <= a) is at most a, and equal to it where no scores tie."""
+    rng = np.random.default_rng(0)
+    p = np.array([p_value(s[0], s[1:].tolist()) for s in (LAWS[law](rng, 20) for _ in range(4000))])
+    for a in (0.05, 0.1, 0.25, 0.5):
+        rate, error = (p <= a + 1e-12).mean(), math.sqrt(a * (1 - a) / 4000)
+        assert rate <= a + 3.5 * error
+        if law != "ties":
+            assert rate >= a - 3.5 * error
+
+
+def test_p_by_hand() -> None:
+    assert p_value(2.0, [1.0, 2.0, 3.0]) == 3 / 4
+    assert p_value(9.0, [1.0, 2.0, 3.0]) == smallest_p(3) == 1 / 4
+    assert p_value(-math.inf, [1.0]) == 1.0
+
+
+def test_the_threshold_keeps_its_rate() -> None:
+    rng = np.random.default_rng(1)
+    above = [s[0] > threshold(s[1:].tolist(), 0.1) for s in (rng.normal(size=31) for _ in range(4000))]
+    assert np.mean(above) == pytest.approx(3 / 31, abs=3.5 * math.sqrt(0.1 * 0.9 / 4000))
+
+
+@pytest.mark.parametrize("n", range(1, 130))
+def test_the_threshold_is_the_exact_rank(n: int) -> None:
+    """Floats or not, for every hundredth: the least healthy score with at most alpha of n + 1 above it, in exact fractions."""
+    scores = [float(i) for i in range(1, n + 1)]
+    for hundredths in range(1, 100):
+        alpha = Fraction(hundredths, 100)
+        rank = math.ceil((n + 1) * (1 - alpha))
+        if rank > n:
+            assert n < wanted(hundredths / 100)
+            with pytest.raises(Uncalibrated, match=f"at least {wanted(hundredths / 100)}"):
+                threshold(scores, hundredths / 100)
+        else:
+            assert threshold(scores, hundredths / 100) == rank
+
+
+@pytest.mark.parametrize("alpha, n", [(0.05, 19), (0.01, 99), (0.1, 9), (0.03, 33), (0.5, 1), (0.9, 1), (1 / 3, 2)])
+def test_how_many_are_wanted(alpha: float, n: int) -> None:
+    assert wanted(alpha) == n
+    assert smallest_p(n) <= alpha < smallest_p(n - 1) or n == 1
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0, -1.0, 2.0, math.nan])
+def test_a_rate_lies_between_0_and_1(alpha: float) -> None:
+    with pytest.raises(BadOption, match="alpha"):
+        threshold([1.0, 2.0], alpha)
+
+
+def test_without_patients_or_numbers_there_is_no_p() -> None:
+    """NaN is above nothing, and would be the rarest finding of all."""
+    with pytest.raises(Uncalibrated, match="no healthy"):
+        p_value(1.0, [])
+    for score, scores in ((math.nan, [1.0]), (1.0, [1.0, math.nan])):
+        with pytest.raises(BadOption, match=r"NaN|nan"):
+            p_value(score, scores)
