@@ -11,9 +11,9 @@ from ..data.volume import Volume
 from ..errors import BadOption
 from ..prior import Prior
 from ..prior.door import admit, release
-from ..prior.wrappers import batched, guided, tiled
+from ..prior.wrappers import guided
 from ..sampling import revisit
-from .reconstruct import label_index
+from .reconstruct import label_index, windowed
 
 __all__ = ["augment", "level_of"]
 
@@ -43,21 +43,22 @@ def augment(
     """n variations of a scan on its own grid, unit and affine, marked synthetic.
 
     strength: 0 keeps the source, 1 forgets it. label: condition on a class; give the source's own, so that the variation keeps it.
-    Detail finer than the prior's largest frame is carried over from the source unchanged.
-    Raises BadOption (strength, n, label), WrongKind (another modality or unit than the prior's).
+    Detail finer than the prior's largest frame is carried over from the source unchanged. Number i of a seed is the same however many are asked for.
+    Raises BadOption (strength, n, label, guidance), WrongKind (another modality or unit than the prior's).
     """
     sigma = level_of(strength)
     if n < 1:
         raise BadOption(f"n: wanted at least 1 variation, got {n}")
     admitted = admit(prior.card, volume, allow_other=allow_other)
-    denoiser = batched(tiled(prior, 256, 64))
+    denoiser = windowed(prior)
     if label is not None:
         denoiser = guided(denoiser, label_index(prior, label), guidance)
     made = []
     for i in range(n):
         with torch.no_grad():
             x = revisit(denoiser, admitted.images, sigma, rng=generator(seed, "augment", i), condition=admitted.condition)
-        sentence = f"varied by medprior: prior {prior.card.name}, strength {strength}, seed {seed}, number {i}"
+        asked = f", label {label}" if label is not None else ""
+        sentence = f"varied by medprior: prior {prior.card.name}, strength {strength}{asked}, seed {seed}, number {i}"
         made.append(release(admitted, x, sentence=sentence))
         if on_step:
             on_step(i + 1, n)

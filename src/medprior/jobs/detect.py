@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data.seeds import generator
+from ..data.seeds import generator, seed_for
 from ..data.volume import Volume
-from ..errors import BadOption, Uncalibrated
-from ..evidence.conformal import p_value, smallest_p
+from ..errors import BadOption, Diverged, Uncalibrated
+from ..evidence.conformal import p_value, threshold, wanted
 from ..prior import Denoiser, Prior
 from ..prior.door import Admitted, admit, release, release_map
-from ..prior.wrappers import batched, guided, tiled
+from ..prior.wrappers import guided
 from ..sampling import revisit
+from .reconstruct import windowed
 
 __all__ = ["SIGMAS", "Found", "calibrate", "detect", "profile"]
 
@@ -27,6 +28,12 @@ SIGMAS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 TWIN = 0.8
 """Level of the healthy twin: lesions are forgotten, anatomy stays (chosen on validation scans)."""
 
+TWINS = 2
+"""Healthy twins that are averaged; the map's scale holds for the number it was calibrated with."""
+
+ALPHA = 0.05
+"""False-positive rate of the map's colour scale and of a flag."""
+
 _HEALTHY = ("no_finding", "healthy", "normal")
 
 
@@ -35,9 +42,11 @@ class Found:
     """What looks unlike the healthy scans that the prior knows.
 
     map: |scan - healthy twin|, on the scan's grid, in its own unit; ``map_high`` is the value that one healthy scan in twenty exceeds anywhere
-    (None when nothing was calibrated): the colour scale, never stretched to the image.
-    score: how unusual the scan is (Mahalanobis distance of its loss profile). p_value: None when nothing was calibrated.
-    n_healthy: patients behind the p-value. refused: why no p-value or flag can be given, "" when it can.
+    (None where fewer than 19 healthy patients, or none with as many twins, were measured): the colour scale, never stretched to what the map shows.
+    It is one number in network units; where a unit is arbitrary (MR, X-ray) it moves with the intensity range of the scan, as the map does.
+    score: how unusual the scan is (Mahalanobis distance of its loss profile; uncalibrated, the mean of that profile). It does not depend on the seed
+    once calibrated. p_value: None when nothing was calibrated. n_healthy: patients behind the p-value.
+    refused: why no p-value or flag can be given, "" when it can.
     """
 
     map: Volume
@@ -49,9 +58,9 @@ class Found:
     refused: str
 
     def flagged(self, alpha: float = 0.05) -> bool:
-        """p <= alpha. Raises Uncalibrated when the healthy patients cannot support such a rate."""
-        if self.p_value is None or smallest_p(self.n_healthy) > alpha:
-            raise Uncalibrated(f"{self.n_healthy} healthy patients cannot support a flag at {alpha:g}", f"hold out at least {round(1 / alpha) - 1}")
+        """p <= alpha. Raises Uncalibrated when the healthy patients cannot support such a rate, BadOption unless 0 < alpha < 1."""
+        if self.p_value is None or self.n_healthy < wanted(alpha):
+            raise Uncalibrated(f"{self.n_healthy} healthy patients cannot support a flag at {alpha:g}", f"hold out at least {wanted(alpha)}")
         return self.p_value <= alpha
 
 
@@ -60,34 +69,48 @@ def detect(
     volume: Volume,
     *,
     seed: int = 0,
-    n_twins: int = 2,
+    n_twins: int = TWINS,
     allow_other: bool = False,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Found:
     """Map, score, p-value and healthy twin of a scan, from a prior that knows healthy scans.
 
-    Raises WrongKind (another modality or unit than the prior's), BadOption (n_twins).
+    The twin keeps what is left of the scan after noise of TWIN network units was added and taken away; even of a healthy scan it is a little nearer to
+    the prior's mean, which is why the map has a scale of its own. Raises WrongKind (another modality or unit than the prior's), BadOption (n_twins),
+    Uncalibrated (a calibration of another version).
     """
+    _usable(prior.trust.get("detect"))
     if n_twins < 1:
         raise BadOption(f"n_twins: wanted at least 1, got {n_twins}")
     admitted = admit(prior.card, volume, allow_other=allow_other)
     denoiser = _healthy(prior)
     with torch.no_grad():
-        twins = []
-        for i in range(n_twins):
-            twins.append(revisit(denoiser, admitted.images, TWIN, rng=generator(seed, "twin", i), condition=admitted.condition, n_steps=6))
-            if on_step:
-                on_step(i + 1, n_twins + 1)
-        twin = torch.stack(twins).mean(0)
-        found = profile(denoiser, admitted, seed=seed)
+        twin = _twin(denoiser, admitted, n_twins, seed, on_step)
+        # the noise is that of the calibration: only then are this patient and the healthy ones measured by the same rule
+        found = profile(denoiser, admitted, seed=prior.trust.get("detect", {}).get("seed", seed))
         if on_step:
             on_step(n_twins + 1, n_twins + 1)
-    return _found(prior, admitted, twin, found)
+    return _found(prior, admitted, twin, found, n_twins)
+
+
+def _usable(entry: dict[str, Any] | None) -> None:
+    if entry is not None and entry.get("sigmas") != list(SIGMAS):
+        raise Uncalibrated(f"the prior was calibrated at the levels {entry.get('sigmas')}, wanted {list(SIGMAS)}", "calibrate it again")
+
+
+def _twin(denoiser: Denoiser, admitted: Admitted, n: int, seed: int, on_step: Callable[[int, int], None] | None = None) -> Tensor:
+    """The mean of n healthy twins, shaped as ``admitted.images``."""
+    total = torch.zeros_like(admitted.images)
+    for i in range(n):
+        total += revisit(denoiser, admitted.images, TWIN, rng=generator(seed, "twin", i), condition=admitted.condition, n_steps=6)
+        if on_step:
+            on_step(i + 1, n + 1)
+    return total / n
 
 
 def _healthy(prior: Prior) -> Denoiser:
     """The prior, told that the patient is healthy where its card has such a label."""
-    denoiser: Denoiser = batched(tiled(prior, 256, 64))
+    denoiser = windowed(prior)
     known = [name for name in _HEALTHY if name in prior.card.labels]
     return guided(denoiser, prior.card.labels.index(known[0]), 1.0) if known else denoiser
 
@@ -110,31 +133,35 @@ def profile(denoiser: Denoiser, admitted: Admitted, *, seed: int = 0, n_draws: i
             level = torch.full((len(x),), sigma)
             errors.append((denoiser(x + sigma * noise, level, condition) - x).square().mean())
         losses.append(torch.stack(errors).mean())
+        if not losses[-1].isfinite():
+            raise Diverged(0, sigma, "the denoising error")
     return torch.stack(losses).log()
 
 
-def calibrate(prior: Prior, healthy: Iterable[Volume], *, seed: int = 0, on_step: Callable[[int], None] | None = None) -> dict[str, Any]:
+def calibrate(prior: Prior, healthy: Iterable[Volume], *, seed: int = 0, n_twins: int = TWINS, on_step: Callable[[int], None] | None = None) -> dict[str, Any]:
     """The "detect" entry of trust.json from healthy scans of patients the prior has not learned from, one scan a patient.
 
-    Half of them fit the mean and the covariance of the profile, the other half give the scores for the p-values.
+    Half of them fit the mean and the covariance of the profile, the other half give the scores for the p-values: a flag at 5 % needs 38 patients.
+    All of them give the map's scale. on_step: (scans done). Raises Uncalibrated for fewer than 4, BadOption (n_twins), WrongKind.
     """
+    if n_twins < 1:
+        raise BadOption(f"n_twins: wanted at least 1, got {n_twins}")
     profiles, peaks = [], []
     denoiser = _healthy(prior)
     for i, volume in enumerate(healthy):
         admitted = admit(prior.card, volume)
         with torch.no_grad():
-            twin = revisit(denoiser, admitted.images, TWIN, rng=generator(seed, "twin", 0), condition=admitted.condition, n_steps=6)
+            # twins differ by their noise as well: with one noise for all, the scale would be that noise's own
+            peaks.append(float(residual(admitted, _twin(denoiser, admitted, n_twins, seed_for(seed, "patient", i))).max()))
             profiles.append(profile(denoiser, admitted, seed=seed))
-        peaks.append(float(residual(admitted, twin).max()))
         if on_step:
             on_step(i + 1)
     if len(profiles) < 4:
         raise Uncalibrated(f"{len(profiles)} healthy patients are too few to calibrate with", "hold out at least 4, better 40")
     fit, held = torch.stack(profiles[::2]).double(), torch.stack(profiles[1::2]).double()
-    entry = {"sigmas": list(SIGMAS), "mean": fit.mean(0).tolist(), "precision": _precision(fit).tolist()}
+    entry = {"sigmas": list(SIGMAS), "seed": seed, "n_twins": n_twins, "mean": fit.mean(0).tolist(), "precision": _precision(fit).tolist()}
     scores = [_distance(p, entry) for p in held]
-    ranked = sorted(peaks)
-    high = ranked[min(len(ranked) - 1, int(0.95 * len(ranked)))]
+    high = threshold(peaks, ALPHA) if len(peaks) >= wanted(ALPHA) else None
     return {**entry, "scores": scores, "n_healthy": len(scores), "map_high": high}
 
 
@@ -150,7 +177,7 @@ def _distance(found: Tensor, entry: dict[str, Any]) -> float:
     return float((away @ torch.tensor(entry["precision"], dtype=torch.float64) @ away).clamp_min(0).sqrt())
 
 
-def _found(prior: Prior, admitted: Admitted, twin: Tensor, at: Tensor) -> Found:
+def _found(prior: Prior, admitted: Admitted, twin: Tensor, at: Tensor, n_twins: int) -> Found:
     entry = prior.trust.get("detect")
     half = (admitted.high - admitted.low) / 2
     healthy = release(admitted, twin, sentence=f"healthy twin by medprior: prior {prior.card.name}, sigma {TWIN}")
@@ -160,5 +187,6 @@ def _found(prior: Prior, admitted: Admitted, twin: Tensor, at: Tensor) -> Found:
         return Found(apart, healthy, float(at.mean()), None, 0, None, "no healthy patients were held out for this prior: no p-value")
     score = _distance(at, entry)
     n = entry["n_healthy"]
-    refused = "" if smallest_p(n) <= 0.05 else f"{n} healthy patients cannot support a flag at 5 % (at least 19 are needed)"
-    return Found(apart, healthy, score, p_value(score, entry["scores"]), n, entry["map_high"] * half, refused)
+    refused = "" if n >= wanted(ALPHA) else f"{n} healthy patients cannot support a flag at 5 % (at least {wanted(ALPHA)} are needed)"
+    high = entry["map_high"] * half if entry["map_high"] is not None and entry["n_twins"] == n_twins else None
+    return Found(apart, healthy, score, p_value(score, entry["scores"]), n, high, refused)

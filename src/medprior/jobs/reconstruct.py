@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,8 +15,8 @@ from ..errors import BadOption, ShapeMismatch, nearest
 from ..operators import Measurement, cg
 from ..prior import Denoiser, Prior
 from ..prior.door import scale_of
-from ..prior.wrappers import guided, tiled
-from ..sampling import RULES, Draws, follow, karras_levels, restore, start
+from ..prior.wrappers import batched, guided, tiled
+from ..sampling import RULES, Draws, anneal, follow, karras_levels, restore, start, steadied, unconditional
 
 __all__ = ["Settings", "least_squares", "reconstruct", "scale_from"]
 
@@ -27,7 +28,7 @@ class Settings:
     """How a measurement is turned into draws; the defaults were chosen on validation scans (docs/reconstruct.md).
 
     rule: "proximal" or "moment_matching". n_steps: noise levels. high, low: first and last level, network units.
-    tile: images with a larger side are denoised in windows of this side.
+    tile: images with a larger side are denoised in windows of this side (volumes in windows of at most 96).
     """
 
     rule: str = "proximal"
@@ -55,31 +56,104 @@ def reconstruct(
 ) -> Draws:
     """N draws of the image, given what was measured; all in one batch, in the measurement's physical unit.
 
-    measurement: of an image (C, i, j) on the prior's axes. scale: the physical values at -1 and 1 of the prior; default the card's
+    measurement: of one image (C, i, j[, k]) on the prior's axes. scale: the physical values at -1 and 1 of the prior; default the card's
     (CT), else estimated from the measurement (MR, X-ray). label: condition on a class of the card.
-    fast: one deterministic point estimate from 8 evaluations (its "draws" are that one image; it has no spread).
+    fast: one deterministic point estimate from 8 evaluations at most (its "draws" are that one image; it has no spread).
+    The mean of the draws is steadied towards that point estimate, see ``sampling.draws.steadied``.
+    The same seed and n give the same bytes; another n gives other draws, since all of a batch share one stream of random numbers.
 
-    Raises ShapeMismatch (channels), BadOption (n, label, noise of zero), UnknownNoise, Diverged.
+    Raises ShapeMismatch (channels, dimensions, several measurements), BadOption (n, scale, label), UnknownNoise, Diverged,
+    WrongKind (a measurement of nothing, whose scale cannot be estimated).
     """
     settings = settings or Settings()
     if n < 1:
         raise BadOption(f"n: wanted at least 1 draw, got {n}")
-    domain = measurement.operator.domain
-    if len(domain) != prior.card.ndim + 1 or domain[0] != len(prior.card.channels):
-        raise ShapeMismatch("reconstruct", f"an image of {len(prior.card.channels)} channel(s) and {prior.card.ndim} dimensions", domain)
+    measurement = _fits(prior, measurement)
     low, high = scale or scale_from(prior, measurement)
-    inside = measurement.shifted((high - low) / 2, (high + low) / 2)
-    denoiser: Denoiser = tiled(prior, settings.tile, settings.tile // 4)
+    if not -math.inf < low < high < math.inf:
+        raise BadOption(f"scale: wanted two finite numbers, low < high, got {low}, {high}")
+    half = (high - low) / 2
+    inside = measurement.shifted(half, (high + low) / 2)
+    denoiser = windowed(prior, settings.tile)
     if label is not None:
         denoiser = guided(denoiser, label_index(prior, label))
+    rng = generator(seed, "reconstruct")
     with torch.no_grad():
+        seen = noisy_image(inside)
+        point = _point(denoiser, inside, seen, _noise_in_image(measurement) / half)
         if fast:
-            x = restore(denoiser, inside, least_squares(inside))
-            made_by = f"{prior.card.name}, plug-and-play point estimate, 8 evaluations"
+            x, made_by = point, f"{prior.card.name}, point estimate without spread"
+        elif seen is not None:
+            x = _denoised(denoiser, seen, n, rng, settings, on_step)
+            made_by = f"{prior.card.name}, from the noisy image down, {settings.n_steps} levels"
         else:
-            x = _draws(denoiser, inside, domain, n, generator(seed, "reconstruct"), settings, on_step)
+            x = _draws(denoiser, inside, inside.operator.domain, n, rng, settings, on_step)
             made_by = f"{prior.card.name}, {settings.rule}, {settings.n_steps} levels from {settings.high:g} to {settings.low:g}"
-    return Draws((x + 1) / 2 * (high - low) + low, seed, made_by)
+        centre = steadied(x, point)
+
+    def physical(image: Tensor) -> Tensor:
+        return (image + 1) / 2 * (high - low) + low
+
+    return Draws(physical(x), seed, made_by, physical(centre))
+
+
+def noisy_image(inside: Measurement) -> tuple[Tensor, float] | None:
+    """(image, sigma) where what was measured IS the image plus white noise (A^H A = c I), up to a factor; else None.
+
+    Then D(image, sigma) is the posterior's mean and needs no rule.
+    """
+    operator = inside.operator
+    variance = torch.as_tensor(inside.noise.variance(inside.y))
+    if float(variance.max()) > 1.001 * float(variance.min()):
+        return None
+    probe = torch.randn((1, *operator.domain), generator=generator(0, "probe"))
+    back = operator.adjoint(operator.apply(probe))
+    gain = float((back * probe).sum() / probe.square().sum())
+    if gain <= 0 or float((back - gain * probe).norm()) > 1e-3 * gain * float(probe.norm()):
+        return None
+    return operator.adjoint(inside.y) / gain, float(variance.mean() / gain) ** 0.5
+
+
+def _point(denoiser: Denoiser, inside: Measurement, seen: tuple[Tensor, float] | None, noise: float) -> Tensor:
+    """(1, *domain): the denoiser itself where that is exact, else eight rounds of plug-and-play down to the noise of the measured image."""
+    if seen is not None:
+        image, sigma = seen
+        return denoiser(image, torch.full((1,), sigma))
+    return restore(denoiser, inside, least_squares(inside), low=min(max(noise, 0.01), 0.5))
+
+
+def _denoised(denoiser: Denoiser, seen: tuple[Tensor, float], n: int, rng: torch.Generator, settings: Settings, on_step: OnStep | None) -> Tensor:
+    image, sigma = seen
+    sigmas = karras_levels(settings.n_steps, low=min(settings.low, sigma / 4), high=sigma)
+    return anneal(unconditional(denoiser, rng), image.expand(n, *image.shape[1:]), sigmas, rng=rng, on_step=on_step)
+
+
+def _fits(prior: Prior, measurement: Measurement) -> Measurement:
+    """The measurement in single precision, as the network wants it. Raises ShapeMismatch where it is none of one image such as the prior's."""
+    operator, card = measurement.operator, prior.card
+    if len(operator.domain) != card.ndim + 1 or operator.domain[0] != len(card.channels) or operator.domain_is_complex:
+        got = f"{operator.domain}{', complex' if operator.domain_is_complex else ''}"
+        raise ShapeMismatch("reconstruct", f"a measurement of a real image of {len(card.channels)} channel(s) and {card.ndim} dimensions", got)
+    if len(measurement.y) != 1:
+        raise ShapeMismatch("reconstruct", "one measurement, y of (1, ...)", tuple(measurement.y.shape), "reconstruct them one by one")
+    return replace(measurement, y=measurement.y.to(torch.complex64 if operator.is_complex else torch.float32))
+
+
+def windowed(prior: Prior, tile: int = 256) -> Denoiser:
+    """The prior in windows of at most ``tile`` pixels or 96 voxels a side that overlap by a quarter; memory stays bounded whatever the image."""
+    side = tile if prior.card.ndim == 2 else min(tile, 96)
+    return batched(tiled(prior, side, side // 4), 16 if prior.card.ndim == 2 else 1)
+
+
+def _noise_in_image(measurement: Measurement) -> float:
+    """Standard deviation of the noise as it would show in the image, in its unit: that of y over the operator's typical gain."""
+    operator = measurement.operator
+    probe = torch.randn((1, *operator.domain), generator=generator(0, "gain"))
+    seen = operator.apply(probe)
+    entries = seen.numel() if operator.observed is None else int(operator.observed.expand(operator.codomain).sum())
+    gain = float((seen.abs() ** 2).sum() / max(1, entries)) ** 0.5
+    std = float(torch.as_tensor(measurement.noise.variance(measurement.y)).mean()) ** 0.5
+    return std / max(gain, 1e-12)
 
 
 def _draws(

@@ -13,9 +13,9 @@ from ..errors import BadOption
 from ..operators import Gaussian, Measurement
 from ..operators import downsample as downsampled
 from ..prior import Condition, Denoiser, Prior
-from ..prior.wrappers import batched, guided, tiled
-from ..sampling import anneal, flow, karras_levels, proximal
-from .reconstruct import label_index
+from ..prior.wrappers import guided
+from ..sampling import anneal, flow, karras_levels, proximal, start
+from .reconstruct import label_index, windowed
 
 __all__ = ["synthesize"]
 
@@ -33,24 +33,29 @@ def synthesize(
 ) -> list[Volume]:
     """n new images, marked synthetic.
 
-    label: a class of the card, or None for any. size: of the image, default the card's frame; an image larger than twice 64 is made
-    coarse to fine, each finer one a draw given the coarser as its measurement (one prior, no second network).
-    Raises BadOption (n, label, size smaller than 16).
+    label: a class of the card, or None for any. size: of the image, default what the prior was trained to show whole; an image at least twice as large
+    as its smallest frame is made coarse to fine, each finer one a draw given the coarser as its measurement (one prior, no second network).
+    The same seed and n give the same bytes; another n gives other images, since all of a batch share one stream of random numbers.
+    on_step: (levels of the ladder done, in all). Raises BadOption (n, label, guidance, size smaller than 16), Diverged.
     """
     size = size or default_size(prior)
     if n < 1 or min(size) < 16 or len(size) != prior.card.ndim:
         raise BadOption(f"synthesize: wanted n >= 1 and a {prior.card.ndim}-D size of at least 16, got n {n}, size {size}")
-    denoiser: Denoiser = batched(tiled(prior, 256, 64))
+    denoiser = windowed(prior)
     if label is not None:
         denoiser = guided(denoiser, label_index(prior, label), guidance)
     rng = generator(seed, "synthesize")
-    levels = _ladder(size, prior.card.frame[0])
+    levels = ladder(size, prior.card.frame[0])
     with torch.no_grad():
-        x = _coarsest(denoiser, n, prior, levels[0], rng, n_steps)
-        for done, finer in enumerate(levels[1:], start=2):
-            x = _finer(denoiser, x, finer, rng)
+        condition = _anywhere(prior, n, rng)
+        x = _coarsest(denoiser, (n, len(prior.card.channels), *levels[0]), condition, rng, n_steps)
+        for done, finer in enumerate(levels[1:], start=1):
             if on_step:
                 on_step(done, len(levels))
+            x = _finer(denoiser, x, finer, condition, rng)
+    x = x[(..., *(slice((have - want) // 2, (have - want) // 2 + want) for have, want in zip(levels[-1], size, strict=True)))]
+    if on_step:
+        on_step(len(levels), len(levels))
     return [_volume(prior, image, f"made by medprior: prior {prior.card.name}, label {label}, seed {seed}, number {i}") for i, image in enumerate(x)]
 
 
@@ -60,28 +65,33 @@ def default_size(prior: Prior) -> tuple[int, ...]:
     return tuple(shown) if shown else (prior.card.frame[1],) * prior.card.ndim
 
 
-def _ladder(size: tuple[int, ...], coarsest: int) -> list[tuple[int, ...]]:
-    """Sizes from coarse to fine, a factor of 2 apart, all of them exact halves; the coarsest has a largest side near ``coarsest``."""
-    ladder = [size]
-    while max(ladder[0]) >= 2 * coarsest and all(s % 2 == 0 for s in ladder[0]):
-        ladder.insert(0, tuple(s // 2 for s in ladder[0]))
-    return ladder
+def ladder(size: tuple[int, ...], coarsest: int) -> list[tuple[int, ...]]:
+    """Sizes from coarse to fine, a factor of 2 apart; the largest side of the coarsest is near ``coarsest``, its smallest at least 8.
+
+    All are exact halves, so the finest is up to a few voxels larger than an odd ``size`` and is cropped.
+    """
+    halvings = 0
+    while max(size) >> halvings >= 2 * max(coarsest, 8) and min(size) >> (halvings + 1) >= 8:
+        halvings += 1
+    smallest = tuple(-(-s // 2**halvings) for s in size)
+    return [tuple(s * 2**n for s in smallest) for n in range(halvings + 1)]
 
 
-def _coarsest(denoiser: Denoiser, n: int, prior: Prior, size: tuple[int, ...], rng: torch.Generator, n_steps: int) -> Tensor:
+def _coarsest(denoiser: Denoiser, shape: tuple[int, ...], condition: Condition, rng: torch.Generator, n_steps: int) -> Tensor:
     sigmas = karras_levels(n_steps, low=0.01, high=20.0)
-    x = 20.0 * torch.randn((n, len(prior.card.channels), *size), generator=rng)
-    return flow(denoiser, x, sigmas, condition=_anywhere(prior, n, rng))
+    # from noise of mean zero images come out too bright or too dark: see ``start``
+    x = start(denoiser, shape, sigmas[0], rng=rng, condition=condition)
+    return flow(denoiser, x, sigmas, condition=condition)
 
 
-def _finer(denoiser: Denoiser, coarse: Tensor, size: tuple[int, ...], rng: torch.Generator) -> Tensor:
+def _finer(denoiser: Denoiser, coarse: Tensor, size: tuple[int, ...], condition: Condition, rng: torch.Generator) -> Tensor:
     """Draws at twice the size whose 2x2 means are the coarse images."""
     operator = downsampled((coarse.shape[1], *size), 2)
     measurement = Measurement(coarse, operator, Gaussian(0.03))
     sigmas = karras_levels(14, low=0.01, high=1.0)
     x = operator.adjoint(coarse) * 2.0 ** len(size)
     x = x + torch.randn(x.shape, generator=rng)
-    return anneal(proximal(denoiser, measurement, rng), x, sigmas, rng=rng)
+    return anneal(proximal(denoiser, measurement, rng), x, sigmas, rng=rng, condition=condition)
 
 
 def _anywhere(prior: Prior, n: int, rng: torch.Generator) -> Condition:
