@@ -71,7 +71,7 @@ def measured(name: str, prior: Any) -> dict[str, Any]:
     cases = one_each(name, "test")
     labels = [int(label != HEALTHY[name]) for _, label, _ in cases]
     patients = [patient for _, _, patient in cases]
-    found = [detect(prior, volume, n_twins=1) for volume, _, _ in cases]
+    found = [detect(prior, volume) for volume, _, _ in cases]
     flags = [f.p_value is not None and f.p_value <= 0.05 for f, label in zip(found, labels, strict=True) if label == 0]
     rate = clopper_pearson(sum(flags), len(flags))
     reds = [float(f.map.data.max()) > (f.map_high or np.inf) for f, label in zip(found, labels, strict=True) if label == 0]
