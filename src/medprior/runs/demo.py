@@ -136,7 +136,7 @@ def _glance(parts: Mapping[str, Performed]) -> Section:
     """One line a part."""
     rows = [["job", "prior", "result"]]
     rows += [[part.request.job, part.record["prior"]["name"], _result(part.record["metrics"])] for part in parts.values()]
-    return Section("At a glance", "", [Table(rows)])
+    return Section("At a glance", "", [Table(rows, words=True)])
 
 
 def _result(metrics: Mapping[str, Any]) -> str:

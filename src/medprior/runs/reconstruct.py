@@ -96,7 +96,7 @@ def _section(
         pictures.append(Picture(raw, "Simulated measurement", f"{case.shown_as}."))
     pictures += [Picture(_picture(case, methods[name], window), name.capitalize(), _scores(score[name])) for name in [first, *others]]
     pictures.append(Picture(result, ours, _scores(score[ours]), synthetic=True))
-    high = 0.4 * case.half
+    high = 200.0 if case.known.unit == "HU" else 0.4 * case.half
     errors = [(name, (methods[name] - case.image).abs()) for name in ([*others, first][0] if len(others) == 0 else others[-1], ours)]
     below = []
     if len(draws) > 1:

@@ -60,11 +60,12 @@ class Compare:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """rows of text; the first is the head; ``best`` marks a row by its number."""
+    """rows of text; the first is the head; ``best`` marks a row by its number; words: the cells are words, not numbers."""
 
     rows: Sequence[Sequence[str]]
     note: str = ""
     best: int | None = None
+    words: bool = False
     kind: str = "table"
 
 
