@@ -39,7 +39,7 @@ def load(name: str | Path, device: str = "cpu") -> Prior:
     Raises FileProblem (not there), Corrupt (a byte changed, other shapes than the card's), BadOption (a card of another schema).
     """
     folder = locate(name)
-    check_manifest(folder)
+    _vouched_for(folder)
     card = Card.from_json(read_json(folder / "card.json"))
     prior = fresh(card)
     weights = {key: tensor.float() for key, tensor in load_weights(folder / "weights.safetensors").items()}
@@ -54,25 +54,38 @@ def load(name: str | Path, device: str = "cpu") -> Prior:
     return prior
 
 
+def _vouched_for(folder: Path) -> None:
+    """Every file of the prior has the checksum that its manifest names, and none is missing from it. Raises Corrupt."""
+    check_manifest(folder)
+    listed = read_json(folder / "manifest.json")
+    for name in ("card.json", "weights.safetensors", "trust.json"):
+        if name not in listed and (name != "trust.json" or (folder / name).exists()):
+            raise Corrupt(folder / name, "is not in the manifest, so nobody vouches for it", "copy the whole folder again")
+
+
 def read_trust(name: str | Path) -> dict[str, Any]:
     """trust.json: each measured promise with its number, interval, data and date; {} where nothing was measured."""
     path = locate(name) / "trust.json"
-    return read_json(path) if path.is_file() else {}
+    found = read_json(path) if path.is_file() else {}
+    if not isinstance(found, dict):
+        raise Corrupt(path, f"holds no promises by name, but a {type(found).__name__}")
+    return found
 
 
 def save_prior(prior: Prior, folder: str | Path, *, trust: dict[str, Any] | None = None, half: bool = False) -> None:
     """Writes the folder whole or not at all.
 
+    trust: the promises to write, default those that the prior came with; {} for weights that have changed since they were measured.
     half: weights as float16, half the size; the rounding (1e-3 relative) is far below the network's error.
+    Raises BadOption for weights that are not finite as written (float16 ends at 65504), FileProblem when the disk refuses.
     """
-    weights = prior.net.state_dict()
+    weights = {k: w.half() if half else w.float() for k, w in prior.net.state_dict().items()}
     if any(not w.isfinite().all() for w in weights.values()):
-        raise BadOption("the weights hold NaN or infinity and are not saved", "resume from the last checkpoint")
-    weights = {k: w.half() if half else w.float() for k, w in weights.items()}
+        raise BadOption("the weights hold NaN, infinity or too large a number and are not saved", "resume from the last checkpoint")
 
     def fill(temporary: Path) -> None:
         save_weights(temporary / "weights.safetensors", weights, {"schema": str(prior.card.schema), "name": prior.card.name})
         write_json(temporary / "card.json", prior.card.to_json())
-        write_json(temporary / "trust.json", trust or {})
+        write_json(temporary / "trust.json", prior.trust if trust is None else trust)
 
     write_folder(Path(folder), fill)
