@@ -26,7 +26,7 @@ HELP = """One generative prior from your own scans: it reconstructs, augments, s
 
 Research use only, not for diagnosis. Nothing is downloaded and nothing is sent. Start with: medprior demo"""
 
-WHERE = "https://github.com/medprior/medprior/issues"
+WHERE = "the maintainers (CONTRIBUTING.md says how)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +210,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
         return 0
     except Exception as error:  # whatever we did not foresee: said in one line, in full with --debug
         what = " ".join(str(error).split())[:300]
-        text = f"unexpected {type(error).__name__}: {what}. Please report it at {WHERE}, with what --debug prints"
+        text = f"unexpected {type(error).__name__}: {what}. Please report it to {WHERE}, with what --debug prints"
         return refused(text, error if debug else None, code=1)
 
 
