@@ -23,6 +23,7 @@ import torch
 from medprior.prior import Card, Prior
 from medprior.prior.prior import fresh
 from medprior.training.checkpoint import load_latest
+from medprior.training.doubt import with_doubt
 from medprior.training.errors import error_tables
 from medprior.training.folder import save_prior
 from medprior.training.loop import Progress, Settings, train
@@ -164,7 +165,8 @@ def finish(name: str, work: Path, out: Path) -> None:
     prior = fresh(recipe.card)
     prior.net.load_state_dict(state.average)
     prior.net.eval().requires_grad_(False)
-    images, labels, _, patients = held(name, work, "train")
+    images, labels, numbers, patients = held(name, work, "train")
+    prior = with_doubt(prior, Images(images, labels if recipe.card.labels else None, numbers, **recipe.images))
     data = {
         "n_images": len(images), "n_patients": len(set(patients)), "licence": recipe.licence, "shape": list(images[0].shape[1:]),
         "labels": {label: int((labels == i).sum()) for i, label in enumerate(recipe.card.labels)},
@@ -177,7 +179,7 @@ def finish(name: str, work: Path, out: Path) -> None:
         "recipe": "bench/pretrain.py",
     }
     held_out, _, known, _ = held(name, work, "val")
-    card = replace(recipe.card, errors=error_tables(prior, held_out, known, n_levels=len(recipe.images["levels"])), data=data, training=training)
+    card = replace(prior.card, errors=error_tables(prior, held_out, known, n_levels=len(recipe.images["levels"])), data=data, training=training)
     save_prior(Prior(prior.net, prior.path, card), out / name, half=True)
     print(f"{out / name}: step {state.facts['step']}")
 

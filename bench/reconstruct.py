@@ -2,7 +2,7 @@
 
     python bench/reconstruct.py [--prior-folder FOLDER] [--split test] [--per-patient 3] [--tasks mri4,mri8,sr4,denoise,ct60]
 
-Alternatives: zero-filled / FBP / bicubic / noisy; total variation, its weight tuned on val slices; non-local means (denoising); wavelets (denoising);
+Alternatives: zero-filled / FBP / bicubic / noisy; total variation, its weight tuned on val slices; non-local means and block matching (denoising);
 plug-and-play HQS (DPIR, 8 evaluations) with the same denoiser, its two knobs tuned on val slices, too. Data range 2 (network units -1..1).
 Intervals: bootstrap over patients. Reads MEDPRIOR_DATA.
 """
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from medprior import Prior, load
 from medprior.evidence.baselines import best_of, enlarged, fbp, nonlocal_means, total_variation, zero_filled
+from medprior.evidence.block_matching import block_matching
 from medprior.evidence.metrics import interval, psnr, ssim
 from medprior.jobs.reconstruct import Settings, least_squares, reconstruct
 from medprior.operators import (
@@ -150,16 +151,8 @@ def methods(name: str, task: Task, prior: Prior, knobs: tuple[float, float, floa
     }
     if name == "denoise":
         found["non-local means"] = lambda m, i: nonlocal_means(m.y, 0.3)
-        found["wavelets (BayesShrink)"] = lambda m, i: wavelets(m.y, 0.3)
+        found["block matching (BM3D-type)"] = lambda m, i: block_matching(m.y, 0.3)
     return found
-
-
-def wavelets(y: Tensor, std: float) -> Tensor:
-    """Cycle-spun wavelet shrinkage by scikit-image, the strongest of its kind without a restrictive licence."""
-    from skimage.restoration import cycle_spin, denoise_wavelet
-
-    done = cycle_spin(y[0, 0].numpy(), denoise_wavelet, max_shifts=3, func_kw={"sigma": std, "rescale_sigma": True}, num_workers=1)
-    return torch.from_numpy(np.asarray(done)).to(y)[None, None]
 
 
 def main() -> None:

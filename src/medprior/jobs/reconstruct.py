@@ -16,7 +16,7 @@ from ..operators import Measurement, cg
 from ..prior import Denoiser, Prior
 from ..prior.door import scale_of
 from ..prior.wrappers import batched, guided, tiled
-from ..sampling import RULES, Draws, anneal, follow, karras_levels, restore, start, steadied, unconditional
+from ..sampling import RULES, Draws, follow, karras_levels, restore, seen, start, steadied
 
 __all__ = ["Settings", "least_squares", "reconstruct", "scale_from"]
 
@@ -79,12 +79,12 @@ def reconstruct(
         denoiser = guided(denoiser, label_index(prior, label))
     rng = generator(seed, "reconstruct")
     with torch.no_grad():
-        seen = noisy_image(inside)
-        point = _point(denoiser, inside, seen, _noise_in_image(measurement) / half)
+        view = noisy_image(inside)
+        point = _point(denoiser, inside, view, _noise_in_image(measurement) / half)
         if fast:
             x, made_by = point, f"{prior.card.name}, point estimate without spread"
-        elif seen is not None:
-            x = _denoised(denoiser, seen, n, rng, settings, on_step)
+        elif view is not None:
+            x = _denoised(denoiser, view, n, rng, settings, on_step)
             made_by = f"{prior.card.name}, from the noisy image down, {settings.n_steps} levels"
         else:
             x = _draws(denoiser, inside, inside.operator.domain, n, rng, settings, on_step)
@@ -114,18 +114,20 @@ def noisy_image(inside: Measurement) -> tuple[Tensor, float] | None:
     return operator.adjoint(inside.y) / gain, float(variance.mean() / gain) ** 0.5
 
 
-def _point(denoiser: Denoiser, inside: Measurement, seen: tuple[Tensor, float] | None, noise: float) -> Tensor:
+def _point(denoiser: Denoiser, inside: Measurement, view: tuple[Tensor, float] | None, noise: float) -> Tensor:
     """(1, *domain): the denoiser itself where that is exact, else eight rounds of plug-and-play down to the noise of the measured image."""
-    if seen is not None:
-        image, sigma = seen
+    if view is not None:
+        image, sigma = view
         return denoiser(image, torch.full((1,), sigma))
     return restore(denoiser, inside, least_squares(inside), low=min(max(noise, 0.01), 0.5))
 
 
-def _denoised(denoiser: Denoiser, seen: tuple[Tensor, float], n: int, rng: torch.Generator, settings: Settings, on_step: OnStep | None) -> Tensor:
-    image, sigma = seen
-    sigmas = karras_levels(settings.n_steps, low=min(settings.low, sigma / 4), high=sigma)
-    return anneal(unconditional(denoiser, rng), image.expand(n, *image.shape[1:]), sigmas, rng=rng, on_step=on_step)
+def _denoised(denoiser: Denoiser, view: tuple[Tensor, float], n: int, rng: torch.Generator, settings: Settings, on_step: OnStep | None) -> Tensor:
+    image, noise = view
+    guide = seen(denoiser, image, noise, rng)
+    sigmas = karras_levels(settings.n_steps, low=min(settings.low, noise / 4), high=4 * noise)
+    x = start(guide, (n, *image.shape[1:]), sigmas[0], rng=rng)
+    return follow(guide, x, sigmas, rng=rng, on_step=on_step)
 
 
 def _fits(prior: Prior, measurement: Measurement) -> Measurement:

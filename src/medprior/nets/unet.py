@@ -22,6 +22,7 @@ class UNetShape:
 
     in_channels: image and position channels together. out_channels: image channels.
     widths: channels at each resolution, finest first. blocks: residual blocks at each resolution, each way.
+    doubt: also say how wrong each output voxel is likely to be (ln of its error's variance), in out_channels more channels.
     ndim: 2 or 3. n_labels: classes that can be asked for. n_numbers: scalars that can be asked for (slice height, age).
     """
 
@@ -33,6 +34,7 @@ class UNetShape:
     n_labels: int = 0
     n_numbers: int = 0
     embedding: int = 128
+    doubt: bool = False
 
 
 def _conv(ndim: int, n_in: int, n_out: int, kernel: int, stride: int = 1) -> nn.Module:
@@ -94,6 +96,10 @@ class UNet(nn.Module):
         self.leave = nn.Sequential(nn.GroupNorm(_groups(widths[0]), widths[0]), nn.SiLU(), _conv(ndim, widths[0], shape.out_channels, 3))
         nn.init.zeros_(self.leave[2].weight)  # the first guess is the path's own skip
         nn.init.zeros_(self.leave[2].bias)
+        self.doubt = _conv(ndim, widths[0], shape.out_channels, 3) if shape.doubt else None
+        if self.doubt is not None:
+            nn.init.zeros_(self.doubt.weight)  # ln 1: before it has learned, an output is as wrong as its unit-variance target is large
+            nn.init.zeros_(self.doubt.bias)
 
     def forward(self, x: Tensor, noise: Tensor, label: Tensor | None = None, numbers: Tensor | None = None) -> Tensor:
         size = x.shape[2:]
@@ -111,7 +117,11 @@ class UNet(nn.Module):
             x = skips[level] + F.interpolate(self.grow[level](x), scale_factor=2.0, mode="nearest")
             for block in self.ascend[level]:
                 x = block(x, embedding)
-        return self.leave(x)[(slice(None), slice(None), *(slice(0, n) for n in size))]
+        hidden = self.leave[1](self.leave[0](x))
+        out = self.leave[2](hidden)
+        if self.doubt is not None:
+            out = torch.cat([out, self.doubt(hidden)], dim=1)
+        return out[(slice(None), slice(None), *(slice(0, n) for n in size))]
 
     def features(self, x: Tensor, noise: Tensor, label: Tensor | None = None, numbers: Tensor | None = None) -> list[Tensor]:
         """What the way down knows at each resolution, finest first: [(B, widths[l], i / 2**l, ...), ...]."""

@@ -23,7 +23,7 @@ class Card:
     "range" (two quantiles of the whole image: X-ray, ultrasound). quantiles: of the two last; low, high: of the first.
     axes: where (i, j[, k]) point ("PL" = axial shown the radiological way), "" when not in patient space.
     spacing_mm: voxel size it was trained at, None when it varies. frame: smallest and largest image side it has seen, in voxels.
-    labels: names of the classes; numbers: names of the scalars. sigma_data, path, preset, widths, blocks, ndim: the network.
+    labels: names of the classes; numbers: names of the scalars. sigma_data, path, preset, widths, blocks, ndim, doubt: the network.
     errors: the denoiser's error by noise level and spatial frequency, a table for each fineness; rules take their weight from them.
     data: counts, hash and licence of the training data. training: seeds, steps, versions. limits: one sentence each.
     """
@@ -47,6 +47,7 @@ class Card:
     preset: str = "small"
     widths: tuple[int, ...] = (16, 32, 64, 128)
     blocks: int = 2
+    doubt: bool = False
     errors: tuple[ErrorTable, ...] = ()
     data: dict[str, Any] = dataclasses.field(default_factory=dict)
     training: dict[str, Any] = dataclasses.field(default_factory=dict)

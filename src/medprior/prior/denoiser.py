@@ -39,9 +39,13 @@ class Denoiser(ABC):
     def error(self, sigma: Tensor) -> Tensor:
         """(B,) -> (B,): expected squared error of a voxel of D(x, sigma), which is the mean variance of x0 given x."""
 
+    def moments(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
+        """The mean, and the standard deviation of x0 given x at each voxel, both shaped as x; the same everywhere unless a denoiser knows better."""
+        return self(x, sigma, condition), spread(self.error(sigma).sqrt().expand(len(x)), x).to(x).expand_as(x)
+
     def spectrum(self, sigma: Tensor, size: tuple[int, ...]) -> Tensor:
-        """(B,) -> (B, *size): the same for each coefficient of the unitary FFT of an image; white unless a denoiser knows better."""
-        return spread(self.error(sigma), torch.empty(1, *size)).expand(-1, *size)
+        """(B,) -> (B, *size): power of (x0 - mean) / standard deviation in each coefficient of the unitary FFT; 1, white, unless a denoiser knows better."""
+        return torch.ones(len(sigma), *size)
 
 
 class Redraw(ABC):

@@ -27,29 +27,32 @@ def radius(size: tuple[int, ...]) -> Tensor:
 class ErrorTable:
     """Measured on scans that were not learned from.
 
-    side: largest side of the images it was measured on, voxels. sigmas: (n,), rising. spectrum: n rows of BINS: mean squared error of a
-    coefficient of the unitary FFT in each ring. Their mean over all coefficients is the mean squared error of a voxel (Parseval).
+    side: largest side of the images it was measured on, voxels. sigmas: (n,), rising. errors: (n,) mean squared error of a voxel.
+    spectrum: n rows of BINS: power of the error over its own stated standard deviation, in each ring of the unitary FFT. A row's mean
+    over all coefficients is 1 where the stated deviations are right.
     """
 
     side: int
     sigmas: tuple[float, ...]
+    errors: tuple[float, ...]
     spectrum: tuple[tuple[float, ...], ...]
 
-    def rows(self, sigma: Tensor) -> NDArray[np.float64]:
-        """(B,) -> (B, BINS), log-log interpolated; below the table a denoiser's error falls as sigma squared, above it stays."""
-        at = np.log(sigma.detach().cpu().double().clamp_min(1e-8).numpy())
-        where, known = np.log(np.array(self.sigmas)), np.log(np.maximum(np.array(self.spectrum), 1e-12))
-        rows = np.stack([np.interp(at, where, column) for column in known.T], axis=1)
-        return np.exp(rows + 2 * np.minimum(at - where[0], 0.0)[:, None])
+    def mean(self, sigma: Tensor) -> Tensor:
+        """(B,) -> (B,): mean squared error, log-log interpolated; below the table it falls as sigma squared, above it stays."""
+        at, where = _log(sigma), np.log(np.array(self.sigmas))
+        found = np.interp(at, where, np.log(np.maximum(self.errors, 1e-12))) + 2 * np.minimum(at - where[0], 0.0)
+        return torch.from_numpy(np.exp(found)).to(sigma)
 
     def at(self, sigma: Tensor, size: tuple[int, ...]) -> Tensor:
-        """(B,) -> (B, *size): variance of each FFT coefficient, in the order of ``torch.fft.fftn``."""
+        """(B,) -> (B, *size): the spectrum for each FFT coefficient, in the order of ``torch.fft.fftn``."""
+        at, where = _log(sigma), np.log(np.array(self.sigmas))
+        columns = np.log(np.maximum(np.array(self.spectrum), 1e-6)).T
+        rows = torch.from_numpy(np.exp(np.stack([np.interp(at, where, column) for column in columns], axis=1))).float()
         place = radius(size) * (BINS - 1)
         low = place.floor().long().clamp_max(BINS - 2)
         share = place - low
-        rows = torch.from_numpy(self.rows(sigma)).float()
-        return rows[:, low] * (1 - share) + rows[:, low + 1] * share
+        return (rows[:, low] * (1 - share) + rows[:, low + 1] * share).to(sigma)
 
-    def mean(self, sigma: Tensor) -> Tensor:
-        """(B,) -> (B,): mean squared error of a voxel."""
-        return self.at(sigma, (64, 64)).flatten(1).mean(1).to(sigma)
+
+def _log(sigma: Tensor) -> NDArray[np.float64]:
+    return np.log(sigma.detach().cpu().double().clamp_min(1e-8).numpy())

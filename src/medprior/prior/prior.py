@@ -33,11 +33,21 @@ class Prior(Denoiser):
         wanted = (len(self.card.channels), self.card.ndim)
         if (x.shape[1], x.ndim - 2) != wanted:
             raise ShapeMismatch("Prior", f"(B, {wanted[0]}, {'i, j, k' if wanted[1] == 3 else 'i, j'})", tuple(x.shape))
+        return self._out(x, sigma, condition)[0]
+
+    def moments(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
+        """The standard deviation is the network's own where it has learned one (Nix and Weigend 1994), else the card's for that sigma."""
+        mean, doubt = self._out(x, sigma, condition)
+        if doubt is None:
+            return mean, spread(self.error(sigma).sqrt().expand(len(x)), x).to(x).expand_as(x)
+        return mean, self.path.c_out(spread(sigma.expand(len(x)).to(x.dtype), x)).abs() * torch.exp(doubt / 2)
+
+    def _out(self, x: Tensor, sigma: Tensor, condition: Condition | None) -> tuple[Tensor, Tensor | None]:
+        """The mean, and ln of the error's variance in units of c_out^2."""
         sigma = sigma.expand(len(x)).to(x.dtype)
-        at = self.inputs(x, sigma, condition or Condition())
-        out = self.net(*at)
-        s = spread(sigma, x)
-        return self.path.c_skip(s) * x + self.path.c_out(s) * out
+        out = self.net(*self.inputs(x, sigma, condition or Condition()))
+        s, n = spread(sigma, x), x.shape[1]
+        return self.path.c_skip(s) * x + self.path.c_out(s) * out[:, :n], out[:, n:] if self.card.doubt else None
 
     def error(self, sigma: Tensor) -> Tensor:
         """From the card's finest table; without one, that of a white Gaussian of the data's variance (an upper bound)."""
@@ -67,7 +77,7 @@ class Prior(Denoiser):
         """(B,): mean squared error of the network on its unit-variance target (Karras et al. 2022, eq. 8 with lambda = 1 / c_out^2)."""
         s = spread(sigma, x0)
         x = x0 + s * noise
-        out = self.net(*self.inputs(x, sigma, condition))
+        out = self.net(*self.inputs(x, sigma, condition))[:, : x0.shape[1]]
         target = (x0 - self.path.c_skip(s) * x) / self.path.c_out(s)
         return (out - target).square().flatten(1).mean(1)
 
@@ -82,5 +92,6 @@ def fresh(card: Card) -> Prior:
         ndim=card.ndim,
         n_labels=len(card.labels),
         n_numbers=len(card.numbers),
+        doubt=card.doubt,
     )
     return Prior(UNet(shape), path_named(card.path, card.sigma_data), card)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import product
 
@@ -28,18 +29,41 @@ class _Wrapped(Denoiser):
         return self.denoiser.spectrum(sigma, size)
 
 
+class _Through(_Wrapped):
+    """A wrapper that only changes what the denoiser is shown at a time; mean and standard deviation go the same way."""
+
+    @abstractmethod
+    def through(self, call: Callable[[Tensor, Tensor, Condition | None], Tensor], x: Tensor, sigma: Tensor, condition: Condition | None) -> Tensor:
+        """``call`` may return more channels than it is given."""
+
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
+        return self.through(self.denoiser, x, sigma, condition)
+
+    def moments(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
+        mean, std = self.through(lambda *at: torch.cat(self.denoiser.moments(*at), dim=1), x, sigma, condition).chunk(2, dim=1)
+        return mean, std
+
+
 class _Guided(_Wrapped):
     def __init__(self, denoiser: Denoiser, label: int, weight: float) -> None:
         super().__init__(denoiser)
         self.label, self.weight = label, weight
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
-        plain = replace(condition or Condition(), label=None)
-        asked = replace(plain, label=torch.full((len(x),), self.label, device=x.device))
-        towards = self.denoiser(x, sigma, asked)
+        return self._steered(self.denoiser(x, sigma, self._asked(x, condition)), x, sigma, condition)
+
+    def moments(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
+        """The deviation is that of the label asked for."""
+        towards, std = self.denoiser.moments(x, sigma, self._asked(x, condition))
+        return self._steered(towards, x, sigma, condition), std
+
+    def _asked(self, x: Tensor, condition: Condition | None) -> Condition:
+        return replace(condition or Condition(), label=torch.full((len(x),), self.label, device=x.device))
+
+    def _steered(self, towards: Tensor, x: Tensor, sigma: Tensor, condition: Condition | None) -> Tensor:
         if self.weight == 1:
             return towards
-        away = self.denoiser(x, sigma, plain)
+        away = self.denoiser(x, sigma, replace(condition or Condition(), label=None))
         return away + self.weight * (towards - away)
 
 
@@ -61,6 +85,10 @@ class _Clamped(_Wrapped):
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
         return self.denoiser(x, sigma, condition).clamp(self.low, self.high)
 
+    def moments(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
+        mean, std = self.denoiser.moments(x, sigma, condition)
+        return mean.clamp(self.low, self.high), std
+
 
 def clamped(denoiser: Denoiser, low: float, high: float) -> Denoiser:
     """Keep the mean inside [low, high] (network units): for physical bounds such as "no negative density"."""
@@ -69,22 +97,24 @@ def clamped(denoiser: Denoiser, low: float, high: float) -> Denoiser:
     return _Clamped(denoiser, low, high)
 
 
-class _Tiled(_Wrapped):
+class _Tiled(_Through):
     def __init__(self, denoiser: Denoiser, tile: int, overlap: int) -> None:
         super().__init__(denoiser)
         self.tile, self.overlap = tile, overlap
 
-    def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
+    def through(self, call: Callable[[Tensor, Tensor, Condition | None], Tensor], x: Tensor, sigma: Tensor, condition: Condition | None) -> Tensor:
         full = tuple(x.shape[2:])
         if all(n <= self.tile for n in full):
-            return self.denoiser(x, sigma, condition)
+            return call(x, sigma, condition)
         size = tuple(min(n, self.tile) for n in full)
         window = _hill(size, self.overlap).to(x)
-        total, weight = torch.zeros_like(x), torch.zeros(full, device=x.device, dtype=x.dtype)
+        weight, total = x.new_zeros(full), x.new_zeros(0)
         for start in _starts(full, size, self.overlap):
             cut = tuple(slice(a, a + s) for a, s in zip(start, size, strict=True))
             here = replace(condition or Condition(), position=grid(size, full=full, start=start, device=x.device)[None])
-            total[(..., *cut)] += window * self.denoiser(x[(..., *cut)].contiguous(), sigma, here)
+            piece = window * call(x[(..., *cut)].contiguous(), sigma, here)
+            total = total if len(total) else x.new_zeros(*piece.shape[:2], *full)
+            total[(..., *cut)] += piece
             weight[cut] += window
         return total / weight
 
@@ -117,12 +147,12 @@ def _hill(size: tuple[int, ...], overlap: int) -> Tensor:
     return window
 
 
-class _Slicewise(_Wrapped):
+class _Slicewise(_Through):
     def __init__(self, denoiser: Denoiser, batch: int) -> None:
         super().__init__(denoiser)
         self.batch = batch
 
-    def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
+    def through(self, call: Callable[[Tensor, Tensor, Condition | None], Tensor], x: Tensor, sigma: Tensor, condition: Condition | None) -> Tensor:
         n = x.shape[-1]
         slices = x.movedim(-1, 1).flatten(0, 1)
         levels = sigma.expand(len(x)).repeat_interleave(n)
@@ -131,7 +161,7 @@ class _Slicewise(_Wrapped):
             raise BadOption("slicewise: a slice is a whole image and takes no position", "leave position out")
         label = None if given.label is None else given.label.repeat_interleave(n)
         known = Condition(label, _a_slice(given.numbers, len(x), n))
-        return batched(self.denoiser, self.batch)(slices, levels, known).unflatten(0, (len(x), n)).movedim(1, -1)
+        return _in_batches(call, self.batch, slices, levels, known).unflatten(0, (len(x), n)).movedim(1, -1)
 
 
 def _a_slice(numbers: Tensor | None, images: int, slices: int) -> Tensor | None:
@@ -153,17 +183,21 @@ def slicewise(denoiser: Denoiser, batch: int = 16) -> Denoiser:
     return _Slicewise(denoiser, batch)
 
 
-class _Batched(_Wrapped):
+class _Batched(_Through):
     def __init__(self, denoiser: Denoiser, most: int) -> None:
         super().__init__(denoiser)
         self.most = most
 
-    def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
-        if len(x) <= self.most:
-            return self.denoiser(x, sigma, condition)
-        sigma, given = sigma.expand(len(x)), condition or Condition()
-        parts = [slice(a, a + self.most) for a in range(0, len(x), self.most)]
-        return torch.cat([self.denoiser(x[p], sigma[p], _rows(given, p, len(x))) for p in parts])
+    def through(self, call: Callable[[Tensor, Tensor, Condition | None], Tensor], x: Tensor, sigma: Tensor, condition: Condition | None) -> Tensor:
+        return _in_batches(call, self.most, x, sigma, condition)
+
+
+def _in_batches(call: Callable[[Tensor, Tensor, Condition | None], Tensor], most: int, x: Tensor, sigma: Tensor, condition: Condition | None) -> Tensor:
+    if len(x) <= most:
+        return call(x, sigma, condition)
+    sigma, given = sigma.expand(len(x)), condition or Condition()
+    parts = [slice(a, a + most) for a in range(0, len(x), most)]
+    return torch.cat([call(x[p], sigma[p], _rows(given, p, len(x))) for p in parts])
 
 
 def _rows(condition: Condition, part: slice, n: int) -> Condition:

@@ -4,9 +4,9 @@
 |---|---|---|---|
 | matched_draw | Redraw | Gaussian priors, from 6 levels on | one network call, 8 Jacobian products for the root, one an iteration of CG |
 | moment_matching | Denoiser | Gaussian priors, 30 midpoint steps | one network call, one Jacobian product an iteration of CG |
-| proximal | Redraw | priors whose p(x0 given x) is Gaussian and stationary, with the spectrum the denoiser names | one network call, no gradient |
+| proximal | Redraw | priors whose p(x0 given x) is Gaussian with the covariance the denoiser names | one network call, no gradient |
 
-What proximal gives where the denoiser names no spectrum but its white error, for a prior whose neighbours agree
+What proximal gives where the denoiser names one white error and no more, for a prior whose neighbours agree
 (24 voxels, eigenvalues 0.02 to 2.2; tests/golden), by operator, noise and levels:
 error of the mean over the prior's spread, and total variance over the exact one. Its error falls with the number of levels, and it is small where
 much was measured: draws from few levels and scarce data must be calibrated before their spread is believed.
@@ -41,7 +41,7 @@ from ..prior import Condition, Denoiser, Redraw
 from ..prior.denoiser import spread
 from .krylov import root_times
 
-__all__ = ["RULES", "Rule", "fitted", "matched_draw", "moment_matching", "proximal"]
+__all__ = ["RULES", "Rule", "fitted", "matched_draw", "moment_matching", "proximal", "seen"]
 
 Rule = Callable[[Denoiser, Measurement, torch.Generator], Denoiser | Redraw]
 
@@ -71,24 +71,54 @@ def _filtered(x: Tensor, gain: Tensor) -> Tensor:
     return torch.fft.ifftn(torch.fft.fftn(x, dim=axes) * gain, dim=axes).real
 
 
+class _Seen(Redraw):
+    def __init__(self, denoiser: Denoiser, image: Tensor, noise: float, rng: torch.Generator) -> None:
+        self.denoiser, self.image, self.noise, self.rng = denoiser, image, noise, rng
+
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
+        # two noisy views of one image are one view with less noise
+        share = spread((self.noise**2 / (self.noise**2 + sigma**2)).to(x), x)
+        both = share * x + (1 - share) * self.image
+        left = sigma * self.noise / (sigma**2 + self.noise**2).sqrt()
+        mean, std = self.denoiser.moments(both, left, condition)
+        ring = self.denoiser.spectrum(left, tuple(x.shape[2:])).to(x).sqrt()[:, None]
+        white = torch.randn(x.shape, generator=self.rng, dtype=x.dtype).to(x.device)
+        return mean + std * _filtered(white, ring)
+
+
+def seen(denoiser: Denoiser, image: Tensor, noise: float, rng: torch.Generator) -> Redraw:
+    """The redraw where the measurement is the image itself plus white noise: x and it are merged before the network is asked.
+
+    image: (1, C, i, j[, k]), noise: its standard deviation. Exact for Gaussian priors whose covariance the denoiser names, and better than
+    ``proximal`` for all, since nothing is linearised.
+    """
+    return _Seen(denoiser, image, noise, rng)
+
+
 class _Proximal(Redraw):
     def __init__(self, denoiser: Denoiser, measurement: Measurement, rng: torch.Generator, n_iterations: int) -> None:
         self.denoiser, self.measurement, self.rng, self.n_iterations = denoiser, measurement, rng, n_iterations
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
-        mean = self.denoiser(x, sigma, condition)
-        root = self.denoiser.spectrum(sigma, tuple(x.shape[2:])).to(x).sqrt()[:, None]
-        white = torch.randn(x.shape, generator=self.rng, dtype=x.dtype).to(x.device)
-        # perturb and optimise: noise on the data and on the prior's guess makes the minimiser an exact draw of the Gaussian product
-        guess, y = mean + _filtered(white, root), _perturbed(self.measurement, len(x), self.rng)
+        mean, std = self.denoiser.moments(x, sigma, condition)
+        ring = self.denoiser.spectrum(sigma, tuple(x.shape[2:])).to(x).sqrt()[:, None]
         operator, weight = self.measurement.operator, _weight(self.measurement).to(x.device)
 
-        def normal(u: Tensor) -> Tensor:
-            return u + _filtered(operator.adjoint(weight * operator.apply(_filtered(u, root))), root)
+        def root(u: Tensor) -> Tensor:
+            return std * _filtered(u, ring)
 
-        # x = guess + C^(1/2) u: in u the system is well conditioned, whatever the spectrum of the prior's error
-        pull = _filtered(operator.adjoint(weight * (y - operator.apply(guess))), root)
-        return guess + _filtered(cg(normal, pull, torch.zeros_like(pull), n=self.n_iterations, tol=1e-4), root)
+        def across(v: Tensor) -> Tensor:
+            return _filtered(std * v, ring)
+
+        def normal(u: Tensor) -> Tensor:
+            return u + across(operator.adjoint(weight * operator.apply(root(u))))
+
+        # perturb and optimise: noise on the data and on the prior's guess makes the minimiser an exact draw of the Gaussian product
+        white = torch.randn(x.shape, generator=self.rng, dtype=x.dtype).to(x.device)
+        guess, y = mean + root(white), _perturbed(self.measurement, len(x), self.rng)
+        # x = guess + C^(1/2) u: in u the system is well conditioned, whatever the covariance of the prior's error
+        pull = across(operator.adjoint(weight * (y - operator.apply(guess))))
+        return guess + root(cg(normal, pull, torch.zeros_like(pull), n=self.n_iterations, tol=1e-4))
 
 
 def _perturbed(measurement: Measurement, n: int, rng: torch.Generator) -> Tensor:
@@ -102,8 +132,9 @@ def _perturbed(measurement: Measurement, n: int, rng: torch.Generator) -> Tensor
 def proximal(denoiser: Denoiser, measurement: Measurement, rng: torch.Generator, *, n_iterations: int = 20) -> Redraw:
     """Denoise, then draw from the product of the data's likelihood and N(denoised, C), by conjugate gradients.
 
-    C is stationary: its spectrum is the denoiser's own measured error at that sigma (``Denoiser.spectrum``), so there is no knob to turn
-    for a task. The family of DiffPIR (Zhu et al. 2023) and DDS (Chung et al. 2024), whose C is white, with the perturbation that makes the
+    C = std F^H spectrum F std: where the prior is unsure comes from its own standard deviation at each voxel, how neighbours err together
+    from its measured error spectrum (``Denoiser.moments``, ``Denoiser.spectrum``), so there is no knob to turn for a task. The family of
+    DiffPIR (Zhu et al. 2023) and DDS (Chung et al. 2024), whose C is a multiple of the identity, with the perturbation that makes the
     result a draw (Papandreou and Yuille 2010).
     """
     return _Proximal(denoiser, measurement, rng, n_iterations)

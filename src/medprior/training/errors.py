@@ -33,22 +33,23 @@ def error_tables(
         if level:
             x = F.avg_pool2d(x, 2) if x.ndim == 4 else F.avg_pool3d(x, 2)
         rng = generator(seed, "errors", level)
-        rows = tuple(_row(prior, x, sigma, known, rng) for sigma in SIGMAS)
-        tables.append(ErrorTable(max(x.shape[2:]), SIGMAS, rows))
+        found = [_row(prior, x, sigma, known, rng) for sigma in SIGMAS]
+        tables.append(ErrorTable(max(x.shape[2:]), SIGMAS, tuple(error for error, _ in found), tuple(row for _, row in found)))
     return tuple(tables)
 
 
-def _row(prior: Prior, x: Tensor, sigma: float, numbers: Tensor | None, rng: torch.Generator) -> tuple[float, ...]:
-    """BINS mean squared errors, one a ring of frequency."""
+def _row(prior: Prior, x: Tensor, sigma: float, numbers: Tensor | None, rng: torch.Generator) -> tuple[float, tuple[float, ...]]:
+    """Mean squared error of a voxel, and the power of error over stated deviation in each of BINS rings of frequency."""
     axes = tuple(range(2, x.ndim))
-    power = torch.zeros(x.shape[2:])
+    power, square = torch.zeros(x.shape[2:]), 0.0
     for i in range(len(x)):
         one = x[i : i + 1]
         given = Condition(numbers=None if numbers is None else numbers[i : i + 1])
         noise = torch.randn(one.shape, generator=rng)
         with torch.no_grad():
-            apart = prior(one + sigma * noise, torch.full((1,), sigma), given) - one
-        power += torch.fft.fftn(apart, dim=axes, norm="ortho").abs().square().mean((0, 1)) / len(x)
+            mean, std = prior.moments(one + sigma * noise, torch.full((1,), sigma), given)
+        square += float((mean - one).square().mean()) / len(x)
+        power += torch.fft.fftn((mean - one) / std, dim=axes, norm="ortho").abs().square().mean((0, 1)) / len(x)
     ring = (radius(tuple(x.shape[2:])) * (BINS - 1)).round().long().flatten()
     total = torch.zeros(BINS).index_add(0, ring, power.flatten())
     count = torch.zeros(BINS).index_add(0, ring, torch.ones(ring.numel()))
@@ -57,4 +58,4 @@ def _row(prior: Prior, x: Tensor, sigma: float, numbers: Tensor | None, rng: tor
     for i in range(1, BINS):
         if count[i] == 0:
             found[i] = found[i - 1]
-    return tuple(found.tolist())
+    return square, tuple(found.tolist())

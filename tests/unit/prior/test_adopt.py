@@ -84,10 +84,10 @@ def test_beyond_its_levels_a_net_gets_the_end_of_its_clock() -> None:
 def test_errors_are_the_measured_ones_or_the_bound() -> None:
     sigma = torch.tensor([0.1, 1.0])
     assert torch.allclose(adopt_v(v, ALPHAS, sigma_data=0.5).error(sigma), sigma**2 * 0.25 / (sigma**2 + 0.25))
-    table = ErrorTable(64, (0.1, 1.0), ((0.004,) * BINS, (0.02,) * BINS))
+    table = ErrorTable(64, (0.1, 1.0), (0.004, 0.02), ((1.5,) * BINS, (0.5,) * BINS))
     measured = adopt_v(v, ALPHAS, errors=table)
     assert torch.allclose(measured.error(sigma), torch.tensor([0.004, 0.02]))
-    assert torch.allclose(measured.spectrum(sigma, (8, 8)).mean((1, 2)), torch.tensor([0.004, 0.02]))
+    assert torch.allclose(measured.spectrum(sigma, (8, 8)).mean((1, 2)), torch.tensor([1.5, 0.5]))
 
 
 @pytest.mark.parametrize("table", [torch.tensor([0.9]), torch.tensor([0.5, 0.6]), torch.tensor([0.9, 0.0]), torch.tensor([1.0, 0.5]), torch.rand(2, 2)])
