@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -107,5 +108,5 @@ def _anywhere(prior: Prior, n: int, rng: torch.Generator) -> Condition:
 def _volume(prior: Prior, image: Tensor, sentence: str) -> Volume:
     card = prior.card
     low, high = (card.low, card.high) if card.scaling == "fixed" else (0.0, 1.0)
-    data = (image.numpy() + 1) / 2 * (high - low) + low
+    data = ((image.numpy() + 1) / 2 * (high - low) + low).astype(np.float32)
     return Volume(data, None, card.unit, card.modality, provenance=Provenance(synthetic=True, history=(sentence, "research use only, not for diagnosis")))

@@ -37,9 +37,17 @@ class UNetShape:
     doubt: bool = False
 
 
-def _conv(ndim: int, n_in: int, n_out: int, kernel: int, stride: int = 1) -> nn.Module:
+def _conv(ndim: int, n_in: int, n_out: int, kernel: int, stride: int = 1) -> nn.Conv2d | nn.Conv3d:
     kind = nn.Conv2d if ndim == 2 else nn.Conv3d
     return kind(n_in, n_out, kernel, stride=stride, padding=kernel // 2 if stride == 1 else 0)
+
+
+def _silent(conv: nn.Conv2d | nn.Conv3d) -> nn.Conv2d | nn.Conv3d:
+    """A convolution that gives 0 until it has learned."""
+    nn.init.zeros_(conv.weight)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+    return conv
 
 
 def _groups(width: int) -> int:
@@ -62,15 +70,22 @@ class Block(nn.Module):
         self.conv1 = _conv(ndim, width, width, 3)
         self.modulate = nn.Linear(embedding, 2 * width)
         self.norm2 = nn.GroupNorm(_groups(width), width)
-        self.conv2 = _conv(ndim, width, width, 3)
-        nn.init.zeros_(self.conv2.weight)  # a block starts as the identity
-        nn.init.zeros_(self.conv2.bias)
+        self.conv2 = _silent(_conv(ndim, width, width, 3))  # a block starts as the identity
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         scale, shift = self.modulate(embedding).reshape(x.shape[0], -1, *[1] * (x.ndim - 2)).chunk(2, dim=1)
         h = self.conv1(F.silu(self.norm1(x), inplace=not torch.is_grad_enabled()))
         h = torch.addcmul(shift, self.norm2(h), 1 + scale)
         return x + self.conv2(F.silu(h, inplace=not torch.is_grad_enabled()))
+
+
+class Blocks(nn.ModuleList):
+    """Residual blocks of one resolution, one after the other."""
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        for block in self:
+            x = block(x, embedding)
+        return x
 
 
 class UNet(nn.Module):
@@ -89,17 +104,14 @@ class UNet(nn.Module):
         self.label = nn.Embedding(shape.n_labels + 1, width) if shape.n_labels else None
         self.numbers = nn.Linear(shape.n_numbers * 33, width) if shape.n_numbers else None
         self.enter = _conv(ndim, shape.in_channels, widths[0], 3)
-        self.descend = nn.ModuleList(nn.ModuleList(Block(w, width, ndim) for _ in range(shape.blocks)) for w in widths)
+        self.descend = nn.ModuleList(Blocks(Block(w, width, ndim) for _ in range(shape.blocks)) for w in widths)
         self.shrink = nn.ModuleList(_conv(ndim, a, b, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False))
-        self.ascend = nn.ModuleList(nn.ModuleList(Block(w, width, ndim) for _ in range(shape.blocks)) for w in widths[:-1])
+        self.ascend = nn.ModuleList(Blocks(Block(w, width, ndim) for _ in range(shape.blocks)) for w in widths[:-1])
         self.grow = nn.ModuleList(_conv(ndim, b, a, 1) for a, b in zip(widths, widths[1:], strict=False))
-        self.leave = nn.Sequential(nn.GroupNorm(_groups(widths[0]), widths[0]), nn.SiLU(), _conv(ndim, widths[0], shape.out_channels, 3))
-        nn.init.zeros_(self.leave[2].weight)  # the first guess is the path's own skip
-        nn.init.zeros_(self.leave[2].bias)
-        self.doubt = _conv(ndim, widths[0], shape.out_channels, 3) if shape.doubt else None
-        if self.doubt is not None:
-            nn.init.zeros_(self.doubt.weight)  # ln 1: before it has learned, an output is as wrong as its unit-variance target is large
-            nn.init.zeros_(self.doubt.bias)
+        # silent: the first guess is the path's own skip, and as wrong as its unit-variance target is large (ln 1)
+        last = _silent(_conv(ndim, widths[0], shape.out_channels, 3))
+        self.leave = nn.Sequential(nn.GroupNorm(_groups(widths[0]), widths[0]), nn.SiLU(), last)
+        self.doubt = _silent(_conv(ndim, widths[0], shape.out_channels, 3)) if shape.doubt else None
 
     def forward(self, x: Tensor, noise: Tensor, label: Tensor | None = None, numbers: Tensor | None = None) -> Tensor:
         size = x.shape[2:]
@@ -108,15 +120,13 @@ class UNet(nn.Module):
         x = self.enter(x)
         skips = []
         for level, blocks in enumerate(self.descend):
-            for block in blocks:
-                x = block(x, embedding)
+            x = blocks(x, embedding)
             if level < len(self.shrink):
                 skips.append(x)
                 x = self.shrink[level](x)
         for level in reversed(range(len(self.ascend))):
             x = skips[level] + F.interpolate(self.grow[level](x), scale_factor=2.0, mode="nearest")
-            for block in self.ascend[level]:
-                x = block(x, embedding)
+            x = self.ascend[level](x, embedding)
         hidden = self.leave[1](self.leave[0](x))
         out = self.leave[2](hidden)
         if self.doubt is not None:
@@ -129,8 +139,7 @@ class UNet(nn.Module):
         embedding = self.embed(self._condition(noise, label, numbers).to(x.dtype))
         x, kept = self.enter(x), []
         for level, blocks in enumerate(self.descend):
-            for block in blocks:
-                x = block(x, embedding)
+            x = blocks(x, embedding)
             kept.append(x)
             if level < len(self.shrink):
                 x = self.shrink[level](x)
