@@ -41,7 +41,10 @@ def load(name: str | Path, device: str = "cpu") -> Prior:
     folder = locate(name)
     _vouched_for(folder)
     card = Card.from_json(read_json(folder / "card.json"))
-    prior = fresh(card)
+    try:
+        prior = fresh(card)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise Corrupt(folder / "card.json", f"describes no network ({error})", "copy the folder again, or train again") from error
     weights = {key: tensor.float() for key, tensor in load_weights(folder / "weights.safetensors").items()}
     try:
         prior.net.load_state_dict(weights)
@@ -84,7 +87,7 @@ def save_prior(prior: Prior, folder: str | Path, *, trust: dict[str, Any] | None
         raise BadOption("the weights hold NaN, infinity or too large a number and are not saved", "resume from the last checkpoint")
 
     def fill(temporary: Path) -> None:
-        save_weights(temporary / "weights.safetensors", weights, {"schema": str(prior.card.schema), "name": prior.card.name})
+        save_weights(temporary / "weights.safetensors", weights, {"schema": str(prior.card.schema)})  # one key: two are written in no fixed order
         write_json(temporary / "card.json", prior.card.to_json())
         write_json(temporary / "trust.json", prior.trust if trust is None else trust)
 
