@@ -59,19 +59,49 @@ class Card:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Card:
-        """Raises BadOption for an unknown key or a newer schema."""
+        """Raises BadOption for an unknown key, a newer schema and values that no prior can have."""
+        if not isinstance(stored, dict):
+            raise BadOption(f"card: wanted an object of JSON, got a {type(stored).__name__}")
         known = [f.name for f in dataclasses.fields(cls)]
         for key in stored:
             if key not in known:
                 raise BadOption(f"card: unknown key {key!r}", nearest(key, known))
-        if stored.get("schema", SCHEMA) > SCHEMA:
+        if not isinstance(stored.get("schema", SCHEMA), int) or stored.get("schema", SCHEMA) > SCHEMA:
             raise BadOption(f"card: schema {stored['schema']} is newer than {SCHEMA}", "update medprior")
         values = {k: _tuples(v) for k, v in stored.items()}
         try:
             values["errors"] = tuple(ErrorTable(**{k: _tuples(v) for k, v in table.items()}) for table in stored.get("errors", ()))
         except (TypeError, AttributeError) as error:
             raise BadOption(f"card: the error tables cannot be read ({error})", "update medprior, or train again") from error
-        return cls(**values)
+        try:
+            card = cls(**values)
+            wrong = _wrong(card)
+        except (TypeError, AttributeError) as error:
+            raise BadOption(f"card: a value is missing or of another kind ({error})", "copy the whole folder again, or train again") from error
+        if wrong:
+            raise BadOption(f"card: {wrong}", "copy the whole folder again, or train again")
+        return card
+
+
+def _wrong(card: Card) -> str:
+    """What of a card no job could work with; "" where nothing is. An unknown scaling would else pass for another, without a word."""
+    pairs = ("SI", "AP", "LR")
+    directions = {letter: pair for pair in pairs for letter in pair}
+    wanted = {
+        'scaling "fixed", "foreground" or "range"': card.scaling in ("fixed", "foreground", "range"),
+        "low < high": card.scaling != "fixed" or card.low < card.high,
+        "quantiles 0 <= a < b <= 1": len(card.quantiles) == 2 and 0 <= card.quantiles[0] < card.quantiles[1] <= 1,
+        "ndim 2 or 3": card.ndim in (2, 3),
+        "at least one channel": len(card.channels) > 0,
+        "axes PL, IL or IP, or three directions of the body": card.axes in ("", "PL", "IL", "IP")
+        if card.ndim == 2
+        else card.axes == "" or (len(card.axes) == 3 and len({directions.get(letter, "") for letter in card.axes} - {""}) == 3),
+        "a spacing > 0 for each dimension": card.spacing_mm is None or (len(card.spacing_mm) == card.ndim and min(card.spacing_mm) > 0),
+        "a frame 1 <= smallest <= largest": len(card.frame) == 2 and 1 <= card.frame[0] <= card.frame[1],
+        "widths >= 1, blocks >= 1": len(card.widths) > 0 and min(card.widths) >= 1 and card.blocks >= 1,
+        "sigma_data > 0": card.sigma_data > 0,
+    }
+    return ", ".join(f"wanted {what}" for what, right in wanted.items() if not right)
 
 
 def _tuples(value: Any) -> Any:

@@ -127,7 +127,7 @@ def _home(admitted: Admitted, out: Volume) -> Volume:
     # codes of axes are ambiguous at 45 degrees; the change of axes itself is a signed permutation at any angle
     change = (np.linalg.inv(source.affine) @ out.affine)[: out.ndim, : out.ndim].round().astype(int)
     order = np.abs(change).argmax(1)
-    flipped = [axis + 1 for axis, came_from in enumerate(order) if change[axis, came_from] < 0]
+    flipped = tuple(axis + 1 for axis, came_from in enumerate(order) if change[axis, came_from] < 0)
     data = np.flip(out.data.transpose(0, *(order + 1)), tuple(flipped))
     return replace(out, data=np.ascontiguousarray(data), affine=source.affine, provenance=source.provenance)
 

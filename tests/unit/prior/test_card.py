@@ -49,3 +49,42 @@ def test_what_is_not_understood_is_refused() -> None:
     for change, says in (({"label": []}, "did you mean 'labels'"), ({"schema": SCHEMA + 1}, "newer"), ({"errors": [{"side": 64}]}, "error tables")):
         with pytest.raises(BadOption, match=says):
             Card.from_json({**stored, **change})
+
+
+WRONG = {
+    "scaling": "ranged",
+    "low": 2000.0,
+    "quantiles": [0.9, 0.1],
+    "ndim": 4,
+    "channels": [],
+    "axes": "LP",
+    "spacing_mm": [1.0, 0.0],
+    "frame": [64, 32],
+    "widths": [],
+    "blocks": 0,
+    "sigma_data": 0.0,
+    "schema": "1",
+}
+
+
+@pytest.mark.parametrize("key", WRONG)
+def test_a_value_that_no_prior_can_have_is_refused(key: str) -> None:
+    """An unknown scaling, for one, would else be taken for another."""
+    with pytest.raises(BadOption, match="card: "):
+        Card.from_json({**FULL.to_json(), key: WRONG[key]})
+
+
+@pytest.mark.parametrize("axes, right", [("PLS", True), ("RAS", True), ("", True), ("PLA", False), ("PL", False), ("PLX", False)])
+def test_a_volume_has_three_axes_of_the_body(axes: str, right: bool) -> None:
+    stored = {**Card("solid", "MR", ndim=3).to_json(), "axes": axes}
+    if right:
+        assert Card.from_json(stored).axes == axes
+    else:
+        with pytest.raises(BadOption, match="axes"):
+            Card.from_json(stored)
+
+
+def test_a_card_of_another_kind_is_refused() -> None:
+    for stored in ([], "card", {"modality": "MR"}, {**FULL.to_json(), "widths": "wide"}, {**FULL.to_json(), "low": None}):
+        with pytest.raises(BadOption, match="card: "):
+            Card.from_json(stored)  # type: ignore[arg-type]

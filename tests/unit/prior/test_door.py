@@ -161,7 +161,7 @@ def test_network_units_are_what_the_card_says() -> None:
     air_and_water = Volume(np.array([[[-1024.0, 0.0], [1024.0, 2048.0]]], np.float32), None, "HU", "CT")
     assert torch.equal(admit(fixed, air_and_water).images, torch.tensor([[[[-1.0, 0.0], [1.0, 2.0]]]]))
     data = np.concatenate([np.zeros(9000), np.linspace(100, 200, 1000)]).reshape(1, 100, 100).astype(np.float32)
-    assert scale_of(AXIAL, Volume(data)) == (0.0, pytest.approx(199.0, abs=0.1))
+    assert scale_of(AXIAL, Volume(data.astype(np.float32))) == (0.0, pytest.approx(199.0, abs=0.1))
     low, high = scale_of(replace(FILM, quantiles=(0.25, 0.75)), Volume(np.arange(5, dtype=np.float32).reshape(1, 1, 5)))
     assert (low, high) == (1.0, 3.0)
 

@@ -103,7 +103,7 @@ FOREIGN = {
     "unknown path": (edited(lambda c: c.update(path="karas")), BadOption, "did you mean 'karras'"),
     "wider than its weights": (edited(lambda c: c.update(widths=[16, 32])), Corrupt, "does not fit its card"),
     "more labels than its weights": (edited(lambda c: c.update(labels=["a", "b", "c"])), Corrupt, "does not fit its card"),
-    "other dimensions": (edited(lambda c: c.update(ndim=3)), Corrupt, "does not fit its card"),
+    "other dimensions": (edited(lambda c: c.update(ndim=3, spacing_mm=None)), Corrupt, "does not fit its card"),
     "no weights": (weights(lambda p: {"x": torch.zeros(1)}), Corrupt, "does not fit its card"),
     "weights of NaN": (weights(lambda p: {k: v * torch.nan for k, v in p.net.state_dict().items()}), Corrupt, "NaN"),
     "weights in another format": (lambda folder: (folder / "weights.safetensors").write_bytes(b"\x80\x04K\x01."), Corrupt, "safetensors"),
