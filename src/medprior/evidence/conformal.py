@@ -1,4 +1,4 @@
-"""p-values and thresholds that hold without assumptions on the score: split conformal, by patient."""
+"""p-values and thresholds that hold without assumptions on the score: conformal, by patient."""
 
 from __future__ import annotations
 

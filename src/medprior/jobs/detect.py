@@ -26,7 +26,7 @@ SIGMAS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 """Levels of the denoising-loss profile, network units."""
 
 TWIN = 0.8
-"""Level of the healthy twin: lesions are forgotten, anatomy stays (chosen on validation scans)."""
+"""Level of the healthy twin, network units: small lesions are forgotten, anatomy stays. A first choice, not tuned yet."""
 
 TWINS = 2
 """Healthy twins that are averaged; the map's scale holds for the number it was calibrated with."""
@@ -141,8 +141,8 @@ def profile(denoiser: Denoiser, admitted: Admitted, *, seed: int = 0, n_draws: i
 def calibrate(prior: Prior, healthy: Iterable[Volume], *, seed: int = 0, n_twins: int = TWINS, on_step: Callable[[int], None] | None = None) -> dict[str, Any]:
     """The "detect" entry of trust.json from healthy scans of patients the prior has not learned from, one scan a patient.
 
-    Half of them fit the mean and the covariance of the profile, the other half give the scores for the p-values: a flag at 5 % needs 38 patients.
-    All of them give the map's scale. on_step: (scans done). Raises Uncalibrated for fewer than 4, BadOption (n_twins), WrongKind.
+    Their profiles are kept, and every later p-value is that of full conformal prediction among them: a flag at 5 % needs 19 patients.
+    All of them give the map's scale, too. on_step: (scans done). Raises Uncalibrated for fewer than 4, BadOption (n_twins), WrongKind.
     """
     if n_twins < 1:
         raise BadOption(f"n_twins: wanted at least 1, got {n_twins}")
@@ -158,11 +158,9 @@ def calibrate(prior: Prior, healthy: Iterable[Volume], *, seed: int = 0, n_twins
             on_step(i + 1)
     if len(profiles) < 4:
         raise Uncalibrated(f"{len(profiles)} healthy patients are too few to calibrate with", "hold out at least 4, better 40")
-    fit, held = torch.stack(profiles[::2]).double(), torch.stack(profiles[1::2]).double()
-    entry = {"sigmas": list(SIGMAS), "seed": seed, "n_twins": n_twins, "mean": fit.mean(0).tolist(), "precision": _precision(fit).tolist()}
-    scores = [_distance(p, entry) for p in held]
     high = threshold(peaks, ALPHA) if len(peaks) >= wanted(ALPHA) else None
-    return {**entry, "scores": scores, "n_healthy": len(scores), "map_high": high}
+    entry = {"sigmas": list(SIGMAS), "seed": seed, "n_twins": n_twins, "profiles": torch.stack(profiles).tolist()}
+    return {**entry, "n_healthy": len(profiles), "map_high": high}
 
 
 def _precision(profiles: Tensor) -> Tensor:
@@ -172,9 +170,23 @@ def _precision(profiles: Tensor) -> Tensor:
     return torch.linalg.inv(shrunk)
 
 
-def _distance(found: Tensor, entry: dict[str, Any]) -> float:
-    away = found.double() - torch.tensor(entry["mean"], dtype=torch.float64)
-    return float((away @ torch.tensor(entry["precision"], dtype=torch.float64) @ away).clamp_min(0).sqrt())
+def _distances(profiles: Tensor, among: Tensor) -> Tensor:
+    """(n, k), (m, k) -> (n,): Mahalanobis distance of each profile from the mean of ``among``."""
+    away = profiles - among.mean(0)
+    return torch.einsum("ni,ij,nj->n", away, _precision(among), away).clamp_min(0).sqrt()
+
+
+def judged(found: Tensor, healthy: Tensor) -> tuple[float, float]:
+    """Score and p-value of one profile (k,) among those of healthy patients (n, k).
+
+    The score is its distance from them. The p-value is full conformal (Vovk et al. 2005, section 2.2): the new patient joins the healthy ones,
+    all n + 1 are measured from their common mean, and its rank among them counts; so every patient serves for the fit and for the rank,
+    and the p-value is valid for any n.
+    """
+    found, healthy = found.double(), healthy.double()
+    all_of_them = torch.cat([healthy, found[None]])
+    ranked = _distances(all_of_them, all_of_them).tolist()
+    return float(_distances(found[None], healthy)[0]), p_value(ranked[-1], ranked[:-1])
 
 
 def _found(prior: Prior, admitted: Admitted, twin: Tensor, at: Tensor, n_twins: int) -> Found:
@@ -185,8 +197,8 @@ def _found(prior: Prior, admitted: Admitted, twin: Tensor, at: Tensor, n_twins: 
     apart = replace(apart, unit=admitted.source.unit)
     if entry is None:
         return Found(apart, healthy, float(at.mean()), None, 0, None, "no healthy patients were held out for this prior: no p-value")
-    score = _distance(at, entry)
+    score, p = judged(at, torch.tensor(entry["profiles"]))
     n = entry["n_healthy"]
     refused = "" if n >= wanted(ALPHA) else f"{n} healthy patients cannot support a flag at 5 % (at least {wanted(ALPHA)} are needed)"
     high = entry["map_high"] * half if entry["map_high"] is not None and entry["n_twins"] == n_twins else None
-    return Found(apart, healthy, score, p_value(score, entry["scores"]), n, high, refused)
+    return Found(apart, healthy, score, p, n, high, refused)

@@ -10,7 +10,7 @@ import torch
 
 from medprior.data.volume import Volume
 from medprior.errors import BadOption, Uncalibrated, WrongKind
-from medprior.jobs.detect import SIGMAS, Found, calibrate, detect, profile
+from medprior.jobs.detect import SIGMAS, Found, calibrate, detect, judged, profile
 from medprior.prior.door import admit
 from tests.unit.jobs.exact import CT, Exact, tiny, volume_of
 
@@ -46,7 +46,7 @@ def test_healthy_patients_are_flagged_at_the_rate_that_was_promised(calibrated: 
 def test_what_is_wrong_is_found_where_it_is(calibrated: Exact) -> None:
     scan = ill(healthy(1, 3)[0])
     found = detect(calibrated, scan, n_twins=1)
-    assert found.flagged() and found.refused == "" and found.n_healthy == 40
+    assert found.flagged() and found.refused == "" and found.n_healthy == 80
     i, j = np.unravel_index(found.map.data[0].argmax(), SIZE)
     assert 3 <= i <= 9 and 4 <= j <= 10
     assert found.map_high is not None and found.map.data.max() > found.map_high
@@ -114,24 +114,32 @@ def test_few_healthy_patients_support_no_flag() -> None:
     prior = Exact()
     prior.trust["detect"] = calibrate(prior, healthy(18, 1), n_twins=1)
     found = detect(prior, ill(healthy(1, 3)[0]), n_twins=1)
-    assert found.p_value == pytest.approx(1 / 10) and found.map_high is None
+    assert found.p_value == pytest.approx(1 / 19) and found.map_high is None
     assert "at least 19" in found.refused
     with pytest.raises(Uncalibrated, match="at least 19"):
         found.flagged()
     assert found.flagged(0.1)
     with pytest.raises(Uncalibrated, match="too few"):
         calibrate(prior, healthy(3, 1))
-    assert calibrate(prior, healthy(4, 1), n_twins=1)["n_healthy"] == 2
+    assert calibrate(prior, healthy(4, 1), n_twins=1)["n_healthy"] == 4
 
 
-def test_the_scores_come_from_patients_that_the_fit_has_not_seen() -> None:
-    """Half and half: the fit is that of the even ones whatever the odd ones are."""
-    scans = healthy(8, 1)
-    one = calibrate(Exact(), scans, n_twins=1)
-    other = calibrate(Exact(), [v if n % 2 == 0 else ill(v) for n, v in enumerate(scans)], n_twins=1)
-    assert (one["mean"], one["precision"]) == (other["mean"], other["precision"])
-    assert len(one["scores"]) == one["n_healthy"] == 4
-    assert min(other["scores"]) > max(one["scores"])
+def test_p_values_are_valid_whatever_the_profiles() -> None:
+    """Full conformal: of healthy patients like the calibration's, at most a share alpha (and not far fewer) has p <= alpha."""
+    rng = torch.Generator().manual_seed(0)
+    shape = torch.randn((6, 6), generator=rng)
+    p = torch.tensor([judged((torch.randn(6, generator=rng) ** 3) @ shape, (torch.randn((24, 6), generator=rng) ** 3) @ shape)[1] for _ in range(2000)])
+    for alpha in (0.04, 0.2, 0.52):
+        assert abs(float((p <= alpha + 1e-9).float().mean()) - alpha) < 4 * (alpha * (1 - alpha) / 2000) ** 0.5
+
+
+def test_an_odd_profile_is_odd_in_every_direction() -> None:
+    """The rank of a patient far away is the last one, and the score grows with the distance."""
+    rng = torch.Generator().manual_seed(1)
+    known = torch.randn((30, 6), generator=rng)
+    near, far = judged(torch.full((6,), 4.0), known), judged(torch.full((6,), 8.0), known)
+    assert near[1] == far[1] == pytest.approx(1 / 31)
+    assert far[0] > near[0]
 
 
 def test_nothing_calibrated_is_said() -> None:
