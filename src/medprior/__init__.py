@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .io.write import write
     from .jobs.augment import augment
     from .jobs.detect import Found, detect
+    from .jobs.fit import fit
     from .jobs.reconstruct import reconstruct
     from .jobs.synthesize import synthesize
     from .operators import ComplexGaussian, Gaussian, Measurement, Poisson, Rician, Unknown
@@ -38,6 +39,7 @@ _HOMES = {
     "Volume": "data.volume",
     "augment": "jobs.augment",
     "detect": "jobs.detect",
+    "fit": "jobs.fit",
     "load": "training.folder",
     "operators": "operators",
     "read": "io.read",
@@ -60,6 +62,7 @@ __all__ = [
     "Volume",
     "augment",
     "detect",
+    "fit",
     "load",
     "operators",
     "read",
