@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import BadOption, WrongKind
 from .volume import Volume
 
-__all__ = ["PLANES", "axcodes", "in_plane", "reoriented", "through", "undo"]
+__all__ = ["PLANES", "axcodes", "in_plane", "reoriented", "through"]
 
 PLANES = {"axial": "PL", "coronal": "IL", "sagittal": "IP"}
 """What i and j point to in a picture of each plane."""
@@ -70,13 +70,6 @@ def in_plane(volume: Volume, codes: str) -> Volume:
         raise WrongKind(f"the image lies in plane {have[:2]}, wanted {codes}")
     turned = reoriented(as_volume, codes + rest)
     return replace(turned, data=turned.data[..., 0])
-
-
-def undo(volume: Volume, like: Volume) -> Volume:
-    """``volume`` turned back to the array order of ``like`` (both with known affines, same voxel grid)."""
-    if axcodes(volume) == axcodes(like):
-        return volume
-    return reoriented(volume, axcodes(like)) if volume.ndim == 3 else in_plane(volume, axcodes(like)[:2])
 
 
 def _opposite(letter: str) -> str:
