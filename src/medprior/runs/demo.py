@@ -65,9 +65,9 @@ def requests(paths: Mapping[str, Path], seed: int, priors: Mapping[str, str] = P
         "reconstruct-mri": Reconstruct(input=paths["brain"], prior=brain, modality="MR", task="mri", n=8, seed=seed),
         "reconstruct-ct": Reconstruct(input=paths["abdomen"], prior=ct, task="ct", views=60, n=4, steps=20, baselines="quick", seed=seed),
         "detect": Detect(input=paths["chest"], prior=chest, seed=seed),
-        "augment": Augment(input=paths["chest"], prior=chest, n=6, strength=0.4, seed=seed),
-        "synthesize-no-finding": Synthesize(prior=chest, n=8, label="no_finding", seed=seed),
-        "synthesize-pneumonia": Synthesize(prior=chest, n=8, label="pneumonia", seed=seed),
+        "augment": Augment(input=paths["chest"], prior=chest, n=3, strength=0.4, seed=seed),
+        "synthesize-no-finding": Synthesize(prior=chest, n=8, label="no_finding", size=(128, 128), seed=seed),
+        "synthesize-pneumonia": Synthesize(prior=chest, n=8, label="pneumonia", size=(128, 128), seed=seed),
     }
 
 

@@ -66,9 +66,10 @@ def fitted(measurement: Measurement, z: Tensor, variance: float | Tensor, *, n_i
 
 
 def _filtered(x: Tensor, gain: Tensor) -> Tensor:
-    """(B, C, ...) with each FFT coefficient multiplied by gain (B, 1, ...)."""
+    """(B, C, ...) with each FFT coefficient multiplied by gain (B, 1, ...), which is the same for k and -k."""
     axes = tuple(range(2, x.ndim))
-    return torch.fft.ifftn(torch.fft.fftn(x, dim=axes) * gain, dim=axes).real
+    half = gain[..., : x.shape[-1] // 2 + 1]
+    return torch.fft.irfftn(torch.fft.rfftn(x, dim=axes) * half, s=x.shape[2:], dim=axes)
 
 
 class _Seen(Redraw):
@@ -118,7 +119,7 @@ class _Proximal(Redraw):
         guess, y = mean + root(white), _perturbed(self.measurement, len(x), self.rng)
         # x = guess + C^(1/2) u: in u the system is well conditioned, whatever the covariance of the prior's error
         pull = across(operator.adjoint(weight * (y - operator.apply(guess))))
-        return guess + root(cg(normal, pull, torch.zeros_like(pull), n=self.n_iterations, tol=1e-4))
+        return guess + root(cg(normal, pull, torch.zeros_like(pull), n=self.n_iterations, tol=1e-3))
 
 
 def _perturbed(measurement: Measurement, n: int, rng: torch.Generator) -> Tensor:
