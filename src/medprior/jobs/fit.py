@@ -20,6 +20,7 @@ from ..io.index import Index, Item, scan
 from ..prior import Card, Prior
 from ..prior.door import admit
 from ..prior.prior import fresh
+from ..training.doubt import with_doubt
 from ..training.errors import error_tables
 from ..training.folder import save_prior
 from ..training.loop import Progress, Settings, train
@@ -104,6 +105,7 @@ def fit(
     images = Images(data.train, data.labels, numbers, levels=levels, patches=patches, flip=None)
     made = train(prior, images, settings, out, device=device, on_progress=on_progress, fresh=restart)
     made.net.to("cpu").eval().requires_grad_(False)
+    made = with_doubt(made, images, steps=min(300, max(10, made.card.training["steps"] // 5)), seed=seed)
     held = data.held or data.train[:HELD_OUT]
     known = data.held_heights if data.held else data.heights
     made.card = replace(made.card, errors=error_tables(made, held, None if known is None else known[:, None], n_levels=len(levels), seed=seed))
