@@ -59,8 +59,9 @@ def norm(operator: Operator, n: int = 30, *, seed: int = 0, device: torch.device
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return (a.conj() * b).real.flatten(1).sum(1)
+    """(B,) in double precision: with weights such as 1e5 photons the sum over an image passes what a float32 can hold."""
+    return (a.conj() * b).real.flatten(1).sum(1, dtype=torch.float64)
 
 
 def _wide(value: Tensor, like: Tensor) -> Tensor:
-    return value.reshape(-1, *[1] * (like.ndim - 1))
+    return value.to(like.dtype.to_real()).reshape(-1, *[1] * (like.ndim - 1))
