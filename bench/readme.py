@@ -1,0 +1,23 @@
+"""Puts what the scripts printed (bench/results) into README.md, between its figures marks: no figure is typed by hand.
+
+python bench/readme.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BEGIN, END = "<!-- figures: begin", "<!-- figures: end -->"
+
+
+def main() -> None:
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    head, rest = page.split(BEGIN)
+    mark, tail = rest.split("\n", 1)[0], rest.split(END)[1]
+    blocks = "\n".join(f"```text\n{path.read_text(encoding='utf-8').strip()}\n```" for path in sorted((ROOT / "bench" / "results").glob("*.txt")))
+    (ROOT / "README.md").write_text(f"{head}{BEGIN}{mark}\n{blocks}\n{END}{tail}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
