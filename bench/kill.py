@@ -41,7 +41,10 @@ def main() -> None:
             if child == 0:
                 run(folder)
                 os._exit(1)
-            time.sleep(moments.uniform(0.3, 1.3))
+            patient = time.monotonic() + 20
+            while newest(folder) <= before and time.monotonic() < patient:
+                time.sleep(0.002)
+            time.sleep(moments.uniform(0.0, 0.1))  # anywhere within the next few checkpoints
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             state, messages = load_latest(folder / "checkpoints")
@@ -53,6 +56,11 @@ def main() -> None:
     print(f"{resumed} of {chosen.kills} resume; {moved} kills came after a new checkpoint; {before} steps in all")
     if moved < chosen.kills / 2:
         raise SystemExit("most kills came before anything was written: they prove nothing; give the children more time")
+
+
+def newest(folder: Path) -> int:
+    """The highest step whose checkpoint has appeared."""
+    return max((int(p.name[5:]) for p in (folder / "checkpoints").glob("step-*")), default=0)
 
 
 def run(folder: Path) -> None:
