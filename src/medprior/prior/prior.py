@@ -40,6 +40,8 @@ class Prior(Denoiser):
         mean, doubt = self._out(x, sigma, condition)
         if doubt is None:
             return mean, spread(self.error(sigma).sqrt().expand(len(x)), x).to(x).expand_as(x)
+        # far from what it has seen the network may claim any doubt; more than twice what the data themselves vary by is never true
+        doubt = doubt.clamp(-14.0, 1.4)
         return mean, self.path.c_out(spread(sigma.expand(len(x)).to(x.dtype), x)).abs() * torch.exp(doubt / 2)
 
     def _out(self, x: Tensor, sigma: Tensor, condition: Condition | None) -> tuple[Tensor, Tensor | None]:
