@@ -4,7 +4,8 @@
     python bench/pretrain.py learn brain-t1 --work .cache/pretrain --steps 10000 [--device cuda]
     python bench/pretrain.py finish brain-t1 --work .cache/pretrain --out src/medprior/pretrained
 
-The bundled weights of 2026-11 were made on one busy CPU core: brain-t1 was begun for 10000 steps and told at step 3900 to end at 7500.
+The bundled weights of 2026-11 were made on one busy CPU core an image kind; the first stage of brain-t1 was begun for 10000 steps and told at
+step 3900 to end at 7500.
 The data folder is MEDPRIOR_DATA (default ../shared/data beside the checkout); only its train parts are learned from, val parts measure the
 error table and calibrate, test parts are not opened here.
 """
@@ -29,6 +30,7 @@ from medprior.training.errors import error_tables
 from medprior.training.folder import save_prior
 from medprior.training.loop import Progress, Settings, train
 from medprior.training.patches import Images
+from medprior.training.widen import widened
 
 DATA = Path(os.environ.get("MEDPRIOR_DATA", Path(__file__).parents[2] / "shared" / "data"))
 NOT_CLINICAL = "research use only, not for diagnosis"
@@ -36,10 +38,10 @@ NOT_CLINICAL = "research use only, not for diagnosis"
 
 @dataclass(frozen=True)
 class Recipe:
-    """card: without the measured parts. settings, images: of the loop."""
+    """card: without the measured parts; its widths are the last stage's. stages: runs of the loop, each begun with what the former learned, widened."""
 
     card: Card
-    settings: Settings
+    stages: tuple[tuple[tuple[int, ...], Settings], ...]
     images: dict[str, Any] = field(default_factory=dict)
     licence: str = ""
 
@@ -48,10 +50,13 @@ RECIPES = {
     "brain-t1": Recipe(
         Card(
             "brain-t1", "MR", scaling="foreground", quantiles=(0.0, 0.99), axes="PL", spacing_mm=(2.0, 2.0), frame=(48, 112), numbers=("height",),
-            preset="base", widths=(24, 48, 96, 160), sigma_data=0.57,
+            preset="base", widths=(32, 64, 128, 192), sigma_data=0.57,
             limits=(NOT_CLINICAL, "healthy adults of one site and one scanner, 2 mm, faces blanked", "8-bit source"),
         ),
-        Settings(steps=7500, batch=16, rate=1.5e-3, save_every=100),
+        (
+            ((24, 48, 96, 160), Settings(steps=7500, rate=1.5e-3, save_every=100)),
+            ((32, 64, 128, 192), Settings(steps=9000, rate=1e-3, save_every=100, precision="bfloat16")),
+        ),
         {"levels": (0.9, 0.1), "patches": ((64, 0.5), (128, 0.5)), "flip": 1},
         "IXI (brain-development.org), CC BY-SA 3.0",
     ),
@@ -60,16 +65,20 @@ RECIPES = {
             "chest-xray", "DX", scaling="range", frame=(64, 256), labels=("no_finding", "pneumonia"), sigma_data=0.55,
             limits=(NOT_CLINICAL, "labels were mined from reports; portable films are more frequent among pneumonia", "8-bit source at 256 pixels"),
         ),
-        Settings(steps=8000, batch=16, rate=2e-3, save_every=100),
+        (((16, 32, 64, 128), Settings(steps=8000, save_every=100)),),
         {"levels": (0.35, 0.3, 0.35), "patches": ((64, 0.85), (128, 0.15))},
         "NIH ChestX-ray14 (Wang et al., CVPR 2017), NIH Clinical Center, use unrestricted with attribution",
     ),
     "chest-ct": Recipe(
         Card(
             "chest-ct", "CT", unit="HU", scaling="fixed", low=-1024.0, high=1024.0, axes="PL", frame=(64, 256), sigma_data=0.46,
+            preset="own", widths=(32, 48, 96, 160),
             limits=(NOT_CLINICAL, "slices of chest and upper abdomen, 2x2 means of 512x512, HU clipped to -1024..3071"),
         ),
-        Settings(steps=5000, batch=16, rate=2e-3, save_every=100),
+        (
+            ((16, 32, 64, 128), Settings(steps=5000, save_every=100)),
+            ((32, 48, 96, 160), Settings(steps=8000, rate=1.2e-3, save_every=100, precision="bfloat16")),
+        ),
         {"levels": (0.6, 0.2, 0.2), "patches": ((64, 0.8), (128, 0.2))},
         "TCGA-LUAD, TCGA-LUSC (TCIA, CC BY 3.0); COVID-19-NY-SBU, Lung-PET-CT-Dx (TCIA, CC BY 4.0)",
     ),
@@ -144,25 +153,33 @@ def held(name: str, work: Path, split: str) -> tuple[list[torch.Tensor], torch.T
         return images, torch.from_numpy(stored["labels"]), numbers, stored["patients"].tolist()
 
 
-def learn(name: str, work: Path, steps: int | None, device: str) -> None:
-    """Runs or continues the loop in work/<name>."""
+def learn(name: str, work: Path, steps: int | None, device: str) -> Prior:
+    """Runs or continues the stages in work/<name>/stage-1, stage-2, ...; steps: of the last one."""
     recipe = RECIPES[name]
     images, labels, numbers, _ = held(name, work, "train")
     data = Images(images, labels if recipe.card.labels else None, numbers, **recipe.images)
-    torch.manual_seed(recipe.settings.seed)
 
     def show(line: Progress, _: Prior) -> None:
         print(f"{name} {line.step}/{line.steps}: loss {line.loss:.4f}, {line.seconds_left / 60:.1f} min left, {line.peak_mib:.0f} MiB", flush=True)
 
-    train(fresh(recipe.card), data, replace(recipe.settings, steps=steps or recipe.settings.steps), work / name, device=device, on_progress=show)
+    prior: Prior | None = None
+    for number, (widths, settings) in enumerate(recipe.stages, 1):
+        torch.manual_seed(settings.seed)
+        card = replace(recipe.card, widths=widths)
+        prior = fresh(card) if prior is None else Prior(widened(prior.net, widths), prior.path, card)
+        if steps and number == len(recipe.stages):
+            settings = replace(settings, steps=steps)
+        prior = train(prior, data, settings, work / name / f"stage-{number}", device=device, on_progress=show)
+    assert prior is not None
+    return prior
 
 
 def finish(name: str, work: Path, out: Path) -> None:
     """The moving average of the newest checkpoint, with its measured error table, its card and its trust."""
     recipe = RECIPES[name]
-    state, _ = load_latest(work / name / "checkpoints")
+    state, _ = load_latest(work / name / f"stage-{len(recipe.stages)}" / "checkpoints")
     if state is None:
-        raise SystemExit(f"{work / name}: nothing was learned yet")
+        raise SystemExit(f"{work / name}: the last of its {len(recipe.stages)} stages has learned nothing yet")
     prior = fresh(recipe.card)
     prior.net.load_state_dict(state.average)
     prior.net.eval().requires_grad_(False)
@@ -173,9 +190,10 @@ def finish(name: str, work: Path, out: Path) -> None:
         "labels": {label: int((labels == i).sum()) for i, label in enumerate(recipe.card.labels)},
     }  # fmt: skip
     training = {
-        "steps": state.facts["step"],
+        "steps": [*(settings.steps for _, settings in recipe.stages[:-1]), state.facts["step"]],
+        "widths": [list(widths) for widths, _ in recipe.stages],
         "seed": state.facts["seed"],
-        "batch": recipe.settings.batch,
+        "batch": recipe.stages[-1][1].batch,
         "torch": torch.__version__,
         "recipe": "bench/pretrain.py",
     }

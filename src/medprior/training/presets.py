@@ -22,7 +22,7 @@ class Preset:
 PRESETS = {
     "tiny": Preset((16, 32, 64), 1),
     "small": Preset((16, 32, 64, 128), 2),
-    "base": Preset((24, 48, 96, 160), 2, rate=1.5e-3),
+    "base": Preset((32, 64, 128, 192), 2, rate=1.2e-3),
     "large": Preset((64, 128, 192, 320), 3, rate=1e-3, batch=64),
 }
 
