@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from medprior.nets import UNet
 from medprior.prior import Card, Prior
 from medprior.prior.prior import fresh
 from medprior.training.checkpoint import load_latest
@@ -162,15 +163,15 @@ def learn(name: str, work: Path, steps: int | None, device: str) -> Prior:
     def show(line: Progress, _: Prior) -> None:
         print(f"{name} {line.step}/{line.steps}: loss {line.loss:.4f}, {line.seconds_left / 60:.1f} min left, {line.peak_mib:.0f} MiB", flush=True)
 
-    prior: Prior | None = None
+    torch.manual_seed(recipe.stages[0][1].seed)
+    prior = fresh(replace(recipe.card, widths=recipe.stages[0][0]))
     for number, (widths, settings) in enumerate(recipe.stages, 1):
-        torch.manual_seed(settings.seed)
-        card = replace(recipe.card, widths=widths)
-        prior = fresh(card) if prior is None else Prior(widened(prior.net, widths), prior.path, card)
+        if number > 1:
+            assert isinstance(prior.net, UNet)
+            prior = Prior(widened(prior.net, widths), prior.path, replace(recipe.card, widths=widths))
         if steps and number == len(recipe.stages):
             settings = replace(settings, steps=steps)
         prior = train(prior, data, settings, work / name / f"stage-{number}", device=device, on_progress=show)
-    assert prior is not None
     return prior
 
 
