@@ -105,6 +105,20 @@ def info(prior: Annotated[str, Parameter(help="Name of a bundled prior or a fold
 
 
 @app.command
+def report(
+    *runs: Annotated[Path, Parameter(help="Folders of runs: one has its report.html made again, several are compared on one page.")],
+    out: Annotated[Path | None, Parameter(help="Folder for the comparison; default runs/report-XXXXXXXX.")] = None,
+    fresh: Annotated[bool, Parameter(help="Replace another comparison in that folder.")] = False,
+    screen: Shown,
+) -> None:
+    """Make the report of a run again from its folder, or compare several runs on one page."""
+    from .runs.rebuild import reported
+
+    done = reported(runs, out, fresh=fresh)
+    say(screen, done.record, [f"report  {printable(done.report)}{' (nothing has changed)' if done.reused else ''}"])
+
+
+@app.command
 def doctor(*, screen: Shown) -> int:
     """Check this installation."""
     from .runs.doctor import diagnose

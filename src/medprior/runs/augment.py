@@ -55,8 +55,9 @@ def _section(request: Augment, prior: Prior, volume: Volume, made: list[Volume],
     window, plane = window_for(volume), PLANES_OF.get(prior.card.axes, "axial")
     scan = grey(upright(volume, plane=plane), window)
     pictures = [Picture(scan, "Source", f"{window}.")]
-    for n, (variation, r) in enumerate(zip(made[:SHOWN], alike, strict=False), start=1):
-        pictures.append(Picture(grey(upright(variation, plane=plane), window), f"Variation {n}", f"Correlation with the source {r:.3f}.", synthetic=True))
+    varied = [grey(upright(variation, plane=plane), window) for variation in made[:SHOWN]]
+    for n, (image, r) in enumerate(zip(varied, alike, strict=False), start=1):
+        pictures.append(Picture(image, f"Variation {n}", f"Correlation with the source {r:.3f}.", synthetic=True))
     change = np.abs(upright(made[0], plane=plane) - upright(volume, plane=plane))
     high, unit = 0.5 * half, volume.unit or "no unit"
     pictures.append(Picture(coloured(change, high), "What changed in variation 1", "|variation - source|.", legend=("0", f"{number(high)} {unit}", "inferno")))
@@ -70,4 +71,4 @@ def _section(request: Augment, prior: Prior, volume: Volume, made: list[Volume],
             "A variation can lose a small finding. Do not use it where the label hangs on a few pixels.",
         ),
     )
-    return section, [("source", scan), *((f"variation {n} (synthetic)", p.image) for n, p in enumerate(pictures[1:4], start=1) if p.synthetic)]
+    return section, [("source", scan), *((f"variation {n} (synthetic)", image) for n, image in enumerate(varied[:3], start=1))]

@@ -5,18 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
 from ..errors import FileProblem, MissingExtra
-from ..io.files import write_file, write_folder, write_json
+from ..io.files import write_file, write_folder
+from .environment import peak_mib, versions
 from .events import Event, OnEvent
-from .execute import Performed, facts_of, peak_mib, prepared, versions
+from .execute import Performed, prepared
 from .folder import RunFolder, finished, run_id, vacant
+from .pages import write_report
 from .pictures import contact_sheet
-from .report import Page, Section, Table, page_bytes
+from .rebuild import result_of
+from .report import Section, Table
 from .requests import Augment, Detect, Reconstruct, Synthesize, WithPrior
 
 __all__ = ["SCANS", "Scan", "requests", "run_demo", "scan_paths"]
@@ -87,19 +91,23 @@ def run_demo(out: Path, seed: int, on_event: OnEvent, *, fresh: bool = False, wa
     for number, (name, work) in enumerate(works.items(), start=1):
         on_event(Event("note", f"{number} of {len(works)}: {name}"))
         parts[name] = work.perform(on_event)
-    record = _record(identifier, seed, parts, time.monotonic() - started)
+    record = _record(identifier, seed, parts, time.monotonic() - started, [] if wanted else [scan.what for scan in SCANS.values()])
     write_folder(out, lambda folder: _fill(folder, parts, record))
     return RunFolder(out, record)
 
 
-def _record(identifier: str, seed: int, parts: Mapping[str, Performed], seconds: float) -> dict[str, Any]:
+def _record(identifier: str, seed: int, parts: Mapping[str, Performed], seconds: float, scans: list[str]) -> dict[str, Any]:
     return {
         "id": identifier,
         "job": "demo",
         "request": {"job": "demo", "seed": seed},
+        "scans": scans,
         "parts": {name: part.record for name, part in parts.items()},
         "metrics": {},
         "versions": versions(),
+        "device": next(iter(parts.values())).record["device"],
+        "threads": next(iter(parts.values())).record["threads"],
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": {"all": round(seconds, 3), **{name: part.record["seconds"]["job"] for name, part in parts.items()}},
         "peak_mib": round(peak_mib(), 1),
         "complete": True,
@@ -109,48 +117,17 @@ def _record(identifier: str, seed: int, parts: Mapping[str, Performed], seconds:
 def _fill(folder: Path, parts: Mapping[str, Performed], record: dict[str, Any]) -> None:
     for name, part in parts.items():
         part.fill(folder / name)
-    write_file(folder / "report.html", page_bytes(_page(parts, record)))
     write_file(folder / "preview.png", contact_sheet([view for part in parts.values() for view in part.outcome.preview[-1:]]))
-    write_json(folder / "run.json", record)
-
-
-def _page(parts: Mapping[str, Performed], record: dict[str, Any]) -> Page:
+    lead = "Real scans, small priors, this computer. One generative prior reconstructs, detects, varies and draws; each number stands beside a plain method's."
     sections = [section for part in parts.values() for section in part.outcome.sections]
-    first = next(iter(parts.values())).record
-    facts = [fact for fact in facts_of({**first, "id": record["id"], "input": None, "overrides": []}) if fact[0] not in ("Prior", "Time", "Finished")]
-    facts += [
-        ("Prior", f"{name}, SHA-256 {digest[:16]}")
-        for name, digest in sorted({(p.record["prior"]["name"], p.record["prior"]["sha256"]) for p in parts.values()})
-    ]
-    facts += [("Scan", scan.what) for scan in SCANS.values()]
-    facts.append(("Peak memory", f"{record['peak_mib']:.0f} MiB"))
-    return Page(
-        "One prior, four jobs",
-        "Real scans, small priors, this computer. One generative prior reconstructs, detects, varies and draws; each number stands beside a plain method's.",
-        [_glance(parts), *sections, _timings(record)],
-        facts,
-    )
+    write_report(folder, "One prior, four jobs", lead, [_glance(parts), *sections, _timings(record)], record)
 
 
 def _glance(parts: Mapping[str, Performed]) -> Section:
     """One line a part."""
     rows = [["job", "prior", "result"]]
-    rows += [[part.request.job, part.record["prior"]["name"], _result(part.record["metrics"])] for part in parts.values()]
+    rows += [[part.request.job, part.record["prior"]["name"], result_of(part.record["metrics"])] for part in parts.values()]
     return Section("At a glance", "", [Table(rows, words=True)])
-
-
-def _result(metrics: Mapping[str, Any]) -> str:
-    """The number that matters, beside the best plain method's."""
-    if "methods" in metrics:
-        (ours, found), *plain = reversed(metrics["methods"].items())
-        name, best = max(plain, key=lambda item: item[1]["psnr_db"])
-        return f"{found['psnr_db']:.1f} dB ({ours}); {best['psnr_db']:.1f} dB ({name})"
-    if "p_value" in metrics:
-        return f"p = {metrics['p_value']:.2g} from {metrics['n_healthy']} healthy patients" if metrics["p_value"] is not None else str(metrics["refused"])
-    if "correlation_with_source" in metrics:
-        found = metrics["correlation_with_source"]
-        return f"{len(found)} variations, correlation with the source {min(found):.2f} to {max(found):.2f}"
-    return f"{metrics['n']} images of {' x '.join(map(str, metrics['size']))}, label {metrics['label'] or 'any'}"
 
 
 def _timings(record: dict[str, Any]) -> Section:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import platform
-import resource
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +15,22 @@ import torch
 from .. import __version__
 from ..data.volume import Volume
 from ..errors import BadOption
-from ..io.files import write_file, write_folder, write_json
+from ..io.files import write_file, write_folder
 from ..prior import Prior
 from .augment import run_augment
 from .detect import run_detect
+from .environment import peak_mib, versions
 from .events import Event, OnEvent, silent
 from .folder import RunFolder, default_out, finished, run_id, vacant
 from .outcome import Outcome, written
+from .pages import lead_of, write_report
 from .pictures import contact_sheet
 from .reconstruct import run_reconstruct
-from .report import Page, page_bytes
 from .requests import Augment, Detect, OneScan, Reconstruct, Request, Synthesize, WithPrior
 from .sources import Known, device_named, known_prior, scan_hash, scan_of
 from .synthesize import run_synthesize
 
-__all__ = ["Performed", "execute", "facts_of", "peak_mib", "prepared", "versions"]
+__all__ = ["Performed", "execute", "prepared"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +50,8 @@ class Performed:
         for output in self.outcome.outputs:
             written(output, outputs, prior_hash=self.known.sha256, seed=self.request.seed)
         write_file(folder / "preview.png", contact_sheet(self.outcome.preview))
-        page = Page(f"medprior {self.request.job}", _lead(self.record), self.outcome.sections, facts_of(self.record))
-        write_file(folder / "report.html", page_bytes(page))
         write_file(folder / "events.jsonl", "".join(json.dumps(line) + "\n" for line in self.lines).encode())
-        write_json(folder / "run.json", self.record)
+        write_report(folder, f"medprior {self.request.job}", lead_of(self.record), self.outcome.sections, self.record)
 
 
 def execute(request: Request, on_event: OnEvent = silent) -> RunFolder:
@@ -173,51 +168,3 @@ def _about(volume: Volume, digest: str) -> dict[str, Any]:
         "synthetic": volume.provenance.synthetic,
         "warnings": list(volume.provenance.warnings),
     }
-
-
-def versions() -> dict[str, str]:
-    return {
-        "medprior": __version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "numpy")},
-        "system": platform.platform(terse=True),
-    }
-
-
-def peak_mib() -> float:
-    """Most memory the process has held; Linux counts in KiB, macOS in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-def _lead(record: dict[str, Any]) -> str:
-    about = record["input"]
-    if about is None:
-        return f"Made by the prior {record['prior']['name']} from nothing but noise, seed {record['request']['seed']}."
-    size = " x ".join(str(n) for n in about["shape"][1:])
-    kind = {"dicom": "DICOM", "nifti": "NIfTI", "picture": "a picture", "npz": "NPZ", "hdf5": "HDF5", "memory": "memory"}[about["format"]]
-    cells = "pixels" if len(about["shape"]) == 3 else "voxels"
-    return f"Input: {about['modality'] or 'modality unknown'}, {size} {cells}, read from {kind}. Prior: {record['prior']['name']}."
-
-
-def facts_of(record: dict[str, Any]) -> list[tuple[str, str]]:
-    """The foot of a report."""
-    about = record["input"]
-    facts = [
-        ("Run", record["id"][:16]),
-        ("Seed", str(record["request"]["seed"])),
-        ("Prior", f"{record['prior']['name']}, SHA-256 {record['prior']['sha256'][:16]}"),
-    ]
-    if about is not None:
-        facts.append(("Input", f"SHA-256 {about['sha256'][:16]}"))
-        facts += [("Reader's note", note) for note in about["warnings"]]
-    facts += [("Override", text) for text in record["overrides"]]
-    facts.append(
-        (
-            "Time",
-            ", ".join(f"{name} {value:.1f} s" for name, value in record["seconds"].items())
-            + f", on {record['device']}; peak memory {record['peak_mib']:.0f} MiB",
-        )
-    )
-    facts.append(("Versions", ", ".join(f"{name} {value}" for name, value in record["versions"].items())))
-    facts.append(("Finished", record["finished"]))
-    return facts

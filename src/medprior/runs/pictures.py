@@ -15,10 +15,18 @@ from ..data.axes import PLANES, axcodes, in_plane, reoriented, through
 from ..data.volume import Volume
 from ..io.stamp import RESEARCH_ONLY
 
-__all__ = ["Window", "coloured", "contact_sheet", "data_uri", "grey", "mosaic", "number", "plane_of", "scale_bar", "upright", "window_for"]
+__all__ = ["Drawn", "Window", "coloured", "contact_sheet", "data_uri", "grey", "mosaic", "number", "plane_of", "scale_bar", "upright", "window_for"]
 
 LARGEST = 640
 """Pixels of the longer side of a picture in a report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A picture that was drawn before, as it lies in a run folder: PNG bytes, and (width, height)."""
+
+    png: bytes
+    size: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +152,9 @@ def contact_sheet(images: Sequence[tuple[str, Image.Image]], height: int = 300) 
     return _png(sheet)
 
 
-def data_uri(image: Image.Image) -> str:
+def data_uri(image: Image.Image | Drawn) -> str:
     """The picture as text that stands inside of a page."""
-    return "data:image/png;base64," + base64.b64encode(_png(image)).decode("ascii")
+    return "data:image/png;base64," + base64.b64encode(image.png if isinstance(image, Drawn) else _png(image)).decode("ascii")
 
 
 def _png(image: Image.Image) -> bytes:

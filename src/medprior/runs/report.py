@@ -9,9 +9,9 @@ from typing import Any
 from PIL import Image
 
 from ..io.stamp import RESEARCH_ONLY
-from .pictures import data_uri, scale_bar
+from .pictures import Drawn, data_uri, scale_bar
 
-__all__ = ["Compare", "Grid", "Page", "Picture", "Section", "Table", "page_bytes"]
+__all__ = ["Block", "Compare", "Grid", "Page", "Picture", "Section", "Table", "page_bytes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Picture:
     legend: (low, high, colour map) of a colour scale that stands below it.
     """
 
-    image: Image.Image
+    image: Image.Image | Drawn
     title: str
     caption: str = ""
     synthetic: bool = False
@@ -69,13 +69,16 @@ class Table:
     kind: str = "table"
 
 
+Block = Grid | Compare | Table
+
+
 @dataclass(frozen=True, slots=True)
 class Section:
     """A heading, a sentence or two, then blocks. verdict: one plain sentence that stands out. caveats: what a reader must not conclude."""
 
     heading: str
     text: str = ""
-    blocks: Sequence[Grid | Compare | Table] = ()
+    blocks: Sequence[Block] = ()
     verdict: str = ""
     caveats: Sequence[str] = ()
 

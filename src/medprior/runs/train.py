@@ -18,8 +18,8 @@ from ..sampling import flow, karras_levels
 from ..training.loop import Progress
 from ..training.presets import preset_named
 from .cost import words
+from .environment import peak_mib, versions
 from .events import Event, OnEvent
-from .execute import peak_mib, versions
 from .folder import RunFolder
 from .pictures import Window, contact_sheet, grey, mosaic
 from .requests import Train

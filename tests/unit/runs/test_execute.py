@@ -51,7 +51,7 @@ def test_the_same_seed_gives_the_same_bytes(job: str, tiny: Path, picture: Path,
 @pytest.mark.parametrize("job", QUICK)
 def test_a_run_folder_is_complete_and_names_nobody(job: str, tiny: Path, picture: Path, tmp_path: Path) -> None:
     done = run(job, tiny, picture, tmp_path / "run")
-    assert {"run.json", "report.html", "preview.png", "events.jsonl", "manifest.json", "outputs"} == {p.name for p in done.path.iterdir()}
+    assert {"run.json", "report.html", "page.json", "preview.png", "events.jsonl", "manifest.json", "outputs"} == {p.name for p in done.path.iterdir()}
     for path in done.path.rglob("*"):
         if path.is_file():
             assert b"Mustermann" not in path.read_bytes(), path
