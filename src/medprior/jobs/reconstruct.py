@@ -27,7 +27,7 @@ OnStep = Callable[[int, int], None]
 class Settings:
     """How a measurement is turned into draws; the levels were chosen on four validation slices of IXI, MRI and denoising.
 
-    rule: "proximal" or "moment_matching". n_steps: noise levels. high, low: first and last level, network units.
+    rule: one of ``sampling.RULES`` ("proximal", "moment_matching", "matched_draw"). n_steps: noise levels. high, low: first and last level, network units.
     tile: images with a larger side are denoised in windows of this side (volumes in windows of at most 96).
     """
 
@@ -184,7 +184,10 @@ def least_squares(measurement: Measurement, n_iterations: int = 20) -> Tensor:
 
 
 def scale_from(prior: Prior, measurement: Measurement) -> tuple[float, float]:
-    """The physical values at -1 and 1: the card's where the unit is physical, else those of the least-squares image."""
+    """The physical values at -1 and 1: the card's where the unit is physical, else those of the least-squares image where anything was measured."""
     if prior.card.scaling == "fixed":
         return prior.card.low, prior.card.high
-    return scale_of(prior.card, Volume(least_squares(measurement)[0].numpy()))
+    operator, image = measurement.operator, least_squares(measurement)
+    reached = operator.adjoint(operator.apply(torch.ones_like(image)))
+    # the holes of an inpainting mask are zero in the image and would pass for air
+    return scale_of(prior.card, Volume(image[reached > 0.01 * reached.max()].reshape(1, -1, 1).cpu().numpy()))

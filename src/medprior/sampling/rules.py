@@ -72,6 +72,24 @@ def _filtered(x: Tensor, gain: Tensor) -> Tensor:
     return torch.fft.irfftn(torch.fft.rfftn(x, dim=axes) * half, s=x.shape[2:], dim=axes)
 
 
+class _Guess:
+    """x0 given x as the denoiser names it: N(mean, C) with the root of C = std F^H spectrum^(1/2) F."""
+
+    def __init__(self, denoiser: Denoiser, x: Tensor, sigma: Tensor, condition: Condition | None) -> None:
+        self.mean, self.std = denoiser.moments(x, sigma, condition)
+        self.ring = denoiser.spectrum(sigma, tuple(x.shape[2:])).to(x).sqrt()[:, None]
+
+    def root(self, u: Tensor) -> Tensor:
+        return self.std * _filtered(u, self.ring)
+
+    def across(self, v: Tensor) -> Tensor:
+        """The transpose of ``root``."""
+        return _filtered(self.std * v, self.ring)
+
+    def draw(self, rng: torch.Generator) -> Tensor:
+        return self.mean + self.root(torch.randn(self.mean.shape, generator=rng, dtype=self.mean.dtype).to(self.mean.device))
+
+
 class _Seen(Redraw):
     def __init__(self, denoiser: Denoiser, image: Tensor, noise: float, rng: torch.Generator) -> None:
         self.denoiser, self.image, self.noise, self.rng = denoiser, image, noise, rng
@@ -81,10 +99,7 @@ class _Seen(Redraw):
         share = spread((self.noise**2 / (self.noise**2 + sigma**2)).to(x), x)
         both = share * x + (1 - share) * self.image
         left = sigma * self.noise / (sigma**2 + self.noise**2).sqrt()
-        mean, std = self.denoiser.moments(both, left, condition)
-        ring = self.denoiser.spectrum(left, tuple(x.shape[2:])).to(x).sqrt()[:, None]
-        white = torch.randn(x.shape, generator=self.rng, dtype=x.dtype).to(x.device)
-        return mean + std * _filtered(white, ring)
+        return _Guess(self.denoiser, both, left, condition).draw(self.rng)
 
 
 def seen(denoiser: Denoiser, image: Tensor, noise: float, rng: torch.Generator) -> Redraw:
@@ -101,25 +116,17 @@ class _Proximal(Redraw):
         self.denoiser, self.measurement, self.rng, self.n_iterations = denoiser, measurement, rng, n_iterations
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
-        mean, std = self.denoiser.moments(x, sigma, condition)
-        ring = self.denoiser.spectrum(sigma, tuple(x.shape[2:])).to(x).sqrt()[:, None]
+        known = _Guess(self.denoiser, x, sigma, condition)
         operator, weight = self.measurement.operator, _weight(self.measurement).to(x.device)
 
-        def root(u: Tensor) -> Tensor:
-            return std * _filtered(u, ring)
-
-        def across(v: Tensor) -> Tensor:
-            return _filtered(std * v, ring)
-
         def normal(u: Tensor) -> Tensor:
-            return u + across(operator.adjoint(weight * operator.apply(root(u))))
+            return u + known.across(operator.adjoint(weight * operator.apply(known.root(u))))
 
         # perturb and optimise: noise on the data and on the prior's guess makes the minimiser an exact draw of the Gaussian product
-        white = torch.randn(x.shape, generator=self.rng, dtype=x.dtype).to(x.device)
-        guess, y = mean + root(white), _perturbed(self.measurement, len(x), self.rng)
+        guess, y = known.draw(self.rng), _perturbed(self.measurement, len(x), self.rng)
         # x = guess + C^(1/2) u: in u the system is well conditioned, whatever the covariance of the prior's error
-        pull = across(operator.adjoint(weight * (y - operator.apply(guess))))
-        return guess + root(cg(normal, pull, torch.zeros_like(pull), n=self.n_iterations, tol=1e-3))
+        pull = known.across(operator.adjoint(weight * (y - operator.apply(guess))))
+        return guess + known.root(cg(normal, pull, torch.zeros_like(pull), n=self.n_iterations, tol=1e-3))
 
 
 def _perturbed(measurement: Measurement, n: int, rng: torch.Generator) -> Tensor:
