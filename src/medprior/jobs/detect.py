@@ -76,7 +76,8 @@ def detect(
     """Map, score, p-value and healthy twin of a scan, from a prior that knows healthy scans.
 
     The twin keeps what is left of the scan after noise of TWIN network units was added and taken away; even of a healthy scan it is a little nearer to
-    the prior's mean, which is why the map has a scale of its own. Raises WrongKind (another modality or unit than the prior's), BadOption (n_twins),
+    the prior's mean, which is why the map has a scale of its own. allow_other: let another modality or unit pass, without p-value and colour scale,
+    since no healthy scan of its kind was measured. Raises WrongKind (another modality or unit than the prior's), BadOption (n_twins),
     Uncalibrated (a calibration of another version).
     """
     _usable(prior.trust.get("detect"))
@@ -197,6 +198,8 @@ def _found(prior: Prior, admitted: Admitted, twin: Tensor, at: Tensor, n_twins: 
     apart = replace(apart, unit=admitted.source.unit)
     if entry is None:
         return Found(apart, healthy, float(at.mean()), None, 0, None, "no healthy patients were held out for this prior: no p-value")
+    if admitted.other:
+        return Found(apart, healthy, float(at.mean()), None, 0, None, f"no p-value: {admitted.other}, and no healthy scan of its kind was measured")
     score, p = judged(at, torch.tensor(entry["profiles"]))
     n = entry["n_healthy"]
     refused = "" if n >= wanted(ALPHA) else f"{n} healthy patients cannot support a flag at 5 % (at least {wanted(ALPHA)} are needed)"

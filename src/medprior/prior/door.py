@@ -29,7 +29,7 @@ class Admitted:
 
     images: (B, C, i, j) for a 2-D prior (B slices of a volume, or 1) or (1, C, i, j, k). low, high: the values at -1 and 1.
     condition: what the card can be told about each slice (its height). turned: the volume on the card's axes, before resampling.
-    source: the volume as it came; nothing in it is changed.
+    source: the volume as it came; nothing in it is changed. other: why the prior is not for such scans, where that was overridden, else "".
     """
 
     images: Tensor
@@ -38,6 +38,7 @@ class Admitted:
     condition: Condition
     turned: Volume
     source: Volume
+    other: str = ""
 
 
 def check_kind(card: Card, volume: Volume) -> None:
@@ -84,14 +85,20 @@ def admit(card: Card, volume: Volume, *, allow_other: bool = False) -> Admitted:
     Finer voxels are averaged, coarser ones interpolated. allow_other: let another modality or unit pass (recorded by the caller).
     Raises WrongKind (modality, unit, channels, dimensions, geometry, not finite, constant).
     """
-    if not allow_other:
+    other = ""
+    try:
         check_kind(card, volume)
+    except WrongKind as error:
+        if not allow_other:
+            raise
+        other = str(error.args[0])
     check_form(card, volume)
     turned = _turned(card, volume)
     low, high = scale_of(card, turned)
     x = torch.from_numpy(2 * (turned.data - low) / (high - low) - 1)
     images = x.movedim(-1, 0) if card.ndim == 2 and turned.ndim == 3 else x[None]
-    return Admitted(_resized(images, _size(card, turned)).contiguous(), low, high, Condition(numbers=_heights(card, turned, len(images))), turned, volume)
+    heights = Condition(numbers=_heights(card, turned, len(images)))
+    return Admitted(_resized(images, _size(card, turned)).contiguous(), low, high, heights, turned, volume, other)
 
 
 def release(admitted: Admitted, images: Tensor, *, sentence: str, synthetic: bool = True) -> Volume:

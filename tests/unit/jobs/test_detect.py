@@ -156,6 +156,15 @@ def test_a_calibration_of_other_levels_is_refused(calibrated: Exact) -> None:
         detect(Exact(trust={"detect": entry}), healthy(1, 1)[0])
 
 
+def test_an_override_gets_a_map_but_no_p_value(calibrated: Exact) -> None:
+    """No healthy scan of the other kind was measured, so nothing can be said of how rare this one is."""
+    scan = replace(healthy(1, 5)[0], modality="MR")
+    with pytest.raises(WrongKind, match="is for CT, this is MR"):
+        detect(calibrated, scan)
+    found = detect(calibrated, scan, allow_other=True)
+    assert found.p_value is None and found.map_high is None and "is for CT, this is MR" in found.refused
+
+
 @pytest.mark.parametrize("alpha", [0.0, 1.0, -0.1, float("nan")])
 def test_a_rate_lies_between_0_and_1(calibrated: Exact, alpha: float) -> None:
     with pytest.raises(BadOption, match="alpha"):
