@@ -2,18 +2,21 @@
 
 from .catalogue import CATALOGUE
 from .ct import LineIntegrals, fan_ct, parallel_ct, view_angles
+from .estimate import Estimated, estimated, flat_noise, kspace_noise, noise_covariance, photon_noise, wavelet_noise, whiten
 from .fourier import as_complex, coils, fourier, mri, pair
 from .measurement import Measurement, simulate, together
-from .noise import ComplexGaussian, Gaussian, Noise, Poisson, Rician, Unknown
+from .noise import ComplexGaussian, Gaussian, Noise, Poisson, Rician, Speckle, Unknown
 from .operator import Operator, identity, stack
 from .pixels import channels, crop, diagonal, mask
 from .resample import blur, downsample, thick_slices
 from .sampling_masks import cartesian_lines, partial_fourier, poisson_disc
+from .sensitivities import calibration_region, coil_maps, phased, simulated_coils
 from .solve import cg, norm
 
 __all__ = [
     "CATALOGUE",
     "ComplexGaussian",
+    "Estimated",
     "Gaussian",
     "LineIntegrals",
     "Measurement",
@@ -21,29 +24,41 @@ __all__ = [
     "Operator",
     "Poisson",
     "Rician",
+    "Speckle",
     "Unknown",
     "as_complex",
     "blur",
+    "calibration_region",
     "cartesian_lines",
     "cg",
     "channels",
+    "coil_maps",
     "coils",
     "crop",
     "diagonal",
     "downsample",
+    "estimated",
     "fan_ct",
+    "flat_noise",
     "fourier",
     "identity",
+    "kspace_noise",
     "mask",
     "mri",
+    "noise_covariance",
     "norm",
     "pair",
     "parallel_ct",
     "partial_fourier",
+    "phased",
+    "photon_noise",
     "poisson_disc",
     "simulate",
+    "simulated_coils",
     "stack",
     "thick_slices",
     "together",
     "view_angles",
+    "wavelet_noise",
+    "whiten",
 ]

@@ -21,7 +21,7 @@ class Measurement:
     """y = A x + noise.
 
     y: (B, *operator.codomain), B = 1 or the batch, finite; simulated: made by ``simulate`` and not by a scanner, to be said wherever it is shown.
-    Raises ShapeMismatch for another shape or kind, BadOption for NaN or infinity.
+    Raises ShapeMismatch for another shape or kind, BadOption for NaN or infinity, or where nothing was observed.
     """
 
     y: Tensor
@@ -39,6 +39,8 @@ class Measurement:
         bad = int((~torch.isfinite(torch.view_as_real(self.y) if A.is_complex else self.y)).sum())
         if bad:
             raise BadOption(f"measurement of {A.name}: wanted finite numbers, got {bad} NaN or infinite", "mask the broken entries out, then set them to zero")
+        if not self.count:
+            raise BadOption(f"measurement of {A.name}: wanted at least one observed entry, got none", "check the mask: True is where something was measured")
 
     @property
     def count(self) -> int:

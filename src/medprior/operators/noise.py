@@ -6,12 +6,14 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from math import pi
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..errors import BadOption, UnknownNoise
 
-__all__ = ["ComplexGaussian", "Gaussian", "Noise", "Poisson", "Rician", "Unknown"]
+__all__ = ["ComplexGaussian", "Gaussian", "Noise", "Poisson", "Rician", "Speckle", "Unknown"]
 
 
 class Noise(ABC):
@@ -75,24 +77,33 @@ class ComplexGaussian(Noise):
 
 @dataclass(frozen=True, eq=False)
 class Poisson(Noise):
-    """Photon counting in transmission CT: y = -log(N / counts), N ~ Poisson(counts * exp(-line integral)).
+    """Photon counting in transmission CT: y = -log(N / counts), N ~ Poisson(counts * exp(-line integral)) + electronic * n.
 
-    counts: photons a detector element receives with nothing in the beam. A ray without any photon is recorded as half of one.
-    variance = exp(line) / counts, the delta method (Sauer and Bouman, IEEE Trans. Signal Process. 41(2), 1993).
+    counts: photons a detector element receives with nothing in the beam, one number or one a ray (a bow-tie filter; broadcasts over the measurement).
+    electronic: standard deviation of the read-out noise in photons, which counts at low dose. A ray with less than half a photon is recorded as half of one.
+    variance = exp(line) / counts + (electronic * exp(line) / counts)^2, the delta method (Sauer and Bouman, IEEE Trans. Signal Process. 41(2), 1993; with
+    electronic noise: Thibault et al., Proc. SPIE 6065, 2006).
     """
 
-    counts: float
+    counts: float | Tensor
+    electronic: float = 0.0
 
     def __post_init__(self) -> None:
         _must_be_positive("Poisson, counts", self.counts)
+        if not 0 <= self.electronic < float("inf"):
+            raise BadOption(f"Poisson, electronic: wanted a finite number that is not negative, got {self.electronic}")
 
     def draw(self, clean: Tensor, rng: torch.Generator) -> Tensor:
-        mean = self.counts * torch.exp(-clean.double()).to(rng.device)
-        photons = torch.poisson(mean, generator=rng).clamp_min(0.5)
-        return -torch.log(photons / self.counts).to(clean.device, clean.dtype)
+        line = clean.to(rng.device, torch.float64)
+        counts = _on(self.counts, line)
+        photons = torch.poisson(counts * torch.exp(-line), generator=rng)
+        if self.electronic:
+            photons = photons + self.electronic * _normal(line.shape, line, rng)
+        return -torch.log(photons.clamp_min(0.5) / counts).to(clean.device, clean.dtype)
 
     def variance(self, measured: Tensor) -> Tensor:
-        return torch.exp(measured) / self.counts
+        share = torch.exp(measured) / _on(self.counts, measured)
+        return share + (self.electronic * share) ** 2
 
     def gaussian_at(self, measured: Tensor) -> Noise:
         return Gaussian(self.variance(measured).sqrt())
@@ -125,6 +136,40 @@ class Rician(Noise):
 
 
 @dataclass(frozen=True, eq=False)
+class Speckle(Noise):
+    """Ultrasound and other coherent imaging, before logarithmic compression: y = clean * g, g of mean 1, Gamma distributed with shape ``looks``; clean >= 0.
+
+    looks: how many independent speckle patterns were averaged; 1 is fully developed speckle in intensity. variance = clean^2 / looks.
+    The Gaussian that stands for it takes clean from the mean over 5 x 5 neighbours in the image plane: one speckle grain says little about its own mean.
+    Source: Goodman, J. Opt. Soc. Am. 66(11), 1976; Gamma law of averaged intensities: Wagner et al., IEEE Trans. Sonics Ultrason. 30(3), 1983.
+    """
+
+    looks: float
+
+    def __post_init__(self) -> None:
+        _must_be_positive("Speckle, looks", self.looks)
+
+    def draw(self, clean: Tensor, rng: torch.Generator) -> Tensor:
+        if clean.is_complex():
+            raise BadOption("Speckle: wanted a real measurement, got a complex one")
+        seed = int(torch.randint(2**62, (), generator=rng, device=rng.device))  # torch draws no Gamma from a generator
+        grains = np.random.default_rng(seed).gamma(self.looks, 1 / self.looks, tuple(clean.shape))
+        return clean * torch.from_numpy(np.asarray(grains)).to(clean)
+
+    def variance(self, measured: Tensor) -> Tensor:
+        return measured**2 / self.looks
+
+    def gaussian_at(self, measured: Tensor) -> Noise:
+        planes = measured.movedim(-1, 2).flatten(1, 2) if measured.ndim == 5 else measured
+        mean = F.avg_pool2d(planes, 5, 1, 2, count_include_pad=False)
+        mean = mean.unflatten(1, (measured.shape[1], -1)).movedim(2, -1) if measured.ndim == 5 else mean
+        floor = 1e-3 * measured.abs().amax(tuple(range(1, measured.ndim)), keepdim=True)
+        if not bool((floor > 0).all()):
+            raise BadOption("Speckle: wanted a measurement that is not zero everywhere")
+        return Gaussian(self.variance(mean.abs().maximum(floor)).sqrt())
+
+
+@dataclass(frozen=True, eq=False)
 class Unknown(Noise):
     """Nobody has stated the noise: it must be estimated. There is no silent default."""
 
@@ -139,7 +184,7 @@ class Unknown(Noise):
 
 
 def _unknown() -> UnknownNoise:
-    return UnknownNoise("the noise of this measurement is unknown", "state it, e.g. Gaussian(std), or estimate it from a region without signal")
+    return UnknownNoise("the noise of this measurement is unknown", "state it, e.g. Gaussian(std), or estimate it: medprior.operators.estimated(measurement)")
 
 
 def _normal(shape: tuple[int, ...], like: Tensor, rng: torch.Generator) -> Tensor:

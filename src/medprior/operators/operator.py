@@ -80,8 +80,12 @@ class Operator(ABC):
             codomain=self.codomain,
             is_complex=self.is_complex,
             domain_is_complex=other.domain_is_complex,
-            observed=self.observed,
+            observed=self.passes(other.observed),
         )
+
+    def passes(self, observed: Tensor | None) -> Tensor | None:
+        """What is observed after this operator, given what was before it. Only one that keeps each entry in its place says more than its own ``observed``."""
+        return self.observed
 
     def __add__(self, other: Operator) -> Operator:
         """x -> self(x) + other(x). Raises ShapeMismatch unless both have the same domain and codomain."""
@@ -126,6 +130,9 @@ class Operator(ABC):
 class Identity(Operator):
     """x -> x: denoising, and the neutral element of ``@``."""
 
+    def passes(self, observed: Tensor | None) -> Tensor | None:
+        return observed
+
     def apply(self, x: Tensor) -> Tensor:
         return x
 
@@ -148,6 +155,11 @@ class Composed(Operator):
         for member in self.members:
             y = member.adjoint(y)
         return y
+
+    def passes(self, observed: Tensor | None) -> Tensor | None:
+        for member in reversed(self.members):
+            observed = member.passes(observed)
+        return observed
 
     @property
     def name(self) -> str:
@@ -187,6 +199,9 @@ class Scaled(Operator):
 
     def adjoint(self, y: Tensor) -> Tensor:
         return self.factor * self.of.adjoint(y)
+
+    def passes(self, observed: Tensor | None) -> Tensor | None:
+        return self.of.passes(observed)
 
     @property
     def name(self) -> str:

@@ -20,6 +20,9 @@ class Mask(Operator):
 
     keep: Tensor
 
+    def passes(self, observed: Tensor | None) -> Tensor | None:
+        return self.keep if observed is None else self.keep & observed.to(self.keep.device)
+
     def apply(self, x: Tensor) -> Tensor:
         return x * self.keep.to(x.device)
 
@@ -32,6 +35,9 @@ class Diagonal(Operator):
     """y = weights * x with real or complex weights."""
 
     weights: Tensor
+
+    def passes(self, observed: Tensor | None) -> Tensor | None:
+        return observed
 
     def apply(self, x: Tensor) -> Tensor:
         return x * precise(self.weights, x)

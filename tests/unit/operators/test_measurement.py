@@ -12,6 +12,7 @@ from medprior.operators import (
     Measurement,
     Poisson,
     Unknown,
+    diagonal,
     downsample,
     identity,
     mask,
@@ -107,3 +108,20 @@ def test_unknown_noise_is_said() -> None:
     with pytest.raises(UnknownNoise):
         m.misfit(torch.zeros(1, 1, 4, 4))
     assert isinstance(m.shifted(2.0, 0.0).noise, Unknown)
+
+
+def test_nothing_measured_is_refused() -> None:
+    """An empty mask is no measurement: the error says so instead of a division by zero."""
+    with pytest.raises(BadOption, match="at least one observed"):
+        Measurement(torch.zeros(1, 1, 6, 6), mask((1, 6, 6), torch.zeros(6, 6, dtype=torch.bool)), Gaussian(1.0))
+
+
+def test_weights_and_identity_keep_what_is_observed() -> None:
+    """diagonal @ mask and identity @ mask observe what the mask does, a mask of a mask what both do; an average over pixels does not know."""
+    keep, other = picture(8, 8) < 0.5, picture(3, 8, 8)[2] < 0.5
+    A = mask((1, 8, 8), keep)
+    for weighted in (diagonal((1, 8, 8), picture(8, 8)) @ A, identity((1, 8, 8)) @ A, (2.0 * identity((1, 8, 8))) @ A, identity((1, 8, 8)) @ (A @ A)):
+        assert weighted.observed is not None and torch.equal(weighted.observed, keep)
+    both = (mask((1, 8, 8), other) @ A).observed
+    assert both is not None and torch.equal(both, keep & other)
+    assert (downsample((1, 8, 8), 2) @ A).observed is None
