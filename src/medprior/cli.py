@@ -15,7 +15,7 @@ from pydantic import ValidationError as Invalid
 
 from . import __version__
 from .errors import FileProblem, MedpriorError, printable
-from .runs.requests import Augment, Detect, Reconstruct, Request, Scan, Synthesize, Train, explained
+from .runs.requests import Augment, Detect, EvaluateDetect, EvaluateReconstruct, Reconstruct, Request, Scan, Synthesize, Train, explained
 
 if TYPE_CHECKING:
     from .runs.folder import RunFolder
@@ -84,6 +84,30 @@ def train(request: Annotated[Train, Options], *, screen: Shown) -> None:
     with progress(screen) as listen:
         done = run_train(request, listen)
     say(screen, done.record, [f"prior   {done.path / 'prior'}", f"samples {done.path / 'samples.png'}", f"use it  --prior {done.path}"])
+
+
+evaluate = App(name="evaluate", help="Measure a prior on a folder of scans, beside plain methods.", help_format="plaintext")
+app.command(evaluate)
+
+
+@evaluate.command(name="reconstruct")
+def evaluate_reconstruct(request: Annotated[EvaluateReconstruct, Options], *, screen: Shown) -> None:
+    """PSNR and SSIM of simulated measurements of a folder's scans, with intervals over patients."""
+    from .runs.evaluate_reconstruct import run_evaluate_reconstruct
+
+    with progress(screen) as listen:
+        done = run_evaluate_reconstruct(request, listen)
+    finish(screen, done)
+
+
+@evaluate.command(name="detect")
+def evaluate_detect(request: Annotated[EvaluateDetect, Options], *, screen: Shown) -> None:
+    """AUROC and false-positive rate of detection on a labelled folder, with intervals over patients."""
+    from .runs.evaluate_detect import run_evaluate_detect
+
+    with progress(screen) as listen:
+        done = run_evaluate_detect(request, listen)
+    finish(screen, done)
 
 
 @app.command
@@ -171,6 +195,10 @@ def headline(record: dict[str, Any]) -> list[str]:
     metrics = record["metrics"]
     if "methods" in metrics:
         return [f"{found['psnr_db']:7.2f} dB  SSIM {found['ssim']:.3f}  {name}" for name, found in metrics["methods"].items()]
+    if "auroc" in metrics:
+        rate = metrics.get("false_positive_rate")
+        rates = [f"  false positives {rate['value']:.3f} ({rate['low']:.3f} to {rate['high']:.3f}) at {metrics['alpha']:g}"] if rate else []
+        return [*(f"  AUROC {at['value']:.3f}  {name}" for name, at in metrics["auroc"].items()), *rates]
     if "p_value" in metrics:
         return [f"  p = {metrics['p_value']:.3g}" if metrics["p_value"] is not None else f"  no p-value: {metrics['refused']}"]
     return []

@@ -49,7 +49,7 @@ def finished(out: Path, identifier: str) -> RunFolder | None:
         check_manifest(out)
     except FileProblem:
         return None
-    if not isinstance(record, dict) or record.get("id") != identifier:
+    if not isinstance(record, dict) or record.get("id") != identifier or not record.get("complete"):
         return None
     return RunFolder(out, record, reused=True)
 

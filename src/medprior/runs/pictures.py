@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from ..data.axes import PLANES, axcodes, in_plane, reoriented, through
 from ..data.volume import Volume
 from ..io.stamp import RESEARCH_ONLY
 
-__all__ = ["Drawn", "Window", "coloured", "contact_sheet", "data_uri", "grey", "mosaic", "number", "plane_of", "scale_bar", "upright", "window_for"]
+__all__ = ["Drawn", "Window", "coloured", "contact_sheet", "data_uri", "grey", "mosaic", "number", "plane_of", "plotted", "scale_bar", "upright", "window_for"]
 
 LARGEST = 640
 """Pixels of the longer side of a picture in a report."""
@@ -124,6 +125,18 @@ def coloured(image: NDArray[np.floating], high: float, *, name: str = "inferno",
 def scale_bar(name: str = "inferno") -> Image.Image:
     """The legend of ``coloured``, low on the left."""
     return coloured(np.broadcast_to(np.linspace(0, 1, 256, dtype=np.float32), (10, 256)), 1.0, name=name)
+
+
+def plotted(draw: Callable[[Any], None], size: tuple[float, float] = (6.4, 3.2)) -> Image.Image:
+    """A diagram. draw: is given matplotlib's Axes; size: inches at 100 pixels each."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, dpi=100, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    draw(figure.add_subplot())
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
 
 
 def mosaic(images: Sequence[Image.Image], columns: int, gap: int = 2) -> Image.Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +22,7 @@ from .report import Grid, Picture, Section, Table
 from .requests import Reconstruct
 from .simulate import Case, best_total_variation, case_of
 
-__all__ = ["run_reconstruct"]
+__all__ = ["judged", "run_reconstruct", "section_of", "solved"]
 
 
 def run_reconstruct(request: Reconstruct, prior: Prior, volume: Volume, on_event: OnEvent) -> Outcome:
@@ -32,7 +33,18 @@ def run_reconstruct(request: Reconstruct, prior: Prior, volume: Volume, on_event
     draws_wanted, evaluations = (1, 8) if request.fast else (request.n, request.steps * (1 if request.rule == "proximal" else 12))
     announce(prior, draws_wanted, case.known.shape, evaluations, on_event)
     on_event(Event("stage", "drawing from the posterior", 0, 8 if request.fast else request.steps))
-    draws = reconstruct(
+    draws = solved(request, prior, case, lambda done, total: on_event(Event("step", done=done, total=total)))
+    if request.baselines == "all":
+        on_event(Event("stage", "total variation with its best weight"))
+    methods, metrics, ours = judged(case, draws, baselines=request.baselines)
+    overrides = ("another modality or unit than the prior's was allowed",) if request.allow_other else ()
+    section, preview = section_of(request, prior, case, draws, methods, metrics, ours)
+    return Outcome(_outputs(case, draws, volume), metrics, [section], preview, overrides)
+
+
+def solved(request: Reconstruct, prior: Prior, case: Case, on_step: Callable[[int, int], None] | None = None) -> Draws:
+    """The draws that a request asks for."""
+    return reconstruct(
         prior,
         case.measurement,
         n=1 if request.fast else request.n,
@@ -40,21 +52,23 @@ def run_reconstruct(request: Reconstruct, prior: Prior, volume: Volume, on_event
         settings=Settings(rule=request.rule, n_steps=request.steps),
         label=request.label,
         fast=request.fast,
-        on_step=lambda done, total: on_event(Event("step", done=done, total=total)),
+        on_step=on_step,
     )
+
+
+def judged(case: Case, draws: Draws, *, baselines: str) -> tuple[dict[str, Tensor], dict[str, Any], str]:
+    """(image of every method, plain ones first and ours last; metrics; the name of ours). baselines: "all" has total variation, too."""
     methods = dict(case.baselines)
     metrics: dict[str, Any] = {"simulated": case.sentence, "made_by": draws.made_by}
-    if request.baselines == "all":
-        on_event(Event("stage", "total variation with its best weight"))
+    if baselines == "all":
         methods["total variation, best weight for this image"], metrics["total_variation_weight"] = best_total_variation(case)
-    ours = "medprior, point estimate" if request.fast else f"medprior, mean of {len(draws)} draws"
+    ours = (
+        f"medprior, mean of {len(draws)} draws" if len(draws) > 1 else "medprior, point estimate" if "point estimate" in draws.made_by else "medprior, one draw"
+    )
     methods[ours] = draws.mean()[None]
-    data_range = 2 * case.half
-    metrics["methods"] = {name: _judged(x, case, data_range) for name, x in methods.items()}
+    metrics["methods"] = {name: _judged(x, case, 2 * case.half) for name, x in methods.items()}
     metrics["misfit"] = float(case.measurement.misfit(draws.mean()[None])[0])
-    overrides = ("another modality or unit than the prior's was allowed",) if request.allow_other else ()
-    section, preview = _section(request, prior, case, draws, methods, metrics, ours)
-    return Outcome(_outputs(case, draws, volume), metrics, [section], preview, overrides)
+    return methods, metrics, ours
 
 
 def _judged(x: Tensor, case: Case, data_range: float) -> dict[str, float]:
@@ -80,7 +94,7 @@ def _outputs(case: Case, draws: Draws, source: Volume) -> list[Output]:
     return outputs
 
 
-def _section(
+def section_of(
     request: Reconstruct, prior: Prior, case: Case, draws: Draws, methods: dict[str, Tensor], metrics: dict[str, Any], ours: str
 ) -> tuple[Section, list]:
     window = window_for(case.known)

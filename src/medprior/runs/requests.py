@@ -13,7 +13,21 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ..errors import BadOption, nearest
 
-__all__ = ["REQUESTS", "Augment", "Detect", "Reconstruct", "Request", "Scan", "Synthesize", "Train", "explained", "request_from"]
+__all__ = [
+    "REQUESTS",
+    "TASKS",
+    "Augment",
+    "Detect",
+    "EvaluateDetect",
+    "EvaluateReconstruct",
+    "Reconstruct",
+    "Request",
+    "Scan",
+    "Synthesize",
+    "Train",
+    "explained",
+    "request_from",
+]
 
 Task = Literal["denoise", "superres", "inpaint", "mri", "ct"]
 
@@ -140,6 +154,50 @@ class Reconstruct(OneScan):
         return getattr(self, name) == type(self).model_fields[name].default
 
 
+TASKS: dict[str, dict[str, Any]] = {
+    "denoise": {"task": "denoise"},
+    "sr2": {"task": "superres", "factor": 2},
+    "sr4": {"task": "superres", "factor": 4},
+    "inpaint": {"task": "inpaint"},
+    "mri4": {"task": "mri", "acceleration": 4.0},
+    "mri8": {"task": "mri", "acceleration": 8.0},
+    "ct60": {"task": "ct", "views": 60},
+    "ct30": {"task": "ct", "views": 30},
+}
+"""The measurements that an evaluation simulates, by name: comparable from one place to another, since nothing of them can be turned."""
+
+
+class Evaluation(WithPrior, _HasFolder):
+    """What every evaluation of a prior on a folder of scans is told."""
+
+    split: Literal["auto", "train", "val", "test", "all"] = option("auto", "Which scans; auto: test where the folder states splits, else all of them.")
+    unit: str | None = option(None, "What the numbers mean where the files cannot say, e.g. HU.")
+    modality: str | None = option(None, "DICOM's code (CT, MR, DX, US) where the files cannot say.")
+    allow_other: bool = option(False, "Let scans of another modality or unit than the prior's pass; written down in run.json.")
+    allow_synthetic: bool = option(False, "Also take images that are marked synthetic; written down in run.json.")
+
+
+class EvaluateReconstruct(Evaluation):
+    """How well a prior reconstructs simulated measurements of a folder's scans, beside plain methods."""
+
+    job: ClassVar[str] = "evaluate-reconstruct"
+    task: Literal["denoise", "sr2", "sr4", "inpaint", "mri4", "mri8", "ct60", "ct30"] = option("denoise", "Which simulated measurement (docs/evaluate.md).")
+    n: int = option(8, "Draws from the posterior; their mean is the result.", ge=1, le=256)
+    fast: bool = option(False, "One point estimate from 8 network evaluations instead.")
+    steps: int = option(30, "Noise levels, from coarse to fine.", ge=2, le=1000)
+    per_patient: int = option(3, "Most images of a patient; of a volume, slices evenly spaced in its middle half.", ge=1, le=1000)
+    most: int = option(60, "Most images in all; patients are left out evenly.", ge=1, le=100_000)
+
+
+class EvaluateDetect(Evaluation):
+    """How well a prior tells healthy scans from others in a labelled folder, beside plain scores."""
+
+    job: ClassVar[str] = "evaluate-detect"
+    healthy: str | None = option(None, "The label of healthy scans; default no_finding, healthy or normal, whichever there is.")
+    alpha: float = option(0.05, "The false-positive rate that is promised.", gt=0, lt=1)
+    n_twins: int = option(2, "Healthy twins that are averaged.", ge=1, le=64)
+
+
 class Train(Request, _HasFolder):
     """Learn a prior from a folder of scans; the same command again continues."""
 
@@ -166,7 +224,7 @@ class Scan(_HasFolder):
     colour: Literal["luma"] | None = option(None, "Turn colour pictures to grey instead of refusing them.")
 
 
-REQUESTS: dict[str, type[Request]] = {r.job: r for r in (Reconstruct, Augment, Synthesize, Detect, Train)}
+REQUESTS: dict[str, type[Request]] = {r.job: r for r in (Reconstruct, Augment, Synthesize, Detect, EvaluateReconstruct, EvaluateDetect, Train)}
 
 
 def request_from(job: str, values: Mapping[str, Any]) -> Request:
