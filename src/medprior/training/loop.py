@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,10 +18,11 @@ from torch import Tensor, nn
 
 from ..errors import BadOption, Diverged
 from ..io.files import append_line
-from ..prior import Condition, Prior
+from ..prior import Prior
 from .checkpoint import State, load_latest, moments_of, restore_moments, retire, save
 from .distributed import Ranks, ranks_for
 from .patches import Batch, Images, draw
+from .resident import Resident
 
 __all__ = ["Progress", "Settings", "train"]
 
@@ -128,31 +130,22 @@ class _Run:
             self._restore(state)
         learner = Prior(ranks.wrap(self.net), prior.path, prior.card)
         self.loss = torch.compile(learner.loss) if settings.compile else learner.loss
+        self.draw = partial(draw, data) if ranks.device == "cpu" else Resident(data, ranks.device).draw
 
     def advance(self, stop: bool) -> float:
         """One step. A loss or gradient that is not finite is skipped and counted; three in a row stop the run. stop: this process was asked to."""
         settings, ranks = self.settings, self.ranks
-        batch = draw(
-            self.data,
-            self.step,
-            seed=settings.seed,
-            batch=settings.batch,
-            sigmas=settings.sigmas,
-            drop=settings.drop,
-            rank=ranks.rank,
-            ranks=ranks.count,
-        )
+        batch = self.draw(self.step, seed=settings.seed, batch=settings.batch, sigmas=settings.sigmas, drop=settings.drop, rank=ranks.rank, ranks=ranks.count)
         for group in self.optimizer.param_groups:
             group["lr"] = settings.rate * schedule(self.step, self.steps)
         self.optimizer.zero_grad(set_to_none=True)
-        moved = _moved(batch, ranks.device)
         with torch.autocast(ranks.device.split(":")[0], torch.bfloat16, enabled=settings.precision == "bfloat16"):
-            each = self.loss(moved.x0, moved.sigma, moved.noise, moved.condition)
+            each = self.loss(batch.x0, batch.sigma, batch.noise, batch.condition)
         # ranks may hold unequal shares; their mean must be the mean over all patches
         own = each.sum() * (ranks.count / batch.total)
         ranks.backward(own)
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
-        loss, size, asked = ranks.mean([own.item(), norm.item(), float(stop)])
+        loss, size, asked = ranks.mean([*torch.stack([own.detach(), norm]).tolist(), float(stop)])
         self.step, self.stopping = self.step + 1, asked > 0
         if math.isfinite(loss) and math.isfinite(size):
             self.bad = 0
@@ -231,13 +224,6 @@ def schedule(step: int, steps: int) -> float:
     """Learning rate as a share of the peak: 100 steps of warm-up, then a cosine down to 2 %."""
     warm = min(1.0, (step + 1) / 100)
     return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps))))
-
-
-def _moved(batch: Batch, device: str) -> Batch:
-    if device == "cpu":
-        return batch
-    known = Condition(*(t.to(device) if t is not None else None for t in (batch.condition.label, batch.condition.numbers, batch.condition.position)))
-    return replace(batch, x0=batch.x0.to(device), sigma=batch.sigma.to(device), noise=batch.noise.to(device), condition=known)
 
 
 def _peak_mib(device: str) -> float:

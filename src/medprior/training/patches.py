@@ -14,7 +14,7 @@ from ..data.seeds import generator
 from ..errors import BadOption, ShapeMismatch
 from ..prior import Condition, grid
 
-__all__ = ["Batch", "Images", "draw"]
+__all__ = ["Batch", "Images", "Plan", "draw", "planned"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +67,19 @@ class Images:
         return len(self.images)
 
 
-def draw(data: Images, step: int, *, seed: int, batch: int, sigmas: tuple[float, float], drop: float = 0.1, rank: int = 0, ranks: int = 1) -> Batch:
-    """The batch of one step: a pure function of (seed, step, rank), so that a resumed run sees what an unbroken run sees.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What all ranks must agree on before they draw. level: halvings of the resolution. size: of each window, there. order: an image for each patch; the
+    first ``count`` are taken."""
 
-    batch: 64-voxel patches a step, over all ranks; larger patches come in smaller numbers. sigmas: mean and standard deviation of ln sigma.
-    drop: share of labels and numbers hidden, so that guidance has an unconditional side.
-    Raises BadOption where there are more ranks than patches.
-    """
+    level: int
+    size: tuple[int, ...]
+    order: list[int]
+    count: int
+
+
+def planned(data: Images, step: int, *, seed: int, batch: int, ranks: int) -> Plan:
+    """The plan of one step. Raises BadOption where there are more ranks than patches."""
     if batch < ranks:
         raise BadOption(f"batch: wanted at least one patch a rank, got {batch} for {ranks} ranks", "raise batch, or start fewer processes")
     shared = generator(seed, "step", step)
@@ -82,17 +88,27 @@ def draw(data: Images, step: int, *, seed: int, batch: int, sigmas: tuple[float,
     order = torch.randint(len(data), (batch,), generator=shared).tolist()
     ndim = data.images[0].ndim - 1
     # every image of a step gives a window of the same size: the smallest that all can give
-    size = [min(side, *(data.images[i].shape[1 + a] >> level for i in order)) for a in range(ndim)]
-    count = min(batch, max(ranks, round(batch * 64**ndim / max(64**ndim, prod(size)))))
-    own = [(n, order[n]) for n in range(rank, count, ranks)]
-    pieces = [_window(data, item, level, tuple(size), generator(seed, "item", step, n)) for n, item in own]
+    size = tuple(min(side, *(data.images[i].shape[1 + a] >> level for i in order)) for a in range(ndim))
+    return Plan(level, size, order, min(batch, max(ranks, round(batch * 64**ndim / max(64**ndim, prod(size))))))
+
+
+def draw(data: Images, step: int, *, seed: int, batch: int, sigmas: tuple[float, float], drop: float = 0.1, rank: int = 0, ranks: int = 1) -> Batch:
+    """The batch of one step: a pure function of (seed, step, rank), so that a resumed run sees what an unbroken run sees.
+
+    batch: 64-voxel patches a step, over all ranks; larger patches come in smaller numbers. sigmas: mean and standard deviation of ln sigma.
+    drop: share of labels and numbers hidden, so that guidance has an unconditional side.
+    Raises BadOption where there are more ranks than patches.
+    """
+    plan = planned(data, step, seed=seed, batch=batch, ranks=ranks)
+    own = [(n, plan.order[n]) for n in range(rank, plan.count, ranks)]
+    pieces = [_window(data, item, plan.level, plan.size, generator(seed, "item", step, n)) for n, item in own]
     x0 = torch.stack([p[0] for p in pieces])
     position = torch.stack([p[1] for p in pieces])
     label, numbers = _known(data, own, step, seed, drop)
     makers = [generator(seed, "noise", step, n) for n, _ in own]
     noise = torch.stack([torch.randn(x0.shape[1:], generator=g) for g in makers])
     sigma = torch.exp(torch.cat([torch.randn(1, generator=g) for g in makers]) * sigmas[1] + sigmas[0])
-    return Batch(x0, sigma, noise, Condition(label, numbers, position), tuple(item for _, item in own), count)
+    return Batch(x0, sigma, noise, Condition(label, numbers, position), tuple(item for _, item in own), plan.count)
 
 
 def _pick(weights: Sequence[float], rng: torch.Generator) -> int:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,13 +35,17 @@ def assert_equal(a: State, b: State) -> None:
     assert a.facts == b.facts
 
 
-@pytest.mark.parametrize("broken", [10, 13])
-def test_twenty_steps_are_ten_and_ten(tmp_path: Path, broken: int) -> None:
-    """Weights, average and Adam's moments, bit for bit; the second half starts from other random numbers, as a new process would."""
-    whole = train(small.prior(), small.images(), small.settings(20), tmp_path / "whole")
+@pytest.mark.parametrize("broken, precision, device", [(10, "float32", "cpu"), (13, "float32", "cpu"), (7, "bfloat16", "cpu"), (13, "float32", "cpu:0")])
+def test_twenty_steps_are_ten_and_ten(tmp_path: Path, broken: int, precision: str, device: str) -> None:
+    """Weights, average and Adam's moments, bit for bit; the second half starts from other random numbers, as a new process would.
+
+    "cpu:0" is the CPU by the name of a device of its own: its batches come from ``Resident``, as a GPU's do.
+    """
+    settings = small.settings(20, precision=precision)
+    whole = train(small.prior(), small.images(), settings, tmp_path / "whole", device=device)
     with pytest.raises(RuntimeError, match="power"):
-        train(small.prior(), small.images(), small.settings(20, save_every=1), tmp_path / "halves", on_progress=power_cut(broken))
-    resumed = train(small.prior(seed=9), small.images(), small.settings(20), tmp_path / "halves")
+        train(small.prior(), small.images(), replace(settings, save_every=1), tmp_path / "halves", device=device, on_progress=power_cut(broken))
+    resumed = train(small.prior(seed=9), small.images(), settings, tmp_path / "halves", device=device)
     assert_equal(newest(tmp_path / "whole"), newest(tmp_path / "halves"))
     assert all(torch.equal(a, b) for a, b in zip(whole.net.state_dict().values(), resumed.net.state_dict().values(), strict=True))
 
@@ -108,8 +113,6 @@ def test_another_run_is_not_continued_with_this_one(tmp_path: Path, other: dict,
     train(small.prior(), small.images(), small.settings(5), tmp_path)
     prior = small.prior()
     if "widths" in other:
-        from dataclasses import replace
-
         from medprior.prior.prior import fresh
 
         prior = fresh(replace(prior.card, widths=other["widths"]))
