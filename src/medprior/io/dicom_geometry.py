@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from filecmp import cmp
 from functools import lru_cache
 from pathlib import Path
 
@@ -222,7 +223,7 @@ def _without_copies(stack: Sequence[Plane]) -> tuple[list[Plane], list[str]]:
     for n, plane in enumerate(stack):
         key = (plane.uid, plane.frame, plane.position)
         other = kept.get(key)
-        same = other is not None and other.header.size == plane.header.size and other.header.buffer == plane.header.buffer
+        same = other is not None and other.header.size == plane.header.size and cmp(other.header.path, plane.header.path, shallow=False)
         if not same:
             kept[key if other is None else (*key, n)] = plane
     n_copies = len(stack) - len(kept)

@@ -7,9 +7,9 @@ import math
 import stat
 import warnings
 import zlib
-from collections.abc import Iterator, MutableSequence
+from collections.abc import Iterator, MutableSequence, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,7 @@ def _meaning(tag: int, vr: str | None, value: bytes, implicit: bool, little: boo
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """One file without its pixels. ``buffer`` holds the data set's bytes as far as they were needed; offsets count from ``shift`` in the file."""
+    """One file without its pixels. ``buffer`` holds the bytes before them, of a deflated file all of them; offsets count from the start of the file."""
 
     path: Path
     size: int
@@ -150,6 +150,20 @@ class Header:
         for tag, (vr, value) in self.meta.items():
             found.file_meta[BaseTag(tag)] = convert_raw_data_element(RawDataElement(BaseTag(tag), vr, len(value), value, 0, False, True))
         return found
+
+    def slim(self, keywords: Sequence[str]) -> Header:
+        """The same file with these elements only: what an index of a hundred thousand files can afford to keep."""
+        kept: dict[int, Element] = {}
+        pieces: list[bytes] = []
+        at = 0
+        for keyword in keywords:
+            tag = tag_for_keyword(keyword)
+            element = self.skeleton.elements.get(tag) if tag is not None else None
+            if tag is not None and element is not None:
+                pieces.append(self.buffer[element.start : element.end])
+                kept[tag] = Element(element.vr, at, at + len(pieces[-1]), element.undefined)
+                at += len(pieces[-1])
+        return replace(self, skeleton=Skeleton(kept, self.skeleton.pixels, ()), buffer=b"".join(pieces), meta={})
 
     def _raw(self, tag: int, element: Element) -> RawDataElement:
         value = self.buffer[element.start : element.end]
@@ -233,8 +247,8 @@ def _parse(path: Path, data: bytes, size: int, limit: Limits) -> Header:
         skeleton, _ = walk(data, start, implicit=implicit, little=little, size=size)
     except Bad as bad:
         raise Corrupt(path, str(bad), "copy or export it again") from None
-    if skeleton.fragments and size > len(data):
-        raise Short(start)
+    if not inflated and skeleton.pixels is not None:
+        data = data[: skeleton.pixels[1].start]  # pixels are read when they are asked for: an index must not hold a whole archive
     return Header(path, size, syntax, implicit, little, skeleton, data, meta, inflated)
 
 

@@ -1,8 +1,7 @@
-"""From the bytes of Pixel Data to numbers that mean something: sign, padding, polarity, Modality LUT, colour to grey, unit."""
+"""From stored numbers to numbers that mean something: how pixels are stored, polarity, Modality LUT, colour to grey, unit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.pixels import apply_color_lut, apply_modality_lut, convert_color_space, get_decoder
+from pydicom.pixels import apply_color_lut, apply_modality_lut
 
 from ..errors import Corrupt, TooLarge, Truncated, Unsupported
 from .dicom_open import Header, finite_numbers
 from .limits import Limits
 
-__all__ = ["RESCALE_TYPES", "PixelFormat", "Rescale", "frames", "inverted", "modality_lut", "pixel_format", "rescale_of", "unit_of", "values"]
+__all__ = ["NOT_IMAGES", "RESCALE_TYPES", "PixelFormat", "Rescale", "inverted", "modality_lut", "pixel_format", "rescale_of", "unit_of", "values"]
 
-_NATIVE = frozenset(("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"))
-_EXTENDED = "1.2.840.10008.1.2.4.51"
 MOST_FRAMES = 32_768
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
@@ -28,8 +25,9 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 _PET_UNITS = {"BQML": "Bq/mL", "CNTS": "counts", "GML": "g/mL", "PROPCNTS": "a.u.", "CPS": "counts/s", "PCNT": "%", "NONE": "a.u."}
 RESCALE_TYPES = {"HU": "HU", "optical density x 1000": "OD", "mg/mL": "MGML", "Bq/mL": "BQML", "Gy": "GY", "g/mL": "GML", "counts": "CNTS"}
 """Rescale Type by unit: the standard's terms, and PET's and dose's for objects whose class has no place of its own for a unit."""
+NOT_IMAGES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.5", "1.2.840.10008.5.1.4.1.1.66.7", "1.2.840.10008.5.1.4.1.1.481.3")
+"""SOP classes of label maps: Segmentation, Surface Segmentation, Label Map Segmentation, RT Structure Set."""
 _RESCALE_UNITS = {term: unit for unit, term in RESCALE_TYPES.items()}
-_PACKAGES = {"1.2.840.10008.1.2.4.80": "pyjpegls", "1.2.840.10008.1.2.4.81": "pyjpegls", "1.2.840.10008.1.2.4.50": "pillow"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +74,7 @@ def pixel_format(header: Header, limit: Limits) -> PixelFormat:
     path, found = header.path, header.skeleton.pixels
     if found is None:
         raise Unsupported(path, f"holds no pixels ({header.kind})")
-    if header.text("SOPClassUID") == "1.2.840.10008.5.1.4.1.1.66.4":
+    if header.text("SOPClassUID") in NOT_IMAGES:
         raise Unsupported(path, "is a segmentation, not an image", "give the scan that it was drawn on")
     tag, element = found
     rows, columns, allocated, sign = (header.whole(k, 0) or 0 for k in ("Rows", "Columns", "BitsAllocated", "PixelRepresentation"))
@@ -115,114 +113,6 @@ def _check(path: Path, form: PixelFormat, sign: int) -> None:
         raise Corrupt(path, f"Pixel Representation: wanted 0 or 1, got {sign}")
     if not 1 <= form.depth <= form.allocated or not form.depth - 1 <= form.high < form.allocated:
         raise Corrupt(path, f"Bits Stored {form.depth} and High Bit {form.high} do not fit into {form.allocated} bits")
-
-
-def frames(header: Header, form: PixelFormat, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
-    """The stored values of each frame asked for: (rows, columns), or (rows, columns, 3) RGB. One frame at a time is in memory where the file allows it."""
-    if not form.encapsulated and form.samples == 1 and form.allocated > 1:
-        yield from _native(header, form, indices)
-        return
-    yield from _decoded(header, form, indices)
-
-
-def _native(header: Header, form: PixelFormat, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
-    """Uncompressed grey frames, straight from the file."""
-    pixels = header.skeleton.pixels
-    start = pixels[1].start if pixels else 0
-    kind = "f" if form.floating else "i" if form.signed else "u"
-    dtype = np.dtype(f"{'<' if header.little else '>'}{kind}{form.allocated // 8}")
-    shape, step = (form.rows, form.columns), form.frame_bytes
-    if header.inflated:
-        for index in indices:
-            yield _in_use(np.frombuffer(header.buffer, dtype, form.rows * form.columns, start + index * step).reshape(shape), form)
-        return
-    with open(header.path, "rb", buffering=0) as file:
-        for index in indices:
-            frame = np.empty(shape, dtype)
-            file.seek(start + index * step)
-            if file.readinto(frame.data.cast("B")) != step:
-                raise Truncated(header.path, f"truncated at byte {file.tell()} while it was read")
-            yield _in_use(frame, form)
-
-
-def _in_use(frame: NDArray[Any], form: PixelFormat) -> NDArray[Any]:
-    """Only the bits in use, sign extended from High Bit; other bits may hold overlays."""
-    if form.floating or form.depth == form.allocated:
-        return frame
-    if not form.signed and form.high == form.depth - 1 and frame.flags.writeable:
-        return np.bitwise_and(frame, (1 << form.depth) - 1, out=frame)
-    up, down = form.allocated - 1 - form.high, form.allocated - form.depth
-    return np.right_shift(np.left_shift(frame, up), down)  # pyright: ignore[reportCallIssue, reportArgumentType]
-
-
-def _decoded(header: Header, form: PixelFormat, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
-    """Frames through pydicom's decoders: compressed, coloured or single bits."""
-    source = _with_pixels(header, form)
-    decoder = get_decoder(header.syntax)
-    if form.encapsulated and not decoder.is_available:
-        package = _PACKAGES.get(header.syntax, "python-gdcm")
-        raise Unsupported(header.path, f"transfer syntax {header.syntax} ({header.syntax.name}) needs the package {package}", f"pip install {package}")
-    for index in indices:
-        try:
-            frame, about = decoder.as_array(source, index=index, raw=form.samples == 1)
-        except RuntimeError as error:
-            raise _undecoded(header, error) from error
-        if frame.shape[:2] != (form.rows, form.columns):
-            raise Corrupt(header.path, f"frame {index} decodes to {frame.shape[:2]}, its header says {(form.rows, form.columns)}")
-        if form.samples == 3 and str(about.get("photometric_interpretation", "RGB")).startswith("YBR"):
-            frame = convert_color_space(frame, str(about["photometric_interpretation"]), "RGB")
-        yield frame
-
-
-def _undecoded(header: Header, error: RuntimeError) -> Unsupported | Corrupt:
-    """A valid stream of a kind that no installed codec reads, or a broken one."""
-    name = f"transfer syntax {header.syntax} ({header.syntax.name})"
-    if header.syntax == _EXTENDED and "12-bit" in str(error):
-        return Unsupported(header.path, f"{name} with 12 bits a pixel: no installed codec decodes it", "export it as Explicit VR Little Endian")
-    return Corrupt(header.path, f"its pixels in {name} are damaged", "export or copy it again")
-
-
-def _with_pixels(header: Header, form: PixelFormat) -> Dataset:
-    if header.syntax not in _NATIVE and not form.encapsulated:
-        raise Corrupt(header.path, f"transfer syntax {header.syntax.name} without encapsulated pixels")
-    pixels = header.skeleton.pixels
-    if pixels is None:
-        raise Unsupported(header.path, "holds no pixels")
-    source = header.dataset()
-    start, end = pixels[1].start, pixels[1].end
-    if form.encapsulated:
-        _check_streams(header, form)
-        end = header.skeleton.fragments[-1][1] if header.skeleton.fragments else start
-    data = header.buffer[start:end]
-    if len(data) < end - start:  # the header ended early enough that the pixels were never read
-        with open(header.path, "rb") as file:
-            file.seek(start)
-            data = file.read(end - start)
-    source.add_new(0x7FE00010, "OB" if form.encapsulated or form.allocated <= 8 else "OW", data)
-    source["PixelData"].is_undefined_length = form.encapsulated
-    return source
-
-
-def _check_streams(header: Header, form: PixelFormat) -> None:
-    """No compressed stream may promise a larger picture than the header that was checked against the limits."""
-    for start, end in header.skeleton.fragments[1:]:
-        size = _stream_size(header.buffer[start : min(end, start + 4096)])
-        if size is not None and (size[0] > form.rows or size[1] > form.columns):
-            raise TooLarge(header.path, f"a compressed frame is {size[0]} x {size[1]}, its header says {form.rows} x {form.columns}")
-
-
-def _stream_size(data: bytes) -> tuple[int, int] | None:
-    """(rows, columns) that a JPEG, JPEG-LS or JPEG 2000 stream declares; None when it begins no stream."""
-    if data[:4] == b"\xff\x4f\xff\x51":
-        x1, y1, x0, y0 = (int.from_bytes(data[8 + 4 * n : 12 + 4 * n], "big") for n in range(4))
-        return y1 - y0, x1 - x0
-    at = 2
-    while data[:2] == b"\xff\xd8" and at + 9 <= len(data) and data[at] == 0xFF:
-        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            return int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 7 : at + 9], "big")
-        at += 2 + length
-    return None
 
 
 def rescale_of(path: Path, slope: object, intercept: object) -> Rescale:

@@ -1,7 +1,8 @@
 """The index of a data set: every file decoded once, what cannot be used and why, twins, patients, splits.
 
 A data set is a folder. Its sub-folders are labels (train, val, test are splits), or a scans.csv (path, label, patient, split, mask) says more; DICOM is indexed
-by series, and a folder with the DICOM of one patient only is that patient's folder, not a label.
+by series, and a folder with the DICOM of one patient only is that patient's folder, not a label. Without a scans.csv, what looks like a label map is left out
+and listed as such.
 """
 
 from __future__ import annotations
@@ -10,22 +11,28 @@ import hashlib
 import hmac
 import os
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from ..data.volume import Volume
 from ..errors import Corrupt, FileProblem, MedpriorError
 from .files import read_json, write_file
 from .items import INDEX, KEY, SCHEMA, Index, Item, Unusable, index_from, load_index, read_item, save_index
 from .limits import Limits
-from .listing import Listed, list_files, place
+from .listing import AS_MASK, Listed, list_files, place
 from .read import kind_of, read
 from .twins import groups, near_pairs, pixel_hash, thumbnail
+
+if TYPE_CHECKING:
+    from .dicom_index import Series
 
 __all__ = ["Index", "Item", "Unusable", "load_index", "scan"]
 
 _SHARES = (("train", 70), ("val", 85), ("test", 100))
+_DOUBT = "a damaged file lies beside its slices and may have been one of them"
 _ORDER = {"train": 0, "val": 1, "test": 2, "": 0}
 
 
@@ -48,18 +55,17 @@ def scan(
     folder, limits = Path(folder), limits or Limits()
     target = Path(out) if out is not None else folder
     options = {k: v for k, v in (("unit", unit), ("modality", modality), ("colour", colour)) if v is not None}
-    listed, passed = list_files(folder)
+    listing = list_files(folder)
     old = _previous(target, folder, options)
     scanner = _Scanner(folder, options, limits, _key(target), {(i.path, i.part): i for i in old.items} if old else {})
-    for done, entry in enumerate(listed):
+    scanner.left_out += [Unusable(scanner.relative(path), reason, AS_MASK) for path, reason in listing.label_maps]
+    total, done = len(listing.files), 0
+    for n_files in scanner.work(listing.files):
+        done += n_files
         if on_progress is not None:
-            on_progress(done, len(listed))
-        scanner.look(entry)
-    scanner.look_at_dicom()
-    index = _finished(folder, scanner.items, scanner.unusable, [*passed, *scanner.passed], options, old)
+            on_progress(done, total)
+    index = _finished(folder, scanner, listing.passed, options, old)
     save_index(index, target)
-    if on_progress is not None:
-        on_progress(len(listed), len(listed))
     return index
 
 
@@ -70,7 +76,7 @@ class _Scanner:
         self.folder, self.options, self.limits, self.key, self.old = folder, options, limits, key, old
         self.items: list[Item] = []
         self.unusable: list[Unusable] = []
-        self.passed: list[str] = []
+        self.left_out: list[Unusable] = []
         self.dicom: dict[Path, Listed] = {}
         self.stacks: dict[str, list[Item]] = {}
         for item in old.values():
@@ -83,8 +89,16 @@ class _Scanner:
         reason = error.reason if isinstance(error, FileProblem) else Exception.__str__(error)
         self.unusable.append(Unusable(self.relative(path), reason, error.remedy))
 
-    def look(self, entry: Listed) -> None:
-        """One file: an item, several (a stack), or an entry in the list of the unusable."""
+    def work(self, files: Sequence[Listed]) -> Iterator[int]:
+        """Everything, one file or series after the other; gives the number of files that each step was."""
+        yield 0
+        for entry in files:
+            if not self.waits(entry):
+                yield 1
+        yield from self.look_at_dicom()
+
+    def waits(self, entry: Listed) -> bool:
+        """One file: an item, several (a stack), an entry in a list of what is not used, or True for DICOM, which waits for the rest of its series."""
         try:
             if entry.fault:
                 raise FileProblem(entry.path, entry.fault)
@@ -92,16 +106,17 @@ class _Scanner:
             if kind == "dicom":
                 inside = sorted(p for p in entry.path.rglob("*") if p.is_file()) if entry.path.is_dir() else [entry.path]
                 self.dicom |= dict.fromkeys(inside, entry)
-                return
+                return entry.path in self.dicom
             signature = _signature([entry.path])
             known = [i for i in self.stacks.get(self.relative(entry.path), []) if i.signature == signature and i.mask == entry.mask]
             if known:
                 self.items += [self.renewed(item, entry) for item in known]
-                return
+                return False
             for part, volume, label, patient in self.volumes(entry.path, kind):
                 self.add(entry, self.relative(entry.path), part, kind, signature, volume, label, patient)
         except MedpriorError as error:
             self.refuse(entry.path, error)
+        return False
 
     def volumes(self, path: Path, kind: str) -> Iterator[tuple[str, Volume, str, str]]:
         """(part, volume, label, patient) of one file that is no DICOM."""
@@ -115,41 +130,51 @@ class _Scanner:
                 return
         yield "", read_item(path, kind, self.options, self.limits), "", ""
 
-    def look_at_dicom(self) -> None:
-        """Every series that lies among the DICOM files that were met."""
+    def look_at_dicom(self) -> Iterator[int]:
+        """Every series among the DICOM files that were met. One bad file costs itself, and the stack that it says it is a slice of."""
         if not self.dicom:
             return
-        from .dicom_series import index_series
+        from .dicom_index import index_files
 
-        found, faults = index_series(self.folder, limit=self.limits)
-        for error in faults:
-            path = error.path if isinstance(error, FileProblem) else self.folder
-            if path in self.dicom:
-                self.refuse(path, error)
-        series = [s for s in found if s.paths[0] in self.dicom]
-        met = {p for s in found for p in s.paths} | {error.path for error in faults if isinstance(error, FileProblem)}
-        self.passed += [self.relative(p) for p in self.dicom if p not in met]  # reports, plans and the like: DICOM, but no image
-        ours = _label_folders((self.relative(s.paths[0]), s.planes[0].header.text("PatientID")) for s in series)
-        homes = _homes(series)
-        for one in series:
+        tree, _ = index_files(sorted(self.dicom), self.limits, slim=True)
+        for fault in tree.faults:
+            self.refuse(fault.path, fault)
+        self.left_out += [Unusable(self.relative(other.path), other.reason, other.remedy) for other in tree.others]
+        patients = _label_folders((self.relative(one.paths[0]), one.patient) for one in tree.series)
+        homes = _homes(tree.series)
+        shared = Counter(path for one in tree.series for path in one.paths)
+        counted: set[Path] = set()
+        torn = {fault.path.parent for fault in tree.stray}
+        yield sum(self.dicom[entry.path].path == entry.path for entry in (*tree.faults, *tree.others))
+        for one in tree.series:
             if one.localizer:
-                self.passed += [self.relative(p) for p in one.paths]
-                continue
-            home = one.paths[0] if one.n_files == 1 else homes[one.uid]
-            self.look_at_series(one.id, one.paths, home, one.planes[0].header.text("PatientID"), ours)
+                self.left_out += [Unusable(self.relative(path), "localizer of a series") for path in one.paths]
+            else:
+                home = one.paths[0] if one.n_files == 1 else homes[one.uid]
+                beside = one.n_slices > 1 and any(path.parent in torn for path in one.paths)
+                self.look_at_series(one, home, patients, alone=all(shared[path] == 1 for path in one.paths), doubt=beside)
+            yield sum(self.dicom[path].path == path for path in one.paths if path not in counted)
+            counted.update(one.paths)
 
-    def look_at_series(self, name: str, paths: Sequence[Path], home: Path, patient: str, labels: set[str]) -> None:
-        entry = self.dicom[paths[0]]
-        if entry.label not in labels and entry.label == _label_of(self.relative(paths[0])):
+    def look_at_series(self, one: Series, home: Path, labels: set[str], alone: bool, doubt: bool) -> None:
+        """alone: none of its files holds planes of another stack, so the item can name them. doubt: a damaged file beside it may be one of its slices."""
+        from .dicom_series import read_series
+
+        entry = self.dicom[one.paths[0]]
+        if entry.label not in labels and entry.label == _label_of(self.relative(one.paths[0])):
             entry = replace(entry, label="")
-        signature, where = _signature(paths), self.relative(home)
-        known = self.old.get((where, name))
-        if known is not None and known.signature == signature and known.mask == entry.mask:
-            self.items.append(self.renewed(known, entry))
-            return
+        where = self.relative(home)
         try:
-            volume = read(home, series=name, limits=self.limits)
-            self.add(entry, where, name, "dicom", signature, volume, "", patient)
+            signature = _signature(one.paths)
+            known = self.old.get((where, one.id))
+            if known is not None and known.signature == signature and known.mask == entry.mask and not one.damaged:
+                self.items.append(self.renewed(known, entry))
+                return
+            volume = read_series(one, limit=self.limits)
+            if doubt:
+                volume = replace(volume, provenance=replace(volume.provenance, warnings=(*volume.provenance.warnings, _DOUBT)))
+            files = tuple(Path(os.path.relpath(path, home)).as_posix() for path in one.paths) if alone and one.n_files > 1 else ()
+            self.add(entry, where, one.id, "dicom", signature, volume, "", one.patient, files)
         except MedpriorError as error:
             self.refuse(home, error)
 
@@ -165,7 +190,12 @@ class _Scanner:
             changes |= {"patient": self.opaque("p", entry.patient), "bucket": _bucket("patient", entry.patient)}
         return replace(item, **changes)
 
-    def add(self, entry: Listed, where: str, part: str, kind: str, signature: str, volume: Volume, label: str, patient: str) -> None:
+    def add(
+        self, entry: Listed, where: str, part: str, kind: str, signature: str, volume: Volume, label: str, patient: str, files: tuple[str, ...] = ()
+    ) -> None:
+        if volume.unit == "label" and not entry.stated and self.options.get("unit") != "label":
+            self.left_out.append(Unusable(where, "label map, as its header says", AS_MASK))
+            return
         patient = entry.patient or patient
         low, high = float(volume.data.min()), float(volume.data.max())
         if low == high:
@@ -195,6 +225,7 @@ class _Scanner:
                 leaks=False,
                 signature=signature,
                 warnings=source.warnings,
+                files=files,
             )
         )
 
@@ -235,14 +266,17 @@ def _bucket(kind: str, text: str) -> int:
 def _signature(paths: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for path in paths:
-        about = path.stat()
+        try:
+            about = path.stat()
+        except OSError as error:
+            raise FileProblem(path, f"cannot be read any more ({error.strerror})") from error
         digest.update(f"{path.name}|{about.st_size}|{about.st_mtime_ns}\n".encode(errors="replace"))
     return digest.hexdigest()[:32]
 
 
-def _finished(folder: Path, items: list[Item], unusable: list[Unusable], passed: list[str], options: dict[str, str], old: Index | None) -> Index:
+def _finished(folder: Path, scanner: _Scanner, passed: Sequence[str], options: dict[str, str], old: Index | None) -> Index:
     """Twins found, splits given to those that have none, leaks marked."""
-    items = sorted(items, key=lambda item: (item.path, len(item.part), item.part))
+    items = sorted(scanner.items, key=lambda item: (item.path, len(item.part), item.part))
     same: dict[str, list[int]] = {}
     patients: dict[str, list[int]] = {}
     for n, item in enumerate(items):
@@ -250,15 +284,17 @@ def _finished(folder: Path, items: list[Item], unusable: list[Unusable], passed:
         if item.patient:
             patients.setdefault(item.patient, []).append(n)
     exact = [tuple(ns) for ns in same.values() if len(ns) > 1]
-    near = [(a, b) for a, b in near_pairs([item.thumb for item in items]) if items[a].digest != items[b].digest]
+    firsts = [ns[0] for ns in same.values()]  # one of each: a thousand equal images are no half a million near pairs
+    near = [(firsts[a], firsts[b]) for a, b in near_pairs([items[n].thumb for n in firsts])]
     links = [(ns[0], n) for ns in (*exact, *(p for p in patients.values() if len(p) > 1)) for n in ns[1:]] + near
     items = _split(items, groups(len(items), links), {i.id: i.split for i in old.items if not i.given} if old else {})
     crossing = [name for name, ns in patients.items() if len({items[n].split for n in ns}) > 1]
     return Index(
         folder=folder,
         items=tuple(items),
-        unusable=tuple(sorted(unusable, key=lambda u: u.path)),
+        unusable=tuple(sorted(scanner.unusable, key=lambda u: u.path)),
         passed_over=tuple(sorted(passed)),
+        left_out=tuple(sorted(scanner.left_out, key=lambda u: u.path)),
         duplicates=tuple(tuple(items[n].id for n in ns) for ns in exact),
         near_duplicates=tuple((items[a].id, items[b].id) for a, b in near),
         crossing=tuple(sorted(crossing)),

@@ -30,6 +30,7 @@ class Item:
     shape: spatial; channels. unit, modality, spacing_mm: as read. digest: of the pixels. thumb: see twins.py.
     bucket: 0 to 99, decides the split where none is given. leaks: shares its patient or its pixels with a stricter split (test over val over train).
     signature: size and time of the files, so that an unchanged file is not decoded again.
+    files: of a DICOM series, its files relative to path, so that it is read whatever else lies there; empty for one file.
     """
 
     id: str
@@ -53,11 +54,12 @@ class Item:
     leaks: bool
     signature: str
     warnings: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """A file that cannot be used: relative path, reason, what to do."""
+    """A file that cannot be used, or is left out: relative path, reason, what to do."""
 
     path: str
     reason: str
@@ -66,12 +68,16 @@ class Unusable:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """What ``scan`` found. ``duplicates`` and ``near_duplicates`` hold ids; ``crossing`` the (opaque) patients that lie in more than one split."""
+    """What ``scan`` found. ``duplicates`` and ``near_duplicates`` hold ids; ``crossing`` the (opaque) patients that lie in more than one split.
+
+    passed_over: documents and hidden files. left_out: what is sound but no image to learn from (label maps, localizers, reports), and why.
+    """
 
     folder: Path
     items: tuple[Item, ...]
     unusable: tuple[Unusable, ...] = ()
     passed_over: tuple[str, ...] = ()
+    left_out: tuple[Unusable, ...] = ()
     duplicates: tuple[tuple[str, ...], ...] = ()
     near_duplicates: tuple[tuple[str, str], ...] = ()
     crossing: tuple[str, ...] = ()
@@ -123,6 +129,10 @@ class Index:
         """One item as a Volume. Raises what ``read`` raises."""
         if item.kind == "npz":
             return next(_stack_volumes(self.folder / item.path, [item], self.options))[1]
+        if item.files:
+            from .dicom_series import read_files  # pydicom is heavy: other formats are read without it
+
+            return read_files([self.folder / item.path / name for name in item.files])
         if item.kind == "dicom":
             return read(self.folder / item.path, series=item.part or None)
         return read_item(self.folder / item.path, item.kind, self.options, None)
@@ -157,8 +167,10 @@ def save_index(index: Index, target: Path) -> None:
     record = {"medprior_index": SCHEMA, **{f.name: getattr(index, f.name) for f in fields(Index) if f.name != "folder"}}
     record["items"] = [asdict(item) for item in index.items]
     record["unusable"] = [asdict(entry) for entry in index.unusable]
+    record["left_out"] = [asdict(entry) for entry in index.left_out]
     write_json(target / INDEX, record)
     rows = [("path", "reason", "remedy"), *((u.path, u.reason, u.remedy) for u in index.unusable)]
+    rows += [(u.path, f"left out: {u.reason}", u.remedy) for u in index.left_out]
     quoted = "".join(",".join('"' + csv_cell(cell).replace('"', '""') + '"' for cell in row) + "\r\n" for row in rows)
     write_file(target / UNUSABLE, quoted.encode(errors="backslashreplace"))
 
@@ -185,6 +197,7 @@ def index_from(path: Path, folder: Path, record: dict) -> Index:
             items=items,
             unusable=tuple(Unusable(**entry) for entry in record["unusable"]),
             passed_over=tuple(map(str, record["passed_over"])),
+            left_out=tuple(Unusable(**entry) for entry in record.get("left_out", ())),
             duplicates=tuple(tuple(map(str, ids)) for ids in record["duplicates"]),
             near_duplicates=tuple((str(a), str(b)) for a, b in record["near_duplicates"]),
             crossing=tuple(map(str, record["crossing"])),
@@ -195,13 +208,15 @@ def index_from(path: Path, folder: Path, record: dict) -> Index:
 
 
 def _item(entry: dict) -> Item:
-    spacing = entry["spacing_mm"]
+    spacing, files = entry["spacing_mm"], tuple(map(str, entry.get("files", ())))
     texts = ("id", "path", "part", "label", "patient", "split", "mask", "kind", "unit", "modality", "digest", "thumb", "signature")
-    if not all(isinstance(entry[name], str) for name in texts) or entry["path"].startswith("/") or ".." in Path(entry["path"]).parts:
+    outside = any(name.startswith("/") or ".." in Path(name).parts for name in (str(entry["path"]), str(entry["mask"]), *files))
+    if outside or not all(isinstance(entry[name], str) for name in texts):
         raise ValueError(f"item {entry.get('id')!r}")
     lists = {
         "shape": tuple(int(n) for n in entry["shape"]),
         "spacing_mm": None if spacing is None else tuple(float(s) for s in spacing),
         "warnings": tuple(map(str, entry["warnings"])),
+        "files": files,
     }
     return Item(**(entry | lists))

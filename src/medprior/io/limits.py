@@ -26,15 +26,17 @@ class Limits:
     ratio: declared bytes for each byte of the file, where they come to more than 16 MiB (zero-padded label maps may need more).
     bytes: memory for the decoded values.
     files: entries of one archive.
+    seconds: time for a codec to decode one compressed frame.
     """
 
     voxels: int = 2**31
     ratio: float = 200.0
     bytes: int = 4 * 2**30
     files: int = 20_000
+    seconds: float = 30.0
 
     def __post_init__(self) -> None:
-        for name in ("voxels", "ratio", "bytes", "files"):
+        for name in ("voxels", "ratio", "bytes", "files", "seconds"):
             if not getattr(self, name) > 0:
                 raise BadOption(f"Limits.{name}: wanted a number above 0, got {getattr(self, name)}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import stat
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -11,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from ..errors import BadOption, Corrupt, FileProblem, printable
 
-__all__ = ["OWN_FILES", "SPLITS", "Listed", "csv_cell", "list_files", "place"]
+__all__ = ["AS_MASK", "OWN_FILES", "SPLITS", "Listed", "Listing", "csv_cell", "list_files", "place"]
 
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test"}
 """Names of folders (and of the split column) that say which part of a data set something belongs to."""
@@ -23,9 +24,15 @@ _COLUMNS = ("path", "label", "patient", "split", "mask")
 _DOCUMENTS = {".txt", ".md", ".csv", ".tsv", ".json", ".xml", ".yaml", ".yml", ".html", ".htm", ".pdf", ".log", ".bval", ".bvec", ".py", ".rst", ".ini"}
 
 
+_LABEL_MAP = re.compile(r"(?:^|[._ -])(?:labels?|label-?maps?|seg|dseg|aseg|segmentations?|ground-?truth|gt|masks?(?:[_-]?[0-9]+)?)$", re.IGNORECASE)
+"""How the name of a label map ends, without its suffixes."""
+_LABEL_FOLDERS = {"labels", "labelstr", "labelsts", "masks", "segmentations"}
+AS_MASK = "name it as the mask of its scan in a scans.csv, or as an image there"
+
+
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One file to look at. path: in the folder. fault: why it cannot even be opened, or ""."""
+    """One file to look at. path: in the folder. fault: why it cannot even be opened, or "". stated: a scans.csv names it."""
 
     path: Path
     label: str = ""
@@ -33,6 +40,16 @@ class Listed:
     split: str = ""
     mask: str = ""
     fault: str = ""
+    stated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """files: to look at. passed: relative paths of documents and hidden files. label_maps: what looks like one among images, and why."""
+
+    files: tuple[Listed, ...]
+    passed: tuple[str, ...] = ()
+    label_maps: tuple[tuple[Path, str], ...] = ()
 
 
 def place(path: PurePosixPath) -> tuple[str, str]:
@@ -43,17 +60,18 @@ def place(path: PurePosixPath) -> tuple[str, str]:
     return label, split
 
 
-def list_files(folder: Path) -> tuple[list[Listed], list[str]]:
-    """The files of a data set, and the relative paths that were passed over (documents, hidden and own files).
+def list_files(folder: Path) -> Listing:
+    """The files of a data set, and what was passed over or left out. With a scans.csv only its rows count.
 
-    With a scans.csv only its rows count. Raises FileProblem when the folder cannot be read, Corrupt or BadOption for a scans.csv that cannot be used.
+    Raises FileProblem when the folder cannot be read, Corrupt or BadOption for a scans.csv that cannot be used.
     """
     if not folder.is_dir():
         raise FileProblem(folder, "is not a folder", "give the folder that holds the scans")
     if (folder / TABLE).is_file():
-        return _table(folder), []
+        return Listing(tuple(_table(folder)))
     found: list[Listed] = []
     passed: list[str] = []
+    maps: dict[Path, str] = {}
     for path, fault in _walk(folder):
         relative = PurePosixPath(path.relative_to(folder).as_posix())
         if str(relative) in OWN_FILES or path.name.endswith(".medprior.json"):
@@ -61,9 +79,24 @@ def list_files(folder: Path) -> tuple[list[Listed], list[str]]:
         if not fault and _passed_over(path):
             passed.append(str(relative))
             continue
+        if not fault and (reason := _label_map(relative)):
+            maps[path] = reason
         label, split = place(relative)
         found.append(Listed(path, label, "", split, "", fault))
-    return found, passed
+    images = [entry for entry in found if entry.path not in maps]
+    if not any(not entry.fault for entry in images):
+        return Listing(tuple(found), tuple(passed))  # a folder of nothing but such names: they are what is meant
+    return Listing(tuple(images), tuple(passed), tuple(maps.items()))
+
+
+def _label_map(relative: PurePosixPath) -> str:
+    """Why a name looks like that of a label map, or ""."""
+    stem = relative.name.removesuffix(".gz").removesuffix(".GZ")
+    stem = stem.rpartition(".")[0] or stem
+    if found := _LABEL_MAP.search(stem):
+        return f"label map, by its name (...{found[0]})"
+    folder = next((part for part in relative.parts[:-1] if part.lower() in _LABEL_FOLDERS), "")
+    return f"label map, by its folder ({folder})" if folder else ""
 
 
 def _passed_over(path: Path) -> bool:
@@ -146,7 +179,7 @@ def _row(folder: Path, table: Path, number: int, row: dict, seen: set[tuple[int,
         if (about.st_dev, about.st_ino) in seen:
             return None
         seen.add((about.st_dev, about.st_ino))
-    return Listed(path, cell["label"], cell["patient"], SPLITS.get(split, ""), cell["mask"], fault)
+    return Listed(path, cell["label"], cell["patient"], SPLITS.get(split, ""), cell["mask"], fault, True)
 
 
 def _place_fault(folder: Path, name: str) -> str:

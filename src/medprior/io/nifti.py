@@ -30,6 +30,8 @@ __all__ = ["nifti_bytes", "read_nifti", "write_nifti"]
 
 _NUMBERS = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 _NAMES = {1: "1-bit", 32: "complex", 128: "RGB colour", 1536: "float128", 1792: "complex", 2048: "complex", 2304: "RGBA colour"}
+_LABELS = 1002
+"""NIFTI_INTENT_LABEL: the voxels are indices of labels."""
 _MAX_EXTENSIONS = 2**26
 """Bytes between header and voxels that are skipped; more is taken for a broken offset."""
 
@@ -47,7 +49,7 @@ def read_nifti(
     """One NIfTI file as a Volume in the closest RAS+ order (no interpolation); ``Provenance.axes_map`` undoes the turn.
 
     time: which volume of a 4-D file, counted from 0. channels: take the volumes of a 4-D file as channels instead.
-    unit, modality: what the numbers mean; a NIfTI header cannot say. Default: what a medprior file states about itself, else "a.u." and "".
+    unit, modality: what the numbers mean. Default: what a medprior file states about itself, "label" where the intent says so, else "a.u." and "".
     nonfinite: the value put in place of NaN and infinity; None refuses them.
     Raises Truncated, Corrupt, TooLarge, Unsupported or FileProblem; BadOption for a ``time`` that does not exist.
     """
@@ -235,7 +237,7 @@ def _volume(path: Path, header: nib.Nifti1Header, data: NDArray[np.float32], not
     return Volume(
         np.ascontiguousarray(np.moveaxis(data, -1, 0)),
         affine=affine,
-        unit=stamp.unit or "a.u." if unit is None else unit,
+        unit=unit if unit is not None else stamp.unit or ("label" if int(header["intent_code"]) == _LABELS else "a.u."),
         modality=stamp.modality if modality is None else modality,
         spacing_mm=spacing if affine is None else None,
         provenance=provenance,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from medprior import errors
 from medprior.data.volume import Volume
-from medprior.io.dicom_series import index_series, list_series, read_dicom
+from medprior.io.dicom_index import index_series, list_series
+from medprior.io.dicom_series import read_dicom
 from tests.corpus import Case
 from tests.corpus.dicom import cases
 from tests.corpus.dicom_parts import CANARY, phantom
@@ -132,6 +132,6 @@ def test_ids_and_errors_tell_nobody(rows: dict[str, Case]) -> None:
 
 def test_a_bad_file_is_named_and_hides_no_other(rows: dict[str, Case]) -> None:
     """A9: an index of a tree lists each damaged file with its reason and still finds the series."""
-    found, bad = index_series(rows["with-truncated"].path)
-    assert [s.n_slices for s in found] == [6]
-    assert [type(b) for b in bad] == [errors.Truncated] and Path(bad[0].path).name == "cut.dcm"  # pyright: ignore[reportAttributeAccessIssue]
+    tree = index_series(rows["with-truncated"].path)
+    assert [s.n_slices for s in tree.series] == [6]
+    assert [(type(fault), fault.path.name) for fault in tree.faults] == [(errors.Truncated, "cut.dcm")]

@@ -14,7 +14,7 @@ from pydicom.data import get_testdata_file
 from pydicom.pixels import apply_modality_lut
 
 from medprior.errors import BadGeometry, Unsupported
-from medprior.io import dicom_pixels
+from medprior.io import dicom_frames
 from medprior.io.dicom_series import read_dicom
 from tests.corpus.dicom_parts import axial, save_all
 
@@ -101,7 +101,7 @@ def test_a_missing_codec_names_syntax_and_package(monkeypatch: pytest.MonkeyPatc
     class Unavailable:
         is_available = False
 
-    monkeypatch.setattr(dicom_pixels, "get_decoder", lambda syntax: Unavailable())
+    monkeypatch.setattr(dicom_frames, "get_decoder", lambda syntax: Unavailable())
     for name, package in (("JPEG2000.dcm", "python-gdcm"), ("MR_small_jpeg_ls_lossless.dcm", "pyjpegls")):
         with pytest.raises(Unsupported, match=rf"1\.2\.840\.10008\.1\.2\.4\.\d+ \(JPEG.*{package}"):
             read_dicom(real(name))

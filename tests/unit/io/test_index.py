@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import os
 from pathlib import Path
@@ -11,13 +12,16 @@ import numpy as np
 import pytest
 
 from medprior.data.volume import Volume
-from medprior.errors import BadOption, Corrupt, FileProblem, WrongKind
+from medprior.errors import BadOption, Corrupt, FileProblem, Truncated, WrongKind
 from medprior.io import items
+from medprior.io.dicom_index import list_series
+from medprior.io.dicom_series import read_series
 from medprior.io.index import Index, load_index, scan
 from medprior.io.listing import csv_cell
+from medprior.io.read import read
 from medprior.io.twins import SIDE, groups, near_pairs, pixel_hash, thumbnail, unpacked
 from medprior.io.write import write
-from tests.corpus.dicom_parts import axial, ct_slice, phantom, save, save_all, uid
+from tests.corpus.dicom_parts import axial, ct_slice, encoded, phantom, save, save_all, uid
 from tests.corpus.other import nifti, npz, png
 
 
@@ -230,10 +234,85 @@ def test_dicom_is_indexed_by_series_and_a_patients_folder_is_no_label(tmp_path: 
     found = scan(tmp_path)
     assert {(item.path, item.label) for item in found.items if item.modality == "DX"} == {(f"{a}/{n}.dcm", a) for a in ("normal", "sick") for n in range(2)}
     series = [item for item in found.items if item.modality == "CT"]
-    assert [(item.path, item.label, item.shape) for item in series] == [("JANE/other", "", (8, 10, 6))]
-    assert "JANE/ct/cut.dcm" in {u.path for u in found.unusable}
+    assert [(item.path, item.label, item.shape) for item in series] == [("JANE/ct", "", (8, 10, 6)), ("JANE/other", "", (8, 10, 6))]
+    assert [u.path for u in found.unusable] == ["JANE/ct/cut.dcm"]
+    assert [any("damaged" in w for w in item.warnings) for item in series] == [True, False], "it may have been the last slice"
     assert found.load(series[0]).shape == (8, 10, 6)
     assert scan(tmp_path) == found
+
+
+def test_one_bad_file_in_a_mixed_folder_costs_itself_and_its_own_series_only(tmp_path: Path) -> None:
+    """A9: two series in one flat folder, a cut slice of the second, a file nobody knows, a segmentation, a report: the first series is used, the rest named."""
+    second = axial(SeriesInstanceUID=uid("second"))
+    for n, image in enumerate([*axial(), *second[:-1]]):
+        save(tmp_path / f"{n:02d}.dcm", image)
+    put(tmp_path / "cut.dcm", encoded(second[-1])[:-9])
+    put(tmp_path / "odd.dcm", encoded(axial()[0])[:300])
+    save(tmp_path / "drawn.dcm", ct_slice(phantom()[0], SOPClassUID="1.2.840.10008.5.1.4.1.1.66.4", Modality="SEG"))
+    save(tmp_path / "report.dcm", ct_slice(phantom()[0], SOPClassUID="1.2.840.10008.5.1.4.1.1.88.33", PixelData=None, Rows=None))
+    told: list[tuple[int, int]] = []
+    found = scan(tmp_path, on_progress=lambda done, total: told.append((done, total)))
+    assert told[-1] == (15, 15)
+    assert [(item.shape, item.path, len(item.files)) for item in found.items] == [((8, 10, 6), ".", 6)]
+    assert {u.path for u in found.unusable} == {"cut.dcm", "odd.dcm", "."}, "the file, the stranger, and the series that misses a slice"
+    assert {u.path: u.reason.split(" (")[0] for u in found.left_out} == {"drawn.dcm": "label map", "report.dcm": "no image"}
+    (first, other) = sorted(list_series(tmp_path), key=lambda one: len(one.damaged))
+    wanted = read(save_all(tmp_path.parent / f"{tmp_path.name}-alone", axial())).data
+    for volume in (found.load(found.items[0]), read_series(first), read(tmp_path, series=first.uid)):
+        assert np.array_equal(volume.data, wanted)
+    for call in (lambda: read_series(other), lambda: read(tmp_path, series=other.id)):
+        with pytest.raises(Truncated, match=r"cut\.dcm"):
+            call()
+    assert load_index(tmp_path) == found == scan(tmp_path)
+    (tmp_path / "00.dcm").write_bytes(encoded(second[0]))
+    with pytest.raises(Corrupt, match="changed since"):
+        read_series(first)
+
+
+def test_label_maps_beside_scans_are_left_out_by_name_folder_and_header(tmp_path: Path) -> None:
+    """Never silently: each is listed with its reason, in the index and in the table; a scans.csv overrules it."""
+    names = [
+        "a_T1w.nii.gz",
+        "a_dseg.nii.gz",
+        "b-seg.nii.gz",
+        "x/scan1.png",
+        "x/scan1_mask.png",
+        "x/scan1_mask_1.png",
+        "labelsTr/a.nii.gz",
+        "mask.NII.GZ",
+        "x/segment.png",
+    ]
+    for n, name in enumerate(names):
+        put(tmp_path / name, png(noise(n)) if name.endswith("png") else gzip.compress(nifti(noise(n)[..., None].astype(np.int16)), mtime=0))
+    header = bytearray(nifti((noise(77) % 3)[..., None].astype(np.int16)))
+    header[68:70] = (1002).to_bytes(2, "little")
+    put(tmp_path / "quiet.nii", bytes(header))
+    write(Volume((noise(78) % 4)[None].astype(np.float32), unit="label"), tmp_path / "ours.nii.gz", kind="mask")
+    found = scan(tmp_path)
+    assert {item.path for item in found.items} == {"a_T1w.nii.gz", "x/scan1.png", "x/segment.png"}
+    left = {u.path: u.reason for u in found.left_out}
+    assert set(left) == {*names, "quiet.nii", "ours.nii.gz"} - {item.path for item in found.items}
+    assert "by its folder (labelsTr)" in left["labelsTr/a.nii.gz"] and "_dseg" in left["a_dseg.nii.gz"] and "header" in left["quiet.nii"]
+    assert "left out: label map" in (tmp_path / "unusable.csv").read_text()
+    assert len(found.usable()) == 3, "what is left out is not counted as bad"
+    table(tmp_path, "x/scan1_mask.png,,,,", "quiet.nii,,,,")
+    assert {item.path for item in scan(tmp_path).items} == {"x/scan1_mask.png", "quiet.nii"}
+
+
+def test_a_folder_of_nothing_but_such_names_is_taken_as_it_is(tmp_path: Path) -> None:
+    for n in range(3):
+        put(tmp_path / f"{n}_seg.png", png(noise(n)))
+    assert len(scan(tmp_path).items) == 3
+
+
+def test_a_series_of_links_is_found_whichever_name_is_met(tmp_path: Path) -> None:
+    """A12: the walk that lists files and the index of DICOM agree on the name of a file that has two."""
+    save_all(tmp_path / "data" / "b", axial())
+    for path in sorted((tmp_path / "data" / "b").iterdir()):
+        os.link(path, path.with_name("a-" + path.name))
+        path.with_name("z-" + path.name).symlink_to(path)
+    found = scan(tmp_path / "data")
+    assert [item.shape for item in found.items] == [(8, 10, 6)] and found.unusable == found.left_out == ()
 
 
 def test_a_table_may_name_a_series_by_its_folder(tmp_path: Path) -> None:
