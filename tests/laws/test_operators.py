@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from medprior.errors import MissingExtra
 from medprior.operators import CATALOGUE, Operator
 
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-11}
@@ -13,7 +14,10 @@ TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-11}
 
 @pytest.fixture(params=sorted(CATALOGUE))
 def operator(request: pytest.FixtureRequest) -> Operator:
-    return CATALOGUE[request.param]()
+    try:
+        return CATALOGUE[request.param]()
+    except MissingExtra as missing:
+        pytest.skip(str(missing))
 
 
 @pytest.fixture(params=[torch.float32, torch.float64], ids=["float32", "float64"])
@@ -116,3 +120,12 @@ def test_unobserved_entries_are_zero(operator: Operator, dtype: torch.dtype) -> 
     assert float(y[~seen].sum()) == 0
     if operator.observed is not None:
         assert float((y[seen] > 0).double().mean()) > 0.9
+
+
+@pytest.mark.gpu
+def test_an_accelerator_gives_the_same(operator: Operator) -> None:
+    """Inputs on another device: the operator's tensors follow them or are moved by ``to``, and both give what the CPU gives."""
+    x, y = image(operator, torch.float32), measurement(operator, torch.float32)
+    for there in (operator, operator.to("cuda")):
+        assert near(there(x.cuda()).cpu(), operator(x), TOLERANCE[torch.float32])
+        assert near(there.adjoint(y.cuda()).cpu(), operator.adjoint(y), TOLERANCE[torch.float32])

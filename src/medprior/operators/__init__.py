@@ -1,11 +1,13 @@
 """Measurements: operators with their algebra, noise, and the two put together."""
 
 from .catalogue import CATALOGUE
+from .cone import ConeBeam, cone_ct
 from .ct import LineIntegrals, fan_ct, parallel_ct, view_angles
 from .estimate import Estimated, estimated, flat_noise, kspace_noise, noise_covariance, photon_noise, wavelet_noise, whiten
 from .fourier import as_complex, coils, fourier, mri, pair
 from .measurement import Measurement, simulate, together
 from .noise import ComplexGaussian, Gaussian, Noise, Poisson, Rician, Speckle, Unknown
+from .nonuniform import density_compensation, nonuniform_mri, radial, spiral
 from .operator import Operator, identity, stack
 from .pixels import channels, crop, diagonal, mask
 from .resample import blur, downsample, thick_slices
@@ -16,6 +18,7 @@ from .solve import cg, norm
 __all__ = [
     "CATALOGUE",
     "ComplexGaussian",
+    "ConeBeam",
     "Estimated",
     "Gaussian",
     "LineIntegrals",
@@ -34,7 +37,9 @@ __all__ = [
     "channels",
     "coil_maps",
     "coils",
+    "cone_ct",
     "crop",
+    "density_compensation",
     "diagonal",
     "downsample",
     "estimated",
@@ -46,6 +51,7 @@ __all__ = [
     "mask",
     "mri",
     "noise_covariance",
+    "nonuniform_mri",
     "norm",
     "pair",
     "parallel_ct",
@@ -53,8 +59,10 @@ __all__ = [
     "phased",
     "photon_noise",
     "poisson_disc",
+    "radial",
     "simulate",
     "simulated_coils",
+    "spiral",
     "stack",
     "thick_slices",
     "together",

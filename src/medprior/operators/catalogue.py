@@ -7,8 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .cone import cone_ct
 from .ct import fan_ct, parallel_ct, view_angles
 from .fourier import as_complex, coils, fourier, mri, pair
+from .nonuniform import nonuniform_mri, radial, spiral
 from .operator import Operator, identity, stack
 from .pixels import channels, crop, diagonal, mask
 from .resample import blur, downsample, thick_slices
@@ -52,9 +54,19 @@ CATALOGUE: dict[str, Callable[[], Operator]] = {
     "mri-coils": lambda: mri(partial_fourier(cartesian_lines((12, 10), 2, _rng(), pattern="equispaced"), 0.75), _maps(3, 12, 10)),
     "mri-complex": lambda: mri(poisson_disc((16, 14), 2, _rng(), centre=4), _maps(2, 16, 14), complex_image=True),
     "mri-3d": lambda: mri(cartesian_lines((4, 6, 8), 2, _rng(), axis=1), _maps(2, 4, 6, 8)),
+    "mri-radial": lambda: nonuniform_mri(radial(5, 12), (8, 9), _maps(2, 8, 9)),
+    "mri-spiral-complex": lambda: nonuniform_mri(spiral(3, 20, 2.0), (7, 8), complex_image=True),
+    "mri-nonuniform-3d": lambda: nonuniform_mri(torch.rand(30, 3, generator=_rng()) - 0.5, (4, 5, 6)),
     "parallel-ct": lambda: parallel_ct((1, 10, 12), view_angles(9), 17, spacing=(0.8, 1.1)),
     "parallel-ct-3d": lambda: parallel_ct((2, 8, 8, 3), view_angles(7), 11, spacing=2.0, bin_spacing=1.5),
     "fan-ct": lambda: fan_ct((1, 10, 10), view_angles(8, arc=360.0), 19, source_to_axis=30.0, source_to_detector=60.0, bin_spacing=1.5),
+    "fan-ct-curved-offset": lambda: fan_ct(
+        (1, 9, 10), [3.0, 40.0, 77.0], 15, source_to_axis=30.0, source_to_detector=50.0, bin_spacing=1.5, detector_offset=2.2, curved=True
+    ),
+    "cone-ct": lambda: cone_ct((1, 8, 7, 5), view_angles(5, arc=360.0), (11, 9), source_to_axis=20.0, source_to_detector=35.0, bin_spacing=(1.6, 1.3)),
+    "cone-ct-anisotropic": lambda: cone_ct(
+        (2, 6, 8, 4), [10.0, 80.0], (9, 7), source_to_axis=25.0, source_to_detector=40.0, bin_spacing=2.0, spacing=(1.2, 0.9, 2.0), detector_offset=(1.0, -3.0)
+    ),
     "composed": lambda: downsample((1, 3, 2), 1) @ crop((1, 6, 4), (1, 1), (3, 2)) @ downsample((1, 12, 8), 2),
     "sum": lambda: blur((1, 6, 6), 1.5) + 2.0 * identity((1, 6, 6)),
     "scaled": lambda: -0.5 * downsample((1, 6, 6), 3),

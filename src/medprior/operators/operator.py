@@ -120,7 +120,7 @@ class Operator(ABC):
 
     def to(self, device: torch.device | str) -> Operator:
         """The same operator with its tensors on ``device``."""
-        return replace(self, **{f.name: _moved(getattr(self, f.name), device) for f in fields(self)})
+        return replace(self, **{f.name: _moved(getattr(self, f.name), device) for f in fields(self) if f.init})
 
     def __repr__(self) -> str:
         return f"{self.name}: {_arrow(self)}"
@@ -307,7 +307,7 @@ def _members(operator: Operator) -> tuple[Operator, ...]:
 def _moved(value: object, device: torch.device | str) -> object:
     if isinstance(value, Tensor | Operator):
         return value.to(device)
-    if isinstance(value, tuple) and value and isinstance(value[0], Operator):
+    if isinstance(value, tuple) and value and isinstance(value[0], Tensor | Operator):
         return tuple(_moved(v, device) for v in value)
     return value
 

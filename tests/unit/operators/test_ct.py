@@ -104,3 +104,34 @@ def test_impossible_geometry_is_refused(bad: dict) -> None:
 def test_a_source_inside_of_the_detector_is_refused() -> None:
     with pytest.raises(BadOption, match="source_to_axis"):
         fan_ct((1, 8, 8), [0.0], 9, source_to_axis=50.0, source_to_detector=40.0, bin_spacing=1.0)
+
+
+@pytest.mark.parametrize("curved", [False, True])
+def test_a_fan_sees_an_eccentric_disc_where_its_source_says(curved: bool) -> None:
+    """Chords from the stated places of source and detector, 2 sqrt(r^2 - d^2), d the distance of the disc from the ray: sides and directions of the fan."""
+    R, D, centre, radius, offset = 120.0, 200.0, (11.0, -17.0), 14.0, 6.0
+    A = fan_ct((1, 80, 80), [0.0, 30.0, 200.0], 101, source_to_axis=R, source_to_detector=D, bin_spacing=1.2, detector_offset=offset, curved=curved)
+    assert float(A.offsets.mean()) == pytest.approx(offset)
+    for angle, found in zip(A.angles, A(disc(80, 1.0, radius, centre))[0, 0], strict=True):
+        look, side = -torch.stack([angle.cos(), -angle.sin()]), torch.stack([angle.sin(), angle.cos()])
+        source = -R * look
+        gamma = A.offsets / D
+        ends = source + D * (gamma.cos()[:, None] * look + gamma.sin()[:, None] * side if curved else look + gamma[:, None] * side)
+        ray = (ends - source) / (ends - source).norm(dim=1, keepdim=True)
+        to = torch.tensor(centre, dtype=torch.float64) - source
+        distance = (ray[:, 0] * to[1] - ray[:, 1] * to[0]).abs()
+        exact = 2 * (radius**2 - distance**2).clamp_min(0).sqrt()
+        assert float((found - exact).abs().mean()) < 0.02 * radius
+
+
+def test_a_shifted_detector_sees_the_same_rays() -> None:
+    """A detector beside the axis of rotation by three bins is the wider one without its first bins: what a half-fan or a misaligned scanner measures."""
+    x = torch.rand(1, 1, 20, 20, generator=torch.Generator().manual_seed(0))
+    wide, shifted = parallel_ct((1, 20, 20), view_angles(5), 33), parallel_ct((1, 20, 20), view_angles(5), 27, detector_offset=3.0)
+    assert torch.allclose(shifted(x), wide(x)[..., 6:], atol=1e-5)
+
+
+def test_a_source_inside_of_the_image_is_refused() -> None:
+    """Rays that start inside of the image would run backwards, too."""
+    with pytest.raises(BadOption, match="outside of the image"):
+        fan_ct((1, 64, 64), [0.0], 9, source_to_axis=40.0, source_to_detector=80.0, bin_spacing=1.0)
