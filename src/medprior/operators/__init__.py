@@ -5,13 +5,14 @@ from .cone import ConeBeam, cone_ct
 from .ct import LineIntegrals, fan_ct, parallel_ct, view_angles
 from .estimate import Estimated, estimated, flat_noise, kspace_noise, noise_covariance, photon_noise, wavelet_noise, whiten
 from .fourier import as_complex, coils, fourier, mri, pair
+from .measured import measured_kspace, measured_sinogram, sinogram_operator
 from .measurement import Measurement, simulate, together
 from .noise import ComplexGaussian, Gaussian, Noise, Poisson, Rician, Speckle, Unknown
 from .nonuniform import density_compensation, nonuniform_mri, radial, spiral
 from .operator import Operator, identity, stack
 from .pixels import channels, crop, diagonal, mask
-from .resample import blur, downsample, thick_slices
-from .sampling_masks import cartesian_lines, partial_fourier, poisson_disc
+from .resample import blur, downsample, thick_slices, truncate
+from .sampling_masks import acceleration_of, cartesian_lines, partial_fourier, poisson_disc
 from .sensitivities import calibration_region, coil_maps, phased, simulated_coils
 from .solve import cg, norm
 
@@ -29,6 +30,7 @@ __all__ = [
     "Rician",
     "Speckle",
     "Unknown",
+    "acceleration_of",
     "as_complex",
     "blur",
     "calibration_region",
@@ -49,6 +51,8 @@ __all__ = [
     "identity",
     "kspace_noise",
     "mask",
+    "measured_kspace",
+    "measured_sinogram",
     "mri",
     "noise_covariance",
     "nonuniform_mri",
@@ -62,10 +66,12 @@ __all__ = [
     "radial",
     "simulate",
     "simulated_coils",
+    "sinogram_operator",
     "spiral",
     "stack",
     "thick_slices",
     "together",
+    "truncate",
     "view_angles",
     "wavelet_noise",
     "whiten",

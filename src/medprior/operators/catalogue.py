@@ -13,7 +13,7 @@ from .fourier import as_complex, coils, fourier, mri, pair
 from .nonuniform import nonuniform_mri, radial, spiral
 from .operator import Operator, identity, stack
 from .pixels import channels, crop, diagonal, mask
-from .resample import blur, downsample, thick_slices
+from .resample import blur, downsample, thick_slices, truncate
 from .sampling_masks import cartesian_lines, partial_fourier, poisson_disc
 
 __all__ = ["CATALOGUE"]
@@ -43,6 +43,9 @@ CATALOGUE: dict[str, Callable[[], Operator]] = {
     "downsample-3d": lambda: downsample((1, 4, 6, 6), (1, 2, 3)),
     "thick-slices": lambda: thick_slices((1, 4, 5, 12), axis=3, step=4, thickness=5.0),
     "thick-slices-box": lambda: thick_slices((1, 12, 5), axis=1, step=3, thickness=3.0, profile="box"),
+    "thick-slices-measured": lambda: thick_slices((1, 4, 12), 2, 4, thickness=6.0, profile=torch.tensor([0.0, 0.4, 1.0, 0.9, 0.2]), spacing=1.5),
+    "truncate": lambda: truncate((2, 8, 9), (4, 5)),
+    "truncate-3d": lambda: truncate((1, 6, 7, 4), (3, 4, 4)),
     "blur": lambda: blur((2, 7, 8), 2.5, spacing=(1.0, 0.5)),
     "as-complex": lambda: as_complex((2, 5, 6)),
     "pair": lambda: pair((2, 5, 6)),

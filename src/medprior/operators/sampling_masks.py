@@ -9,22 +9,32 @@ from torch import Tensor
 
 from ..errors import BadOption
 
-__all__ = ["cartesian_lines", "partial_fourier", "poisson_disc"]
+__all__ = ["acceleration_of", "cartesian_lines", "partial_fourier", "poisson_disc"]
 
 
 def cartesian_lines(
-    size: tuple[int, ...], acceleration: float, rng: torch.Generator, *, centre_fraction: float | None = None, pattern: str = "random", axis: int = -1
+    size: tuple[int, ...],
+    acceleration: float,
+    rng: torch.Generator,
+    *,
+    centre_fraction: float | None = None,
+    pattern: str = "random",
+    power: float = 4.0,
+    axis: int = -1,
 ) -> Tensor:
     """Phase-encoding lines: round(n / acceleration) of the n lines along ``axis``, a block in the centre among them.
 
     size: (i, j[, k]); centre_fraction: share of the n lines in the centre block, default 0.32 / acceleration (8 % at 4x, 4 % at 8x);
-    pattern: "random" (uniform among the rest) or "equispaced" (with a random offset). Source: fastMRI (Zbontar et al., arXiv 1811.08839, section 4.9),
-    except that the number of lines is exact, not exact on average. Raises BadOption for an acceleration below 1 or a centre that leaves no line for it.
+    pattern: "random" (uniform among the rest), "variable" (likelier near the centre: weight (1 - |k|)^power, |k| = 1 at the edge) or "equispaced" (a random
+    offset). Source: fastMRI (Zbontar et al., arXiv 1811.08839, section 4.9), except that the number of lines is exact, not exact on average; the density of
+    Lustig, Donoho and Pauly, MRM 58(6), 2007. Raises BadOption for an axis that is not there, an acceleration below 1 or a centre that leaves no line for it.
     """
+    if not -len(size) <= axis < len(size):
+        raise BadOption(f"cartesian_lines: wanted an axis of {size}, got {axis}")
     n = size[axis]
     share = 0.32 / acceleration if centre_fraction is None else centre_fraction
     n_lines, n_centre = round(n / acceleration), round(n * share)
-    if acceleration < 1 or n_lines < 1 or n_centre > n_lines or share < 0:
+    if not acceleration >= 1 or n_lines < 1 or n_centre > n_lines or share < 0:
         raise BadOption(
             f"cartesian_lines: wanted an acceleration >= 1 whose lines hold the centre, got {acceleration:g}: {n_lines} of {n} lines, {n_centre} central"
         )
@@ -32,10 +42,19 @@ def cartesian_lines(
     kept = torch.zeros(n, dtype=torch.bool)
     kept[first : first + n_centre] = True
     rest = torch.nonzero(~kept).flatten()
-    kept[rest[_chosen(len(rest), n_lines - n_centre, pattern, rng)]] = True
+    weight = (1 - (rest - n // 2).double().abs() / (n / 2 + 1)) ** power if pattern == "variable" else None
+    kept[rest[_chosen(len(rest), n_lines - n_centre, pattern, rng, weight)]] = True
     view = [1] * len(size)
     view[axis] = n
     return kept.reshape(view).expand(size).clone()
+
+
+def acceleration_of(mask: Tensor) -> float:
+    """The acceleration a mask really has: points of the full grid for each one sampled. Raises BadOption for a mask that samples nothing."""
+    count = int(mask.bool().sum())
+    if not count:
+        raise BadOption("acceleration_of: wanted a mask that samples something, got none")
+    return mask.numel() / count
 
 
 def partial_fourier(mask: Tensor, fraction: float, axis: int = 0) -> Tensor:
@@ -56,9 +75,11 @@ def poisson_disc(size: tuple[int, int], acceleration: float, rng: torch.Generato
     Source: Bridson, SIGGRAPH 2007, by dart throwing over a random order of the grid; variable density as Lustig et al., MRM 58, 2007.
     Raises BadOption where the acceleration cannot be met.
     """
+    if not acceleration >= 1 or len(size) != 2:
+        raise BadOption(f"poisson_disc: wanted a size (i, j) and an acceleration >= 1, got {tuple(size)} and {acceleration:g}")
     wanted = size[0] * size[1] / acceleration
-    if acceleration < 1 or centre**2 > wanted or centre > min(size):
-        raise BadOption(f"poisson_disc: wanted an acceleration >= 1 that leaves room for the {centre}x{centre} centre, got {acceleration:g} for {size}")
+    if centre**2 > wanted or centre > min(size):
+        raise BadOption(f"poisson_disc: wanted an acceleration that leaves room for the {centre}x{centre} centre, got {acceleration:g} for {size}")
     order = torch.randperm(size[0] * size[1], generator=rng)
     low, high = 0.0, float(max(size))
     best = torch.ones(size, dtype=torch.bool)
@@ -74,11 +95,13 @@ def poisson_disc(size: tuple[int, int], acceleration: float, rng: torch.Generato
     return best
 
 
-def _chosen(n: int, count: int, pattern: str, rng: torch.Generator) -> Tensor:
+def _chosen(n: int, count: int, pattern: str, rng: torch.Generator, weight: Tensor | None) -> Tensor:
+    if weight is not None:
+        return torch.multinomial(weight, count, generator=rng) if count else torch.zeros(0, dtype=torch.long)
     if pattern == "random":
         return torch.randperm(n, generator=rng)[:count]
     if pattern != "equispaced":
-        raise BadOption(f"cartesian_lines: pattern {pattern!r} is not known", "choose random or equispaced")
+        raise BadOption(f"cartesian_lines: pattern {pattern!r} is not known", "choose random, variable or equispaced")
     offset = torch.rand((), generator=rng, dtype=torch.float64)
     return ((torch.arange(count, dtype=torch.float64) + offset) * n / max(count, 1)).long()
 

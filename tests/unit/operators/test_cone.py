@@ -37,7 +37,7 @@ def chords(A: ConeBeam, R: float, D: float, radius: float, centre: tuple[float, 
 
 
 def test_line_integrals_of_a_ball() -> None:
-    """A ball off the axis and the middle slice, voxels of three sides, a detector beside its foot: every pixel within 3 % (edges of voxels), their sum within 0.5 %."""
+    """A ball off the axis and the middle slice, voxels of three sides, an offset: pixels within 3 % (edges of voxels), their sum within 0.5 %."""
     spacing, centre, radius = (1.0, 1.2, 1.5), (6.0, -5.0, 4.0), 11.0
     A = cone_ct((1, 40, 36, 32), [0.0, 35.0, 90.0, 200.0, 305.0], (61, 49), bin_spacing=(1.3, 1.4), spacing=spacing, detector_offset=(2.0, -3.0), **GEOMETRY)
     found, exact = A(ball((40, 36, 32), spacing, radius, centre))[0, 0], chords(A, 100.0, 160.0, radius, centre)

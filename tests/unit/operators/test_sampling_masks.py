@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from medprior.errors import BadOption
-from medprior.operators import cartesian_lines, partial_fourier, poisson_disc
+from medprior.operators import acceleration_of, cartesian_lines, partial_fourier, poisson_disc
 
 
 def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("pattern", ["random", "equispaced"])
+@pytest.mark.parametrize("pattern", ["random", "variable", "equispaced"])
 @pytest.mark.parametrize("acceleration", [2, 4, 8])
 def test_lines_are_counted_exactly_and_hold_the_centre(pattern: str, acceleration: int) -> None:
     mask = cartesian_lines((20, 320), acceleration, rng(), pattern=pattern)
@@ -59,9 +59,29 @@ def test_masks_that_cannot_be_are_refused() -> None:
         cartesian_lines((8, 8), 0.5, rng())
     with pytest.raises(BadOption, match="hold the centre"):
         cartesian_lines((8, 64), 8, rng(), centre_fraction=0.5)
-    with pytest.raises(BadOption, match="random or equispaced"):
+    with pytest.raises(BadOption, match="random, variable or equispaced"):
         cartesian_lines((8, 64), 4, rng(), pattern="radial")
     with pytest.raises(BadOption, match=r"above 0\.5"):
         partial_fourier(torch.ones(4, 4, dtype=torch.bool), 0.5)
     with pytest.raises(BadOption, match="leaves room"):
         poisson_disc((16, 16), 8, rng(), centre=10)
+
+
+def test_variable_density_falls_outwards() -> None:
+    """Over 50 seeds, lines near the centre are kept more often than those at the edge, and the acceleration is exact all the same."""
+    masks = [cartesian_lines((1, 256), 4, rng(seed), pattern="variable") for seed in range(50)]
+    assert {acceleration_of(m) for m in masks} == {4.0}
+    often = torch.stack(masks).double().mean(0)[0]
+    near, far = torch.cat([often[64:108], often[148:192]]).mean(), torch.cat([often[:40], often[216:]]).mean()
+    assert float(near) > 4 * float(far) > 0
+
+
+def test_the_acceleration_is_what_was_sampled() -> None:
+    """Partial Fourier of 6/8 on every second line is 8/3 times faster; an empty mask has no acceleration."""
+    assert acceleration_of(partial_fourier(cartesian_lines((16, 64), 2, rng()), 6 / 8)) == pytest.approx(8 / 3)
+    with pytest.raises(BadOption, match="samples something"):
+        acceleration_of(torch.zeros(4, 4, dtype=torch.bool))
+    with pytest.raises(BadOption, match="axis"):
+        cartesian_lines((8, 8), 2, rng(), axis=2)
+    with pytest.raises(BadOption, match=r"size \(i, j\)"):
+        poisson_disc((8, 8), 0.5, rng())
