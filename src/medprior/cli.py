@@ -60,7 +60,7 @@ def detect(request: Annotated[Detect, Options], *, screen: Shown) -> None:
 
 @app.command
 def reconstruct(request: Annotated[Reconstruct, Options], *, screen: Shown) -> None:
-    """Reconstruct an image from a poor measurement, simulated from a scan."""
+    """Reconstruct an image from a poor measurement: measured, or simulated from a scan."""
     run(request, screen)
 
 
@@ -193,6 +193,8 @@ def headline(record: dict[str, Any]) -> list[str]:
     if "parts" in record:
         return [line for name, part in record["parts"].items() for line in (f"{name} ({part['seconds']['job']:.1f} s)", *headline(part))]
     metrics = record["metrics"]
+    if "measured" in metrics:
+        return [f"  misfit {found['misfit']:.2f}  {name}" for name, found in metrics["methods"].items()]
     if "methods" in metrics:
         return [f"{found['psnr_db']:7.2f} dB  SSIM {found['ssim']:.3f}  {name}" for name, found in metrics["methods"].items()]
     if "auroc" in metrics:

@@ -95,7 +95,7 @@ def _work(request: EvaluateReconstruct, known: Known, index: Index, items: tuple
             announce(known.prior, fresh * (1 if request.fast else request.n), case.known.shape, 8 if request.fast else request.steps, on_event)
             on_event(Event("stage", "reconstructing", 0, fresh))
         at = time.monotonic()
-        draws = solved(_asked(request, image), known.prior, case)
+        draws = solved(_asked(request, image), known.prior, case.measurement)
         seconds = time.monotonic() - at
         _, metrics, ours = judged(case, draws, baselines="all")
         collected.keep(image.key, {"methods": metrics["methods"], "ours": ours, "seconds": round(seconds, 3), "sentence": case.sentence})
@@ -184,7 +184,7 @@ def _examples(request: EvaluateReconstruct, prior: Prior, index: Index, images: 
         _, volume = next(index.volumes([images[i].item]))
         asked = _asked(request, images[i])
         case = case_of(asked, prior, volume)
-        draws = solved(asked, prior, case)
+        draws = solved(asked, prior, case.measurement)
         methods, metrics, ours = judged(case, draws, baselines="all")
         section, shown = section_of(asked, prior, case, draws, methods, metrics, ours)
         sections.append(replace(section, heading=f"The image with the {what} PSNR", caveats=()))

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from .. import __version__
+from ..data.acquisitions import KSpace, Sinogram
 from ..data.volume import Volume
 from ..errors import BadOption
 from ..io.files import write_file, write_folder
@@ -76,7 +77,7 @@ class Prepared:
 
     request: Request
     known: Known
-    volume: Volume | None
+    volume: Volume | KSpace | Sinogram | None
     identity: dict[str, Any]
     device: str
     read_seconds: float
@@ -120,7 +121,7 @@ class _Log:
         self.on_event(event)
 
 
-def _do(request: Request, known: Known, volume: Volume | None, log: OnEvent) -> Outcome:
+def _do(request: Request, known: Known, volume: Volume | KSpace | Sinogram | None, log: OnEvent) -> Outcome:
     if volume is not None:
         for warning in volume.provenance.warnings:
             log(Event("warning", warning))
@@ -157,14 +158,16 @@ def _record(work: Prepared, outcome: Outcome, seconds: dict[str, float]) -> dict
     }
 
 
-def _about(volume: Volume, digest: str) -> dict[str, Any]:
+def _about(volume: Volume | KSpace | Sinogram, digest: str) -> dict[str, Any]:
+    if isinstance(volume, Volume):
+        own = {"modality": volume.modality, "unit": volume.unit, "spacing_mm": None if volume.spacing_mm is None else list(volume.spacing_mm)}
+    else:
+        own = {"measured": "k-space" if isinstance(volume, KSpace) else "sinogram"}
     return {
         "sha256": digest,
         "format": volume.provenance.format,
-        "modality": volume.modality,
-        "unit": volume.unit,
+        **own,
         "shape": list(volume.data.shape),
-        "spacing_mm": None if volume.spacing_mm is None else list(volume.spacing_mm),
         "synthetic": volume.provenance.synthetic,
         "warnings": list(volume.provenance.warnings),
     }

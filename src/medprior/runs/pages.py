@@ -109,6 +109,9 @@ def lead_of(record: Mapping[str, Any]) -> str:
     if about is None:
         return f"Made by the prior {record['prior']['name']} from nothing but noise, seed {record['request']['seed']}."
     size = " x ".join(str(n) for n in about["shape"][1:])
+    if "measured" in about:
+        shape = " x ".join(map(str, about["shape"]))
+        return f"Input: measured {about['measured']}, {shape}, read from {_FORMATS[about['format']]}. Prior: {record['prior']['name']}."
     cells = "pixels" if len(about["shape"]) == 3 else "voxels"
     return f"Input: {about['modality'] or 'modality unknown'}, {size} {cells}, read from {_FORMATS[about['format']]}. Prior: {record['prior']['name']}."
 

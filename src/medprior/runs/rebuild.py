@@ -123,7 +123,7 @@ def result_of(metrics: Mapping[str, Any]) -> str:
     """The number that matters of one run, beside the best plain method's."""
     if "methods" in metrics:
         (ours, found), *plain = reversed(metrics["methods"].items())
-        if found.get("psnr_db") is None:
+        if "measured" in metrics:
             return f"measured data, no known image; misfit {metrics['misfit']:.2f}"
         name, best = max(plain, key=lambda item: item[1]["psnr_db"])
         return f"{found['psnr_db']:.1f} dB ({ours}); {best['psnr_db']:.1f} dB ({name})"

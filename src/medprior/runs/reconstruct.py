@@ -9,15 +9,18 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
+from ..data.acquisitions import KSpace, Sinogram
 from ..data.volume import Volume
 from ..evidence.metrics import psnr, ssim
 from ..jobs.reconstruct import Settings, reconstruct
+from ..operators import Measurement
 from ..prior import Prior
 from ..sampling import Draws
 from .cost import announce
 from .events import Event, OnEvent
 from .outcome import Outcome, Output, suffix_of
 from .pictures import Window, coloured, grey, number, upright, window_for
+from .reconstruct_measured import run_measured
 from .report import Grid, Picture, Section, Table
 from .requests import Reconstruct
 from .simulate import Case, best_total_variation, case_of
@@ -25,15 +28,17 @@ from .simulate import Case, best_total_variation, case_of
 __all__ = ["judged", "run_reconstruct", "section_of", "solved"]
 
 
-def run_reconstruct(request: Reconstruct, prior: Prior, volume: Volume, on_event: OnEvent) -> Outcome:
+def run_reconstruct(request: Reconstruct, prior: Prior, volume: Volume | KSpace | Sinogram, on_event: OnEvent) -> Outcome:
     """The job, its outputs and its section."""
+    if not isinstance(volume, Volume):
+        return run_measured(request, prior, volume, on_event, solved)
     on_event(Event("stage", "simulating the measurement"))
     case = case_of(request, prior, volume)
     on_event(Event("note", f"simulated: {case.sentence}"))
     draws_wanted, evaluations = (1, 8) if request.fast else (request.n, request.steps * (1 if request.rule == "proximal" else 12))
     announce(prior, draws_wanted, case.known.shape, evaluations, on_event)
     on_event(Event("stage", "drawing from the posterior", 0, 8 if request.fast else request.steps))
-    draws = solved(request, prior, case, lambda done, total: on_event(Event("step", done=done, total=total)))
+    draws = solved(request, prior, case.measurement, None, lambda done, total: on_event(Event("step", done=done, total=total)))
     if request.baselines == "all":
         on_event(Event("stage", "total variation with its best weight"))
     methods, metrics, ours = judged(case, draws, baselines=request.baselines)
@@ -42,11 +47,18 @@ def run_reconstruct(request: Reconstruct, prior: Prior, volume: Volume, on_event
     return Outcome(_outputs(case, draws, volume), metrics, [section], preview, overrides)
 
 
-def solved(request: Reconstruct, prior: Prior, case: Case, on_step: Callable[[int, int], None] | None = None) -> Draws:
-    """The draws that a request asks for."""
+def solved(
+    request: Reconstruct,
+    prior: Prior,
+    measurement: Measurement,
+    scale: tuple[float, float] | None = None,
+    on_step: Callable[[int, int], None] | None = None,
+) -> Draws:
+    """The draws that a request asks for. scale: the values at -1 and 1 of the prior, where they are known."""
     return reconstruct(
         prior,
-        case.measurement,
+        measurement,
+        scale=scale,
         n=1 if request.fast else request.n,
         seed=request.seed,
         settings=Settings(rule=request.rule, n_steps=request.steps),
@@ -137,7 +149,7 @@ def section_of(
         best=1 + max(range(len(score)), key=lambda i: list(score.values())[i]["psnr_db"]),
     )
     section = Section(
-        f"Reconstruct: {_TITLES[request.task]}",
+        f"Reconstruct: {_TITLES[request.simulated]}",
         f"SIMULATED measurement: {case.sentence}. The prior and the measurement together give {len(draws)} possible images; their mean is the result.",
         [Grid([*pictures, *below]), table],
         caveats=(

@@ -41,6 +41,10 @@ KNOBS: dict[str, tuple[str, ...]] = {
 """What each simulated measurement can be told."""
 
 
+MEASURED = ("noise", "turn", "mirror", "pixels")
+"""What a measured file can be told."""
+
+
 def option(default: Any, description: str, **limits: Any) -> Any:
     """A field that is given by its name (``--name`` on the command line)."""
     return Field(default=default, description=description, kw_only=True, **limits)
@@ -122,15 +126,20 @@ class Synthesize(WithPrior):
 
 
 class Reconstruct(OneScan):
-    """Reconstruct an image from a poor measurement. From an image file the measurement is SIMULATED, and the known image judges the result."""
+    """Reconstruct an image from a poor measurement: measured k-space or a sinogram, or SIMULATED from an image, which then judges the result."""
 
     job: ClassVar[str] = "reconstruct"
-    task: Task = option("denoise", "Which measurement: denoise, superres, inpaint, mri (Cartesian k-space) or ct (parallel views).")
+    task: Task | None = option(None, "Which measurement to simulate of an image, default denoise; a file of k-space or a sinogram is measured and takes none.")
     n: int = option(8, "Draws from the posterior; their mean is the result, their spread the uncertainty.", ge=1, le=256)
     fast: bool = option(False, "One point estimate from 8 network evaluations, without a spread.")
     label: str | None = option(None, "Condition on a class of the prior's card.")
     slice: int | None = option(None, "Which slice of a volume, counted from 0 along the prior's axis; default the middle one.", ge=0)
-    noise: float | None = option(None, "Noise, as a share of half the intensity range; default 0.3 for denoise, else 0.02.", gt=0, le=10)
+    noise: float | None = option(
+        None, "Noise, as a share of half the intensity range; default 0.3 for denoise, else 0.02; of a measured file estimated from itself.", gt=0, le=10
+    )
+    turn: Literal[0, 90, 180, 270] = option(0, "measured k-space: degrees by which the image is turned counterclockwise to stand as the prior knows it.")
+    mirror: bool = option(False, "measured k-space: mirror the image left to right, after turning.")
+    pixels: int | None = option(None, "measured sinogram: pixels a side of the image; default the detector's bins, at most 256.", ge=16, le=2048)
     factor: int = option(4, "superres: voxels of the measurement are this many times larger.", ge=2, le=16)
     fraction: float = option(0.7, "inpaint: share of the pixels that is missing.", gt=0, lt=1)
     box: tuple[int, int, int, int] | None = option(None, "inpaint: a missing box instead (first row, first column, rows, columns).")
@@ -144,11 +153,18 @@ class Reconstruct(OneScan):
 
     @model_validator(mode="after")
     def _knobs_fit_the_task(self) -> Self:
-        every = {name for names in KNOBS.values() for name in names}
-        wrong = sorted((self.model_fields_set & every) - set(KNOBS[self.task]) - {n for n in every if self._is_default(n)})
+        every = {name for names in (*KNOBS.values(), MEASURED) for name in names}
+        # without a task the file decides: an image is denoised, a measurement may be turned
+        allowed = KNOBS[self.task] if self.task else (*KNOBS["denoise"], *MEASURED)
+        wrong = sorted((self.model_fields_set & every) - set(allowed) - {n for n in every if self._is_default(n)})
         if wrong:
-            raise ValueError(f"{', '.join(wrong)}: no option for task {self.task}, whose options are {', '.join(KNOBS[self.task])}")
+            raise ValueError(f"{', '.join(wrong)}: no option for task {self.task or 'denoise'}, whose options are {', '.join(allowed)}")
         return self
+
+    @property
+    def simulated(self) -> Task:
+        """The measurement that is simulated of an image."""
+        return self.task or "denoise"
 
     def _is_default(self, name: str) -> bool:
         return getattr(self, name) == type(self).model_fields[name].default

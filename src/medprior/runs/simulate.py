@@ -111,11 +111,14 @@ def _place(admitted: Admitted, at: int) -> tuple[np.ndarray | None, tuple[float,
 
 def case_of(request: Reconstruct, prior: Prior, volume: Volume) -> Case:
     """The simulated measurement that a request asks for, with the trivial baselines. Raises WrongKind, BadOption."""
-    multiple = request.factor if request.task == "superres" else 1
+    wrong = [name for name in ("turn", "mirror", "pixels") if getattr(request, name) != type(request).model_fields[name].default]
+    if wrong:
+        raise BadOption(f"{', '.join(wrong)}: no option for an image", "these are for measured k-space or sinograms")
+    multiple = request.factor if request.simulated == "superres" else 1
     known, scale, about = known_image(prior, volume, at=request.slice, multiple=multiple, allow_other=request.allow_other)
     if len(prior.card.channels) != 1:
         raise WrongKind(f"prior {prior.card.name!r} has {len(prior.card.channels)} channels; measurements are simulated of one so far", "choose another prior")
-    case = _MAKERS[request.task](request, known, scale)
+    case = _MAKERS[request.simulated](request, known, scale)
     return replace(case, sentence=f"{case.sentence} ({about})")
 
 

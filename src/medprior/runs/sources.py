@@ -9,15 +9,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..data.acquisitions import KSpace, Sinogram
 from ..data.volume import Volume
 from ..errors import BadOption, Unsupported
 from ..io.archives import member_names
+from ..io.arrays import read_kspace, read_sinogram
 from ..io.files import sha256
 from ..io.limits import Limits
 from ..io.read import kind_of, read
 from ..prior import Prior
 from ..training.folder import load, locate
-from .requests import OneScan
+from .requests import OneScan, Reconstruct
 
 __all__ = ["Known", "device_named", "known_prior", "scan_hash", "scan_of"]
 
@@ -65,24 +67,28 @@ def known_prior(name: str, device: str = "cpu") -> Known:
     return Known(prior, sha256(folder / "weights.safetensors"))
 
 
-def scan_of(request: OneScan) -> Volume:
-    """Read the request's input. Raises a FileProblem, or BadOption for a choice that does not fit the file."""
-    if kind_of(request.input) == "hdf5" or _holds_measurement(request.input):
-        raise Unsupported(
-            request.input,
-            "holds a measurement (k-space or a sinogram); the command line takes images, and simulates measurements of them",
-            "in Python: medprior.io.arrays.read_kspace or read_sinogram, then medprior.reconstruct",
-        )
-    return read(request.input, series=request.series, index=request.index, unit=request.unit, modality=request.modality)
+def scan_of(request: OneScan) -> Volume | KSpace | Sinogram:
+    """Read the request's input; measured k-space and sinograms are for reconstruction alone.
+
+    Raises a FileProblem, or BadOption for a choice that does not fit the file.
+    """
+    kind = kind_of(request.input)
+    names = set(member_names(request.input, Limits())) if kind == "npz" else set()
+    if kind != "hdf5" and not names & {"kspace.npy", "sinogram.npy"}:
+        return read(request.input, series=request.series, index=request.index, unit=request.unit, modality=request.modality)
+    if not isinstance(request, Reconstruct):
+        raise Unsupported(request.input, "holds a measurement (k-space or a sinogram), not an image", "make an image of it first: medprior reconstruct")
+    said = [name for name in ("task", "series", "unit", "modality", "slice") if getattr(request, name) is not None]
+    if said:
+        raise BadOption(f"{', '.join(said)}: no option for a measured file", "it says itself what was measured; --index chooses one of several slices")
+    if "sinogram.npy" not in names:
+        return read_kspace(request.input, index=request.index)
+    if request.index is not None:
+        raise BadOption(f"index: {request.input.name} holds one sinogram, got {request.index}")
+    return read_sinogram(request.input)
 
 
-def _holds_measurement(path: Path) -> bool:
-    """An NPZ with k-space or a sinogram."""
-    names = member_names(path, Limits()) if kind_of(path) == "npz" else []
-    return bool({"kspace.npy", "sinogram.npy"} & set(names))
-
-
-def scan_hash(volume: Volume) -> str:
+def scan_hash(volume: Volume | KSpace | Sinogram) -> str:
     """SHA-256 of the file a volume was read from; of several files, that of their digests in order of position."""
     digests = [sha256(path) for path in volume.provenance.sources]
     return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()

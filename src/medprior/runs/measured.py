@@ -1,0 +1,241 @@
+"""A measurement from a scanner's file, as the prior wants it: k-space with coil maps and noise estimated from itself, a sinogram with its geometry."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data.acquisitions import KSpace, Sinogram
+from ..data.volume import Provenance, Volume
+from ..errors import BadOption, WrongKind
+from ..evidence.baselines import fbp, total_variation, zero_filled
+from ..jobs.reconstruct import least_squares, scale_from
+from ..operators import (
+    ComplexGaussian,
+    Gaussian,
+    LineIntegrals,
+    Measurement,
+    Unknown,
+    coil_maps,
+    estimated,
+    fan_ct,
+    kspace_noise,
+    mri,
+    noise_covariance,
+    norm,
+    parallel_ct,
+    phased,
+    whiten,
+)
+from ..prior import Prior
+from .requests import Reconstruct
+from .simulate import WATER
+
+__all__ = ["Acquired", "acquired", "fitting_total_variation", "oriented"]
+
+LARGEST = 256
+"""Pixels a side of an image from a sinogram, unless asked for otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acquired:
+    """What a scanner measured, ready to be reconstructed.
+
+    grid: an empty image with unit, modality, pixel size. scale: its values at -1 and 1 of the prior. baselines: name -> (1, 1, i, j) in its unit.
+    sentences: what it is, and what was estimated. reference: (rows, columns), an image that the file brings along, or None.
+    shown: (rows, columns) picture of the raw measurement.
+    """
+
+    grid: Volume
+    scale: tuple[float, float]
+    measurement: Measurement
+    baselines: dict[str, Tensor]
+    sentences: tuple[str, ...]
+    reference: Tensor | None
+    shown: np.ndarray
+    shown_as: str
+
+    @property
+    def half(self) -> float:
+        """Half of the intensity range: one network unit."""
+        return (self.scale[1] - self.scale[0]) / 2
+
+
+def acquired(request: Reconstruct, prior: Prior, source: KSpace | Sinogram) -> Acquired:
+    """Coil maps, noise and geometry put together with what was measured.
+
+    Raises WrongKind where the prior is for another modality, is 3-D or has several channels, BadOption where coil maps, noise or geometry cannot be found
+    or an option does not fit.
+    """
+    kind = "MR" if isinstance(source, KSpace) else "CT"
+    card = prior.card
+    if card.modality not in ("", kind) and not request.allow_other:
+        raise WrongKind(f"prior {card.name!r} is for {card.modality}, this was measured by {kind}", "choose another prior, or override with --allow-other")
+    if card.ndim != 2 or len(card.channels) != 1:
+        raise WrongKind(f"prior {card.name!r} has {card.ndim} dimensions and {len(card.channels)} channels; a measured file holds one slice", "choose another")
+    if isinstance(source, KSpace):
+        return _kspace(request, prior, source)
+    return _sinogram(request, prior, source)
+
+
+def _kspace(request: Reconstruct, prior: Prior, source: KSpace) -> Acquired:
+    if request.pixels is not None:
+        raise BadOption("pixels: no option for k-space, whose grid says how many there are")
+    data, mask = oriented(*_without_oversampling(source), turn=request.turn, mirror=request.mirror)
+    n_coils = len(data)
+    how = kspace_noise(data, mask).how
+    if n_coils > 1:
+        data = whiten(data, noise_covariance(data, mask))
+    maps = coil_maps(data, mask) if n_coils > 1 else torch.ones_like(data)
+    operator = mri(mask, phased(maps, data, mask))
+    m = Measurement((data * mask)[None], operator, Unknown())
+    scale = scale_from(prior, m)
+    if request.noise is not None:
+        std = request.noise * (scale[1] - scale[0]) / 2
+        m, how = Measurement(m.y, operator, ComplexGaussian(std)), f"noise stated as {request.noise:g} of half the intensity range"
+    else:
+        m = Measurement(m.y, operator, ComplexGaussian(1.0) if n_coils > 1 else kspace_noise(data, mask).noise)
+    sampled = f"{int(mask.sum())} of {mask.numel()} samples of {n_coils} coil{'s' if n_coils > 1 else ''} ({source.acceleration:.1f} times fewer)"
+    coils = "coil maps estimated from the fully sampled centre (ESPIRiT)" if n_coils > 1 else "one coil; its slow phase taken from the fully sampled centre"
+    spacing = source.spacing_mm if source.spacing_mm is None or request.turn % 180 == 0 else source.spacing_mm[::-1]
+    grid = _empty(tuple(mask.shape), "a.u.", "MR", spacing, source.provenance)
+    logs = torch.log(data.abs().square().sum(0).sqrt() + 1e-12)
+    picture = torch.where(mask, logs, logs[mask].min()).numpy()
+    reference = None if source.reference is None else _turned(torch.from_numpy(source.reference.copy()), request.turn, request.mirror)
+    text = "k-space, logarithm of the root sum of squares over coils; dark samples were not measured"
+    sentences = (f"k-space of {mask.shape[0]} x {mask.shape[1]}, {sampled}", coils, how)
+    return Acquired(grid, scale, m, {"zero-filled, coils combined": zero_filled(m)}, sentences, reference, picture, text)
+
+
+def _empty(shape: tuple[int, ...], unit: str, modality: str, spacing: tuple[float, ...] | None, provenance: Provenance) -> Volume:
+    return Volume(np.zeros((1, *shape), np.float32), None, unit, modality, spacing, provenance)
+
+
+def _without_oversampling(source: KSpace) -> tuple[Tensor, Tensor]:
+    """K-space without the part of the readout that lies outside of the image which the file brings along; exact, since a readout is always whole."""
+    data, mask = torch.from_numpy(source.data), torch.from_numpy(source.mask)
+    whole = bool((mask == mask[:1]).all())
+    n = data.shape[1] if source.reference is None else source.reference.shape[0]
+    if not whole or n >= data.shape[1]:
+        return data, mask
+    lines = torch.fft.fftshift(torch.fft.ifft(torch.fft.ifftshift(data, dim=1), dim=1, norm="ortho"), dim=1)
+    first = data.shape[1] // 2 - n // 2
+    lines = lines[:, first : first + n]
+    return torch.fft.fftshift(torch.fft.fft(torch.fft.ifftshift(lines, dim=1), dim=1, norm="ortho"), dim=1), mask[:n]
+
+
+def oriented(data: Tensor, mask: Tensor, *, turn: int, mirror: bool) -> tuple[Tensor, Tensor]:
+    """(coils, i, j) k-space and its mask of the image that is turned counterclockwise by ``turn`` degrees, then mirrored left to right: exact on the grid."""
+    if turn == 0 and not mirror:
+        return data, mask
+    axes = (1, 2)
+    image = torch.fft.fftshift(torch.fft.ifft2(torch.fft.ifftshift(data, dim=axes), norm="ortho"), dim=axes)
+    for _ in range(turn // 90):
+        mask = _negated(mask.T, 0)
+    turned = _turned(image, turn, mirror)
+    mask = _negated(mask, 1) if mirror else mask
+    return torch.fft.fftshift(torch.fft.fft2(torch.fft.ifftshift(turned, dim=axes), norm="ortho"), dim=axes) * mask, mask
+
+
+def _turned(image: Tensor, turn: int, mirror: bool) -> Tensor:
+    turned = torch.rot90(image, turn // 90, (-2, -1))
+    return turned.flip(-1) if mirror else turned
+
+
+def _negated(mask: Tensor, axis: int) -> Tensor:
+    """The mask at -k: of an even number of samples the first has no partner and stays."""
+    return mask.flip(axis).roll(1 - mask.shape[axis] % 2, axis)
+
+
+def _sinogram(request: Reconstruct, prior: Prior, source: Sinogram) -> Acquired:
+    if request.turn or request.mirror:
+        raise BadOption("turn, mirror: no options for a sinogram", "add the turn to its angles_deg")
+    operator = _scanner(source, request.pixels)
+    y = torch.from_numpy(source.data)[None, None]
+    m, how = estimated(Measurement(y, operator, Unknown()))
+    if request.noise is not None:
+        std = request.noise * float(y.max() - y.min()) / 2
+        m, how = Measurement(y, operator, Gaussian(std)), f"noise stated as {request.noise:g} of half the range of the line integrals"
+    hounsfield = prior.card.unit == "HU"
+    baselines = {f"filtered back-projection, {window}": fbp(y, operator, window=window) for window in ("ramp", "hann")} if operator.beam == "parallel" else {}
+    if hounsfield:
+        m = m.shifted(WATER / 1000, WATER)
+        baselines = {name: (image / WATER - 1) * 1000 for name, image in baselines.items()}
+    baselines = baselines or {"least squares, 20 iterations": least_squares(m)}
+    scale = scale_from(prior, m)
+    arc = float(np.rad2deg(source.angles.max() - source.angles.min()))
+    unit = f"Hounsfield units for water of {WATER:g} per mm (70 keV)" if hounsfield else "attenuation per mm"
+    sentences = (f"{operator.beam} beam, {y.shape[2]} views over {arc:.1f} degrees, {y.shape[3]} bins of {operator.bin_spacing:.3g} mm; {unit}", how)
+    grid = _empty(operator.domain[1:], prior.card.unit if hounsfield else "1/mm", "CT", operator.spacing, source.provenance)
+    return Acquired(grid, scale, m, baselines, sentences, None, y[0, 0].numpy(), "sinogram: one row a view; bright = more attenuation")
+
+
+_NAMES = {
+    "source_to_axis": ("source_to_axis_mm", "distanceSourceOrigin"),
+    "source_to_detector": ("source_to_detector_mm", "distanceSourceDetector"),
+    "bin_spacing": ("bin_spacing_mm", "pixelSizePost"),
+}
+"""What a geometry may call its lengths: our names, and those of the Helsinki Tomography Challenge 2022, whose angles run clockwise."""
+
+
+def _scanner(source: Sinogram, pixels: int | None) -> LineIntegrals:
+    """The operator that the file's geometry describes, on an image that fills the field of view. Raises BadOption for what is missing."""
+    stated = source.geometry
+    found = {what: _length(stated, names) for what, names in _NAMES.items()}
+    fan = stated.get("beam", "fan" if found["source_to_axis"] is not None else "parallel") == "fan"
+    needed = ("source_to_axis", "source_to_detector", "bin_spacing") if fan else ("bin_spacing",)
+    missing = [_NAMES[name][0] for name in needed if found[name] is None]
+    if missing:
+        raise BadOption(
+            f"geometry of the sinogram: {', '.join(missing)} not stated, it says {', '.join(stated) or 'nothing'}",
+            'add geometry_json, e.g. {"beam": "parallel", "bin_spacing_mm": 1.0} or {"beam": "fan", "bin_spacing_mm": 1.0, "source_to_axis_mm": 500, '
+            '"source_to_detector_mm": 1000}',
+        )
+    if stated.get("distanceUnit", "mm") != "mm":
+        raise BadOption(f"geometry of the sinogram: wanted millimetres, got {stated['distanceUnit']}", "convert the lengths")
+    sense = str(stated.get("rotation", "clockwise" if "distanceSourceOrigin" in stated else "counterclockwise"))
+    if sense not in ("clockwise", "counterclockwise"):
+        raise BadOption(f"geometry of the sinogram: rotation is clockwise or counterclockwise, got {sense!r}")
+    degrees = np.rad2deg(source.angles) * (-1 if sense == "clockwise" else 1)
+    lengths = {name: float(found[name] or 0) for name in needed}
+    n_bins, step = source.data.shape[1], lengths["bin_spacing"]
+    magnification = lengths["source_to_detector"] / lengths["source_to_axis"] if fan else 1.0
+    n = pixels or min(n_bins, LARGEST)
+    spacing = n_bins * step / magnification / n
+    angles = [float(a) for a in degrees]
+    if not fan:
+        return parallel_ct((1, n, n), angles, n_bins, spacing=spacing, bin_spacing=step)
+    axis, detector = lengths["source_to_axis"], lengths["source_to_detector"]
+    return fan_ct((1, n, n), angles, n_bins, source_to_axis=axis, source_to_detector=detector, bin_spacing=step, spacing=spacing)
+
+
+def _length(stated: Mapping[str, float | str], names: tuple[str, ...]) -> float | None:
+    for name in names:
+        if name in stated:
+            try:
+                value = float(stated[name])
+            except ValueError:
+                value = math.nan
+            if not (math.isfinite(value) and value > 0):
+                raise BadOption(f"geometry of the sinogram: {name}: wanted a length in mm above 0, got {stated[name]!r}")
+            return value
+    return None
+
+
+def fitting_total_variation(case: Acquired) -> tuple[Tensor, float]:
+    """Total variation whose misfit is that of the noise, and its weight: there is no known image to choose it by (discrepancy principle).
+
+    Source: Morozov, Soviet Math. Dokl. 7, 1966. Where even the smallest weight that is tried fits worse, because the model is not exact, that one is taken.
+    """
+    weight = 0.05 * case.half * norm(case.measurement.operator) ** 2
+    low, high, near = weight / 3**5, weight * 3**4, None
+    for _ in range(6):
+        weight = math.sqrt(low * high)
+        near = total_variation(case.measurement, weight, n=150, tol=1e-4, start=near)
+        low, high = (low, weight) if float(case.measurement.misfit(near)[0]) > 1 else (weight, high)
+    return total_variation(case.measurement, low, n=300, tol=1e-4, start=near), low
