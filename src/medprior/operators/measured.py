@@ -44,69 +44,73 @@ def measured_kspace(kspace: KSpace, *, complex_image: bool = False, crop: float 
 
 
 STATED = {
-    "source_to_axis": ("source_to_axis", "distanceSourceOrigin"),
-    "source_to_detector": ("source_to_detector", "distanceSourceDetector"),
-    "bin_spacing": ("bin_spacing", "pixelSizePost"),
-    "detector_offset": ("detector_offset",),
+    "source_to_axis": ("source_to_axis_mm", "distanceSourceOrigin"),
+    "source_to_detector": ("source_to_detector_mm", "distanceSourceDetector"),
+    "bin_spacing": ("bin_spacing_mm", "pixelSizePost"),
+    "detector_offset": ("detector_offset_mm",),
 }
-"""Argument of ``fan_ct`` -> names under which files state it, in mm: our own, and those of the Helsinki Tomography Challenge 2022."""
+"""Argument of ``fan_ct`` -> names under which a file states it: our own, and those of the Helsinki Tomography Challenge 2022."""
+EXAMPLE = '{"beam": "fan", "bin_spacing_mm": 1.0, "source_to_axis_mm": 500, "source_to_detector_mm": 1000} or {"beam": "parallel", "bin_spacing_mm": 1.0}'
+LARGEST = 256
+"""Pixels a side of an image from a sinogram, unless asked for otherwise."""
 
 
-def sinogram_operator(sinogram: Sinogram, size: tuple[int, int], spacing: float | tuple[float, float]) -> LineIntegrals:
+def sinogram_operator(sinogram: Sinogram, size: tuple[int, int] | None = None, *, spacing: float | tuple[float, float] | None = None) -> LineIntegrals:
     """The scanner that a sinogram's file describes, for an image (1, *size) with ``spacing`` mm a pixel.
 
-    Geometry, lengths in mm: bin_spacing; for a fan source_to_axis and source_to_detector; optional detector_offset, beam ("parallel" or "fan") and
-    direction ("clockwise" turns the angles round). The names of the Helsinki Tomography Challenge 2022 are known, too; its angles are clockwise.
-    Raises BadOption for a geometry that is unknown or not in mm.
+    size: default a square of as many pixels as bins, at most 256; spacing: default so that the image fills the field of view.
+    Geometry: beam ("parallel" or "fan"; a fan where source_to_axis_mm stands), bin_spacing_mm, for a fan source_to_axis_mm and source_to_detector_mm; optional
+    detector_offset_mm and rotation ("counterclockwise" or "clockwise", which turns the angles round). The names of the Helsinki Tomography Challenge 2022 are
+    known, too; its angles are clockwise. Raises BadOption for a geometry that is unknown, not in mm or cannot be.
     """
     stated = sinogram.geometry
     values = {to: value for to, names in STATED.items() if (value := _stated(stated, names)) is not None}
-    beam = str(stated.get("beam", "fan" if "source_to_axis" in values else ""))
-    needed = {"parallel": {"bin_spacing"}, "fan": {"bin_spacing", "source_to_axis", "source_to_detector"}}.get(beam)
-    if needed is None or needed - set(values):
-        missing = ", ".join(sorted(needed - set(values))) if needed else "beam: parallel or fan"
-        raise BadOption(f"sinogram: its geometry is unknown, the file does not state {missing}", "write it into geometry_json, in mm")
+    beam = str(stated.get("beam", "fan" if "source_to_axis" in values else "unknown"))
+    needed = {"parallel": ["bin_spacing"], "fan": ["source_to_axis", "source_to_detector", "bin_spacing"]}.get(beam)
+    missing = ["beam"] if needed is None else [STATED[name][0] for name in needed if name not in values]
+    if missing:
+        raise BadOption(f"geometry of the sinogram: {', '.join(missing)} not stated, it says {dict(stated) or 'nothing'}", f"add geometry_json, e.g. {EXAMPLE}")
     if str(stated.get("distanceUnit", "mm")) != "mm":
-        raise BadOption(f"sinogram: wanted lengths in mm, the file states {stated['distanceUnit']}", "convert them and write distanceUnit mm")
-    clockwise = "distanceSourceOrigin" in stated or stated.get("direction") == "clockwise"
-    angles = np.rad2deg(sinogram.angles) * (-1 if clockwise else 1)
-    shape, n_bins = (1, *size), sinogram.data.shape[1]
-    pixel = spacing if isinstance(spacing, tuple) else (float(spacing), float(spacing))
-    offset = values.get("detector_offset", 0.0)
+        raise BadOption(f"geometry of the sinogram: wanted millimetres, got {stated['distanceUnit']}", "convert the lengths")
+    rotation = str(stated.get("rotation", "clockwise" if "distanceSourceOrigin" in stated else "counterclockwise"))
+    if rotation not in ("clockwise", "counterclockwise"):
+        raise BadOption(f"geometry of the sinogram: rotation is clockwise or counterclockwise, got {rotation!r}")
+    angles = torch.from_numpy(np.rad2deg(sinogram.angles) * (-1 if rotation == "clockwise" else 1))
+    n_bins, offset = sinogram.data.shape[1], values.get("detector_offset", 0.0)
+    at_axis = values["source_to_axis"] / values["source_to_detector"] if beam == "fan" else 1.0
+    side = min(n_bins, LARGEST)
+    size = (side, side) if size is None else size
+    width = n_bins * values["bin_spacing"] * at_axis
+    pixel = tuple(width / n for n in size) if spacing is None else (spacing if isinstance(spacing, tuple) else (float(spacing),) * 2)
+    options = {"spacing": (pixel[0], pixel[1]), "bin_spacing": values["bin_spacing"], "detector_offset": offset}
     if beam == "parallel":
-        return parallel_ct(shape, torch.from_numpy(angles), n_bins, spacing=pixel, bin_spacing=values["bin_spacing"], detector_offset=offset)
-    return fan_ct(
-        shape,
-        torch.from_numpy(angles),
-        n_bins,
-        source_to_axis=values["source_to_axis"],
-        source_to_detector=values["source_to_detector"],
-        bin_spacing=values["bin_spacing"],
-        spacing=pixel,
-        detector_offset=offset,
-    )
+        return parallel_ct((1, *size), angles, n_bins, **options)
+    return fan_ct((1, *size), angles, n_bins, source_to_axis=values["source_to_axis"], source_to_detector=values["source_to_detector"], **options)
 
 
-def measured_sinogram(sinogram: Sinogram, size: tuple[int, int], spacing: float | tuple[float, float], *, bins: int = 1) -> tuple[Measurement, str]:
+def measured_sinogram(
+    sinogram: Sinogram, size: tuple[int, int] | None = None, *, spacing: float | tuple[float, float] | None = None, bins: int = 1
+) -> tuple[Measurement, str]:
     """A measured sinogram as a measurement by ``sinogram_operator``, attenuation in 1/mm, and the sentence that says how its noise was found.
 
     bins: how many neighbouring bins are averaged into one, for pixels that are larger than the bins; the photons are estimated from what comes out.
-    Not simulated. Raises BadOption for an unknown geometry, ShapeMismatch where bins does not divide their number.
+    Not simulated. Raises BadOption for an unknown geometry or a sinogram without noise, ShapeMismatch where bins does not divide their number.
     """
     n_views, n_bins = sinogram.data.shape
     if bins < 1 or n_bins % bins:
         raise ShapeMismatch("measured_sinogram, bins", f"a divisor of {n_bins}", bins)
     joined = sinogram.data.reshape(n_views, -1, bins).mean(-1)
-    step = _stated(sinogram.geometry, STATED["bin_spacing"])
-    geometry = {k: v for k, v in sinogram.geometry.items() if k not in STATED["bin_spacing"]} | ({} if step is None else {"bin_spacing": step * bins})
-    operator = sinogram_operator(Sinogram(joined, sinogram.angles, geometry, sinogram.provenance), size, spacing)
+    widened = {k: float(v) * bins if k in STATED["bin_spacing"] and _stated(sinogram.geometry, (k,)) else v for k, v in sinogram.geometry.items()}
+    operator = sinogram_operator(Sinogram(joined, sinogram.angles, widened, sinogram.provenance), size, spacing=spacing)
     return estimated(Measurement(torch.from_numpy(joined)[None, None], operator, Unknown()))
 
 
 def _stated(geometry: Mapping[str, float | str], names: tuple[str, ...]) -> float | None:
-    """The number that a geometry states under one of ``names``, or None. Raises BadOption for words."""
-    found = next((geometry[name] for name in names if name in geometry), None)
+    """The length that a geometry states under one of ``names``, or None. Raises BadOption for words."""
+    name = next((name for name in names if name in geometry), None)
+    if name is None:
+        return None
     try:
-        return None if found is None else float(found)
+        return float(geometry[name])
     except ValueError as error:
-        raise BadOption(f"sinogram: wanted {names[0]} as a number in mm, got {found!r}") from error
+        raise BadOption(f"geometry of the sinogram: {name}: wanted a length in mm, got {geometry[name]!r}") from error

@@ -80,7 +80,7 @@ def test_measured_sinograms_lie_where_their_references_lie(real_data: Path, name
     """
     path = real_data / "ct_projections_htc2022" / f"{name}_limited30deg.npz"
     truth = F.avg_pool2d(torch.from_numpy(np.load(path)["ground_truth"]).float()[None], 8)[0] > 0.5
-    m, how = measured_sinogram(read_sinogram(path), (64, 64), 8 * 0.1483223173, bins=4)
+    m, how = measured_sinogram(read_sinogram(path), (64, 64), spacing=8 * 0.1483223173, bins=4)
     assert isinstance(m.noise, Poisson) and "photons" in how and not m.simulated
     x = explained(m, 3.0)
     assert float((m.operator(x) - m.y).norm() / m.y.norm()) < 0.03
@@ -95,35 +95,40 @@ def test_measured_sinograms_lie_where_their_references_lie(real_data: Path, name
 def test_our_own_names_of_a_geometry() -> None:
     """bin_spacing and beam parallel, and an offset: the operator is ``parallel_ct``'s; clockwise angles are turned round."""
     data, angles = np.random.default_rng(0).random((5, 40), dtype=np.float32), np.deg2rad(view_angles(5).numpy())
-    A = sinogram_operator(Sinogram(data, angles, {"beam": "parallel", "bin_spacing": 1.5, "detector_offset": 2.0}), (16, 16), 1.2)
+    A = sinogram_operator(Sinogram(data, angles, {"beam": "parallel", "bin_spacing_mm": 1.5, "detector_offset_mm": 2.0}), (16, 16), spacing=1.2)
     same = parallel_ct((1, 16, 16), view_angles(5), 40, spacing=1.2, bin_spacing=1.5, detector_offset=2.0)
     assert torch.equal(A.matrix.values(), same.matrix.values())
-    turned = sinogram_operator(Sinogram(data, angles, {"beam": "parallel", "bin_spacing": 1.5, "direction": "clockwise"}), (16, 16), 1.2)
+    turned = sinogram_operator(Sinogram(data, angles, {"beam": "parallel", "bin_spacing_mm": 1.5, "rotation": "clockwise"}))
     assert torch.allclose(turned.angles, -A.angles)
+    assert turned.domain == (1, 40, 40) and turned.spacing == (1.5, 1.5)
+    fan = {"bin_spacing_mm": 2.0, "source_to_axis_mm": 100.0, "source_to_detector_mm": 200.0}
+    assert sinogram_operator(Sinogram(data, angles, fan), (20, 10)).spacing == (2.0, 4.0)
 
 
 @pytest.mark.parametrize(
     ("geometry", "words"),
     [
-        ({}, "beam"),
-        ({"beam": "cone"}, "beam"),
-        ({"beam": "parallel"}, "bin_spacing"),
-        ({"source_to_axis": 100.0, "bin_spacing": 1.0}, "source_to_detector"),
-        ({"beam": "parallel", "bin_spacing": "wide"}, "number in mm"),
-        ({"beam": "parallel", "bin_spacing": 1.0, "distanceUnit": "cm"}, "cm"),
+        ({}, "beam not stated, it says nothing"),
+        ({"beam": "cone"}, "beam not stated"),
+        ({"beam": "parallel"}, "bin_spacing_mm not stated"),
+        ({"source_to_axis_mm": 100.0, "bin_spacing_mm": 1.0}, "source_to_detector_mm not stated"),
+        ({"beam": "parallel", "bin_spacing_mm": "wide"}, "a length in mm"),
+        ({"beam": "parallel", "bin_spacing_mm": -1.0}, "positive spacings"),
+        ({"beam": "parallel", "bin_spacing_mm": 1.0, "rotation": "left"}, "rotation is"),
+        ({"beam": "parallel", "bin_spacing_mm": 1.0, "distanceUnit": "cm"}, "cm"),
     ],
 )
 def test_an_unknown_geometry_is_not_invented(geometry: dict[str, float | str], words: str) -> None:
     sinogram = Sinogram(np.zeros((3, 40), dtype=np.float32), np.zeros(3), geometry)
     with pytest.raises(BadOption, match=words):
-        sinogram_operator(sinogram, (16, 16), 1.0)
+        sinogram_operator(sinogram, (16, 16), spacing=1.0)
 
 
 def test_empty_kspace_and_odd_bins_are_refused() -> None:
     with pytest.raises(BadOption, match="got none"):
         measured_kspace(KSpace(np.zeros((2, 32, 32), dtype=np.complex64), np.zeros((32, 32), dtype=bool)))
-    sinogram = Sinogram(np.zeros((3, 40), dtype=np.float32), np.zeros(3), {"beam": "parallel", "bin_spacing": 1.0})
+    sinogram = Sinogram(np.zeros((3, 40), dtype=np.float32), np.zeros(3), {"beam": "parallel", "bin_spacing_mm": 1.0})
     with pytest.raises(ShapeMismatch, match="divisor of 40"):
-        measured_sinogram(sinogram, (16, 16), 1.0, bins=3)
+        measured_sinogram(sinogram, bins=3)
     with pytest.raises(BadOption, match="noise in it"):
-        measured_sinogram(sinogram, (16, 16), 1.0)
+        measured_sinogram(sinogram)
