@@ -51,7 +51,9 @@ def parametric_map(volume: Volume, sources: Sequence[Header], prior_hash: str, s
         device_serial_number="none",
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[mapping],
-        voi_lut_transformations=[highdicom.VOILUTTransformation(window_center=(low + high) / 2, window_width=max(high - low, 1e-3))],
+        voi_lut_transformations=[
+            highdicom.VOILUTTransformation(window_center=(low + high) / 2, window_width=max(high - low, 1e-3), voi_lut_function="LINEAR_EXACT")
+        ],
         transfer_syntax_uid=ExplicitVRLittleEndian,
         pixel_measures=highdicom.PixelMeasuresSequence(
             pixel_spacing=(steps[row], steps[column]), slice_thickness=steps[through], spacing_between_slices=steps[0] if volume.ndim == 3 else None
@@ -61,6 +63,7 @@ def parametric_map(volume: Volume, sources: Sequence[Header], prior_hash: str, s
         series_description="AI anomaly map",
     )
     made.SyntheticData = "NO" if not volume.provenance.synthetic else "YES"
+    made.Laterality = ""
     made.DerivationDescription = description_of("anomaly map", prior_hash, seed)
     made[0x0018A001] = DataElement(0x0018A001, "SQ", [contributing_equipment("anomaly map", prior_hash, seed)])
     return made

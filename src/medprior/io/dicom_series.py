@@ -18,7 +18,9 @@ from .dicom_open import Header, door, open_dicom
 from .dicom_pixels import PixelFormat, inverted, modality_lut, unit_of, values
 from .limits import Limits
 
-__all__ = ["read_dicom", "read_files", "read_series"]
+__all__ = ["AT_THE_DETECTOR", "read_dicom", "read_files", "read_series"]
+
+AT_THE_DETECTOR = "pixel spacing as at the detector, not in the patient"
 
 
 def read_dicom(path: Path, *, series: str | None = None, frame: int | None = None, limit: Limits | None = None) -> Volume:
@@ -105,7 +107,7 @@ def _spacing(header: Header) -> tuple[tuple[float, ...] | None, list[str]]:
     for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
         found = header.numbers(keyword, 2)
         if found and min(found) > 0:
-            return found, ["pixel spacing as at the detector, not in the patient"] if keyword == "ImagerPixelSpacing" else []
+            return found, [AT_THE_DETECTOR] if keyword == "ImagerPixelSpacing" else []
     regions = header.dataset().get("SequenceOfUltrasoundRegions") or []
     if len(regions) == 1 and regions[0].get("PhysicalUnitsXDirection") == regions[0].get("PhysicalUnitsYDirection") == 3:
         delta = abs(float(regions[0].PhysicalDeltaY)) * 10, abs(float(regions[0].PhysicalDeltaX)) * 10

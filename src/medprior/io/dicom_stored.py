@@ -38,6 +38,8 @@ class Stored:
         instance.RescaleSlope, instance.RescaleIntercept = (format_number_as_ds(v) for v in (self.slope, self.intercept))
         instance.RescaleType = RESCALE_TYPES.get(self.unit, "US")
         low, high = self.window
+        if high - low < 1:
+            instance.VOILUTFunction = "LINEAR_EXACT"  # the default function asks for a width of 1 or more (PS3.3 section C.11.2.1.2)
         instance.WindowCenter, instance.WindowWidth = (format_number_as_ds(v) for v in ((low + high) / 2, max(high - low, 1e-3)))
         instance.add_new(0x7FE00010, "OW", np.ascontiguousarray(self.values[n]).astype(self.values.dtype.newbyteorder("<")).tobytes())
 

@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
-from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 from pydicom.valuerep import format_number_as_ds
 
 from ..data.volume import Volume
 from ..errors import BadGeometry, BadOption, Diverged, FileProblem, ShapeMismatch
 from .dicom_marks import COPIED_IDENTITY, acquisition, class_for, derived_marks, fictitious_patient
+from .dicom_multiframe import multiframe
 from .dicom_open import Header, door, open_dicom, quiet
+from .dicom_series import AT_THE_DETECTOR
 from .dicom_stored import Stored, stored_values
 from .files import MANIFEST, write_file, write_folder
 from .limits import Limits
@@ -32,11 +34,12 @@ KINDS = {"reconstructed": True, "healthy twin": True, "converted": True, "map": 
 def write_dicom(
     volume: Volume, path: str | Path, *, like: Volume | None = None, kind: str = "reconstructed", prior_hash: str = "", seed: int | None = None
 ) -> None:
-    """An image (1, i, j) as the file ``path``, a volume (1, i, j, k) as a folder of slices; whole or not at all.
+    """An image (1, i, j) as the file ``path``, a volume (1, i, j, k) as a folder of slices, or as one multi-frame file where ``path`` ends in .dcm.
 
-    like: the volume that went in; its DICOM headers give study, class and technique, its array order is restored. The same content, kind, prior and seed give
-    the same bytes. Values are stored in 16 bits: HU and whole numbers in steps of 1, all else in 65 535 steps; a map as float32 (Parametric Map).
-    Raises BadOption for an unknown kind, ShapeMismatch for channels or a volume named .dcm, BadGeometry for a grid that is not rectangular,
+    Whole or not at all; the same content, kind, prior and seed give the same bytes. Values are stored in 16 bits: HU and whole numbers in steps of 1, all else
+    in 65 535 steps; a map as float32 (Parametric Map). What the class of the input cannot hold becomes a Secondary Capture.
+    like: the volume that went in; its DICOM headers give study, class and technique, its array order is restored.
+    Raises BadOption for an unknown kind, ShapeMismatch for channels, BadGeometry for a grid that is not rectangular,
     Diverged for numbers that are not finite, FileProblem when the disk refuses.
     """
     path = Path(path)
@@ -52,8 +55,9 @@ def write_dicom(
             made = [parametric_map(volume, sources, prior_hash, seed)]
         else:
             made = _instances(volume, sources, kind, prior_hash, seed)
-        if volume.ndim == 2:
-            write_file(path, lambda temporary: _save(made[0], temporary))
+        if volume.ndim == 2 or path.suffix.lower() == ".dcm":
+            one = made[0] if len(made) == 1 else multiframe(made)
+            write_file(path, lambda temporary: _save(one, temporary))
         else:
             write_folder(path, lambda folder: _save_all(made, folder))
 
@@ -72,8 +76,6 @@ def _headers_taken_over(path: Path) -> Iterator[None]:
 def _check(volume: Volume, path: Path) -> None:
     if len(volume.data) != 1:
         raise ShapeMismatch("write_dicom", "one channel", volume.data.shape, "write the channels one by one")
-    if volume.ndim == 3 and path.suffix.lower() == ".dcm":
-        raise ShapeMismatch("write_dicom", "an image for one .dcm file", volume.shape, "name a folder for a volume, without a suffix")
     if not np.isfinite(volume.data).all():
         raise Diverged(0, 0.0, "the volume to be written")
     if volume.ndim == 3 and path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file():
@@ -136,6 +138,9 @@ def _common(volume: Volume, first: Header | None, kind: str, sop_class: UID, ent
         kept = str(first.get("FrameOfReferenceUID") or "") if first is not None and KINDS[kind] else ""
         common.FrameOfReferenceUID = kept or generate_uid(entropy_srcs=["frame of reference", *entropy])
         common.PositionReferenceIndicator = ""
+    if volume.affine is None or sop_class == SecondaryCaptureImageStorage:
+        told = first.get("PatientOrientation") if first is not None and volume.affine is None else None
+        common.PatientOrientation = told or ""
     acquisition(common, first, sop_class)
     return common
 
@@ -159,7 +164,8 @@ def _place(instance: Dataset, volume: Volume, n: int) -> None:
     row, column = (0, 1) if volume.ndim == 2 else (1, 2)
     if volume.affine is None:
         if volume.spacing_mm is not None:
-            instance.PixelSpacing = [_ds(s) for s in volume.spacing_mm[-2:]]
+            where = "ImagerPixelSpacing" if AT_THE_DETECTOR in volume.provenance.warnings else "PixelSpacing"
+            setattr(instance, where, [_ds(s) for s in volume.spacing_mm[-2:]])
         return
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.affine
     steps = np.linalg.norm(lps[:3, :3], axis=0)
