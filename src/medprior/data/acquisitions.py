@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -40,8 +41,9 @@ class KSpace:
 
     @property
     def acceleration(self) -> float:
-        """Samples of the full grid for each one that was measured."""
-        return self.mask.size / max(int(self.mask.sum()), 1)
+        """Samples of the full grid for each one that was measured; infinite when none was."""
+        measured = int(self.mask.sum())
+        return self.mask.size / measured if measured else math.inf
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ __all__ = ["PLANES", "axcodes", "in_plane", "reoriented", "through"]
 PLANES = {"axial": "PL", "coronal": "IL", "sagittal": "IP"}
 """What i and j point to in a picture of each plane."""
 
+_PAIRS = ("RL", "AP", "SI")
 _THROUGH = {"axial": "S", "coronal": "A", "sagittal": "R"}
 
 
@@ -40,8 +41,10 @@ def through(plane: str) -> str:
 def reoriented(volume: Volume, codes: str) -> Volume:
     """The volume with its axes permuted and flipped so that they point to ``codes`` (three letters); values are not interpolated.
 
-    Raises WrongKind when the affine is unknown.
+    Raises BadOption for codes that name no three axes, WrongKind when the affine is unknown.
     """
+    if not _name_axes(codes, 3):
+        raise BadOption(f"codes: wanted three letters, one of each of R/L, A/P and S/I, got {codes!r}", 'e.g. "RAS"')
     if volume.affine is None:
         raise WrongKind("the geometry of this volume is unknown, so it cannot be turned", "read it from DICOM or NIfTI, or give an affine")
     if volume.ndim == 2:
@@ -59,18 +62,27 @@ def reoriented(volume: Volume, codes: str) -> Volume:
 def in_plane(volume: Volume, codes: str) -> Volume:
     """A 2-D image transposed and flipped so that (i, j) point to the two letters of ``codes``.
 
-    Raises WrongKind when the affine is unknown or the image lies in another plane.
+    Raises BadOption for codes that name no plane, WrongKind when the affine is unknown or the image lies in another plane.
     """
+    if not _name_axes(codes, 2):
+        raise BadOption(f"codes: wanted two letters of different axes (R/L, A/P, S/I), got {codes!r}", 'e.g. "PL" for an axial picture')
     if volume.affine is None:
         raise WrongKind("the geometry of this image is unknown, so it cannot be turned")
     as_volume = replace(volume, data=volume.data[..., None])
     have = axcodes(volume)
-    rest = next((c for c in have if c not in codes and _opposite(c) not in codes), None)
-    if rest is None or have[2] != rest:
+    rest = have[2]
+    if _axis(rest) in map(_axis, codes):
         raise WrongKind(f"the image lies in plane {have[:2]}, wanted {codes}")
     turned = reoriented(as_volume, codes + rest)
     return replace(turned, data=turned.data[..., 0])
 
 
-def _opposite(letter: str) -> str:
-    return {"R": "L", "L": "R", "A": "P", "P": "A", "S": "I", "I": "S"}[letter]
+def _axis(letter: str) -> int:
+    """0 for R and L, 1 for A and P, 2 for S and I; -1 for no letter of an axis."""
+    return next((n for n, pair in enumerate(_PAIRS) if letter in pair), -1)
+
+
+def _name_axes(codes: str, count: int) -> bool:
+    """Whether ``codes`` are ``count`` letters of different axes."""
+    axes = {_axis(letter) for letter in codes}
+    return len(codes) == len(axes) == count and -1 not in axes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -41,7 +42,7 @@ class Volume:
     affine: (4, 4) float64, voxel (i, j, k) -> millimetres RAS+, or None when unknown; a 2-D image has a plane, too.
     unit: "HU", "a.u.", "optical density", "SUV", "label", ...
     modality: DICOM's code ("CT", "MR", "DX", "US", ...) or "" when unknown.
-    spacing_mm: size of a voxel; follows from the affine; without an affine it may still be known (a radiograph's pixel spacing), else None.
+    spacing_mm: size of a voxel, one length an axis; follows from the affine; without an affine it may still be known (a radiograph's pixel spacing), else None.
     """
 
     data: NDArray[np.float32]
@@ -63,9 +64,13 @@ class Volume:
                 raise ShapeMismatch("Volume.affine", "(4, 4)", affine.shape)
             if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
                 raise ShapeMismatch("Volume.affine", "a finite, invertible matrix", affine.tolist(), "pass None when the geometry is unknown")
+            if not np.array_equal(affine[3], (0, 0, 0, 1)):
+                raise ShapeMismatch("Volume.affine", "a last row of 0 0 0 1", affine[3].tolist())
             object.__setattr__(self, "affine", affine)
             spacing = np.linalg.norm(affine[:3, : self.ndim], axis=0)
             object.__setattr__(self, "spacing_mm", tuple(float(s) for s in spacing))
+        elif self.spacing_mm is not None and (len(self.spacing_mm) != self.ndim or not all(math.isfinite(s) and s > 0 for s in self.spacing_mm)):
+            raise ShapeMismatch("Volume.spacing_mm", f"{self.ndim} lengths above 0", self.spacing_mm, "pass None when it is unknown")
 
     @property
     def ndim(self) -> int:
