@@ -196,7 +196,8 @@ def _crossings(
     keep = [(low >= 0) & (low < size[other]), (low >= -1) & (low < size[other] - 1)]
     pixels = [base[keep[0]], base[keep[1]] + strides[other]]
     weights = [(length * (1 - share))[keep[0]], (length * share)[keep[1]]]
-    return *(np.concatenate([what[k] for k in keep]) for what in (ray, step)), np.concatenate(pixels), np.concatenate(weights)
+    rays_kept, steps_kept = (np.concatenate([what[k] for k in keep]) for what in (ray, step))
+    return rays_kept, steps_kept, np.concatenate(pixels), np.concatenate(weights)
 
 
 def _operator(

@@ -19,16 +19,16 @@ def cg(
     """Solve N x = b for each image of a batch, N symmetric and positive definite. b, x0: (B, ...).
 
     n: most iterations; tol: an image is done when |b - N x| <= tol * |b|, and it stays as it is from then on, whatever the others need.
-    inverse: something like N^-1, symmetric and positive definite: the nearer, the fewer iterations (a preconditioner).
+    inverse: something like N^-1, symmetric and positive definite: the nearer, the fewer iterations (a preconditioner); |r| is then (r inverse r)^(1/2).
     Source: Hestenes and Stiefel, J. Res. NBS 49(6), 1952. Raises Diverged(iteration) for NaN or an N that is not positive.
     """
     x = x0.clone()
     r = b - apply_normal(x)
     z = inverse(r) if inverse else r
     p, size = z, _dot(r, z)
-    goal = tol**2 * _dot(b, b)
+    goal = tol**2 * _dot(b, inverse(b) if inverse else b)
     for i in range(n):
-        todo = ~(_dot(r, r) <= goal)  # NaN counts as not done, and is found below
+        todo = ~(size <= goal)  # NaN counts as not done, and is found below
         if not bool(todo.any()):
             break
         q = apply_normal(p)
