@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import BadOption, UnknownNoise
+from .cone import ConeBeam
 from .ct import LineIntegrals
 from .measurement import Measurement
 from .noise import ComplexGaussian, Gaussian, Noise, Poisson, Unknown
@@ -167,9 +168,9 @@ def estimated(measurement: Measurement) -> tuple[Measurement, str]:
     if one_grid and operator.is_complex:
         seen = None if operator.observed is None else operator.observed.expand(operator.codomain).any(0)
         found = kspace_noise(y[0], seen)
-    elif one_grid and isinstance(operator, LineIntegrals):
-        found = photon_noise(y[0] if y.ndim == 4 else y[0].movedim(-1, 0))
-    elif one_grid and operator.observed is None:
+    elif one_grid and isinstance(operator, LineIntegrals | ConeBeam):
+        found = photon_noise(y[0] if y.ndim == 4 else y[0].movedim(-1, 1))  # bins, or columns of the detector, last
+    elif one_grid and operator.observed is None and len(operator.codomain) == len(operator.domain) and not operator.domain_is_complex:
         found = flat_noise(y[0] if y.ndim == 4 else y[0].movedim(-1, 1))
     else:
         raise UnknownNoise(f"the noise of this measurement ({operator.name}) is unknown and cannot be estimated from it", "state it, e.g. Gaussian(std)")

@@ -40,11 +40,11 @@ def test_measured_kspace_is_ready_to_reconstruct(real_data: Path) -> None:
     m, how = measured_kspace(file, complex_image=True)
     assert not m.simulated and "8 coils" in how and "ESPIRiT" in how
     assert m.operator.domain == (2, 230, 180) and m.y.shape == (1, 8, 230, 180)
-    x = explained(m, 0.01)
+    x = explained(m, 0.02, 12)
     assert float(m.misfit(x)) < 1.5
     real, how = measured_kspace(file)
     assert "slow phase" in how and real.operator.domain == (1, 230, 180)
-    y = explained(real, 0.01)
+    y = explained(real, 0.02, 12)
     assert float((real.operator(y) - real.y).norm() / real.y.norm()) < 0.15
     assert float(np.corrcoef(y[0, 0].flatten(), torch.hypot(x[0, 0], x[0, 1]).flatten())[0, 1]) > 0.97
 

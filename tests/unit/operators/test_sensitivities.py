@@ -14,7 +14,6 @@ from medprior.operators import (
     ComplexGaussian,
     calibration_region,
     cartesian_lines,
-    cg,
     coil_maps,
     mri,
     noise_covariance,
@@ -94,24 +93,15 @@ def test_whitened_coils_are_uncorrelated() -> None:
     assert float((white @ white.mH / (2 * white.shape[1]) - torch.eye(4)).abs().max()) < 0.1
 
 
-def test_a_measured_scan_is_explained_by_its_own_maps(real_data: Path) -> None:
-    """8 measured coils, 12 % of the samples: with estimated noise and maps a least-squares image explains the data to the noise, and its phase is nearly flat.
-
-    Nothing is tuned on this scan; the defaults of ``coil_maps`` are those of the paper.
-    """
+def test_maps_of_a_measured_scan_lie_on_the_head(real_data: Path) -> None:
+    """8 measured coils, 12 % of the samples: the centre is found, the maps cover the head and change slowly. That they explain the data is in test_measured."""
     file = read_kspace(real_data / "kspace_brain_sigpy" / "test" / "brain_8coil_poisson_r8.npz")
     kspace, mask = torch.from_numpy(file.data), torch.from_numpy(file.mask)
     assert [r.stop - r.start for r in calibration_region(mask)] == [24, 24]
-    kspace = whiten(kspace, noise_covariance(kspace, mask))
-    maps = phased(coil_maps(kspace, mask), kspace, mask)
-    support = float((maps.abs().square().sum(0) > 0.5).double().mean())
-    assert 0.5 < support < 0.9
-    A = mri(mask, maps, complex_image=True)
-    y = kspace[None]
-    x = cg(lambda v: A.gram(v) + 0.01 * v, A.adjoint(y), torch.zeros(1, *A.domain), 30)
-    residual = float((A(x) - y).abs().square().sum() / (2 * 8 * mask.sum()))
-    assert residual < 1.5
-    assert float(x[0, 1].norm() / x[0].norm()) < 0.2
+    maps = coil_maps(whiten(kspace, noise_covariance(kspace, mask)), mask)
+    support = maps.abs().square().sum(0) > 0.5
+    assert 0.5 < float(support.double().mean()) < 0.9 and bool(support[60:170, 50:130].all())
+    assert float(maps[:, 60:170, 50:130].diff(dim=1).abs().max()) < 0.05
 
 
 def test_simulated_coils_are_smooth_and_each_sees_another_side() -> None:
