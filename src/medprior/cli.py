@@ -83,7 +83,10 @@ def train(request: Annotated[Train, Options], *, screen: Shown) -> None:
 
     with progress(screen) as listen:
         done = run_train(request, listen)
-    say(screen, done.record, [f"prior   {done.path / 'prior'}", f"samples {done.path / 'samples.png'}", f"use it  --prior {done.path}"])
+    if done is None:  # a helper of a run on several processes: rank 0 speaks
+        return
+    where = [f"report  {printable(done.report)}", f"prior   {printable(done.path / 'prior')}", f"use it  --prior {printable(done.path)}"]
+    say(screen, done.record, where)
 
 
 evaluate = App(name="evaluate", help="Measure a prior on a folder of scans, beside plain methods.", help_format="plaintext")

@@ -16,10 +16,11 @@ from .. import __version__
 from ..data.axes import PLANES
 from ..data.volume import Volume
 from ..errors import BadOption, FileProblem, WrongKind
-from ..io.index import Index, Item, scan
+from ..io.index import Index, Item, load_index, scan
 from ..prior import Card, Prior
 from ..prior.door import admit
 from ..prior.prior import fresh
+from ..training.distributed import ranks_for
 from ..training.doubt import with_doubt
 from ..training.errors import error_tables
 from ..training.folder import save_prior
@@ -29,10 +30,12 @@ from ..training.presets import preset_named
 
 __all__ = ["Dataset", "card_for", "dataset", "fit"]
 
-LARGEST = 256
-"""Longest side of an image that is learned from; a larger one is made coarser (its detail is carried over when a job writes)."""
-HELD_OUT = 64
-"""Most images behind the error table."""
+LARGEST = {2: 256, 3: 128}
+"""Longest side of an image, and of a volume, that is learned from; a larger one is made coarser (its detail is carried over when a job writes)."""
+HELD_OUT = {2: 64, 3: 4}
+"""Most images, and volumes, behind the error table: a volume is evaluated whole."""
+SOLID = "RAS"
+"""Axes of a 3-D prior."""
 
 OnScan = Callable[[int, int], None]
 OnProgress = Callable[[Progress, Prior], None]
@@ -40,7 +43,7 @@ OnProgress = Callable[[Progress, Prior], None]
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Images in network units. train, held: (C, i, j) each; labels: of train, -1 = none; heights: of train and of held, NaN = unknown."""
+    """Images in network units. train, held: (C, i, j[, k]) each; labels: of train, -1 = none; heights: of train and of held, NaN = unknown."""
 
     card: Card
     train: tuple[Tensor, ...]
@@ -62,6 +65,7 @@ def fit(
     unit: str | None = None,
     modality: str | None = None,
     plane: str = "axial",
+    ndim: int = 2,
     licence: str = "",
     device: str = "cpu",
     allow_synthetic: bool = False,
@@ -73,18 +77,24 @@ def fit(
     """A prior learned from the train split of a data set's folder; the same call again continues where it was stopped.
 
     minutes: time budget, default 10 unless ``steps`` are given. out: folder of the run; the prior is written to out/prior. unit, modality: where the files
-    cannot say. plane: how volumes are cut. restart: forget former checkpoints. on_scan: (files done, files in all); on_progress: as in ``training.loop``.
-    Val and test are never learned from. Raises FileProblem (nothing usable, more than 5 % unusable), WrongKind (synthetic or mixed scans), BadOption.
+    cannot say. ndim: 2 learns slices, cut along ``plane``; 3 learns volumes whole. restart: forget former checkpoints.
+    on_scan: (files done, files in all); on_progress: as in ``training.loop``. Val and test are never learned from.
+    Under torchrun or ``accelerate launch`` the processes share the steps; rank 0 alone measures, writes and reports, and the others return a prior
+    without error tables. Raises FileProblem (nothing usable, more than 5 % unusable), WrongKind (synthetic or mixed scans), BadOption.
     """
     chosen, out = preset_named(preset), Path(out)
     if minutes is not None and steps is not None:
         raise BadOption("fit: wanted minutes or steps, got both")
-    index = scan(folder, out=out, unit=unit, modality=modality, on_progress=on_scan)
+    ranks = ranks_for(device)
+    if ranks.rank == 0:
+        scan(folder, out=out, unit=unit, modality=modality, on_progress=on_scan)
+    ranks.wait()
+    index = load_index(out, folder)
     items = index.usable("train", allow_synthetic=allow_synthetic)
-    data = dataset(index, items, name or _named(out), plane=plane, allow_synthetic=allow_synthetic)
+    data = dataset(index, items, name or _named(out), plane=plane, ndim=ndim, allow_synthetic=allow_synthetic)
     training = {"preset": preset, "medprior": __version__}
     card = replace(data.card, preset=preset, widths=chosen.widths, blocks=chosen.blocks, training=training, data={**data.card.data, "licence": licence})
-    if on_data:
+    if on_data and ranks.rank == 0:
         on_data(replace(data, card=card))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -92,25 +102,35 @@ def fit(
     settings = Settings(
         steps=steps or 10**9,
         minutes=None if steps else (minutes or 10.0),
-        batch=chosen.batch,
+        batch=chosen.batch if ndim == 2 else max(2, chosen.batch // 4, ranks.count),
         rate=chosen.rate,
         seed=seed,
         save_every=max(10, min(200, (steps or 2000) // 10)),
         precision="bfloat16" if device != "cpu" else "float32",
     )
     numbers = None if data.heights is None else data.heights[:, None]
-    shortest = min(min(x.shape[1:]) for x in data.train)
-    patches = ((64, 0.5), (128, 0.2), (LARGEST, 0.3)) if shortest >= 96 else ((64, 1.0),)
-    levels = (0.7, 0.3) if shortest >= 128 else (1.0,)
+    levels, patches = _pieces(min(min(x.shape[1:]) for x in data.train), ndim)
     images = Images(data.train, data.labels, numbers, levels=levels, patches=patches, flip=None)
     made = train(prior, images, settings, out, device=device, on_progress=on_progress, fresh=restart)
     made.net.to("cpu").eval().requires_grad_(False)
-    made = with_doubt(made, images, steps=min(300, max(10, made.card.training["steps"] // 5)), seed=seed)
-    held = data.held or data.train[:HELD_OUT]
+    if ranks.rank:
+        return made
+    made = with_doubt(made, images, steps=min(300, max(10, made.card.training["steps"] // 5)), batch=settings.batch if ndim == 3 else 16, seed=seed)
+    held = data.held or data.train[: HELD_OUT[ndim]]
     known = data.held_heights if data.held else data.heights
-    made.card = replace(made.card, errors=error_tables(made, held, None if known is None else known[:, None], n_levels=len(levels), seed=seed))
+    tables = error_tables(
+        made, held, None if known is None else known[:, None], n_levels=len(levels), most=HELD_OUT[ndim] // (2 if ndim == 2 else 1), seed=seed
+    )
+    made.card = replace(made.card, errors=tables)
     save_prior(made, out / "prior")
     return made
+
+
+def _pieces(shortest: int, ndim: int) -> tuple[tuple[float, ...], tuple[tuple[int, float], ...]]:
+    """Weights of the resolutions, and (side, weight) of the patches. A cube of 32 holds as many voxels as eight squares of 64."""
+    if ndim == 3:
+        return ((0.7, 0.3) if shortest >= 64 else (1.0,)), ((32, 0.8), (48, 0.2))
+    return ((0.7, 0.3) if shortest >= 128 else (1.0,)), (((64, 0.5), (128, 0.2), (LARGEST[2], 0.3)) if shortest >= 96 else ((64, 1.0),))
 
 
 def _named(out: Path) -> str:
@@ -119,19 +139,23 @@ def _named(out: Path) -> str:
     return letters[:64] or "prior"
 
 
-def dataset(index: Index, items: Sequence[Item], name: str, *, plane: str = "axial", allow_synthetic: bool = False) -> Dataset:
-    """The images of ``items`` and of the val split in network units, with a card that is inferred from them."""
-    if plane not in PLANES:
-        raise BadOption(f"plane: wanted one of {', '.join(PLANES)}, got {plane!r}")
-    card = card_for(index, items, name, plane)
+def dataset(index: Index, items: Sequence[Item], name: str, *, plane: str = "axial", ndim: int = 2, allow_synthetic: bool = False) -> Dataset:
+    """The images of ``items`` and of the val split in network units, with a card that is inferred from them.
+
+    Raises BadOption for a plane or ndim that is not known, WrongKind for mixed scans, or images where volumes are wanted.
+    """
+    if plane not in PLANES or ndim not in (2, 3):
+        raise BadOption(f"plane, ndim: wanted one of {', '.join(PLANES)} and 2 or 3, got {plane!r} and {ndim}")
+    card = card_for(index, items, name, plane, ndim)
     train_images, labels, heights = _admitted(card, index.volumes(items), card.labels)
     if not train_images:
         raise FileProblem(index.folder, "holds no slice with any content", "check the scans: all are constant")
     held: list[Tensor] = []
     held_heights: list[float] = []
-    if any(item.split == "val" for item in index.items):
-        held, _, held_heights = _admitted(card, index.volumes(_spaced(index.usable("val", allow_synthetic=allow_synthetic))), card.labels)
-        keep = np.linspace(0, len(held) - 1, min(HELD_OUT, len(held))).round().astype(int) if held else []
+    if any(item.split == "val" and not item.leaks for item in index.items):
+        most = HELD_OUT[ndim]
+        held, _, held_heights = _admitted(card, index.volumes(_spaced(index.usable("val", allow_synthetic=allow_synthetic), most)), card.labels)
+        keep = np.linspace(0, len(held) - 1, min(most, len(held))).round().astype(int) if held else []
         held, held_heights = [held[i] for i in keep], [held_heights[i] for i in keep]
     sides = [s for x in train_images for s in x.shape[1:]]
     pixels = torch.cat([x.flatten()[:: max(1, x.numel() // 4096)] for x in train_images])
@@ -152,12 +176,12 @@ def dataset(index: Index, items: Sequence[Item], name: str, *, plane: str = "axi
     )
 
 
-def _spaced(items: Sequence[Item]) -> list[Item]:
-    """At most HELD_OUT of the items, evenly spaced."""
-    return [items[i] for i in np.linspace(0, len(items) - 1, min(HELD_OUT, len(items))).round().astype(int)]
+def _spaced(items: Sequence[Item], most: int) -> list[Item]:
+    """At most so many of the items, evenly spaced."""
+    return [items[i] for i in np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int)]
 
 
-def card_for(index: Index, items: Sequence[Item], name: str, plane: str) -> Card:
+def card_for(index: Index, items: Sequence[Item], name: str, plane: str, ndim: int = 2) -> Card:
     """What the scans have in common: modality, unit, channels, labels, spacing. Raises WrongKind where they are of several kinds."""
     for what in ("modality", "unit", "channels"):
         found = Counter(getattr(item, what) for item in items)
@@ -170,6 +194,8 @@ def card_for(index: Index, items: Sequence[Item], name: str, plane: str) -> Card
     volumes = any(len(item.shape) == 3 for item in items)
     if volumes and not all(len(item.shape) == 3 for item in items):
         raise WrongKind("the data set mixes images and volumes", "train one prior a kind")
+    if ndim == 3 and not volumes:
+        raise WrongKind("the data set holds images, and a 3-D prior learns from volumes", "leave out ndim=3, or give volumes (DICOM series, NIfTI)")
     scaling = {"HU": "fixed"}.get(first.unit) or ("foreground" if first.modality == "MR" else "range")
     low, high = (-1024.0, 1024.0) if scaling == "fixed" else (0.0, 1.0)
     labels = tuple(sorted({item.label for item in items} - {""}))
@@ -184,36 +210,42 @@ def card_for(index: Index, items: Sequence[Item], name: str, plane: str) -> Card
         low=low,
         high=high,
         quantiles=(0.0, 0.99) if scaling == "foreground" else (0.005, 0.995),
-        axes=PLANES[plane] if volumes else "",
-        spacing_mm=_median_spacing(items, plane) if volumes else None,
+        axes=SOLID if ndim == 3 else PLANES[plane] if volumes else "",
+        spacing_mm=_median_spacing(items, plane, ndim) if volumes else None,
         labels=labels if len(labels) > 1 else (),
-        numbers=("height",) if volumes else (),
+        numbers=("height",) if volumes and ndim == 2 else (),
+        ndim=ndim,
         data={"scans": len(items), "patients": len(patients) or None, "sha256": digest, "labels": dict(Counter(item.label for item in items if item.label))},
         limits=("research use only, not for diagnosis", f"learned from {len(items)} scans; what they do not show, the prior does not know"),
     )
 
 
-def _median_spacing(items: Sequence[Item], plane: str) -> tuple[float, float] | None:
-    """In-plane voxel size that most scans are near to, mm; None when nobody knows. Arrays are near RAS, so the axes of a plane are known by number."""
-    axes = {"axial": (1, 0), "coronal": (2, 0), "sagittal": (2, 1)}[plane]
+def _median_spacing(items: Sequence[Item], plane: str, ndim: int = 2) -> tuple[float, ...] | None:
+    """Voxel size that most scans are near to, mm, of a plane or of all axes; None when nobody knows. Arrays are near RAS: axes are known by number.
+
+    Of a 3-D prior it is made coarser where the longest side would pass what is learned from.
+    """
+    axes = {"axial": (1, 0), "coronal": (2, 0), "sagittal": (2, 1)}[plane] if ndim == 2 else (0, 1, 2)
     known = [item.spacing_mm for item in items if item.spacing_mm is not None and len(item.spacing_mm) == 3]
     if not known:
         return None
     middle = np.median(np.array(known), axis=0)
-    return round(float(middle[axes[0]]), 4), round(float(middle[axes[1]]), 4)
+    sides = np.array([np.array(item.shape) * item.spacing_mm for item in items if item.spacing_mm is not None and len(item.spacing_mm) == 3])
+    coarser = 1.0 if ndim == 2 else max(1.0, float((sides.max(0) / middle).max()) / LARGEST[3])
+    return tuple(round(float(middle[axis]) * coarser, 4) for axis in axes)
 
 
 def _admitted(card: Card, found: Iterable[tuple[Item, Volume]], labels: Sequence[str]) -> tuple[list[Tensor], list[int], list[float]]:
-    """Every slice with content, its label (-1 = none) and its height (NaN = unknown)."""
+    """Every slice with content, or every volume, its label (-1 = none) and its height (NaN = unknown)."""
     images: list[Tensor] = []
     classes: list[int] = []
     heights: list[float] = []
-    coarse = replace(card, frame=(64, LARGEST))
+    coarse = replace(card, frame=(64, LARGEST[card.ndim]))
     for item, volume in found:
         admitted = admit(coarse, volume)
         numbers = admitted.condition.numbers
         for n, image in enumerate(admitted.images):
-            if volume.ndim == 3 and float((image > -0.9).float().mean()) < 0.05:
+            if volume.ndim == 3 and card.ndim == 2 and float((image > -0.9).float().mean()) < 0.05:
                 continue  # air above the head teaches nothing
             images.append(image.clone())
             classes.append(labels.index(item.label) if item.label in labels else -1)

@@ -16,18 +16,22 @@ LONG = 20.0
 
 
 def announce(prior: Prior, images: int, size: tuple[int, ...], evaluations: int, on_event: OnEvent) -> None:
-    """Tell what ``evaluations`` network evaluations of each of ``images`` images will take; the images are evaluated in batches of at most 16."""
-    batch = min(images, 16)
-    x = torch.zeros((batch, len(prior.card.channels), *(min(256, n) for n in size)))
+    """Tell what ``evaluations`` network evaluations of each of ``images`` images will take; the images are evaluated in batches of at most 16.
+
+    A large image is measured by a part of it.
+    """
+    solid = len(size) == 3
+    batch, side = (1, 48) if solid else (min(images, 16), 256)
+    x = torch.zeros((batch, len(prior.card.channels), *(min(side, n) for n in size)))
     sigma = torch.ones(batch)
     with torch.no_grad():
-        prior(x[:1, ..., :32, :32], sigma[:1])  # the first call pays for what later ones find ready
+        prior(x[(slice(0, 1), slice(None), *[slice(0, 32)] * len(size))], sigma[:1])  # the first call pays for what later ones find ready
         started = time.perf_counter()
         prior(x, sigma)
         each = (time.perf_counter() - started) / batch
     area = 1.0
     for n in size:
-        area *= max(1.0, n / 256)
+        area *= max(1.0, n / side)
     seconds = each * area * images * evaluations
     text = f"about {words(seconds)}: {images * evaluations} network evaluations of {' x '.join(map(str, size))}"
     on_event(Event("cost" if seconds >= LONG else "note", text))

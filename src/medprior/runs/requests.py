@@ -120,9 +120,9 @@ class Synthesize(WithPrior):
     job: ClassVar[str] = "synthesize"
     n: int = option(16, "How many images.", ge=1, le=100_000)
     label: str | None = option(None, "A class of the prior's card; default any.")
-    size: tuple[int, int] | None = option(None, "Rows and columns; default the size the prior was trained to show.")
+    size: tuple[int, int] | None = option(None, "Rows and columns; default the size the prior was trained to show. A 3-D prior draws that size only.")
     guidance: float = option(1.5, "Weight of the label; 1 is plain, above it exaggerates.", ge=0, le=20)
-    format: Literal["png", "nii.gz", "npz", "dcm"] = option("png", "Format of the images: there is no input to follow.")
+    format: Literal["png", "nii.gz", "npz", "dcm"] | None = option(None, "Format: there is no input to follow. Default png, of volumes nii.gz.")
 
 
 class Reconstruct(OneScan):
@@ -137,7 +137,13 @@ class Reconstruct(OneScan):
     noise: float | None = option(
         None, "Noise, as a share of half the intensity range; default 0.3 for denoise, else 0.02; of a measured file estimated from itself.", gt=0, le=10
     )
-    turn: Literal[0, 90, 180, 270] = option(0, "measured k-space: degrees by which the image is turned counterclockwise to stand as the prior knows it.")
+    turn: int = option(
+        0,
+        "measured k-space: degrees (0, 90, 180, 270) by which the image is turned counterclockwise, to stand as the prior knows it.",
+        ge=0,
+        le=270,
+        multiple_of=90,
+    )
     mirror: bool = option(False, "measured k-space: mirror the image left to right, after turning.")
     pixels: int | None = option(None, "measured sinogram: pixels a side of the image; default the detector's bins, at most 256.", ge=16, le=2048)
     factor: int = option(4, "superres: voxels of the measurement are this many times larger.", ge=2, le=16)
@@ -225,6 +231,7 @@ class Train(Request, _HasFolder):
     unit: str | None = option(None, "What the numbers mean where the files cannot say, e.g. HU.")
     modality: str | None = option(None, "DICOM's code (CT, MR, DX, US) where the files cannot say.")
     plane: Literal["axial", "coronal", "sagittal"] = option("axial", "How volumes are cut into slices.")
+    ndim: int = option(2, "2 learns slices, 3 learns volumes whole.", ge=2, le=3)
     allow_synthetic: bool = option(False, "Also learn from images that are marked synthetic; written down on the card.")
     licence: str = option("", "Licence of the training data, for the card.")
 

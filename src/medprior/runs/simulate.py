@@ -69,42 +69,44 @@ class Case:
 
 
 def known_image(prior: Prior, volume: Volume, *, at: int | None, multiple: int = 1, allow_other: bool = False) -> tuple[Volume, tuple[float, float], str]:
-    """One image on the prior's grid, the values at -1 and 1, and a sentence about how it came to be.
+    """One image, of a 3-D prior one volume, on the prior's grid, the values at -1 and 1, and a sentence about how it came to be.
 
-    at: slice of a volume along the prior's axis, default the middle. multiple: sides are cropped to multiples of it.
+    at: slice of a volume along a 2-D prior's axis, default the middle. multiple: sides are cropped to multiples of it.
     Raises WrongKind for what the prior was not made for, BadOption for a slice that is not there.
     """
     admitted = prior.admit(volume, allow_other=allow_other)
-    if prior.card.ndim != 2:
-        raise WrongKind(f"prior {prior.card.name!r} is 3-D; measurements are simulated of 2-D images so far", "choose a 2-D prior")
+    if prior.card.ndim == 3 and at is not None:
+        raise BadOption(f"slice: no option with the 3-D prior {prior.card.name!r}, which takes the volume whole")
     n = len(admitted.images)
     at = n // 2 if at is None else at
     if not 0 <= at < n:
         raise BadOption(f"slice: wanted 0 to {n - 1}, got {at}")
     x = admitted.images[at : at + 1]
-    rows, columns = (s - s % multiple for s in x.shape[2:])
-    x = x[..., :rows, :columns]
+    size = tuple(s - s % multiple for s in x.shape[2:])
+    if min(size) < 1:
+        raise BadOption(f"factor: {multiple} is larger than a side of the image, {' x '.join(map(str, x.shape[2:]))}")
+    x = x[(..., *(slice(0, s) for s in size))]
     data = (x[0].numpy() + 1) / 2 * (admitted.high - admitted.low) + admitted.low
     words = [f"slice {at} of {n}"] if n > 1 else []
-    if tuple(admitted.images.shape[2:]) != admitted.turned.shape[:2]:
-        words.append(f"resampled from {admitted.turned.shape[0]} x {admitted.turned.shape[1]} to the prior's grid")
+    if tuple(admitted.images.shape[2:]) != admitted.turned.shape[: prior.card.ndim]:
+        words.append(f"resampled from {' x '.join(map(str, admitted.turned.shape[: prior.card.ndim]))} to the prior's grid")
     affine, spacing = _place(admitted, at)
     provenance = replace(volume.provenance, axes_map=(), history=(*volume.provenance.history, *words))
     known = Volume(data.astype(np.float32), affine, volume.unit, volume.modality, None if affine is not None else spacing, provenance)
-    return known, (admitted.low, admitted.high), ", ".join([*words, f"{rows} x {columns} pixels"])
+    return known, (admitted.low, admitted.high), ", ".join([*words, f"{' x '.join(map(str, size))} {'pixels' if prior.card.ndim == 2 else 'voxels'}"])
 
 
 def _place(admitted: Admitted, at: int) -> tuple[np.ndarray | None, tuple[float, ...] | None]:
-    """Affine and spacing of one resampled slice."""
+    """Affine and spacing of one resampled slice, or of a resampled volume."""
     turned, size = admitted.turned, admitted.images.shape[2:]
-    factors = [have / now for have, now in zip(turned.shape[:2], size, strict=True)]
+    factors = [have / now for have, now in zip(turned.shape[: len(size)], size, strict=True)]
     spacing = None if turned.spacing_mm is None else tuple(s * f for s, f in zip(turned.spacing_mm, factors, strict=False))
     if turned.affine is None:
         return None, spacing
     step = np.eye(4)
     for axis, factor in enumerate(factors):
         step[axis, axis], step[axis, 3] = factor, (factor - 1) / 2
-    if turned.ndim == 3:
+    if turned.ndim == 3 and len(size) == 2:
         step[2, 3] = at
     return turned.affine @ step, spacing
 
@@ -170,21 +172,25 @@ def _inpaint(request: Reconstruct, known: Volume, scale: tuple[float, float]) ->
 def _nearest(y: Tensor, keep: Tensor) -> Tensor:
     from scipy.ndimage import distance_transform_edt
 
-    _, (i, j) = distance_transform_edt(~keep.numpy(), return_indices=True)  # pyright: ignore[reportGeneralTypeIssues]
-    return y[..., torch.from_numpy(i).long(), torch.from_numpy(j).long()]
+    _, places = distance_transform_edt(~keep.numpy(), return_indices=True)  # pyright: ignore[reportGeneralTypeIssues]
+    return y[(..., *(torch.from_numpy(place).long() for place in places))]
+
+
+def _middle(x: Tensor) -> Tensor:
+    """(i, j[, k]) -> (i, j): the slice in the middle of a volume."""
+    return x if x.ndim == 2 else x[..., x.shape[-1] // 2]
 
 
 def _mri(request: Reconstruct, known: Volume, scale: tuple[float, float]) -> Case:
     if known.modality not in ("", "MR"):
         raise WrongKind(f"task mri: k-space is measured of MR, this is {known.modality}", "choose denoise, superres or inpaint")
-    lines = cartesian_lines(known.shape, request.acceleration, generator(request.seed, "lines"), centre_fraction=request.centre_fraction)
+    lines = cartesian_lines(known.shape, request.acceleration, generator(request.seed, "lines"), centre_fraction=request.centre_fraction, axis=1)
     std = _std(request, scale)
     m = _draw(known, mri(lines), ComplexGaussian(std), request)
     kspace = torch.log(m.y[0, 0].abs() + 1e-3 * float(m.y.abs().max()) + 1e-12)
-    picture = torch.where(lines, kspace, kspace.min()).numpy()
-    text = (
-        f"Cartesian k-space of one coil, {int(lines[0].sum())} of {known.shape[1]} lines ({request.acceleration:g} times faster), noise {std:.3g} {known.unit}"
-    )
+    picture = _middle(torch.where(lines, kspace, kspace.min())).numpy()
+    n_lines = int(_middle(lines)[0].sum())
+    text = f"Cartesian k-space of one coil, {n_lines} of {known.shape[1]} lines ({request.acceleration:g} times faster), noise {std:.3g} {known.unit}"
     return Case(known, scale, m, {"zero-filled": zero_filled(m)}, text, picture, "k-space, logarithm of the magnitude; dark lines were not measured")
 
 
@@ -192,7 +198,7 @@ def _ct(request: Reconstruct, known: Volume, scale: tuple[float, float]) -> Case
     if known.unit != "HU":
         raise WrongKind(f"task ct: attenuation is known for Hounsfield units, this is {known.unit}", "state --unit HU if it is CT, or choose another task")
     spacing = known.spacing_mm[:2] if known.spacing_mm is not None else (1.0, 1.0)
-    n_bins = math.ceil(math.hypot(*(n * s for n, s in zip(known.shape, spacing, strict=True))) / min(spacing)) + 1
+    n_bins = math.ceil(math.hypot(*(n * s for n, s in zip(known.shape[:2], spacing, strict=True))) / min(spacing)) + 1
     operator = parallel_ct(known.data.shape, view_angles(request.views), n_bins, spacing=(spacing[0], spacing[1]), bin_spacing=min(spacing))
     attenuation = torch.from_numpy(WATER * (known.data / 1000 + 1))[None].clamp_min(0)
     lines = simulate(attenuation, operator, Poisson(request.photons), generator(request.seed, "simulated measurement"))
@@ -201,7 +207,7 @@ def _ct(request: Reconstruct, known: Volume, scale: tuple[float, float]) -> Case
     baselines = {f"filtered back-projection, {window}": _hounsfield(fbp(lines.y, operator, window=window)) for window in ("ramp", "hann")}
     assumed = "" if known.spacing_mm is not None else "; pixel size unknown, taken as 1 mm"
     text = f"{request.views} parallel views over 180 degrees, {n_bins} bins, {request.photons:g} photons a bin{assumed}"
-    return Case(known, scale, m, baselines, text, lines.y[0, 0].numpy(), "sinogram: one row a view; bright = more attenuation")
+    return Case(known, scale, m, baselines, text, _middle(lines.y[0, 0]).numpy(), "sinogram: one row a view; bright = more attenuation")
 
 
 def _hounsfield(attenuation: Tensor) -> Tensor:

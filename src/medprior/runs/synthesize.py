@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..data.volume import Volume
+from ..errors import BadOption
 from ..jobs.synthesize import default_size, synthesize
 from ..prior import Prior
 from .cost import announce
@@ -21,6 +22,10 @@ SHOWN = 64
 def run_synthesize(request: Synthesize, prior: Prior, volume: None, on_event: OnEvent) -> Outcome:
     """The job, its outputs and its section. There is no input: ``volume`` is None."""
     size = request.size or default_size(prior)
+    solid = prior.card.ndim == 3
+    if solid and (request.size is not None or request.format == "png"):
+        raise BadOption("size, format: a 3-D prior draws volumes of its own size, and a PNG holds none", "leave --size out; take nii.gz, npz or dcm")
+    suffix = f".{request.format or ('nii.gz' if solid else 'png')}"
     # at full size: 14 levels refine the coarser image, which costs a third of that; an image that is small enough is drawn at once in 36 evaluations
     evaluations = 20 if max(size) >= 2 * prior.card.frame[0] else 36
     announce(prior, request.n, size, evaluations * (2 if request.label and request.guidance != 1 else 1), on_event)
@@ -38,8 +43,7 @@ def run_synthesize(request: Synthesize, prior: Prior, volume: None, on_event: On
     low, high = (card.low, card.high) if card.scaling == "fixed" else (0.0, 1.0)
     width = len(str(request.n))
     outputs = [
-        Output(f"{request.label or 'image'}_{i:0{width}}", image, "synthesized", suffix=f".{request.format}", window=(low, high))
-        for i, image in enumerate(made, start=1)
+        Output(f"{request.label or 'image'}_{i:0{width}}", image, "synthesized", suffix=suffix, window=(low, high)) for i, image in enumerate(made, start=1)
     ]
     window = window_for(made[0]) if card.unit == "HU" else Window(low, high, "range of the prior")
     section, preview = sheet(request, prior, made, window)

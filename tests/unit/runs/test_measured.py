@@ -146,6 +146,8 @@ def test_an_unknown_geometry_is_named(geometry: dict, words: str, priors: dict[s
         (["--unit", "HU"], "unit: no option for a measured file"),
         (["--index", "3"], "index"),
         (["--factor", "2"], "factor: no option"),
+        (["--turn", "45"], "turn: input should be a multiple of 90"),
+        (["--turn", "90", "--mirror", "--index", "1"], "index: wanted 0"),
         (["--prior", "CT"], "this was measured by MR"),
     ],
 )

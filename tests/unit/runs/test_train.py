@@ -15,6 +15,8 @@ from medprior.io.files import read_json
 from medprior.io.write import write
 from medprior.jobs.fit import card_for, fit
 from medprior.runs.events import Event
+from medprior.runs.folder import RunFolder
+from medprior.runs.rebuild import rebuild
 from medprior.runs.requests import Train
 from medprior.runs.train import run_train
 from medprior.training.folder import load
@@ -33,29 +35,37 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def trained(request: Train, on_event) -> RunFolder:
+    done = trained(request, on_event)
+    assert done is not None, "one process is rank 0"
+    return done
+
+
 def request(scans: Path, out: Path, **changes) -> Train:
     return Train.model_validate({"folder": scans, "out": out, "preset": "tiny", "steps": 12, **changes})
 
 
 def test_a_folder_becomes_a_prior_and_the_same_command_continues(scans: Path, tmp_path: Path) -> None:
     heard: list[Event] = []
-    done = run_train(request(scans, tmp_path / "run"), heard.append)
+    done = trained(request(scans, tmp_path / "run"), heard.append)
     prior = load(tmp_path / "run" / "prior")
     card = prior.card
     assert card.labels == ("no_finding", "pneumonia") and card.scaling == "range" and card.modality == ""
     assert card.data["scans"] == 6 and card.training["steps"] == 12 and 0.1 < card.sigma_data < 1.5
     assert card.errors, "the error tables of the denoiser were measured"
+    page = done.report.read_text()
+    assert "error of a guess voxel by voxel" in page and "Four unconditional draws" in page and rebuild(done.path).reused
     assert {"run.json", "samples.png", "events.jsonl", "checkpoints", "prior"} <= {p.name for p in (tmp_path / "run").iterdir()}
     assert read_json(tmp_path / "run" / "run.json")["complete"] and done.record["metrics"]["steps"] == 12
     assert any(e.kind == "cost" for e in heard) and [e.done for e in heard if e.kind == "step"][-1] == 12
-    again = run_train(request(scans, tmp_path / "run", steps=14), heard.append)
+    again = trained(request(scans, tmp_path / "run", steps=14), heard.append)
     assert again.record["metrics"]["steps"] == 14
     with pytest.raises(BadOption, match="another training run"):
         run_train(request(scans, tmp_path / "run", seed=1), heard.append)
 
 
 def test_the_same_seed_learns_the_same_weights(scans: Path, tmp_path: Path) -> None:
-    one, two = (load(run_train(request(scans, tmp_path / name), lambda event: None).path / "prior").net.state_dict() for name in ("a", "b"))
+    one, two = (load(trained(request(scans, tmp_path / name), lambda event: None).path / "prior").net.state_dict() for name in ("a", "b"))
     assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
@@ -72,7 +82,7 @@ def test_synthetic_scans_are_refused_unless_named(scans: Path, tmp_path: Path) -
         write(Volume(scene(n)), folder / f"{n}.png", kind="synthesized" if n == 1 else "converted")
     with pytest.raises(WrongKind, match="marked synthetic"):
         run_train(request(folder, tmp_path / "run"), lambda event: None)
-    done = run_train(request(folder, tmp_path / "run", allow_synthetic=True, fresh=True), lambda event: None)
+    done = trained(request(folder, tmp_path / "run", allow_synthetic=True, fresh=True), lambda event: None)
     assert done.record["overrides"]
 
 
