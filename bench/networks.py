@@ -1,11 +1,14 @@
 """Our networks beside others of equal size: cost of one evaluation, and validation loss after equal CPU time.
 
-    python bench/networks.py cost [--threads 1] [--pairs 15]
-    python bench/networks.py learn [--seconds 120] [--rates 5e-4 2e-3]
+    python bench/networks.py cost [--threads 1] [--pairs 15] [--peers FOLDER]
+    python bench/networks.py learn [--seconds 120] [--rates 5e-4 2e-3] [--peers FOLDER]
+    python bench/networks.py learn --variants [--seconds 120]      ours against itself, in other shapes
 
 Data: axial slices of the IXI volumes in MEDPRIOR_DATA (default ../shared/data beside the checkout), train part to learn, val part to judge.
 All see the same patches, noise and preconditioning; a peer's width is the one whose parameter count is nearest to ours; each network gets
-its best learning rate of those named. Peers that are not installed are said to be left out. Times are medians of alternating pairs.
+its best learning rate of those named. Peers that are not installed are said to be left out (bench/peers.py: how to install them in a folder of
+their own). deepinv's DiffUNet comes in two fixed sizes of hundreds of millions and its UNet takes no noise level: they have no row.
+Times are CPU times, medians of alternating pairs.
 """
 
 from __future__ import annotations
@@ -20,9 +23,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from peers import add_peers
 from torch import Tensor, nn
 
 from medprior.nets import UNet, UNetShape
@@ -43,7 +48,7 @@ def size(net: nn.Module) -> int:
 class Peer(nn.Module):
     """A network with a clock of 0..1000, called as ours is: ln(sigma) / 4 runs from about -1.5 to 1.1."""
 
-    def __init__(self, net: nn.Module, call: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> None:
+    def __init__(self, net: nn.Module, call: Callable[[Any, Tensor, Tensor], Tensor]) -> None:
         super().__init__()
         self.net, self.call = net, call
 
@@ -75,40 +80,103 @@ def diffusers(width: int) -> nn.Module:
     return Peer(net, lambda n, x, t: n(x, t).sample)
 
 
-PEERS = {"monai": monai, "diffusers": diffusers}
+def deepinv_adm(width: int) -> nn.Module:
+    """The network inside of ADMUNet; its preconditioning is ours already, and so is its ln(sigma) / 4. Its normalisation wants multiples of 32."""
+    from deepinv.models import ADMUNet  # pyright: ignore[reportMissingImports]
+
+    net = ADMUNet(64, CHANNELS, 1, model_channels=width, channel_mult=(1, 2, 2), num_blocks=1, attn_resolutions=(16,), pretrained=None)
+    return Peer(net, lambda n, x, t: n.forward_unet(x, t / 333 - 1.75))
 
 
-def of_size(build: Callable[[int], nn.Module], wanted: int) -> nn.Module:
-    """The width, a multiple of 8, whose parameter count is nearest."""
+def deepinv_drunet(width: int) -> nn.Module:
+    """Its noise level goes in as one more channel."""
+    from deepinv.models import DRUNet  # pyright: ignore[reportMissingImports]
+
+    return Peer(DRUNet(CHANNELS, 1, nc=(width, 2 * width, 4 * width, 8 * width), pretrained=None), lambda n, x, t: n(x, t / 333 - 1.75))
+
+
+PEERS = {
+    "monai": (monai, 8),
+    "diffusers": (diffusers, 8),
+    "deepinv ADMUNet": (deepinv_adm, 32),
+    "deepinv DRUNet": (deepinv_drunet, 4),
+}
+"""How to build it, and what its width must be a multiple of."""
+
+
+class Attentive(nn.Module):
+    """Ours, and self-attention over the coarsest resolution, added before the way up."""
+
+    def __init__(self, net: UNet, heads: int = 4) -> None:
+        super().__init__()
+        self.net, width = net, net.shape.widths[-1]
+        self.norm = nn.GroupNorm(8, width)
+        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        nn.init.zeros_(self.attention.out_proj.weight)
+        net.descend[-1].register_forward_hook(self.attended)
+
+    def attended(self, _module: nn.Module, _inputs: object, x: Tensor) -> Tensor:
+        tokens = self.norm(x).flatten(2).transpose(1, 2)
+        return x + self.attention(tokens, tokens, tokens, need_weights=False)[0].transpose(1, 2).reshape(x.shape)
+
+    def forward(self, x: Tensor, noise: Tensor, label: Tensor | None = None, numbers: Tensor | None = None) -> Tensor:
+        return self.net(x, noise, label, numbers)
+
+
+VARIANTS: dict[str, tuple[tuple[int, ...], int, bool]] = {
+    "with attention": ((16, 32, 64, 128), 2, True),
+    "three levels": ((16, 32, 96), 2, False),
+    "one block": ((16, 48, 96, 160), 1, False),
+    "wide and low": ((32, 48, 64, 96), 1, False),
+}
+"""Other shapes of about the parameters of "small": widths, blocks, attention."""
+
+
+def variants() -> dict[str, nn.Module]:
+    found = {"small": ours("small")}
+    for name, (widths, blocks, attention) in VARIANTS.items():
+        torch.manual_seed(0)
+        net = UNet(UNetShape(CHANNELS, 1, widths, blocks))
+        found[name] = (Attentive(net) if attention else net).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return found
+
+
+def of_size(build: Callable[[int], nn.Module], step: int, wanted: int) -> nn.Module:
+    """The width, a multiple of ``step``, whose parameter count is nearest."""
 
     def apart(width: int) -> float:
         with torch.device("meta"):  # shapes alone, no memory and no initialisation
             return abs(math.log(size(build(width)) / wanted))
 
-    return build(min(range(8, 97, 8), key=apart))
+    return build(min(range(step, 97, step), key=apart))
 
 
-def contenders(preset: str) -> dict[str, nn.Module]:
+def contenders(arguments: argparse.Namespace) -> dict[str, nn.Module]:
     torch.manual_seed(0)
-    found = {preset: ours(preset)}
-    for name, build in PEERS.items():
-        if importlib.util.find_spec(name) is None:
+    if arguments.variants:
+        return variants()
+    add_peers(arguments.peers)
+    found = {arguments.preset: ours(arguments.preset)}
+    for name, (build, step) in PEERS.items():
+        if importlib.util.find_spec(name.split()[0]) is None:
             print(f"{name}: not installed, left out")
-        else:
-            found[name] = of_size(build, size(found[preset]))
+        elif not arguments.only or name in arguments.only:
+            found[name] = of_size(build, step, size(found[arguments.preset]))
     return found
 
 
 def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
+    """CPU seconds, all threads together: what others do on the machine stretches wall time and not these."""
+    start = time.process_time()
     work()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def cost(arguments: argparse.Namespace) -> None:
     """Forward, and forward with backward, 64x64, batch 16."""
     torch.set_num_threads(arguments.threads)
-    nets = contenders(arguments.preset)
+    nets = contenders(arguments)
+    first = next(iter(nets))
     x, noise = torch.randn(16, CHANNELS, 64, 64), torch.randn(16) / 4
     # only our networks were told of channels_last; an input in either layout is taken by all
     x = x.to(memory_format=torch.channels_last)
@@ -127,12 +195,12 @@ def cost(arguments: argparse.Namespace) -> None:
                 took = seconds(lambda work=work, net=net: work(net))
                 if turn > 1:
                     times.setdefault((kind, name), []).append(took)
-    print(f"{arguments.threads} thread(s), 64x64, batch 16; ms an image, median of {arguments.pairs}; ratio: median of the pairs' own")
-    print("network      M params   forward  ratio     learn  ratio")
+    print(f"{arguments.threads} thread(s), 64x64, batch 16; CPU ms an image, median of {arguments.pairs}; ratio: median of the pairs' own")
+    print("network           M params   forward  ratio     learn  ratio")
     for name, net in nets.items():
-        row = f"{name:12} {size(net) / 1e6:8.2f}"
+        row = f"{name:17} {size(net) / 1e6:8.2f}"
         for kind in ("forward", "learn"):
-            mine, base = times[kind, name], times[kind, arguments.preset]
+            mine, base = times[kind, name], times[kind, first]
             ratio = statistics.median(a / b for a, b in zip(mine, base, strict=True))
             row += f"  {1000 * statistics.median(mine) / 16:8.2f} {ratio:5.2f}x"
         print(row)
@@ -199,14 +267,14 @@ def learn(arguments: argparse.Namespace) -> None:
     card = Card("bench", "MR", sigma_data=SIGMA_DATA)
     train, judge = Images(slices("train")), Judge(lambda net: Prior(net, path, card), Images(slices("val")))
     print(f"{len(train)} slices; {arguments.seconds:g} CPU seconds each, one thread; loss on 256 fixed patches of other patients")
-    print("network      M params     rate   steps     loss  low noise  high noise")
-    for name, net in contenders(arguments.preset).items():
+    print("network           M params     rate   steps     loss  low noise  high noise")
+    for name, net in contenders(arguments).items():
         runs = []
         for rate in arguments.rates:
             average, steps = learned(net, judge.prior, train, arguments.seconds, rate)
             runs.append((*judge(average), steps, rate))
         loss, low, high, steps, rate = min(runs)
-        print(f"{name:12} {size(net) / 1e6:8.2f} {rate:8.1e} {steps:7} {loss:8.4f}  {low:9.4f}  {high:10.4f}", flush=True)
+        print(f"{name:17} {size(net) / 1e6:8.2f} {rate:8.1e} {steps:7} {loss:8.4f}  {low:9.4f}  {high:10.4f}", flush=True)
 
 
 def main() -> None:
@@ -217,6 +285,9 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--rates", type=float, nargs="+", default=[5e-4, 2e-3])
+    parser.add_argument("--peers", type=Path, help="folder of other people's packages, see bench/peers.py")
+    parser.add_argument("--only", nargs="+", choices=sorted(PEERS), help="these peers alone, beside ours")
+    parser.add_argument("--variants", action="store_true", help="ours in other shapes instead of peers")
     arguments = parser.parse_args()
     (cost if arguments.what == "cost" else learn)(arguments)
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import BadOption, nearest
+from ..errors import BadOption, ShapeMismatch, nearest
 from .denoiser import Condition, Denoiser, spread
 from .errors import ErrorTable
 
@@ -45,8 +45,16 @@ _MEANS = {"epsilon": _from_epsilon, "v_prediction": _from_v, "sample": _from_x0}
 
 
 class _Adopted(Denoiser):
+    """channels: of the images it takes, None where only the network itself knows."""
+
     def __init__(
-        self, predict: Callable[[Tensor, Tensor, Condition], Tensor], alphas_cumprod: Tensor, prediction: str, sigma_data: float, errors: ErrorTable | None
+        self,
+        predict: Callable[[Tensor, Tensor, Condition], Tensor],
+        alphas_cumprod: Tensor,
+        prediction: str,
+        sigma_data: float,
+        errors: ErrorTable | None,
+        channels: int | None = None,
     ) -> None:
         if prediction not in _MEANS:
             raise BadOption(f"prediction: {prediction!r} is not known", nearest(prediction, list(_MEANS)))
@@ -54,12 +62,20 @@ class _Adopted(Denoiser):
         if alphas.ndim != 1 or len(alphas) < 2 or not bool(((alphas > 0) & (alphas < 1)).all() and (alphas[1:] < alphas[:-1]).all()):
             raise BadOption("alphas_cumprod: wanted at least two falling numbers between 0 and 1", "a last one of exactly 0 (zero terminal SNR) is left out")
         self.predict, self.mean, self.sigma_data, self.errors = predict, _MEANS[prediction], sigma_data, errors
+        self.channels = channels
         self.table = torch.log((1 - alphas) / alphas).numpy() / 2
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
+        """Raises ShapeMismatch for other channels than the network's, and for a prediction that is not shaped as x."""
+        if self.channels and x.shape[1] != self.channels:
+            raise ShapeMismatch("adopted network", f"(B, {self.channels}, ...)", tuple(x.shape))
         sigma = sigma.expand(len(x)).to(x.dtype)
         s = spread(sigma, x)
-        return self.mean(x, s, self.predict(x * (1 + s**2).rsqrt(), self.time(sigma).to(x), condition or Condition()))
+        predicted = self.predict(x * (1 + s**2).rsqrt(), self.time(sigma).to(x), condition or Condition())
+        if predicted.shape != x.shape:
+            # one image channel would be broadcast over the others without a word
+            raise ShapeMismatch("adopted network, prediction", tuple(x.shape), tuple(predicted.shape), "a net that learns its variance: adopt its first half")
+        return self.mean(x, s, predicted)
 
     def time(self, sigma: Tensor) -> Tensor:
         """(B,) -> (B,): where on the net's own clock; its ends beyond what it was trained for."""
@@ -107,13 +123,13 @@ def adopt_monai(net: DiffusionModelUNet, scheduler: Scheduler, *, sigma_data: fl
 
     if not isinstance(scheduler, DDIMScheduler | DDPMScheduler | PNDMScheduler):
         raise BadOption(f"adopt_monai: wanted a DDPM, DDIM or PNDM scheduler, got {type(scheduler).__name__}", "adopt a callable with adopt_v or adopt_x0")
-    return _Adopted(predict, scheduler.alphas_cumprod, str(scheduler.prediction_type), sigma_data, errors)
+    return _Adopted(predict, scheduler.alphas_cumprod, str(scheduler.prediction_type), sigma_data, errors, net.in_channels)
 
 
 def adopt_diffusers(
     net: nn.Module, alphas_cumprod: Tensor, prediction: str = "epsilon", *, sigma_data: float = 0.5, errors: ErrorTable | None = None
 ) -> Denoiser:
-    """diffusers' UNet2DModel: its output's ``sample`` is the prediction.
+    """diffusers' UNet2DModel (or what is called as it is): its output's ``sample`` is the prediction; another number of channels is refused by the net itself.
 
     alphas_cumprod: of its scheduler. prediction: "epsilon", "v_prediction" or "sample", the scheduler's ``prediction_type``.
     """

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
 
-from medprior.errors import BadOption
-from medprior.prior import Condition
+from medprior.errors import BadOption, ShapeMismatch
+from medprior.prior import Condition, Denoiser
 from medprior.prior.adopt import adopt_diffusers, adopt_epsilon, adopt_monai, adopt_v, adopt_x0
 from medprior.prior.errors import BINS, ErrorTable
 from medprior.sampling import flow, log_levels
@@ -101,6 +103,13 @@ def test_an_unknown_prediction_names_the_nearest() -> None:
         adopt_diffusers(torch.nn.Identity(), ALPHAS, "epsilom")
 
 
+@pytest.mark.parametrize("adopt", [adopt_epsilon, adopt_v, adopt_x0])
+def test_a_prediction_of_another_shape_is_refused(adopt: Callable[..., Denoiser]) -> None:
+    """Nets that learn their variance give twice the channels; for grey images arithmetic would spread one over both in silence."""
+    with pytest.raises(ShapeMismatch, match=r"prediction: wanted \(2, 1, 8, 8\), got \(2, 2, 8, 8\).*first half"):
+        adopt(lambda x, t: torch.cat([x, x], dim=1), ALPHAS)(torch.zeros(2, 1, 8, 8), torch.ones(2))
+
+
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 def test_monai_agrees_with_its_own_scheduler(prediction: str) -> None:
@@ -121,6 +130,15 @@ def test_monai_agrees_with_its_own_scheduler(prediction: str) -> None:
             a = float(scheduler.alphas_cumprod[t])
             found = adopted(x_t / a**0.5, torch.full((2,), ((1 - a) / a) ** 0.5), Condition(label=label))
         assert float((found - wanted).abs().max()) < 2e-3 * float(wanted.abs().max().clamp_min(1)), t
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+def test_monai_with_other_channels_is_refused_before_it_is_asked() -> None:
+    nets = pytest.importorskip("monai.networks.nets")
+    schedulers = pytest.importorskip("monai.networks.schedulers")
+    net = nets.DiffusionModelUNet(2, 1, 1, (1, 1), (8, 8), (False, False), norm_num_groups=4)
+    with pytest.raises(ShapeMismatch, match=r"adopted network: wanted \(B, 1, ...\), got \(2, 3, 16, 16\)"):
+        adopt_monai(net, schedulers.DDPMScheduler(num_train_timesteps=100))(torch.zeros(2, 3, 16, 16), torch.ones(2))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")

@@ -10,9 +10,9 @@ from medprior.nets import UNet, UNetShape
 from medprior.training.widen import widened
 
 
-def _net(**more: int) -> UNet:
+def _net(ndim: int = 2) -> UNet:
     torch.manual_seed(0)
-    net = UNet(UNetShape(4, 1, (8, 16, 24), 1, n_labels=2, n_numbers=1, **more))
+    net = UNet(UNetShape(4, 1, (8, 16, 24), 1, ndim, n_labels=2, n_numbers=1))
     for parameter in net.parameters():  # silent convolutions too must matter
         torch.nn.init.normal_(parameter, std=0.2)
     return net
@@ -20,7 +20,7 @@ def _net(**more: int) -> UNet:
 
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_same_output_and_all_channels_learn(ndim: int) -> None:
-    net = _net(ndim=ndim)
+    net = _net(ndim)
     wide = widened(net, (16, 24, 40))
     x, noise = torch.randn(2, 4, *[16] * ndim), torch.rand(2)
     label, numbers = torch.tensor([0, -1]), torch.tensor([[0.3], [float("nan")]])
