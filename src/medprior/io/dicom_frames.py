@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.encaps import get_frame
 from pydicom.pixels import convert_color_space, get_decoder
+from pydicom.uid import UID
 
 from ..errors import Corrupt, TooLarge, Truncated, Unsupported
 from .decoder import CodecError, decoder
@@ -20,7 +21,17 @@ __all__ = ["frames"]
 
 _NATIVE = frozenset(("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"))
 _EXTENDED = "1.2.840.10008.1.2.4.51"
-_PACKAGES = {"1.2.840.10008.1.2.4.80": "pyjpegls", "1.2.840.10008.1.2.4.81": "pyjpegls", "1.2.840.10008.1.2.4.50": "pillow"}
+_PACKAGES = {
+    "1.2.840.10008.1.2.4.50": "pillow",
+    "1.2.840.10008.1.2.4.80": "pyjpegls",
+    "1.2.840.10008.1.2.4.81": "pyjpegls",
+    "1.2.840.10008.1.2.4.201": "pylibjpeg-openjpeg",
+    "1.2.840.10008.1.2.4.202": "pylibjpeg-openjpeg",
+    "1.2.840.10008.1.2.4.203": "pylibjpeg-openjpeg",
+}
+"""What decodes a syntax that python-gdcm does not."""
+_CODECS = frozenset(f"1.2.840.10008.1.2.{end}" for end in ("4.50", "4.51", "4.57", "4.70", "4.80", "4.81", "4.90", "4.91", "4.201", "4.202", "4.203", "5"))
+"""JPEG, JPEG-LS, JPEG 2000 (high-throughput, too) and RLE: what the packages decode when they are installed."""
 _STREAM_HEAD = 4096
 """Bytes of a compressed stream in which its size is looked for."""
 
@@ -96,9 +107,11 @@ def _content(header: Header, start: int, end: int) -> bytes:
 
 
 def _compressed(header: Header, form: PixelFormat, indices: Sequence[int], limit: Limits) -> Iterator[NDArray[Any]]:
-    if not get_decoder(header.syntax).is_available:
-        package = _PACKAGES.get(header.syntax, "python-gdcm")
-        raise Unsupported(header.path, f"transfer syntax {header.syntax} ({header.syntax.name}) needs the package {package}", f"pip install {package}")
+    if not _readable(header.syntax):
+        name, package = f"transfer syntax {header.syntax} ({header.syntax.name})", _PACKAGES.get(header.syntax, "python-gdcm")
+        if header.syntax not in _CODECS:
+            raise Unsupported(header.path, f"{name} is read by no codec that medprior knows", "export it as Explicit VR Little Endian")
+        raise Unsupported(header.path, f"{name} needs the package {package}", f"pip install {package}")
     elements = {
         "Rows": form.rows,
         "Columns": form.columns,
@@ -121,6 +134,14 @@ def _compressed(header: Header, form: PixelFormat, indices: Sequence[int], limit
         if frame.shape[:2] != (form.rows, form.columns):
             raise Corrupt(header.path, f"frame {index} decodes to {frame.shape[:2]}, its header says {(form.rows, form.columns)}")
         yield frame
+
+
+def _readable(syntax: UID) -> bool:
+    """Whether an installed codec decodes it; films (MPEG) and the newest syntaxes have none."""
+    try:
+        return get_decoder(syntax).is_available
+    except NotImplementedError:
+        return False
 
 
 def _stream(header: Header, form: PixelFormat, index: int) -> bytes:

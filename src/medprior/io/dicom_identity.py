@@ -10,7 +10,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydicom.dataset import Dataset
+from pydicom.datadict import dictionary_has_tag, repeater_has_tag
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import generate_uid
 
 from .. import __version__
@@ -90,8 +91,30 @@ def _clean(dataset: Dataset, secret: bytes) -> Dataset:
                     apply(item)
 
     apply(dataset)
+    _drop_unknown(dataset)
     _prove(dataset)
+    _new_file(dataset)
     return dataset
+
+
+def _drop_unknown(dataset: Dataset) -> None:
+    """Even elements that the standard does not list could hold anything; group lengths say how long the names were."""
+    for element in list(dataset):
+        if element.tag.element == 0 or (not dictionary_has_tag(element.tag) and not repeater_has_tag(element.tag)):
+            del dataset[element.tag]
+        elif element.VR == "SQ":
+            for item in element.value:
+                _drop_unknown(item)
+
+
+def _new_file(dataset: Dataset) -> None:
+    """A preamble may be another file, and the meta information repeats the old UID and names who sent it: only the transfer syntax stays."""
+    syntax = getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID")
+    dataset.preamble = b"\0" * 128  # type: ignore[attr-defined]
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.MediaStorageSOPClassUID, dataset.file_meta.MediaStorageSOPInstanceUID = dataset.get("SOPClassUID"), dataset.get("SOPInstanceUID")
+    if syntax:
+        dataset.file_meta.TransferSyntaxUID = syntax
 
 
 def _keep(holder: Dataset, tag: tuple[int, int]) -> None:

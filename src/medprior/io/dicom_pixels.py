@@ -18,6 +18,8 @@ from .limits import Limits
 __all__ = ["NOT_IMAGES", "RESCALE_TYPES", "PixelFormat", "Rescale", "inverted", "modality_lut", "pixel_format", "rescale_of", "unit_of", "values"]
 
 MOST_FRAMES = 32_768
+_MOST_SLOPE = 1e28
+"""2^32 steps of it are still a finite float32."""
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _LUMA = np.array([0.299, 0.587, 0.114])
@@ -123,6 +125,8 @@ def rescale_of(path: Path, slope: object, intercept: object) -> Rescale:
     )
     if found.slope == 0:
         raise Corrupt(path, "Rescale Slope is 0: every voxel would be the same")
+    if abs(found.slope) > _MOST_SLOPE or abs(found.intercept) > _MOST_SLOPE:
+        raise Corrupt(path, f"Rescale Slope {found.slope:g} and Intercept {found.intercept:g} lead out of the numbers that 32 bits hold")
     return found
 
 

@@ -181,9 +181,15 @@ def _fill(planes: Sequence[Plane], forms: dict[Path, PixelFormat], out: NDArray[
         notes += [note for note in _notes(form, invert, unit) if note not in notes]
     if padded:
         notes.append(_fill_padding(out, padded))
-    if any(form.floating for form in forms.values()) and not np.isfinite(out).all():
-        notes.append(f"{int((~np.isfinite(out)).sum())} voxels are not finite")
+    if any(forms[path].floating for path in by_file):
+        _check_finite(planes[0].header.path, out)
     return notes
+
+
+def _check_finite(path: Path, out: NDArray[np.float32]) -> None:
+    bad = int(out.size - np.isfinite(out).sum())
+    if bad:
+        raise Corrupt(path, f"{bad:,} of {out.size:,} voxels are NaN, infinite or beyond 32 bits", "mask them where the file is made")
 
 
 def _notes(form: PixelFormat, invert: bool, unit: str) -> list[str]:

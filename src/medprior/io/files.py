@@ -283,10 +283,12 @@ def locked(folder: str | Path) -> Iterator[None]:
     with open(folder / ".lock", "a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             file.seek(0)
             owner = file.read().strip() or "unknown owner"
             raise FileProblem(folder, f"another run is working here: {owner}", "wait for it, or choose another --out") from None
+        except OSError as error:
+            raise FileProblem(folder, f"its disk knows no locks ({error.strerror})", "choose another --out, on a disk of this machine") from error
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         file.flush()

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Index", "Item", "Unusable", "load_index", "scan"]
 
+_KEY_BYTES = 32
 _SHARES = (("train", 70), ("val", 85), ("test", 100))
 _DOUBT = "a damaged file lies beside its slices and may have been one of them"
 _ORDER = {"train": 0, "val": 1, "test": 2, "": 0}
@@ -104,8 +105,7 @@ class _Scanner:
                 raise FileProblem(entry.path, entry.fault)
             kind = kind_of(entry.path)
             if kind == "dicom":
-                inside = sorted(p for p in entry.path.rglob("*") if p.is_file()) if entry.path.is_dir() else [entry.path]
-                self.dicom |= dict.fromkeys(inside, entry)
+                self.dicom |= dict.fromkeys(_files_of(entry.path), entry)
                 return entry.path in self.dicom
             signature = _signature([entry.path])
             known = [i for i in self.stacks.get(self.relative(entry.path), []) if i.signature == signature and i.mask == entry.mask]
@@ -237,6 +237,18 @@ class _Scanner:
             raise Corrupt(entry.path, f"its mask has shape {mask.shape}, wanted {volume.shape}")
 
 
+def _files_of(path: Path) -> list[Path]:
+    """A DICOM file, or those of the folder of a series that a table names."""
+    if not path.is_dir():
+        return [path]
+    from .dicom_index import files_below
+
+    try:
+        return list(files_below(path))
+    except OSError as error:
+        raise FileProblem(path, f"cannot be read ({error.strerror})") from error
+
+
 def _label_of(relative: str) -> str:
     """The label that the folders of a relative path give."""
     return place(PurePosixPath(relative))[0]
@@ -327,12 +339,20 @@ def _key(target: Path) -> bytes:
     """The secret of this data set, made once and readable by its owner only; without it the opaque names lead nowhere."""
     path = target / KEY
     try:
-        return path.read_bytes()
-    except OSError:
-        key = secrets.token_bytes(32)
-        write_file(path, key)
-        path.chmod(0o600)
+        key = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise FileProblem(path, f"cannot be read ({error.strerror})", "scan as its owner, or choose another --out") from error
+    if len(key) == _KEY_BYTES:
         return key
+    key = secrets.token_bytes(_KEY_BYTES)
+    write_file(path, lambda temporary: _write_secret(temporary, key))
+    return key
+
+
+def _write_secret(path: Path, key: bytes) -> None:
+    """Nobody else may read it, at no moment."""
+    with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(key)
 
 
 def _previous(target: Path, folder: Path, options: dict[str, str]) -> Index | None:

@@ -186,7 +186,11 @@ def _place_fault(folder: Path, name: str) -> str:
     """Why a path of the table cannot be used: it must lie in the folder and exist."""
     if not name or "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
         return f"the table names {name!r}, wanted a path inside of the folder"
-    return "" if (folder / name).exists() else f"the table names {name!r}, which does not exist"
+    try:
+        found = (folder / name).exists()
+    except OSError:  # a name longer than any file can have
+        found = False
+    return "" if found else f"the table names {name!r}, which does not exist"
 
 
 def csv_cell(text: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from ..data.volume import Volume
-from ..errors import BadOption, Corrupt, FileProblem, Unsupported
+from ..errors import BadOption, Corrupt, FileProblem, Unsupported, printable
 from .archives import extract, member_names
 from .limits import Limits, regular_file
 from .pictures import picture_format
@@ -81,7 +81,7 @@ def read(
     """
     path, limits = Path(path), limits or Limits()
     choices = _Choices(series, time, channels, index, unit, modality, colour, nonfinite)
-    kind = kind_of(path)
+    kind = kind_of(path, limits)
     if kind == "zip":
         return _expanded(path, choices, limits)
     return _read(path, kind, choices, limits)
@@ -113,8 +113,8 @@ def _read(path: Path, kind: str, choices: _Choices, limits: Limits) -> Volume:
     raise Unsupported(path, "is HDF5, which holds measurements, not an image", "read it with read_kspace, or reconstruct it")
 
 
-def kind_of(path: str | Path) -> str:
-    """ "dicom" (also a folder), "nifti", "picture", "npz", "zip" or "hdf5", by the content of the file.
+def kind_of(path: str | Path, limits: Limits | None = None) -> str:
+    """ "dicom" (also a folder), "nifti", "picture", "npz", "zip" or "hdf5", by the content of the file. limits: for the list of members of an archive.
 
     Raises FileProblem for what is missing or no ordinary file (it is not opened), Corrupt for an empty file, Unsupported for anything else.
     """
@@ -130,7 +130,7 @@ def kind_of(path: str | Path) -> str:
     except OSError as error:
         raise FileProblem(path, f"cannot be read ({error.strerror})") from error
     if start[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
-        names = member_names(path, Limits())
+        names = member_names(path, limits or Limits())
         return "npz" if names and all(name.endswith(".npy") for name in names) else "zip"
     if start[128:132] == b"DICM":  # before the pictures: a DICOM preamble may look like the start of a TIFF
         return "dicom"
@@ -181,9 +181,15 @@ def _expanded(path: Path, choices: _Choices, limits: Limits) -> Volume:
         if not files:
             raise Corrupt(path, "is an empty archive")
         inner = files[0] if len(files) == 1 else Path(name)
-        kind = kind_of(inner)
-        if kind == "zip":
-            raise Unsupported(path, "holds another archive", "expand it first")
-        volume = _read(inner, kind, choices, limits)
+        try:
+            kind = kind_of(inner, limits)
+            if kind == "zip":
+                raise Unsupported(path, "holds another archive", "expand it first")
+            volume = _read(inner, kind, choices, limits)
+        except FileProblem as error:
+            if error.path == path:
+                raise
+            inside = error.path.relative_to(name).as_posix() if error.path.is_relative_to(name) else error.path.name
+            raise type(error)(path, f"{printable(inside)} in it: {error.reason}", error.remedy) from error  # the place it was expanded to is gone
     history = (f"expanded from a zip archive of {len(files)} files", *volume.provenance.history)
     return replace(volume, provenance=replace(volume.provenance, sources=(path,), history=history))

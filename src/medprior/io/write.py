@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..data.volume import Provenance, Volume
-from ..errors import BadOption, nearest
+from ..errors import BadOption, Diverged, nearest
 from .files import write_json
 from .source_order import in_source_order
 from .stamp import RESEARCH_ONLY, stamp_text
@@ -34,11 +34,14 @@ def write(
     like: the volume that was the input: where it has the format of the output, its array order is restored; its bit depth and DICOM headers are followed.
     kind: one of KINDS. prior_hash, seed: what made it. window: (low, high) shown as black and white in a picture.
     NIfTI, pictures and NPZ get a side file ``<name>.medprior.json`` with the marks and the history. Gives back the path that was written.
-    Raises BadOption for an unknown kind or suffix, ShapeMismatch for a volume that the format cannot hold, FileProblem when the disk refuses.
+    Raises BadOption for an unknown kind or suffix, ShapeMismatch for a volume that the format cannot hold, Diverged for numbers that are not finite,
+    FileProblem when the disk refuses.
     """
     path = Path(path)
     if kind not in KINDS:
         raise BadOption(f"kind: unknown {kind!r}", nearest(kind, list(KINDS)))
+    if not np.isfinite(volume.data).all():
+        raise Diverged(0, 0.0, "the volume to be written")
     made = KINDS[kind] or volume.provenance.synthetic
     name = path.name.lower()
     if name.endswith(".dcm") or not path.suffix:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from medprior import errors
 from medprior.data.volume import Volume
 from medprior.io.dicom_index import index_series, list_series
 from medprior.io.dicom_series import read_dicom
+from medprior.io.read import read
 from tests.corpus import Case
 from tests.corpus.dicom import cases
-from tests.corpus.dicom_parts import CANARY, phantom
+from tests.corpus.dicom_parts import CANARY, changed, ct_slice, phantom, save
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +79,43 @@ def test_the_brightest_voxel_lies_in_the_same_place_in_every_copy(rows: dict[str
         assert volume.affine is not None
         assert np.abs((volume.affine @ [*voxel, 1])[:3] - truth).max() < 0.01, name
         assert (np.diag(volume.affine)[:3] > 0).all(), "closest canonical RAS+"
+
+
+def test_a_nifti_copy_of_the_patient_lies_in_the_same_place(rows: dict[str, Case], tmp_path: Path) -> None:
+    """A5: the series written as NIfTI by another program, and read back: the same voxel at the same millimetre."""
+    series = read_dicom(rows["series"].path)
+    image = sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(rows["series"].path)))
+    sitk.WriteImage(image, str(tmp_path / "a.nii.gz"))
+    copy = read(tmp_path / "a.nii.gz")
+    places = [np.asarray(v.affine) @ [*np.unravel_index(int(v.data[0].argmax()), v.shape), 1] for v in (series, copy)]
+    assert np.abs(places[0] - places[1]).max() < 0.01 and np.array_equal(series.data, copy.data)
+
+
+def test_floating_pixels_that_are_no_numbers_are_refused_and_counted(tmp_path: Path) -> None:
+    """A8"""
+    values = np.ones((10, 8), np.float32)
+    for bad in (np.nan, np.inf):
+        values[2, 3] = bad
+        made = changed(ct_slice(phantom()[0]), PixelData=None, BitsAllocated=32, BitsStored=None, HighBit=None, PixelRepresentation=None)
+        made.add_new(0x7FE00008, "OF", values.tobytes())
+        with pytest.raises(errors.Corrupt, match="1 of 80 voxels are NaN"):
+            read_dicom(save(tmp_path / "a.dcm", made))
+    huge = ct_slice(phantom()[0], RescaleSlope="1e300")
+    with pytest.raises(errors.Corrupt, match=r"Rescale Slope 1e\+300"):
+        read_dicom(save(tmp_path / "b.dcm", huge))
+
+
+def test_an_index_keeps_little_of_each_file(tmp_path: Path) -> None:
+    """A tree of a hundred thousand files must be listed: under 6 KiB a file, pixels and most of the headers are not kept."""
+    for n in range(60):
+        save(tmp_path / f"{n}.dcm", ct_slice(np.zeros((64, 64), np.uint16), (0, 0, n), ImageComments="x" * 8000))
+    index_series(tmp_path)
+    tracemalloc.start()
+    found = index_series(tmp_path)
+    kept = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert found.series[0].n_slices == 60
+    assert kept / 60 < 6144, f"{kept / 60:.0f} bytes a file"
 
 
 def test_unknown_geometry_stays_unknown(rows: dict[str, Case]) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 
 from medprior.errors import BadOption, WrongKind
 from medprior.io.dicom_identity import deidentify, keyed_uid
-from tests.corpus.dicom_parts import CANARY, ct_slice, encoded, phantom, uid
+from tests.corpus.dicom_parts import CANARY, ct_slice, encoded, phantom, save, uid
 
 SECRET = b"a secret of the site, 32 bytes.."
 
@@ -35,6 +40,31 @@ def test_nothing_planted_survives_on_any_level() -> None:
     assert after.PixelData == before.PixelData and after.ImagePositionPatient == before.ImagePositionPatient
     assert to_look_at == ()
     assert before.PatientName == f"{CANARY}^Jane", "the input is not touched"
+
+
+def test_nothing_survives_in_the_file_around_the_data_set(tmp_path: Path) -> None:
+    """The meta information, the preamble, overlays, curves, unknown elements and group lengths of a real file, written as it was read."""
+    content = bytearray(encoded(planted()))
+    content[:9] = CANARY.encode()
+    image = pydicom.dcmread(save(tmp_path / "in.dcm", bytes(content)))
+    image.file_meta.SourceApplicationEntityTitle = CANARY
+    image.file_meta.PrivateInformationCreatorUID, image.file_meta.PrivateInformation = UID(uid("private")), CANARY.encode() + b"\0"
+    image.add_new(0x60003000, "OW", CANARY.encode() + b"\0")
+    image.add_new(0x60004000, "LT", CANARY)
+    image.add_new(0x50002500, "LO", CANARY)
+    image.add_new(0x00081FFE, "LO", CANARY)
+    image.SourceImageSequence[0].add_new(0x00281FFE, "UN", CANARY.encode() + b"\0")
+    image.add_new(0x00100000, "UL", 222)
+    after, _ = deidentify(image, secret=SECRET)
+    after.save_as(tmp_path / "out.dcm")
+    written = (tmp_path / "out.dcm").read_bytes()
+    for secret in (CANARY, uid("private"), str(image.SOPInstanceUID), str(image.file_meta.MediaStorageSOPInstanceUID)):
+        assert secret.encode() not in written, secret
+    assert written[:128] == bytes(128)
+    back = pydicom.dcmread(tmp_path / "out.dcm")
+    assert back.file_meta.MediaStorageSOPInstanceUID == back.SOPInstanceUID
+    assert np.array_equal(back.pixel_array, phantom()[0])
+    assert CANARY in str(image.file_meta.SourceApplicationEntityTitle), "the input is not touched"
 
 
 def test_the_proof_is_written() -> None:

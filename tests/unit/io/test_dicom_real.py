@@ -11,12 +11,14 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from pydicom.data import get_testdata_file
+from pydicom.encaps import encapsulate
 from pydicom.pixels import apply_modality_lut
+from pydicom.uid import UID, UID_dictionary
 
-from medprior.errors import BadGeometry, Unsupported
+from medprior.errors import BadGeometry, Corrupt, Unsupported
 from medprior.io import dicom_frames
 from medprior.io.dicom_series import read_dicom
-from tests.corpus.dicom_parts import axial, save_all
+from tests.corpus.dicom_parts import axial, changed, ct_slice, encoded, phantom, save, save_all
 
 PLACED = ("CT_small.dcm", "MR_small.dcm", "MR_small_bigendian.dcm", "MR_small_RLE.dcm", "MR_small_jpeg_ls_lossless.dcm", "JPEG2000.dcm", "MR2_UNCR.dcm")
 RADIOGRAPHS = ("RG1_UNCR.dcm", "RG3_J2KR.dcm")
@@ -93,6 +95,23 @@ def test_an_undecodable_kind_is_named() -> None:
     """A10: 12-bit JPEG Extended is read by no codec under a free licence."""
     with pytest.raises(Unsupported, match=r"1\.2\.840\.10008\.1\.2\.4\.51 \(JPEG Extended.*12 bits"):
         read_dicom(real("JPEG-lossy.dcm"))
+
+
+def test_every_syntax_that_is_not_read_is_named(tmp_path: Path) -> None:
+    """A10: each transfer syntax of the standard is read, or refused by its UID and its plain name, whatever the pixels are."""
+    stream = encapsulate([b"\0" * 64])
+    known = [UID(uid) for uid in UID_dictionary if UID(uid).is_transfer_syntax]
+    assert len(known) > 40
+    for syntax in known:
+        if not syntax.is_encapsulated:
+            continue
+        made = changed(ct_slice(phantom()[0]), PixelData=None)
+        made.add_new(0x7FE00010, "OB", stream)
+        made["PixelData"].is_undefined_length = True
+        with pytest.raises((Unsupported, Corrupt)) as caught:
+            read_dicom(save(tmp_path / "a.dcm", encoded(made, syntax)))
+        assert syntax in str(caught.value) and syntax.name in str(caught.value)
+        assert dicom_frames._readable(syntax) or isinstance(caught.value, Unsupported), syntax.name
 
 
 def test_a_missing_codec_names_syntax_and_package(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -205,6 +205,15 @@ def test_the_second_run_in_a_folder_is_refused_and_told_who_works_there(tmp_path
         pass
 
 
+def test_a_disk_without_locks_is_not_taken_for_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", none)
+    with pytest.raises(FileProblem, match="knows no locks"), locked(tmp_path):
+        pass
+
+
 def test_a_killed_run_leaves_no_lock(tmp_path: Path) -> None:
     code = "import sys, time; from medprior.io.files import locked\nwith locked(sys.argv[1]):\n    print('in', flush=True); time.sleep(60)"
     owner = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(SOURCE)})

@@ -347,6 +347,32 @@ def test_a_table_names_only_what_lies_in_the_folder(tmp_path: Path) -> None:
     assert all("names" in u.reason for u in found.unusable)
 
 
+def test_a_key_is_whole_and_its_owners_only(tmp_path: Path) -> None:
+    """An empty key would let anybody test a guess of a patient's name."""
+    pictures(tmp_path, 1)
+    put(tmp_path / ".medprior-key", b"")
+    scan(tmp_path)
+    key = tmp_path / ".medprior-key"
+    assert len(key.read_bytes()) == 32 and key.stat().st_mode & 0o077 == 0
+    before = key.read_bytes()
+    scan(tmp_path)
+    assert key.read_bytes() == before
+
+
+def test_a_table_with_a_name_that_no_file_can_have_is_no_crash(tmp_path: Path) -> None:
+    pictures(tmp_path, 1)
+    table(tmp_path, "a/0000.png,,,,", f"{'x' * 5000}.png,,,,")
+    found = scan(tmp_path)
+    assert len(found.items) == 1 and "does not exist" in found.unusable[0].reason
+
+
+def test_a_thousand_equal_images_are_one_group_not_half_a_million_pairs(tmp_path: Path) -> None:
+    put(tmp_path / "s.npz", npz(images=np.stack([noise(1)] * 1000 + [noise(2)])))
+    found = scan(tmp_path)
+    assert [len(group) for group in found.duplicates] == [1000] and found.near_duplicates == ()
+    assert len(found.usable()) == 2
+
+
 def test_a_table_that_cannot_be_understood_is_refused(tmp_path: Path) -> None:
     put(tmp_path / "a.png", png())
     rows = {

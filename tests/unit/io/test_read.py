@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import medprior
-from medprior.errors import BadOption, FileProblem, Unsupported
+from medprior.errors import BadOption, FileProblem, TooLarge, Truncated, Unsupported
 from medprior.io.archives import extract
 from medprior.io.limits import Limits
 from medprior.io.read import kind_of, read
@@ -60,6 +60,20 @@ def test_a_zip_of_one_scan_is_read_and_leaves_nothing_behind(tmp_path: Path, mon
     with pytest.raises(FileProblem):
         read(tmp_path / "b.zip")
     assert list((tmp_path / "private").iterdir()) == []
+
+
+def test_a_fault_inside_of_an_archive_names_the_archive_and_the_member(tmp_path: Path) -> None:
+    """The folder it was expanded to is gone when the message is read."""
+    (tmp_path / "a.zip").write_bytes(other.zipped(("x/cut.nii", other.nifti()[:-9])))
+    with pytest.raises(Truncated, match=r"a\.zip: x/cut\.nii in it: ends 9 bytes") as caught:
+        read(tmp_path / "a.zip")
+    assert caught.value.path == tmp_path / "a.zip" and "medprior-" not in str(caught.value)
+
+
+def test_limits_hold_for_the_list_of_an_archive_too(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(other.zipped(("x/a.nii", other.nifti()), ("x/b.nii", other.nifti())))
+    with pytest.raises(TooLarge, match="lists 2 members, the limit is 1"):
+        kind_of(tmp_path / "a.zip", Limits(files=1))
 
 
 def test_nothing_of_a_refused_archive_is_written(tmp_path: Path) -> None:

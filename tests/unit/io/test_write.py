@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from PIL import Image
 
 from medprior.data.volume import Provenance, Volume
-from medprior.errors import BadOption, ShapeMismatch
+from medprior.errors import BadOption, Diverged, ShapeMismatch
 from medprior.io.read import read
 from medprior.io.write import KINDS, side_file, write
 from tests.corpus.other import AFFINE, VOXELS, nifti, png
@@ -117,6 +117,17 @@ def test_the_same_volume_gives_the_same_bytes(tmp_path: Path) -> None:
             write(what, tmp_path / folder / name, seed=1)
             found.append((tmp_path / folder / name).read_bytes() + side_file(tmp_path / folder / name).read_bytes())
         assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.npz", "a.png", "a.dcm", "series"])
+def test_numbers_that_are_none_are_written_in_no_format(tmp_path: Path, name: str, value: float) -> None:
+    """A8: outputs are finite."""
+    data = VOXELS[None].astype(np.float32)
+    data[0, 1, 2, 0] = value
+    with pytest.raises(Diverged, match="volume to be written"):
+        write(Volume(data[..., 0] if "." in name[1:-3] and name[-3:] in ("png", "dcm") else data, AFFINE), tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_cannot_be_written_is_refused_before_a_byte_is(tmp_path: Path) -> None:
