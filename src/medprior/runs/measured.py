@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,31 +14,12 @@ from ..data.volume import Provenance, Volume
 from ..errors import BadOption, WrongKind
 from ..evidence.baselines import fbp, total_variation, zero_filled
 from ..jobs.reconstruct import least_squares, scale_from
-from ..operators import (
-    ComplexGaussian,
-    Gaussian,
-    LineIntegrals,
-    Measurement,
-    Unknown,
-    coil_maps,
-    estimated,
-    fan_ct,
-    kspace_noise,
-    mri,
-    noise_covariance,
-    norm,
-    parallel_ct,
-    phased,
-    whiten,
-)
+from ..operators import ComplexGaussian, Gaussian, LineIntegrals, Measurement, measured_kspace, measured_sinogram, norm
 from ..prior import Prior
 from .requests import Reconstruct
 from .simulate import WATER
 
 __all__ = ["Acquired", "acquired", "fitting_total_variation", "oriented"]
-
-LARGEST = 256
-"""Pixels a side of an image from a sinogram, unless asked for otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,27 +68,19 @@ def _kspace(request: Reconstruct, prior: Prior, source: KSpace) -> Acquired:
         raise BadOption("pixels: no option for k-space, whose grid says how many there are")
     data, mask = oriented(*_without_oversampling(source), turn=request.turn, mirror=request.mirror)
     n_coils = len(data)
-    how = kspace_noise(data, mask).how
-    if n_coils > 1:
-        data = whiten(data, noise_covariance(data, mask))
-    maps = coil_maps(data, mask) if n_coils > 1 else torch.ones_like(data)
-    operator = mri(mask, phased(maps, data, mask))
-    m = Measurement((data * mask)[None], operator, Unknown())
+    m, how = measured_kspace(KSpace(data.numpy(), mask.numpy()))
     scale = scale_from(prior, m)
     if request.noise is not None:
-        std = request.noise * (scale[1] - scale[0]) / 2
-        m, how = Measurement(m.y, operator, ComplexGaussian(std)), f"noise stated as {request.noise:g} of half the intensity range"
-    else:
-        m = Measurement(m.y, operator, ComplexGaussian(1.0) if n_coils > 1 else kspace_noise(data, mask).noise)
+        m = Measurement(m.y, m.operator, ComplexGaussian(request.noise * (scale[1] - scale[0]) / 2))
+        how = f"{how}; then stated as {request.noise:g} of half the intensity range"
     sampled = f"{int(mask.sum())} of {mask.numel()} samples of {n_coils} coil{'s' if n_coils > 1 else ''} ({source.acceleration:.1f} times fewer)"
-    coils = "coil maps estimated from the fully sampled centre (ESPIRiT)" if n_coils > 1 else "one coil; its slow phase taken from the fully sampled centre"
     spacing = source.spacing_mm if source.spacing_mm is None or request.turn % 180 == 0 else source.spacing_mm[::-1]
     grid = _empty(tuple(mask.shape), "a.u.", "MR", spacing, source.provenance)
     logs = torch.log(data.abs().square().sum(0).sqrt() + 1e-12)
     picture = torch.where(mask, logs, logs[mask].min()).numpy()
     reference = None if source.reference is None else _turned(torch.from_numpy(source.reference.copy()), request.turn, request.mirror)
     text = "k-space, logarithm of the root sum of squares over coils; dark samples were not measured"
-    sentences = (f"k-space of {mask.shape[0]} x {mask.shape[1]}, {sampled}", coils, how)
+    sentences = (f"k-space of {mask.shape[0]} x {mask.shape[1]}, {sampled}", how)
     return Acquired(grid, scale, m, {"zero-filled, coils combined": zero_filled(m)}, sentences, reference, picture, text)
 
 
@@ -155,9 +127,10 @@ def _negated(mask: Tensor, axis: int) -> Tensor:
 def _sinogram(request: Reconstruct, prior: Prior, source: Sinogram) -> Acquired:
     if request.turn or request.mirror:
         raise BadOption("turn, mirror: no options for a sinogram", "add the turn to its angles_deg")
-    operator = _scanner(source, request.pixels)
-    y = torch.from_numpy(source.data)[None, None]
-    m, how = estimated(Measurement(y, operator, Unknown()))
+    m, how = measured_sinogram(source, None if request.pixels is None else (request.pixels, request.pixels))
+    y, operator = m.y, m.operator
+    if not isinstance(operator, LineIntegrals):
+        raise BadOption(f"reconstruct: wanted line integrals, got {operator.name}")
     if request.noise is not None:
         std = request.noise * float(y.max() - y.min()) / 2
         m, how = Measurement(y, operator, Gaussian(std)), f"noise stated as {request.noise:g} of half the range of the line integrals"
@@ -173,58 +146,6 @@ def _sinogram(request: Reconstruct, prior: Prior, source: Sinogram) -> Acquired:
     sentences = (f"{operator.beam} beam, {y.shape[2]} views over {arc:.1f} degrees, {y.shape[3]} bins of {operator.bin_spacing:.3g} mm; {unit}", how)
     grid = _empty(operator.domain[1:], prior.card.unit if hounsfield else "1/mm", "CT", operator.spacing, source.provenance)
     return Acquired(grid, scale, m, baselines, sentences, None, y[0, 0].numpy(), "sinogram: one row a view; bright = more attenuation")
-
-
-_NAMES = {
-    "source_to_axis": ("source_to_axis_mm", "distanceSourceOrigin"),
-    "source_to_detector": ("source_to_detector_mm", "distanceSourceDetector"),
-    "bin_spacing": ("bin_spacing_mm", "pixelSizePost"),
-}
-"""What a geometry may call its lengths: our names, and those of the Helsinki Tomography Challenge 2022, whose angles run clockwise."""
-
-
-def _scanner(source: Sinogram, pixels: int | None) -> LineIntegrals:
-    """The operator that the file's geometry describes, on an image that fills the field of view. Raises BadOption for what is missing."""
-    stated = source.geometry
-    found = {what: _length(stated, names) for what, names in _NAMES.items()}
-    fan = stated.get("beam", "fan" if found["source_to_axis"] is not None else "parallel") == "fan"
-    needed = ("source_to_axis", "source_to_detector", "bin_spacing") if fan else ("bin_spacing",)
-    missing = [_NAMES[name][0] for name in needed if found[name] is None]
-    if missing:
-        raise BadOption(
-            f"geometry of the sinogram: {', '.join(missing)} not stated, it says {', '.join(stated) or 'nothing'}",
-            'add geometry_json, e.g. {"beam": "parallel", "bin_spacing_mm": 1.0} or {"beam": "fan", "bin_spacing_mm": 1.0, "source_to_axis_mm": 500, '
-            '"source_to_detector_mm": 1000}',
-        )
-    if stated.get("distanceUnit", "mm") != "mm":
-        raise BadOption(f"geometry of the sinogram: wanted millimetres, got {stated['distanceUnit']}", "convert the lengths")
-    sense = str(stated.get("rotation", "clockwise" if "distanceSourceOrigin" in stated else "counterclockwise"))
-    if sense not in ("clockwise", "counterclockwise"):
-        raise BadOption(f"geometry of the sinogram: rotation is clockwise or counterclockwise, got {sense!r}")
-    degrees = np.rad2deg(source.angles) * (-1 if sense == "clockwise" else 1)
-    lengths = {name: float(found[name] or 0) for name in needed}
-    n_bins, step = source.data.shape[1], lengths["bin_spacing"]
-    magnification = lengths["source_to_detector"] / lengths["source_to_axis"] if fan else 1.0
-    n = pixels or min(n_bins, LARGEST)
-    spacing = n_bins * step / magnification / n
-    angles = [float(a) for a in degrees]
-    if not fan:
-        return parallel_ct((1, n, n), angles, n_bins, spacing=spacing, bin_spacing=step)
-    axis, detector = lengths["source_to_axis"], lengths["source_to_detector"]
-    return fan_ct((1, n, n), angles, n_bins, source_to_axis=axis, source_to_detector=detector, bin_spacing=step, spacing=spacing)
-
-
-def _length(stated: Mapping[str, float | str], names: tuple[str, ...]) -> float | None:
-    for name in names:
-        if name in stated:
-            try:
-                value = float(stated[name])
-            except ValueError:
-                value = math.nan
-            if not (math.isfinite(value) and value > 0):
-                raise BadOption(f"geometry of the sinogram: {name}: wanted a length in mm above 0, got {stated[name]!r}")
-            return value
-    return None
 
 
 def fitting_total_variation(case: Acquired) -> tuple[Tensor, float]:

@@ -13,6 +13,7 @@ import torch
 from ..data.seeds import generator
 from ..errors import BadOption
 from ..io.files import read_json, sha256, write_file, write_json
+from ..io.listing import OWN_FILES
 from ..jobs.fit import Dataset, fit
 from ..prior import Condition, Prior
 from ..sampling import flow, karras_levels
@@ -110,8 +111,8 @@ def _learned(request: Train, out: Path, device: str, listener: _Listener | None)
 
 def _ours(out: Path, key: dict[str, Any], *, fresh: bool) -> None:
     """A folder is empty, or holds a training run of the same request. Raises BadOption."""
-    if not out.is_dir() or not any(out.iterdir()):
-        return
+    if not out.is_dir() or all(path.name in OWN_FILES for path in out.iterdir()):
+        return  # empty, or the index of scans that were refused
     if not (out / "run.json").is_file():
         raise BadOption(f"out: {out} holds files that medprior did not write", "choose another folder; nothing was changed")
     if fresh:

@@ -11,6 +11,8 @@ from medprior.runs.requests import REQUESTS, OneScan, Request, Scan
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 COMMON = {"out", "seed", "device", "fresh", "prior", "config", "json", "debug", "help"}
+LAUNCHER = {"nproc_per_node"}
+"""What torchrun is told, not medprior."""
 
 
 def flags(text: str) -> set[str]:
@@ -22,7 +24,7 @@ def test_a_page_has_every_option_of_its_job(job: str) -> None:
     name = job.split("-")[0]
     page = flags((DOCS / f"{name}.md").read_text(encoding="utf-8"))
     every = flags((DOCS / "cli.md").read_text(encoding="utf-8"))
-    known = COMMON | (set(Scan.model_fields) if job == "train" else set())
+    known = COMMON | LAUNCHER | (set(Scan.model_fields) if job == "train" else set())
     known |= {field for other, model in REQUESTS.items() if other.split("-")[0] == name for field in model.model_fields}
     wanted = (
         set(REQUESTS[job].model_fields)

@@ -124,12 +124,12 @@ def test_a_sinogram_becomes_an_image_in_hounsfield_units(priors: dict[str, Path]
 @pytest.mark.parametrize(
     ("geometry", "words"),
     [
-        ({}, "bin_spacing_mm not stated"),
+        ({}, "beam not stated"),
         ({"beam": "fan", "bin_spacing_mm": 1.0}, "source_to_axis_mm, source_to_detector_mm not stated"),
-        ({"bin_spacing_mm": "wide"}, "wanted a length in mm above 0"),
-        ({"bin_spacing_mm": -1.0}, "wanted a length in mm above 0"),
-        ({"bin_spacing_mm": 1.0, "distanceUnit": "cm"}, "wanted millimetres, got cm"),
-        ({"bin_spacing_mm": 1.0, "rotation": "left"}, "rotation is clockwise or counterclockwise"),
+        ({"beam": "parallel", "bin_spacing_mm": "wide"}, "wanted a length in mm"),
+        ({"beam": "parallel", "bin_spacing_mm": -1.0}, "positive spacings"),
+        ({"beam": "parallel", "bin_spacing_mm": 1.0, "distanceUnit": "cm"}, "wanted millimetres, got cm"),
+        ({"beam": "parallel", "bin_spacing_mm": 1.0, "rotation": "left"}, "rotation is clockwise or counterclockwise"),
     ],
 )
 def test_an_unknown_geometry_is_named(geometry: dict, words: str, priors: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

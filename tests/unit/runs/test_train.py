@@ -36,7 +36,7 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def trained(request: Train, on_event) -> RunFolder:
-    done = trained(request, on_event)
+    done = run_train(request, on_event)
     assert done is not None, "one process is rank 0"
     return done
 
