@@ -93,8 +93,8 @@ def main() -> None:
     quality = qualities(learners, arguments.seconds) if learners else {}
     where = torch.cuda.get_device_name() if arguments.device.startswith("cuda") else f"CPU, {arguments.threads} thread(s), CPU time"
     lines = [
-        f"{where}, torch {torch.__version__}, float32; milliseconds an image, medians of {arguments.repeats}, {date.today()}. "
-        f"Loss: after {arguments.seconds:g} CPU seconds of learning (IXI slices, 64-pixel patches), on other patients.",
+        f"{where}, torch {torch.__version__}, float32; milliseconds an image, medians of {arguments.repeats}, {date.today()}."
+        + (f" Loss: after {arguments.seconds:g} CPU seconds of learning (IXI slices, 64-pixel patches), on other patients." if learners else ""),
         "",
         "| preset | widths x blocks | M parameters | MiB on disk | 64x64, batch 16 | training, the same | 256x256, batch 1 | loss | rate | patches a step |",
         "|---|---|---|---|---|---|---|---|---|---|",

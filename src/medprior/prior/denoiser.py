@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,10 +22,6 @@ class Condition:
     label: Tensor | None = None
     numbers: Tensor | None = None
     position: Tensor | None = None
-
-    def unlabelled(self) -> Condition:
-        """The same without the label: the other side of classifier-free guidance."""
-        return replace(self, label=None)
 
 
 class Denoiser(ABC):
