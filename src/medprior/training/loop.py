@@ -34,7 +34,8 @@ class Settings:
     steps: of the optimizer; or minutes: a wall-clock budget from which the number of steps is measured once and then kept.
     batch: 64-voxel patches a step over all ranks. rate: Adam's peak, warmed up over 100 steps, then a cosine to 2 % of it.
     sigmas: mean and standard deviation of ln sigma. average: half-life of the moving average, as a share of the steps done.
-    save_every: steps between checkpoints. precision: "float32" or "bfloat16" (autocast; weights stay float32. Faster on GPUs, and on CPUs with AVX512-BF16 by 1.3 to 1.5; slower on others).
+    save_every: steps between checkpoints. precision: "float32" or "bfloat16" (autocast; weights stay float32. Faster on GPUs, and on CPUs with
+    AVX512-BF16 by 1.3 to 1.5; slower on others).
     compile: torch.compile the network.
     """
 
