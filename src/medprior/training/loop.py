@@ -55,6 +55,8 @@ class Settings:
         for name, low in (("steps", 1), ("batch", 1), ("rate", 0), ("save_every", 1), ("seed", 0), ("average", 0)):
             if not getattr(self, name) >= low:
                 raise BadOption(f"{name}: wanted a number >= {low}, got {getattr(self, name)}")
+        if not 0 <= self.drop <= 1:
+            raise BadOption(f"drop: wanted a share of 0 to 1, got {self.drop}")
         if self.precision not in ("float32", "bfloat16"):
             raise BadOption(f"precision: wanted float32 or bfloat16, got {self.precision!r}")
         if self.minutes is not None and not self.minutes > 0:

@@ -125,7 +125,20 @@ def test_the_rate_warms_up_and_falls() -> None:
     assert schedule(5000, 1000) == pytest.approx(0.02)
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"batch": 0}, {"rate": -1.0}, {"rate": math.nan}, {"seed": -1}, {"precision": "float16"}, {"minutes": 0.0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"steps": 0},
+        {"batch": 0},
+        {"rate": -1.0},
+        {"rate": math.nan},
+        {"seed": -1},
+        {"drop": 1.5},
+        {"drop": math.nan},
+        {"precision": "float16"},
+        {"minutes": 0.0},
+    ],
+)
 def test_settings_outside_of_their_range_are_refused_by_name(wrong: dict) -> None:
     with pytest.raises(BadOption, match=next(iter(wrong))):
         Settings(**wrong)
