@@ -134,7 +134,8 @@ def evaluated(request: Evaluation, on_event: OnEvent, work: Any) -> RunFolder:
             on_event(Event("note", f"goes on: {len(collected.found)} results are there already"))
         result: Evaluated = work(request, known, index, items, collected, on_event)
     record = _record(request, known, items, split, result, identity, identifier, device, time.monotonic() - started)
-    about = f"{len(items)} scans of {len(patients_of(items))} patients, split: {split}. Prior: {known.prior.card.name}."
+    whose = f"of {len(patients_of(items))} patients" if all(item.patient for item in items) else "whose patients are not all named"
+    about = f"{len(items)} scans {whose}, split: {split}. Prior: {known.prior.card.name}."
 
     def fill(folder: Path) -> None:
         write_file(folder / "preview.png", result.preview)

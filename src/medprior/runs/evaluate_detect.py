@@ -249,6 +249,7 @@ def _histogram(axes: Any, metrics: Mapping[str, Any], scans: Sequence[Scanned]) 
             axes.hist(scores, bins=edges, alpha=0.65, label=f"{name.replace('$', ' ')} ({len(scores)})", color=colour)
     axes.set_xlabel("score (no unit)")
     axes.set_ylabel("patients")
+    axes.yaxis.get_major_locator().set_params(integer=True)
     axes.legend()
 
 
