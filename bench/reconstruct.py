@@ -122,8 +122,8 @@ def tuned(task: Task, prior: Prior, images: list[Tensor]) -> tuple[float, float,
     truth = torch.cat(images)
     tv = best_of(task.weights, lambda w: torch.cat([total_variation(m, w) for m in ms]), truth, RANGE)
     tried = {}
-    for high in (0.5, 1.0, 2.0):
-        for low in (0.01, 0.03, 0.1):
+    for high in (0.12, 0.25, 0.5, 1.0, 2.0):
+        for low in (0.01, 0.03):
             with torch.no_grad():
                 tried[high, low] = float(psnr(torch.cat([restore(prior, m, least_squares(m), high=high, low=low) for m in ms]), truth, RANGE).mean())
     best = max(tried, key=lambda k: tried[k])

@@ -108,7 +108,7 @@ def hard_operators() -> dict[str, Operator]:
 
 @pytest.mark.parametrize("operator", hard_operators())
 @pytest.mark.parametrize("variance", [1e-4, 0.01, 0.25])
-def test_twelve_iterations_fit(operator: str, variance: float) -> None:
+def test_a_fit_is_at_its_minimum(operator: str, variance: float) -> None:
     """``fitted`` against the normal equations solved exactly, noise 0.02 and the weights of a whole journey: the cost is at its minimum within 2 %."""
     A = OPERATORS[operator]
     y = measured(smooth_prior(), A, 0.02)[1]

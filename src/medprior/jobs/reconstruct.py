@@ -80,7 +80,7 @@ def reconstruct(
     rng = generator(seed, "reconstruct")
     with torch.no_grad():
         view = noisy_image(inside)
-        point = _point(denoiser, inside, view, _noise_in_image(measurement) / half)
+        point = _point(denoiser, inside, view)
         if fast:
             x, made_by = point, f"{prior.card.name}, point estimate without spread"
         elif view is not None:
@@ -114,12 +114,12 @@ def noisy_image(inside: Measurement) -> tuple[Tensor, float] | None:
     return operator.adjoint(inside.y) / gain, float(variance.mean() / gain) ** 0.5
 
 
-def _point(denoiser: Denoiser, inside: Measurement, view: tuple[Tensor, float] | None, noise: float) -> Tensor:
-    """(1, *domain): the denoiser itself where that is exact, else eight rounds of plug-and-play down to the noise of the measured image."""
+def _point(denoiser: Denoiser, inside: Measurement, view: tuple[Tensor, float] | None) -> Tensor:
+    """(1, *domain): the denoiser itself where that is exact, else eight rounds of plug-and-play."""
     if view is not None:
         image, sigma = view
         return denoiser(image, torch.full((1,), sigma))
-    return restore(denoiser, inside, least_squares(inside), low=min(max(noise, 0.01), 0.5))
+    return restore(denoiser, inside, least_squares(inside))
 
 
 def _denoised(denoiser: Denoiser, view: tuple[Tensor, float], n: int, rng: torch.Generator, settings: Settings, on_step: OnStep | None) -> Tensor:
@@ -145,17 +145,6 @@ def windowed(prior: Prior, tile: int = 256) -> Denoiser:
     """The prior in windows of at most ``tile`` pixels or 96 voxels a side that overlap by a quarter; memory stays bounded whatever the image."""
     side = tile if prior.card.ndim == 2 else min(tile, 96)
     return batched(tiled(prior, side, side // 4), 16 if prior.card.ndim == 2 else 1)
-
-
-def _noise_in_image(measurement: Measurement) -> float:
-    """Standard deviation of the noise as it would show in the image, in its unit: that of y over the operator's typical gain."""
-    operator = measurement.operator
-    probe = torch.randn((1, *operator.domain), generator=generator(0, "gain"))
-    seen = operator.apply(probe)
-    entries = seen.numel() if operator.observed is None else int(operator.observed.expand(operator.codomain).sum())
-    gain = float((seen.abs() ** 2).sum() / max(1, entries)) ** 0.5
-    std = float(torch.as_tensor(measurement.noise.variance(measurement.y)).mean()) ** 0.5
-    return std / max(gain, 1e-12)
 
 
 def _draws(

@@ -68,7 +68,9 @@ class Draws:
         """
         if calibration is None:
             if not uncalibrated:
-                raise Uncalibrated(f"no calibration at level {level} for {self.made_by}", "give a Calibration measured on other patients, or ask with uncalibrated=True")
+                raise Uncalibrated(
+                    f"no calibration at level {level} for {self.made_by}", "give a Calibration measured on other patients, or ask with uncalibrated=True"
+                )
             return Interval(self.quantile((1 - level) / 2), self.quantile((1 + level) / 2), level, False)
         if calibration.level != level:
             raise Uncalibrated(f"calibrated at level {calibration.level}, asked for {level}", "ask for the calibrated level")

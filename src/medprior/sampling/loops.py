@@ -11,7 +11,7 @@ from ..errors import BadOption, Diverged
 from ..operators import Measurement
 from ..prior import Condition, Denoiser, Redraw
 from .levels import log_levels
-from .rules import fitted
+from .rules import fitted, heard
 from .steps import Step, midpoint
 
 __all__ = ["anneal", "flow", "follow", "restore", "revisit", "start"]
@@ -117,18 +117,22 @@ def restore(
     x: Tensor,
     *,
     n_steps: int = 8,
-    high: float = 1.0,
-    low: float | None = None,
+    high: float | None = None,
+    low: float = 0.02,
     condition: Condition | None = None,
 ) -> Tensor:
     """A fast point estimate: denoise, fit the data, at falling levels (plug-and-play half-quadratic splitting, DPIR, Zhang et al. 2021).
 
-    x: (B, C, i, j[, k]) a first guess in network units. Not a draw: its spread says nothing.
+    x: (B, C, i, j[, k]) a first guess in network units. high: the first level; default 1 where some frequencies were not measured, so that they must
+    come from the prior, else twice the noise of the least-squares image. Not a draw: its spread says nothing.
     """
-    noise = float(torch.as_tensor(measurement.noise.variance(measurement.y)).mean() ** 0.5)
-    sigmas = log_levels(n_steps, low=low or min(max(noise, 0.01), high / 2), high=high)
+    answers = heard(measurement)
+    if high is None:
+        complete = answers is not None and float(answers.min()) > 0.05 * float(answers.mean())
+        high = min(1.0, max(4 * low, 2 * float((1 / answers).mean()) ** 0.5)) if complete and answers is not None else 1.0
+    sigmas = log_levels(n_steps, low=low, high=high)
     for n, sigma in enumerate(sigmas[:-1]):
         # DPIR's order: fit the data first, then denoise; 0.23 is its published weight
-        x = fitted(measurement, x, float(sigma) ** 2 / 0.23)
+        x = fitted(measurement, x, float(sigma) ** 2 / 0.23, answers=answers)
         x = _finite(denoiser(x, sigma.to(x).expand(len(x)), condition), n, sigma)
     return x

@@ -40,10 +40,14 @@ from ..operators.solve import cg
 from ..prior import Condition, Denoiser, Redraw
 from ..prior.denoiser import spread
 from .krylov import root_times
+from .response import filtered, response
 
-__all__ = ["RULES", "Rule", "fitted", "matched_draw", "moment_matching", "proximal", "seen"]
+__all__ = ["RULES", "Rule", "fitted", "heard", "matched_draw", "moment_matching", "proximal", "seen"]
 
 Rule = Callable[[Denoiser, Measurement, torch.Generator], Denoiser | Redraw]
+
+_ENOUGH = 1e-3
+"""A correction is solved for until its residual has fallen to this share: a looser one is seen in the draws (tests/laws/test_rules.py)."""
 
 
 def _weight(measurement: Measurement) -> Tensor:
@@ -54,22 +58,24 @@ def _weight(measurement: Measurement) -> Tensor:
     return 1 / variance
 
 
-def fitted(measurement: Measurement, z: Tensor, variance: float | Tensor, *, n_iterations: int = 12, y: Tensor | None = None) -> Tensor:
-    """argmin over x of |A x - y|^2 / noise variance + |x - z|^2 / variance, by conjugate gradients from z (12 iterations suffice: tested)."""
+def fitted(measurement: Measurement, z: Tensor, variance: float | Tensor, *, n_iterations: int = 40, answers: Tensor | None = None) -> Tensor:
+    """argmin over x of |A x - y|^2 / noise variance + |x - z|^2 / variance, by conjugate gradients from z.
+
+    answers: what ``heard`` found for this measurement; projections take half the iterations with it.
+    """
     operator, weight = measurement.operator, _weight(measurement).to(z.device)
-    y = measurement.y if y is None else y
 
     def normal(x: Tensor) -> Tensor:
         return operator.adjoint(weight * operator.apply(x)) + x / variance
 
-    return cg(normal, operator.adjoint(weight * y).expand_as(z) + z / variance, z, n=n_iterations)
+    inverse = None if answers is None else lambda r: filtered(r, 1 / (answers + 1 / variance))
+    pull = operator.adjoint(weight * (measurement.y - operator.apply(z)))
+    return z + cg(normal, pull, torch.zeros_like(pull), n=n_iterations, tol=_ENOUGH, inverse=inverse)
 
 
-def _filtered(x: Tensor, gain: Tensor) -> Tensor:
-    """(B, C, ...) with each FFT coefficient multiplied by gain (B, 1, ...), which is the same for k and -k."""
-    axes = tuple(range(2, x.ndim))
-    half = gain[..., : x.shape[-1] // 2 + 1]
-    return torch.fft.irfftn(torch.fft.rfftn(x, dim=axes) * half, s=x.shape[2:], dim=axes)
+def heard(measurement: Measurement) -> Tensor | None:
+    """``response`` of a measurement whose noise is known."""
+    return response(measurement.operator, _weight(measurement))
 
 
 class _Guess:
@@ -80,11 +86,16 @@ class _Guess:
         self.ring = denoiser.spectrum(sigma, tuple(x.shape[2:])).to(x).sqrt()[:, None]
 
     def root(self, u: Tensor) -> Tensor:
-        return self.std * _filtered(u, self.ring)
+        return self.std * filtered(u, self.ring)
 
     def across(self, v: Tensor) -> Tensor:
         """The transpose of ``root``."""
-        return _filtered(self.std * v, self.ring)
+        return filtered(self.std * v, self.ring)
+
+    def inverse(self, answers: Tensor) -> Callable[[Tensor], Tensor]:
+        """About (I + root^T A^H w A root)^-1: exact where std is the same everywhere and A answers by ring."""
+        variance = self.std.square().flatten(1).mean(1).reshape(-1, *[1] * (self.std.ndim - 1))
+        return lambda r: filtered(r, 1 / (1 + variance * self.ring.square() * answers))
 
     def draw(self, rng: torch.Generator) -> Tensor:
         return self.mean + self.root(torch.randn(self.mean.shape, generator=rng, dtype=self.mean.dtype).to(self.mean.device))
@@ -114,6 +125,7 @@ def seen(denoiser: Denoiser, image: Tensor, noise: float, rng: torch.Generator) 
 class _Proximal(Redraw):
     def __init__(self, denoiser: Denoiser, measurement: Measurement, rng: torch.Generator, n_iterations: int) -> None:
         self.denoiser, self.measurement, self.rng, self.n_iterations = denoiser, measurement, rng, n_iterations
+        self.answers = heard(measurement)
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
         known = _Guess(self.denoiser, x, sigma, condition)
@@ -126,7 +138,8 @@ class _Proximal(Redraw):
         guess, y = known.draw(self.rng), _perturbed(self.measurement, len(x), self.rng)
         # x = guess + C^(1/2) u: in u the system is well conditioned, whatever the covariance of the prior's error
         pull = known.across(operator.adjoint(weight * (y - operator.apply(guess))))
-        return guess + known.root(cg(normal, pull, torch.zeros_like(pull), n=self.n_iterations, tol=1e-3))
+        inverse = None if self.answers is None else known.inverse(self.answers.to(x))
+        return guess + known.root(cg(normal, pull, torch.zeros_like(pull), n=self.n_iterations, tol=_ENOUGH, inverse=inverse))
 
 
 def _perturbed(measurement: Measurement, n: int, rng: torch.Generator) -> Tensor:
@@ -137,7 +150,7 @@ def _perturbed(measurement: Measurement, n: int, rng: torch.Generator) -> Tensor
     return y + std * (torch.complex(white[0], white[1]) if parts == 2 else white[0])
 
 
-def proximal(denoiser: Denoiser, measurement: Measurement, rng: torch.Generator, *, n_iterations: int = 20) -> Redraw:
+def proximal(denoiser: Denoiser, measurement: Measurement, rng: torch.Generator, *, n_iterations: int = 40) -> Redraw:
     """Denoise, then draw from the product of the data's likelihood and N(denoised, C), by conjugate gradients.
 
     C = std F^H spectrum F std: where the prior is unsure comes from its own standard deviation at each voxel, how neighbours err together

@@ -1,0 +1,65 @@
+"""What a measurement answers at each spatial frequency: where that is known, a system is solved in a few steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..data.seeds import generator
+from ..operators import Operator, cg
+from ..prior.errors import BINS, radius
+
+__all__ = ["filtered", "response"]
+
+
+def filtered(x: Tensor, gain: Tensor) -> Tensor:
+    """(B, C, ...) real, with each FFT coefficient multiplied by gain (B or 1, 1, ...), which is the same for k and -k."""
+    axes = tuple(range(2, x.ndim))
+    half = gain[..., : x.shape[-1] // 2 + 1]
+    return torch.fft.irfftn(torch.fft.rfftn(x, dim=axes) * half, s=x.shape[2:], dim=axes)
+
+
+def response(operator: Operator, weight: Tensor) -> Tensor | None:
+    """(1, 1, *size): the mean of A^H w A over each ring of frequencies, or None where no function of the ring alone is of help.
+
+    weight: that of the data, shaped to multiply y. Projections and blur answer by ring (1 / |k| for projections, hence the ramp filter);
+    masks of k-space or of the image do not. Which it is gets tried on noise: a short solve with and without.
+    """
+    if operator.domain_is_complex:
+        return None
+    probe = torch.randn((1, *operator.domain), generator=generator(0, "response")).to(weight)
+
+    def normal(x: Tensor) -> Tensor:
+        return operator.adjoint(weight * operator.apply(x))
+
+    gains = _by_ring(probe, normal(probe))
+    if not (middle := 0.1 * float(gains.mean())) > 0:
+        return None
+
+    def left(inverse: Callable[[Tensor], Tensor] | None) -> float:
+        """How far six steps are from solving a system about as stiff as those of the middle levels."""
+        x = cg(lambda v: normal(v) + middle * v, probe, torch.zeros_like(probe), 6, inverse=inverse)
+        return float(torch.linalg.vector_norm(probe - normal(x) - middle * x))
+
+    return gains if left(lambda r: filtered(r, 1 / (gains + middle))) < left(None) else None
+
+
+def _by_ring(x: Tensor, seen: Tensor) -> Tensor:
+    axes = tuple(range(2, x.ndim))
+    before, after = (torch.fft.fftn(v, dim=axes) for v in (x, seen))
+    place = radius(tuple(x.shape[2:])).to(x.device) * (BINS - 1)
+    ring = place.round().long().flatten()
+
+    def total(values: Tensor) -> Tensor:
+        return torch.zeros(BINS, dtype=values.dtype, device=x.device).index_add(0, ring, values.sum((0, 1)).flatten())
+
+    power = total(before.abs().square())
+    gains = (total((before.conj() * after).real) / power.clamp_min(1e-30)).clamp_min(0)
+    for i in range(1, BINS):  # a small image may have no coefficient in a ring: it takes its lower neighbour's
+        if power[i] == 0:
+            gains[i] = gains[i - 1]
+    low = place.floor().long().clamp_max(BINS - 2)
+    share = place - low
+    return (gains[low] * (1 - share) + gains[low + 1] * share)[None, None]
