@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from ..errors import printable
 from ..io.index import scan
+from ..io.items import Unusable
 from .events import Event, OnEvent
 from .requests import Scan
 
 __all__ = ["run_scan"]
 
 LISTED = 20
-"""Most unusable files that are printed; unusable.csv has them all."""
+"""Most unusable files, and most left out, that are printed; unusable.csv has them all."""
 
 
 def run_scan(request: Scan, on_event: OnEvent) -> tuple[dict[str, Any], list[str]]:
@@ -29,7 +32,8 @@ def run_scan(request: Scan, on_event: OnEvent) -> tuple[dict[str, Any], list[str
     counts, labels = index.counts(), index.labels
     record = {
         "usable": len(index.items),
-        "unusable": [{"path": u.path, "reason": u.reason, "remedy": u.remedy} for u in index.unusable],
+        "unusable": [asdict(entry) for entry in index.unusable],
+        "left_out": [asdict(entry) for entry in index.left_out],
         "passed_over": len(index.passed_over),
         "splits": counts,
         "labels": {label: sum(item.label == label for item in index.items) for label in labels},
@@ -40,7 +44,7 @@ def run_scan(request: Scan, on_event: OnEvent) -> tuple[dict[str, Any], list[str
         "synthetic": sum(item.synthetic for item in index.items),
     }
     lines = [
-        f"{len(index.items)} usable scans, {len(index.unusable)} unusable, {len(index.passed_over)} files passed over",
+        f"{len(index.items)} usable scans, {len(index.unusable)} unusable, {len(index.left_out)} left out, {len(index.passed_over)} files passed over",
         f"splits   {', '.join(f'{name} {n}' for name, n in counts.items()) or 'none'}",
         f"labels   {', '.join(f'{name} {n}' for name, n in record['labels'].items()) or 'none'}",
         f"twins    {len(index.duplicates)} groups of equal pixels, {len(index.near_duplicates)} nearly equal pairs",
@@ -48,7 +52,11 @@ def run_scan(request: Scan, on_event: OnEvent) -> tuple[dict[str, Any], list[str
     ]
     if record["synthetic"]:
         lines.append(f"marked   {record['synthetic']} scans are marked synthetic: training refuses them")
-    lines += [f"unusable {printable(u.path)}: {u.reason}" for u in index.unusable[:LISTED]]
-    if len(index.unusable) > LISTED:
-        lines.append(f"         and {len(index.unusable) - LISTED} more in unusable.csv")
-    return record, lines
+    return record, lines + _listed("unusable", index.unusable) + _listed("left out", index.left_out)
+
+
+def _listed(heading: str, entries: Sequence[Unusable]) -> list[str]:
+    """A line for each of the first LISTED entries, and one for the rest."""
+    lines = [f"{heading} {printable(u.path)}: {u.reason}{f'; {u.remedy}' if u.remedy else ''}" for u in entries[:LISTED]]
+    more = len(entries) - LISTED
+    return lines if more <= 0 else [*lines, f"{heading} and {more} more, see unusable.csv"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,14 @@ from medprior.cli import main
 from medprior.data.volume import Volume
 from medprior.errors import BadOption, WrongKind
 from medprior.io.files import read_json
+from medprior.io.listing import AS_MASK
 from medprior.io.write import write
 from medprior.jobs.fit import card_for, fit
 from medprior.runs.events import Event
 from medprior.runs.folder import RunFolder
 from medprior.runs.rebuild import rebuild
 from medprior.runs.requests import Train
+from medprior.runs.scan import LISTED
 from medprior.runs.train import run_train
 from medprior.training.folder import load
 
@@ -127,3 +130,22 @@ def test_scan_lists_what_cannot_be_used(scans: Path, tmp_path: Path, capsys: pyt
     assert main(["scan", str(folder), "--out", str(tmp_path / "index")]) == 0
     said = capsys.readouterr().out
     assert "2 usable scans, 1 unusable" in said and "unusable broken.png" in said
+
+
+def test_scan_says_what_it_left_out_and_how_to_take_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A sound file is never passed over without a word: path, reason and remedy, in lines and in JSON; only so many lines."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for n in range(LISTED + 2):
+        write(Volume(scene(n)), folder / f"s{n:02d}.png", kind="converted")
+        write(Volume(scene(100 + n)), folder / f"s{n:02d}_mask.png", kind="converted")
+    common = ["scan", str(folder), "--out", str(tmp_path / "index")]
+    assert main(common) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert f"{LISTED + 2} usable scans, 0 unusable, {LISTED + 2} left out, 0 files passed over" in lines
+    named = [line for line in lines if line.startswith("left out s")]
+    assert len(named) == LISTED and "left out and 2 more, see unusable.csv" in lines
+    assert all("label map" in line and AS_MASK in line for line in named)
+    assert main([*common, "--json"]) == 0
+    left = json.loads(capsys.readouterr().out)["left_out"]
+    assert [entry["path"] for entry in left] == [f"s{n:02d}_mask.png" for n in range(LISTED + 2)] and left[0]["remedy"] == AS_MASK
