@@ -26,7 +26,7 @@ MEMORY_WANTED = 3 * GIB
 """The bundled priors' four jobs stay below this (bench/demo)."""
 DISK_WANTED = 2 * GIB
 
-EXTRAS = {"demo": ("dipy", "nilearn", "pydicom-data")}
+EXTRAS = {"demo": ("nilearn", "pydicom-data")}
 """Optional packages of each extra, as pip names them."""
 
 
