@@ -85,6 +85,8 @@ def fit(
     chosen, out = preset_named(preset), Path(out)
     if minutes is not None and steps is not None:
         raise BadOption("fit: wanted minutes or steps, got both")
+    if (steps is not None and steps < 1) or (minutes is not None and not minutes > 0):
+        raise BadOption(f"fit: wanted steps >= 1 or minutes > 0, got steps {steps}, minutes {minutes}", "leave both out for ten minutes")
     ranks = ranks_for(device)
     if ranks.rank == 0:
         scan(folder, out=out, unit=unit, modality=modality, on_progress=on_scan)

@@ -87,23 +87,24 @@ def sentence(found: Found) -> str:
     return f"{text} It is not flagged: that does not mean it is healthy."
 
 
-def widest_slice(found: Found, plane: str) -> int | None:
-    """The slice of a volume where the map is largest; None for an image."""
+def widest_slice(found: Found, plane: str) -> tuple[int, int] | None:
+    """The slice of a volume where the map is largest, from 0 as ``upright`` counts, and how many there are in that plane; None for an image."""
     if found.map.ndim == 2:
         return None
     from ..data.axes import PLANES, reoriented, through
 
     data = reoriented(found.map, PLANES[plane] + through(plane)).data if found.map.affine is not None else found.map.data
-    return int(np.argmax(data[0].max(axis=(0, 1))))
+    return int(np.argmax(data[0].max(axis=(0, 1)))), data.shape[-1]
 
 
 def section_of(volume: Volume, found: Found, high: float, scale_text: str, plane: str, window: Window) -> tuple[Section, list]:
-    at = widest_slice(found, plane)
+    widest = widest_slice(found, plane)
+    at = None if widest is None else widest[0]
     cut = {"plane": plane, "at": at}
     source, twin, values = upright(volume, **cut), upright(found.healthy, **cut), upright(found.map, **cut)
     scan, healthy = grey(source, window), grey(twin, window)
     heat = coloured(values, high, over=scan)
-    where = f" Slice {at} of {found.map.shape[-1]} ({plane}), where the map is largest." if at is not None else ""
+    where = "" if widest is None else f" Slice {widest[0] + 1} of {widest[1]} ({plane}), where the map is largest."
     unit = volume.unit or "no unit"
     pictures = [
         Picture(scan, "Scan", f"The input; {window}.{where}"),
@@ -111,7 +112,7 @@ def section_of(volume: Volume, found: Found, high: float, scale_text: str, plane
         Picture(
             heat,
             "Difference, laid over the scan",
-            f"|scan - healthy twin| in {unit}, mean over 5 pixels; {scale_text}.",
+            f"|scan - healthy twin| in {unit}, mean over 5 pixels each way; {scale_text}.",
             legend=("0", f"{number(high)} {unit}", "inferno"),
         ),
     ]

@@ -43,11 +43,16 @@ def run_synthesize(request: Synthesize, prior: Prior, volume: None, on_event: On
     low, high = (card.low, card.high) if card.scaling == "fixed" else (0.0, 1.0)
     width = len(str(request.n))
     outputs = [
-        Output(f"{request.label or 'image'}_{i:0{width}}", image, "synthesized", suffix=suffix, window=(low, high)) for i, image in enumerate(made, start=1)
+        Output(f"{file_name(request.label)}_{i:0{width}}", image, "synthesized", suffix=suffix, window=(low, high)) for i, image in enumerate(made, start=1)
     ]
     window = window_for(made[0]) if card.unit == "HU" else Window(low, high, "range of the prior")
     section, preview = sheet(request, prior, made, window)
     return Outcome(outputs, {"n": len(made), "size": list(size), "label": request.label}, [section], preview)
+
+
+def file_name(label: str | None) -> str:
+    """A label as the start of a file's name: it comes from somebody's card, so nothing in it may lead out of the folder or be no name at all."""
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in label or "image")[:48]
 
 
 def sheet(request: Synthesize, prior: Prior, made: list[Volume], window: Window) -> tuple[Section, list]:

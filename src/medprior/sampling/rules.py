@@ -58,7 +58,7 @@ def _weight(measurement: Measurement) -> Tensor:
     return 1 / variance
 
 
-def fitted(measurement: Measurement, z: Tensor, variance: float | Tensor, *, n_iterations: int = 40, answers: Tensor | None = None) -> Tensor:
+def fitted(measurement: Measurement, z: Tensor, variance: float, *, n_iterations: int = 40, answers: Tensor | None = None) -> Tensor:
     """argmin over x of |A x - y|^2 / noise variance + |x - z|^2 / variance, by conjugate gradients from z.
 
     answers: what ``heard`` found for this measurement; projections take half the iterations with it.
@@ -68,14 +68,14 @@ def fitted(measurement: Measurement, z: Tensor, variance: float | Tensor, *, n_i
     def normal(x: Tensor) -> Tensor:
         return operator.adjoint(weight * operator.apply(x)) + x / variance
 
-    inverse = None if answers is None else lambda r: filtered(r, 1 / (answers + 1 / variance))
+    inverse = None if answers is None else lambda r: filtered(r, 1 / (answers.to(r) + 1 / variance))
     pull = operator.adjoint(weight * (measurement.y - operator.apply(z)))
     return z + cg(normal, pull, torch.zeros_like(pull), n=n_iterations, tol=_ENOUGH, inverse=inverse)
 
 
 def heard(measurement: Measurement) -> Tensor | None:
     """``response`` of a measurement whose noise is known."""
-    return response(measurement.operator, _weight(measurement))
+    return response(measurement.operator, _weight(measurement).to(measurement.y.device))
 
 
 class _Guess:

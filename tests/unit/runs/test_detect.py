@@ -51,5 +51,7 @@ def test_the_slice_that_is_shown_is_the_one_with_the_largest_difference() -> Non
     data = np.zeros((1, 4, 5, 6), np.float32)
     data[0, 1, 1, 4] = 9
     volume = Volume(data, np.diag([1.0, 1.0, -1.0, 1.0]))  # stored head first: turned for display
-    assert widest_slice(Found(volume, volume, 0, None, 0, None, ""), "axial") == 1
+    seen = Found(volume, volume, 0, None, 0, None, "")
+    assert widest_slice(seen, "axial") == (1, 6)
+    assert widest_slice(seen, "coronal") == (1, 5), "counted in the plane that is shown, not in that of the file"
     assert widest_slice(found(None, 0), "axial") is None

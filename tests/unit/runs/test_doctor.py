@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,3 +69,11 @@ def test_a_missing_extra_names_its_install_line(tmp_path: Path, monkeypatch: pyt
 def test_more_threads_than_cores_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.get_num_threads", lambda: 10 * (os.cpu_count() or 1))
     assert "OMP_NUM_THREADS" in row(diagnose(tmp_path), "torch").remedy
+
+
+def test_a_torch_that_does_not_import_is_a_row_and_no_crash() -> None:
+    """What a person with a broken installation asks the doctor for."""
+    broken = "import sys; sys.modules['torch'] = None; from medprior.cli import main; sys.exit(main(['doctor']))"
+    done = subprocess.run([sys.executable, "-c", broken], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "PROBLEM  torch: does not import" in done.stdout and "PROBLEM  priors: not looked at" in done.stdout and "writing" in done.stdout

@@ -115,6 +115,13 @@ def test_volumes_are_cut_the_radiological_way_and_know_their_height(tmp_path: Pa
     assert data.heights is not None and float(data.heights.min()) < -0.8 and float(data.heights.max()) > 0.8
 
 
+@pytest.mark.parametrize("asked", [{"steps": 0}, {"steps": -1}, {"minutes": 0}, {"minutes": float("nan")}, {"minutes": 1, "steps": 1}])
+def test_no_time_and_no_steps_are_refused_before_anything_is_read(asked: dict, tmp_path: Path) -> None:
+    """Nought is a mistake, not a wish for the default of ten minutes."""
+    with pytest.raises(BadOption, match="steps"):
+        fit(tmp_path / "not there", "tiny", out=tmp_path / "run", **asked)
+
+
 def test_a_folder_of_somebody_else_is_left_alone(scans: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(BadOption, match="did not write"):

@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 
 from medprior.cli import main
+from medprior.runs.execute import execute
+from medprior.runs.requests import Synthesize
+
+from .conftest import save_tiny
 
 
 def spoken(capsys: pytest.CaptureFixture[str], *tokens: str) -> dict:
@@ -63,3 +67,13 @@ def test_an_interruption_leaves_nothing(tiny: Path, picture: Path, tmp_path: Pat
     monkeypatch.setattr("medprior.runs.detect.detect", interrupted)
     assert main(["detect", str(picture), "--prior", str(tiny), "--out", str(tmp_path / "run")]) == 130
     assert "interrupted" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+
+
+def test_a_label_leads_out_of_no_folder(tmp_path: Path) -> None:
+    """A card is somebody else's text: what it calls a class must not choose where a file is written."""
+    label = "../../évil\0one"
+    prior = save_tiny(tmp_path / "priors" / "odd", labels=("no_finding", label))
+    out = tmp_path / "place" / "run"
+    done = execute(Synthesize.model_validate({"prior": str(prior), "out": out, "label": label, "n": 1}))
+    assert [p.name for p in done.outputs if p.suffix == ".png"] == ["------évil-one_1.png"]
+    assert {p.name for p in tmp_path.iterdir()} == {"priors", "place"} and {p.name for p in (tmp_path / "place").iterdir()} == {"run"}
