@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -95,25 +96,36 @@ def nonlocal_means(y: Tensor, std: float, *, strength: float = 0.8) -> Tensor:
 
 
 def fbp(sinogram: Tensor, operator: LineIntegrals, *, window: str = "ramp") -> Tensor:
-    """Filtered back-projection of a parallel beam, (B, C, n_angles, n_bins[, k]) -> (B, *domain), in 1/mm.
+    """Filtered back-projection of a parallel beam, or of a fan on a flat detector over a full turn: (B, C, n_angles, n_bins[, k]) -> (B, *domain), in 1/mm.
 
     window: "ramp" (sharp), "cosine" or "hann" (smoother, for noise). The ramp is the band-limited kernel of Ramachandran and Lakshminarayanan sampled in
     space (Kak and Slaney 1988, eq. 3.61: no offset), the back-projection takes each pixel's place on the detector by linear interpolation, and each view
-    counts with the angle it stands for. Raises BadOption for a fan beam or another window.
+    counts with the angle it stands for. A fan's rays are weighted by their slant and each pixel by its distance from the source (eq. 3.4.2).
+    Raises BadOption for a curved detector, a fan over less than a full turn, or another window.
     """
-    if operator.beam != "parallel":
-        raise BadOption(f"fbp: wanted a parallel beam, got {operator.beam}", "use ridge or total_variation, which take any operator")
+    fan = math.isfinite(operator.distances[0])
+    if operator.beam not in ("parallel", "fan"):
+        raise BadOption(f"fbp: wanted a flat detector, got a {operator.beam}", "use ridge or total_variation, which take any operator")
     lines = sinogram.movedim(3, -1)  # bins last: (B, C, n_angles[, k], n_bins)
-    n, step = lines.shape[-1], operator.bin_spacing
+    # a fan is filtered where its rays cross the axis of rotation
+    narrow = operator.distances[0] / operator.distances[1] if fan else 1.0
+    n, step, first = lines.shape[-1], operator.bin_spacing * narrow, float(operator.offsets[0]) * narrow
+    if fan:
+        lines = lines * (1 + (operator.offsets * narrow / operator.distances[0]) ** 2).rsqrt().to(lines)
     size = 1 << (2 * n - 1).bit_length()
     response = _ramp(size, step, window).to(lines)
     filtered = torch.fft.irfft(torch.fft.rfft(lines, size) * response, size)[..., :n] * step
-    weights = _angle_weights(operator.angles).to(lines)
+    weights = (_turn_weights(operator.angles) if fan else _angle_weights(operator.angles)).to(lines)
     u, v = ((torch.arange(m, dtype=torch.float64) - (m - 1) / 2) * mm for m, mm in zip(operator.domain[1:3], operator.spacing, strict=True))
     image = sinogram.new_zeros(sinogram.shape[0], *operator.domain)
     for a, theta in enumerate(operator.angles.cpu()):
-        place = (v * torch.cos(theta) + u[:, None] * torch.sin(theta) - float(operator.offsets[0])) / step
-        image = image + weights[a] * _sampled(filtered[:, :, a], place.to(lines))
+        place, near = v * torch.cos(theta) + u[:, None] * torch.sin(theta), 1.0
+        if fan:
+            near = operator.distances[0] / (operator.distances[0] - u[:, None] * torch.cos(theta) + v * torch.sin(theta))
+            place = place * near
+        back = _sampled(filtered[:, :, a], ((place - first) / step).to(lines))
+        share = weights[a] * torch.as_tensor(near).to(lines) ** 2
+        image = image + back * (share if back.ndim == 4 or share.ndim == 0 else share[..., None])
     return image
 
 
@@ -225,6 +237,19 @@ def _angle_weights(angles: Tensor) -> Tensor:
     gaps = gaps.clamp_max(2 * gaps[gaps > 1e-6].median())  # opposite views share one gap: their other one is zero
     weights = torch.empty_like(gaps)
     weights[order] = (gaps + gaps.roll(1)) / 2
+    return weights
+
+
+def _turn_weights(angles: Tensor) -> Tensor:
+    """Half of the angle each view of a full turn stands for: every line is seen twice. Raises BadOption for less than a turn."""
+    turn = 2 * torch.pi
+    order = torch.argsort(angles % turn)
+    around = (angles % turn)[order]
+    gaps = torch.cat([around.diff(), around[:1] + turn - around[-1:]])
+    if float(gaps.max()) > 1.5 * float(gaps.median()):
+        raise BadOption(f"fbp: wanted a fan over a full turn, got a gap of {math.degrees(float(gaps.max())):.0f} degrees", "use ridge or total_variation")
+    weights = torch.empty_like(gaps)
+    weights[order] = (gaps + gaps.roll(1)) / 4
     return weights
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ class LineIntegrals(Operator):
 
     matrix: CSR (n_angles * n_bins, i * j) float32, in mm; transpose: its transpose, CSR; spacing: mm of (i, j);
     angles: (n_angles,) radians; bin_spacing: mm a detector bin; offsets: (n_bins,) mm along the detector from the ray through the axis of rotation.
-    beam: "parallel" or "fan".
+    beam: "parallel", "fan" (a flat detector) or "curved fan". distances: mm from the source to the axis of rotation and to the detector.
     """
 
     matrix: Tensor
@@ -36,6 +37,7 @@ class LineIntegrals(Operator):
     spacing: tuple[float, float]
     bin_spacing: float
     beam: str
+    distances: tuple[float, float] = (math.inf, math.inf)
 
     def apply(self, x: Tensor) -> Tensor:
         return Linear.apply(x, self._project, self._back)
@@ -114,7 +116,7 @@ def fan_ct(
         )
     normal = (theta[:, None] + gamma).ravel()
     matrix = _joseph(normal, np.tile(source_to_axis * np.sin(gamma), len(theta)), (shape[1], shape[2]), pixel)
-    return _operator(matrix, tuple(shape), theta, offsets, pixel, step, "fan")
+    return _operator(matrix, tuple(shape), theta, offsets, pixel, step, "curved fan" if curved else "fan", (source_to_axis, source_to_detector))
 
 
 def _pair(spacing: float | tuple[float, float]) -> tuple[float, float]:
@@ -201,7 +203,14 @@ def _crossings(
 
 
 def _operator(
-    matrix: csr_array, shape: tuple[int, ...], theta: np.ndarray, offsets: np.ndarray, spacing: tuple[float, float], step: float, beam: str
+    matrix: csr_array,
+    shape: tuple[int, ...],
+    theta: np.ndarray,
+    offsets: np.ndarray,
+    spacing: tuple[float, float],
+    step: float,
+    beam: str,
+    distances: tuple[float, float] = (math.inf, math.inf),
 ) -> LineIntegrals:
     return LineIntegrals(
         matrix=sparse_csr(matrix),
@@ -211,6 +220,7 @@ def _operator(
         spacing=spacing,
         bin_spacing=step,
         beam=beam,
+        distances=distances,
         domain=shape,
         codomain=(shape[0], len(theta), len(offsets), *shape[3:]),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from skimage.data import shepp_logan_phantom
@@ -133,8 +135,27 @@ def test_fbp_of_a_disc_from_its_closed_form() -> None:
         assert float(x[(far > radius + 2) & (torch.hypot(u, v) < 25)].abs().mean()) < 0.0005
 
 
+def test_fbp_of_a_fan_from_its_closed_form() -> None:
+    """The same disc seen by a fan over a full turn, its chords in closed form: value and place are right; less than a turn is refused."""
+    radius, centre, spacing = 14.0, (6.0, -9.0), 0.8
+    u, v = torch.meshgrid(*[(torch.arange(N) - (N - 1) / 2) * spacing] * 2, indexing="ij")
+    far = torch.hypot(u - centre[0], v - centre[1])
+    seen = partial(fan_ct, (1, N, N), n_bins=140, source_to_axis=120.0, source_to_detector=240.0, bin_spacing=1.0, spacing=spacing)
+    A = seen(view_angles(360, arc=360.0))
+    gamma = torch.atan(A.offsets / 240.0)
+    normal = A.angles[:, None] + gamma
+    apart = 120.0 * torch.sin(gamma) - (centre[1] * torch.cos(normal) + centre[0] * torch.sin(normal))
+    y = (0.02 * 2 * (radius**2 - apart**2).clamp_min(0).sqrt()).float()[None, None]
+    x = fbp(y, A)[0, 0]
+    assert x[far < radius - 2].mean() == pytest.approx(0.02, rel=0.01)
+    assert float((x[far < radius - 2] - 0.02).abs().max()) < 0.0015
+    assert float(x[(far > radius + 2) & (torch.hypot(u, v) < 25)].abs().mean()) < 0.0005
+    with pytest.raises(BadOption, match="full turn"):
+        fbp(y[:, :, :180], seen(view_angles(180)))
+
+
 def test_fbp_windows_and_volumes(phantom: Tensor) -> None:
-    """Hann is smoother than the ramp under noise, a volume is done slice by slice, a fan is refused with the way out."""
+    """Hann is smoother than the ramp under noise, a volume is done slice by slice, a curved detector is refused with the way out."""
     A = parallel_ct((1, N, N), view_angles(60), N, spacing=0.1)
     m = simulate(phantom, A, Gaussian(0.1), rng())
     assert float(psnr(fbp(m.y, A, window="hann"), phantom, 1.0)) > float(psnr(fbp(m.y, A), phantom, 1.0)) + 1
@@ -143,7 +164,7 @@ def test_fbp_windows_and_volumes(phantom: Tensor) -> None:
     assert torch.allclose(volume, torch.stack([fbp(m.y, A), 2 * fbp(m.y, A)], dim=-1), atol=1e-5)
     with pytest.raises(BadOption, match="choose from ramp"):
         fbp(m.y, A, window="hamming")
-    fan = fan_ct((1, 8, 8), [0.0, 90.0], 9, source_to_axis=20.0, source_to_detector=40.0, bin_spacing=1.0)
+    fan = fan_ct((1, 8, 8), [0.0, 90.0], 9, source_to_axis=20.0, source_to_detector=40.0, bin_spacing=1.0, curved=True)
     with pytest.raises(BadOption, match="total_variation"):
         fbp(torch.zeros(1, 1, 2, 9), fan)
 
