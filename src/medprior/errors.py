@@ -117,7 +117,9 @@ class Diverged(MedpriorError):
     def __init__(self, step: int, sigma: float, what: str = "sampling") -> None:
         super().__init__(
             f"{what} left the finite numbers at step {step}, sigma {sigma:.4g}",
-            "use more steps, a smaller guidance weight, or check the noise level of the measurement",
+            "lower the learning rate, and look at the scans named"
+            if what.startswith("training")
+            else "use more steps, a smaller guidance weight, or check the noise level of the measurement",
         )
         self.step = step
         self.sigma = sigma
