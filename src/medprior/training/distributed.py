@@ -82,7 +82,8 @@ class Many(Ranks):
 
         self.accelerator = Accelerator(cpu=device == "cpu")
         self.rank, self.count = self.accelerator.process_index, self.accelerator.num_processes
-        self.device = str(self.accelerator.device)
+        # Accelerate numbers CPUs, too ("cpu:0"); to the loop any of them is the CPU, whose batches are those of a process alone
+        self.device = "cpu" if self.accelerator.device.type == "cpu" else str(self.accelerator.device)
 
     def wrap(self, net: nn.Module) -> nn.Module:
         return self.accelerator.prepare_model(net)
