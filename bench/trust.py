@@ -3,7 +3,8 @@
     python bench/trust.py chest-xray [--folder src/medprior/pretrained]
 
 Healthy val patients fit and calibrate; healthy test patients give the false-positive rate (Clopper-Pearson), test patients with a finding the AUROC,
-beside trivial baselines: mean intensity, and a voxel-wise mean/SD atlas of the train part. Reads MEDPRIOR_DATA.
+beside trivial baselines: mean intensity, and a voxel-wise mean/SD atlas of the healthy scans of the train part and of the other test patients.
+Volumes enter it whole. Reads MEDPRIOR_DATA.
 """
 
 from __future__ import annotations
@@ -18,12 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 from pretrain import scans
-from torch.nn import functional as F
 
 from medprior import Volume, load
-from medprior.evidence.metrics import Interval, auroc, clopper_pearson, interval
 from medprior.jobs.detect import calibrate, detect
 from medprior.prior.door import admit
+from medprior.runs.evaluate_detect import Scanned, figures, small
 from medprior.training.folder import save_prior
 
 HEALTHY = {"chest-xray": 0, "brain-t1": -1}
@@ -67,45 +67,26 @@ def digest(volumes: list[Volume]) -> str:
 
 
 def measured(name: str, prior: Any) -> dict[str, Any]:
-    """False-positive rate, AUROC and the baselines' AUROC on the test part; {} of what the data cannot show."""
+    """False-positive rate and AUROC on the test part beside plain scores, as ``medprior evaluate detect`` has them; the train part joins the atlas."""
     cases = one_each(name, "test")
-    labels = [int(label != HEALTHY[name]) for _, label, _ in cases]
-    patients = [patient for _, _, patient in cases]
-    found = [detect(prior, volume) for volume, _, _ in cases]
-    flags = [f.p_value is not None and f.p_value <= 0.05 for f, label in zip(found, labels, strict=True) if label == 0]
-    rate = clopper_pearson(sum(flags), len(flags))
-    reds = [float(f.map.data.max()) > (f.map_high or np.inf) for f, label in zip(found, labels, strict=True) if label == 0]
-    red = clopper_pearson(sum(reds), len(reds))
-    print(f"false positives at 5 %: {rate}; healthy images with any red: {red}; refused: {found[0].refused or 'no'}", flush=True)
-    report: dict[str, Any] = {"false_positive_rate": stored(rate), "healthy_images_with_any_red": stored(red), "n_test_patients": len(set(patients))}
-    if any(labels):
-        scores = {"ours": [f.score for f in found], **baselines(name, prior, cases)}
-        for title, values in scores.items():
-            at = interval(auroc, values, labels, patients=[f"{p}-{label}" for p, label in zip(patients, labels, strict=True)], strata=labels)
-            report[f"auroc {title}"] = stored(at)
-            print(f"AUROC {title}: {at}", flush=True)
-    return report
+    numbers = {patient: n for n, patient in enumerate(dict.fromkeys(patient for _, _, patient in cases), start=1)}
+    judged = []
+    for volume, label, patient in cases:
+        found = detect(prior, volume)
+        red = None if found.map_high is None else bool(float(found.map.data.max()) > found.map_high)
+        judged.append(Scanned(label != HEALTHY[name], numbers[patient], found.score, found.p_value, red, at_64(prior, volume)))
+    learned = [at_64(prior, volume) for volume, label, _ in scans(name, "train") if label == HEALTHY[name]]
+    whole = figures(judged, 0.05, prior.trust["detect"]["n_healthy"], learned)
+    report: dict[str, Any] = {key: whole[key] for key in ("false_positive_rate", "healthy_scans_with_any_red") if key in whole}
+    report |= {f"{what} {title}": at for what in ("auroc", "average_precision") for title, at in whole[what].items()}
+    for title, at in report.items():
+        print(f"{title.replace('_', ' ')}: {at['value']:.3f} [{at['low']:.3f}, {at['high']:.3f}], n {at['n']}", flush=True)
+    return {**report, "n_test_patients": len(numbers)}
 
 
-def stored(at: Interval) -> dict[str, float | int]:
-    return {"value": at.value, "low": at.low, "high": at.high, "level": at.level, "n": at.n}
-
-
-def baselines(name: str, prior: Any, cases: list[tuple[Volume, int, str]]) -> dict[str, list[float]]:
-    """Mean intensity (either way round), and the mean squared z-score against an atlas of healthy train scans at 64 pixels."""
-    learned = torch.stack([small(prior, v) for v, label, _ in scans(name, "train") if label == HEALTHY[name]])
-    mean, std = learned.mean(0), learned.std(0) + 0.05
-    images = [small(prior, volume) for volume, _, _ in cases]
-    bright = [float(x.mean()) for x in images]
-    return {
-        "mean intensity": bright,
-        "minus mean intensity": [-b for b in bright],
-        "atlas of mean and SD": [float((((x - mean) / std) ** 2).mean()) for x in images],
-    }
-
-
-def small(prior: Any, volume: Volume) -> torch.Tensor:
-    return F.interpolate(admit(prior.card, volume).images[:1], size=(64, 64), mode="area")[0]
+def at_64(prior: Any, volume: Volume) -> torch.Tensor:
+    """An image, or a whole volume, on the small grid of the plain scores."""
+    return small(admit(prior.card, volume).images)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from .report import Grid, Picture, Section, Table
 from .requests import EvaluateDetect
 from .sources import Known
 
-__all__ = ["Scanned", "baselines", "figures", "run_evaluate_detect"]
+__all__ = ["Scanned", "baselines", "figures", "run_evaluate_detect", "small"]
 
 HEALTHY = ("no_finding", "healthy", "normal")
 SIDE, SLICES = 64, 32

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from medprior.cli import main
 from medprior.data.volume import Volume
 from medprior.errors import BadOption
-from medprior.evidence.metrics import auroc
+from medprior.evidence.metrics import auroc, interval
 from medprior.io.write import write
 from medprior.jobs.detect import calibrate
 from medprior.runs import evaluate_reconstruct
@@ -25,6 +26,12 @@ from medprior.runs.sources import known_prior
 from medprior.training.folder import save_prior
 
 from .conftest import scene
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tested here hangs on values; how well intervals cover is tested with the metrics, and 2000 resamples of each number are most of the time."""
+    monkeypatch.setattr("medprior.runs.evaluate.interval", partial(interval, draws=100))
 
 
 @pytest.fixture(scope="module")

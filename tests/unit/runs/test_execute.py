@@ -147,5 +147,5 @@ def test_a_run_tells_its_parts(tiny: Path, picture: Path, tmp_path: Path) -> Non
 
 def test_a_measured_file_is_refused_with_the_way_to_go(tiny: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "kspace.npz", kspace=np.ones((2, 8, 8), np.complex64))
-    with pytest.raises(Unsupported, match=r"holds a measurement.*read_kspace"):
-        run("reconstruct", tiny, tmp_path / "kspace.npz", tmp_path / "run")
+    with pytest.raises(Unsupported, match=r"holds a measurement.*medprior reconstruct"):
+        run("detect", tiny, tmp_path / "kspace.npz", tmp_path / "run")
