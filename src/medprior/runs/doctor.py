@@ -25,7 +25,7 @@ MEMORY_WANTED = 3 * GIB
 """The bundled priors' four jobs stay below this: peak_mib in the run.json of the demo."""
 DISK_WANTED = 2 * GIB
 
-EXTRAS = {"demo": ("nilearn", "pydicom-data")}
+EXTRAS = {"demo": ("nilearn", "pydicom-data"), "nufft": ("finufft",)}
 """Optional packages of each extra, as pip names them."""
 
 

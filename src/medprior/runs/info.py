@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..errors import printable
 from ..io.files import check_manifest, read_json, sha256
 from ..prior.card import Card
 from ..training.folder import bundled, read_trust
@@ -23,8 +24,11 @@ def card_record(name: str) -> dict[str, Any]:
 
 
 def card_lines(name: str) -> list[str]:
-    """The same as lines of text."""
-    record = card_record(name)
+    """The same as lines of text; a card comes from strangers, so its control characters are escaped."""
+    return [printable(line) for line in _lines(name, card_record(name))]
+
+
+def _lines(name: str, record: dict[str, Any]) -> list[str]:
     if not name:
         found = [f"{key:12} {card['modality']}, {card['unit']}, labels: {', '.join(card['labels']) or 'none'}" for key, card in record["bundled"].items()]
         return found or ["no prior ships with this installation; train your own: medprior train FOLDER"]

@@ -1,0 +1,26 @@
+"""The card of a prior as text: what a stranger wrote on it cannot move the cursor or colour the terminal."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from medprior.prior import Prior
+from medprior.runs.info import card_lines
+from medprior.training.folder import save_prior
+from tests.unit.jobs.exact import tiny
+
+
+def test_a_card_is_text_and_nothing_else(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    prior = tiny()
+    save_prior(Prior(prior.net, prior.path, replace(prior.card, name="brain\x1b[2J", limits=("one\nline",))), tmp_path / "prior")
+    lines = card_lines(str(tmp_path / "prior"))
+    assert lines[0].startswith("brain\\x1b[2J: 2-D prior") and any("one\\nline" in line for line in lines)
+    assert all(line.isprintable() for line in lines)
+
+
+def test_the_bundled_priors_are_named() -> None:
+    assert [line.split()[0] for line in card_lines("")] == ["brain-t1", "chest-ct", "chest-xray"]
