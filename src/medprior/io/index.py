@@ -50,13 +50,15 @@ def scan(
     """Decode every file of a data set once; write index.json and unusable.csv into ``out`` (default: the folder itself), atomically.
 
     A second scan decodes only what has changed. unit, modality, colour: for files that cannot say, as in ``read``.
-    on_progress: called with (files done, files in all). Raises FileProblem when the folder cannot be read or ``out`` cannot be written, or holds an
-    index.json of somebody else; Corrupt or BadOption for a scans.csv that cannot be used.
+    on_progress: called with (files done, files in all). Raises FileProblem when the folder is empty or cannot be read, or ``out`` cannot be
+    written, or holds an index.json of somebody else; Corrupt or BadOption for a scans.csv that cannot be used.
     """
     folder, limits = Path(folder), limits or Limits()
     target = Path(out) if out is not None else folder
     options = {k: v for k, v in (("unit", unit), ("modality", modality), ("colour", colour)) if v is not None}
     listing = list_files(folder)
+    if not (listing.files or listing.label_maps or listing.passed):
+        raise FileProblem(folder, "is empty", "name the folder that holds the scans")
     old = _previous(target, folder, options)
     scanner = _Scanner(folder, options, limits, _key(target), {(i.path, i.part): i for i in old.items} if old else {})
     scanner.left_out += [Unusable(scanner.relative(path), reason, AS_MASK) for path, reason in listing.label_maps]

@@ -19,6 +19,8 @@ __all__ = ["Admitted", "admit", "release", "release_map", "scale_of"]
 
 _THROUGH = {"PL": "S", "IL": "A", "IP": "R"}
 
+_OVERRIDE = "override it: --allow-other, in Python allow_other=True"
+
 _COARSEST = 16
 """Voxels so many times larger than the prior's show nothing that it knows; as a rule their size was written down in another unit."""
 
@@ -44,9 +46,9 @@ class Admitted:
 def check_kind(card: Card, volume: Volume) -> None:
     """Raises WrongKind where modality or unit are not the card's."""
     if volume.modality and card.modality and not same_modality(volume.modality, card.modality):
-        raise WrongKind(f"prior {card.name!r} is for {card.modality}, this is {volume.modality}", "choose another prior, or override with allow_other=True")
+        raise WrongKind(f"prior {card.name!r} is for {card.modality}, this is {volume.modality}", f"choose another prior, or {_OVERRIDE}")
     if card.scaling == "fixed" and volume.unit != card.unit:
-        raise WrongKind(f"prior {card.name!r} wants unit {card.unit}, this is {volume.unit}", "read it with its unit, or override with allow_other=True")
+        raise WrongKind(f"prior {card.name!r} wants unit {card.unit}, this is {volume.unit}", f"state the unit when reading (--unit, unit=), or {_OVERRIDE}")
 
 
 def check_form(card: Card, volume: Volume) -> None:

@@ -17,6 +17,7 @@ from ..data.acquisitions import KSpace, Sinogram
 from ..data.volume import Volume
 from ..errors import BadOption
 from ..io.files import write_file, write_folder
+from ..jobs.reconstruct import label_index
 from ..prior import Prior
 from .augment import run_augment
 from .detect import run_detect
@@ -102,6 +103,8 @@ def prepared(request: Request) -> Prepared:
     started = time.monotonic()
     device = device_named(request.device)
     known = known_prior(request.prior, device)
+    if isinstance(request, Reconstruct | Augment | Synthesize) and request.label is not None:
+        label_index(known.prior, request.label)  # before minutes are spent, not after
     volume = scan_of(request) if isinstance(request, OneScan) else None
     hashes = {"medprior": __version__, "prior_sha256": known.sha256, "input_sha256": scan_hash(volume) if volume is not None else None}
     return Prepared(request, known, volume, {**request.identity(), **hashes}, device, time.monotonic() - started)

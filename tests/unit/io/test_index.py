@@ -432,6 +432,7 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileProblem, match="is not a folder"):
         scan(tmp_path / "none")
     (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "notes.txt").write_text("no scan")
     with pytest.raises(FileProblem, match="holds no usable scan"):
         scan(tmp_path / "bare").usable()
     pictures(tmp_path / "x", 2)
@@ -462,3 +463,9 @@ def test_the_real_sets_are_indexed_without_a_bad_file(tmp_path: Path, real_data:
     ultrasound = scan(real_data / "medmnist_breast", out=tmp_path / "us")
     assert len(ultrasound.items) == 437 + 78 + 156
     assert ultrasound.near_duplicates, "the set is known for its near duplicates"
+
+
+def test_an_empty_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileProblem, match="is empty"):
+        scan(tmp_path)
+    assert list(tmp_path.iterdir()) == []

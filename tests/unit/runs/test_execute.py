@@ -129,6 +129,14 @@ def test_another_modality_is_refused_unless_it_is_allowed_and_written_down(pictu
     assert "Override" in done.report.read_text()
 
 
+@pytest.mark.parametrize("job", ["augment", "synthesize", "reconstruct"])
+def test_an_unknown_label_is_refused_before_anything_is_drawn(job: str, tiny: Path, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medprior.runs.execute._do", lambda *_: pytest.fail("the job was begun"))
+    with pytest.raises(BadOption, match="is not on the card"):
+        run(job, tiny, picture, tmp_path / "run", label="pnemonia")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_changed_weight_is_refused(picture: Path, tmp_path: Path) -> None:
     prior = save_tiny(tmp_path / "changed")
     weights = bytearray((prior / "weights.safetensors").read_bytes())

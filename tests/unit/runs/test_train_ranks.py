@@ -57,4 +57,4 @@ def test_two_processes_are_one_run(scans: Path, tmp_path: Path) -> None:
     # and a wrong command ends all of them, with the reason
     (tmp_path / "empty").mkdir()
     wrong = torchrun("train", str(tmp_path / "empty"), "--preset", "tiny", "--steps", "4", "--device", "cpu", "--out", str(tmp_path / "no"))
-    assert wrong.returncode != 0 and "holds no usable scan" in wrong.stderr and not (tmp_path / "no" / "run.json").exists()
+    assert wrong.returncode != 0 and "is empty" in wrong.stderr and not (tmp_path / "no" / "run.json").exists()
