@@ -9,18 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["BINS", "ErrorTable", "radius"]
+from .rings import along_rings
 
-BINS = 24
-"""Rings of spatial frequency, from the mean (0) to the corner of the Nyquist square (1)."""
-
-
-def radius(size: tuple[int, ...]) -> Tensor:
-    """(*size): each coefficient of an FFT's distance from the mean, 0..1."""
-    squares = torch.zeros(size)
-    for axis, n in enumerate(size):
-        squares = squares + torch.fft.fftfreq(n).reshape([-1 if a == axis else 1 for a in range(len(size))]) ** 2
-    return (squares / (0.25 * len(size))).sqrt()
+__all__ = ["ErrorTable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +39,7 @@ class ErrorTable:
         at, where = _log(sigma), np.log(np.array(self.sigmas))
         columns = np.log(np.maximum(np.array(self.spectrum), 1e-6)).T
         rows = torch.from_numpy(np.exp(np.stack([np.interp(at, where, column) for column in columns], axis=1))).float()
-        place = radius(size) * (BINS - 1)
-        low = place.floor().long().clamp_max(BINS - 2)
-        share = place - low
-        return (rows[:, low] * (1 - share) + rows[:, low + 1] * share).to(sigma)
+        return along_rings(rows, size).to(sigma)
 
 
 def _log(sigma: Tensor) -> NDArray[np.float64]:

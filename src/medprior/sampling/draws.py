@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BadOption, Uncalibrated
-from ..prior.errors import radius
+from ..prior.rings import by_ring, ring_of
 
 __all__ = ["Calibration", "Draws", "Interval", "steadied"]
 
@@ -91,10 +91,6 @@ def steadied(values: Tensor, point: Tensor, *, rings: int = 12) -> Tensor:
     mean = values.mean(0)
     apart = torch.fft.fftn(mean - point[0], dim=axes, norm="ortho")
     chance = torch.fft.fftn(values - mean, dim=tuple(a + 1 for a in axes), norm="ortho").abs().square().sum(0) / ((len(values) - 1) * len(values))
-    ring = (radius(tuple(point.shape[2:])) * (rings - 1)).round().long().flatten()
-
-    def power(square: Tensor) -> Tensor:
-        return torch.zeros(rings, dtype=square.dtype).index_add(0, ring, square.sum(0).flatten().cpu())
-
-    keep = (1 - power(chance) / power(apart.abs().square()).clamp_min(1e-30)).clamp_min(0)
-    return point[0] + torch.fft.ifftn(apart * keep[ring].reshape(point.shape[2:]).to(point.device), dim=axes, norm="ortho").real
+    keep = (1 - by_ring(chance.sum(0), apart.abs().square().sum(0), rings)).clamp_min(0)
+    ring = ring_of(tuple(point.shape[2:]), rings).to(point.device)
+    return point[0] + torch.fft.ifftn(apart * keep[ring], dim=axes, norm="ortho").real

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..data.seeds import generator
 from ..operators import Operator, cg
-from ..prior.errors import BINS, radius
+from ..prior.rings import along_rings, by_ring
 
 __all__ = ["filtered", "response"]
 
@@ -49,17 +49,5 @@ def response(operator: Operator, weight: Tensor) -> Tensor | None:
 def _by_ring(x: Tensor, seen: Tensor) -> Tensor:
     axes = tuple(range(2, x.ndim))
     before, after = (torch.fft.fftn(v, dim=axes) for v in (x, seen))
-    place = radius(tuple(x.shape[2:])).to(x.device) * (BINS - 1)
-    ring = place.round().long().flatten()
-
-    def total(values: Tensor) -> Tensor:
-        return torch.zeros(BINS, dtype=values.dtype, device=x.device).index_add(0, ring, values.sum((0, 1)).flatten())
-
-    power = total(before.abs().square())
-    gains = (total((before.conj() * after).real) / power.clamp_min(1e-30)).clamp_min(0)
-    for i in range(1, BINS):  # a small image may have no coefficient in a ring: it takes its lower neighbour's
-        if power[i] == 0:
-            gains[i] = gains[i - 1]
-    low = place.floor().long().clamp_max(BINS - 2)
-    share = place - low
-    return (gains[low] * (1 - share) + gains[low + 1] * share)[None, None]
+    top, bottom = ((before.conj() * other).real.sum((0, 1)) for other in (after, before))
+    return along_rings(by_ring(top, bottom).clamp_min(0), tuple(x.shape[2:]))[None, None]

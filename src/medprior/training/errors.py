@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from ..data.seeds import generator
 from ..prior import Condition, Prior
-from ..prior.errors import BINS, ErrorTable, radius
+from ..prior.errors import ErrorTable
+from ..prior.rings import by_ring
 
 __all__ = ["error_tables"]
 
@@ -50,12 +51,5 @@ def _row(prior: Prior, x: Tensor, sigma: float, numbers: Tensor | None, rng: tor
             mean, std = prior.moments(one + sigma * noise, torch.full((1,), sigma), given)
         square += float((mean - one).square().mean()) / len(x)
         power += torch.fft.fftn((mean - one) / std, dim=axes, norm="ortho").abs().square().mean((0, 1)) / len(x)
-    ring = (radius(tuple(x.shape[2:])) * (BINS - 1)).round().long().flatten()
-    total = torch.zeros(BINS).index_add(0, ring, power.flatten())
-    count = torch.zeros(BINS).index_add(0, ring, torch.ones(ring.numel()))
-    found = total / count.clamp_min(1)
-    # a small image may have no coefficient in a ring: it takes its lower neighbour's
-    for i in range(1, BINS):
-        if count[i] == 0:
-            found[i] = found[i - 1]
+    found = by_ring(power, torch.ones_like(power))
     return square, tuple(found.tolist())

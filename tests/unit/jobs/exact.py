@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from medprior.data.volume import Provenance, Volume
 from medprior.prior import Card, Condition, Prior, path_named
 from medprior.prior.denoiser import spread
-from medprior.prior.errors import radius
 from medprior.prior.prior import fresh
+from medprior.prior.rings import radius
 
 CT = Card("exact", "CT", unit="HU", scaling="fixed", low=-1000.0, high=1000.0, labels=("dark", "light"), frame=(16, 64), sigma_data=0.5)
 

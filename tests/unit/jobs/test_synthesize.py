@@ -13,7 +13,7 @@ from torch import Tensor
 from medprior.data.volume import Volume
 from medprior.errors import BadOption
 from medprior.jobs.synthesize import default_size, ladder, synthesize
-from medprior.prior.errors import radius
+from medprior.prior.rings import radius
 from tests.unit.jobs.exact import CT, Exact, tiny
 
 SMALL = (16, 20)

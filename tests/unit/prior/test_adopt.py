@@ -11,7 +11,8 @@ from torch import Tensor
 from medprior.errors import BadOption, ShapeMismatch
 from medprior.prior import Condition, Denoiser
 from medprior.prior.adopt import adopt_diffusers, adopt_epsilon, adopt_monai, adopt_v, adopt_x0
-from medprior.prior.errors import BINS, ErrorTable
+from medprior.prior.errors import ErrorTable
+from medprior.prior.rings import BINS
 from medprior.sampling import flow, log_levels
 from tests.golden.world import SHAPE, judged, seeded, smooth_prior
 

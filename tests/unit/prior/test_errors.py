@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from medprior.prior.errors import BINS, ErrorTable, radius
+from medprior.prior.errors import ErrorTable
+from medprior.prior.rings import BINS, radius
 from medprior.training.errors import SIGMAS, error_tables
 from tests.unit.jobs.exact import Exact
 

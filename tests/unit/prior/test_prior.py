@@ -7,8 +7,9 @@ import torch
 
 from medprior.errors import BadOption, ShapeMismatch
 from medprior.prior import Card, Condition, Prior, grid, path_named
-from medprior.prior.errors import BINS, ErrorTable
+from medprior.prior.errors import ErrorTable
 from medprior.prior.prior import fresh
+from medprior.prior.rings import BINS
 from medprior.prior.wrappers import slicewise, tiled
 
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
-from medprior.operators import Gaussian, Measurement, Noise, Operator, Poisson, blur, cartesian_lines, cg, identity, mri, parallel_ct, simulate, view_angles
+from medprior.operators import Gaussian, Measurement, Noise, Operator, Poisson, blur, cartesian_lines, cg, mri, parallel_ct, simulate, view_angles
 from medprior.sampling.response import filtered, response
 from medprior.sampling.rules import fitted, heard
 
 
-def test_the_identity_answers_every_frequency_alike() -> None:
-    gains = response(identity((1, 24, 20)), torch.tensor(4.0))
-    assert gains is None or torch.allclose(gains, torch.full_like(gains, 4.0), rtol=1e-4)
+def test_blur_answers_by_its_own_transfer_function() -> None:
+    """A^H w A of a Gaussian blur of standard deviation s pixels is w exp(-s^2 |k|^2), as long as it is not near zero."""
+    size, weight, fwhm = (64, 64), 4.0, 2.0
+    gains = response(blur((1, *size), fwhm), torch.tensor(weight))
+    assert gains is not None
+    std = fwhm / (8 * math.log(2)) ** 0.5
+    for n in (2, 6, 12):
+        assert float(gains[0, 0, n, 0]) == pytest.approx(weight * math.exp(-((std * 2 * math.pi * n / size[0]) ** 2)), rel=0.08)
 
 
 def test_projections_answer_by_ring_and_lines_of_k_space_do_not() -> None:
