@@ -12,11 +12,12 @@ from torch import Tensor
 from ..data.seeds import generator
 from ..data.volume import Volume
 from ..errors import BadOption, ShapeMismatch, nearest
+from ..evidence.calibration import How, entry_for, kind_of
 from ..operators import Measurement, cg
 from ..prior import Denoiser, Prior
 from ..prior.door import scale_of
-from ..prior.wrappers import batched, guided, tiled
-from ..sampling import RULES, Draws, follow, karras_levels, restore, seen, start, steadied
+from ..prior.wrappers import batched, guided, halved, tiled
+from ..sampling import RULES, Calibration, Draws, deviation_of, follow, karras_levels, local_deviation, restore, seen, start, steadied
 
 __all__ = ["Settings", "least_squares", "reconstruct", "scale_from"]
 
@@ -29,6 +30,7 @@ class Settings:
 
     rule: one of ``sampling.RULES`` ("proximal", "moment_matching", "matched_draw"). n_steps: noise levels. high, low: first and last level, network units.
     tile: images with a larger side are denoised in windows of this side (volumes in windows of at most 96).
+    precision: of the network; "bfloat16" is faster on a GPU and on processors that compute in it, see ``prior.wrappers.halved``.
     """
 
     rule: str = "proximal"
@@ -36,10 +38,13 @@ class Settings:
     high: float = 5.0
     low: float = 0.01
     tile: int = 256
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:
             raise BadOption(f"rule: {self.rule!r} is not known", nearest(self.rule, list(RULES)))
+        if self.precision not in ("float32", "bfloat16"):
+            raise BadOption(f"precision: wanted float32 or bfloat16, got {self.precision!r}")
 
 
 def reconstruct(
@@ -75,6 +80,8 @@ def reconstruct(
     half = (high - low) / 2
     inside = measurement.shifted(half, (high + low) / 2)
     denoiser = windowed(prior, settings.tile)
+    if settings.precision == "bfloat16":
+        denoiser = halved(denoiser)
     if label is not None:
         denoiser = guided(denoiser, label_index(prior, label))
     rng = generator(seed, "reconstruct")
@@ -90,11 +97,26 @@ def reconstruct(
             x = _draws(denoiser, inside, inside.operator.domain, n, rng, settings, on_step)
             made_by = f"{prior.card.name}, {settings.rule}, {settings.n_steps} levels from {settings.high:g} to {settings.low:g}"
         centre = steadied(x, point)
+        deviation = _deviation(denoiser, inside, view, point, seed) if fast or n == 1 else deviation_of(x)
+        calibration, refused = _calibration(prior, inside, How(fast, len(x), settings.rule, settings.n_steps, settings.high, settings.low), label)
 
     def physical(image: Tensor) -> Tensor:
         return (image + 1) / 2 * (high - low) + low
 
-    return Draws(physical(x), seed, made_by, physical(centre))
+    return Draws(physical(x), seed, made_by, physical(centre), deviation * half, calibration, refused)
+
+
+def _deviation(denoiser: Denoiser, inside: Measurement, view: tuple[Tensor, float] | None, point: Tensor, seed: int) -> Tensor:
+    """(C, i, j[, k]) of the point estimate, network units."""
+    if view is not None:
+        return denoiser.moments(view[0], torch.full((1,), view[1]))[1][0]
+    return local_deviation(denoiser, inside, point, generator(seed, "deviation"))
+
+
+def _calibration(prior: Prior, inside: Measurement, how: How, label: str | None) -> tuple[Calibration | None, str]:
+    if label is not None:
+        return None, "calibrations are made without a label"
+    return entry_for(prior.trust, kind_of(inside), how)
 
 
 def noisy_image(inside: Measurement) -> tuple[Tensor, float] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -15,11 +16,18 @@ __all__ = ["Calibration", "Draws", "Interval", "steadied"]
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """A split-conformal scale: on n calibration patients, mean +- scale * std * z covered the level (Angelopoulos and Bates 2023)."""
+    """What was measured on n scans of ``patients`` patients that the prior had not learned from.
+
+    level: share of the voxels of a new scan that lie within mean +- scale * deviation, in the mean over scans (conformal risk control).
+    error: mean squared error over mean squared deviation that a new scan does not exceed with probability ``level`` (split conformal).
+    Both hold for scans that come as those of the calibration did; several scans of one patient count as less than their number.
+    """
 
     level: float
     scale: float
     n: int
+    error: float
+    patients: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +45,17 @@ class Draws:
     """values: (N, C, i, j[, k]), physical units. seed: of the run. made_by: prior, rule, steps, in words.
 
     centre: (C, i, j[, k]) a better estimate of the posterior's mean than the average of N draws, or None.
+    deviation: (C, i, j[, k]) how far the mean is likely to be off, up to the calibration's scale; a point estimate has one, too.
+    calibration: of such reconstructions on other patients, or None; refused: why there is none.
     """
 
     values: Tensor
     seed: int
     made_by: str
     centre: Tensor | None = None
+    deviation: Tensor | None = None
+    calibration: Calibration | None = None
+    refused: str = ""
 
     def __len__(self) -> int:
         return len(self.values)
@@ -62,20 +75,33 @@ class Draws:
         return torch.quantile(self.values, q, dim=0)
 
     def interval(self, level: float = 0.9, calibration: Calibration | None = None, *, uncalibrated: bool = False) -> Interval:
-        """An interval for each voxel.
+        """An interval for each voxel. calibration: default the one that came with the draws.
 
         Raises Uncalibrated without a calibration of that level, unless ``uncalibrated=True`` asks for the raw quantiles, marked so.
         """
-        if calibration is None:
-            if not uncalibrated:
-                raise Uncalibrated(
-                    f"no calibration at level {level} for {self.made_by}", "give a Calibration measured on other patients, or ask with uncalibrated=True"
-                )
+        if uncalibrated:
             return Interval(self.quantile((1 - level) / 2), self.quantile((1 + level) / 2), level, False)
-        if calibration.level != level:
-            raise Uncalibrated(f"calibrated at level {calibration.level}, asked for {level}", "ask for the calibrated level")
-        half = calibration.scale * self.std()
+        half = self._calibrated(level, calibration).scale * self._deviation()
         return Interval(self.mean() - half, self.mean() + half, level, True)
+
+    def psnr_bound(self, data_range: float, level: float = 0.9, calibration: Calibration | None = None) -> float:
+        """dB that the mean reaches with probability ``level``; data_range: white minus black, in the unit of the draws. Raises Uncalibrated."""
+        error = self._calibrated(level, calibration).error * float(self._deviation().double().square().mean())
+        return 10 * math.log10(data_range**2 / error) if error > 0 else math.inf
+
+    def _deviation(self) -> Tensor:
+        return self.std() if self.deviation is None else self.deviation
+
+    def _calibrated(self, level: float, calibration: Calibration | None) -> Calibration:
+        found = calibration or self.calibration
+        if found is None:
+            why = f": {self.refused}" if self.refused else ""
+            raise Uncalibrated(
+                f"no interval at level {level} for {self.made_by}{why}", "calibrate it on other patients (medprior calibrate), or ask with uncalibrated=True"
+            )
+        if found.level != level:
+            raise Uncalibrated(f"calibrated at level {found.level}, asked for {level}", "ask for the calibrated level")
+        return found
 
 
 def steadied(values: Tensor, point: Tensor, *, rings: int = 12) -> Tensor:

@@ -42,7 +42,7 @@ from ..prior.denoiser import spread
 from .krylov import root_times
 from .response import filtered, response
 
-__all__ = ["RULES", "Rule", "fitted", "heard", "matched_draw", "moment_matching", "proximal", "seen"]
+__all__ = ["RULES", "Rule", "around", "fitted", "heard", "matched_draw", "moment_matching", "proximal", "seen"]
 
 Rule = Callable[[Denoiser, Measurement, torch.Generator], Denoiser | Redraw]
 
@@ -128,18 +128,32 @@ class _Proximal(Redraw):
         self.answers = heard(measurement)
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
-        known = _Guess(self.denoiser, x, sigma, condition)
-        operator, weight = self.measurement.operator, _weight(self.measurement).to(x.device)
+        return self.product(_Guess(self.denoiser, x, sigma, condition))
+
+    def product(self, known: _Guess) -> Tensor:
+        """One draw for each image of a guess."""
+        operator, weight = self.measurement.operator, _weight(self.measurement).to(known.mean.device)
 
         def normal(u: Tensor) -> Tensor:
             return u + known.across(operator.adjoint(weight * operator.apply(known.root(u))))
 
         # perturb and optimise: noise on the data and on the prior's guess makes the minimiser an exact draw of the Gaussian product
-        guess, y = known.draw(self.rng), _perturbed(self.measurement, len(x), self.rng)
+        guess, y = known.draw(self.rng), _perturbed(self.measurement, len(known.mean), self.rng)
         # x = guess + C^(1/2) u: in u the system is well conditioned, whatever the covariance of the prior's error
         pull = known.across(operator.adjoint(weight * (y - operator.apply(guess))))
-        inverse = None if self.answers is None else known.inverse(self.answers.to(x))
+        inverse = None if self.answers is None else known.inverse(self.answers.to(guess))
         return guess + known.root(cg(normal, pull, torch.zeros_like(pull), n=self.n_iterations, tol=_ENOUGH, inverse=inverse))
+
+
+def around(denoiser: Denoiser, measurement: Measurement, point: Tensor, sigma: float, n: int, rng: torch.Generator) -> Tensor:
+    """(n, C, i, j[, k]): draws from the product of the data's likelihood and what the prior says of one image (1, C, i, j[, k]) at noise ``sigma``.
+
+    One network evaluation for all.
+    """
+    x = point + sigma * torch.randn(point.shape, generator=rng).to(point)
+    known = _Guess(denoiser, x, torch.full((1,), sigma).to(point), None)
+    known.mean = known.mean.expand(n, *point.shape[1:])
+    return _Proximal(denoiser, measurement, rng, 40).product(known)
 
 
 def _perturbed(measurement: Measurement, n: int, rng: torch.Generator) -> Tensor:

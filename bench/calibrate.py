@@ -1,0 +1,195 @@
+"""Intervals of the bundled priors: calibrates them on val patients, measures their coverage on test patients, writes both into trust.json.
+
+    python bench/calibrate.py collect brain-t1 --task mri4 --split val [--fast] [--per-patient 16] --work .cache/calibrate
+    python bench/calibrate.py write brain-t1 --work .cache/calibrate       # what was collected, into the prior's trust.json
+    python bench/calibrate.py table --work .cache/calibrate                # coverage on test, widths, image-level bounds
+
+Measurements are simulated as ``medprior reconstruct`` simulates them; what was collected is kept image by image, so that a stopped run goes on.
+Reads MEDPRIOR_DATA. Val patients calibrate, test patients measure, neither was learned from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import date
+from math import log10
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pretrain import DATA, RECIPES, scans
+
+from medprior import Prior, Volume, load
+from medprior.data.seeds import seed_for
+from medprior.evidence.calibration import SCALES, How, Kind
+from medprior.evidence.metrics import clopper_pearson, interval
+from medprior.io.read import read
+from medprior.jobs.calibrate import Judged, calibrated, judged
+from medprior.jobs.reconstruct import Settings, reconstruct
+from medprior.runs.requests import TASKS, Reconstruct
+from medprior.runs.simulate import case_of
+from medprior.training.folder import save_prior
+
+FOLDER = Path("src/medprior/pretrained")
+DRAWS = 8
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=("collect", "write", "table"))
+    parser.add_argument("name", nargs="?", choices=sorted(RECIPES))
+    parser.add_argument("--task", choices=sorted(TASKS))
+    parser.add_argument("--split", choices=("val", "test"), default="val")
+    parser.add_argument("--fast", action="store_true")
+    parser.add_argument("--per-patient", type=int, default=16, help="slices of a volume, evenly spaced in its middle half")
+    parser.add_argument("--precision", default="bfloat16", choices=("float32", "bfloat16"))
+    parser.add_argument("--work", type=Path, default=Path(".cache/calibrate"))
+    chosen = parser.parse_args()
+    chosen.work.mkdir(parents=True, exist_ok=True)
+    if chosen.stage == "collect":
+        collect(chosen)
+    elif chosen.stage == "write":
+        write(chosen.name, chosen.work)
+    else:
+        table(chosen.work)
+
+
+def images(name: str, split: str, per_patient: int) -> Iterator[tuple[Volume, int | None, str]]:
+    """(scan, slice, patient): one X-ray a patient, every CT slice, slices of volumes."""
+    seen: set[str] = set()
+    for volume, _, patient in scans(name, split):
+        if name == "chest-xray" and patient in seen:
+            continue
+        seen.add(patient)
+        yield from ((volume, at, patient) for at in _slices(name, volume, per_patient))
+    if name == "chest-ct" and split == "val":
+        for path in sorted((DATA / "ct_volumes_hu" / "val").glob("*.nii.gz")):
+            volume = read(path, modality="CT", unit="HU")
+            yield from ((volume, at, path.name) for at in _slices(name, volume, 48))
+
+
+def _slices(name: str, volume: Volume, n: int) -> list[int | None]:
+    depth = volume.shape[-1] if volume.ndim == 3 else 1
+    if depth == 1:
+        return [None]
+    return [round(i) for i in np.linspace(depth // 4, depth - depth // 4 - 1, n)]
+
+
+def collect(chosen: argparse.Namespace) -> None:
+    path = chosen.work / f"{chosen.name}_{chosen.task}_{'fast' if chosen.fast else 'draws'}_{chosen.split}.json"
+    found: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+    prior = load(FOLDER / chosen.name)
+    prior.trust.clear()
+    for i, (volume, at, patient) in enumerate(images(chosen.name, chosen.split, chosen.per_patient)):
+        if i < len(found):
+            continue
+        values = {"input": Path("."), "prior": chosen.name, "slice": at, "seed": seed_for(0, chosen.split, i), **TASKS[chosen.task]}
+        case = case_of(Reconstruct.model_validate(values), prior, volume)
+        draws = reconstruct(prior, case.measurement, n=1 if chosen.fast else DRAWS, seed=i, settings=Settings(precision=chosen.precision), fast=chosen.fast)
+        one = judged(draws, case.image, case.measurement, case.scale, patient)
+        found.append({**asdict(one), "residual": float(case.measurement.misfit(draws.mean()[None])[0]), "sha256": digest(volume), "title": title(chosen.task)})
+        path.write_text(json.dumps(found))
+        print(f"{path.stem} {i}: {one.psnr_db:.2f} dB, ratio {one.ratio:.2f}", flush=True)
+
+
+def title(task: str) -> str:
+    return " ".join(f"{key} {value:g}" if isinstance(value, float | int) else value for key, value in TASKS[task].items())
+
+
+def digest(volume: Volume) -> str:
+    return hashlib.sha256(np.ascontiguousarray(volume.data).tobytes()).hexdigest()
+
+
+def stored(work: Path, name: str, split: str) -> Iterator[tuple[str, bool, list[Judged], list[dict[str, Any]]]]:
+    for path in sorted(work.glob(f"{name}_*_{split}.json")):
+        _, task, mode, _ = path.stem.split("_")
+        rows = json.loads(path.read_text())
+        kept = [Judged(**{k: Kind(**v) if k == "kind" else v for k, v in row.items() if k in Judged.__dataclass_fields__}) for row in rows]
+        yield task, mode == "fast", kept, rows
+
+
+def how(fast: bool) -> How:
+    settings = Settings()
+    return How(fast, 1 if fast else DRAWS, settings.rule, settings.n_steps, settings.high, settings.low)
+
+
+def write(name: str, work: Path) -> None:
+    prior: Prior = load(FOLDER / name)
+    entries = []
+    tested = {(task, fast): (found, rows) for task, fast, found, rows in stored(work, name, "test")}
+    for task, fast, found, rows in stored(work, name, "val"):
+        entry = calibrated(found, how(fast), rows[0]["title"])
+        data = hashlib.sha256("".join(sorted(row["sha256"] for row in rows)).encode()).hexdigest()
+        entry |= {
+            "simulated": True,
+            "data": data,
+            "date": str(date.today()),
+            "calibrated_on": f"{len(found)} images of {len({f.patient for f in found})} val patients",
+        }
+        if (task, fast) in tested:
+            entry["measured"] = coverage(entry, tested[task, fast][0])
+        entries.append(entry)
+        print(f"{name} {entry['title']}, {'point estimate' if fast else f'{DRAWS} draws'}: {entry['calibration']}", flush=True)
+    prior.trust["reconstruct"] = entries
+    save_prior(prior, FOLDER / name, trust=prior.trust, half=True)
+
+
+def coverage(entry: dict[str, Any], found: list[Judged]) -> dict[str, Any]:
+    """What the calibrated interval does on patients that neither taught nor calibrated it."""
+    scale, error = entry["calibration"]["scale"], entry["calibration"]["error"]
+    at = int(torch.searchsorted(SCALES, torch.tensor(scale, dtype=torch.float64) * (1 - 1e-9)))
+    inside = [one.curve[at] for one in found]
+    patients = [one.patient for one in found]
+    share = interval(lambda v: float(np.mean(v)), inside, patients=patients)
+    held = clopper_pearson(sum(one.ratio <= error for one in found), len(found))
+    bounds = [10 * log10(4 / (error * 10 ** (-one.psnr_db / 10) * 4 / one.ratio)) for one in found]
+    return {
+        "coverage": [share.value, share.low, share.high],
+        "lowest_image": min(inside),
+        "median_width": float(np.median([2 * scale * one.width for one in found])),
+        "psnr_bound_held": [held.value, held.low, held.high],
+        "psnr_db": float(np.mean([one.psnr_db for one in found])),
+        "median_bound_db": float(np.median(bounds)),
+        "images": len(found),
+        "patients": len(set(patients)),
+    }
+
+
+def table(work: Path) -> None:
+    print("Coverage of 90 % intervals over the body of test images; width: median, share of the intensity range; bound: PSNR promised with 90 %")
+    layout = "{:<11}{:<9}{:<8}{:<12}{:<7}{:<12}{:<27}{:<8}{:<8}{:<8}{:<8}{:<21}{}"
+    print("images stand with (patients)")
+    print(layout.format(*"prior task result val scale test".split(), "coverage (95 % interval)", *"lowest width PSNR bound held residual".split()))
+    for name in sorted(RECIPES):
+        tested = {(task, fast): (found, rows) for task, fast, found, rows in stored(work, name, "test")}
+        for task, fast, found, rows in stored(work, name, "val"):
+            if (task, fast) in tested:
+                print(layout.format(name, task, *_cells(fast, found, rows, *tested[task, fast])), flush=True)
+
+
+def _cells(fast: bool, found: list[Judged], rows: list[dict[str, Any]], tested: list[Judged], tested_rows: list[dict[str, Any]]) -> list[str]:
+    entry = calibrated(found, how(fast), rows[0]["title"])
+    at, fitted = coverage(entry, tested), entry["calibration"]
+    share, held = at["coverage"], at["psnr_bound_held"]
+    return [
+        "fast" if fast else f"{DRAWS} draws",
+        f"{len(found)} ({fitted['patients']})",
+        f"{fitted['scale']:.2f}",
+        f"{at['images']} ({at['patients']})",
+        f"{share[0]:.3f} ({share[1]:.3f} to {share[2]:.3f})",
+        f"{at['lowest_image']:.3f}",
+        f"{at['median_width'] / 2:.4f}",
+        f"{at['psnr_db']:.2f}",
+        f"{at['median_bound_db']:.2f}",
+        f"{held[0]:.2f} ({held[1]:.2f} to {held[2]:.2f})",
+        f"{np.median([row['residual'] for row in tested_rows]):.2f}",
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""Intervals that hold: a scale for what a reconstruction says of its own error, measured on scans of other patients, and what kind of measurement it is for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data.seeds import generator
+from ..errors import BadOption, Uncalibrated
+from ..operators import Measurement
+from ..operators.operator import Scaled
+from ..prior.rings import radius
+from ..sampling import Calibration
+from .conformal import threshold
+
+__all__ = ["LEAST", "SCALES", "How", "Kind", "controlled", "covered", "entry_for", "fitted_calibration", "kind_of"]
+
+SCALES = torch.logspace(-1, 2, 301, dtype=torch.float64)
+"""Candidates for the scale of an interval, 2.3 % apart."""
+
+LEAST = 50
+"""Calibration scans below which no interval is printed."""
+
+_SHARE, _HEARD, _SIZE = 1.15, 1.4, 1.5
+"""How far another measurement may be from the calibrated kind, as factors: numbers a voxel, precision, side of the image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a calibration must know of a measurement, in network units; one of another kind has other errors.
+
+    operator: its name. share: real numbers measured for each voxel. white, smooth: noise that would be left in an image of white noise, and in one whose
+    amplitude falls as 1 / frequency as anatomy's does: (x . A^H C^-1 A x / x . x)^(-1/2). side: voxels of the longest side. ndim: 2 or 3.
+    """
+
+    operator: str
+    share: float
+    white: float
+    smooth: float
+    side: int
+    ndim: int
+
+    def apart(self, other: Kind) -> str:
+        """Why an interval of this kind does not serve ``other``; "" where it does."""
+        if self.operator != other.operator:
+            return f"it is for {self.operator}, this is {other.operator}"
+        if self.ndim != other.ndim:
+            return f"it is for {self.ndim}-D images"
+        limits = {"share": _SHARE, "white": _HEARD, "smooth": _HEARD, "side": _SIZE}
+        said = {"share": "measured numbers a voxel", "white": "noise on fine detail", "smooth": "noise on broad shapes", "side": "voxels a side"}
+        for name, most in limits.items():
+            mine, others = getattr(self, name), getattr(other, name)
+            if not mine / most <= others <= mine * most:
+                return f"it is for {mine:.3g} {said[name]}, here are {others:.3g}"
+        return ""
+
+
+def kind_of(inside: Measurement) -> Kind:
+    """Of a measurement of an image in network units, whose noise is known."""
+    operator = inside.operator
+    size = operator.domain[1:]
+    variance = torch.as_tensor(inside.noise.variance(inside.y))
+    white = torch.randn((4, *operator.domain), generator=generator(0, "kind"))
+    axes = tuple(range(2, white.ndim))
+    smooth = torch.fft.ifftn(torch.fft.fftn(white, dim=axes) / radius(size).clamp_min(1 / max(size)), dim=axes).real
+    left = []
+    for probe in (white, smooth):
+        heard = sum(float((operator.apply(x[None]).abs().square() / variance).sum()) for x in probe)
+        left.append((float(probe.square().sum()) / max(heard, 1e-30)) ** 0.5)
+    while isinstance(operator, Scaled):  # the factors that a change of units puts before it
+        operator = operator.of
+    return Kind(operator.name, inside.count / prod(operator.domain), left[0], left[1], max(size), len(size))
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """The settings of a reconstruction that its errors depend on; of a point estimate (``fast``) none but that it is one."""
+
+    fast: bool
+    n: int
+    rule: str
+    n_steps: int
+    high: float
+    low: float
+
+    def apart(self, other: How) -> str:
+        """Why an interval measured so does not serve ``other``."""
+        if self.fast != other.fast:
+            return f"it is for {'the point estimate' if self.fast else f'{self.n} draws'}"
+        names = () if self.fast else ("n", "rule", "n_steps", "high", "low")
+        wrong = [f"{name} {getattr(self, name)}" for name in names if getattr(self, name) != getattr(other, name)]
+        return f"it is for {', '.join(wrong)}" if wrong else ""
+
+
+def covered(apart: Tensor, deviation: Tensor, where: Tensor) -> Tensor:
+    """(len(SCALES),): share of the voxels in ``where`` (bool) that differ by no more than scale * deviation; all shaped alike. Raises BadOption for none."""
+    if not bool(where.any()):
+        raise BadOption("covered: wanted at least one voxel to look at, got none")
+    ratio = (apart.abs()[where] / deviation[where].clamp_min(1e-12)).double().sort().values
+    return torch.searchsorted(ratio, SCALES, right=True).double() / len(ratio)
+
+
+def controlled(curves: Tensor, alpha: float) -> float:
+    """The least scale at which a new scan has at most a share alpha of its voxels outside, in the mean over scans.
+
+    curves: (n, len(SCALES)) from ``covered``, one row a calibration scan. Conformal risk control (Angelopoulos et al., ICLR 2024, eq. 4): the least scale
+    with (n * mean share outside + 1) / (n + 1) <= alpha, which holds for any score where the scans are exchangeable.
+    Raises Uncalibrated where n < 1 / alpha - 1, or where no scale is wide enough.
+    """
+    n = len(curves)
+    risk = (n * (1 - curves.mean(0)) + 1) / (n + 1)
+    enough = (risk <= alpha).nonzero()
+    if not len(enough):
+        raise Uncalibrated(f"{n} scans cannot support intervals that miss {alpha:g}", f"calibrate with at least {max(LEAST, int(1 / alpha))} scans")
+    return float(SCALES[enough[0, 0]])
+
+
+def fitted_calibration(curves: Tensor, ratios: Sequence[float], patients: int, level: float) -> Calibration:
+    """curves: as ``controlled``; ratios: of each scan, mean squared error over mean squared deviation. Raises Uncalibrated for fewer than LEAST scans."""
+    if len(curves) < LEAST:
+        raise Uncalibrated(f"{len(curves)} scans are too few to calibrate with", f"give at least {LEAST} of patients that the prior has not learned from")
+    return Calibration(level, controlled(curves, 1 - level), len(curves), threshold(list(ratios), 1 - level), patients)
+
+
+def entry_for(trust: Mapping[str, Any], kind: Kind, how: How) -> tuple[Calibration | None, str]:
+    """(the calibration that serves, "") from a prior's trust.json, or (None, why none does)."""
+    entries = trust.get("reconstruct", [])
+    if not entries:
+        return None, "nothing was calibrated for this prior"
+    reasons = []
+    for entry in entries:
+        apart = Kind(**entry["kind"]).apart(kind) or How(**entry["how"]).apart(how)
+        if not apart:
+            return Calibration(**entry["calibration"]), ""
+        reasons.append(f"{entry['title']}: {apart}")
+    return None, "no calibration of this kind: " + "; ".join(reasons)

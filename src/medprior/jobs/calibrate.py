@@ -1,0 +1,84 @@
+"""Calibrate: reconstructions of known scans of other patients -> the scale at which intervals hold, and what kind of measurement they hold for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from math import exp, log
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import Uncalibrated
+from ..evidence.calibration import How, Kind, covered, fitted_calibration, kind_of
+from ..evidence.metrics import psnr
+from ..operators import Measurement
+from ..sampling import Draws
+
+__all__ = ["BODY", "Judged", "calibrated", "judged", "placed"]
+
+BODY = -0.95
+"""Voxels of the known image above this, in network units, count: air around the patient is easily right and would make any interval look good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One reconstruction held against the truth.
+
+    curve: share of the body's voxels inside, for each of ``SCALES``. ratio: mean squared error over mean squared deviation, whole image.
+    width: median deviation in the body, network units. psnr_db: of the mean. kind: of the measurement. patient: whose scan.
+    """
+
+    curve: list[float]
+    ratio: float
+    width: float
+    psnr_db: float
+    kind: Kind
+    patient: str
+
+
+def judged(draws: Draws, truth: Tensor, measurement: Measurement, scale: tuple[float, float], patient: str) -> Judged:
+    """truth: (1, C, i, j[, k]), in the unit of the draws. measurement: that of the truth, in the same unit. scale: the values at -1 and 1 of the prior."""
+    half, middle = (scale[1] - scale[0]) / 2, (scale[1] + scale[0]) / 2
+    if draws.deviation is None:
+        raise Uncalibrated(f"nothing says how far {draws.made_by} may be off", "reconstruct with medprior.jobs.reconstruct")
+    apart, deviation = draws.mean() - truth[0], draws.deviation
+    body = truth[0] > BODY * half + middle
+    if not bool(body.any()):
+        body = torch.ones_like(body)
+    return Judged(
+        [round(v, 5) for v in covered(apart, deviation, body).tolist()],
+        float(apart.double().square().mean() / deviation.double().square().mean()),
+        float(deviation[body].median()) / half,
+        float(psnr(draws.mean()[None], truth, 2 * half)[0]),
+        kind_of(measurement.shifted(half, middle)),
+        patient,
+    )
+
+
+def placed(found: Sequence[Judged]) -> Kind:
+    """The kind that stands for all: its numbers in the geometric mean. Raises Uncalibrated where one of them is not of that kind."""
+    first = found[0].kind
+    means = {name: exp(sum(log(getattr(one.kind, name)) for one in found) / len(found)) for name in ("share", "white", "smooth", "side")}
+    middle = replace(first, **{**means, "side": round(means["side"])})
+    for one in found:
+        if apart := middle.apart(one.kind):
+            raise Uncalibrated(f"the calibration scans are not of one kind: {apart}", "calibrate one task, and one size of image, at a time")
+    return middle
+
+
+def calibrated(found: Sequence[Judged], how: How, title: str, *, level: float = 0.9) -> dict[str, Any]:
+    """An entry of trust.json's "reconstruct". title: the measurement in words. Raises Uncalibrated for too few scans, or of several kinds."""
+    kind = placed(found)
+    patients = len({one.patient for one in found})
+    calibration = fitted_calibration(torch.tensor([one.curve for one in found], dtype=torch.float64), [one.ratio for one in found], patients, level)
+    widths = torch.tensor([2 * calibration.scale * one.width for one in found])
+    return {
+        "title": title,
+        "kind": asdict(kind),
+        "how": asdict(how),
+        "calibration": asdict(calibration),
+        "median_width": round(float(widths.median()), 5),
+        "psnr_db": round(sum(one.psnr_db for one in found) / len(found), 3),
+    }

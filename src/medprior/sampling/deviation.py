@@ -1,0 +1,40 @@
+"""How far a reconstruction is likely to be from the truth, voxel by voxel: the shape of an interval, whose scale is calibrated elsewhere."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..operators import Measurement
+from ..prior import Denoiser
+from .rules import around
+
+__all__ = ["deviation_of", "local_deviation"]
+
+_LEVEL = 0.1
+"""Noise level, network units, at which the prior is asked how sure it is of a point estimate: of 0.1, 0.3, 0.6 and 1 the one with the narrowest calibrated
+intervals for CT and MRI; for super-resolution 0.3 and 0.6 are narrower by 1 % (bench/deviation.py)."""
+
+_FLOOR = 0.05
+"""Least deviation of a voxel, as a share of the image's own: eight draws may agree by chance."""
+
+
+def deviation_of(values: Tensor) -> Tensor:
+    """(N, C, i, j[, k]) draws -> (C, i, j[, k]): their standard deviation, the variance averaged with that of the nearest neighbours.
+
+    A variance from 8 draws is off by half of itself; neighbours have nearly the same one. At equal coverage the intervals are a tenth narrower than without.
+    """
+    variance = values.var(0)
+    pool = F.avg_pool2d if variance.ndim == 3 else F.avg_pool3d
+    smooth = pool(variance[None], 3, stride=1, padding=1, count_include_pad=False)[0]
+    return (smooth + _FLOOR**2 * variance.mean()).sqrt()
+
+
+def local_deviation(denoiser: Denoiser, measurement: Measurement, point: Tensor, rng: torch.Generator, *, n: int = 8) -> Tensor:
+    """(C, i, j[, k]): the deviation of n draws of the Gaussian that measurement and prior make together around a point estimate (1, C, i, j[, k]).
+
+    One network evaluation and n solves, no walk: it knows what the measurement leaves open as long as the image is about right, and is too narrow as a rule,
+    since other images altogether are not thought of. Its scale is calibrated (Laplace's approximation, MacKay 1992, by perturb and optimise).
+    """
+    return deviation_of(around(denoiser, measurement, point, _LEVEL, n, rng))
