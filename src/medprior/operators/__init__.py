@@ -14,6 +14,7 @@ from .pixels import channels, crop, diagonal, mask
 from .resample import blur, downsample, thick_slices, truncate
 from .sampling_masks import acceleration_of, cartesian_lines, partial_fourier, poisson_disc
 from .sensitivities import calibration_region, coil_maps, phased, simulated_coils
+from .slices import neighbours, per_slice
 from .solve import cg, norm
 
 __all__ = [
@@ -54,12 +55,14 @@ __all__ = [
     "measured_kspace",
     "measured_sinogram",
     "mri",
+    "neighbours",
     "noise_covariance",
     "nonuniform_mri",
     "norm",
     "pair",
     "parallel_ct",
     "partial_fourier",
+    "per_slice",
     "phased",
     "photon_noise",
     "poisson_disc",

@@ -15,6 +15,7 @@ from .operator import Operator, identity, stack
 from .pixels import channels, crop, diagonal, mask
 from .resample import blur, downsample, thick_slices, truncate
 from .sampling_masks import cartesian_lines, partial_fourier, poisson_disc
+from .slices import neighbours, per_slice
 
 __all__ = ["CATALOGUE"]
 
@@ -70,6 +71,11 @@ CATALOGUE: dict[str, Callable[[], Operator]] = {
     "cone-ct-anisotropic": lambda: cone_ct(
         (2, 6, 8, 4), [10.0, 80.0], (9, 7), source_to_axis=25.0, source_to_detector=40.0, bin_spacing=2.0, spacing=(1.2, 0.9, 2.0), detector_offset=(1.0, -3.0)
     ),
+    "neighbours": lambda: neighbours((2, 5, 6), axis=1),
+    "neighbours-3d": lambda: neighbours((1, 4, 5, 6), axis=3),
+    "per-slice": lambda: per_slice(downsample((2, 4, 6), 2), 3),
+    "per-slice-mri": lambda: mask((1, 6, 8, 3), _keep(6, 8, 3), is_complex=True) @ per_slice(fourier((1, 6, 8)), 3),
+    "per-slice-observed": lambda: per_slice(mri(cartesian_lines((6, 8), 2, _rng()), _maps(2, 6, 8)), 3),
     "composed": lambda: downsample((1, 3, 2), 1) @ crop((1, 6, 4), (1, 1), (3, 2)) @ downsample((1, 12, 8), 2),
     "sum": lambda: blur((1, 6, 6), 1.5) + 2.0 * identity((1, 6, 6)),
     "scaled": lambda: -0.5 * downsample((1, 6, 6), 3),
