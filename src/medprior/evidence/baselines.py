@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import BadOption, Diverged
-from ..operators import LineIntegrals, Measurement, Unknown, cg
+from ..errors import BadOption
+from ..operators import LineIntegrals, Measurement, cg
 from .metrics import psnr
+from .proximal import noise_weights, proximal_gradient
 
 __all__ = ["Tuned", "best_of", "enlarged", "fbp", "nonlocal_means", "ridge", "total_variation", "tv_objective", "zero_filled"]
 
@@ -39,7 +40,7 @@ def ridge(measurement: Measurement, weight: float, *, n: int = 200, tol: float =
     """
     if weight <= 0:
         raise BadOption(f"ridge: wanted a weight > 0, got {weight}")
-    A, w = measurement.operator, _weights(measurement)
+    A, w = measurement.operator, noise_weights(measurement)
     b = A.adjoint(w * measurement.y)
     return cg(lambda x: A.adjoint(w * A(x)) + weight * x, b, torch.zeros_like(b), n, tol)
 
@@ -48,36 +49,24 @@ def total_variation(measurement: Measurement, weight: float, *, n: int = 500, to
     """argmin of ``tv_objective``, (B, *domain): isotropic total variation, each channel alone, 2-D or 3-D.
 
     n: most iterations; it stops when no image has changed by more than tol of its norm in ten iterations. start: default A^H y, scaled.
-    Source: FISTA with the dual projection for the prox (Beck and Teboulle, IEEE Trans. Image Process. 18(11), 2009), momentum restarted where it
-    points uphill (O'Donoghue and Candès, Found. Comput. Math. 15, 2015), dual variables kept from one step to the next.
+    Source: FISTA with the dual projection for the prox (Beck and Teboulle, IEEE Trans. Image Process. 18(11), 2009), dual variables kept from one
+    step to the next.
     """
     if weight < 0 or n < 1:
         raise BadOption(f"total_variation: wanted a weight >= 0 and n >= 1, got {weight} and {n}")
-    A, w, y = measurement.operator, _weights(measurement), measurement.y
-    back = A.adjoint(w * y)
-    L = _largest(lambda x: A.adjoint(w * A(x)), back)
-    x = ahead = back / L if start is None else start.clone()
-    dual, t = x.new_zeros(x.ndim - 2, *x.shape), torch.ones_like(L)
-    checked = x
-    for i in range(n):
-        gradient = A.adjoint(w * (A(ahead) - y))
-        new, dual = _tv_prox(ahead - gradient / L, weight / L, dual, 10)
-        uphill = ((ahead - new) * (new - x)).flatten(1).sum(1).reshape(t.shape) > 0
-        t_new = torch.where(uphill, 1, (1 + (1 + 4 * t**2).sqrt()) / 2)
-        ahead = new + torch.where(uphill, 0, (t - 1) / t_new) * (new - x)
-        x, t = new, t_new
-        if i % 10 == 9:
-            if not bool(torch.isfinite(x).all()):
-                raise Diverged(i, 0.0, "total variation")
-            if _settled(x, checked, tol):
-                break
-            checked = x
-    return x
+    dual: Tensor | None = None
+
+    def prox(z: Tensor, L: Tensor) -> Tensor:
+        nonlocal dual
+        x, dual = _tv_prox(z, weight / L, z.new_zeros(z.ndim - 2, *z.shape) if dual is None else dual, 10)
+        return x
+
+    return proximal_gradient(measurement, prox, "total variation", n=n, tol=tol, start=start)
 
 
 def tv_objective(measurement: Measurement, x: Tensor, weight: float) -> Tensor:
     """(B,): sum w |A x - y|^2 / 2 + weight * sum |gradient x|, with the w of ``ridge`` and forward differences that are zero at the border."""
-    apart = (measurement.operator(x) - measurement.y).abs() ** 2 * _weights(measurement)
+    apart = (measurement.operator(x) - measurement.y).abs() ** 2 * noise_weights(measurement)
     return apart.flatten(1).sum(1) / 2 + weight * _differences(x).square().sum(0).sqrt().flatten(1).sum(1)
 
 
@@ -160,34 +149,6 @@ def best_of(weights: Sequence[float], reconstruct: Callable[[float], Tensor], re
 
 def _score(x: Tensor, reference: Tensor, data_range: float) -> float:
     return float(psnr(x, reference, data_range).mean())
-
-
-def _weights(measurement: Measurement) -> Tensor:
-    """Mean variance over variance of each entry; 1 where the noise is unknown."""
-    real = measurement.y.abs()
-    if isinstance(measurement.noise, Unknown):
-        return torch.ones((), dtype=real.dtype, device=real.device)
-    variance = torch.as_tensor(measurement.noise.variance(measurement.y), dtype=real.dtype, device=real.device)
-    return variance.mean() / variance
-
-
-def _largest(normal: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
-    """(B, 1, ...): the largest eigenvalue for each image by 30 power iterations, with 2 % added because they come from below."""
-    x = torch.randn(like.shape, generator=torch.Generator().manual_seed(0), dtype=like.dtype).to(like.device)
-    size = x.new_ones(len(x))
-    for _ in range(30):
-        x = normal(x / _wide(size, x))
-        size = torch.linalg.vector_norm(x.flatten(1), dim=1).clamp_min(torch.finfo(x.dtype).tiny)
-    return _wide(1.02 * size, x)
-
-
-def _wide(value: Tensor, like: Tensor) -> Tensor:
-    return value.reshape(-1, *[1] * (like.ndim - 1))
-
-
-def _settled(x: Tensor, before: Tensor, tol: float) -> bool:
-    change, size = ((v.flatten(1) ** 2).sum(1).sqrt() for v in (x - before, x))
-    return bool((change <= tol * size).all())
 
 
 def _differences(x: Tensor) -> Tensor:
