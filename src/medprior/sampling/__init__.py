@@ -1,10 +1,12 @@
 """Two short loops, the steps inside them, and the rules by which a measurement enters."""
 
+from .catalogue import RULES
 from .deviation import deviation_of, local_deviation
 from .draws import Calibration, Draws, steadied
+from .guidance import decoupled, posterior_sampling, pseudoinverse_guidance
 from .levels import karras_levels, log_levels
 from .loops import anneal, flow, follow, restore, revisit, start
-from .rules import RULES, matched_draw, moment_matching, proximal, seen
+from .rules import matched_draw, moment_matching, proximal, seen
 from .steps import STEPS, euler, heun, midpoint
 
 __all__ = [
@@ -13,6 +15,7 @@ __all__ = [
     "Calibration",
     "Draws",
     "anneal",
+    "decoupled",
     "deviation_of",
     "euler",
     "flow",
@@ -24,7 +27,9 @@ __all__ = [
     "matched_draw",
     "midpoint",
     "moment_matching",
+    "posterior_sampling",
     "proximal",
+    "pseudoinverse_guidance",
     "restore",
     "revisit",
     "seen",

@@ -1,31 +1,4 @@
-"""How a measurement enters: a rule takes a denoiser and a measurement and gives back a denoiser (a mean) or a redraw (a draw).
-
-| rule | gives | exact for | cost an evaluation |
-|---|---|---|---|
-| matched_draw | Redraw | Gaussian priors, from 6 levels on | one network call, 8 Jacobian products for the root, one an iteration of CG |
-| moment_matching | Denoiser | Gaussian priors, 30 midpoint steps | one network call, one Jacobian product an iteration of CG |
-| proximal | Redraw | priors whose p(x0 given x) is Gaussian with the covariance the denoiser names | one network call, no gradient |
-
-What proximal gives where the denoiser names one white error and no more, for a prior whose neighbours agree
-(24 voxels, eigenvalues 0.02 to 2.2; tests/golden), by operator, noise and levels:
-error of the mean over the prior's spread, and total variance over the exact one. Its error falls with the number of levels, and it is small where
-much was measured: draws from few levels and scarce data must be calibrated before their spread is believed.
-
-| operator | std | levels | mean | spread |
-|---|---|---|---|---|
-| dense | 0.05 | 10 | 0.55 | 1.06 |
-| dense | 0.05 | 30 | 0.37 | 0.99 |
-| dense | 0.3 | 30 | 0.24 | 0.92 |
-| mask | 0.05 | 10 | 0.37 | 1.44 |
-| mask | 0.05 | 30 | 0.17 | 1.14 |
-| mask | 0.3 | 30 | 0.23 | 1.08 |
-| downsample | 0.05 | 30 | 0.02 | 0.98 |
-| downsample | 0.3 | 30 | 0.17 | 1.03 |
-| mri | 0.3 | 10 | 0.15 | 1.16 |
-| denoise | 0.05 | 30 | 0.00 | 1.00 |
-| denoise | 0.3 | 10 | 0.12 | 1.12 |
-| denoise | 0.3 | 30 | 0.06 | 1.06 |
-"""
+"""The rules whose covariance is the denoiser's own: named by it (``proximal``, ``seen``), or its derivative. All rules stand in ``catalogue.py``."""
 
 from __future__ import annotations
 
@@ -42,7 +15,7 @@ from ..prior.denoiser import spread
 from .krylov import root_times
 from .response import filtered, response
 
-__all__ = ["RULES", "Rule", "around", "fitted", "heard", "matched_draw", "moment_matching", "proximal", "seen"]
+__all__ = ["Moments", "Rule", "around", "fitted", "heard", "joined", "matched_draw", "moment_matching", "proximal", "seen", "weight_of"]
 
 Rule = Callable[[Denoiser, Measurement, torch.Generator], Denoiser | Redraw]
 
@@ -50,7 +23,7 @@ _ENOUGH = 1e-3
 """A correction is solved for until its residual has fallen to this share: a looser one is seen in the draws (tests/laws/test_rules.py)."""
 
 
-def _weight(measurement: Measurement) -> Tensor:
+def weight_of(measurement: Measurement) -> Tensor:
     """1 / noise variance of each real component. Raises BadOption for noise of zero, UnknownNoise where nobody has stated it."""
     variance = torch.as_tensor(measurement.noise.variance(measurement.y), dtype=torch.float32)
     if not (variance > 0).all():
@@ -58,12 +31,12 @@ def _weight(measurement: Measurement) -> Tensor:
     return 1 / variance
 
 
-def fitted(measurement: Measurement, z: Tensor, variance: float, *, n_iterations: int = 40, answers: Tensor | None = None) -> Tensor:
+def fitted(measurement: Measurement, z: Tensor, variance: float | Tensor, *, n_iterations: int = 40, answers: Tensor | None = None) -> Tensor:
     """argmin over x of |A x - y|^2 / noise variance + |x - z|^2 / variance, by conjugate gradients from z.
 
-    answers: what ``heard`` found for this measurement; projections take half the iterations with it.
+    variance: of all images, or (B, 1, 1, 1[, 1]) of each. answers: what ``heard`` found for this measurement; projections take half the iterations with it.
     """
-    operator, weight = measurement.operator, _weight(measurement).to(z.device)
+    operator, weight = measurement.operator, weight_of(measurement).to(z.device)
 
     def normal(x: Tensor) -> Tensor:
         return operator.adjoint(weight * operator.apply(x)) + x / variance
@@ -75,7 +48,7 @@ def fitted(measurement: Measurement, z: Tensor, variance: float, *, n_iterations
 
 def heard(measurement: Measurement) -> Tensor | None:
     """``response`` of a measurement whose noise is known."""
-    return response(measurement.operator, _weight(measurement).to(measurement.y.device))
+    return response(measurement.operator, weight_of(measurement).to(measurement.y.device))
 
 
 class _Guess:
@@ -131,18 +104,26 @@ class _Proximal(Redraw):
         return self.product(_Guess(self.denoiser, x, sigma, condition))
 
     def product(self, known: _Guess) -> Tensor:
-        """One draw for each image of a guess."""
-        operator, weight = self.measurement.operator, _weight(self.measurement).to(known.mean.device)
+        """One draw for each image of a guess: noise on the data and on the guess makes the minimiser an exact draw of the Gaussian product."""
+        return self.between(known, known.draw(self.rng), _perturbed(self.measurement, len(known.mean), self.rng))
+
+    def between(self, known: _Guess, guess: Tensor, y: Tensor) -> Tensor:
+        """argmin over x of |A x - y|^2 in variances of the noise + |x - guess|^2 in those of the guess."""
+        operator, weight = self.measurement.operator, weight_of(self.measurement).to(guess.device)
 
         def normal(u: Tensor) -> Tensor:
             return u + known.across(operator.adjoint(weight * operator.apply(known.root(u))))
 
-        # perturb and optimise: noise on the data and on the prior's guess makes the minimiser an exact draw of the Gaussian product
-        guess, y = known.draw(self.rng), _perturbed(self.measurement, len(known.mean), self.rng)
         # x = guess + C^(1/2) u: in u the system is well conditioned, whatever the covariance of the prior's error
         pull = known.across(operator.adjoint(weight * (y - operator.apply(guess))))
         inverse = None if self.answers is None else known.inverse(self.answers.to(guess))
         return guess + known.root(cg(normal, pull, torch.zeros_like(pull), n=self.n_iterations, tol=_ENOUGH, inverse=inverse))
+
+
+def joined(denoiser: Denoiser, measurement: Measurement, point: Tensor, sigma: float, condition: Condition | None = None) -> Tensor:
+    """(B, C, i, j[, k]): a point estimate and the data weighed once more, the estimate with the error that the prior has at noise ``sigma``."""
+    known = _Guess(denoiser, point, torch.full((len(point),), sigma).to(point), condition)
+    return _Proximal(denoiser, measurement, torch.Generator(), 40).between(known, point, measurement.y)
 
 
 def around(denoiser: Denoiser, measurement: Measurement, point: Tensor, sigma: float, n: int, rng: torch.Generator) -> Tensor:
@@ -160,7 +141,7 @@ def _perturbed(measurement: Measurement, n: int, rng: torch.Generator) -> Tensor
     """(n, *codomain): the measurement with one more draw of its own noise, Gaussian in each real component."""
     y, parts = measurement.y, 2 if measurement.y.is_complex() else 1
     white = torch.randn((parts, n, *y.shape[1:]), generator=rng, dtype=y.dtype.to_real()).to(y.device)
-    std = (1 / _weight(measurement)).sqrt().to(white)
+    std = (1 / weight_of(measurement)).sqrt().to(white)
     return y + std * (torch.complex(white[0], white[1]) if parts == 2 else white[0])
 
 
@@ -175,7 +156,7 @@ def proximal(denoiser: Denoiser, measurement: Measurement, rng: torch.Generator,
     return _Proximal(denoiser, measurement, rng, n_iterations)
 
 
-class _Moments:
+class Moments:
     """Mean and covariance of x0 given x, from the denoiser and its derivative: covariance = sigma^2 dD/dx (Tweedie's second moment)."""
 
     def __init__(self, denoiser: Denoiser, x: Tensor, sigma: Tensor, condition: Condition | None) -> None:
@@ -191,7 +172,7 @@ class _Moments:
 
     def towards(self, measurement: Measurement, start: Tensor, y: Tensor, n: int) -> Tensor:
         """start + C A^H (A C A^H + noise)^-1 (y - A start): a mean moved to the posterior's mean, a draw moved to a draw of the posterior."""
-        operator, noise = measurement.operator, 1 / _weight(measurement).to(start.device)
+        operator, noise = measurement.operator, 1 / weight_of(measurement).to(start.device)
 
         def normal(u: Tensor) -> Tensor:
             return operator.apply(self.covariance(operator.adjoint(u))) + noise * u
@@ -209,7 +190,7 @@ class _Matched(Denoiser):
         return self.denoiser.error(sigma)
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
-        moments = _Moments(self.denoiser, x, sigma, condition)
+        moments = Moments(self.denoiser, x, sigma, condition)
         return moments.towards(self.measurement, moments.mean, self.measurement.y, self.n_iterations)
 
 
@@ -227,7 +208,7 @@ class _MatchedDraw(Redraw):
         self.denoiser, self.measurement, self.rng, self.n_iterations, self.n_root = denoiser, measurement, rng, n_iterations, n_root
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
-        moments = _Moments(self.denoiser, x, sigma, condition)
+        moments = Moments(self.denoiser, x, sigma, condition)
         white = torch.randn(x.shape, generator=self.rng, dtype=x.dtype).to(x.device)
         guess = moments.mean + root_times(moments.covariance, white, self.n_root)
         return moments.towards(self.measurement, guess, _perturbed(self.measurement, len(x), self.rng), self.n_iterations)
@@ -240,6 +221,3 @@ def matched_draw(denoiser: Denoiser, measurement: Measurement, rng: torch.Genera
     the loop's re-noising is exact and no step of an ODE is in it. n_root: Jacobian products for the root; n_iterations: most of CG.
     """
     return _MatchedDraw(denoiser, measurement, rng, n_iterations, n_root)
-
-
-RULES: dict[str, Rule] = {"matched_draw": matched_draw, "moment_matching": moment_matching, "proximal": proximal}
