@@ -60,8 +60,7 @@ def methods(name: str, task: Task, prior: Prior, val: list[Tensor], n_draws: int
     kind = max(family, key=lambda k: family[k].psnr)
     sparse = partial(wavelet_sparse, weight=family[kind].weight, wavelet=kind, n=400)
     yield f"wavelets ({kind}), weight {family[kind].weight:.3g}", lambda m, i: sparse(task.inside(m), start=least_squares(task.inside(m)))
-    yield f"ours, mean of {n_draws}", lambda m, i: ours(m, i, n_draws)
-    yield "ours, one draw", lambda m, i: ours(m, i, 1)
+    yield f"ours, mean of {n_draws}" if n_draws > 1 else "ours, one draw", lambda m, i: ours(m, i, n_draws)
 
 
 def tuned(method: Callable[..., Tensor], weights: tuple[float, ...], known: list[tuple[Measurement, Tensor]]) -> Tuned:
