@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -19,7 +21,7 @@ from ..sampling import Draws
 from .cost import announce
 from .events import Event, OnEvent
 from .outcome import Outcome, Output, suffix_of
-from .pictures import Window, coloured, grey, number, upright, window_for
+from .pictures import Window, coloured, grey, number, plane_of, upright, window_for
 from .reconstruct_measured import run_measured
 from .report import Grid, Picture, Section, Table
 from .requests import Reconstruct
@@ -36,7 +38,9 @@ def run_reconstruct(request: Reconstruct, prior: Prior, volume: Volume | KSpace 
     case = case_of(request, prior, volume)
     on_event(Event("note", f"simulated: {case.sentence}"))
     draws_wanted, evaluations = (1, 8) if request.fast else (request.n, request.steps * (1 if request.rule == "proximal" else 12))
-    announce(prior, draws_wanted, case.known.shape, evaluations, on_event)
+    # a 2-D prior evaluates each slice of a volume
+    slices, size = (case.known.shape[2], case.known.shape[:2]) if case.stack else (1, case.known.shape)
+    announce(prior, draws_wanted * slices, size, evaluations, on_event)
     on_event(Event("stage", "drawing from the posterior", 0, 8 if request.fast else request.steps))
     draws = solved(request, prior, case.measurement, None, lambda done, total: on_event(Event("step", done=done, total=total)))
     if request.baselines == "all":
@@ -84,7 +88,9 @@ def judged(case: Case, draws: Draws, *, baselines: str) -> tuple[dict[str, Tenso
 
 
 def _judged(x: Tensor, case: Case, data_range: float) -> dict[str, float]:
-    return {"psnr_db": float(psnr(x, case.image, data_range)), "ssim": float(ssim(x, case.image, data_range))}
+    # of a stack the mean over its slices, of which there may be few
+    a, b = (v[0].movedim(-1, 0) if case.stack else v for v in (x, case.image))
+    return {"psnr_db": float(psnr(x, case.image, data_range)), "ssim": float(ssim(a, b, data_range).mean())}
 
 
 def _outputs(case: Case, draws: Draws, source: Volume) -> list[Output]:
@@ -151,7 +157,7 @@ def section_of(
     section = Section(
         f"Reconstruct: {_TITLES[request.simulated]}",
         f"SIMULATED measurement: {case.sentence}. The prior and the measurement together give {len(draws)} possible images; their mean is the result.",
-        [Grid([*pictures, *below]), table],
+        [Grid([*pictures, *below]), *_reformats(case, window, {"Known": case.image, first: methods[first], ours: methods[ours]}), table],
         caveats=(
             "The measurement was simulated from a known image with the same model that the reconstruction uses: a scanner is never that exact.",
             f"Detail that was not measured comes from the prior ({prior.card.name}).",
@@ -180,6 +186,30 @@ def _shown(case: Case, x: Tensor) -> Volume:
 
 def _picture(case: Case, x: Tensor, window: Window):
     return grey(upright(_shown(case, x)), window)
+
+
+def _reformats(case: Case, window: Window, images: dict[str, Tensor]) -> list[Grid]:
+    """A volume cut through its slices, where one that was reconstructed slice by slice would show steps; nothing of an image."""
+    if case.known.ndim == 2:
+        return []
+    plane = "axial" if plane_of(case.known) == "coronal" else "coronal"
+    return [
+        Grid(
+            [
+                Picture(grey(_through(_shown(case, x), plane), window), f"{name}, through the slices", f"{window}.", synthetic=name.startswith("medprior"))
+                for name, x in images.items()
+            ]
+        )
+    ]
+
+
+def _through(volume: Volume, plane: str) -> NDArray[np.float32]:
+    """(rows, columns): the middle of a volume in another plane than its slices', through the middle column where the planes are not known."""
+    if volume.affine is not None:
+        return upright(volume, plane=plane)
+    spacing = volume.spacing_mm and (volume.spacing_mm[2], volume.spacing_mm[0])
+    cut = volume.data[:, :, volume.shape[1] // 2].transpose(0, 2, 1)
+    return upright(replace(volume, data=np.ascontiguousarray(cut), spacing_mm=spacing))
 
 
 def _heat(case: Case, x: Tensor, high: float, name: str = "viridis"):

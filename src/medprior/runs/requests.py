@@ -134,6 +134,7 @@ class Reconstruct(OneScan):
     fast: bool = option(False, "One point estimate from 8 network evaluations, without a spread.")
     label: str | None = option(None, "Condition on a class of the prior's card.")
     slice: int | None = option(None, "Which slice of a volume, counted from 0 along the prior's axis; default the middle one.", ge=0)
+    volume: bool = option(False, "All slices of a volume at once, neighbours tied to each other; a 3-D prior takes the volume whole anyway.")
     noise: float | None = option(
         None, "Noise, as a share of half the intensity range; default 0.3 for denoise, else 0.02; of a measured file estimated from itself.", gt=0, le=10
     )

@@ -28,6 +28,7 @@ from ..operators import (
     norm,
     parallel_ct,
     simulate,
+    thick_slices,
     view_angles,
 )
 from ..prior import Prior
@@ -42,11 +43,13 @@ WATER = 0.0193
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A known image and its simulated measurement.
+    """A known image, or volume, and its simulated measurement.
 
-    known: one 2-D image on the prior's grid and axes, physical units. scale: its values at -1 and 1 of the prior. measurement: of ``known``, in its unit.
+    known: on the prior's grid and axes, physical units; a volume by a 2-D prior is its slices along the last axis. scale: its values at -1 and 1 of the prior.
+    measurement: of ``known``, in its unit.
     shown: (rows, columns) picture of the raw measurement, not an image of the patient (k-space, sinogram), or None.
-    baselines: name -> (1, C, i, j) in the unit of ``known``. sentence: what was simulated.
+    baselines: name -> (1, C, i, j[, k]) in the unit of ``known``. sentence: what was simulated.
+    stack: ``known`` is a volume whose slices a 2-D prior takes one by one.
     """
 
     known: Volume
@@ -56,10 +59,11 @@ class Case:
     sentence: str
     shown: np.ndarray | None = None
     shown_as: str = ""
+    stack: bool = False
 
     @property
     def image(self) -> Tensor:
-        """(1, C, i, j)."""
+        """(1, C, i, j[, k])."""
         return torch.from_numpy(self.known.data)[None]
 
     @property
@@ -68,13 +72,18 @@ class Case:
         return (self.scale[1] - self.scale[0]) / 2
 
 
-def known_image(prior: Prior, volume: Volume, *, at: int | None, multiple: int = 1, allow_other: bool = False) -> tuple[Volume, tuple[float, float], str]:
+def known_image(
+    prior: Prior, volume: Volume, *, at: int | None, whole: bool = False, multiple: int = 1, allow_other: bool = False
+) -> tuple[Volume, tuple[float, float], str]:
     """One image, of a 3-D prior one volume, on the prior's grid, the values at -1 and 1, and a sentence about how it came to be.
 
-    at: slice of a volume along a 2-D prior's axis, default the middle. multiple: sides are cropped to multiples of it.
-    Raises WrongKind for what the prior was not made for, BadOption for a slice that is not there.
+    at: slice of a volume along a 2-D prior's axis, default the middle. whole: all of its slices, stacked along the last axis.
+    multiple: sides are cropped to multiples of it, of a stack the number of slices.
+    Raises WrongKind for what the prior was not made for, BadOption for a slice or a volume that is not there.
     """
     admitted = prior.admit(volume, allow_other=allow_other)
+    if whole and prior.card.ndim == 2:
+        return _stack(admitted, volume, at, multiple)
     if prior.card.ndim == 3 and at is not None:
         raise BadOption(f"slice: no option with the 3-D prior {prior.card.name!r}, which takes the volume whole")
     n = len(admitted.images)
@@ -94,6 +103,24 @@ def known_image(prior: Prior, volume: Volume, *, at: int | None, multiple: int =
     provenance = replace(volume.provenance, axes_map=(), history=(*volume.provenance.history, *words))
     known = Volume(data.astype(np.float32), affine, volume.unit, volume.modality, None if affine is not None else spacing, provenance)
     return known, (admitted.low, admitted.high), ", ".join([*words, f"{' x '.join(map(str, size))} {'pixels' if prior.card.ndim == 2 else 'voxels'}"])
+
+
+def _stack(admitted: Admitted, volume: Volume, at: int | None, multiple: int) -> tuple[Volume, tuple[float, float], str]:
+    """``known_image`` of all slices."""
+    if at is not None:
+        raise BadOption("slice: no option with volume, which takes all of them")
+    n = len(admitted.images) - len(admitted.images) % multiple
+    if admitted.turned.ndim != 3 or n < 3:
+        raise BadOption(f"volume: wanted a volume of at least {max(3, multiple)} slices, got {' x '.join(map(str, admitted.turned.shape))}", "leave volume out")
+    data = (admitted.images[:n].movedim(0, -1).numpy() + 1) / 2 * (admitted.high - admitted.low) + admitted.low
+    affine, spacing = _place(admitted, 0)
+    if spacing is not None and admitted.turned.spacing_mm is not None:
+        spacing = (*spacing[:2], *admitted.turned.spacing_mm[2:])
+    words = f"all {n} slices of {' x '.join(map(str, data.shape[1:3]))} pixels"
+    provenance = replace(volume.provenance, axes_map=(), history=(*volume.provenance.history, words))
+    data = np.ascontiguousarray(data, dtype=np.float32)
+    known = Volume(data, affine, volume.unit, volume.modality, None if affine is not None else spacing, provenance)
+    return known, (admitted.low, admitted.high), words
 
 
 def _place(admitted: Admitted, at: int) -> tuple[np.ndarray | None, tuple[float, ...] | None]:
@@ -117,11 +144,12 @@ def case_of(request: Reconstruct, prior: Prior, volume: Volume) -> Case:
     if wrong:
         raise BadOption(f"{', '.join(wrong)}: no option for an image", "these are for measured k-space or sinograms")
     multiple = request.factor if request.simulated == "superres" else 1
-    known, scale, about = known_image(prior, volume, at=request.slice, multiple=multiple, allow_other=request.allow_other)
+    known, scale, about = known_image(prior, volume, at=request.slice, whole=request.volume, multiple=multiple, allow_other=request.allow_other)
     if len(prior.card.channels) != 1:
         raise WrongKind(f"prior {prior.card.name!r} has {len(prior.card.channels)} channels; measurements are simulated of one so far", "choose another prior")
-    case = _MAKERS[request.simulated](request, known, scale)
-    return replace(case, sentence=f"{case.sentence} ({about})")
+    stack = known.ndim > prior.card.ndim
+    case = _MAKERS[request.simulated](request.model_copy(update={"volume": stack}), known, scale)
+    return replace(case, sentence=f"{case.sentence} ({about})", stack=stack)
 
 
 def _std(request: Reconstruct, scale: tuple[float, float], default: float = 0.02) -> float:
@@ -136,15 +164,26 @@ def _draw(known: Volume, operator, noise, request: Reconstruct) -> Measurement:
 def _denoise(request: Reconstruct, known: Volume, scale: tuple[float, float]) -> Case:
     std = _std(request, scale, 0.3)
     m = _draw(known, identity(known.data.shape), Gaussian(std), request)
-    baselines = {"noisy image": m.y, "non-local means": nonlocal_means(m.y, std)}
+    # a stack slice by slice: a search for similar patches through all of it would take hours
+    smooth = nonlocal_means(m.y[0].movedim(-1, 0), std).movedim(0, -1)[None] if request.volume else nonlocal_means(m.y, std)
+    baselines = {"noisy image": m.y, "non-local means": smooth}
     return Case(known, scale, m, baselines, f"white Gaussian noise, standard deviation {std:.3g} {known.unit}")
 
 
 def _superres(request: Reconstruct, known: Volume, scale: tuple[float, float]) -> Case:
+    if request.volume:
+        return _thick(request, known, scale)
     m = _draw(known, downsample(known.data.shape, request.factor), Gaussian(_std(request, scale)), request)
     nearest = F.interpolate(m.y, size=known.shape, mode="nearest")
     baselines = {f"measured pixels ({request.factor} times larger)": nearest, "bicubic": enlarged(m.y, known.shape)}
     return Case(known, scale, m, baselines, f"pixels {request.factor} times larger on each side, noise {_std(request, scale):.3g} {known.unit}")
+
+
+def _thick(request: Reconstruct, known: Volume, scale: tuple[float, float]) -> Case:
+    m = _draw(known, thick_slices(known.data.shape, 3, request.factor), Gaussian(_std(request, scale)), request)
+    baselines = {f"measured slices ({request.factor} times thicker)": m.y.repeat_interleave(request.factor, -1), "linear": enlarged(m.y, known.shape)}
+    text = f"slices {request.factor} times thicker (Gaussian profile), noise {_std(request, scale):.3g} {known.unit}"
+    return Case(known, scale, m, baselines, text)
 
 
 def _inpaint(request: Reconstruct, known: Volume, scale: tuple[float, float]) -> Case:
@@ -154,7 +193,7 @@ def _inpaint(request: Reconstruct, known: Volume, scale: tuple[float, float]) ->
         if min(request.box) < 0 or rows < 1 or columns < 1 or top + rows > known.shape[0] or left + columns > known.shape[1]:
             raise BadOption(f"box: wanted (first row, first column, rows, columns) inside of {known.shape}, got {request.box}")
         keep[top : top + rows, left : left + columns] = False
-        what = f"a box of {rows} x {columns} pixels is missing"
+        what = f"a box of {rows} x {columns} pixels is missing{' in each slice' if known.ndim == 3 else ''}"
     else:
         keep = torch.rand(known.shape, generator=generator(request.seed, "missing pixels")) >= request.fraction
         what = f"{request.fraction:.0%} of the pixels are missing"

@@ -164,7 +164,7 @@ REFUSED = {
     "label": (ONE, {"label": "il"}, BadOption, "did you mean 'ill'"),
     "scale": (ONE, {"scale": (1.0, 1.0)}, BadOption, "low < high"),
     "scale, NaN": (ONE, {"scale": (0.0, math.nan)}, BadOption, "low < high"),
-    "volume": (Measurement(torch.rand(1, 1, 4, 4, 4), identity((1, 4, 4, 4)), Gaussian(0.1)), {}, ShapeMismatch, "2 dimensions"),
+    "a line": (Measurement(torch.rand(1, 1, 4), identity((1, 4)), Gaussian(0.1)), {}, ShapeMismatch, "2 or 3 dimensions"),
     "channels": (Measurement(torch.rand(1, 2, 4, 4), identity((2, 4, 4)), Gaussian(0.1)), {}, ShapeMismatch, "1 channel"),
     "complex image": (
         Measurement(torch.ones(1, 1, 4, 4, dtype=torch.complex64), mri(torch.ones(4, 4, dtype=torch.bool), complex_image=True), ComplexGaussian(0.1)),
