@@ -1,6 +1,6 @@
 """Every rule on the same prior, the same measurements and the same budget of network evaluations: quality, cost and spread, one run, one table.
 
-    python bench/rules.py [--tasks mri4,mri8,sr4,inpaint70,ct20] [--budgets 30,100] [--draws 4] [--images 3] [--coarse 2]
+    python bench/rules.py [--tasks mri4,mri8,sr4,inpaint70,ct20] [--budgets 30,100] [--rules proximal,decoupled] [--draws 4] [--images 3] [--coarse 2]
 
 Simulated measurements of real val slices, one of each patient, made coarser so that it stays cheap: 56 x 48 pixels of 4 mm (brain), 64 x 64 of 5.6 mm (chest).
 An evaluation is one pass through the network for each draw; a Jacobian product, a pass backwards, counts as two. Noise levels from 5 to 0.01, as many
@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from medprior import load
+from medprior.errors import Diverged
 from medprior.evidence.metrics import psnr
 from medprior.operators import Gaussian, Measurement, Poisson, mask, parallel_ct, simulate, view_angles
 from medprior.prior import Condition, Denoiser
@@ -132,6 +133,15 @@ def drawn(entry: Entry, task: Task, prior: Denoiser, x: Tensor, i: int, n_levels
     )
 
 
+def attempted(entry: Entry, n_levels: int, task: Task, images: list[Tensor], n_draws: int) -> str:
+    prior = load(task.prior)
+    try:
+        with torch.no_grad():
+            return row(entry, n_levels, [drawn(entry, task, prior, x, i, n_levels, n_draws) for i, x in enumerate(images)])
+    except Diverged as error:
+        return f"{entry.title:<34}{n_levels:<8}diverged at step {error.step}"
+
+
 def row(entry: Entry, n_levels: int, found: list[Outcome]) -> str:
     def mean(of: Callable[[Outcome], float]) -> float:
         return float(np.mean([of(o) for o in found]))
@@ -145,6 +155,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", default=",".join(SMALL))
     parser.add_argument("--budgets", default="30,100")
+    parser.add_argument("--rules", default="", help="only those whose title begins so, with commas; default all")
     parser.add_argument("--draws", type=int, default=4)
     parser.add_argument("--images", type=int, default=3)
     parser.add_argument("--coarse", type=int, default=2, help="pixels of the brain's slices that become one; twice as many of the chest's")
@@ -153,6 +164,7 @@ def main() -> None:
     n = chosen.draws
     ideal = (n + 1 - 2 * (1 + 0.05 * (n - 1))) / (n + 1)
     print(f"{n} draws of each of {chosen.images} images; draws of the posterior's law: spread {1 + 1 / n:.2f}, covered {ideal:.2f}")
+    wanted = tuple(chosen.rules.split(","))
     kept: dict[str, list[Tensor]] = {}
     for budget in map(int, chosen.budgets.split(",")):
         for name in chosen.tasks.split(","):
@@ -164,10 +176,8 @@ def main() -> None:
             print(f"\n{name}, {images[0].shape[2]} x {images[0].shape[3]}, about {budget} evaluations")
             print(f"{'rule':<34}{'levels':<8}{'eval.':<6}{'mean dB':<10}{'one dB':<10}{'spread':<8}{'covered':<9}{'s/image':<8}", flush=True)
             for entry in ENTRIES:
-                if budget in entry.levels:
-                    with torch.no_grad():
-                        found = [drawn(entry, task, load(task.prior), x, i, entry.levels[budget], n) for i, x in enumerate(images)]
-                    print(row(entry, entry.levels[budget], found), flush=True)
+                if budget in entry.levels and entry.title.startswith(wanted):
+                    print(attempted(entry, entry.levels[budget], task, images, n), flush=True)
 
 
 if __name__ == "__main__":

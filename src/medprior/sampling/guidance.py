@@ -20,13 +20,26 @@ __all__ = ["decoupled", "posterior_sampling", "pseudoinverse_guidance"]
 
 
 class _Pulled(Denoiser):
-    """A mean, moved along the network's derivative towards what the data ask for."""
+    """A mean, moved along the network's derivative towards what the data ask for, but not past the data."""
 
     def __init__(self, denoiser: Denoiser, measurement: Measurement) -> None:
         self.denoiser, self.measurement = denoiser, measurement
+        weight = weight_of(measurement)
+        self.share = (weight / weight.mean()).to(measurement.y.device)
 
     def error(self, sigma: Tensor) -> Tensor:
         return self.denoiser.error(sigma)
+
+    def dot(self, a: Tensor, b: Tensor) -> Tensor:
+        """(B,): of two things in the measurement's space, loud entries counting less."""
+        return (self.share * (a.conj() * b).real).flatten(1).sum(1)
+
+    def moved(self, mean: Tensor, shift: Tensor, most: Tensor) -> Tensor:
+        """mean + shift times ``most`` (B,), or times less where A mean would pass the data: few steps of an ODE answer that with ever larger swings."""
+        operator = self.measurement.operator
+        reach = operator.apply(shift)
+        nearest = self.dot(reach, self.measurement.y - operator.apply(mean)) / self.dot(reach, reach).clamp_min(1e-30)
+        return mean + spread(torch.minimum(most, nearest), mean) * shift
 
 
 class _Pseudoinverse(_Pulled):
@@ -40,7 +53,7 @@ class _Pseudoinverse(_Pulled):
         variance = moments.variance * self.variance / (moments.variance + self.variance)
         # A^H (r^2 A A^H + noise)^-1 (y - A D) = (fit - D) / r^2, and a fit has its preconditioner
         asked = fitted(self.measurement, moments.mean, variance, answers=self.answers) - moments.mean
-        return moments.mean + moments.covariance(asked / variance)
+        return self.moved(moments.mean, moments.covariance(asked / variance), x.new_ones(len(x)))
 
 
 def pseudoinverse_guidance(denoiser: Denoiser, measurement: Measurement, rng: torch.Generator | None = None) -> Denoiser:
@@ -57,20 +70,12 @@ class _Posterior(_Pulled):
     def __init__(self, denoiser: Denoiser, measurement: Measurement) -> None:
         super().__init__(denoiser, measurement)
         self.norm = norm(measurement.operator, device=measurement.y.device)
-        weight = weight_of(measurement)
-        self.share = (weight / weight.mean()).to(measurement.y.device)
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
         moments, operator = Moments(self.denoiser, x, sigma, condition), self.measurement.operator
         residual = self.measurement.y - operator.apply(moments.mean)
-        shift = moments.covariance(operator.adjoint(self.share * residual))
-        moved = operator.apply(shift)
-        published = 4 / (_noise_added(moments.variance.flatten()) * self._dot(residual, residual).sqrt() * self.norm)
-        nearest = self._dot(moved, residual) / self._dot(moved, moved).clamp_min(1e-30)
-        return moments.mean + spread(torch.minimum(published, nearest), x) * shift
-
-    def _dot(self, a: Tensor, b: Tensor) -> Tensor:
-        return (self.share * (a.conj() * b).real).flatten(1).sum(1)
+        published = 4 / (_noise_added(moments.variance.flatten()) * self.dot(residual, residual).sqrt() * self.norm)
+        return self.moved(moments.mean, moments.covariance(operator.adjoint(self.share * residual)), published)
 
 
 def _noise_added(variance: Tensor) -> Tensor:
