@@ -15,7 +15,7 @@ from pydantic import ValidationError as Invalid
 
 from . import __version__
 from .errors import FileProblem, MedpriorError, printable
-from .runs.requests import Augment, Detect, EvaluateDetect, EvaluateReconstruct, Reconstruct, Request, Scan, Synthesize, Train, explained
+from .runs.requests import Augment, CalibrateReconstruct, Detect, EvaluateDetect, EvaluateReconstruct, Reconstruct, Request, Scan, Synthesize, Train, explained
 
 if TYPE_CHECKING:
     from .runs.folder import RunFolder
@@ -113,6 +113,20 @@ def evaluate_detect(request: Annotated[EvaluateDetect, Options], *, screen: Show
     finish(screen, done)
 
 
+calibrate = App(name="calibrate", help="Measure on other patients how far a prior's results may be off.", help_format="plaintext")
+app.command(calibrate)
+
+
+@calibrate.command(name="reconstruct")
+def calibrate_reconstruct(request: Annotated[CalibrateReconstruct, Options], *, screen: Shown) -> None:
+    """Intervals that hold, for one kind of measurement: into the prior's trust.json."""
+    from .runs.calibrate import run_calibrate_reconstruct
+
+    with progress(screen) as listen:
+        done = run_calibrate_reconstruct(request, listen)
+    finish(screen, done)
+
+
 @app.command
 def scan(request: Annotated[Scan, Options], *, screen: Shown) -> None:
     """Read every file of a data set once; list what cannot be used and why."""
@@ -196,10 +210,15 @@ def headline(record: dict[str, Any]) -> list[str]:
     if "parts" in record:
         return [line for name, part in record["parts"].items() for line in (f"{name} ({part['seconds']['job']:.1f} s)", *headline(part))]
     metrics = record["metrics"]
+    if "entry" in metrics:
+        at = metrics["entry"]["calibration"]
+        return [
+            f"  interval: {at['scale']:.2f} deviations, from {at['n']} images of {at['patients']} patients; median width {metrics['entry']['median_width']:.3g}"
+        ]
     if "measured" in metrics:
-        return [f"  misfit {found['misfit']:.2f}  {name}" for name, found in metrics["methods"].items()]
+        return [*(f"  misfit {found['misfit']:.2f}  {name}" for name, found in metrics["methods"].items()), *proof(metrics)]
     if "methods" in metrics:
-        return [f"{found['psnr_db']:7.2f} dB  SSIM {found['ssim']:.3f}  {name}" for name, found in metrics["methods"].items()]
+        return [*(f"{found['psnr_db']:7.2f} dB  SSIM {found['ssim']:.3f}  {name}" for name, found in metrics["methods"].items()), *proof(metrics)]
     if "auroc" in metrics:
         rate = metrics.get("false_positive_rate")
         rates = [f"  false positives {rate['value']:.3f} ({rate['low']:.3f} to {rate['high']:.3f}) at {metrics['alpha']:g}"] if rate else []
@@ -207,6 +226,16 @@ def headline(record: dict[str, Any]) -> list[str]:
     if "p_value" in metrics:
         return [f"  p = {metrics['p_value']:.3g}" if metrics["p_value"] is not None else f"  no p-value: {metrics['refused']}"]
     return []
+
+
+def proof(metrics: dict[str, Any]) -> list[str]:
+    """What a reconstruction rests on; nothing of an evaluation, which has it image by image."""
+    if "residual" not in metrics:
+        return []
+    fits = f"  {'fits' if metrics['fits'] else 'DOES NOT FIT'} the measurement: residual {metrics['residual']:.2f}, noise alone gives 1"
+    if (at := metrics["interval"]) is None:
+        return [fits, f"  no interval: {metrics['interval_refused']}"]
+    return [fits, f"  {at['level']:.0%} interval: median width {at['median_width']:.3g}; PSNR at least {at['psnr_at_least_db']:.1f} dB for 9 of 10"]
 
 
 def say(screen: Screen, record: dict[str, Any], lines: Sequence[str]) -> None:

@@ -175,10 +175,10 @@ def _in_parts(draw: Callable[[int, OnStep | None], Tensor], n: int, inside: Meas
     most = _side_by_side(inside, n)
     sizes = [min(most, n - first) for first in range(0, n, most)]
 
-    def told(part: int) -> OnStep | None:
-        return on_step and (lambda done, total: on_step(part * total + done, len(sizes) * total))
+    def of_all(part: int, heard: OnStep) -> OnStep:
+        return lambda done, total: heard(part * total + done, len(sizes) * total)
 
-    return torch.cat([draw(size, told(part)) for part, size in enumerate(sizes)])
+    return torch.cat([draw(size, on_step and of_all(part, on_step)) for part, size in enumerate(sizes)])
 
 
 def _point(denoiser: Denoiser, inside: Measurement, view: tuple[Tensor, float] | None, solid: bool, on_step: OnStep | None) -> Tensor:

@@ -82,7 +82,7 @@ def scans_of(request: Evaluation, on_event: OnEvent) -> Iterator[tuple[Index, tu
             modality=request.modality,
             on_progress=lambda done, total: on_event(Event("step", done=done, total=total)),
         )
-        split = request.split if request.split != "auto" else "test" if any(item.given for item in index.items) else "all"
+        split = request.split if request.split != "auto" else request.auto_split if any(item.given for item in index.items) else "all"
         yield index, index.usable(None if split == "all" else split, allow_synthetic=request.allow_synthetic), split
 
 

@@ -25,7 +25,7 @@ from .requests import TASKS, EvaluateReconstruct, Reconstruct
 from .simulate import case_of
 from .sources import Known
 
-__all__ = ["run_evaluate_reconstruct"]
+__all__ = ["asked", "chosen", "run_evaluate_reconstruct", "with_volumes"]
 
 _T = TypeVar("_T")
 _THROUGH = {"PL": 2, "IL": 1, "IP": 0}
@@ -77,7 +77,7 @@ def _spaced(values: list[_T], most: int) -> list[_T]:
     return [values[round(i)] for i in np.linspace(0, len(values) - 1, most)] if most > 1 else [values[len(values) // 2]]
 
 
-def _asked(request: EvaluateReconstruct, image: _Image) -> Reconstruct:
+def asked(request: EvaluateReconstruct, image: _Image) -> Reconstruct:
     """The request that ``medprior reconstruct`` would get for one image. Its seed is the image's own, so that leaving others out changes nothing."""
     values = {"input": request.folder, "prior": request.prior, "slice": image.at, "seed": seed_for(request.seed, image.key)}
     same = {name: getattr(request, name) for name in ("n", "fast", "steps", "allow_other")}
@@ -89,13 +89,13 @@ def _work(request: EvaluateReconstruct, known: Known, index: Index, items: tuple
     started, fresh = time.monotonic(), sum(image.key not in collected for image in images)
     done = 0
     on_event(Event("note", f"{len(images)} images of {len({image.patient for image in images})} patients; every measurement is simulated"))
-    for image, volume in _with_volumes(index, images, collected):
-        case = case_of(_asked(request, image), known.prior, volume)
+    for image, volume in with_volumes(index, images, collected):
+        case = case_of(asked(request, image), known.prior, volume)
         if not done:
             announce(known.prior, fresh * (1 if request.fast else request.n), case.known.shape, 8 if request.fast else request.steps, on_event)
             on_event(Event("stage", "reconstructing", 0, fresh))
         at = time.monotonic()
-        draws = solved(_asked(request, image), known.prior, case.measurement)
+        draws = solved(asked(request, image), known.prior, case.measurement)
         seconds = time.monotonic() - at
         _, metrics, ours = judged(case, draws, baselines="all")
         collected.keep(image.key, {"methods": metrics["methods"], "ours": ours, "seconds": round(seconds, 3), "sentence": case.sentence})
@@ -106,7 +106,7 @@ def _work(request: EvaluateReconstruct, known: Known, index: Index, items: tuple
     return _summary(request, known.prior, index, images, collected)
 
 
-def _with_volumes(index: Index, images: Sequence[_Image], collected: Collected) -> Iterator[tuple[_Image, Volume]]:
+def with_volumes(index: Index, images: Sequence[_Image], collected: Collected) -> Iterator[tuple[_Image, Volume]]:
     """The images without a result, each with its scan; a scan is read once."""
     open_ones = [image for image in images if image.key not in collected]
     for _, group in groupby(open_ones, key=lambda image: image.item.id):
@@ -182,11 +182,11 @@ def _examples(request: EvaluateReconstruct, prior: Prior, index: Index, images: 
     sections, preview = [], []
     for what, i in picked.items():
         _, volume = next(index.volumes([images[i].item]))
-        asked = _asked(request, images[i])
-        case = case_of(asked, prior, volume)
-        draws = solved(asked, prior, case.measurement)
+        wanted = asked(request, images[i])
+        case = case_of(wanted, prior, volume)
+        draws = solved(wanted, prior, case.measurement)
         methods, metrics, ours = judged(case, draws, baselines="all")
-        section, shown = section_of(asked, prior, case, draws, methods, metrics, ours)
+        section, shown = section_of(wanted, prior, case, draws, methods, metrics, ours)
         sections.append(replace(section, heading=f"The image with the {what} PSNR", caveats=()))
         preview += [(f"{what}: {title}", picture) for title, picture in shown]
     return sections, contact_sheet(preview)

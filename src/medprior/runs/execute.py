@@ -106,7 +106,8 @@ def prepared(request: Request) -> Prepared:
     if isinstance(request, Reconstruct | Augment | Synthesize) and request.label is not None:
         label_index(known.prior, request.label)  # before minutes are spent, not after
     volume = scan_of(request) if isinstance(request, OneScan) else None
-    hashes = {"medprior": __version__, "prior_sha256": known.sha256, "input_sha256": scan_hash(volume) if volume is not None else None}
+    scanned = scan_hash(volume) if volume is not None else None
+    hashes = {"medprior": __version__, "prior_sha256": known.sha256, "trust_sha256": known.trust_sha256, "input_sha256": scanned}
     return Prepared(request, known, volume, {**request.identity(), **hashes}, device, time.monotonic() - started)
 
 

@@ -25,7 +25,8 @@ from .pictures import Window, coloured, grey, number, plane_of, upright, window_
 from .reconstruct_measured import run_measured
 from .report import Grid, Picture, Section, Table
 from .requests import Reconstruct
-from .simulate import Case, best_total_variation, case_of
+from .simulate import Case, best_total_variation, best_wavelets, case_of
+from .trusted import trusted
 
 __all__ = ["judged", "run_reconstruct", "section_of", "solved"]
 
@@ -44,11 +45,14 @@ def run_reconstruct(request: Reconstruct, prior: Prior, volume: Volume | KSpace 
     on_event(Event("stage", "drawing from the posterior", 0, 8 if request.fast else request.steps))
     draws = solved(request, prior, case.measurement, None, lambda done, total: on_event(Event("step", done=done, total=total)))
     if request.baselines == "all":
-        on_event(Event("stage", "total variation with its best weight"))
+        on_event(Event("stage", "total variation and wavelets, each with its best weight"))
     methods, metrics, ours = judged(case, draws, baselines=request.baselines)
     overrides = ("another modality or unit than the prior's was allowed",) if request.allow_other else ()
     section, preview = section_of(request, prior, case, draws, methods, metrics, ours)
-    return Outcome(_outputs(case, draws, volume), metrics, [section], preview, overrides)
+    outputs = _outputs(case, draws, volume)
+    on_event(Event("stage", "what the data said, what the prior said"))
+    proof = trusted(case.measurement, draws, case.known, case.half, suffix=outputs[0].suffix, like=outputs[0].like, truth=case.image)
+    return Outcome([*outputs, *proof.outputs], metrics | proof.metrics, [section, proof.section], preview, overrides)
 
 
 def solved(
@@ -77,7 +81,9 @@ def judged(case: Case, draws: Draws, *, baselines: str) -> tuple[dict[str, Tenso
     methods = dict(case.baselines)
     metrics: dict[str, Any] = {"simulated": case.sentence, "made_by": draws.made_by}
     if baselines == "all":
-        methods["total variation, best weight for this image"], metrics["total_variation_weight"] = best_total_variation(case)
+        methods["wavelets, best weight for this image"], methods["total variation, best weight for this image"], metrics["total_variation_weight"] = _sparse(
+            case
+        )
     ours = (
         f"medprior, mean of {len(draws)} draws" if len(draws) > 1 else "medprior, point estimate" if "point estimate" in draws.made_by else "medprior, one draw"
     )
@@ -85,6 +91,11 @@ def judged(case: Case, draws: Draws, *, baselines: str) -> tuple[dict[str, Tenso
     metrics["methods"] = {name: _judged(x, case, 2 * case.half) for name, x in methods.items()}
     metrics["misfit"] = float(case.measurement.misfit(draws.mean()[None])[0])
     return methods, metrics, ours
+
+
+def _sparse(case: Case) -> tuple[Tensor, Tensor, float]:
+    smooth, weight = best_total_variation(case)
+    return best_wavelets(case, weight)[0], smooth, weight
 
 
 def _judged(x: Tensor, case: Case, data_range: float) -> dict[str, float]:

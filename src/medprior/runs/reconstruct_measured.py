@@ -20,6 +20,7 @@ from .outcome import Outcome, Output, suffix_of
 from .pictures import Window, coloured, grey, number, upright, window_for
 from .report import Grid, Picture, Section, Table
 from .requests import Reconstruct
+from .trusted import trusted
 
 __all__ = ["run_measured"]
 
@@ -47,7 +48,9 @@ def run_measured(request: Reconstruct, prior: Prior, source: KSpace | Sinogram, 
     metrics["misfit"] = metrics["methods"][ours]["misfit"]
     overrides = ("another modality than the prior's was allowed",) if request.allow_other else ()
     section, preview = _section(prior, case, draws, methods, metrics, ours)
-    return Outcome(_outputs(case, draws), metrics, [section], preview, overrides)
+    on_event(Event("stage", "what the data said, what the prior said"))
+    proof = trusted(case.measurement, draws, case.grid, case.half, suffix=suffix_of(case.grid))
+    return Outcome([*_outputs(case, draws), *proof.outputs], metrics | proof.metrics, [section, proof.section], preview, overrides)
 
 
 def _against(case: Acquired, x: Tensor) -> dict[str, float]:

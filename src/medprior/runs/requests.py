@@ -17,6 +17,7 @@ __all__ = [
     "REQUESTS",
     "TASKS",
     "Augment",
+    "CalibrateReconstruct",
     "Detect",
     "EvaluateDetect",
     "EvaluateReconstruct",
@@ -131,7 +132,7 @@ class Reconstruct(OneScan):
     job: ClassVar[str] = "reconstruct"
     task: Task | None = option(None, "Which measurement to simulate of an image, default denoise; a file of k-space or a sinogram is measured and takes none.")
     n: int = option(8, "Draws from the posterior; their mean is the result, their spread the uncertainty.", ge=1, le=256)
-    fast: bool = option(False, "One point estimate from 8 network evaluations, without a spread.")
+    fast: bool = option(False, "One point estimate from about ten network evaluations; no draws.")
     label: str | None = option(None, "Condition on a class of the prior's card.")
     slice: int | None = option(None, "Which slice of a volume, counted from 0 along the prior's axis; default the middle one.", ge=0)
     volume: bool = option(False, "All slices of a volume at once, neighbours tied to each other; a 3-D prior takes the volume whole anyway.")
@@ -154,7 +155,9 @@ class Reconstruct(OneScan):
     centre_fraction: float | None = option(None, "mri: share of the lines that is measured in the centre; default 0.32 / acceleration.", ge=0, le=1)
     views: int = option(60, "ct: number of parallel views over 180 degrees.", ge=2, le=4096)
     photons: float = option(100_000.0, "ct: photons a detector bin receives with nothing in the beam (fewer = lower dose).", ge=10, le=1e9)
-    rule: Literal["proximal", "moment_matching"] = option("proximal", "How the measurement enters (docs/reconstruct.md).")
+    rule: Literal["proximal", "decoupled", "matched_draw", "moment_matching", "posterior_sampling", "pseudoinverse_guidance"] = option(
+        "proximal", "How the measurement enters; all but the default are for comparison (docs/reconstruct.md)."
+    )
     steps: int = option(30, "Noise levels, from coarse to fine.", ge=2, le=1000)
     baselines: Literal["all", "quick"] = option("all", "Plain methods beside the result; quick leaves out total variation with its best weight.")
 
@@ -193,6 +196,9 @@ TASKS: dict[str, dict[str, Any]] = {
 class Evaluation(WithPrior, _HasFolder):
     """What every evaluation of a prior on a folder of scans is told."""
 
+    auto_split: ClassVar[str] = "test"
+    """The split that ``auto`` takes where the folder states splits."""
+
     split: Literal["auto", "train", "val", "test", "all"] = option("auto", "Which scans; auto: test where the folder states splits, else all of them.")
     unit: str | None = option(None, "What the numbers mean where the files cannot say, e.g. HU.")
     modality: str | None = option(None, "DICOM's code (CT, MR, DX, US) where the files cannot say.")
@@ -206,10 +212,22 @@ class EvaluateReconstruct(Evaluation):
     job: ClassVar[str] = "evaluate-reconstruct"
     task: Literal["denoise", "sr2", "sr4", "inpaint", "mri4", "mri8", "ct60", "ct30"] = option("denoise", "Which simulated measurement (docs/evaluate.md).")
     n: int = option(8, "Draws from the posterior; their mean is the result.", ge=1, le=256)
-    fast: bool = option(False, "One point estimate from 8 network evaluations instead.")
+    fast: bool = option(False, "One point estimate from about ten network evaluations instead.")
     steps: int = option(30, "Noise levels, from coarse to fine.", ge=2, le=1000)
     per_patient: int = option(3, "Most images of a patient; of a volume, slices evenly spaced in its middle half.", ge=1, le=1000)
     most: int = option(60, "Most images in all; patients are left out evenly.", ge=1, le=100_000)
+
+
+class CalibrateReconstruct(EvaluateReconstruct):
+    """Measure on other patients how far reconstructions are off, so that their intervals hold; written into the prior's trust.json."""
+
+    job: ClassVar[str] = "calibrate-reconstruct"
+    private: ClassVar[tuple[str, ...]] = (*EvaluateReconstruct.private, "into")
+    auto_split: ClassVar[str] = "val"
+    split: Literal["auto", "train", "val", "test", "all"] = option("auto", "Which scans; auto: val where the folder states splits, else all of them.")
+    per_patient: int = option(16, "Most images of a patient; of a volume, slices evenly spaced in its middle half.", ge=1, le=1000)
+    most: int = option(200, "Most images in all; patients are left out evenly.", ge=1, le=100_000)
+    into: Path | None = option(None, "Folder for a calibrated copy of the prior; default the prior's own folder. A bundled prior needs one.")
 
 
 class EvaluateDetect(Evaluation):
@@ -248,7 +266,9 @@ class Scan(_HasFolder):
     colour: Literal["luma"] | None = option(None, "Turn colour pictures to grey instead of refusing them.")
 
 
-REQUESTS: dict[str, type[Request]] = {r.job: r for r in (Reconstruct, Augment, Synthesize, Detect, EvaluateReconstruct, EvaluateDetect, Train)}
+REQUESTS: dict[str, type[Request]] = {
+    r.job: r for r in (Reconstruct, Augment, Synthesize, Detect, EvaluateReconstruct, CalibrateReconstruct, EvaluateDetect, Train)
+}
 
 
 def request_from(job: str, values: Mapping[str, Any]) -> Request:

@@ -26,10 +26,11 @@ __all__ = ["Known", "device_named", "known_prior", "scan_hash", "scan_of"]
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A prior ready to work, and the SHA-256 of its weights."""
+    """A prior ready to work, the SHA-256 of its weights, and that of its promises ("" without any): a calibration changes what a run prints."""
 
     prior: Prior
     sha256: str
+    trust_sha256: str = ""
 
 
 def device_named(name: str) -> str:
@@ -64,7 +65,8 @@ def known_prior(name: str, device: str = "cpu") -> Known:
     prior = load(folder)
     if device != "cpu":
         prior = Prior(_Elsewhere(prior.net, device), prior.path, prior.card, prior.trust)
-    return Known(prior, sha256(folder / "weights.safetensors"))
+    promises = folder / "trust.json"
+    return Known(prior, sha256(folder / "weights.safetensors"), sha256(promises) if promises.is_file() else "")
 
 
 def scan_of(request: OneScan) -> Volume | KSpace | Sinogram:

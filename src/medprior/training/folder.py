@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from ..io.files import check_manifest, load_weights, read_json, save_weights, wr
 from ..prior import Card, Prior
 from ..prior.prior import fresh
 
-__all__ = ["bundled", "load", "read_trust", "save_prior"]
+__all__ = ["bundled", "load", "read_trust", "save_prior", "save_trust"]
 
 BUNDLED = Path(__file__).parent.parent / "pretrained"
 
@@ -90,5 +91,21 @@ def save_prior(prior: Prior, folder: str | Path, *, trust: dict[str, Any] | None
         save_weights(temporary / "weights.safetensors", weights, {"schema": str(prior.card.schema)})  # one key: two are written in no fixed order
         write_json(temporary / "card.json", prior.card.to_json())
         write_json(temporary / "trust.json", prior.trust if trust is None else trust)
+
+    write_folder(Path(folder), fill)
+
+
+def save_trust(source: str | Path, trust: dict[str, Any], folder: str | Path) -> None:
+    """The prior of ``source`` with other promises, to ``folder`` (its own, or another), whole or not at all; weights and card stay as they are to the byte.
+
+    Raises Corrupt where the source's checksums do not hold, FileProblem when the disk refuses.
+    """
+    source = locate(source)
+    _vouched_for(source)
+
+    def fill(temporary: Path) -> None:
+        for name in ("weights.safetensors", "card.json"):
+            shutil.copyfile(source / name, temporary / name)
+        write_json(temporary / "trust.json", trust)
 
     write_folder(Path(folder), fill)

@@ -11,7 +11,7 @@ from medprior.runs.requests import KNOBS, REQUESTS, Augment, Reconstruct, Reques
 
 SCAN = {"input": "scan.png", "prior": "chest-xray"}
 NEEDED = {"detect": SCAN, "augment": SCAN, "reconstruct": SCAN, "synthesize": {"prior": "chest-xray"}, "train": {"folder": "scans"}}
-NEEDED |= {job: {"folder": "scans", "prior": "chest-xray"} for job in ("evaluate-reconstruct", "evaluate-detect")}
+NEEDED |= {job: {"folder": "scans", "prior": "chest-xray"} for job in ("evaluate-reconstruct", "evaluate-detect", "calibrate-reconstruct")}
 
 
 @pytest.mark.parametrize("job", REQUESTS)
@@ -58,6 +58,7 @@ OUTSIDE = {
         "baselines": "no",
     },
     "evaluate-reconstruct": {"task": "mri", "n": 0, "per_patient": 0, "most": 0, "split": "third", "steps": 1},
+    "calibrate-reconstruct": {"task": "mri", "n": 0, "per_patient": 0, "most": 0, "split": "third", "steps": 1, "into": 7},
     "evaluate-detect": {"alpha": 1, "n_twins": 0, "split": "none"},
     "train": {"preset": "huge", "minutes": 0, "steps": 0, "name": "My Prior", "plane": "oblique"},
 }

@@ -1,0 +1,102 @@
+"""Calibrated intervals: the scale is the least that holds, it holds on new scans, and it serves its own kind of measurement alone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+
+from medprior.errors import BadOption, Uncalibrated
+from medprior.evidence.calibration import LEAST, SCALES, How, controlled, covered, entry_for, fitted_calibration, kind_of
+from medprior.operators import ComplexGaussian, Gaussian, cartesian_lines, downsample, mri, simulate
+from medprior.sampling import Calibration
+
+HOW = How(False, 8, "proximal", 30, 5.0, 0.01)
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def curves(n: int, seed: int, factor: float = 1.0) -> torch.Tensor:
+    """Of n scans of 400 voxels, each with a deviation that is wrong by its own factor; Gaussian errors."""
+    wrong = factor * torch.exp(0.3 * torch.randn(n, generator=rng(seed)))
+    errors = torch.randn(n, 400, generator=rng(seed + 1)) * wrong[:, None]
+    everywhere = torch.ones(400, dtype=torch.bool)
+    return torch.stack([covered(e, torch.ones(400), everywhere) for e in errors])
+
+
+def measured(acceleration: float = 4, noise: float = 0.02, centre: float | None = None, size: int = 48):
+    mask = cartesian_lines((size, size), acceleration, rng(1), centre_fraction=centre)
+    return simulate(torch.zeros(1, 1, size, size), mri(mask), ComplexGaussian(noise), rng())
+
+
+def test_coverage_is_counted_where_asked_and_grows_with_the_scale() -> None:
+    apart, where = torch.tensor([0.5, -3.0, 200.0, 0.0]), torch.tensor([True, True, False, True])
+    share = covered(apart, torch.tensor([1.0, 1.0, 1.0, 1.0]), where)
+    assert (share.diff() >= 0).all() and share[-1] == 1
+    at = {scale: float(share[int(torch.searchsorted(SCALES, scale))]) for scale in (0.2, 0.6, 3.1)}
+    assert at == pytest.approx({0.2: 1 / 3, 0.6: 2 / 3, 3.1: 1.0})
+    with pytest.raises(BadOption, match="at least one voxel"):
+        covered(apart, apart.abs() + 1, torch.zeros(4, dtype=torch.bool))
+
+
+def test_the_scale_is_the_least_that_controls_the_risk() -> None:
+    found = curves(60, 0)
+    scale = controlled(found, 0.1)
+    at = int((SCALES - scale).abs().argmin())
+    risk = (60 * (1 - found.mean(0)) + 1) / 61
+    assert risk[at] <= 0.1 < risk[at - 1]
+
+
+def test_the_promise_holds_on_new_scans() -> None:
+    """40 calibrations of 60 scans each: in the mean, new scans have 90 to 92 % of their voxels inside, though every deviation is wrong in its own way."""
+    inside = []
+    for i in range(40):
+        scale = controlled(curves(60, 10 * i, factor=2.5), 0.1)
+        new = curves(20, 10 * i + 5, factor=2.5)
+        inside.append(new[:, int((SCALES - scale).abs().argmin())].mean())
+    assert 0.90 <= float(torch.stack(inside).mean()) <= 0.925
+
+
+def test_too_few_scans_are_refused() -> None:
+    with pytest.raises(Uncalibrated, match="8 scans cannot support"):
+        controlled(curves(8, 0), 0.1)
+    with pytest.raises(Uncalibrated, match=f"{LEAST - 1} scans are too few"):
+        fitted_calibration(curves(LEAST - 1, 0), [1.0] * (LEAST - 1), 4, 0.9)
+
+
+def test_the_bound_on_the_error_is_conformal() -> None:
+    """Of 99 ratios 1..99 the 90 % bound is the 90th: one in ten of 100 exchangeable scans may lie above."""
+    at = fitted_calibration(curves(99, 0), [float(i) for i in range(1, 100)], 5, 0.9)
+    assert at.error == 90.0 and (at.n, at.patients, at.level) == (99, 5, 0.9)
+
+
+def test_a_calibration_serves_its_own_kind_alone() -> None:
+    kind = kind_of(measured())
+    trust = {"reconstruct": [{"title": "mri 4", "kind": asdict(kind), "how": asdict(HOW), "calibration": asdict(Calibration(0.9, 2.0, 60, 1.5, 4))}]}
+    assert entry_for(trust, kind_of(measured(noise=0.024)), HOW) == (Calibration(0.9, 2.0, 60, 1.5, 4), "")
+    reasons = {
+        "measured numbers a voxel": kind_of(measured(acceleration=8)),
+        "noise on fine detail": kind_of(measured(noise=0.04)),
+        "noise on broad shapes": kind_of(measured(centre=0.0)),
+        "voxels a side": kind_of(measured(size=96)),
+        "it is for Mask @ Fourier": kind_of(simulate(torch.zeros(1, 1, 48, 48), downsample((1, 48, 48), 2), Gaussian(0.02), rng())),
+    }
+    for words, other in reasons.items():
+        found, refused = entry_for(trust, other, HOW)
+        assert found is None and words in refused
+    for words, how in {"n 8": replace(HOW, n=4), "n_steps 30": replace(HOW, n_steps=20), "8 draws": replace(HOW, fast=True, n=1)}.items():
+        found, refused = entry_for(trust, kind, how)
+        assert found is None and words in refused
+    assert entry_for({}, kind, HOW) == (None, "nothing was calibrated for this prior")
+
+
+def test_the_kind_does_not_depend_on_units() -> None:
+    """The same measurement of the image in other units, brought back to network units, is of the same kind."""
+    m = measured()
+    there_and_back = m.shifted(1 / 50.0, 0.0).shifted(50.0, 0.0)
+    there, here = asdict(kind_of(there_and_back)), asdict(kind_of(m))
+    assert there.pop("operator") == here.pop("operator") == "Mask @ Fourier @ AsComplex"
+    assert there == pytest.approx(here, rel=1e-4)
