@@ -21,10 +21,13 @@ from ..sampling import Draws
 from ..sampling.response import filtered
 from ..sampling.rules import heard
 
-__all__ = ["EXACT", "FITS", "Attribution", "Residual", "Split", "attribution", "informed", "residual", "split"]
+__all__ = ["EXACT", "FITS", "NEAR", "Attribution", "Residual", "Split", "attribution", "informed", "residual", "split"]
 
 FITS = (0.8, 1.2)
 """The residual of a result that fits its measurement, where the noise is known."""
+
+NEAR = 0.5
+"""The least residual of a point estimate that fits. It takes a part of the noise with it, as the mean of draws does, and has no draws to tell how much."""
 
 EXACT = 1e-5
 """How invisible the null part must be: |A (I - A+ A) x| over |A x|."""
@@ -48,7 +51,7 @@ class Residual:
 
     @property
     def fits(self) -> bool:
-        return FITS[0] <= self.judged <= FITS[1]
+        return (NEAR if self.draws is None else FITS[0]) <= self.judged <= FITS[1]
 
     @property
     def verdict(self) -> str:
