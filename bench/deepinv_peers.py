@@ -36,8 +36,8 @@ DRAWS = 8
 
 @dataclass(frozen=True)
 class Knobs:
-    """The best of the grids on one val slice, by PSNR (``tune`` prints what was tried): weights of total variation and of wavelets, and what differs from
-    the defaults of DPIR, DiffPIR and DDRM."""
+    """The best on one val slice, by PSNR, of what ``tune`` tries (not every point was tried on every task): weights of total variation and of wavelets,
+    and what differs from the defaults of DPIR, DiffPIR and DDRM."""
 
     tv: float
     wavelet: float
