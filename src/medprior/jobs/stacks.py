@@ -21,7 +21,8 @@ root mean square), since each slice's prior already knows most of what its neigh
 
 _TIMES, _LEAST = 2.0, 0.1
 """The tie where a guess of the volume is known: so many times the difference of its neighbours there, and of this least difference, network units. Of 2
-and 3 times and of 0.1 and 0.2 no other is better by more than 0.04 dB for the point estimate of a validation volume (masks of each slice, thick slices, 3-D k-space)."""
+and 3 times and of 0.1 and 0.2 no other is better by more than 0.04 dB for the point estimate of a validation volume (lines of each slice, thick slices, 3-D
+k-space)."""
 
 _TURN = 0.187
 """Noise level at which the tie is weighed anew: half of the eight levels lie above it."""
