@@ -61,7 +61,7 @@ def pseudoinverse_guidance(denoiser: Denoiser, measurement: Measurement, rng: to
 
     D + sigma^2 J^T A^H (r^2 A A^H + noise)^-1 (y - A D), J = dD/dx, by one Jacobian product; the inverse by conjugate gradients.
     r^2 = sigma^2 v / (sigma^2 + v) is the published sigma^2 / (1 + sigma^2) for data of variance v. Exact for white priors only: where neighbours agree
-    sigma^2 J and r^2 I part. (With the denoiser's own smaller error for r^2 they part so far that images break.)
+    sigma^2 J is larger than r^2 in broad shapes, which would pass the data again and again, so the move is cut where A D would pass them.
     """
     return _Pseudoinverse(denoiser, measurement)
 
