@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from medprior.errors import BadOption, UnknownNoise
 from medprior.operators import Gaussian as GaussianNoise
 from medprior.operators import Measurement, Operator, Unknown, identity, mask
 from medprior.prior import Condition, Denoiser, Redraw
+from medprior.runs.requests import Reconstruct
 from medprior.sampling import RULES, matched_draw, moment_matching
 from medprior.sampling.krylov import root_times
 from medprior.sampling.rules import fitted
@@ -22,6 +25,10 @@ def level(sigma: float, n: int) -> Tensor:
 
 EXACT = {"matched_draw": smooth_prior, "moment_matching": smooth_prior, "proximal": white_prior, "pseudoinverse_guidance": white_prior}
 """The prior for which a rule's one call is exact. (``decoupled`` is so in the limit of its chain, ``posterior_sampling`` never: tests/golden.)"""
+
+
+def test_the_command_line_offers_every_rule() -> None:
+    assert set(get_args(Reconstruct.model_fields["rule"].annotation)) == set(RULES)
 
 
 @pytest.mark.parametrize("rule", EXACT)
