@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -72,6 +73,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--size", type=float, default=0.01)
     chosen = parser.parse_args()
+    warnings.filterwarnings("ignore", message="Converting a tensor with requires_grad")  # least squares takes its damping, a plain number, from y
     for name in chosen.tasks.split(","):
         task = TASKS[name]
         prior, weight = load(task.prior), tuned(task)

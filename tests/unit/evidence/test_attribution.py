@@ -244,3 +244,11 @@ def test_several_measurements_and_another_truth_are_refused() -> None:
         attribution(simulate(x, identity((1, 8, 8)), Gaussian(0.1), rng()), drawn(x))
     with pytest.raises(ShapeMismatch, match="truth"):
         attribution(simulate(x[:1], identity((1, 8, 8)), Gaussian(0.1), rng()), drawn(x), truth=x)
+
+
+def test_a_volume_has_parts_as_an_image_has() -> None:
+    x = images(1, 1, 12, 10, 8).float()
+    m = simulate(x, downsample((1, 12, 10, 8), 2), Gaussian(0.1), rng(4))
+    found = attribution(m, drawn(x + 0.1 * images(3, 1, 12, 10, 8, seed=5).float()))
+    assert found.exact and found.prior_said.shape == (1, 12, 10, 8) and 0.8 < found.null_share < 0.95
+    assert found.prior_spread is not None and found.prior_spread.shape == (1, 12, 10, 8)
