@@ -1,7 +1,7 @@
 """Reconstruction beside deepinv 0.5, the same weights on both sides: one run, one table a task.
 
     pip install --no-deps --target .cache/peers ptwt PyWavelets      beside what bench/peers.py names; deepinv's wavelets need them
-    python bench/deepinv_peers.py --peers .cache/peers [--tasks mri4,sr4,inpaint,blur] [--patients 5] [--out FILE]
+    python bench/deepinv_peers.py --peers .cache/peers [--tasks mri4,sr4,inpaint,blur] [--patients 5] [--out FILE] [--show]
     python bench/deepinv_peers.py --peers .cache/peers --tune          what the knobs do on val
 
 deepinv's own classes with their own defaults (DPIR, DiffPIR, DDRM, DPS; FISTA with total variation and with wavelets); the denoiser of all of them is the
@@ -15,9 +15,10 @@ went through the network. Reads MEDPRIOR_DATA.
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -163,26 +164,29 @@ def table(name: str, listed: list[Row], results: dict[tuple[str, int], Got], pat
     return "\n".join(lines)
 
 
-def compare(prior: Prior, names: list[str], most: int, out: Path | None) -> None:
-    """Round by round, so that a run that is cut off has the first patients; ``out`` is written anew after each task."""
+def compare(prior: Prior, names: list[str], most: int, out: Path, show: bool) -> None:
+    """Round by round, so that a run that is cut off has the first patients; what was measured is kept in ``out``, where the same command goes on."""
     counter = Counter(prior.net)
     images, patients = slices("brain-t1", "test", 1)
     images, patients = images[:most], patients[:most]
     listed = {name: rows(prior, KNOBS[name]) for name in names}
-    cases = {name: [case(PROBLEMS[name], x, p, i) for i, (x, p) in enumerate(zip(images, patients, strict=True))] for name in names}
-    results: dict[str, dict[tuple[str, int], Got]] = {name: {} for name in names}
-    run(ours(prior, 1, fast=True), cases[names[0]][0], counter)  # what is slow the first time is nobody's cost
-    for turn in range(max(row.after for row in listed[names[0]]) + len(images)):
+    results: dict[str, dict[tuple[str, int], Got]] = {name: {} for name in PROBLEMS}
+    for line in out.read_text(encoding="utf-8").splitlines() if out.is_file() else []:
+        name, title, i, *got = json.loads(line)
+        results[name][title, i] = Got(*got)
+    turns = [] if show else range(max(row.after for row in listed[names[0]]) + len(images))
+    if turns:  # what is slow the first time is nobody's cost
+        run(ours(prior, 1, fast=True), case(PROBLEMS[names[0]], images[0], patients[0], 0), counter)
+    for turn in turns:
         for name in names:
             for row in listed[name]:
                 i = turn - row.after
-                if 0 <= i < min(row.most, len(images)):
-                    results[name][row.title, i] = run(row.method, cases[name][i], counter)
-                    print(turn, name, row.title, results[name][row.title, i], flush=True)
-            if out:
-                text = "\n\n".join(table(n, listed[n], results[n], patients) for n in names)
-                out.write_text(text + "\n", encoding="utf-8")
-    print("\n\n".join(table(n, listed[n], results[n], patients) for n in names))
+                if 0 <= i < min(row.most, len(images)) and (row.title, i) not in results[name]:
+                    c = case(PROBLEMS[name], images[i], patients[i], i)
+                    got = results[name][row.title, i] = run(row.method, c, counter)
+                    with out.open("a", encoding="utf-8") as log:
+                        log.write(json.dumps([name, row.title, i, *astuple(got)]) + "\n")
+    print("\n\n".join(table(name, listed[name], results[name], patients) for name in names))
 
 
 def tune(prior: Prior, names: list[str]) -> None:
@@ -207,7 +211,8 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, help="folder of other people's packages, see bench/peers.py")
     parser.add_argument("--tasks", default=",".join(PROBLEMS))
     parser.add_argument("--patients", type=int, default=5)
-    parser.add_argument("--out", type=Path, help="file for the tables, written after each round")
+    parser.add_argument("--out", type=Path, default=Path(".cache/deepinv.jsonl"), help="what was measured, a line each; the same command goes on there")
+    parser.add_argument("--show", action="store_true", help="print the tables of what was measured, and no more")
     parser.add_argument("--tune", action="store_true", help="print what the knobs do on val, and no more")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
@@ -216,7 +221,8 @@ def main() -> None:
     if chosen.tune:
         tune(prior, names)
     else:
-        compare(prior, names, chosen.patients, chosen.out)
+        chosen.out.parent.mkdir(parents=True, exist_ok=True)
+        compare(prior, names, chosen.patients, chosen.out, chosen.show)
 
 
 if __name__ == "__main__":
