@@ -12,7 +12,7 @@
 What the approximations give for a prior whose neighbours agree (24 voxels, eigenvalues 0.02 to 2.2; asserted in tests/golden), where the denoiser names
 one white error and no more, by operator, noise and levels: error of the mean over the prior's spread, and total variance over the exact one.
 What is wrong with proximal and decoupled falls with the number of levels, and is small where much was measured: draws from few levels and scarce
-data must be calibrated before their spread is believed. More levels do not mend the other two.
+data must be calibrated before their spread is believed. More levels do not mend the mean of the other two.
 
 | rule | operator | std | levels | mean | spread |
 |---|---|---|---|---|---|
@@ -31,6 +31,7 @@ data must be calibrated before their spread is believed. More levels do not mend
 | pseudoinverse_guidance | dense | 0.05 | 10 | 0.46 | 1.19 |
 | pseudoinverse_guidance | mask | 0.05 | 10 | 0.18 | 1.18 |
 | pseudoinverse_guidance | mask | 0.3 | 10 | 0.14 | 0.94 |
+| pseudoinverse_guidance | mask | 0.3 | 30 | 0.14 | 0.99 |
 | pseudoinverse_guidance | downsample | 0.3 | 10 | 0.11 | 0.81 |
 | pseudoinverse_guidance | mri | 0.3 | 10 | 0.10 | 0.94 |
 | pseudoinverse_guidance | denoise | 0.05 | 10 | 0.05 | 1.39 |
