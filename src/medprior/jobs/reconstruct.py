@@ -15,10 +15,10 @@ from ..errors import BadOption, ShapeMismatch, nearest
 from ..evidence.calibration import How, entry_for, kind_of
 from ..operators import Measurement, cg
 from ..prior import Denoiser, Prior
-from ..prior.door import scale_of
+from ..prior.door import heights, scale_of
 from ..prior.wrappers import batched, guided, halved, tiled
 from ..sampling import RULES, Calibration, Draws, deviation_of, follow, joined, karras_levels, local_deviation, restore, seen, start, steadied
-from .stacks import heights, restored, stacked, tied
+from .stacks import restored, stacked, tied
 
 __all__ = ["Settings", "least_squares", "reconstruct", "scale_from"]
 
@@ -187,7 +187,8 @@ def _point(denoiser: Denoiser, inside: Measurement, view: tuple[Tensor, float] |
         image, sigma = view
         return denoiser(image, torch.full((1,), sigma))
     if solid:
-        return restored(denoiser, inside, least_squares(inside), on_step)
+        point = restored(denoiser, inside, least_squares(inside), on_step)
+        return joined(denoiser, tied(inside, point), point, _JOINT)
     # plug-and-play ends on the prior's word; weighing it once against the data gains 0.2 dB (MRI, CT) and brings the residual near 1
     return joined(denoiser, inside, restore(denoiser, inside, least_squares(inside)), _JOINT)
 

@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..operators import Gaussian, Measurement, neighbours, together
-from ..prior import Card, Condition, Denoiser
+from ..prior import Condition, Denoiser
 from ..prior.wrappers import slicewise
 from ..sampling import restore
 
-__all__ = ["heights", "restored", "stacked", "tied"]
+__all__ = ["restored", "stacked", "tied"]
 
 _APART = 0.5
 """Standard deviation, network units, of the tie while nothing is known of the volume: over twice what neighbouring slices of 2 mm really differ by (0.22,
@@ -44,8 +44,7 @@ class _Stacked(Denoiser):
         return self.denoiser.error(sigma)
 
     def spectrum(self, sigma: Tensor, size: tuple[int, ...]) -> Tensor:
-        """That of a slice, whatever the frequency through the slices: their errors are independent."""
-        return self.denoiser.spectrum(sigma, size[:-1])[..., None].expand(-1, *size)
+        return self.slices.spectrum(sigma, size)
 
     def _known(self, condition: Condition | None) -> Condition:
         return Condition(None if condition is None else condition.label, self.numbers)
@@ -54,15 +53,6 @@ class _Stacked(Denoiser):
 def stacked(denoiser: Denoiser, numbers: Tensor | None) -> Denoiser:
     """A 2-D denoiser on volumes (B, C, i, j, k), slice by slice along k. numbers: (k, n) of each slice, in the card's order, or None."""
     return _Stacked(denoiser, numbers)
-
-
-def heights(card: Card, n: int) -> Tensor | None:
-    """(n, n_numbers): what the card can be told of each slice of a whole volume: its height from -1 (first) to 1 (last), the rest unknown."""
-    if "height" not in card.numbers:
-        return None
-    numbers = torch.full((n, len(card.numbers)), torch.nan)
-    numbers[:, card.numbers.index("height")] = (2 * torch.arange(n) + 1) / n - 1
-    return numbers
 
 
 def tied(inside: Measurement, guess: Tensor | None = None) -> Measurement:

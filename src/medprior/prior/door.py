@@ -15,7 +15,7 @@ from ..errors import ShapeMismatch, WrongKind
 from .card import Card
 from .denoiser import Condition
 
-__all__ = ["Admitted", "admit", "release", "release_map", "scale_of"]
+__all__ = ["Admitted", "admit", "heights", "release", "release_map", "scale_of"]
 
 _THROUGH = {"PL": "S", "IL": "A", "IP": "R"}
 
@@ -99,8 +99,8 @@ def admit(card: Card, volume: Volume, *, allow_other: bool = False) -> Admitted:
     low, high = scale_of(card, turned)
     x = torch.from_numpy(2 * (turned.data - low) / (high - low) - 1)
     images = x.movedim(-1, 0) if card.ndim == 2 and turned.ndim == 3 else x[None]
-    heights = Condition(numbers=_heights(card, turned, len(images)))
-    return Admitted(_resized(images, _size(card, turned)).contiguous(), low, high, heights, turned, volume, other)
+    known = Condition(numbers=heights(card, len(images), stack=turned.ndim == 3))
+    return Admitted(_resized(images, _size(card, turned)).contiguous(), low, high, known, turned, volume, other)
 
 
 def release(admitted: Admitted, images: Tensor, *, sentence: str, synthetic: bool = True) -> Volume:
@@ -181,11 +181,11 @@ def _size(card: Card, volume: Volume) -> tuple[int, ...]:
     return tuple(max(8, round(s * r)) for s, r in zip(shape, ratios, strict=True))
 
 
-def _heights(card: Card, volume: Volume, n: int) -> Tensor | None:
-    """(n, n_numbers): the slice's height as -1 (first) .. 1 (last) where the card knows "height" and the volume is a stack."""
+def heights(card: Card, n: int, *, stack: bool = True) -> Tensor | None:
+    """(n, n_numbers): what the card can be told of n slices: their height from -1 (first) to 1 (last) where they are all of a volume, the rest unknown."""
     if not card.numbers:
         return None
     numbers = torch.full((n, len(card.numbers)), torch.nan)
-    if "height" in card.numbers and volume.ndim == 3 and card.ndim == 2:
+    if "height" in card.numbers and stack and card.ndim == 2:
         numbers[:, card.numbers.index("height")] = (2 * torch.arange(n) + 1) / n - 1
     return numbers

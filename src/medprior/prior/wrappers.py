@@ -163,6 +163,10 @@ class _Slicewise(_Through):
         known = Condition(label, _a_slice(given.numbers, len(x), n))
         return _in_batches(call, self.batch, slices, levels, known).unflatten(0, (len(x), n)).movedim(1, -1)
 
+    def spectrum(self, sigma: Tensor, size: tuple[int, ...]) -> Tensor:
+        """That of a slice, whatever the frequency through the slices: their errors are independent."""
+        return self.denoiser.spectrum(sigma, size[:-1])[..., None].expand(-1, *size)
+
 
 def _a_slice(numbers: Tensor | None, images: int, slices: int) -> Tensor | None:
     """One row for every slice of every image."""

@@ -81,6 +81,7 @@ def scan_of(request: OneScan) -> Volume | KSpace | Sinogram:
     if not isinstance(request, Reconstruct):
         raise Unsupported(request.input, "holds a measurement (k-space or a sinogram), not an image", "make an image of it first: medprior reconstruct")
     said = [name for name in ("task", "series", "unit", "modality", "slice") if getattr(request, name) is not None]
+    said += ["volume"] if request.volume else []
     if said:
         raise BadOption(f"{', '.join(said)}: no option for a measured file", "it says itself what was measured; --index chooses one of several slices")
     if "sinogram.npy" not in names:

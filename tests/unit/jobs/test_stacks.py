@@ -10,10 +10,11 @@ import torch
 from medprior.errors import BadOption, ShapeMismatch
 from medprior.jobs import reconstruct as job
 from medprior.jobs.reconstruct import Settings, reconstruct
-from medprior.jobs.stacks import heights, restored, stacked, tied
+from medprior.jobs.stacks import restored, stacked, tied
 from medprior.operators import Gaussian, Measurement, identity, mask, simulate
 from medprior.prior import Condition
 from medprior.prior.denoiser import spread
+from medprior.prior.door import heights
 from tests.unit.jobs.exact import CT, Exact, filtered, tiny
 
 SIZE, DEPTH, HALF = (16, 16), 6, 1000.0
