@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from ..data.acquisitions import KSpace, Sinogram
+from ..data.seeds import generator
 from ..data.volume import Provenance, Volume
 from ..errors import BadOption, WrongKind
 from ..evidence.baselines import fbp, total_variation, zero_filled
 from ..jobs.reconstruct import least_squares, scale_from
-from ..operators import ComplexGaussian, Gaussian, LineIntegrals, Measurement, measured_kspace, measured_sinogram, norm
+from ..operators import ComplexGaussian, Gaussian, LineIntegrals, Measurement, cartesian_lines, measured_kspace, measured_sinogram, norm
 from ..prior import Prior
 from .requests import Reconstruct
 from .simulate import WATER
@@ -27,8 +28,8 @@ class Acquired:
     """What a scanner measured, ready to be reconstructed.
 
     grid: an empty image with unit, modality, pixel size. scale: its values at -1 and 1 of the prior. baselines: name -> (1, 1, i, j) in its unit.
-    sentences: what it is, and what was estimated. reference: (rows, columns), an image that the file brings along, or None.
-    shown: (rows, columns) picture of the raw measurement.
+    sentences: what it is, and what was estimated. reference: (rows, columns), the image that the file brings along or that all samples
+    of an undersampled scan give, or None; judge: which of them, in words. shown: (rows, columns) picture of the raw measurement.
     """
 
     grid: Volume
@@ -39,6 +40,7 @@ class Acquired:
     reference: Tensor | None
     shown: np.ndarray
     shown_as: str
+    judge: str = ""
 
     @property
     def half(self) -> float:
@@ -66,22 +68,47 @@ def acquired(request: Reconstruct, prior: Prior, source: KSpace | Sinogram) -> A
 def _kspace(request: Reconstruct, prior: Prior, source: KSpace) -> Acquired:
     if request.pixels is not None:
         raise BadOption("pixels: no option for k-space, whose grid says how many there are")
-    data, mask = oriented(*_without_oversampling(source), turn=request.turn, mirror=request.mirror)
+    whole, sampled_at = _without_oversampling(source)
+    reference = None if source.reference is None else torch.from_numpy(source.reference.copy())
+    thinned = ""
+    if request.undersample is not None:
+        reference = _combined(whole, sampled_at)
+        whole, sampled_at, thinned = _thinned(whole, sampled_at, request.undersample, request.seed)
+    data, mask = oriented(whole, sampled_at, turn=request.turn, mirror=request.mirror)
     n_coils = len(data)
     m, how = measured_kspace(KSpace(data.numpy(), mask.numpy()))
     scale = scale_from(prior, m)
     if request.noise is not None:
         m = Measurement(m.y, m.operator, ComplexGaussian(request.noise * (scale[1] - scale[0]) / 2))
         how = f"{how}; then stated as {request.noise:g} of half the intensity range"
-    sampled = f"{int(mask.sum())} of {mask.numel()} samples of {n_coils} coil{'s' if n_coils > 1 else ''} ({source.acceleration:.1f} times fewer)"
+    count, coils = int(mask.sum()), f"{n_coils} coil{'s' if n_coils > 1 else ''}"
+    sampled = f"{count} of {mask.numel()} samples of {coils} ({mask.numel() / count:.1f} times fewer){thinned}"
     spacing = source.spacing_mm if source.spacing_mm is None or request.turn % 180 == 0 else source.spacing_mm[::-1]
     grid = _empty(tuple(mask.shape), "a.u.", "MR", spacing, source.provenance)
     logs = torch.log(data.abs().square().sum(0).sqrt() + 1e-12)
     picture = torch.where(mask, logs, logs[mask].min()).numpy()
-    reference = None if source.reference is None else _turned(torch.from_numpy(source.reference.copy()), request.turn, request.mirror)
+    reference = None if reference is None else _turned(reference, request.turn, request.mirror)
     text = "k-space, logarithm of the root sum of squares over coils; dark samples were not measured"
     sentences = (f"k-space of {mask.shape[0]} x {mask.shape[1]}, {sampled}", how)
-    return Acquired(grid, scale, m, {"zero-filled, coils combined": zero_filled(m)}, sentences, reference, picture, text)
+    judge = "the image of all samples" if thinned else "the image that the file brings along"
+    return Acquired(grid, scale, m, {"zero-filled, coils combined": zero_filled(m)}, sentences, reference, picture, text, judge)
+
+
+def _combined(data: Tensor, mask: Tensor) -> Tensor:
+    """(i, j): magnitude of the coils' images, combined with maps from the same samples. Raises BadOption unless nearly all samples were measured."""
+    if float(mask.double().mean()) < 0.95:
+        got = f"{float(mask.double().mean()):.0%} of its samples"
+        raise BadOption(f"undersample: wanted fully sampled k-space, which can judge the result, got {got}", "leave --undersample out")
+    m, _ = measured_kspace(KSpace(data.numpy(), mask.numpy()), complex_image=True)
+    return zero_filled(m)[0].square().sum(0).sqrt()
+
+
+def _thinned(data: Tensor, mask: Tensor, acceleration: float, seed: int) -> tuple[Tensor, Tensor, str]:
+    """K-space and mask of random lines along the readout, the centre whole, and what was done, in words."""
+    centre = min(1.0, max(0.32 / acceleration, 16 / mask.shape[1]))  # coil maps want a few lines, however small the matrix
+    kept = mask & cartesian_lines(tuple(mask.shape), acceleration, generator(seed, "lines"), centre_fraction=centre, axis=1)
+    words = f", UNDERSAMPLED AFTERWARDS from a fully sampled scan: {int(kept.any(0).sum())} of {mask.shape[1]} lines"
+    return data * kept, kept, words
 
 
 def _empty(shape: tuple[int, ...], unit: str, modality: str, spacing: tuple[float, ...] | None, provenance: Provenance) -> Volume:
@@ -125,8 +152,8 @@ def _negated(mask: Tensor, axis: int) -> Tensor:
 
 
 def _sinogram(request: Reconstruct, prior: Prior, source: Sinogram) -> Acquired:
-    if request.turn or request.mirror:
-        raise BadOption("turn, mirror: no options for a sinogram", "add the turn to its angles_deg")
+    if request.turn or request.mirror or request.undersample:
+        raise BadOption("turn, mirror, undersample: no options for a sinogram", "add the turn to its angles_deg, leave views out of the file")
     m, how = measured_sinogram(source, None if request.pixels is None else (request.pixels, request.pixels))
     y, operator = m.y, m.operator
     if not isinstance(operator, LineIntegrals):

@@ -54,7 +54,7 @@ def run_measured(request: Reconstruct, prior: Prior, source: KSpace | Sinogram, 
 
 
 def _against(case: Acquired, x: Tensor) -> dict[str, float]:
-    """PSNR and SSIM against the image that the file brings along, cut to its middle and scaled to it; {} where it brings none."""
+    """PSNR and SSIM against the reference, cut to its middle and scaled to it; {} where there is none."""
     if case.reference is None or any(have < want for have, want in zip(x.shape[2:], case.reference.shape, strict=True)):
         return {}
     starts = [have // 2 - want // 2 for have, want in zip(x.shape[2:], case.reference.shape, strict=True)]
@@ -90,9 +90,7 @@ def _section(prior: Prior, case: Acquired, draws: Draws, methods: dict[str, Tens
     shown += [Picture(image, name[:1].upper() + name[1:], f"{window}.", synthetic=name == ours) for name, image in pictures.items()]
     if case.reference is not None:
         top = float(case.reference.max()) or 1.0
-        shown.append(
-            Picture(grey(case.reference.numpy(), Window(0.0, top, "range")), "The image in the file", f"As the file brings it along, 0 to {number(top)}.")
-        )
+        shown.append(Picture(grey(case.reference.numpy(), Window(0.0, top, "range")), "What judges the result", f"It is {case.judge}, 0 to {number(top)}."))
     if len(draws) > 1:
         top = 0.4 * case.half
         heat = coloured(upright(volume(draws.std()[None])), top, name="viridis")
@@ -103,7 +101,7 @@ def _section(prior: Prior, case: Acquired, draws: Draws, methods: dict[str, Tens
     rows = [[name, f"{m['misfit']:.2f}", *((f"{m['psnr_db']:.2f}", f"{m['ssim']:.3f}") if "psnr_db" in m else ())] for name, m in metrics["methods"].items()]
     note = "Misfit to the data: 1 is what the noise alone gives, more says that image or model is wrong, much less that noise was fitted."
     if judged:
-        note += " PSNR and SSIM against the image that the file brings along, each method scaled to it; range from 0 to its largest value."
+        note += f" PSNR and SSIM against {case.judge}, each method scaled to it; range from 0 to its largest value."
     section = Section(
         "Reconstruct: measured data",
         f"MEASURED: {metrics['measured']}. The prior and the measurement together give {len(draws)} possible image{'s' if len(draws) > 1 else ''}.",
@@ -115,7 +113,9 @@ def _section(prior: Prior, case: Acquired, draws: Draws, methods: dict[str, Tens
 
 
 def _caveats(prior: Prior, case: Acquired) -> tuple[str, ...]:
-    lines = ["No known image judges this: a smooth, plausible picture is not a proof. Look where the plain methods disagree with it."]
+    lines = []
+    if case.reference is None:
+        lines.append("No known image judges this: a smooth, plausible picture is not a proof. Look where the plain methods disagree with it.")
     lines.append(f"Detail that was not measured comes from the prior ({prior.card.name}).")
     have, knows = case.grid.spacing_mm, prior.card.spacing_mm
     if have is None:

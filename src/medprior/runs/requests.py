@@ -42,7 +42,7 @@ KNOBS: dict[str, tuple[str, ...]] = {
 """What each simulated measurement can be told."""
 
 
-MEASURED = ("noise", "turn", "mirror", "pixels")
+MEASURED = ("noise", "turn", "mirror", "pixels", "undersample")
 """What a measured file can be told."""
 
 
@@ -147,6 +147,9 @@ class Reconstruct(OneScan):
         multiple_of=90,
     )
     mirror: bool = option(False, "measured k-space: mirror the image left to right, after turning.")
+    undersample: float | None = option(
+        None, "measured k-space, fully sampled: keep one of so many lines, as if no more had been measured; all of them then judge the result.", gt=1, le=64
+    )
     pixels: int | None = option(None, "measured sinogram: pixels a side of the image; default the detector's bins, at most 256.", ge=16, le=2048)
     factor: int = option(4, "superres: voxels of the measurement are this many times larger.", ge=2, le=16)
     fraction: float = option(0.7, "inpaint: share of the pixels that is missing.", gt=0, lt=1)

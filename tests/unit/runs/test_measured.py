@@ -16,7 +16,7 @@ from medprior.data.seeds import generator
 from medprior.errors import BadOption, MedpriorError
 from medprior.operators import ComplexGaussian, Poisson, cartesian_lines, mri, parallel_ct, simulate, simulated_coils, view_angles
 from medprior.runs.execute import execute
-from medprior.runs.measured import acquired, fitting_total_variation, oriented
+from medprior.runs.measured import Acquired, acquired, fitting_total_variation, oriented
 from medprior.runs.requests import Reconstruct, request_from
 from medprior.runs.sources import known_prior, scan_of
 
@@ -98,6 +98,106 @@ def test_an_oversampled_readout_is_cut_to_the_image(priors: dict[str, Path], tmp
     asked = Reconstruct.model_validate({"input": tmp_path / "a.h5", "prior": "p"})
     case = acquired(asked, known_prior(str(priors["MR"])).prior, scan_of(asked))  # pyright: ignore[reportArgumentType]
     assert case.grid.shape == (64, 64) and like(case.baselines["zero-filled, coils combined"].numpy(), head()) > 0.99
+
+
+@pytest.mark.parametrize(("n_coils", "size", "dtype"), [(3, (64, 51), np.complex128), (1, (63, 80), np.complex64)])
+def test_a_fully_sampled_scan_judges_a_part_of_itself(n_coils: int, size: tuple[int, int], dtype: type, priors: dict[str, Path], tmp_path: Path) -> None:
+    """SIMULATED whole k-space, odd sizes, one or several coils, either precision: it reconstructs as it is, and with --undersample the image of all samples,
+    which is the truth but for noise, is what every method is compared with, turned as they are."""
+    x = torch.nn.functional.interpolate(head(), size)
+    maps = simulated_coils(n_coils, size, generator(0, "coils")) if n_coils > 1 else torch.ones(1, *size, dtype=torch.complex64)
+    y = simulate(x, mri(torch.ones(size, dtype=torch.bool), maps), ComplexGaussian(0.01), generator(0, "noise")).y[0]
+    np.savez(tmp_path / "k.npz", kspace=y.numpy().astype(dtype))
+    prior = known_prior(str(priors["MR"])).prior
+
+    def case(**options: object) -> Acquired:
+        asked = Reconstruct.model_validate({"input": tmp_path / "k.npz", "prior": "p", **options})
+        return acquired(asked, prior, scan_of(asked))  # pyright: ignore[reportArgumentType]
+
+    whole = case()
+    assert whole.reference is None and like(whole.baselines["zero-filled, coils combined"].numpy(), x) > 0.99
+    part = case(undersample=2.0, turn=90)
+    assert part.reference is not None and like(torch.rot90(part.reference, -1).numpy(), x) > 0.99
+    assert "UNDERSAMPLED AFTERWARDS" in part.sentences[0] and part.measurement.count < 0.6 * whole.measurement.count
+    if n_coils > 1:
+        asked = {"input": tmp_path / "k.npz", "prior": str(priors["MR"]), "undersample": 2, "fast": True, "baselines": "quick", "out": tmp_path / "run"}
+        done = execute(request_from("reconstruct", asked))
+        assert done.record["metrics"]["methods"]["zero-filled, coils combined"]["psnr_db"] > 15
+        page = done.report.read_text()
+        assert "the image of all samples" in page and "No known image judges this" not in page
+
+
+def test_a_part_cannot_judge_itself(priors: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_kspace(tmp_path / "k.npz", 4)
+    write_sinogram(tmp_path / "s.npz", beam="parallel", bin_spacing_mm=2.0)
+    for name, kind, words in (("k.npz", "MR", "wanted fully sampled k-space"), ("s.npz", "CT", "no options for a sinogram")):
+        assert main(["reconstruct", str(tmp_path / name), "--prior", str(priors[kind]), "--undersample", "2", "--out", str(tmp_path / "run")]) == 2
+        assert words in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+def broken(kind: str) -> dict[str, np.ndarray]:
+    """Arrays of an NPZ of k-space with one thing wrong."""
+    y = np.ones((2, 32, 32), np.complex64)
+    not_finite = y.copy()
+    not_finite[0, 3, 4] = np.nan
+    return {
+        "nothing measured": {"kspace": 0 * y},
+        "empty mask": {"kspace": y, "mask": np.zeros((32, 32), bool)},
+        "mask of another size": {"kspace": y, "mask": np.ones((32, 31), bool)},
+        "real numbers": {"kspace": y.real},
+        "not finite": {"kspace": not_finite},
+        "no noise": {"kspace": y * (np.hypot(*np.mgrid[-16:16, -16:16]) < 8), "mask": np.ones((32, 32), bool)},
+        "too many axes": {"kspace": y[None]},
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("nothing measured", "got none"),
+        ("empty mask", "got none"),
+        ("mask of another size", "mask: wanted (32, 32), got (32, 31)"),
+        ("real numbers", "kspace: wanted complex numbers"),
+        ("not finite", "are NaN or infinite"),
+        ("no noise", "wanted noise in every coil"),
+        ("too many axes", "wanted complex numbers (coils, kx, ky)"),
+    ],
+)
+def test_broken_kspace_is_refused_by_name(kind: str, words: str, priors: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From the command line, in one line that says what is wrong, before anything is written."""
+    np.savez(tmp_path / "k.npz", allow_pickle=False, **broken(kind))
+    assert main(["reconstruct", str(tmp_path / "k.npz"), "--prior", str(priors["MR"]), "--out", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err
+    assert words in said and "Traceback" not in said and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"sinogram": np.full((40, 70), np.nan, np.float32)}, "are NaN or infinite"),
+        ({"sinogram": np.ones((40, 70), np.complex64)}, "wanted sinogram"),
+        ({"angles_deg": np.zeros(39)}, "one angle a view"),
+        ({"sinogram": np.zeros((40, 70), np.float32)}, "wanted a measurement with noise in it"),
+        ({"geometry_json": np.array("{")}, "not valid JSON"),
+    ],
+)
+def test_broken_sinograms_are_refused_by_name(change: dict, words: str, priors: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_sinogram(tmp_path / "s.npz", beam="parallel", bin_spacing_mm=2.0)
+    with np.load(tmp_path / "s.npz") as file:
+        arrays = {**file, **change}
+    np.savez(tmp_path / "s.npz", allow_pickle=False, **arrays)
+    assert main(["reconstruct", str(tmp_path / "s.npz"), "--prior", str(priors["CT"]), "--out", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err
+    assert words in said and "Traceback" not in said and not (tmp_path / "run").exists()
+
+
+def test_noise_of_zero_is_refused(priors: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In Python where it is stated, on the command line before the file is read."""
+    with pytest.raises(MedpriorError, match="wanted a positive finite number"):
+        ComplexGaussian(0.0)
+    write_kspace(tmp_path / "k.npz", 1)
+    assert main(["reconstruct", str(tmp_path / "k.npz"), "--prior", str(priors["MR"]), "--noise", "0", "--out", str(tmp_path / "run")]) == 2
+    assert "noise: input should be greater than 0" in capsys.readouterr().err
 
 
 def write_sinogram(path: Path, **geometry: object) -> None:
