@@ -125,10 +125,10 @@ def phased(maps: Tensor, kspace: Tensor, mask: Tensor | None = None, *, side: in
 
     The phase is that of the least-squares image of all coils and samples (15 iterations of conjugate gradients), smoothed by a Hann window of ``side`` k-space
     samples; of a single coil no side is longer than the fully sampled centre, since outside of it aliases would be smoothed in. A prior of magnitude images
-    then meets measured k-space without a second channel. std: the noise of white k-space (each real part); given it, several coils and at least half as many numbers as
-    unknowns, the phase is refined: see ``_rephased``. What is finer still (flow, fat, edges of susceptibility) is an error of this model, which
-    ``mri(..., complex_image=True)`` does not make. Source: Noll, Nishimura and Macovski, IEEE Trans. Med. Imaging 10(2), 1991 (low-resolution phase), on
-    the image of Pruessmann et al., MRM 46(4), 2001. Raises as ``coil_maps``.
+    then meets measured k-space without a second channel. std: the noise of white k-space (each real part); where it is given, with several coils and at least
+    half as many numbers as unknowns, the phase is refined, see ``_rephased``. What is finer still (flow, fat, edges of susceptibility) is an error of this
+    model, which ``mri(..., complex_image=True)`` does not make. Source: Noll, Nishimura and Macovski, IEEE Trans. Med. Imaging 10(2), 1991 (low-resolution
+    phase), on the image of Pruessmann et al., MRM 46(4), 2001. Raises as ``coil_maps``.
     """
     seen = _mask(kspace, mask)
     if maps.shape != kspace.shape:
@@ -153,7 +153,8 @@ def phased(maps: Tensor, kspace: Tensor, mask: Tensor | None = None, *, side: in
 
 
 ROUGHNESS = 0.1
-"""Radians by which the phase of neighbouring pixels may differ, about; chosen on SIMULATED k-space of a head with a known phase, where a third and three times of it did no better."""
+"""Radians by which the phase of neighbouring pixels may differ, about; chosen on SIMULATED k-space of a head whose phase was known: a third and three times
+of it did no better."""
 
 
 def _rephased(maps: Tensor, y: Tensor, seen: Tensor, std: float, rounds: int = 3, n: int = 20) -> Tensor:
