@@ -102,9 +102,10 @@ def reconstruct(
     rng = generator(seed, "reconstruct")
     with torch.no_grad():
         view = noisy_image(inside)
-        point = _point(denoiser, inside, view, solid, on_step if fast else None)
-        bound = tied(inside, point) if solid and view is None else inside
-        if fast:
+        alone = n == 1 and not fast  # one draw is not steadied and has no spread: no point estimate for it, unless slices are tied by it
+        point = None if alone and not solid else _point(denoiser, inside, view, solid, on_step if fast else None)
+        bound = tied(inside, point) if solid and view is None and point is not None else inside
+        if fast and point is not None:
             x, made_by = point, f"{prior.card.name}, point estimate without spread"
         elif view is not None:
             x = _in_parts(lambda m, told: _denoised(denoiser, view, m, rng, settings, told), n, inside, on_step)
@@ -112,14 +113,14 @@ def reconstruct(
         else:
             x = _in_parts(lambda m, told: _draws(denoiser, bound, inside.operator.domain, m, rng, settings, told), n, inside, on_step)
             made_by = f"{prior.card.name}, {settings.rule}, {settings.n_steps} levels from {settings.high:g} to {settings.low:g}"
-        centre = steadied(x, point)
-        deviation = _deviation(denoiser, bound, view, point, seed) if fast or n == 1 else deviation_of(x)
+        centre = x[0] if point is None or alone else steadied(x, point)
+        deviation = None if alone else _deviation(denoiser, bound, view, x, seed) if fast else deviation_of(x)
         calibration, refused = _calibration(prior, inside, How(fast, len(x), settings.rule, settings.n_steps, settings.high, settings.low), label)
 
     def physical(image: Tensor) -> Tensor:
         return (image + 1) / 2 * (high - low) + low
 
-    return Draws(physical(x), seed, made_by, physical(centre), deviation * half, calibration, refused)
+    return Draws(physical(x), seed, made_by, physical(centre), None if deviation is None else deviation * half, calibration, refused)
 
 
 def _deviation(denoiser: Denoiser, inside: Measurement, view: tuple[Tensor, float] | None, point: Tensor, seed: int) -> Tensor:
@@ -132,6 +133,8 @@ def _deviation(denoiser: Denoiser, inside: Measurement, view: tuple[Tensor, floa
 def _calibration(prior: Prior, inside: Measurement, how: How, label: str | None) -> tuple[Calibration | None, str]:
     if label is not None:
         return None, "calibrations are made without a label"
+    if how.n == 1 and not how.fast:
+        return None, "one draw has no spread"
     return entry_for(prior.trust, kind_of(inside), how)
 
 
