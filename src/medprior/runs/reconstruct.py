@@ -17,7 +17,7 @@ from ..evidence.metrics import psnr, ssim
 from ..jobs.reconstruct import Settings, reconstruct
 from ..operators import Measurement
 from ..prior import Prior
-from ..sampling import Draws
+from ..sampling import PASSES, Draws
 from .cost import announce
 from .events import Event, OnEvent
 from .outcome import Outcome, Output, suffix_of
@@ -38,7 +38,7 @@ def run_reconstruct(request: Reconstruct, prior: Prior, volume: Volume | KSpace 
     on_event(Event("stage", "simulating the measurement"))
     case = case_of(request, prior, volume)
     on_event(Event("note", f"simulated: {case.sentence}"))
-    draws_wanted, evaluations = (1, 8) if request.fast else (request.n, request.steps * (1 if request.rule == "proximal" else 12))
+    draws_wanted, evaluations = (1, 10) if request.fast else (request.n, request.steps * PASSES[request.rule])
     # a 2-D prior evaluates each slice of a volume
     slices, size = (case.known.shape[2], case.known.shape[:2]) if case.stack else (1, case.known.shape)
     announce(prior, draws_wanted * slices, size, evaluations, on_event)

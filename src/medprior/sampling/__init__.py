@@ -1,6 +1,6 @@
 """Two short loops, the steps inside them, and the rules by which a measurement enters."""
 
-from .catalogue import RULES
+from .catalogue import PASSES, RULES
 from .deviation import deviation_of, local_deviation
 from .draws import Calibration, Draws, steadied
 from .guidance import decoupled, posterior_sampling, pseudoinverse_guidance
@@ -10,6 +10,7 @@ from .rules import joined, matched_draw, moment_matching, proximal, seen
 from .steps import STEPS, euler, heun, midpoint
 
 __all__ = [
+    "PASSES",
     "RULES",
     "STEPS",
     "Calibration",

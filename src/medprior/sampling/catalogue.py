@@ -57,7 +57,7 @@ from __future__ import annotations
 from .guidance import decoupled, posterior_sampling, pseudoinverse_guidance
 from .rules import Rule, matched_draw, moment_matching, proximal
 
-__all__ = ["RULES"]
+__all__ = ["PASSES", "RULES"]
 
 RULES: dict[str, Rule] = {
     "decoupled": decoupled,
@@ -67,3 +67,13 @@ RULES: dict[str, Rule] = {
     "proximal": proximal,
     "pseudoinverse_guidance": pseudoinverse_guidance,
 }
+
+PASSES: dict[str, int] = {
+    "decoupled": 1,
+    "matched_draw": 61,
+    "moment_matching": 90,
+    "posterior_sampling": 6,
+    "proximal": 1,
+    "pseudoinverse_guidance": 6,
+}
+"""Forward passes through the network a level at most, a Jacobian product counted as two: what a run will cost at the worst."""
