@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -75,3 +76,9 @@ def test_the_two_commands_are_the_first_thing_to_type() -> None:
     assert commands[:2] == ["demo", "test"]
     runner = (ROOT / "run.py").read_text(encoding="utf-8")
     assert [c for c in commands if f'"{c}"' not in runner] == []
+
+
+def test_figures_are_those_that_the_scripts_printed() -> None:
+    """README.md and docs/figures.md hold bench/results to the letter."""
+    done = subprocess.run([sys.executable, str(ROOT / "bench" / "figures.py"), "--check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..data.acquisitions import KSpace, Sinogram
 from ..evidence.metrics import psnr, ssim
 from ..prior import Prior
-from ..sampling import Draws
+from ..sampling import PASSES, Draws
 from .cost import announce
 from .events import Event, OnEvent
 from .measured import Acquired, acquired, fitting_total_variation
@@ -33,7 +33,7 @@ def run_measured(request: Reconstruct, prior: Prior, source: KSpace | Sinogram, 
     case = acquired(request, prior, source)
     for sentence in case.sentences:
         on_event(Event("note", f"measured: {sentence}"))
-    draws_wanted, evaluations = (1, 8) if request.fast else (request.n, request.steps * (1 if request.rule == "proximal" else 12))
+    draws_wanted, evaluations = (1, 10) if request.fast else (request.n, request.steps * PASSES[request.rule])
     announce(prior, draws_wanted, case.grid.shape, evaluations, on_event)
     on_event(Event("stage", "drawing from the posterior", 0, 8 if request.fast else request.steps))
     draws = solve(request, prior, case.measurement, case.scale, lambda done, total: on_event(Event("step", done=done, total=total)))
