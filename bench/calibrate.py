@@ -22,13 +22,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from pretrain import DATA, RECIPES, scans
+from pretrain import RECIPES, scans
 
 from medprior import Prior, Volume, load
 from medprior.data.seeds import seed_for
-from medprior.evidence.calibration import SCALES, How, Kind
+from medprior.errors import Uncalibrated
+from medprior.evidence.calibration import LEAST, SCALES, How, Kind
 from medprior.evidence.metrics import clopper_pearson, interval
-from medprior.io.read import read
 from medprior.jobs.calibrate import Judged, calibrated, judged
 from medprior.jobs.reconstruct import Settings, reconstruct
 from medprior.runs.requests import TASKS, Reconstruct
@@ -67,10 +67,6 @@ def images(name: str, split: str, per_patient: int) -> Iterator[tuple[Volume, in
             continue
         seen.add(patient)
         yield from ((volume, at, patient) for at in _slices(name, volume, per_patient))
-    if name == "chest-ct" and split == "val":
-        for path in sorted((DATA / "ct_volumes_hu" / "val").glob("*.nii.gz")):
-            volume = read(path, modality="CT", unit="HU")
-            yield from ((volume, at, path.name) for at in _slices(name, volume, 48))
 
 
 def _slices(name: str, volume: Volume, n: int) -> list[int | None]:
@@ -123,7 +119,11 @@ def write(name: str, work: Path) -> None:
     entries = []
     tested = {(task, fast): (found, rows) for task, fast, found, rows in stored(work, name, "test")}
     for task, fast, found, rows in stored(work, name, "val"):
-        entry = calibrated(found, how(fast), rows[0]["title"])
+        try:
+            entry = calibrated(found, how(fast), rows[0]["title"])
+        except Uncalibrated as reason:
+            print(f"{name} {task}: {reason}", flush=True)
+            continue
         data = hashlib.sha256("".join(sorted(row["sha256"] for row in rows)).encode()).hexdigest()
         entry |= {
             "simulated": True,
@@ -168,7 +168,7 @@ def table(work: Path) -> None:
     for name in sorted(RECIPES):
         tested = {(task, fast): (found, rows) for task, fast, found, rows in stored(work, name, "test")}
         for task, fast, found, rows in stored(work, name, "val"):
-            if (task, fast) in tested:
+            if (task, fast) in tested and len(found) >= LEAST:
                 print(layout.format(name, task, *_cells(fast, found, rows, *tested[task, fast])), flush=True)
 
 

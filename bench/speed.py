@@ -1,0 +1,41 @@
+"""Wall time of a 256 x 256 slice on two cores: 8 draws with the default settings, and the point estimate with its deviation.
+
+    python bench/speed.py [--threads 2] [--precision float32]
+
+Measurements are simulated; the time is that of ``reconstruct`` alone, second call (the first builds matrices and plans). Reads MEDPRIOR_DATA.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import torch
+from tasks import TASKS, slices
+
+from medprior import load
+from medprior.jobs.reconstruct import Settings, reconstruct
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--tasks", default="ct60,mri4")
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    for name in chosen.tasks.split(","):
+        task = TASKS[name]
+        prior = load(task.prior)
+        x = slices(task.prior, "val", 1, seed=7)[0][0]
+        m = task.measure(x, torch.Generator().manual_seed(0))
+        for title, n, fast in (("fast", 1, True), ("8 draws", 8, False)):
+            reconstruct(prior, m, n=1, seed=0, settings=Settings(n_steps=2, precision=chosen.precision), scale=task.physical, fast=True)
+            began = time.perf_counter()
+            reconstruct(prior, m, n=n, seed=0, settings=Settings(precision=chosen.precision), scale=task.physical, fast=fast)
+            size = " x ".join(map(str, x.shape[2:]))
+            print(f"{name:<10}{size:<12}{task.prior:<12}{title:<10}{time.perf_counter() - began:6.1f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
