@@ -105,7 +105,7 @@ def stored(work: Path, name: str, split: str) -> Iterator[tuple[str, bool, list[
     for path in sorted(work.glob(f"{name}_*_{split}.json")):
         _, task, mode, _ = path.stem.split("_")
         rows = json.loads(path.read_text())
-        kept = [Judged(**{k: Kind(**v) if k == "kind" else v for k, v in row.items() if k in Judged.__dataclass_fields__}) for row in rows]
+        kept = [Judged(row["curve"], row["ratio"], row["width"], row["psnr_db"], Kind(**row["kind"]), row["patient"]) for row in rows]
         yield task, mode == "fast", kept, rows
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results"
-README = ("reconstruct-operators.txt", "coverage.txt", "trust-chest-xray.txt")
+README = ("reconstruct-operators.txt", "reconstruct-brain-t1.txt", "coverage.txt", "trust-chest-xray.txt")
 """What a new reader sees first: quality beside the alternatives, intervals that hold, and where it falls short."""
 CHAPTERS = {
     "Reconstruction": ("reconstruct-operators", "reconstruct-brain-t1", "reconstruct-chest-ct", "volumes", "rules", "deepinv"),
