@@ -132,10 +132,13 @@ def entry_for(trust: Mapping[str, Any], kind: Kind, how: How) -> tuple[Calibrati
     entries = trust.get("reconstruct", [])
     if not entries:
         return None, "nothing was calibrated for this prior"
-    reasons = []
+    reasons: dict[str, None] = {}  # each once, in order
     for entry in entries:
-        apart = Kind(**entry["kind"]).apart(kind) or How(**entry["how"]).apart(how)
-        if not apart:
+        at = Kind(**entry["kind"])
+        if not (apart := at.apart(kind) or How(**entry["how"]).apart(how)):
             return Calibration(**entry["calibration"]), ""
-        reasons.append(f"{entry['title']}: {apart}")
+        if (at.operator, at.ndim) == (kind.operator, kind.ndim):
+            reasons[f"{entry['title']}: {apart}"] = None
+    if not reasons:
+        return None, f"calibrated so far: {', '.join(dict.fromkeys(entry['title'] for entry in entries))}; this is {kind.operator}, {kind.ndim}-D"
     return None, "no calibration of this kind: " + "; ".join(reasons)

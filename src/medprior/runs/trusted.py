@@ -151,4 +151,5 @@ def _said(metrics: dict[str, Any], found: Calibration | None, unit: str) -> str:
         return f"Nobody has measured it: {metrics['interval_refused']}."
     at = metrics["interval"]
     here = f" Here, where the truth is known, {at['covered_here']:.1%} do." if "covered_here" in at else ""
-    return f"{LEVEL:.0%} of the voxels of a scan lie within an interval whose median width is {number(at['median_width'])} {unit}.{here}"
+    width = f"{number(at['median_width'])} {unit}".rstrip(".")
+    return f"{LEVEL:.0%} of the voxels of a scan lie within an interval whose median width is {width}.{here}"

@@ -82,7 +82,7 @@ def test_a_calibration_serves_its_own_kind_alone() -> None:
         "noise on fine detail": kind_of(measured(noise=0.04)),
         "noise on broad shapes": kind_of(measured(centre=0.0)),
         "voxels a side": kind_of(measured(size=96)),
-        "it is for Mask @ Fourier": kind_of(simulate(torch.zeros(1, 1, 48, 48), downsample((1, 48, 48), 2), Gaussian(0.02), rng())),
+        "calibrated so far: mri 4; this is Downsample, 2-D": kind_of(simulate(torch.zeros(1, 1, 48, 48), downsample((1, 48, 48), 2), Gaussian(0.02), rng())),
     }
     for words, other in reasons.items():
         found, refused = entry_for(trust, other, HOW)
