@@ -30,7 +30,7 @@ from medprior.errors import Uncalibrated
 from medprior.evidence.calibration import LEAST, SCALES, How, Kind
 from medprior.evidence.metrics import clopper_pearson, interval
 from medprior.jobs.calibrate import Judged, calibrated, judged
-from medprior.jobs.reconstruct import Settings, reconstruct
+from medprior.jobs.reconstruct import Settings, how_of, reconstruct
 from medprior.runs.requests import TASKS, Reconstruct
 from medprior.runs.simulate import case_of
 from medprior.training.folder import save_prior
@@ -110,8 +110,7 @@ def stored(work: Path, name: str, split: str) -> Iterator[tuple[str, bool, list[
 
 
 def how(fast: bool) -> How:
-    settings = Settings()
-    return How(fast, 1 if fast else DRAWS, settings.rule, settings.n_steps, settings.high, settings.low)
+    return how_of(Settings(), 1 if fast else DRAWS, fast)
 
 
 def write(name: str, work: Path) -> None:

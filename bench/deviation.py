@@ -17,7 +17,7 @@ from torch import Tensor
 from medprior import load
 from medprior.jobs.calibrate import BODY
 from medprior.jobs.reconstruct import least_squares
-from medprior.sampling import deviation_of, joined, restore
+from medprior.sampling import deviation_of, restore
 from medprior.sampling.rules import around
 
 LEVELS = (0.1, 0.3, 0.6, 1.0)
@@ -49,7 +49,7 @@ def main() -> None:
         for i, x in enumerate(slices(task.prior, "train", 1, seed=3)[0][: chosen.images]):
             m = task.inside(task.measure(x, torch.Generator().manual_seed(i)))
             with torch.no_grad():
-                point = joined(prior, m, restore(prior, m, least_squares(m)), 0.05)
+                point = restore(prior, m, least_squares(m), join=True)
                 made = forms(prior, m, point, torch.Generator().manual_seed(i))
             body = x[0] > BODY
             for form, deviation in made.items():

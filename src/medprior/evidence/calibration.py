@@ -87,12 +87,13 @@ class How:
     n_steps: int
     high: float
     low: float
+    caution: bool = True
 
     def apart(self, other: How) -> str:
         """Why an interval measured so does not serve ``other``."""
         if self.fast != other.fast:
             return f"it is for {'the point estimate' if self.fast else f'{self.n} draws'}"
-        names = () if self.fast else ("n", "rule", "n_steps", "high", "low")
+        names = () if self.fast else ("n", "rule", "n_steps", "high", "low", "caution")
         wrong = [f"{name} {getattr(self, name)}" for name in names if getattr(self, name) != getattr(other, name)]
         return f"it is for {', '.join(wrong)}" if wrong else ""
 

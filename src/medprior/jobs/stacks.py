@@ -24,7 +24,7 @@ _TIMES, _LEAST = 2.0, 0.1
 and 3 times and of 0.1 and 0.2 no other is better by more than 0.04 dB for the point estimate of a validation volume (lines of each slice, thick slices, 3-D
 k-space)."""
 
-_TURN = 0.187
+_TURN = 0.25
 """Noise level at which the tie is weighed anew: half of the eight levels lie above it."""
 
 
@@ -79,7 +79,7 @@ def restored(denoiser: Denoiser, inside: Measurement, start: Tensor, on_step: Ca
     half = restore(denoiser, tied(inside), start, n_steps=4, high=1.0, low=_TURN)
     if on_step:
         on_step(4, 8)
-    whole = restore(denoiser, tied(inside, half), half, n_steps=4, high=_TURN / 1.75, low=0.02)
+    whole = restore(denoiser, tied(inside, half), half, n_steps=4, high=_TURN / 1.58, low=0.04, join=True)
     if on_step:
         on_step(8, 8)
     return whole

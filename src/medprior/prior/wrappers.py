@@ -1,4 +1,4 @@
-"""Functions Denoiser -> Denoiser: guidance, tiles, slices, clamps. No loop needs to know of them."""
+"""Functions Denoiser -> Denoiser: guidance, caution, tiles, slices, clamps. No loop needs to know of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import BadOption, ShapeMismatch
 from .denoiser import Condition, Denoiser, grid
 
-__all__ = ["batched", "clamped", "guided", "halved", "slicewise", "tiled"]
+__all__ = ["batched", "cautious", "clamped", "guided", "halved", "slicewise", "tiled"]
 
 
 class _Wrapped(Denoiser):
@@ -95,6 +95,30 @@ def clamped(denoiser: Denoiser, low: float, high: float) -> Denoiser:
     if not low < high:
         raise BadOption(f"clamped: wanted low < high, got {low}, {high}")
     return _Clamped(denoiser, low, high)
+
+
+class _Cautious(_Wrapped):
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
+        return self.denoiser(x, sigma, condition)
+
+    def moments(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
+        mean, std = self.denoiser.moments(x, sigma, condition)
+        variance = std.square()
+        everywhere = variance.mean(dim=tuple(range(1, variance.ndim)), keepdim=True)
+        return mean, _DOUBT * ((variance + everywhere) / 2).sqrt()
+
+
+_DOUBT = 1.5
+"""Times the standard deviation that a network names: between 1 and 2 little changes, and below 1 draws get worse (bench/results/caution.txt)."""
+
+
+def cautious(denoiser: Denoiser) -> Denoiser:
+    """Its error larger than it says, half of the variance spread over the whole image.
+
+    A network names the error that it makes on images such as it was trained on. Where it is sure and wrong, for too little was measured to tell it better,
+    the data could no longer set it right: a rule would trust the prior there at every level, and all draws would agree on the same fault.
+    """
+    return _Cautious(denoiser)
 
 
 class _Tiled(_Through):

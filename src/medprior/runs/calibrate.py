@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from ..errors import BadOption
-from ..evidence.calibration import LEAST, SCALES, How, Kind
+from ..evidence.calibration import LEAST, SCALES, Kind
 from ..io.index import Index, Item
 from ..jobs.calibrate import Judged, calibrated, judged
-from ..jobs.reconstruct import Settings
+from ..jobs.reconstruct import Settings, how_of
 from ..prior import Prior
 from ..training.folder import bundled, read_trust, save_trust
 from .cost import announce
@@ -57,7 +57,7 @@ def _work(request: CalibrateReconstruct, known: Known, index: Index, items: tupl
         wanted = asked(request, image)
         case = case_of(wanted, prior, volume)
         if not done:
-            announce(prior, len(fresh) * (1 if request.fast else request.n), case.known.shape, 10 if request.fast else request.steps, on_event)
+            announce(prior, len(fresh) * (1 if request.fast else request.n), case.known.shape, 9 if request.fast else request.steps, on_event)
             on_event(Event("stage", "reconstructing", 0, len(fresh)))
         draws = solved(wanted, prior, case.measurement)
         found = judged(draws, case.image, case.measurement, case.scale, str(image.patient))
@@ -69,7 +69,7 @@ def _work(request: CalibrateReconstruct, known: Known, index: Index, items: tupl
 def _summary(request: CalibrateReconstruct, items: tuple[Item, ...], rows: list[dict[str, Any]], keys: list[str]) -> Evaluated:
     found = [Judged(**{**{k: v for k, v in row.items() if k != "sentence"}, "kind": Kind(**row["kind"])}) for row in rows]
     settings = Settings(n_steps=request.steps)
-    how = How(request.fast, 1 if request.fast else request.n, settings.rule, settings.n_steps, settings.high, settings.low)
+    how = how_of(settings, 1 if request.fast else request.n, request.fast)
     entry = {
         **calibrated(found, how, " ".join(f"{k} {v:g}" if isinstance(v, float | int) else v for k, v in TASKS[request.task].items()), level=LEVEL),
         "simulated": True,

@@ -161,7 +161,7 @@ class Reconstruct(OneScan):
     rule: Literal["proximal", "decoupled", "matched_draw", "moment_matching", "posterior_sampling", "pseudoinverse_guidance"] = option(
         "proximal", "How the measurement enters; all but the default are for comparison (docs/reconstruct.md)."
     )
-    steps: int = option(30, "Noise levels, from coarse to fine.", ge=2, le=1000)
+    steps: int = option(40, "Noise levels, from coarse to fine.", ge=2, le=1000)
     baselines: Literal["all", "quick"] = option("all", "Plain methods beside the result; quick leaves out total variation with its best weight.")
 
     @model_validator(mode="after")
@@ -216,7 +216,7 @@ class EvaluateReconstruct(Evaluation):
     task: Literal["denoise", "sr2", "sr4", "inpaint", "mri4", "mri8", "ct60", "ct30"] = option("denoise", "Which simulated measurement (docs/evaluate.md).")
     n: int = option(8, "Draws from the posterior; their mean is the result.", ge=1, le=256)
     fast: bool = option(False, "One point estimate from about ten network evaluations instead.")
-    steps: int = option(30, "Noise levels, from coarse to fine.", ge=2, le=1000)
+    steps: int = option(40, "Noise levels, from coarse to fine.", ge=2, le=1000)
     per_patient: int = option(3, "Most images of a patient; of a volume, slices evenly spaced in its middle half.", ge=1, le=1000)
     most: int = option(60, "Most images in all; patients are left out evenly.", ge=1, le=100_000)
 

@@ -120,10 +120,10 @@ class _Proximal(Redraw):
         return guess + known.root(cg(normal, pull, torch.zeros_like(pull), n=self.n_iterations, tol=_ENOUGH, inverse=inverse))
 
 
-def joined(denoiser: Denoiser, measurement: Measurement, point: Tensor, sigma: float, condition: Condition | None = None) -> Tensor:
-    """(B, C, i, j[, k]): a point estimate and the data weighed once more, the estimate with the error that the prior has at noise ``sigma``."""
-    known = _Guess(denoiser, point, torch.full((len(point),), sigma).to(point), condition)
-    return _Proximal(denoiser, measurement, torch.Generator(), 40).between(known, point, measurement.y)
+def joined(denoiser: Denoiser, measurement: Measurement, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
+    """(B, C, i, j[, k]): x denoised and weighed against the data, by the error that the denoiser names; the mean of what ``proximal`` draws."""
+    known = _Guess(denoiser, x, sigma, condition)
+    return _Proximal(denoiser, measurement, torch.Generator(), 40).between(known, known.mean, measurement.y)
 
 
 def around(denoiser: Denoiser, measurement: Measurement, point: Tensor, sigma: float, n: int, rng: torch.Generator) -> Tensor:

@@ -19,7 +19,7 @@ from tests.unit.jobs.exact import CT, Exact, filtered, tiny
 
 SIZE = (16, 16)
 HALF, MIDDLE = 1000.0, 0.0
-FEW = Settings(n_steps=12)
+FEW = Settings(n_steps=12, high=5.0, low=0.01, caution=False)
 
 
 def seeded(seed: int = 1) -> torch.Generator:
