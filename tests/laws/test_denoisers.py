@@ -10,9 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from medprior.errors import BadOption, ShapeMismatch
+from medprior.operators import Gaussian, identity, simulate
 from medprior.prior import Condition, Denoiser, grid
 from medprior.prior.denoiser import spread
-from medprior.prior.wrappers import batched, clamped, guided, slicewise, tiled
+from medprior.prior.wrappers import batched, cautious, clamped, guided, slicewise, tiled
+from medprior.sampling import joined
 
 
 class Told(Denoiser):
@@ -47,6 +49,7 @@ def image(*shape: int, seed: int = 0) -> Tensor:
 SIGMA = torch.tensor([0.3, 2.0], dtype=torch.float64)
 WRAPPERS: dict[str, Callable[[Denoiser], Denoiser]] = {
     "batched": lambda d: batched(d, 1),
+    "cautious": lambda d: cautious(d),
     "clamped": lambda d: clamped(d, -100.0, 100.0),
     "guided": lambda d: guided(d, 0, 1.0),
     "tiled": lambda d: tiled(d, 16, 4),
@@ -99,6 +102,38 @@ def test_guidance_against_a_label_is_refused(weight: float) -> None:
 def test_clamped_keeps_the_mean_inside() -> None:
     out = clamped(Told(), -0.1, 0.2)(image(2, 1, 8, 8), SIGMA)
     assert float(out.min()) >= -0.1 and float(out.max()) <= 0.2
+
+
+class SureAndWrong(Told):
+    """Says 1 everywhere; the left half of the image with hardly a doubt."""
+
+    def moments(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
+        std = torch.full_like(x, 0.4)
+        std[..., : x.shape[-1] // 2] = 0.01
+        return torch.ones_like(x), std
+
+
+def test_caution_spreads_the_doubt_and_keeps_the_rest() -> None:
+    x = image(2, 1, 8, 8)
+    plain, told = SureAndWrong().moments(x, SIGMA)
+    mean, std = cautious(SureAndWrong(), 1.5, 0.5).moments(x, SIGMA)
+    assert torch.equal(mean, plain)
+    assert torch.allclose(std.square().mean(), 1.5**2 * told.square().mean())
+    assert torch.allclose(std[..., 0].square(), 1.5**2 * 0.5 * (told[..., 0].square() + told.square().mean()))
+    assert torch.allclose(cautious(SureAndWrong(), 1.0, 0.0).moments(x, SIGMA)[1], told)
+
+
+def test_with_caution_data_set_right_what_a_denoiser_is_sure_of() -> None:
+    truth = torch.zeros(1, 1, 8, 8)
+    m = simulate(truth, identity((1, 8, 8)), Gaussian(0.05), torch.Generator().manual_seed(0))
+    wrong, right = (float(joined(d, m, truth, torch.ones(1)).abs()[..., :4].mean()) for d in (SureAndWrong(), cautious(SureAndWrong())))
+    assert wrong > 0.9 and right < 0.1
+
+
+@pytest.mark.parametrize("doubt, share", [(0.0, 0.5), (1.0, 1.5), (1.0, -0.1), (float("nan"), 0.5)])
+def test_caution_wants_a_doubt_and_a_share(doubt: float, share: float) -> None:
+    with pytest.raises(BadOption, match="cautious"):
+        cautious(Told(), doubt, share)
 
 
 @pytest.mark.parametrize("low, high", [(1.0, 0.0), (0.0, 0.0), (float("nan"), 1.0)])

@@ -30,7 +30,7 @@ _MOST = 2**22
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a measurement is turned into draws; the levels were chosen on validation slices of IXI and of CT (bench/results/caution.txt).
+    """How a measurement is turned into draws; the levels were chosen on validation slices of IXI and of CT (bench/caution.py).
 
     rule: one of ``sampling.RULES``, see ``sampling/catalogue.py``. n_steps: noise levels. high, low: first and last level, network units.
     tile: images with a larger side are denoised in windows of this side (volumes in windows of at most 96).
