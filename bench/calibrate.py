@@ -78,7 +78,7 @@ def _slices(name: str, volume: Volume, n: int) -> list[int | None]:
 
 def collect(chosen: argparse.Namespace) -> None:
     path = chosen.work / f"{chosen.name}_{chosen.task}_{'fast' if chosen.fast else 'draws'}_{chosen.split}.json"
-    found: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+    found = rows_of(path, chosen.fast) if path.exists() else []
     prior = load(FOLDER / chosen.name)
     prior.trust.clear()
     for i, (volume, at, patient) in enumerate(images(chosen.name, chosen.split, chosen.per_patient)):
@@ -88,9 +88,18 @@ def collect(chosen: argparse.Namespace) -> None:
         case = case_of(Reconstruct.model_validate(values), prior, volume)
         draws = reconstruct(prior, case.measurement, n=1 if chosen.fast else DRAWS, seed=i, settings=Settings(precision=chosen.precision), fast=chosen.fast)
         one = judged(draws, case.image, case.measurement, case.scale, patient)
-        found.append({**asdict(one), "residual": float(case.measurement.misfit(draws.mean()[None])[0]), "sha256": digest(volume), "title": title(chosen.task)})
+        residual = float(case.measurement.misfit(draws.mean()[None])[0])
+        found.append({**asdict(one), "residual": residual, "sha256": digest(volume), "title": title(chosen.task), "how": asdict(how(chosen.fast))})
         path.write_text(json.dumps(found))
         print(f"{path.stem} {i}: {one.psnr_db:.2f} dB, ratio {one.ratio:.2f}", flush=True)
+
+
+def rows_of(path: Path, fast: bool) -> list[dict[str, Any]]:
+    """What was collected; SystemExit where it was with other settings than today's."""
+    rows: list[dict[str, Any]] = json.loads(path.read_text())
+    if any(row["how"] != asdict(how(fast)) for row in rows):
+        raise SystemExit(f"{path}: collected with other settings; choose another --work")
+    return rows
 
 
 def title(task: str) -> str:
@@ -104,7 +113,7 @@ def digest(volume: Volume) -> str:
 def stored(work: Path, name: str, split: str) -> Iterator[tuple[str, bool, list[Judged], list[dict[str, Any]]]]:
     for path in sorted(work.glob(f"{name}_*_{split}.json")):
         _, task, mode, _ = path.stem.split("_")
-        rows = json.loads(path.read_text())
+        rows = rows_of(path, mode == "fast")
         kept = [Judged(row["curve"], row["ratio"], row["width"], row["psnr_db"], Kind(**row["kind"]), row["patient"]) for row in rows]
         yield task, mode == "fast", kept, rows
 

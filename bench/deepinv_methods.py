@@ -239,4 +239,4 @@ def ours(prior: Prior, n: int, fast: bool = False) -> Method:
 
 def image_alone(prior: Prior) -> Method:
     """The fast estimate without the map of its error, which ``reconstruct`` gives with it."""
-    return lambda c: restore(prior, c.ours, least_squares(c.ours), join=True)
+    return lambda c: restore(prior, c.ours, least_squares(c.ours))

@@ -49,7 +49,7 @@ def main() -> None:
         for i, x in enumerate(slices(task.prior, "train", 1, seed=3)[0][: chosen.images]):
             m = task.inside(task.measure(x, torch.Generator().manual_seed(i)))
             with torch.no_grad():
-                point = restore(prior, m, least_squares(m), join=True)
+                point = restore(prior, m, least_squares(m))
                 made = forms(prior, m, point, torch.Generator().manual_seed(i))
             body = x[0] > BODY
             for form, deviation in made.items():

@@ -31,11 +31,12 @@ from medprior.jobs.reconstruct import Settings, least_squares, reconstruct
 from medprior.operators import Measurement
 from medprior.sampling import restore
 
+dpir = partial(restore, n_steps=8, momentum=0.0, join=False)
 Method = Callable[[Measurement, int], Tensor]
 """(measurement of the physical image, seed) -> (1, 1, i, j) in network units."""
 
 
-def methods(name: str, task: Task, prior: Prior, val: list[Tensor], n_draws: int, unets: Path | None) -> Iterator[tuple[str, Method]]:
+def methods(name: str, task: Task, prior: Prior, val: list[Tensor], n_draws: int, unets: Path | None, untuned: bool) -> Iterator[tuple[str, Method]]:
     """(title, method), cheap ones first; each is tuned on val when its turn comes."""
     low_high = task.physical
 
@@ -51,16 +52,22 @@ def methods(name: str, task: Task, prior: Prior, val: list[Tensor], n_draws: int
     if name == "denoise":
         yield "non-local means", lambda m, i: nonlocal_means(m.y, 0.3)
         yield "block matching (BM3D-type)", lambda m, i: block_matching(m.y, 0.3)
+    if not untuned:
+        yield from tuned_methods(task, prior, val)
+    yield f"ours, mean of {n_draws}" if n_draws > 1 else "ours, one draw", lambda m, i: ours(m, i, n_draws)
+
+
+def tuned_methods(task: Task, prior: Prior, val: list[Tensor]) -> Iterator[tuple[str, Method]]:
+    """Plug-and-play, total variation and wavelets."""
     known = [(task.inside(task.measure(x, torch.Generator().manual_seed(1000 + i))), x) for i, x in enumerate(val)]
     high, low = plug_and_play(prior, known)
-    yield f"DPIR, 8 evaluations, {high:.3g} to {low:.3g}", lambda m, i: restore(prior, task.inside(m), least_squares(task.inside(m)), high=high, low=low)
+    yield f"DPIR, 8 evaluations, {high:.3g} to {low:.3g}", lambda m, i: dpir(prior, task.inside(m), least_squares(task.inside(m)), high=high, low=low)
     tv = tuned(partial(total_variation, n=500), task.weights, known).weight
     yield f"TV, weight {tv:.3g}", lambda m, i: total_variation(task.inside(m), tv, n=1500, start=least_squares(task.inside(m)))
     family = {kind: tuned(partial(wavelet_sparse, wavelet=kind), task.weights, known) for kind in ("haar", "db4")}
     kind = max(family, key=lambda k: family[k].psnr)
     sparse = partial(wavelet_sparse, weight=family[kind].weight, wavelet=kind, n=400)
     yield f"wavelets ({kind}), weight {family[kind].weight:.3g}", lambda m, i: sparse(task.inside(m), start=least_squares(task.inside(m)))
-    yield f"ours, mean of {n_draws}" if n_draws > 1 else "ours, one draw", lambda m, i: ours(m, i, n_draws)
 
 
 def tuned(method: Callable[..., Tensor], weights: tuple[float, ...], known: list[tuple[Measurement, Tensor]]) -> Tuned:
@@ -83,7 +90,7 @@ def plug_and_play(prior: Prior, known: list[tuple[Measurement, Tensor]]) -> tupl
     def score(knobs: tuple[float, float]) -> float:
         if knobs not in scores:
             high, low = knobs
-            found = [psnr(restore(prior, m, guess, high=high, low=low), x, RANGE) for (m, x), guess in zip(known, guesses, strict=True)]
+            found = [psnr(dpir(prior, m, guess, high=high, low=low), x, RANGE) for (m, x), guess in zip(known, guesses, strict=True)]
             scores[knobs] = float(torch.cat(found).mean())
         return scores[knobs]
 
@@ -108,6 +115,7 @@ def main() -> None:
     parser.add_argument("--val", type=int, default=4, help="val slices to tune on")
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--unets", type=Path, help="folder of bench/operator_unet.py")
+    parser.add_argument("--ours", action="store_true", help="only the rows that need no tuning: ours, trivial, U-Net")
     chosen = parser.parse_args()
     for name in chosen.tasks.split(","):
         task = TASKS[name]
@@ -118,7 +126,7 @@ def main() -> None:
         images, patients = [x for x, p in zip(images, patients, strict=True) if p in first], [p for p in patients if p in first]
         print(f"\n{name}: {len(images)} simulated measurements of {chosen.split} slices, {len(set(patients))} patients", flush=True)
         print(f"{'method':<34}{'PSNR dB (95 % interval)':<30}{'SSIM':<8}{'s/image':<8}", flush=True)
-        for title, method in methods(name, task, prior, val[: chosen.val], chosen.draws, chosen.unets):
+        for title, method in methods(name, task, prior, val[: chosen.val], chosen.draws, chosen.unets, chosen.ours):
             print(f"{title:<34}{row(task, method, images, patients)}", flush=True)
 
 

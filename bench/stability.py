@@ -82,7 +82,7 @@ def main() -> None:
         methods: dict[str, Method] = {
             "trivial": task.trivial,
             f"ridge, weight {weight:g}": lambda m, weight=weight: ridge(m, weight),
-            "ours, fast": lambda m, prior=prior: restore(prior, m, least_squares(m), join=True),
+            "ours, fast": lambda m, prior=prior: restore(prior, m, least_squares(m)),
         }
         images, owners = slices(task.prior, chosen.split, chosen.per_patient)
         print(

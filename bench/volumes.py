@@ -113,7 +113,7 @@ def methods(task: str, prior: Prior, weight: Callable[[], float], n_draws: int, 
 
     def draws(m: Measurement, block: Block, tie: bool) -> Tensor:
         denoiser, rng = volumes(block), torch.Generator().manual_seed(0)
-        point = restored(denoiser, m, least_squares(m)) if tie else restore(denoiser, m, least_squares(m), join=True)
+        point = restored(denoiser, m, least_squares(m)) if tie else restore(denoiser, m, least_squares(m))
         guide = proximal(denoiser, tied(m, point) if tie else m, rng)
         sigmas = karras_levels(n_steps, low=Settings().low, high=Settings().high)
         x = follow(guide, start(guide, (n_draws, *m.operator.domain), sigmas[0], rng=rng), sigmas, rng=rng)
@@ -121,7 +121,7 @@ def methods(task: str, prior: Prior, weight: Callable[[], float], n_draws: int, 
 
     found: dict[str, Method] = {
         "linear" if task == "thick4" else "zero-filled": lambda m, b: enlarged(m.y, b.x.shape[2:]) if task == "thick4" else zero_filled(m),
-        "slices on their own, fast": lambda m, b: restore(volumes(b), m, least_squares(m), join=True),
+        "slices on their own, fast": lambda m, b: restore(volumes(b), m, least_squares(m)),
         "tied slices (ours), fast": lambda m, b: restored(volumes(b), m, least_squares(m)),
     }
     if n_draws:

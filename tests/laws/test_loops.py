@@ -12,6 +12,7 @@ from medprior.operators import Measurement, identity
 from medprior.prior import Condition, Denoiser, Redraw
 from medprior.prior.gaussian import Gaussian
 from medprior.sampling import anneal, flow, follow, log_levels, matched_draw, proximal, restore, revisit, start
+from medprior.sampling.rules import fitted, heard
 from tests.golden.world import OPERATORS, SHAPE, judged, measured, seeded, smooth_prior
 
 N = 8000
@@ -136,7 +137,7 @@ def test_progress_counts_every_step() -> None:
 
 
 def test_restore_is_a_point_estimate_near_the_posterior_mean() -> None:
-    """Eight evaluations, no spread: nearer to the truth than the measurement, not further from it than the exact mean by half."""
+    """Six evaluations, no spread: nearer to the truth than the measurement, not further from it than the exact mean by half."""
     prior = smooth_prior()
     truth, measurement = measured(prior, OPERATORS["denoise"], 0.3, n=200)
     found = restore(prior, measurement, measurement.y)
@@ -144,3 +145,31 @@ def test_restore_is_a_point_estimate_near_the_posterior_mean() -> None:
     best = float(covariance.trace() / prior.covariance.shape[0]) ** 0.5
     error = float((found - truth).square().mean().sqrt())
     assert error < 0.3 and error < 1.5 * best, (error, best)
+
+
+@pytest.mark.parametrize("name", ["mask", "dense"])
+def test_six_rounds_with_momentum_go_farther_than_eight_without(name: str) -> None:
+    prior = smooth_prior()
+    truth, measurement = measured(prior, OPERATORS[name], 0.1, n=50)
+    start_at = measurement.operator.adjoint(measurement.y)
+    six, eight = (restore(prior, measurement, start_at, n_steps=n, momentum=m) for n, m in ((6, 0.4), (8, 0.0)))
+    assert float((six - truth).square().mean()) < 0.98 * float((eight - truth).square().mean())
+
+
+@pytest.mark.parametrize("name", ["mask", "dense", "mri"])
+def test_joined_with_the_data_the_last_word_fits_them_better(name: str) -> None:
+    prior = smooth_prior()
+    _, measurement = measured(prior, OPERATORS[name], 0.1, n=50)
+    start_at = measurement.operator.adjoint(measurement.y)
+    joined, alone = (float(measurement.misfit(restore(prior, measurement, start_at, join=join)).mean()) for join in (True, False))
+    assert joined < 0.96 * alone
+
+
+def test_restore_without_momentum_and_join_is_dpir() -> None:
+    prior = smooth_prior()
+    _, measurement = measured(prior, OPERATORS["mask"], 0.1, n=3)
+    x = measurement.operator.adjoint(measurement.y)
+    found = restore(prior, measurement, x, n_steps=5, high=1.0, low=0.05, momentum=0.0, join=False)
+    for sigma in log_levels(5, low=0.05, high=1.0)[:-1]:
+        x = prior(fitted(measurement, x, float(sigma) ** 2 / 0.23, answers=heard(measurement)), sigma.expand(len(x)))
+    assert torch.allclose(found, x)

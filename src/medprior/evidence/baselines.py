@@ -15,7 +15,7 @@ from ..operators import LineIntegrals, Measurement, cg
 from .metrics import psnr
 from .proximal import noise_weights, proximal_gradient
 
-__all__ = ["Tuned", "best_of", "enlarged", "fbp", "nonlocal_means", "ridge", "total_variation", "tv_objective", "zero_filled"]
+__all__ = ["Tuned", "back_projections", "best_of", "enlarged", "fbp", "nonlocal_means", "ridge", "total_variation", "tv_objective", "zero_filled"]
 
 
 def zero_filled(measurement: Measurement) -> Tensor:
@@ -116,6 +116,14 @@ def fbp(sinogram: Tensor, operator: LineIntegrals, *, window: str = "ramp") -> T
         share = weights[a] * torch.as_tensor(near).to(lines) ** 2
         image = image + back * (share if back.ndim == 4 or share.ndim == 0 else share[..., None])
     return image
+
+
+def back_projections(sinogram: Tensor, operator: LineIntegrals) -> dict[str, Tensor]:
+    """``fbp`` sharp and smooth, by name; nothing where it does not take the geometry."""
+    try:
+        return {f"filtered back-projection, {window}": fbp(sinogram, operator, window=window) for window in ("ramp", "hann")}
+    except BadOption:  # a curved detector, or a fan over less than a full turn
+        return {}
 
 
 @dataclass(frozen=True, slots=True)

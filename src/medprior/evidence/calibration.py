@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
+from math import pi, prod
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from ..prior.rings import radius
 from ..sampling import Calibration
 from .conformal import threshold
 
-__all__ = ["LEAST", "SCALES", "How", "Kind", "controlled", "covered", "entry_for", "fitted_calibration", "kind_of"]
+__all__ = ["LEAST", "METHOD", "SCALES", "How", "Kind", "controlled", "covered", "entry_for", "fitted_calibration", "kind_of"]
 
 SCALES = torch.logspace(-1, 2, 301, dtype=torch.float64)
 """Candidates for the scale of an interval, 2.3 % apart."""
@@ -26,8 +26,21 @@ SCALES = torch.logspace(-1, 2, 301, dtype=torch.float64)
 LEAST = 50
 """Calibration scans below which no interval is printed."""
 
+METHOD = 2
+"""Raised whenever the images, or what is said of their error, change for the same settings: an interval measured before that serves no more.
+
+1: levels after Karras et al.; a point estimate of eight rounds. 2: levels even in the logarithm, caution, six rounds with momentum.
+"""
+
 _SHARE, _HEARD, _SIZE = 1.15, 1.4, 1.5
 """How far another measurement may be from the calibrated kind, as factors: numbers a voxel, precision, side of the image."""
+
+_LOCAL, _SECTORS, _PARTS = 2.0, 8, 4
+"""The same factor for the precision in one direction of frequency (of 8 from 0 to 180 degrees), and in one part of the image (of 4 along each side): random
+lines of one calibration differ by up to 1.4 there; a box instead of scattered holes, or a limited angle, by far more."""
+
+_DEAF = 1e6
+"""The noise that is left where nothing was measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +49,8 @@ class Kind:
 
     operator: its name. share: real numbers measured for each voxel. white, smooth: noise that would be left in an image of white noise, and in one whose
     amplitude falls as 1 / frequency as anatomy's does: (x . A^H C^-1 A x / x . x)^(-1/2). side: voxels of the longest side. ndim: 2 or 3.
+    sectors: what is left of white noise in each of 8 directions of frequency, in the plane of the first two axes. worst: in that part of the image, of 4
+    along each side, that was measured worst.
     """
 
     operator: str
@@ -44,6 +59,8 @@ class Kind:
     smooth: float
     side: int
     ndim: int
+    sectors: Sequence[float] = ()
+    worst: float = 0.0
 
     def apart(self, other: Kind) -> str:
         """Why an interval of this kind does not serve ``other``; "" where it does."""
@@ -57,7 +74,15 @@ class Kind:
             mine, others = getattr(self, name), getattr(other, name)
             if not mine / most <= others <= mine * most:
                 return f"it is for {mine:.3g} {said[name]}, here are {others:.3g}"
+        if len(self.sectors) != len(other.sectors) or not all(_near(a, b) for a, b in zip(self.sectors, other.sectors, strict=True)):
+            return "it is for frequencies measured in other directions"
+        if not _near(self.worst, other.worst):
+            return "it is for other parts of the image left out"
         return ""
+
+
+def _near(mine: float, other: float) -> bool:
+    return mine / _LOCAL <= other <= mine * _LOCAL
 
 
 def kind_of(inside: Measurement) -> Kind:
@@ -68,18 +93,45 @@ def kind_of(inside: Measurement) -> Kind:
     white = torch.randn((4, *operator.domain), generator=generator(0, "kind"))
     axes = tuple(range(2, white.ndim))
     smooth = torch.fft.ifftn(torch.fft.fftn(white, dim=axes) / radius(size).clamp_min(1 / max(size)), dim=axes).real
-    left = []
-    for probe in (white, smooth):
-        heard = sum(float((operator.apply(x[None]).abs().square() / variance).sum()) for x in probe)
-        left.append((float(probe.square().sum()) / max(heard, 1e-30)) ** 0.5)
+    fine, broad = (torch.cat([operator.adjoint(operator.apply(x[None]) / variance) for x in probe]) for probe in (white, smooth))
+    spectrum, answer = torch.fft.fftn(white, dim=axes), torch.fft.fftn(fine, dim=axes)
+    sector = _sector_of(size)
+    sectors = [_left((spectrum.conj() * answer).real[..., sector == k], spectrum.abs().square()[..., sector == k]) for k in range(_SECTORS)]
+    heard, there = (_by_parts(x.sum((0, 1))) for x in (white * fine, white.square()))
+    worst = max(_left(a, b) for a, b in zip(heard, there, strict=True) if b > 0)
     while isinstance(operator, Scaled):  # the factors that a change of units puts before it
         operator = operator.of
-    return Kind(operator.name, inside.count / prod(operator.domain), left[0], left[1], max(size), len(size))
+    share = inside.count / prod(operator.domain)
+    return Kind(operator.name, share, _left(white * fine, white.square()), _left(smooth * broad, smooth.square()), max(size), len(size), sectors, worst)
+
+
+def _by_parts(x: Tensor) -> Tensor:
+    """(*size) -> (n,): the sum over each part of the image."""
+    part = torch.zeros(x.shape, dtype=torch.long)
+    for axis, n in enumerate(x.shape):
+        along = torch.arange(n) * min(_PARTS, n) // n
+        part = part * _PARTS + along.reshape([-1 if a == axis else 1 for a in range(x.ndim)])
+    return torch.zeros(_PARTS**x.ndim).index_add(0, part.flatten(), x.flatten())
+
+
+def _left(heard: Tensor, there: Tensor) -> float:
+    """Standard deviation of the noise that is left, from precision times power, and power."""
+    return (float(there.sum()) / max(float(heard.sum()), float(there.sum()) / _DEAF**2)) ** 0.5
+
+
+def _sector_of(size: tuple[int, ...]) -> Tensor:
+    """(*size) int64: the direction of each coefficient of an FFT, in the plane of the first two axes; the mean belongs to none."""
+    along, across = (torch.fft.fftfreq(n).reshape([-1 if a == axis else 1 for a in range(len(size))]).expand(size) for axis, n in enumerate(size[:2]))
+    sector = ((torch.atan2(across, along) % pi) / pi * _SECTORS + 0.5).floor().long() % _SECTORS
+    return torch.where((along == 0) & (across == 0), -1, sector)
 
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """The settings of a reconstruction that its errors depend on; of a point estimate (``fast``) none but that it is one."""
+    """The settings of a reconstruction that its errors depend on; of a point estimate (``fast``) none but that it is one.
+
+    caution, method: an entry without them was made before there was either.
+    """
 
     fast: bool
     n: int
@@ -87,10 +139,13 @@ class How:
     n_steps: int
     high: float
     low: float
-    caution: bool = True
+    caution: bool = False
+    method: int = 1
 
     def apart(self, other: How) -> str:
         """Why an interval measured so does not serve ``other``."""
+        if self.method != other.method:
+            return f"it was made by method {self.method} of medprior, this is {other.method}"
         if self.fast != other.fast:
             return f"it is for {'the point estimate' if self.fast else f'{self.n} draws'}"
         names = () if self.fast else ("n", "rule", "n_steps", "high", "low", "caution")
@@ -134,7 +189,7 @@ def entry_for(trust: Mapping[str, Any], kind: Kind, how: How) -> tuple[Calibrati
     if not entries:
         return None, "nothing was calibrated for this prior"
     reasons: dict[str, None] = {}  # each once, in order
-    for entry in entries:
+    for entry in reversed(entries):  # the newest first
         at = Kind(**entry["kind"])
         if not (apart := at.apart(kind) or How(**entry["how"]).apart(how)):
             return Calibration(**entry["calibration"]), ""

@@ -21,6 +21,8 @@ __all__ = ["is_hdf5", "read_kspace_hdf5"]
 _MAX_XML = 2**22
 # Bits of an ISMRMRD acquisition header, counted from 1 (ismrmrd.h, enum ISMRMRD_AcquisitionFlags): lines that are no part of the image.
 _NOT_IMAGE = sum(1 << (bit - 1) for bit in (19, 20, 23, 24, 26, 27, 28, 30))
+# Counters of a header that tell one image of a slice from another; "average" alone counts the same image measured again.
+_OTHER_IMAGES = ("contrast", "phase", "repetition", "set")
 _REVERSED = 1 << (22 - 1)
 
 
@@ -196,6 +198,10 @@ def _ismrmrd(path: Path, group: h5py.Group, index: int | None, limits: Limits, s
     chosen = image[slices[image] == n]
     if chosen.size == 0:
         raise Corrupt(path, f"holds no line of slice {n}")
+    for name in _OTHER_IMAGES:
+        images = np.unique(heads["idx"][name][chosen])
+        if images.size > 1:
+            raise Unsupported(path, f"holds {images.size} images of slice {n}, which differ in {name!r}; all are not one", "keep one in the file")
     data, mask = _lines(path, rows, heads, chosen, encoding, limits, size)
     provenance = Provenance(sources=(path,), format="hdf5", history=(f"slice {n} of {count} from ISMRMRD HDF5, {data.shape}, repeats averaged",))
     return KSpace(data, mask, None, encoding.spacing, provenance)

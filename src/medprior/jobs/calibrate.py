@@ -60,8 +60,13 @@ def judged(draws: Draws, truth: Tensor, measurement: Measurement, scale: tuple[f
 def placed(found: Sequence[Judged]) -> Kind:
     """The kind that stands for all: its numbers in the geometric mean. Raises Uncalibrated where one of them is not of that kind."""
     first = found[0].kind
-    means = {name: exp(sum(log(getattr(one.kind, name)) for one in found) / len(found)) for name in ("share", "white", "smooth", "side")}
-    middle = replace(first, **{**means, "side": round(means["side"])})
+
+    def middle_of(values: Sequence[float]) -> float:
+        return exp(sum(log(v) for v in values) / len(values))
+
+    means = {name: middle_of([getattr(one.kind, name) for one in found]) for name in ("share", "white", "smooth", "side", "worst")}
+    sectors = [middle_of(values) for values in zip(*(one.kind.sectors for one in found), strict=True)]
+    middle = replace(first, **{**means, "side": round(means["side"]), "sectors": sectors})
     for one in found:
         if apart := middle.apart(one.kind):
             raise Uncalibrated(f"the calibration scans are not of one kind: {apart}", "calibrate one task, and one size of image, at a time")

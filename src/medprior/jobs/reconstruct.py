@@ -12,7 +12,7 @@ from torch import Tensor
 from ..data.seeds import generator
 from ..data.volume import Volume
 from ..errors import BadOption, ShapeMismatch, nearest
-from ..evidence.calibration import How, entry_for, kind_of
+from ..evidence.calibration import METHOD, How, entry_for, kind_of
 from ..operators import Measurement, cg
 from ..prior import Denoiser, Prior
 from ..prior.door import heights, scale_of
@@ -20,9 +20,12 @@ from ..prior.wrappers import batched, cautious, guided, halved, tiled
 from ..sampling import RULES, Calibration, Draws, deviation_of, follow, karras_levels, local_deviation, log_levels, restore, seen, start, steadied
 from .stacks import restored, stacked, tied
 
-__all__ = ["Settings", "how_of", "least_squares", "reconstruct", "scale_from"]
+__all__ = ["FAST_EVALUATIONS", "Settings", "how_of", "least_squares", "reconstruct", "scale_from"]
 
 OnStep = Callable[[int, int], None]
+
+FAST_EVALUATIONS = 7
+"""Of the network, for a point estimate: six rounds of ``restore`` and one for its deviation."""
 
 _MOST = 2**22
 """Voxels that are drawn side by side: 16 MiB for each of the about twenty copies that conjugate gradients and the noises hold."""
@@ -72,7 +75,7 @@ def reconstruct(
     other (``stacks``). scale: the physical values at -1 and 1 of the prior; default the card's
     (CT), else estimated from the measurement (MR, X-ray). label: condition on a class of the card.
     numbers: (k, n) what the card can be told about each slice of such a volume, as in ``Admitted.condition``; default the heights of a whole volume.
-    fast: one deterministic point estimate from about nine evaluations (its "draws" are that one image; it has no spread).
+    fast: one deterministic point estimate from about seven evaluations (its "draws" are that one image; it has no spread).
     The mean of the draws is steadied towards that point estimate, see ``sampling.draws.steadied``.
     The same seed and n give the same bytes; another n gives other draws, since all of a batch share one stream of random numbers.
 
@@ -124,7 +127,7 @@ def reconstruct(
 
 def how_of(settings: Settings, n: int, fast: bool) -> How:
     """What of the settings an interval is for."""
-    return How(fast, n, settings.rule, settings.n_steps, settings.high, settings.low, settings.caution)
+    return How(fast, n, settings.rule, settings.n_steps, settings.high, settings.low, settings.caution, METHOD)
 
 
 def _deviation(denoiser: Denoiser, inside: Measurement, view: tuple[Tensor, float] | None, point: Tensor, seed: int) -> Tensor:
@@ -195,7 +198,7 @@ def _point(denoiser: Denoiser, inside: Measurement, view: tuple[Tensor, float] |
         return denoiser(image, torch.full((1,), sigma))
     if solid:
         return restored(denoiser, inside, least_squares(inside), on_step)
-    return restore(denoiser, inside, least_squares(inside), join=True)
+    return restore(denoiser, inside, least_squares(inside), on_step=on_step)
 
 
 def _denoised(denoiser: Denoiser, view: tuple[Tensor, float], n: int, rng: torch.Generator, settings: Settings, on_step: OnStep | None) -> Tensor:
@@ -229,7 +232,8 @@ def windowed(prior: Prior, tile: int = 256) -> Denoiser:
 def _draws(
     denoiser: Denoiser, inside: Measurement, domain: tuple[int, ...], n: int, rng: torch.Generator, settings: Settings, on_step: OnStep | None
 ) -> Tensor:
-    guide = RULES[settings.rule](cautious(denoiser) if settings.caution else denoiser, inside, rng)
+    careful = settings.caution and settings.rule == "proximal"  # the other rules have no use for the network's own word
+    guide = RULES[settings.rule](cautious(denoiser) if careful else denoiser, inside, rng)
     sigmas = log_levels(settings.n_steps, low=settings.low, high=settings.high)
     x = start(guide, (n, *domain), sigmas[0], rng=rng)
     return follow(guide, x, sigmas, rng=rng, on_step=on_step)

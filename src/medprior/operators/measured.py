@@ -83,6 +83,8 @@ def sinogram_operator(sinogram: Sinogram, size: tuple[int, int] | None = None, *
     values = {to: value for to, names in STATED.items() if (value := _stated(stated, names)) is not None}
     beam = str(stated.get("beam", "fan" if "source_to_axis" in values else "unknown"))
     needed = {"parallel": ["bin_spacing"], "fan": ["source_to_axis", "source_to_detector", "bin_spacing"]}.get(beam)
+    if needed is None and beam != "unknown":
+        raise BadOption(f"geometry of the sinogram: wanted a parallel or a fan beam, got {beam!r}", "cone beams are for Python: operators.cone_ct")
     missing = ["beam"] if needed is None else [STATED[name][0] for name in needed if name not in values]
     if missing:
         raise BadOption(f"geometry of the sinogram: {', '.join(missing)} not stated, it says {dict(stated) or 'nothing'}", f"add geometry_json, e.g. {EXAMPLE}")

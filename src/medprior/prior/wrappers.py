@@ -108,12 +108,12 @@ class _Cautious(_Wrapped):
     def moments(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
         mean, std = self.denoiser.moments(x, sigma, condition)
         variance = std.square()
-        everywhere = variance.mean(dim=tuple(range(1, variance.ndim)), keepdim=True)
+        everywhere = variance.mean(dim=(1, 2, 3), keepdim=True)
         return mean, self.doubt * ((1 - self.share) * variance + self.share * everywhere).sqrt()
 
 
 def cautious(denoiser: Denoiser, doubt: float = 1.5, share: float = 0.5) -> Denoiser:
-    """Its standard deviation times ``doubt``, and the ``share`` of its variance spread over the whole image; the mean stays.
+    """Its standard deviation times ``doubt``, and the ``share`` of its variance spread over the whole image, of a volume over each slice; the mean stays.
 
     A network names the error that it makes on images like those it learned from. Where it is sure and wrong, since it is shown an image that no scan gives,
     the data could no longer set it right: a rule would trust it there at every level, and all draws would agree on the same fault.

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from ..errors import BadOption
-from ..evidence.calibration import LEAST, SCALES, Kind
+from ..evidence.calibration import LEAST, SCALES, How, Kind
 from ..io.index import Index, Item
 from ..jobs.calibrate import Judged, calibrated, judged
-from ..jobs.reconstruct import Settings, how_of
+from ..jobs.reconstruct import FAST_EVALUATIONS, Settings, how_of
 from ..prior import Prior
 from ..training.folder import bundled, read_trust, save_trust
 from .cost import announce
@@ -41,10 +41,16 @@ def run_calibrate_reconstruct(request: CalibrateReconstruct, on_event: OnEvent) 
     done = evaluated(request, on_event, _work)
     entry = done.record["metrics"]["entry"]
     kept = read_trust(target if request.into is not None and (target / "card.json").is_file() else source)
-    others = [one for one in kept.get("reconstruct", []) if (one["title"], one["how"]) != (entry["title"], entry["how"])]
+    others = [one for one in kept.get("reconstruct", []) if not _replaced(one, entry)]
     save_trust(source, {**kept, "reconstruct": [*others, entry]}, target)
     on_event(Event("note", f"written into {target.name}/trust.json: intervals of this kind are printed from now on"))
     return done
+
+
+def _replaced(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """The new entry is for the same, or the old one is by a method that no reconstruction uses any more."""
+    was, now = How(**old["how"]), How(**new["how"])
+    return was.method != now.method or not (was.apart(now) or Kind(**old["kind"]).apart(Kind(**new["kind"])))
 
 
 def _work(request: CalibrateReconstruct, known: Known, index: Index, items: tuple[Item, ...], collected: Collected, on_event: OnEvent) -> Evaluated:
@@ -57,7 +63,7 @@ def _work(request: CalibrateReconstruct, known: Known, index: Index, items: tupl
         wanted = asked(request, image)
         case = case_of(wanted, prior, volume)
         if not done:
-            announce(prior, len(fresh) * (1 if request.fast else request.n), case.known.shape, 9 if request.fast else request.steps, on_event)
+            announce(prior, len(fresh) * (1 if request.fast else request.n), case.known.shape, FAST_EVALUATIONS if request.fast else request.steps, on_event)
             on_event(Event("stage", "reconstructing", 0, len(fresh)))
         draws = solved(wanted, prior, case.measurement)
         found = judged(draws, case.image, case.measurement, case.scale, str(image.patient))

@@ -13,6 +13,7 @@ import numpy as np
 from ..data.seeds import seed_for
 from ..data.volume import Volume
 from ..io.index import Index, Item
+from ..jobs.reconstruct import FAST_EVALUATIONS
 from ..prior import Prior
 from .cost import announce, words
 from .evaluate import Collected, Evaluated, caveats_of, evaluated, patients_of, rate_or_none
@@ -92,7 +93,7 @@ def _work(request: EvaluateReconstruct, known: Known, index: Index, items: tuple
     for image, volume in with_volumes(index, images, collected):
         case = case_of(asked(request, image), known.prior, volume)
         if not done:
-            announce(known.prior, fresh * (1 if request.fast else request.n), case.known.shape, 8 if request.fast else request.steps, on_event)
+            announce(known.prior, fresh * (1 if request.fast else request.n), case.known.shape, FAST_EVALUATIONS if request.fast else request.steps, on_event)
             on_event(Event("stage", "reconstructing", 0, fresh))
         at = time.monotonic()
         draws = solved(asked(request, image), known.prior, case.measurement)

@@ -13,7 +13,7 @@ from ..data.acquisitions import KSpace, Sinogram
 from ..data.seeds import generator
 from ..data.volume import Provenance, Volume
 from ..errors import BadOption, WrongKind
-from ..evidence.baselines import fbp, total_variation, zero_filled
+from ..evidence.baselines import back_projections, total_variation, zero_filled
 from ..jobs.reconstruct import least_squares, scale_from
 from ..operators import ComplexGaussian, Gaussian, LineIntegrals, Measurement, cartesian_lines, measured_kspace, measured_sinogram, norm
 from ..prior import Prior
@@ -162,7 +162,7 @@ def _sinogram(request: Reconstruct, prior: Prior, source: Sinogram) -> Acquired:
         std = request.noise * float(y.max() - y.min()) / 2
         m, how = Measurement(y, operator, Gaussian(std)), f"noise stated as {request.noise:g} of half the range of the line integrals"
     hounsfield = prior.card.unit == "HU"
-    baselines = {f"filtered back-projection, {window}": fbp(y, operator, window=window) for window in ("ramp", "hann")} if operator.beam == "parallel" else {}
+    baselines = back_projections(y, operator)
     if hounsfield:
         m = m.shifted(WATER / 1000, WATER)
         baselines = {name: (image / WATER - 1) * 1000 for name, image in baselines.items()}

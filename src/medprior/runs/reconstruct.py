@@ -14,7 +14,7 @@ from torch import Tensor
 from ..data.acquisitions import KSpace, Sinogram
 from ..data.volume import Volume
 from ..evidence.metrics import psnr, ssim
-from ..jobs.reconstruct import Settings, reconstruct
+from ..jobs.reconstruct import FAST_EVALUATIONS, Settings, reconstruct
 from ..operators import Measurement
 from ..prior import Prior
 from ..sampling import PASSES, Draws
@@ -38,11 +38,11 @@ def run_reconstruct(request: Reconstruct, prior: Prior, volume: Volume | KSpace 
     on_event(Event("stage", "simulating the measurement"))
     case = case_of(request, prior, volume)
     on_event(Event("note", f"simulated: {case.sentence}"))
-    draws_wanted, evaluations = (1, 10) if request.fast else (request.n, request.steps * PASSES[request.rule])
+    draws_wanted, evaluations = (1, FAST_EVALUATIONS) if request.fast else (request.n, request.steps * PASSES[request.rule])
     # a 2-D prior evaluates each slice of a volume
     slices, size = (case.known.shape[2], case.known.shape[:2]) if case.stack else (1, case.known.shape)
     announce(prior, draws_wanted * slices, size, evaluations, on_event)
-    on_event(Event("stage", "drawing from the posterior", 0, 8 if request.fast else request.steps))
+    on_event(Event("stage", "drawing from the posterior", 0, FAST_EVALUATIONS - 1 if request.fast else request.steps))
     draws = solved(request, prior, case.measurement, None, lambda done, total: on_event(Event("step", done=done, total=total)))
     if request.baselines == "all":
         on_event(Event("stage", "total variation and wavelets, each with its best weight"))
@@ -147,7 +147,7 @@ def section_of(
             Picture(
                 _heat(case, draws.std()[None], high),
                 "Spread of the draws",
-                "Standard deviation, UNCALIBRATED: as a rule too narrow. It says where the draws disagree.",
+                "Standard deviation, UNCALIBRATED: how wide it is has not been held against the truth. It says where the draws disagree.",
                 legend=("0", f"{number(high)} {unit}", "viridis"),
             )
         )

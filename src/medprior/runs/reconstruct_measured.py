@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..data.acquisitions import KSpace, Sinogram
 from ..evidence.metrics import psnr, ssim
+from ..jobs.reconstruct import FAST_EVALUATIONS
 from ..prior import Prior
 from ..sampling import PASSES, Draws
 from .cost import announce
@@ -33,9 +34,9 @@ def run_measured(request: Reconstruct, prior: Prior, source: KSpace | Sinogram, 
     case = acquired(request, prior, source)
     for sentence in case.sentences:
         on_event(Event("note", f"measured: {sentence}"))
-    draws_wanted, evaluations = (1, 10) if request.fast else (request.n, request.steps * PASSES[request.rule])
+    draws_wanted, evaluations = (1, FAST_EVALUATIONS) if request.fast else (request.n, request.steps * PASSES[request.rule])
     announce(prior, draws_wanted, case.grid.shape, evaluations, on_event)
-    on_event(Event("stage", "drawing from the posterior", 0, 8 if request.fast else request.steps))
+    on_event(Event("stage", "drawing from the posterior", 0, FAST_EVALUATIONS - 1 if request.fast else request.steps))
     draws = solve(request, prior, case.measurement, case.scale, lambda done, total: on_event(Event("step", done=done, total=total)))
     methods = dict(case.baselines)
     metrics: dict[str, Any] = {"measured": "; ".join(case.sentences), "made_by": draws.made_by}
@@ -94,7 +95,7 @@ def _section(prior: Prior, case: Acquired, draws: Draws, methods: dict[str, Tens
     if len(draws) > 1:
         top = 0.4 * case.half
         heat = coloured(upright(volume(draws.std()[None])), top, name="viridis")
-        caption = "Standard deviation, UNCALIBRATED: as a rule too narrow. It says where the draws disagree."
+        caption = "Standard deviation, UNCALIBRATED: how wide it is has not been held against the truth. It says where the draws disagree."
         shown.append(Picture(heat, "Spread of the draws", caption, legend=("0", f"{number(top)} {unit}", "viridis")))
     judged = any("psnr_db" in found for found in metrics["methods"].values())
     head = ["method", "misfit", *(("PSNR (dB)", "SSIM") if judged else ())]

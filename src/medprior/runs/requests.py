@@ -36,8 +36,8 @@ KNOBS: dict[str, tuple[str, ...]] = {
     "denoise": ("noise",),
     "superres": ("noise", "factor"),
     "inpaint": ("noise", "fraction", "box"),
-    "mri": ("noise", "acceleration", "centre_fraction"),
-    "ct": ("views", "photons"),
+    "mri": ("noise", "acceleration", "centre_fraction", "pattern", "partial", "coils"),
+    "ct": ("views", "photons", "beam", "arc"),
 }
 """What each simulated measurement can be told."""
 
@@ -132,7 +132,7 @@ class Reconstruct(OneScan):
     job: ClassVar[str] = "reconstruct"
     task: Task | None = option(None, "Which measurement to simulate of an image, default denoise; a file of k-space or a sinogram is measured and takes none.")
     n: int = option(8, "Draws from the posterior; their mean is the result, their spread the uncertainty.", ge=1, le=256)
-    fast: bool = option(False, "One point estimate from about ten network evaluations; no draws.")
+    fast: bool = option(False, "One point estimate from seven network evaluations; no draws.")
     label: str | None = option(None, "Condition on a class of the prior's card.")
     slice: int | None = option(None, "Which slice of a volume, counted from 0 along the prior's axis; default the middle one.", ge=0)
     volume: bool = option(False, "All slices of a volume at once, neighbours tied to each other; a 3-D prior takes the volume whole anyway.")
@@ -156,7 +156,14 @@ class Reconstruct(OneScan):
     box: tuple[int, int, int, int] | None = option(None, "inpaint: a missing box instead (first row, first column, rows, columns).")
     acceleration: float = option(4.0, "mri: one of so many lines of k-space is measured.", ge=1, le=64)
     centre_fraction: float | None = option(None, "mri: share of the lines that is measured in the centre; default 0.32 / acceleration.", ge=0, le=1)
-    views: int = option(60, "ct: number of parallel views over 180 degrees.", ge=2, le=4096)
+    pattern: Literal["random", "variable", "equispaced", "poisson"] = option(
+        "random", "mri: which lines: at random, likelier near the centre, evenly spaced; poisson: points of a Poisson disc instead, as of two phase encodings."
+    )
+    partial: float | None = option(None, "mri: only this share of each line is measured (partial Fourier), e.g. 0.75.", gt=0.5, lt=1)
+    coils: int = option(1, "mri: coils of an array round the patient, their maps known.", ge=1, le=64)
+    views: int = option(60, "ct: number of views, evenly over the arc.", ge=2, le=4096)
+    beam: Literal["parallel", "fan"] = option("parallel", "ct: parallel rays, or a fan on a flat detector (595 mm from source to axis, 1086 to detector).")
+    arc: float | None = option(None, "ct: degrees over which the views are spread; default 180, of a fan 360; fewer leave a limited angle.", gt=0, le=360)
     photons: float = option(100_000.0, "ct: photons a detector bin receives with nothing in the beam (fewer = lower dose).", ge=10, le=1e9)
     rule: Literal["proximal", "decoupled", "matched_draw", "moment_matching", "posterior_sampling", "pseudoinverse_guidance"] = option(
         "proximal", "How the measurement enters; all but the default are for comparison (docs/reconstruct.md)."
@@ -215,7 +222,7 @@ class EvaluateReconstruct(Evaluation):
     job: ClassVar[str] = "evaluate-reconstruct"
     task: Literal["denoise", "sr2", "sr4", "inpaint", "mri4", "mri8", "ct60", "ct30"] = option("denoise", "Which simulated measurement (docs/evaluate.md).")
     n: int = option(8, "Draws from the posterior; their mean is the result.", ge=1, le=256)
-    fast: bool = option(False, "One point estimate from about ten network evaluations instead.")
+    fast: bool = option(False, "One point estimate from seven network evaluations instead.")
     steps: int = option(40, "Noise levels, from coarse to fine.", ge=2, le=1000)
     per_patient: int = option(3, "Most images of a patient; of a volume, slices evenly spaced in its middle half.", ge=1, le=1000)
     most: int = option(60, "Most images in all; patients are left out evenly.", ge=1, le=100_000)

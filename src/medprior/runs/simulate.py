@@ -14,22 +14,28 @@ from torch.nn import functional as F
 from ..data.seeds import generator
 from ..data.volume import Volume
 from ..errors import BadOption, WrongKind
-from ..evidence.baselines import enlarged, fbp, nonlocal_means, total_variation, zero_filled
+from ..evidence.baselines import back_projections, enlarged, nonlocal_means, total_variation, zero_filled
 from ..evidence.metrics import psnr
 from ..evidence.wavelets import wavelet_sparse
+from ..jobs.reconstruct import least_squares
 from ..operators import (
     ComplexGaussian,
     Gaussian,
     Measurement,
     Poisson,
+    acceleration_of,
     cartesian_lines,
     downsample,
+    fan_ct,
     identity,
     mask,
     mri,
     norm,
     parallel_ct,
+    partial_fourier,
+    poisson_disc,
     simulate,
+    simulated_coils,
     thick_slices,
     view_angles,
 )
@@ -41,6 +47,9 @@ __all__ = ["WATER", "Case", "best_total_variation", "best_wavelets", "case_of", 
 
 WATER = 0.0193
 """Linear attenuation of water in 1/mm at 70 keV (NIST XCOM): what turns Hounsfield units into line integrals."""
+
+_SOURCE, _DETECTOR = 595.0, 1086.0
+"""mm from source to axis and to detector, of a common clinical scanner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,29 +234,55 @@ def _middle(x: Tensor) -> Tensor:
 def _mri(request: Reconstruct, known: Volume, scale: tuple[float, float]) -> Case:
     if known.modality not in ("", "MR"):
         raise WrongKind(f"task mri: k-space is measured of MR, this is {known.modality}", "choose denoise, superres or inpaint")
-    lines = cartesian_lines(known.shape, request.acceleration, generator(request.seed, "lines"), centre_fraction=request.centre_fraction, axis=1)
+    lines = _sampled(request, known)
     std = _std(request, scale)
-    m = _draw(known, mri(lines), ComplexGaussian(std), request)
+    spacing = known.spacing_mm if known.spacing_mm is not None else 1.0
+    maps = simulated_coils(request.coils, known.shape, generator(request.seed, "coils"), spacing=spacing) if request.coils > 1 else None
+    m = _draw(known, mri(lines, maps), ComplexGaussian(std), request)
     kspace = torch.log(m.y[0, 0].abs() + 1e-3 * float(m.y.abs().max()) + 1e-12)
     picture = _middle(torch.where(lines, kspace, kspace.min())).numpy()
-    n_lines = int(_middle(lines)[0].sum())
-    text = f"Cartesian k-space of one coil, {n_lines} of {known.shape[1]} lines ({request.acceleration:g} times faster), noise {std:.3g} {known.unit}"
-    return Case(known, scale, m, {"zero-filled": zero_filled(m)}, text, picture, "k-space, logarithm of the magnitude; dark lines were not measured")
+    pattern = "points of a Poisson disc" if request.pattern == "poisson" else f"{int(_middle(lines).any(0).sum())} of {known.shape[1]} lines, {request.pattern}"
+    parts = "" if request.partial is None else f", {request.partial:g} of each (partial Fourier)"
+    array = "one coil" if maps is None else f"{request.coils} coils whose maps are known"
+    text = f"Cartesian k-space of {array}, {pattern}{parts} ({acceleration_of(lines):.3g} times faster), noise {std:.3g} {known.unit}"
+    shown_as = f"k-space{'' if maps is None else ' of the first coil'}, logarithm of the magnitude; what is dark was not measured"
+    return Case(known, scale, m, {"zero-filled": zero_filled(m)}, text, picture, shown_as)
+
+
+def _sampled(request: Reconstruct, known: Volume) -> Tensor:
+    """(i, j[, k]) bool."""
+    rng, centre = generator(request.seed, "lines"), request.centre_fraction
+    if request.pattern == "poisson":
+        if known.ndim != 2:
+            raise BadOption("pattern: a Poisson disc is of two phase encodings, here of one image; this is a volume", "choose random, variable or equispaced")
+        side = round(min(known.shape) * (centre if centre is not None else 0.32 / request.acceleration))
+        lines = poisson_disc((known.shape[0], known.shape[1]), request.acceleration, rng, centre=side)
+    else:
+        lines = cartesian_lines(known.shape, request.acceleration, rng, centre_fraction=centre, pattern=request.pattern, axis=1)
+    return lines if request.partial is None else partial_fourier(lines, request.partial)
 
 
 def _ct(request: Reconstruct, known: Volume, scale: tuple[float, float]) -> Case:
     if known.unit != "HU":
         raise WrongKind(f"task ct: attenuation is known for Hounsfield units, this is {known.unit}", "state --unit HU if it is CT, or choose another task")
     spacing = known.spacing_mm[:2] if known.spacing_mm is not None else (1.0, 1.0)
+    arc = request.arc or (360.0 if request.beam == "fan" else 180.0)
     n_bins = math.ceil(math.hypot(*(n * s for n, s in zip(known.shape[:2], spacing, strict=True))) / min(spacing)) + 1
-    operator = parallel_ct(known.data.shape, view_angles(request.views), n_bins, spacing=(spacing[0], spacing[1]), bin_spacing=min(spacing))
+    angles, pixel = view_angles(request.views, arc=arc), (spacing[0], spacing[1])
+    if request.beam == "fan":
+        # a fan's outer rays pass the axis nearer than their bins stand, so that a few more bins reach the corners
+        n_bins, bins = math.ceil(1.1 * n_bins), min(spacing) * _DETECTOR / _SOURCE
+        operator = fan_ct(known.data.shape, angles, n_bins, source_to_axis=_SOURCE, source_to_detector=_DETECTOR, bin_spacing=bins, spacing=pixel)
+    else:
+        operator = parallel_ct(known.data.shape, angles, n_bins, spacing=pixel, bin_spacing=min(spacing))
     attenuation = torch.from_numpy(WATER * (known.data / 1000 + 1))[None].clamp_min(0)
     lines = simulate(attenuation, operator, Poisson(request.photons), generator(request.seed, "simulated measurement"))
     # in Hounsfield units: attenuation = WATER / 1000 * HU + WATER
     m = lines.shifted(WATER / 1000, WATER)
-    baselines = {f"filtered back-projection, {window}": _hounsfield(fbp(lines.y, operator, window=window)) for window in ("ramp", "hann")}
+    baselines = {name: _hounsfield(image) for name, image in back_projections(lines.y, operator).items()} or {"least squares, 20 iterations": least_squares(m)}
     assumed = "" if known.spacing_mm is not None else "; pixel size unknown, taken as 1 mm"
-    text = f"{request.views} parallel views over 180 degrees, {n_bins} bins, {request.photons:g} photons a bin{assumed}"
+    views = "views of a fan beam" if request.beam == "fan" else "parallel views"
+    text = f"{request.views} {views} over {arc:g} degrees, {n_bins} bins, {request.photons:g} photons a bin{assumed}"
     return Case(known, scale, m, baselines, text, _middle(lines.y[0, 0]).numpy(), "sinogram: one row a view; bright = more attenuation")
 
 

@@ -32,7 +32,7 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """low, high: (C, i, j[, k]). calibrated: False means the raw quantiles of the draws, which are too narrow as a rule."""
+    """low, high: (C, i, j[, k]). calibrated: False means the raw quantiles of the draws, whose width nobody has checked."""
 
     low: Tensor
     high: Tensor

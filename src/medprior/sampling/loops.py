@@ -10,6 +10,7 @@ from torch import Tensor
 from ..errors import BadOption, Diverged
 from ..operators import Measurement
 from ..prior import Condition, Denoiser, Redraw
+from ..prior.wrappers import cautious
 from .levels import log_levels
 from .rules import fitted, heard, joined
 from .steps import Step, midpoint
@@ -18,6 +19,11 @@ __all__ = ["anneal", "flow", "follow", "restore", "revisit", "start"]
 
 OnStep = Callable[[int, int], None]
 """(steps done, steps in all): for progress bars."""
+
+
+_LAST = (1.2, 0.05)
+"""Caution of the last word of a point estimate: on val it brings the residual of three measurements (MRI 4x and 8x, super-resolution) to 0.78, 1.11 and 0.92;
+with none it is 1.05, 1.61 and 1.04, with that of the draws 0.38 to 0.53. The PSNR is the same to 0.05 dB."""
 
 
 def _white(like: Tensor, rng: torch.Generator) -> Tensor:
@@ -116,28 +122,37 @@ def restore(
     measurement: Measurement,
     x: Tensor,
     *,
-    n_steps: int = 8,
+    n_steps: int = 6,
     high: float | None = None,
     low: float | None = None,
-    join: bool = False,
+    momentum: float = 0.4,
+    join: bool = True,
     condition: Condition | None = None,
+    on_step: OnStep | None = None,
 ) -> Tensor:
-    """A fast point estimate: fit the data, denoise, at falling levels (plug-and-play half-quadratic splitting, DPIR, Zhang et al. 2021).
+    """A fast point estimate: fit the data, denoise, at falling levels (plug-and-play half-quadratic splitting, DPIR, Zhang et al. 2021), with momentum.
 
     x: (B, C, i, j[, k]) a first guess in network units. high: the first level; default 1 where some frequencies were not measured, so that they must
-    come from the prior, else 0.5. low: the last one; default high / 25. join: the last word is not the prior's but weighed against the data once more,
-    which gains 0.2 dB (MRI, CT) and brings the residual near 1. Not a draw: its spread says nothing.
+    come from the prior, else 0.5. low: the last one; default high / 20. momentum: each answer of the network is carried on by so much of its change since
+    the last one, as in Polyak's heavy ball: what was measured reaches the rest in six evaluations as it does in eight without. join: the last
+    word is not the prior's but weighed against the data once more, which gains 0.2 dB (MRI, CT) and brings the residual near 1. With neither it is DPIR.
+    Not a draw: its spread says nothing.
     """
     answers = heard(measurement)
     if high is None:
         complete = answers is not None and float(answers.min()) > 0.05 * float(answers.mean())
         high = 0.5 if complete else 1.0
-    sigmas = log_levels(n_steps, low=low or high / 25, high=high)
-    for n, sigma in enumerate(sigmas[:-1]):
+    sigmas = log_levels(n_steps, low=high / 20 if low is None else low, high=high)[:-1]
+    previous = None
+    for n, sigma in enumerate(sigmas):
         # DPIR's order: fit the data first, then denoise; 0.23 is its published weight
-        x = fitted(measurement, x, float(sigma) ** 2 / 0.23, answers=answers)
+        z = fitted(measurement, x, float(sigma) ** 2 / 0.23, answers=answers)
         level = sigma.to(x).expand(len(x))
-        last = n == n_steps - 1
-        x = joined(denoiser, measurement, x, level, condition) if join and last else denoiser(x, level, condition)
-        x = _finite(x, n, sigma)
+        last = n == len(sigmas) - 1
+        mean = joined(cautious(denoiser, *_LAST), measurement, z, level, condition, answers=answers) if join and last else denoiser(z, level, condition)
+        mean = _finite(mean, n, sigma)
+        x = mean if previous is None or last else mean + momentum * (mean - previous)
+        previous = mean
+        if on_step:
+            on_step(n + 1, len(sigmas))
     return x

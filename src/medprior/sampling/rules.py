@@ -96,9 +96,9 @@ def seen(denoiser: Denoiser, image: Tensor, noise: float, rng: torch.Generator) 
 
 
 class _Proximal(Redraw):
-    def __init__(self, denoiser: Denoiser, measurement: Measurement, rng: torch.Generator, n_iterations: int) -> None:
+    def __init__(self, denoiser: Denoiser, measurement: Measurement, rng: torch.Generator, n_iterations: int, answers: Tensor | None = None) -> None:
         self.denoiser, self.measurement, self.rng, self.n_iterations = denoiser, measurement, rng, n_iterations
-        self.answers = heard(measurement)
+        self.answers = heard(measurement) if answers is None else answers
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
         return self.product(_Guess(self.denoiser, x, sigma, condition))
@@ -120,10 +120,15 @@ class _Proximal(Redraw):
         return guess + known.root(cg(normal, pull, torch.zeros_like(pull), n=self.n_iterations, tol=_ENOUGH, inverse=inverse))
 
 
-def joined(denoiser: Denoiser, measurement: Measurement, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
-    """(B, C, i, j[, k]): x denoised and weighed against the data, by the error that the denoiser names; the mean of what ``proximal`` draws."""
+def joined(
+    denoiser: Denoiser, measurement: Measurement, x: Tensor, sigma: Tensor, condition: Condition | None = None, *, answers: Tensor | None = None
+) -> Tensor:
+    """(B, C, i, j[, k]): x denoised and weighed against the data, by the error that the denoiser names; the mean of what ``proximal`` draws.
+
+    answers: what ``heard`` found for this measurement, where that is known already.
+    """
     known = _Guess(denoiser, x, sigma, condition)
-    return _Proximal(denoiser, measurement, torch.Generator(), 40).between(known, known.mean, measurement.y)
+    return _Proximal(denoiser, measurement, torch.Generator(), 40, answers).between(known, known.mean, measurement.y)
 
 
 def around(denoiser: Denoiser, measurement: Measurement, point: Tensor, sigma: float, n: int, rng: torch.Generator) -> Tensor:

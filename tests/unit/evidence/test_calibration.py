@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from typing import Any
 
 import pytest
 import torch
 
 from medprior.errors import BadOption, Uncalibrated
-from medprior.evidence.calibration import LEAST, SCALES, How, controlled, covered, entry_for, fitted_calibration, kind_of
-from medprior.operators import ComplexGaussian, Gaussian, cartesian_lines, downsample, mri, simulate
+from medprior.evidence.calibration import LEAST, METHOD, SCALES, How, Kind, controlled, covered, entry_for, fitted_calibration, kind_of
+from medprior.operators import ComplexGaussian, Gaussian, Measurement, cartesian_lines, downsample, mask, mri, parallel_ct, simulate, view_angles
 from medprior.sampling import Calibration
 
-HOW = How(False, 8, "proximal", 30, 5.0, 0.01)
+HOW = How(False, 8, "proximal", 30, 5.0, 0.01, True, METHOD)
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -87,10 +88,67 @@ def test_a_calibration_serves_its_own_kind_alone() -> None:
     for words, other in reasons.items():
         found, refused = entry_for(trust, other, HOW)
         assert found is None and words in refused
-    for words, how in {"n 8": replace(HOW, n=4), "n_steps 30": replace(HOW, n_steps=20), "8 draws": replace(HOW, fast=True, n=1)}.items():
+    for words, how in {
+        "n 8": replace(HOW, n=4),
+        "n_steps 30": replace(HOW, n_steps=20),
+        "8 draws": replace(HOW, fast=True, n=1),
+        "method": replace(HOW, method=METHOD + 1),
+        "caution": replace(HOW, caution=False),
+    }.items():
         found, refused = entry_for(trust, kind, how)
         assert found is None and words in refused
     assert entry_for({}, kind, HOW) == (None, "nothing was calibrated for this prior")
+
+
+def entry(kind: Kind, how: How, scale: float) -> dict[str, Any]:
+    return {"title": "x", "kind": asdict(kind), "how": asdict(how), "calibration": asdict(Calibration(0.9, scale, 60, 1.5, 4))}
+
+
+def test_an_entry_from_before_there_was_a_method_serves_nobody() -> None:
+    """Of a point estimate no settings count, so only the method tells an old one from today's."""
+    kind, how = kind_of(measured()), replace(HOW, fast=True, n=1)
+    old = entry(kind, how, 2.0)
+    del old["how"]["method"], old["how"]["caution"]
+    found, refused = entry_for({"reconstruct": [old]}, kind, how)
+    assert found is None and "method 1 of medprior" in refused
+
+
+def test_the_newest_entry_serves() -> None:
+    kind = kind_of(measured())
+    found, _ = entry_for({"reconstruct": [entry(kind, HOW, 2.0), entry(kind, HOW, 3.0)]}, kind, HOW)
+    assert found is not None and found.scale == 3.0
+
+
+def holes(kept: torch.Tensor) -> Measurement:
+    return simulate(torch.zeros(1, 1, *kept.shape), mask((1, *kept.shape), kept), Gaussian(0.02), rng())
+
+
+def test_a_box_is_not_scattered_holes() -> None:
+    box = torch.ones(48, 48, dtype=torch.bool)
+    box[4:44, 4:44] = torch.rand(40, 40, generator=rng(3)) < 0
+    scattered = torch.zeros(48 * 48, dtype=torch.bool)
+    scattered[torch.randperm(48 * 48, generator=rng(4))[: int(box.sum())]] = True
+    first, second, other = kind_of(holes(scattered.reshape(48, 48))), kind_of(holes(scattered.flip(0).reshape(48, 48))), kind_of(holes(box))
+    assert first.apart(second) == ""
+    assert "other parts of the image" in first.apart(other)
+
+
+def test_a_limited_angle_is_not_a_full_one() -> None:
+    """As many views of the same noise, over 180 degrees and over 60."""
+    full, limited = (
+        kind_of(simulate(torch.zeros(1, 1, 32, 32), parallel_ct((1, 32, 32), view_angles(20, arc=arc), 46, spacing=2.0), Gaussian(0.02), rng()))
+        for arc in (180.0, 60.0)
+    )
+    assert "other directions" in full.apart(limited)
+
+
+def test_other_lines_of_the_same_mask_are_of_the_same_kind_and_the_other_axis_is_not() -> None:
+    def lines(seed: int, turned: bool = False) -> Kind:
+        kept = cartesian_lines((96, 96), 4, rng(seed))
+        return kind_of(simulate(torch.zeros(1, 1, 96, 96), mri(kept.T.contiguous() if turned else kept), ComplexGaussian(0.02), rng()))
+
+    assert all(lines(0).apart(lines(seed)) == "" for seed in range(1, 20))
+    assert "other directions" in lines(0).apart(lines(1, turned=True))
 
 
 def test_the_kind_does_not_depend_on_units() -> None:
@@ -99,4 +157,5 @@ def test_the_kind_does_not_depend_on_units() -> None:
     there_and_back = m.shifted(1 / 50.0, 0.0).shifted(50.0, 0.0)
     there, here = asdict(kind_of(there_and_back)), asdict(kind_of(m))
     assert there.pop("operator") == here.pop("operator") == "Mask @ Fourier @ AsComplex"
+    assert there.pop("sectors") == pytest.approx(here.pop("sectors"), rel=1e-4)
     assert there == pytest.approx(here, rel=1e-4)

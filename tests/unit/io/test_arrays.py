@@ -146,6 +146,9 @@ def test_what_a_cartesian_reader_cannot_place_is_refused(tmp_path: Path) -> None
     def nan(table: np.ndarray) -> None:
         table["data"][2][0] = np.nan
 
+    def echoes(table: np.ndarray) -> None:
+        table["head"]["idx"]["contrast"][3] = 1
+
     rows: list[tuple[Fill, type[MedpriorError], str]] = [
         (ismrmrd(XML.replace("cartesian", "spiral")), Unsupported, "trajectory is spiral"),
         (ismrmrd(XML.replace("<z>1</z>", "<z>4</z>")), Unsupported, "three dimensions"),
@@ -158,6 +161,7 @@ def test_what_a_cartesian_reader_cannot_place_is_refused(tmp_path: Path) -> None
         (ismrmrd(change=lying), Corrupt, "9 samples"),
         (ismrmrd(change=no_image), Corrupt, "no acquisition of an image"),
         (ismrmrd(change=nan), Corrupt, "NaN"),
+        (ismrmrd(change=echoes), Unsupported, "2 images of slice 0, which differ in 'contrast'"),
         (fastmri(kspace=np.ones((2, 3, 4))), Corrupt, "complex"),
         (fastmri(mask=np.ones(5)), Corrupt, "mask"),
         (fastmri(kspace=LINES * np.nan), Corrupt, "NaN"),

@@ -11,8 +11,10 @@ import torch
 from medprior.data.volume import Volume
 from medprior.errors import BadOption, ShapeMismatch, UnknownNoise, WrongKind
 from medprior.jobs.reconstruct import Settings, label_index, reconstruct, scale_from
-from medprior.operators import ComplexGaussian, Gaussian, Measurement, Poisson, downsample, identity, mri, simulate
+from medprior.operators import ComplexGaussian, Gaussian, Measurement, Poisson, downsample, identity, mask, mri, simulate
 from medprior.operators.noise import Unknown
+from medprior.prior import Condition
+from medprior.prior.denoiser import spread
 from medprior.prior.door import scale_of
 from medprior.sampling import Draws
 from tests.unit.jobs.exact import CT, Exact, filtered, tiny
@@ -85,6 +87,32 @@ def test_counted_photons_weigh_by_what_came_through() -> None:
     error = (draws.mean().flatten() - mean) / expected.sqrt()
     assert float(error.square().mean()) < 2 / 600 + 0.003
     assert float((draws.values.var(0).flatten() / expected).mean()) == pytest.approx(1, abs=0.05)
+
+
+class Sure(Exact):
+    """In the upper half of the image it is off by twice the noise, and says a hundredth."""
+
+    def moments(self, x: torch.Tensor, sigma: torch.Tensor, condition: Condition | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        mean, std = super().moments(x, sigma, condition)
+        upper = torch.zeros_like(x)
+        upper[:, :, : x.shape[2] // 2] = 1
+        return mean + 2 * spread(sigma.to(x), x) * upper, std * (1 - 0.99 * upper)
+
+
+def test_with_caution_draws_are_set_right_by_the_data() -> None:
+    """The default; without it the rule believes the prior's own word where it is sure and wrong. Three in four pixels are measured, with little noise."""
+    prior = Sure()
+    x, kept = prior.draw(1, SIZE, 3), torch.rand(SIZE, generator=seeded(2)) < 0.75
+    m = simulate(x, mask((1, *SIZE), kept), Gaussian(0.05), seeded())
+    kept[SIZE[0] // 2 :] = False
+
+    def wrong(caution: bool) -> float:
+        mean = reconstruct(prior, m, n=4, settings=Settings(n_steps=8, caution=caution), scale=(-1.0, 1.0)).values.mean(0)
+        return float((mean - x[0])[0][kept].abs().mean())
+
+    assert Settings().caution
+    assert wrong(False) > 0.8
+    assert wrong(True) < 0.4
 
 
 @pytest.mark.parametrize("fast", [False, True])

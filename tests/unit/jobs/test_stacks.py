@@ -134,7 +134,7 @@ def test_the_point_estimate_tells_how_far_it_is() -> None:
     x = anatomy(prior)
     inside = holes(x).shifted(HALF, 0.0)
     found = restored(stacked(prior, None), inside, torch.zeros_like(x), lambda done, total: steps.append((done, total)))
-    assert steps == [(4, 8), (8, 8)]
+    assert steps == [(3, 6), (6, 6)]
     assert error(found[0] * HALF, x) < 0.7 * error(torch.full_like(x[0], prior.mean * HALF), x)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,6 +43,44 @@ def test_ct_is_measured_in_line_integrals_of_water(tmp_path: Path) -> None:
     assert 0.7 < float(case.measurement.misfit(case.image)) < 1.3
     with pytest.raises(WrongKind, match="Hounsfield"):
         case_of(request, known_prior(str(save_tiny(tmp_path / "other"))).prior, Volume(blobs()))
+
+
+ASKED = {
+    "random": ({"task": "mri"}, "12 of 48 lines, random (4 times faster)"),
+    "equispaced": ({"task": "mri", "pattern": "equispaced", "acceleration": 3.0}, "16 of 48 lines, equispaced"),
+    "variable, partial": ({"task": "mri", "pattern": "variable", "partial": 0.75}, "0.75 of each (partial Fourier)"),
+    "poisson, coils": ({"task": "mri", "pattern": "poisson", "coils": 4}, "4 coils whose maps are known, points of a Poisson disc"),
+}
+
+
+@pytest.mark.parametrize("asked, said", ASKED.values(), ids=ASKED)
+def test_kspace_is_sampled_as_asked(asked: dict[str, Any], said: str, tmp_path: Path) -> None:
+    prior = known_prior(str(save_tiny(tmp_path / "mr", modality="MR", frame=(16, 48)))).prior
+    case = case_of(Reconstruct.model_validate({"input": "x", "prior": "p", **asked}), prior, Volume(blobs(48, 48), modality="MR"))
+    assert said in case.sentence
+    assert 0.7 < float(case.measurement.misfit(case.image)) < 1.3
+
+
+@pytest.mark.parametrize(
+    "asked, said, baseline",
+    [
+        ({}, "60 parallel views over 180 degrees", "filtered back-projection, hann"),
+        ({"beam": "fan"}, "60 views of a fan beam over 360 degrees", "filtered back-projection, hann"),
+        ({"beam": "fan", "arc": 90.0}, "60 views of a fan beam over 90 degrees", "least squares, 20 iterations"),
+        ({"arc": 60.0, "views": 20}, "20 parallel views over 60 degrees", "filtered back-projection, hann"),
+    ],
+)
+def test_rays_go_as_asked(asked: dict[str, Any], said: str, baseline: str, tmp_path: Path) -> None:
+    prior = known_prior(str(save_tiny(tmp_path / "ct", modality="CT", unit="HU", scaling="fixed", low=-1024.0, high=1024.0, frame=(16, 64)))).prior
+    i, j = np.mgrid[0:40, 0:40] - 19.5
+    disc = np.where(i**2 + j**2 < 15**2, 0.0, -1000.0).astype(np.float32)[None]
+    case = case_of(
+        Reconstruct.model_validate({"input": "x", "prior": "p", "task": "ct", **asked}), prior, Volume(disc, unit="HU", modality="CT", spacing_mm=(2, 2))
+    )
+    assert said in case.sentence and baseline in case.baselines
+    assert 0.7 < float(case.measurement.misfit(case.image)) < 1.3
+    # no ray of the object misses the detector
+    assert float(case.measurement.y[..., [0, -1]].abs().max()) < 0.2 * float(case.measurement.y.abs().max())
 
 
 def test_kspace_is_refused_of_other_modalities(tiny: Path) -> None:
