@@ -128,7 +128,7 @@ def test_our_own_names_of_a_geometry() -> None:
     ("geometry", "words"),
     [
         ({}, "beam not stated, it says nothing"),
-        ({"beam": "cone"}, "beam not stated"),
+        ({"beam": "cone"}, "wanted a parallel or a fan beam, got 'cone'"),
         ({"beam": "parallel"}, "bin_spacing_mm not stated"),
         ({"source_to_axis_mm": 100.0, "bin_spacing_mm": 1.0}, "source_to_detector_mm not stated"),
         ({"beam": "parallel", "bin_spacing_mm": "wide"}, "a length in mm"),
