@@ -27,14 +27,12 @@ from torch import Tensor
 from medprior import Prior, load
 from medprior.errors import BadOption
 from medprior.evidence.baselines import best_of, total_variation
-from medprior.evidence.lesions import Lesion, false_blobs, inserted, places, recovery
+from medprior.evidence.lesions import CONTRASTS, RADII, Lesion, false_blobs, inserted, laddered, recovered
 from medprior.evidence.metrics import Interval, interval
 from medprior.jobs.reconstruct import Settings, reconstruct
 from medprior.operators import Measurement
 
 SPACING = 2.0
-RADII = (12.0, 8.0, 5.0)
-CONTRASTS = (0.4, 0.2)
 
 Method = Callable[[Measurement, int], tuple[Tensor, Tensor]]
 """(measurement in network units, seed) -> image (1, 1, i, j), and its own unscaled deviation (1, 1, i, j) or one number."""
@@ -58,12 +56,7 @@ def head(x: Tensor) -> Tensor:
 
 def pair(x: Tensor, seed: int) -> tuple[Tensor, list[Lesion]]:
     """The slice with its lesions, and where they are."""
-    rng = torch.Generator().manual_seed(seed)
-    lesions = []
-    for centre, radius in zip(places(head(x), RADII, rng, spacing=SPACING), RADII, strict=False):
-        size = CONTRASTS[int(torch.randint(2, (), generator=rng))]
-        core = Lesion(centre, radius, size).core(x.shape[2:], SPACING)
-        lesions.append(Lesion(centre, radius, -size if float(x[0, 0][core].mean()) > 0 else size))
+    lesions = laddered(x, head(x), torch.Generator().manual_seed(seed), low=-1.0, high=1.0, spacing=SPACING)
     return inserted(x, lesions, spacing=SPACING), lesions
 
 
@@ -106,11 +99,8 @@ def judged(method: Method, scale: float, task: Task, x: Tensor, number: int, own
     kept, _ = method(task.inside(task.measure(with_lesions, torch.Generator().manual_seed(number))), number)
     twin, deviation = method(task.inside(task.measure(x, torch.Generator().manual_seed(number))), number)
     found.seconds.append((time.perf_counter() - began) / 2)
-    for lesion in lesions:
-        core, ring = lesion.core(x.shape[2:], SPACING), lesion.ring(x.shape[2:], SPACING)
-        known = float(with_lesions[0, 0][core].mean() - with_lesions[0, 0][ring].mean())
-        if known * lesion.contrast > 0 and abs(known) > abs(lesion.contrast) / 2:  # else the anatomy around it has swallowed it
-            found.recovered.append((lesion.radius, abs(lesion.contrast), recovery(kept, with_lesions, lesion, spacing=SPACING), owner))
+    for lesion, kept_share in recovered(kept, with_lesions, lesions, spacing=SPACING):
+        found.recovered.append((lesion.radius, abs(lesion.contrast), kept_share, owner))
     found.blobs.append(false_blobs(twin, x, scale * deviation, least=20))
     found.specks.append(false_blobs(twin, x, scale * deviation, least=5))
     found.owners.append(owner)

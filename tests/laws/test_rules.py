@@ -13,7 +13,7 @@ from medprior.operators import Gaussian as GaussianNoise
 from medprior.operators import Measurement, Operator, Unknown, identity, mask
 from medprior.prior import Condition, Denoiser, Redraw
 from medprior.runs.requests import Reconstruct
-from medprior.sampling import RULES, matched_draw, moment_matching
+from medprior.sampling import PASSES, RULES, follow, log_levels, matched_draw, moment_matching
 from medprior.sampling.krylov import root_times
 from medprior.sampling.rules import fitted
 from tests.golden.world import OPERATORS, SHAPE, SIZE, exact, measured, real_matrix, seeded, smooth_prior, white_prior
@@ -29,6 +29,52 @@ EXACT = {"matched_draw": smooth_prior, "moment_matching": smooth_prior, "proxima
 
 def test_the_command_line_offers_every_rule() -> None:
     assert set(get_args(Reconstruct.model_fields["rule"].annotation)) == set(RULES)
+
+
+class Counted(Denoiser):
+    """Counts passes forward and, twofold, back."""
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        self.denoiser, self.passes = denoiser, 0
+
+    def _back(self, _: Tensor) -> None:
+        self.passes += 2
+
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
+        self.passes += 1
+        out = self.denoiser(x, sigma, condition)
+        if out.requires_grad:
+            out.register_hook(self._back)
+        return out
+
+    def moments(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
+        self.passes += 1
+        return self.denoiser.moments(x, sigma, condition)
+
+    def error(self, sigma: Tensor) -> Tensor:
+        return self.denoiser.error(sigma)
+
+    def spectrum(self, sigma: Tensor, size: tuple[int, ...]) -> Tensor:
+        return self.denoiser.spectrum(sigma, size)
+
+
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_a_rule_costs_the_passes_that_are_said(rule: str) -> None:
+    """At the worst: conjugate gradients and roots may be done before; what has none of them costs just so much."""
+    prior = smooth_prior()
+    _, measurement = measured(prior, OPERATORS["mask"], 0.1)
+    counted = Counted(prior)
+    guide = RULES[rule](counted, measurement, seeded(1))
+    counted.passes = 0
+    follow(guide, torch.randn((2, *SHAPE), generator=seeded(0), dtype=torch.float64), log_levels(4, low=0.1, high=1.0), rng=seeded(2))
+    assert counted.passes <= 4 * PASSES[rule]
+    if PASSES[rule] < 10:
+        # the last of midpoint's steps is a single one
+        assert counted.passes > 3 * PASSES[rule]
+
+
+def test_every_rule_says_what_it_costs() -> None:
+    assert set(PASSES) == set(RULES)
 
 
 @pytest.mark.parametrize("rule", EXACT)

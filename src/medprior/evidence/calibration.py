@@ -12,13 +12,13 @@ from torch import Tensor
 
 from ..data.seeds import generator
 from ..errors import BadOption, Uncalibrated
-from ..operators import Measurement
+from ..operators import Measurement, Operator
 from ..operators.operator import Scaled
 from ..prior.rings import radius
 from ..sampling import Calibration
 from .conformal import threshold
 
-__all__ = ["LEAST", "METHOD", "SCALES", "How", "Kind", "controlled", "covered", "entry_for", "fitted_calibration", "kind_of"]
+__all__ = ["LEAST", "METHOD", "SCALES", "How", "Kind", "controlled", "covered", "entry_for", "fitted_calibration", "kind_of", "name_of"]
 
 SCALES = torch.logspace(-1, 2, 301, dtype=torch.float64)
 """Candidates for the scale of an interval, 2.3 % apart."""
@@ -37,7 +37,8 @@ _SHARE, _HEARD, _SIZE = 1.15, 1.4, 1.5
 
 _LOCAL, _SECTORS, _PARTS = 2.0, 8, 4
 """The same factor for the precision in one direction of frequency (of 8 from 0 to 180 degrees), and in one part of the image (of 4 along each side): random
-lines of one calibration differ by up to 1.4 there; a box instead of scattered holes, or a limited angle, by far more."""
+lines differ by up to 1.4 there (of every fourth or eighth; of every sixteenth by more than 2 at times); a box instead of scattered holes, or a limited angle,
+by far more."""
 
 _DEAF = 1e6
 """The noise that is left where nothing was measured."""
@@ -72,7 +73,7 @@ class Kind:
         said = {"share": "measured numbers a voxel", "white": "noise on fine detail", "smooth": "noise on broad shapes", "side": "voxels a side"}
         for name, most in limits.items():
             mine, others = getattr(self, name), getattr(other, name)
-            if not mine / most <= others <= mine * most:
+            if not _near(mine, others, most):
                 return f"it is for {mine:.3g} {said[name]}, here are {others:.3g}"
         if len(self.sectors) != len(other.sectors) or not all(_near(a, b) for a, b in zip(self.sectors, other.sectors, strict=True)):
             return "it is for frequencies measured in other directions"
@@ -81,42 +82,56 @@ class Kind:
         return ""
 
 
-def _near(mine: float, other: float) -> bool:
-    return mine / _LOCAL <= other <= mine * _LOCAL
+def _near(mine: float, other: float, most: float = _LOCAL) -> bool:
+    return mine / most <= other <= mine * most
 
 
 def kind_of(inside: Measurement) -> Kind:
     """Of a measurement of an image in network units, whose noise is known."""
     operator = inside.operator
+    variance = inside.noise.variance(inside.y)
     size = operator.domain[1:]
-    variance = torch.as_tensor(inside.noise.variance(inside.y))
-    white = torch.randn((4, *operator.domain), generator=generator(0, "kind"))
-    axes = tuple(range(2, white.ndim))
-    smooth = torch.fft.ifftn(torch.fft.fftn(white, dim=axes) / radius(size).clamp_min(1 / max(size)), dim=axes).real
-    fine, broad = (torch.cat([operator.adjoint(operator.apply(x[None]) / variance) for x in probe]) for probe in (white, smooth))
-    spectrum, answer = torch.fft.fftn(white, dim=axes), torch.fft.fftn(fine, dim=axes)
-    sector = _sector_of(size)
-    sectors = [_left((spectrum.conj() * answer).real[..., sector == k], spectrum.abs().square()[..., sector == k]) for k in range(_SECTORS)]
-    heard, there = (_by_parts(x.sum((0, 1))) for x in (white * fine, white.square()))
-    worst = max(_left(a, b) for a, b in zip(heard, there, strict=True) if b > 0)
-    while isinstance(operator, Scaled):  # the factors that a change of units puts before it
+    axes = tuple(range(1, 1 + len(size)))
+    fall = radius(size).clamp_min(1 / max(size))
+    sector, part = _sector_of(size), _part_of(size)
+    heard, there = torch.zeros((2, 2 + _SECTORS + _PARTS ** len(size)), dtype=torch.float64)
+    for x in torch.randn((4, *operator.domain), generator=generator(0, "kind")):  # one by one: a volume is large
+        smooth = torch.fft.ifftn(torch.fft.fftn(x, dim=axes) / fall, dim=axes).real
+        fine, broad = (operator.adjoint(operator.apply(probe[None]) / variance)[0].to(x) for probe in (x, smooth))
+        spectrum = torch.fft.fftn(x, dim=axes)
+        precise = (spectrum.conj() * torch.fft.fftn(fine, dim=axes)).real
+        heard += torch.cat([(x * fine).sum()[None], (smooth * broad).sum()[None], _sums(precise, sector, _SECTORS), _sums(x * fine, part, _PARTS ** len(size))])
+        power = _sums(spectrum.abs().square(), sector, _SECTORS), _sums(x.square(), part, _PARTS ** len(size))
+        there += torch.cat([x.square().sum()[None], smooth.square().sum()[None], *power])
+    left = [_left(float(h), float(t)) for h, t in zip(heard, there, strict=True)]
+    worst = max(noise for noise, t in zip(left[2 + _SECTORS :], there[2 + _SECTORS :], strict=True) if t > 0)
+    return Kind(name_of(operator), inside.count / prod(operator.domain), left[0], left[1], max(size), len(size), left[2 : 2 + _SECTORS], worst)
+
+
+def name_of(operator: Operator) -> str:
+    """Of what was measured, without the factors that a change of units puts before it."""
+    while isinstance(operator, Scaled):
         operator = operator.of
-    share = inside.count / prod(operator.domain)
-    return Kind(operator.name, share, _left(white * fine, white.square()), _left(smooth * broad, smooth.square()), max(size), len(size), sectors, worst)
+    return operator.name
 
 
-def _by_parts(x: Tensor) -> Tensor:
-    """(*size) -> (n,): the sum over each part of the image."""
-    part = torch.zeros(x.shape, dtype=torch.long)
-    for axis, n in enumerate(x.shape):
-        along = torch.arange(n) * min(_PARTS, n) // n
-        part = part * _PARTS + along.reshape([-1 if a == axis else 1 for a in range(x.ndim)])
-    return torch.zeros(_PARTS**x.ndim).index_add(0, part.flatten(), x.flatten())
+def _sums(x: Tensor, group: Tensor, n: int) -> Tensor:
+    """(C, *size), (*size) -> (n,): the sum over each group; what is in none, -1, is left out."""
+    return torch.zeros(n + 1, dtype=torch.float64).index_add(0, group.flatten() + 1, x.sum(0).flatten().double())[1:]
 
 
-def _left(heard: Tensor, there: Tensor) -> float:
+def _left(heard: float, there: float) -> float:
     """Standard deviation of the noise that is left, from precision times power, and power."""
-    return (float(there.sum()) / max(float(heard.sum()), float(there.sum()) / _DEAF**2)) ** 0.5
+    return (there / heard) ** 0.5 if heard > there / _DEAF**2 else _DEAF
+
+
+def _part_of(size: tuple[int, ...]) -> Tensor:
+    """(*size) int64: which part of the image."""
+    part = torch.zeros(size, dtype=torch.long)
+    for axis, n in enumerate(size):
+        along = torch.arange(n) * min(_PARTS, n) // n
+        part = part * _PARTS + along.reshape([-1 if a == axis else 1 for a in range(len(size))])
+    return part
 
 
 def _sector_of(size: tuple[int, ...]) -> Tensor:
@@ -128,7 +143,7 @@ def _sector_of(size: tuple[int, ...]) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """The settings of a reconstruction that its errors depend on; of a point estimate (``fast``) none but that it is one.
+    """The settings of a reconstruction that its errors depend on; of a point estimate (``fast``) none but that it is one, and caution.
 
     caution, method: an entry without them was made before there was either.
     """
@@ -148,7 +163,7 @@ class How:
             return f"it was made by method {self.method} of medprior, this is {other.method}"
         if self.fast != other.fast:
             return f"it is for {'the point estimate' if self.fast else f'{self.n} draws'}"
-        names = () if self.fast else ("n", "rule", "n_steps", "high", "low", "caution")
+        names = ("caution",) if self.fast else ("n", "rule", "n_steps", "high", "low", "caution")
         wrong = [f"{name} {getattr(self, name)}" for name in names if getattr(self, name) != getattr(other, name)]
         return f"it is for {', '.join(wrong)}" if wrong else ""
 
@@ -183,18 +198,20 @@ def fitted_calibration(curves: Tensor, ratios: Sequence[float], patients: int, l
     return Calibration(level, controlled(curves, 1 - level), len(curves), threshold(list(ratios), 1 - level), patients)
 
 
-def entry_for(trust: Mapping[str, Any], kind: Kind, how: How) -> tuple[Calibration | None, str]:
-    """(the calibration that serves, "") from a prior's trust.json, or (None, why none does)."""
+def entry_for(trust: Mapping[str, Any], inside: Measurement, how: How) -> tuple[Calibration | None, str]:
+    """(the calibration that serves, "") from a prior's trust.json, or (None, why none does). inside: the measurement in network units."""
     entries = trust.get("reconstruct", [])
     if not entries:
         return None, "nothing was calibrated for this prior"
+    name, ndim = name_of(inside.operator), len(inside.operator.domain) - 1
+    near = [entry for entry in entries if (entry["kind"]["operator"], entry["kind"]["ndim"]) == (name, ndim)]
+    if not near:  # what kind it is costs as much as some steps of a reconstruction, and of a volume more memory than its own
+        return None, f"calibrated so far: {', '.join(dict.fromkeys(entry['title'] for entry in entries))}; this is {name}, {ndim}-D"
+    kind = kind_of(inside)
     reasons: dict[str, None] = {}  # each once, in order
-    for entry in reversed(entries):  # the newest first
-        at = Kind(**entry["kind"])
-        if not (apart := at.apart(kind) or How(**entry["how"]).apart(how)):
+    for entry in reversed(near):  # the newest first
+        apart = How(**entry["how"]).apart(how) or Kind(**entry["kind"]).apart(kind)
+        if not apart:
             return Calibration(**entry["calibration"]), ""
-        if (at.operator, at.ndim) == (kind.operator, kind.ndim):
-            reasons[f"{entry['title']}: {apart}"] = None
-    if not reasons:
-        return None, f"calibrated so far: {', '.join(dict.fromkeys(entry['title'] for entry in entries))}; this is {kind.operator}, {kind.ndim}-D"
+        reasons[f"{entry['title']}: {apart}"] = None
     return None, "no calibration of this kind: " + "; ".join(reasons)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,7 +17,13 @@ from torch import Tensor
 
 from ..errors import BadOption, ShapeMismatch
 
-__all__ = ["Lesion", "false_blobs", "inserted", "places", "recovery"]
+__all__ = ["CONTRASTS", "RADII", "Lesion", "false_blobs", "inserted", "laddered", "places", "recovered", "recovery"]
+
+RADII = (12.0, 8.0, 5.0)
+"""mm: one lesion of each in an image."""
+
+CONTRASTS = (0.4, 0.2)
+"""Of half the intensity range, which is one network unit."""
 
 _GAP, _WIDTH = 1.5, 3.0
 """Voxels between a lesion's edge and its ring of background, and the ring's width."""
@@ -78,6 +84,30 @@ def places(tissue: Tensor, radii: Sequence[float], rng: torch.Generator, *, spac
         centre = at[int(torch.randint(len(at), (), generator=rng))]
         found.append(tuple(float(c) for c in centre))
         free = free & (Lesion(found[-1], reach, 0.0).distance(free.shape).numpy() > 0)
+    return found
+
+
+def laddered(image: Tensor, tissue: Tensor, rng: torch.Generator, *, low: float, high: float, spacing: float = 1.0) -> list[Lesion]:
+    """A disc or ball of each of ``RADII`` at a random place in tissue, its contrast one of ``CONTRASTS``: dark in bright tissue, bright in dark.
+
+    image: (1, C, i, j[, k]), the first channel counts; tissue: (i, j[, k]) bool; low, high: the ends of the intensity range. Fewer where there is no room.
+    """
+    half, middle, lesions = (high - low) / 2, (high + low) / 2, []
+    for centre, radius in zip(places(tissue, RADII, rng, spacing=spacing), RADII, strict=False):
+        lesion = Lesion(centre, radius, half * CONTRASTS[int(torch.randint(len(CONTRASTS), (), generator=rng))])
+        dark = float(image[0, 0][lesion.core(tissue.shape, spacing)].mean()) > middle
+        lesions.append(replace(lesion, contrast=-lesion.contrast) if dark else lesion)
+    return lesions
+
+
+def recovered(result: Tensor, truth: Tensor, lesions: Sequence[Lesion], *, spacing: float = 1.0) -> list[tuple[Lesion, float]]:
+    """``recovery`` of each lesion, but of those that the anatomy around them has swallowed: half of their contrast at least must show in the truth."""
+    found = []
+    for lesion in lesions:
+        core, ring = lesion.core(truth.shape[2:], spacing), lesion.ring(truth.shape[2:], spacing)
+        known = float(truth[:, :, core].mean() - truth[:, :, ring].mean())
+        if known * lesion.contrast > 0 and abs(known) > abs(lesion.contrast) / 2:
+            found.append((lesion, recovery(result, truth, lesion, spacing=spacing)))
     return found
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..data.seeds import generator
 from ..data.volume import Volume
 from ..errors import BadOption, ShapeMismatch, nearest
-from ..evidence.calibration import METHOD, How, entry_for, kind_of
+from ..evidence.calibration import METHOD, How, entry_for
 from ..operators import Measurement, cg
 from ..prior import Denoiser, Prior
 from ..prior.door import heights, scale_of
@@ -20,7 +20,7 @@ from ..prior.wrappers import batched, cautious, guided, halved, tiled
 from ..sampling import RULES, Calibration, Draws, deviation_of, follow, karras_levels, local_deviation, log_levels, restore, seen, start, steadied
 from .stacks import restored, stacked, tied
 
-__all__ = ["FAST_EVALUATIONS", "Settings", "how_of", "least_squares", "reconstruct", "scale_from"]
+__all__ = ["FAST_EVALUATIONS", "Settings", "how_of", "least_squares", "noisy_image", "reconstruct", "scale_from"]
 
 OnStep = Callable[[int, int], None]
 
@@ -105,7 +105,7 @@ def reconstruct(
     with torch.no_grad():
         view = noisy_image(inside)
         alone = n == 1 and not fast  # one draw is not steadied and has no spread: no point estimate for it, unless slices are tied by it
-        point = None if alone and not solid else _point(denoiser, inside, view, solid, on_step if fast else None)
+        point = None if alone and not solid else _point(denoiser, inside, view, solid, settings.caution, on_step if fast else None)
         bound = tied(inside, point) if solid and view is None and point is not None else inside
         if fast and point is not None:
             x, made_by = point, f"{prior.card.name}, point estimate without spread"
@@ -142,7 +142,7 @@ def _calibration(prior: Prior, inside: Measurement, how: How, label: str | None)
         return None, "calibrations are made without a label"
     if how.n == 1 and not how.fast:
         return None, "one draw has no spread"
-    return entry_for(prior.trust, kind_of(inside), how)
+    return entry_for(prior.trust, inside, how)
 
 
 def noisy_image(inside: Measurement) -> tuple[Tensor, float] | None:
@@ -191,14 +191,14 @@ def _in_parts(draw: Callable[[int, OnStep | None], Tensor], n: int, inside: Meas
     return torch.cat([draw(size, on_step and of_all(part, on_step)) for part, size in enumerate(sizes)])
 
 
-def _point(denoiser: Denoiser, inside: Measurement, view: tuple[Tensor, float] | None, solid: bool, on_step: OnStep | None) -> Tensor:
-    """(1, *domain): the denoiser itself where that is exact, else eight rounds of plug-and-play."""
+def _point(denoiser: Denoiser, inside: Measurement, view: tuple[Tensor, float] | None, solid: bool, caution: bool, on_step: OnStep | None) -> Tensor:
+    """(1, *domain): the denoiser itself where that is exact, else six rounds of plug-and-play."""
     if view is not None:
         image, sigma = view
         return denoiser(image, torch.full((1,), sigma))
     if solid:
-        return restored(denoiser, inside, least_squares(inside), on_step)
-    return restore(denoiser, inside, least_squares(inside), on_step=on_step)
+        return restored(denoiser, inside, least_squares(inside), on_step, caution=caution)
+    return restore(denoiser, inside, least_squares(inside), caution=caution, on_step=on_step)
 
 
 def _denoised(denoiser: Denoiser, view: tuple[Tensor, float], n: int, rng: torch.Generator, settings: Settings, on_step: OnStep | None) -> Tensor:
@@ -232,7 +232,7 @@ def windowed(prior: Prior, tile: int = 256) -> Denoiser:
 def _draws(
     denoiser: Denoiser, inside: Measurement, domain: tuple[int, ...], n: int, rng: torch.Generator, settings: Settings, on_step: OnStep | None
 ) -> Tensor:
-    careful = settings.caution and settings.rule == "proximal"  # the other rules have no use for the network's own word
+    careful = settings.caution and settings.rule == "proximal"  # chosen for it alone
     guide = RULES[settings.rule](cautious(denoiser) if careful else denoiser, inside, rng)
     sigmas = log_levels(settings.n_steps, low=settings.low, high=settings.high)
     x = start(guide, (n, *domain), sigmas[0], rng=rng)

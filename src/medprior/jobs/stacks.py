@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from ..operators import Gaussian, Measurement, neighbours, together
 from ..prior import Condition, Denoiser
 from ..prior.wrappers import slicewise
-from ..sampling import restore
+from ..sampling import log_levels, restore
 
 __all__ = ["restored", "stacked", "tied"]
 
@@ -24,8 +24,8 @@ _TIMES, _LEAST = 2.0, 0.1
 and 3 times and of 0.1 and 0.2 no other is better by more than 0.04 dB for the point estimate of a validation volume (lines of each slice, thick slices, 3-D
 k-space)."""
 
-_TURN = 0.302
-"""Noise level at which the tie is weighed anew: half of the six levels lie above it."""
+_LEVELS = log_levels(6, low=0.05, high=1.0)[:-1].tolist()
+"""Noise levels of a point estimate, those of ``restore``; half-way the tie is weighed anew."""
 
 
 class _Stacked(Denoiser):
@@ -71,15 +71,16 @@ def _around(x: Tensor) -> Tensor:
     return F.avg_pool3d(x[None], (3, 3, 1), stride=1, padding=(1, 1, 0), count_include_pad=False)[0]
 
 
-def restored(denoiser: Denoiser, inside: Measurement, start: Tensor, on_step: Callable[[int, int], None] | None = None) -> Tensor:
+def restored(denoiser: Denoiser, inside: Measurement, start: Tensor, on_step: Callable[[int, int], None] | None = None, *, caution: bool = True) -> Tensor:
     """(1, C, i, j, k): the point estimate of a volume by six evaluations of each slice; half-way the tie is weighed anew.
 
-    denoiser: of volumes, as ``stacked`` makes it; start: a first guess, network units.
+    denoiser: of volumes, as ``stacked`` makes it; start: a first guess, network units; caution: as of ``restore``.
     """
-    half = restore(denoiser, tied(inside), start, n_steps=3, high=1.0, low=_TURN, join=False)
-    if on_step:
-        on_step(3, 6)
-    whole = restore(denoiser, tied(inside, half), half, n_steps=3, high=_TURN / 1.82, low=0.05)
-    if on_step:
-        on_step(6, 6)
-    return whole
+    x, guess, done = start, None, 0
+    for levels in (_LEVELS[:3], _LEVELS[3:]):
+        last = done > 0
+        x = restore(denoiser, tied(inside, guess), x, n_steps=len(levels), high=levels[0], low=levels[-1], join=last, caution=caution)
+        guess, done = x, done + len(levels)
+        if on_step:
+            on_step(done, len(_LEVELS))
+    return x

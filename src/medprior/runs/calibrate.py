@@ -13,10 +13,10 @@ from ..errors import BadOption
 from ..evidence.calibration import LEAST, SCALES, How, Kind
 from ..io.index import Index, Item
 from ..jobs.calibrate import Judged, calibrated, judged
-from ..jobs.reconstruct import FAST_EVALUATIONS, Settings, how_of
+from ..jobs.reconstruct import Settings, how_of
 from ..prior import Prior
 from ..training.folder import bundled, read_trust, save_trust
-from .cost import announce
+from .cost import announce_reconstruction
 from .evaluate import Collected, Evaluated, caveats_of, evaluated
 from .evaluate_reconstruct import asked, chosen, with_volumes
 from .events import Event, OnEvent
@@ -63,7 +63,7 @@ def _work(request: CalibrateReconstruct, known: Known, index: Index, items: tupl
         wanted = asked(request, image)
         case = case_of(wanted, prior, volume)
         if not done:
-            announce(prior, len(fresh) * (1 if request.fast else request.n), case.known.shape, FAST_EVALUATIONS if request.fast else request.steps, on_event)
+            announce_reconstruction(prior, case.measurement, on_event, fast=request.fast, n=request.n, steps=request.steps, scans=len(fresh))
             on_event(Event("stage", "reconstructing", 0, len(fresh)))
         draws = solved(wanted, prior, case.measurement)
         found = judged(draws, case.image, case.measurement, case.scale, str(image.patient))

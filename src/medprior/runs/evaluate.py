@@ -27,7 +27,7 @@ from .report import Section
 from .requests import Evaluation
 from .sources import Known, device_named, known_prior
 
-__all__ = ["Collected", "Evaluated", "evaluated", "patients_of", "rate_or_none", "scans_of"]
+__all__ = ["Collected", "Evaluated", "evaluated", "patients_of", "rate_or_none", "scans_of", "span"]
 
 FEW = 20
 """Patients below which a percentile interval is known to be too narrow."""
@@ -99,6 +99,11 @@ def rate_or_none(statistic: Any, *columns: ArrayLike, patients: Sequence[object]
     if fewest < 2:
         return {"value": float(statistic(*columns)), "low": None, "high": None, "level": 0.95, "n": len(set(patients))}
     return stored(interval(statistic, *columns, patients=patients, strata=strata))
+
+
+def span(at: Mapping[str, Any], digits: int = 3) -> str:
+    """The interval of ``rate_or_none`` in words."""
+    return "too few patients" if at["low"] is None else f"{at['low']:.{digits}f} to {at['high']:.{digits}f}"
 
 
 def stored(at: Interval) -> dict[str, Any]:

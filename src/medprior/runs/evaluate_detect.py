@@ -20,7 +20,7 @@ from ..jobs.detect import detect
 from ..prior import Prior
 from .cost import announce
 from .detect import PLANES_OF
-from .evaluate import Collected, Evaluated, caveats_of, evaluated, patients_of, rate_or_none, stored
+from .evaluate import Collected, Evaluated, caveats_of, evaluated, patients_of, rate_or_none, span, stored
 from .events import Event, OnEvent
 from .folder import RunFolder
 from .pictures import contact_sheet, grey, mosaic, plotted, upright, window_for
@@ -190,13 +190,13 @@ def _section(request: EvaluateDetect, metrics: Mapping[str, Any], scans: Sequenc
         rows = [["score", "AUROC", "95 % interval", "average precision", "95 % interval"]]
         for name, at in metrics["auroc"].items():
             precision = metrics["average_precision"][name]
-            rows.append([f"medprior ({name})" if name == "ours" else name, f"{at['value']:.3f}", _span(at), f"{precision['value']:.3f}", _span(precision)])
+            rows.append([f"medprior ({name})" if name == "ours" else name, f"{at['value']:.3f}", span(at), f"{precision['value']:.3f}", span(precision)])
         best = 1 + max(range(len(metrics["auroc"])), key=lambda i: list(metrics["auroc"].values())[i]["value"])
         share = metrics["other_scans"] / len(scans)
         blocks.insert(0, Table(rows, f"AUROC 0.5 and average precision {share:.2f} are chance. Bootstrap intervals over patients, each class apart.", best))
     rates = [(words, metrics[name]) for name, words in _RATES.items() if name in metrics]
     if rates:
-        rows = [["share", "value", "95 % interval", "patients"], *([w, f"{at['value']:.3f}", _span(at), str(at["n"])] for w, at in rates)]
+        rows = [["share", "value", "95 % interval", "patients"], *([w, f"{at['value']:.3f}", span(at), str(at["n"])] for w, at in rates)]
         blocks.insert(1, Table(rows, f"Flagged: p at most {request.alpha:g}. Exact binomial (Clopper-Pearson) intervals."))
     return Section(
         "Evaluate detect",
@@ -223,22 +223,18 @@ def _verdict(request: EvaluateDetect, metrics: Mapping[str, Any]) -> str:
     if metrics["auroc"]:
         ours = metrics["auroc"]["ours"]
         name, plain = max(((n, at) for n, at in metrics["auroc"].items() if n != "ours"), key=lambda pair: pair[1]["value"])
-        lines.append(f"AUROC {ours['value']:.3f} ({_span(ours)}); the best plain score, {name}, has {plain['value']:.3f} ({_span(plain)}).")
+        lines.append(f"AUROC {ours['value']:.3f} ({span(ours)}); the best plain score, {name}, has {plain['value']:.3f} ({span(plain)}).")
     else:
         lines.append("All scans have one kind of label: how well the two are told apart cannot be said.")
     rate = metrics.get("false_positive_rate")
     if rate:
         inside = "holds" if rate["low"] <= request.alpha <= rate["high"] else "does NOT hold"
-        lines.append(f"{rate['value']:.1%} of healthy patients are flagged; the interval {_span(rate)} {inside} the promised {request.alpha:g}.")
+        lines.append(f"{rate['value']:.1%} of healthy patients are flagged; the interval {span(rate)} {inside} the promised {request.alpha:g}.")
     else:
         lines.append(
             f"No false-positive rate: {metrics['n_healthy']} calibration patients cannot support {request.alpha:g} (at least {wanted(request.alpha)})."
         )
     return " ".join(lines)
-
-
-def _span(at: Mapping[str, Any]) -> str:
-    return "too few patients" if at["low"] is None else f"{at['low']:.3f} to {at['high']:.3f}"
 
 
 def _histogram(axes: Any, metrics: Mapping[str, Any], scans: Sequence[Scanned]) -> None:

@@ -9,21 +9,24 @@ from itertools import groupby
 from typing import Any, TypeVar
 
 import numpy as np
+from torch import Tensor
 
 from ..data.seeds import seed_for
 from ..data.volume import Volume
+from ..errors import BadOption
 from ..io.index import Index, Item
-from ..jobs.reconstruct import FAST_EVALUATIONS
 from ..prior import Prior
-from .cost import announce, words
-from .evaluate import Collected, Evaluated, caveats_of, evaluated, patients_of, rate_or_none
+from ..sampling import Draws
+from .cost import announce_reconstruction, words
+from .evaluate import Collected, Evaluated, caveats_of, evaluated, patients_of, rate_or_none, span
 from .events import Event, OnEvent
 from .folder import RunFolder
+from .inserted import deviations, figures, section, with_lesions, withstood
 from .pictures import contact_sheet
 from .reconstruct import judged, section_of, solved
 from .report import Section, Table
-from .requests import TASKS, EvaluateReconstruct, Reconstruct
-from .simulate import case_of
+from .requests import TASKS, CalibrateReconstruct, EvaluateReconstruct, Reconstruct
+from .simulate import Case, case_of
 from .sources import Known
 
 __all__ = ["asked", "chosen", "run_evaluate_reconstruct", "with_volumes"]
@@ -51,7 +54,7 @@ def run_evaluate_reconstruct(request: EvaluateReconstruct, on_event: OnEvent) ->
     return evaluated(request, on_event, _work)
 
 
-def chosen(request: EvaluateReconstruct, prior: Prior, items: Sequence[Item]) -> list[_Image]:
+def chosen(request: EvaluateReconstruct | CalibrateReconstruct, prior: Prior, items: Sequence[Item]) -> list[_Image]:
     """At most ``per_patient`` images of each patient, evenly spaced; then patients, evenly spaced, until no more than ``most`` images are left."""
     numbers = patients_of(items)
     own: dict[int, list[_Image]] = {}
@@ -78,7 +81,7 @@ def _spaced(values: list[_T], most: int) -> list[_T]:
     return [values[round(i)] for i in np.linspace(0, len(values) - 1, most)] if most > 1 else [values[len(values) // 2]]
 
 
-def asked(request: EvaluateReconstruct, image: _Image) -> Reconstruct:
+def asked(request: EvaluateReconstruct | CalibrateReconstruct, image: _Image) -> Reconstruct:
     """The request that ``medprior reconstruct`` would get for one image. Its seed is the image's own, so that leaving others out changes nothing."""
     values = {"input": request.folder, "prior": request.prior, "slice": image.at, "seed": seed_for(request.seed, image.key)}
     same = {name: getattr(request, name) for name in ("n", "fast", "steps", "allow_other")}
@@ -93,18 +96,31 @@ def _work(request: EvaluateReconstruct, known: Known, index: Index, items: tuple
     for image, volume in with_volumes(index, images, collected):
         case = case_of(asked(request, image), known.prior, volume)
         if not done:
-            announce(known.prior, fresh * (1 if request.fast else request.n), case.known.shape, FAST_EVALUATIONS if request.fast else request.steps, on_event)
+            scans = fresh * (2 if request.lesions else 1)
+            announce_reconstruction(known.prior, case.measurement, on_event, fast=request.fast, n=request.n, steps=request.steps, scans=scans)
             on_event(Event("stage", "reconstructing", 0, fresh))
         at = time.monotonic()
         draws = solved(asked(request, image), known.prior, case.measurement)
         seconds = time.monotonic() - at
-        _, metrics, ours = judged(case, draws, baselines="all")
-        collected.keep(image.key, {"methods": metrics["methods"], "ours": ours, "seconds": round(seconds, 3), "sentence": case.sentence})
+        methods, metrics, ours = judged(case, draws, baselines="all")
+        result = {"methods": metrics["methods"], "ours": ours, "seconds": round(seconds, 3), "sentence": case.sentence}
+        if request.lesions:
+            result["lesions"] = _with_lesions(asked(request, image), known.prior, case, draws, methods, ours)
+        collected.keep(image.key, result)
         done += 1
         if done == 1 and fresh > 1:
             on_event(Event("cost", f"about {words((time.monotonic() - started) * (fresh - 1))} left, from the time of the first image, plain methods included"))
         on_event(Event("step", done=done, total=fresh))
     return _summary(request, known.prior, index, images, collected)
+
+
+def _with_lesions(wanted: Reconstruct, prior: Prior, case: Case, draws: Draws, methods: dict[str, Tensor], ours: str) -> dict[str, Any]:
+    """What the methods make of the same image with lesions. draws, methods: of the image itself."""
+    if draws.deviation is None:
+        raise BadOption("lesions: one draw does not say how far it may be off", "take 2 draws or more, or --fast")
+    lesioned, lesions = with_lesions(wanted, case)
+    kept, _, _ = judged(lesioned, solved(wanted, prior, lesioned.measurement), baselines="all")
+    return withstood(case, methods, deviations(case, methods, ours, draws.deviation), lesioned, kept, lesions)
 
 
 def with_volumes(index: Index, images: Sequence[_Image], collected: Collected) -> Iterator[tuple[_Image, Volume]]:
@@ -136,6 +152,10 @@ def _summary(request: EvaluateReconstruct, prior: Prior, index: Index, images: S
         "gain_db": {"over": plain, **gain},
         "seconds_per_image": float(np.median([one["seconds"] for one in found])),
     }
+    extra = []
+    if request.lesions:
+        metrics["lesions"] = figures([one["lesions"] for one in found], names, patients)
+        extra = [section(metrics["lesions"], ours)]
     examples, sheet = _examples(request, prior, index, images, columns[ours]["psnr_db"])
     rows = [["image", "patient", "method", "psnr_db", "ssim"]]
     rows += [
@@ -143,7 +163,7 @@ def _summary(request: EvaluateReconstruct, prior: Prior, index: Index, images: S
         for n, (image, one) in enumerate(zip(images, found, strict=True), start=1)
         for name in names
     ]
-    return Evaluated(metrics, [_section(request, metrics, ours, [image.item for image in images]), *examples], rows, sheet)
+    return Evaluated(metrics, [_section(request, metrics, ours, [image.item for image in images]), *extra, *examples], rows, sheet)
 
 
 def _mean(values: Any) -> float:
@@ -155,7 +175,7 @@ def _section(request: EvaluateReconstruct, metrics: dict[str, Any], ours: str, i
     rows = [["method", "PSNR (dB)", "95 % interval", "SSIM", "95 % interval"]]
     for name, at in metrics["methods"].items():
         both = at["intervals"]["psnr_db"], at["intervals"]["ssim"]
-        rows.append([name, f"{at['psnr_db']:.2f}", _span(both[0], 2), f"{at['ssim']:.3f}", _span(both[1], 3)])
+        rows.append([name, f"{at['psnr_db']:.2f}", span(both[0], 2), f"{at['ssim']:.3f}", span(both[1], 3)])
     said = "unknown: one patient only" if gain["low"] is None else f"{gain['low']:+.2f} to {gain['high']:+.2f} dB"
     verdict = f"{ours.capitalize()}: {gain['value']:+.2f} dB beside {over}, the best of the plain methods (95 % interval over patients: {said})."
     best = 1 + max(range(len(metrics["methods"])), key=lambda i: list(metrics["methods"].values())[i]["psnr_db"])
@@ -170,10 +190,6 @@ def _section(request: EvaluateReconstruct, metrics: dict[str, Any], ours: str, i
             *caveats_of(items),
         ),
     )
-
-
-def _span(at: dict[str, Any], digits: int) -> str:
-    return "one patient only" if at["low"] is None else f"{at['low']:.{digits}f} to {at['high']:.{digits}f}"
 
 
 def _examples(request: EvaluateReconstruct, prior: Prior, index: Index, images: Sequence[_Image], psnr: Sequence[float]) -> tuple[list[Section], bytes]:

@@ -14,11 +14,11 @@ from torch import Tensor
 from ..data.acquisitions import KSpace, Sinogram
 from ..data.volume import Volume
 from ..evidence.metrics import psnr, ssim
-from ..jobs.reconstruct import FAST_EVALUATIONS, Settings, reconstruct
+from ..jobs.reconstruct import Settings, reconstruct
 from ..operators import Measurement
 from ..prior import Prior
-from ..sampling import PASSES, Draws
-from .cost import announce
+from ..sampling import Draws
+from .cost import announce_reconstruction
 from .events import Event, OnEvent
 from .outcome import Outcome, Output, suffix_of
 from .pictures import Window, coloured, grey, number, plane_of, upright, window_for
@@ -38,11 +38,8 @@ def run_reconstruct(request: Reconstruct, prior: Prior, volume: Volume | KSpace 
     on_event(Event("stage", "simulating the measurement"))
     case = case_of(request, prior, volume)
     on_event(Event("note", f"simulated: {case.sentence}"))
-    draws_wanted, evaluations = (1, FAST_EVALUATIONS) if request.fast else (request.n, request.steps * PASSES[request.rule])
-    # a 2-D prior evaluates each slice of a volume
-    slices, size = (case.known.shape[2], case.known.shape[:2]) if case.stack else (1, case.known.shape)
-    announce(prior, draws_wanted * slices, size, evaluations, on_event)
-    on_event(Event("stage", "drawing from the posterior", 0, FAST_EVALUATIONS - 1 if request.fast else request.steps))
+    steps = announce_reconstruction(prior, case.measurement, on_event, fast=request.fast, n=request.n, steps=request.steps, rule=request.rule)
+    on_event(Event("stage", "drawing from the posterior", 0, steps))
     draws = solved(request, prior, case.measurement, None, lambda done, total: on_event(Event("step", done=done, total=total)))
     if request.baselines == "all":
         on_event(Event("stage", "total variation and wavelets, each with its best weight"))

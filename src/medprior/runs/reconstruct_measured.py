@@ -11,10 +11,9 @@ from torch import Tensor
 
 from ..data.acquisitions import KSpace, Sinogram
 from ..evidence.metrics import psnr, ssim
-from ..jobs.reconstruct import FAST_EVALUATIONS
 from ..prior import Prior
-from ..sampling import PASSES, Draws
-from .cost import announce
+from ..sampling import Draws
+from .cost import announce_reconstruction
 from .events import Event, OnEvent
 from .measured import Acquired, acquired, fitting_total_variation
 from .outcome import Outcome, Output, suffix_of
@@ -34,9 +33,8 @@ def run_measured(request: Reconstruct, prior: Prior, source: KSpace | Sinogram, 
     case = acquired(request, prior, source)
     for sentence in case.sentences:
         on_event(Event("note", f"measured: {sentence}"))
-    draws_wanted, evaluations = (1, FAST_EVALUATIONS) if request.fast else (request.n, request.steps * PASSES[request.rule])
-    announce(prior, draws_wanted, case.grid.shape, evaluations, on_event)
-    on_event(Event("stage", "drawing from the posterior", 0, FAST_EVALUATIONS - 1 if request.fast else request.steps))
+    steps = announce_reconstruction(prior, case.measurement, on_event, fast=request.fast, n=request.n, steps=request.steps, rule=request.rule)
+    on_event(Event("stage", "drawing from the posterior", 0, steps))
     draws = solve(request, prior, case.measurement, case.scale, lambda done, total: on_event(Event("step", done=done, total=total)))
     methods = dict(case.baselines)
     metrics: dict[str, Any] = {"measured": "; ".join(case.sentences), "made_by": draws.made_by}

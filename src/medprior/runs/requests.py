@@ -216,10 +216,9 @@ class Evaluation(WithPrior, _HasFolder):
     allow_synthetic: bool = option(False, "Also take images that are marked synthetic; written down in run.json.")
 
 
-class EvaluateReconstruct(Evaluation):
-    """How well a prior reconstructs simulated measurements of a folder's scans, beside plain methods."""
+class _Simulating(Evaluation):
+    """What whoever simulates measurements of a folder's scans is told."""
 
-    job: ClassVar[str] = "evaluate-reconstruct"
     task: Literal["denoise", "sr2", "sr4", "inpaint", "mri4", "mri8", "ct60", "ct30"] = option("denoise", "Which simulated measurement (docs/evaluate.md).")
     n: int = option(8, "Draws from the posterior; their mean is the result.", ge=1, le=256)
     fast: bool = option(False, "One point estimate from seven network evaluations instead.")
@@ -228,11 +227,18 @@ class EvaluateReconstruct(Evaluation):
     most: int = option(60, "Most images in all; patients are left out evenly.", ge=1, le=100_000)
 
 
-class CalibrateReconstruct(EvaluateReconstruct):
+class EvaluateReconstruct(_Simulating):
+    """How well a prior reconstructs simulated measurements of a folder's scans, beside plain methods."""
+
+    job: ClassVar[str] = "evaluate-reconstruct"
+    lesions: bool = option(False, "Also put lesions of known size and contrast into each image, and measure what each method keeps and invents.")
+
+
+class CalibrateReconstruct(_Simulating):
     """Measure on other patients how far reconstructions are off, so that their intervals hold; written into the prior's trust.json."""
 
     job: ClassVar[str] = "calibrate-reconstruct"
-    private: ClassVar[tuple[str, ...]] = (*EvaluateReconstruct.private, "into")
+    private: ClassVar[tuple[str, ...]] = (*_Simulating.private, "into")
     auto_split: ClassVar[str] = "val"
     split: Literal["auto", "train", "val", "test", "all"] = option("auto", "Which scans; auto: val where the folder states splits, else all of them.")
     per_patient: int = option(16, "Most images of a patient; of a volume, slices evenly spaced in its middle half.", ge=1, le=1000)

@@ -43,7 +43,7 @@ from ..prior import Prior
 from ..prior.door import Admitted
 from .requests import Reconstruct
 
-__all__ = ["WATER", "Case", "best_total_variation", "best_wavelets", "case_of", "known_image"]
+__all__ = ["WATER", "Case", "best_total_variation", "best_wavelets", "case_of", "known_image", "measured_again"]
 
 WATER = 0.0193
 """Linear attenuation of water in 1/mm at 70 keV (NIST XCOM): what turns Hounsfield units into line integrals."""
@@ -161,6 +161,12 @@ def case_of(request: Reconstruct, prior: Prior, volume: Volume) -> Case:
     stack = known.ndim > prior.card.ndim
     case = _MAKERS[request.simulated](request.model_copy(update={"volume": stack}), known, scale)
     return replace(case, sentence=f"{case.sentence} ({about})", stack=stack)
+
+
+def measured_again(request: Reconstruct, case: Case, known: Volume) -> Case:
+    """The measurement of ``case``, of another image on the same grid: the same lines, holes and random numbers."""
+    again = _MAKERS[request.simulated](request.model_copy(update={"volume": case.stack}), known, case.scale)
+    return replace(again, sentence=case.sentence, stack=case.stack)
 
 
 def _std(request: Reconstruct, scale: tuple[float, float], default: float = 0.02) -> float:

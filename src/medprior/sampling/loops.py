@@ -22,8 +22,7 @@ OnStep = Callable[[int, int], None]
 
 
 _LAST = (1.2, 0.05)
-"""Caution of the last word of a point estimate: on val it brings the residual of three measurements (MRI 4x and 8x, super-resolution) to 0.78, 1.11 and 0.92;
-with none it is 1.05, 1.61 and 1.04, with that of the draws 0.38 to 0.53. The PSNR is the same to 0.05 dB."""
+"""Caution of the last word of a point estimate: chosen on val for a residual near 1 (bench/caution.py --last); the PSNR hardly depends on it."""
 
 
 def _white(like: Tensor, rng: torch.Generator) -> Tensor:
@@ -127,6 +126,7 @@ def restore(
     low: float | None = None,
     momentum: float = 0.4,
     join: bool = True,
+    caution: bool = True,
     condition: Condition | None = None,
     on_step: OnStep | None = None,
 ) -> Tensor:
@@ -135,21 +135,22 @@ def restore(
     x: (B, C, i, j[, k]) a first guess in network units. high: the first level; default 1 where some frequencies were not measured, so that they must
     come from the prior, else 0.5. low: the last one; default high / 20. momentum: each answer of the network is carried on by so much of its change since
     the last one, as in Polyak's heavy ball: what was measured reaches the rest in six evaluations as it does in eight without. join: the last
-    word is not the prior's but weighed against the data once more, which gains 0.2 dB (MRI, CT) and brings the residual near 1. With neither it is DPIR.
-    Not a draw: its spread says nothing.
+    word is not the prior's but weighed against the data once more, which brings the residual near 1. With neither it is DPIR. caution: in that weighing the
+    error that the denoiser names is widened a little; off where its covariance is exact. Not a draw: its spread says nothing.
     """
     answers = heard(measurement)
     if high is None:
         complete = answers is not None and float(answers.min()) > 0.05 * float(answers.mean())
         high = 0.5 if complete else 1.0
     sigmas = log_levels(n_steps, low=high / 20 if low is None else low, high=high)[:-1]
+    careful = cautious(denoiser, *_LAST) if caution else denoiser
     previous = None
     for n, sigma in enumerate(sigmas):
         # DPIR's order: fit the data first, then denoise; 0.23 is its published weight
         z = fitted(measurement, x, float(sigma) ** 2 / 0.23, answers=answers)
         level = sigma.to(x).expand(len(x))
         last = n == len(sigmas) - 1
-        mean = joined(cautious(denoiser, *_LAST), measurement, z, level, condition, answers=answers) if join and last else denoiser(z, level, condition)
+        mean = joined(careful, measurement, z, level, condition, answers=answers) if join and last else denoiser(z, level, condition)
         mean = _finite(mean, n, sigma)
         x = mean if previous is None or last else mean + momentum * (mean - previous)
         previous = mean

@@ -96,28 +96,32 @@ def seen(denoiser: Denoiser, image: Tensor, noise: float, rng: torch.Generator) 
 
 
 class _Proximal(Redraw):
-    def __init__(self, denoiser: Denoiser, measurement: Measurement, rng: torch.Generator, n_iterations: int, answers: Tensor | None = None) -> None:
+    def __init__(self, denoiser: Denoiser, measurement: Measurement, rng: torch.Generator, n_iterations: int) -> None:
         self.denoiser, self.measurement, self.rng, self.n_iterations = denoiser, measurement, rng, n_iterations
-        self.answers = heard(measurement) if answers is None else answers
+        self.answers = heard(measurement)
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
-        return self.product(_Guess(self.denoiser, x, sigma, condition))
+        known = _Guess(self.denoiser, x, sigma, condition)
+        return _product(known, self.measurement, self.rng, answers=self.answers, n_iterations=self.n_iterations)
 
-    def product(self, known: _Guess) -> Tensor:
-        """One draw for each image of a guess: noise on the data and on the guess makes the minimiser an exact draw of the Gaussian product."""
-        return self.between(known, known.draw(self.rng), _perturbed(self.measurement, len(known.mean), self.rng))
 
-    def between(self, known: _Guess, guess: Tensor, y: Tensor) -> Tensor:
-        """argmin over x of |A x - y|^2 in variances of the noise + |x - guess|^2 in those of the guess."""
-        operator, weight = self.measurement.operator, weight_of(self.measurement).to(guess.device)
+def _product(known: _Guess, measurement: Measurement, rng: torch.Generator, *, answers: Tensor | None, n_iterations: int = 40) -> Tensor:
+    """One draw for each image of a guess: noise on the data and on the guess makes the minimiser an exact draw of the Gaussian product."""
+    guess = known.draw(rng)
+    return _between(known, guess, measurement, _perturbed(measurement, len(guess), rng), answers=answers, n_iterations=n_iterations)
 
-        def normal(u: Tensor) -> Tensor:
-            return u + known.across(operator.adjoint(weight * operator.apply(known.root(u))))
 
-        # x = guess + C^(1/2) u: in u the system is well conditioned, whatever the covariance of the prior's error
-        pull = known.across(operator.adjoint(weight * (y - operator.apply(guess))))
-        inverse = None if self.answers is None else known.inverse(self.answers.to(guess))
-        return guess + known.root(cg(normal, pull, torch.zeros_like(pull), n=self.n_iterations, tol=_ENOUGH, inverse=inverse))
+def _between(known: _Guess, guess: Tensor, measurement: Measurement, y: Tensor, *, answers: Tensor | None, n_iterations: int = 40) -> Tensor:
+    """argmin over x of |A x - y|^2 in variances of the noise + |x - guess|^2 in those of the guess."""
+    operator, weight = measurement.operator, weight_of(measurement).to(guess.device)
+
+    def normal(u: Tensor) -> Tensor:
+        return u + known.across(operator.adjoint(weight * operator.apply(known.root(u))))
+
+    # x = guess + C^(1/2) u: in u the system is well conditioned, whatever the covariance of the prior's error
+    pull = known.across(operator.adjoint(weight * (y - operator.apply(guess))))
+    inverse = None if answers is None else known.inverse(answers.to(guess))
+    return guess + known.root(cg(normal, pull, torch.zeros_like(pull), n=n_iterations, tol=_ENOUGH, inverse=inverse))
 
 
 def joined(
@@ -125,10 +129,10 @@ def joined(
 ) -> Tensor:
     """(B, C, i, j[, k]): x denoised and weighed against the data, by the error that the denoiser names; the mean of what ``proximal`` draws.
 
-    answers: what ``heard`` found for this measurement, where that is known already.
+    answers: what ``heard`` found for this measurement; the same image with fewer iterations.
     """
     known = _Guess(denoiser, x, sigma, condition)
-    return _Proximal(denoiser, measurement, torch.Generator(), 40, answers).between(known, known.mean, measurement.y)
+    return _between(known, known.mean, measurement, measurement.y, answers=answers)
 
 
 def around(denoiser: Denoiser, measurement: Measurement, point: Tensor, sigma: float, n: int, rng: torch.Generator) -> Tensor:
@@ -139,7 +143,7 @@ def around(denoiser: Denoiser, measurement: Measurement, point: Tensor, sigma: f
     x = point + sigma * torch.randn(point.shape, generator=rng).to(point)
     known = _Guess(denoiser, x, torch.full((1,), sigma).to(point), None)
     known.mean = known.mean.expand(n, *point.shape[1:])
-    return _Proximal(denoiser, measurement, rng, 40).product(known)
+    return _product(known, measurement, rng, answers=heard(measurement))
 
 
 def _perturbed(measurement: Measurement, n: int, rng: torch.Generator) -> Tensor:

@@ -10,7 +10,20 @@ import torch
 
 from medprior.errors import BadOption, Uncalibrated
 from medprior.evidence.calibration import LEAST, METHOD, SCALES, How, Kind, controlled, covered, entry_for, fitted_calibration, kind_of
-from medprior.operators import ComplexGaussian, Gaussian, Measurement, cartesian_lines, downsample, mask, mri, parallel_ct, simulate, view_angles
+from medprior.operators import (
+    ComplexGaussian,
+    Gaussian,
+    Measurement,
+    Operator,
+    cartesian_lines,
+    downsample,
+    identity,
+    mask,
+    mri,
+    parallel_ct,
+    simulate,
+    view_angles,
+)
 from medprior.sampling import Calibration
 
 HOW = How(False, 8, "proximal", 30, 5.0, 0.01, True, METHOD)
@@ -74,16 +87,19 @@ def test_the_bound_on_the_error_is_conformal() -> None:
     assert at.error == 90.0 and (at.n, at.patients, at.level) == (99, 5, 0.9)
 
 
+def entry(kind: Kind, how: How, scale: float) -> dict[str, Any]:
+    return {"title": "mri 4", "kind": asdict(kind), "how": asdict(how), "calibration": asdict(Calibration(0.9, scale, 60, 1.5, 4))}
+
+
 def test_a_calibration_serves_its_own_kind_alone() -> None:
-    kind = kind_of(measured())
-    trust = {"reconstruct": [{"title": "mri 4", "kind": asdict(kind), "how": asdict(HOW), "calibration": asdict(Calibration(0.9, 2.0, 60, 1.5, 4))}]}
-    assert entry_for(trust, kind_of(measured(noise=0.024)), HOW) == (Calibration(0.9, 2.0, 60, 1.5, 4), "")
+    trust = {"reconstruct": [entry(kind_of(measured()), HOW, 2.0)]}
+    assert entry_for(trust, measured(noise=0.024), HOW) == (Calibration(0.9, 2.0, 60, 1.5, 4), "")
     reasons = {
-        "measured numbers a voxel": kind_of(measured(acceleration=8)),
-        "noise on fine detail": kind_of(measured(noise=0.04)),
-        "noise on broad shapes": kind_of(measured(centre=0.0)),
-        "voxels a side": kind_of(measured(size=96)),
-        "calibrated so far: mri 4; this is Downsample, 2-D": kind_of(simulate(torch.zeros(1, 1, 48, 48), downsample((1, 48, 48), 2), Gaussian(0.02), rng())),
+        "measured numbers a voxel": measured(acceleration=8),
+        "noise on fine detail": measured(noise=0.04),
+        "noise on broad shapes": measured(centre=0.0),
+        "voxels a side": measured(size=96),
+        "calibrated so far: mri 4; this is Downsample, 2-D": simulate(torch.zeros(1, 1, 48, 48), downsample((1, 48, 48), 2), Gaussian(0.02), rng()),
     }
     for words, other in reasons.items():
         found, refused = entry_for(trust, other, HOW)
@@ -95,28 +111,56 @@ def test_a_calibration_serves_its_own_kind_alone() -> None:
         "method": replace(HOW, method=METHOD + 1),
         "caution": replace(HOW, caution=False),
     }.items():
-        found, refused = entry_for(trust, kind, how)
+        found, refused = entry_for(trust, measured(), how)
         assert found is None and words in refused
-    assert entry_for({}, kind, HOW) == (None, "nothing was calibrated for this prior")
+    assert entry_for({}, measured(), HOW) == (None, "nothing was calibrated for this prior")
 
 
-def entry(kind: Kind, how: How, scale: float) -> dict[str, Any]:
-    return {"title": "x", "kind": asdict(kind), "how": asdict(how), "calibration": asdict(Calibration(0.9, scale, 60, 1.5, 4))}
+def test_caution_counts_for_a_point_estimate_and_the_levels_do_not() -> None:
+    fast = replace(HOW, fast=True, n=1)
+    trust = {"reconstruct": [entry(kind_of(measured()), fast, 2.0)]}
+    assert entry_for(trust, measured(), replace(fast, n_steps=7, high=9.0))[0] is not None
+    assert "caution" in entry_for(trust, measured(), replace(fast, caution=False))[1]
 
 
 def test_an_entry_from_before_there_was_a_method_serves_nobody() -> None:
-    """Of a point estimate no settings count, so only the method tells an old one from today's."""
-    kind, how = kind_of(measured()), replace(HOW, fast=True, n=1)
-    old = entry(kind, how, 2.0)
-    del old["how"]["method"], old["how"]["caution"]
-    found, refused = entry_for({"reconstruct": [old]}, kind, how)
+    """As it stood in files: no method, no caution, no directions and no parts. Of a point estimate no levels count: only the method tells."""
+    how = replace(HOW, fast=True, n=1)
+    old = entry(kind_of(measured()), how, 2.0)
+    del old["how"]["method"], old["how"]["caution"], old["kind"]["sectors"], old["kind"]["worst"]
+    found, refused = entry_for({"reconstruct": [old]}, measured(), how)
     assert found is None and "method 1 of medprior" in refused
 
 
 def test_the_newest_entry_serves() -> None:
     kind = kind_of(measured())
-    found, _ = entry_for({"reconstruct": [entry(kind, HOW, 2.0), entry(kind, HOW, 3.0)]}, kind, HOW)
+    found, _ = entry_for({"reconstruct": [entry(kind, HOW, 2.0), entry(kind, HOW, 3.0)]}, measured(), HOW)
     assert found is not None and found.scale == 3.0
+
+
+def test_what_nothing_was_calibrated_for_is_not_looked_at() -> None:
+    """Of a volume that would take more memory than its reconstruction may."""
+
+    class Deaf(Operator):
+        def apply(self, x: torch.Tensor) -> torch.Tensor:
+            raise AssertionError("asked")
+
+        adjoint = apply
+
+    m = Measurement(torch.zeros(1, 1, 8, 8, 8), Deaf(domain=(1, 8, 8, 8), codomain=(1, 8, 8, 8)), Gaussian(0.02))
+    trust = {"reconstruct": [entry(replace(kind_of(measured()), operator="Deaf"), HOW, 2.0)]}
+    assert entry_for(trust, m, HOW) == (None, "calibrated so far: mri 4; this is Deaf, 3-D")
+    with pytest.raises(AssertionError, match="asked"):
+        kind_of(m)
+
+
+@pytest.mark.parametrize("size", [(1, 9), (2, 2), (17, 3)])
+def test_small_images_and_double_precision_have_a_kind(size: tuple[int, int]) -> None:
+    kinds = [kind_of(Measurement(torch.zeros(1, 1, *size, dtype=kind), identity((1, *size)), Gaussian(0.05))) for kind in (torch.float32, torch.float64)]
+    for kind in kinds:
+        assert kind.white == pytest.approx(0.05, rel=1e-4) and kind.worst == pytest.approx(0.05, rel=1e-4)
+        assert all(at == pytest.approx(0.05, rel=1e-3) or at == 1e6 for at in kind.sectors)
+    assert kinds[0].apart(kinds[1]) == ""
 
 
 def holes(kept: torch.Tensor) -> Measurement:
@@ -125,7 +169,7 @@ def holes(kept: torch.Tensor) -> Measurement:
 
 def test_a_box_is_not_scattered_holes() -> None:
     box = torch.ones(48, 48, dtype=torch.bool)
-    box[4:44, 4:44] = torch.rand(40, 40, generator=rng(3)) < 0
+    box[4:44, 4:44] = False
     scattered = torch.zeros(48 * 48, dtype=torch.bool)
     scattered[torch.randperm(48 * 48, generator=rng(4))[: int(box.sum())]] = True
     first, second, other = kind_of(holes(scattered.reshape(48, 48))), kind_of(holes(scattered.flip(0).reshape(48, 48))), kind_of(holes(box))

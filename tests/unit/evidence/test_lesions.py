@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from medprior.errors import BadOption, ShapeMismatch
-from medprior.evidence.lesions import Lesion, false_blobs, inserted, places, recovery
+from medprior.evidence.lesions import CONTRASTS, RADII, Lesion, false_blobs, inserted, laddered, places, recovered, recovery
 
 
 def flat(*size: int, value: float = 0.2) -> Tensor:
@@ -104,3 +104,26 @@ def test_what_cannot_be_judged_is_refused() -> None:
         inserted(flat(8, 8, 8), [DISC])
     with pytest.raises(BadOption, match="positive radius"):
         inserted(flat(8, 8), [Lesion((3.0, 3.0), 0.0, 1.0)])
+
+
+def test_a_ladder_of_lesions_is_dark_in_bright_tissue_and_bright_in_dark() -> None:
+    tissue = torch.ones(96, 96, dtype=torch.bool)
+    image = torch.full((1, 1, 96, 96), 300.0)
+    image[:, :, 48:] = 900.0
+    for seed in range(4):
+        lesions = laddered(image, tissue, torch.Generator().manual_seed(seed), low=0.0, high=1200.0, spacing=2.0)
+        assert [one.radius for one in lesions] == list(RADII)
+        for one in lesions:
+            assert abs(one.contrast) / 600 in CONTRASTS and (one.contrast < 0) == (one.centre[0] > 47)
+
+
+def test_a_lesion_that_the_anatomy_swallows_is_not_counted() -> None:
+    """Its ring lies on an edge as high as the lesion, so that nothing of its contrast shows in the truth."""
+    plain, edge = flat(64, 48), flat(64, 48)
+    away = DISC.distance((64, 48))
+    edge[0, 0][away > 1] += DISC.contrast
+    for image, n in ((plain, 1), (edge, 0)):
+        truth = inserted(image, [DISC])
+        found = recovered(0.5 * truth, truth, [DISC])
+        assert len(found) == n
+    assert found == [] and recovered(inserted(plain, []), inserted(plain, [DISC]), [DISC]) == [(DISC, pytest.approx(0.0, abs=1e-6))]
