@@ -97,7 +97,7 @@ def collect(chosen: argparse.Namespace) -> None:
 def rows_of(path: Path, fast: bool) -> list[dict[str, Any]]:
     """What was collected; SystemExit where it was with other settings than today's."""
     rows: list[dict[str, Any]] = json.loads(path.read_text())
-    if any(row["how"] != asdict(how(fast)) for row in rows):
+    if any(row.get("how") != asdict(how(fast)) for row in rows):
         raise SystemExit(f"{path}: collected with other settings; choose another --work")
     return rows
 

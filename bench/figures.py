@@ -35,7 +35,7 @@ def readme() -> str:
     page = (ROOT / "README.md").read_text(encoding="utf-8")
     head, rest = page.split(BEGIN)
     mark, tail = rest.split("\n", 1)[0], rest.split(END)[1]
-    return f"{head}{BEGIN}{mark}\n" + "\n".join(block(RESULTS / name) for name in README if (RESULTS / name).exists()) + f"\n{END}{tail}"
+    return f"{head}{BEGIN}{mark}\n" + "\n".join(block(RESULTS / name) for name in README) + f"\n{END}{tail}"
 
 
 def figures() -> str:
@@ -44,9 +44,8 @@ def figures() -> str:
     others = tuple(path.stem for path in sorted(RESULTS.glob("*.txt")) if path.stem not in named)
     lines = ["# Figures", "", f"What the scripts in `bench/` printed, as they printed it. {(RESULTS / 'README.md').read_text(encoding='utf-8').strip()}", ""]
     for chapter, names in {**CHAPTERS, "Other": others}.items():
-        found = [RESULTS / f"{name}.txt" for name in names if (RESULTS / f"{name}.txt").exists()]
-        if found:
-            lines += [f"## {chapter}", "", *(f"{block(path)}\n" for path in found)]
+        if names:
+            lines += [f"## {chapter}", "", *(f"{block(RESULTS / f'{name}.txt')}\n" for name in names)]
     return "\n".join(lines).rstrip() + "\n"
 
 

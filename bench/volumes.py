@@ -2,7 +2,7 @@
 
     python bench/volumes.py [--split test] [--patients 3] [--slices 16] [--tasks mri8,thick4,mri8-3d,mri8-same] [--draws 0] [--precision float32]
 
-A block of neighbouring slices of each patient, as the prior knows them (network units, data range 2). Slices on their own: the same prior, the same eight
+A block of neighbouring slices of each patient, as the prior knows them (network units, data range 2). Slices on their own: the same prior, the same six
 evaluations (or levels) and the same measurement, without the tie between neighbours. Total variation: 3-D, its weight tuned on a validation volume.
 "through" is the PSNR of the differences of neighbouring slices. Reads MEDPRIOR_DATA.
 """
@@ -38,8 +38,8 @@ from medprior.operators import (
     thick_slices,
 )
 from medprior.prior.door import admit
-from medprior.prior.wrappers import halved
-from medprior.sampling import follow, karras_levels, proximal, restore, start, steadied
+from medprior.prior.wrappers import cautious, halved
+from medprior.sampling import follow, log_levels, proximal, restore, start, steadied
 
 RANGE = 2.0
 PRIOR = "brain-t1"
@@ -106,7 +106,7 @@ def tv_weight(task: str, block: Block) -> float:
     return best_of(WEIGHTS, lambda w: total_variation(m, w, n=100, tol=1e-3), block.x, RANGE).weight
 
 
-def methods(task: str, prior: Prior, weight: Callable[[], float], n_draws: int, n_steps: int, precision: str) -> dict[str, Method]:
+def methods(task: str, prior: Prior, weight: Callable[[], float], n_draws: int, precision: str) -> dict[str, Method]:
     def volumes(block: Block):
         network = windowed(prior)
         return stacked(halved(network) if precision == "bfloat16" else network, block.numbers)
@@ -114,8 +114,8 @@ def methods(task: str, prior: Prior, weight: Callable[[], float], n_draws: int, 
     def draws(m: Measurement, block: Block, tie: bool) -> Tensor:
         denoiser, rng = volumes(block), torch.Generator().manual_seed(0)
         point = restored(denoiser, m, least_squares(m)) if tie else restore(denoiser, m, least_squares(m))
-        guide = proximal(denoiser, tied(m, point) if tie else m, rng)
-        sigmas = karras_levels(n_steps, low=Settings().low, high=Settings().high)
+        guide = proximal(cautious(denoiser), tied(m, point) if tie else m, rng)
+        sigmas = log_levels(Settings().n_steps, low=Settings().low, high=Settings().high)
         x = follow(guide, start(guide, (n_draws, *m.operator.domain), sigmas[0], rng=rng), sigmas, rng=rng)
         return steadied(x, point)[None]
 
@@ -137,7 +137,6 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=3)
     parser.add_argument("--slices", type=int, default=16)
     parser.add_argument("--draws", type=int, default=0, help="draws beside the point estimate; 0: the point estimate alone")
-    parser.add_argument("--steps", type=int, default=30, help="levels of the draws")
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--tasks", default=",".join(TASKS))
     chosen = parser.parse_args()
@@ -153,7 +152,7 @@ def main() -> None:
 
         print(f"\n{task}: {TASKS[task].__doc__} {len(found)} {chosen.split} patients, {chosen.slices} slices each, SIMULATED", flush=True)
         print(f"{'method':<34}{'PSNR dB, each patient':<34}{'mean':<8}{'through':<9}{'s/volume':<8}")
-        for title, method in methods(task, prior, weight, chosen.draws, chosen.steps, chosen.precision).items():
+        for title, method in methods(task, prior, weight, chosen.draws, chosen.precision).items():
             decibels, through, seconds = [], [], []
             for i, block in enumerate(found):
                 m = TASKS[task](block.x, torch.Generator().manual_seed(i))

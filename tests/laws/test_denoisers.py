@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -105,21 +106,25 @@ def test_clamped_keeps_the_mean_inside() -> None:
 
 
 class SureAndWrong(Told):
-    """Says 1 everywhere; the left half of the image with hardly a doubt."""
+    """Says 1 everywhere; the left half of each image with hardly a doubt, and each image, and each slice of a volume, with more doubt than the last."""
 
     def moments(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
         std = torch.full_like(x, 0.4)
-        std[..., : x.shape[-1] // 2] = 0.01
-        return torch.ones_like(x), std
+        std[:, :, :, : x.shape[3] // 2] = 0.01
+        std = std * torch.arange(1, len(x) + 1).reshape(-1, *[1] * (x.ndim - 1))
+        return torch.ones_like(x), std * torch.arange(1, x.shape[4] + 1) if x.ndim == 5 else std
 
 
-def test_caution_spreads_the_doubt_and_keeps_the_rest() -> None:
-    x = image(2, 1, 8, 8)
+@pytest.mark.parametrize("size", [(8, 8), (8, 8, 3)])
+def test_caution_spreads_the_doubt_over_each_image_and_slice(size: tuple[int, ...]) -> None:
+    x = image(2, 1, *size)
     plain, told = SureAndWrong().moments(x, SIGMA)
     mean, std = cautious(SureAndWrong(), 1.5, 0.5).moments(x, SIGMA)
     assert torch.equal(mean, plain)
-    assert torch.allclose(std.square().mean(), 1.5**2 * told.square().mean())
-    assert torch.allclose(std[..., 0].square(), 1.5**2 * 0.5 * (told[..., 0].square() + told.square().mean()))
+    for n, k in np.ndindex(2, size[2] if len(size) == 3 else 1):
+        before, after = (v[n, 0, ..., k].square() if len(size) == 3 else v[n, 0].square() for v in (told, std))
+        assert torch.allclose(after.mean(), 1.5**2 * before.mean())
+        assert torch.allclose(after[:, 0], 1.5**2 * 0.5 * (before[:, 0] + before.mean()))
     assert torch.allclose(cautious(SureAndWrong(), 1.0, 0.0).moments(x, SIGMA)[1], told)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..data.acquisitions import KSpace, Sinogram
-from ..errors import BadOption, ShapeMismatch
+from ..errors import BadOption, ShapeMismatch, nearest
 from .ct import LineIntegrals, fan_ct, parallel_ct
 from .estimate import estimated, noise_covariance, whiten
 from .fourier import mri
@@ -84,7 +84,8 @@ def sinogram_operator(sinogram: Sinogram, size: tuple[int, int] | None = None, *
     beam = str(stated.get("beam", "fan" if "source_to_axis" in values else "unknown"))
     needed = {"parallel": ["bin_spacing"], "fan": ["source_to_axis", "source_to_detector", "bin_spacing"]}.get(beam)
     if needed is None and beam != "unknown":
-        raise BadOption(f"geometry of the sinogram: wanted a parallel or a fan beam, got {beam!r}", "cone beams are for Python: operators.cone_ct")
+        remedy = "cone beams are for Python: operators.cone_ct" if beam == "cone" else nearest(beam, ["parallel", "fan"])
+        raise BadOption(f"geometry of the sinogram: wanted a parallel or a fan beam, got {beam!r}", remedy)
     missing = ["beam"] if needed is None else [STATED[name][0] for name in needed if name not in values]
     if missing:
         raise BadOption(f"geometry of the sinogram: {', '.join(missing)} not stated, it says {dict(stated) or 'nothing'}", f"add geometry_json, e.g. {EXAMPLE}")

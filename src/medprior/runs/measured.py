@@ -13,12 +13,12 @@ from ..data.acquisitions import KSpace, Sinogram
 from ..data.seeds import generator
 from ..data.volume import Provenance, Volume
 from ..errors import BadOption, WrongKind
-from ..evidence.baselines import back_projections, total_variation, zero_filled
-from ..jobs.reconstruct import least_squares, scale_from
+from ..evidence.baselines import total_variation, zero_filled
+from ..jobs.reconstruct import scale_from
 from ..operators import ComplexGaussian, Gaussian, LineIntegrals, Measurement, cartesian_lines, measured_kspace, measured_sinogram, norm
 from ..prior import Prior
 from .requests import Reconstruct
-from .simulate import WATER
+from .simulate import WATER, plain_images
 
 __all__ = ["Acquired", "acquired", "fitting_total_variation", "oriented"]
 
@@ -162,11 +162,9 @@ def _sinogram(request: Reconstruct, prior: Prior, source: Sinogram) -> Acquired:
         std = request.noise * float(y.max() - y.min()) / 2
         m, how = Measurement(y, operator, Gaussian(std)), f"noise stated as {request.noise:g} of half the range of the line integrals"
     hounsfield = prior.card.unit == "HU"
-    baselines = back_projections(y, operator)
     if hounsfield:
         m = m.shifted(WATER / 1000, WATER)
-        baselines = {name: (image / WATER - 1) * 1000 for name, image in baselines.items()}
-    baselines = baselines or {"least squares, 20 iterations": least_squares(m)}
+    baselines = plain_images(y, operator, m, in_hounsfield=hounsfield)
     scale = scale_from(prior, m)
     arc = float(np.rad2deg(source.angles.max() - source.angles.min()))
     unit = f"Hounsfield units for water of {WATER:g} per mm (70 keV)" if hounsfield else "attenuation per mm"

@@ -21,6 +21,7 @@ from ..jobs.reconstruct import least_squares
 from ..operators import (
     ComplexGaussian,
     Gaussian,
+    LineIntegrals,
     Measurement,
     Poisson,
     acceleration_of,
@@ -43,7 +44,7 @@ from ..prior import Prior
 from ..prior.door import Admitted
 from .requests import Reconstruct
 
-__all__ = ["WATER", "Case", "best_total_variation", "best_wavelets", "case_of", "known_image", "measured_again"]
+__all__ = ["WATER", "Case", "best_total_variation", "best_wavelets", "case_of", "known_image", "measured_again", "plain_images"]
 
 WATER = 0.0193
 """Linear attenuation of water in 1/mm at 70 keV (NIST XCOM): what turns Hounsfield units into line integrals."""
@@ -248,7 +249,7 @@ def _mri(request: Reconstruct, known: Volume, scale: tuple[float, float]) -> Cas
     kspace = torch.log(m.y[0, 0].abs() + 1e-3 * float(m.y.abs().max()) + 1e-12)
     picture = _middle(torch.where(lines, kspace, kspace.min())).numpy()
     pattern = "points of a Poisson disc" if request.pattern == "poisson" else f"{int(_middle(lines).any(0).sum())} of {known.shape[1]} lines, {request.pattern}"
-    parts = "" if request.partial is None else f", {request.partial:g} of each (partial Fourier)"
+    parts = "" if request.partial is None else f", of them the first {request.partial:g} of k-space (partial Fourier)"
     array = "one coil" if maps is None else f"{request.coils} coils whose maps are known"
     text = f"Cartesian k-space of {array}, {pattern}{parts} ({acceleration_of(lines):.3g} times faster), noise {std:.3g} {known.unit}"
     shown_as = f"k-space{'' if maps is None else ' of the first coil'}, logarithm of the magnitude; what is dark was not measured"
@@ -276,8 +277,8 @@ def _ct(request: Reconstruct, known: Volume, scale: tuple[float, float]) -> Case
     n_bins = math.ceil(math.hypot(*(n * s for n, s in zip(known.shape[:2], spacing, strict=True))) / min(spacing)) + 1
     angles, pixel = view_angles(request.views, arc=arc), (spacing[0], spacing[1])
     if request.beam == "fan":
-        # a fan's outer rays pass the axis nearer than their bins stand, so that a few more bins reach the corners
-        n_bins, bins = math.ceil(1.1 * n_bins), min(spacing) * _DETECTOR / _SOURCE
+        bins = min(spacing) * _DETECTOR / _SOURCE
+        n_bins = math.ceil(n_bins * _widened(n_bins * min(spacing) / 2))
         operator = fan_ct(known.data.shape, angles, n_bins, source_to_axis=_SOURCE, source_to_detector=_DETECTOR, bin_spacing=bins, spacing=pixel)
     else:
         operator = parallel_ct(known.data.shape, angles, n_bins, spacing=pixel, bin_spacing=min(spacing))
@@ -285,15 +286,30 @@ def _ct(request: Reconstruct, known: Volume, scale: tuple[float, float]) -> Case
     lines = simulate(attenuation, operator, Poisson(request.photons), generator(request.seed, "simulated measurement"))
     # in Hounsfield units: attenuation = WATER / 1000 * HU + WATER
     m = lines.shifted(WATER / 1000, WATER)
-    baselines = {name: _hounsfield(image) for name, image in back_projections(lines.y, operator).items()} or {"least squares, 20 iterations": least_squares(m)}
+    baselines = plain_images(lines.y, operator, m, in_hounsfield=True)
     assumed = "" if known.spacing_mm is not None else "; pixel size unknown, taken as 1 mm"
     views = "views of a fan beam" if request.beam == "fan" else "parallel views"
     text = f"{request.views} {views} over {arc:g} degrees, {n_bins} bins, {request.photons:g} photons a bin{assumed}"
     return Case(known, scale, m, baselines, text, _middle(lines.y[0, 0]).numpy(), "sinogram: one row a view; bright = more attenuation")
 
 
+def _widened(reach: float) -> float:
+    """How much wider a fan's detector must be than the field, so that a ray passes at ``reach`` mm from the axis: it does so nearer than its bin stands."""
+    if reach >= 0.95 * _SOURCE:
+        remedy = "state the size of a pixel, or choose --beam parallel"
+        raise BadOption(f"beam: a fan's source at {_SOURCE:g} mm would stand in or at the image, whose corners are {reach:.0f} mm from its middle", remedy)
+    return 1 / math.sqrt(1 - (reach / _SOURCE) ** 2)
+
+
 def _hounsfield(attenuation: Tensor) -> Tensor:
+    """Hounsfield units of an attenuation in 1/mm."""
     return (attenuation / WATER - 1) * 1000
+
+
+def plain_images(lines: Tensor, operator: LineIntegrals, m: Measurement, *, in_hounsfield: bool) -> dict[str, Tensor]:
+    """What a sinogram gives without a prior, in the unit of m, which is the measurement of attenuation in 1/mm or of Hounsfield units."""
+    found = {name: _hounsfield(image) if in_hounsfield else image for name, image in back_projections(lines, operator).items()}
+    return found or {"least squares, 20 iterations": least_squares(m)}
 
 
 _MAKERS = {"denoise": _denoise, "superres": _superres, "inpaint": _inpaint, "mri": _mri, "ct": _ct}

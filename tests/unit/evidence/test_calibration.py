@@ -145,7 +145,8 @@ def test_what_nothing_was_calibrated_for_is_not_looked_at() -> None:
         def apply(self, x: torch.Tensor) -> torch.Tensor:
             raise AssertionError("asked")
 
-        adjoint = apply
+        def adjoint(self, y: torch.Tensor) -> torch.Tensor:
+            raise AssertionError("asked")
 
     m = Measurement(torch.zeros(1, 1, 8, 8, 8), Deaf(domain=(1, 8, 8, 8), codomain=(1, 8, 8, 8)), Gaussian(0.02))
     trust = {"reconstruct": [entry(replace(kind_of(measured()), operator="Deaf"), HOW, 2.0)]}

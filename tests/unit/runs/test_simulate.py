@@ -12,8 +12,10 @@ import torch
 from medprior.data.volume import Volume
 from medprior.errors import BadOption, WrongKind
 from medprior.evidence.metrics import psnr
+from medprior.operators import LineIntegrals
+from medprior.operators.operator import Scaled
 from medprior.runs.requests import Reconstruct
-from medprior.runs.simulate import best_total_variation, case_of, known_image
+from medprior.runs.simulate import Case, best_total_variation, case_of, known_image
 from medprior.runs.sources import known_prior
 
 from .conftest import blobs, save_tiny
@@ -45,42 +47,84 @@ def test_ct_is_measured_in_line_integrals_of_water(tmp_path: Path) -> None:
         case_of(request, known_prior(str(save_tiny(tmp_path / "other"))).prior, Volume(blobs()))
 
 
-ASKED = {
-    "random": ({"task": "mri"}, "12 of 48 lines, random (4 times faster)"),
-    "equispaced": ({"task": "mri", "pattern": "equispaced", "acceleration": 3.0}, "16 of 48 lines, equispaced"),
-    "variable, partial": ({"task": "mri", "pattern": "variable", "partial": 0.75}, "0.75 of each (partial Fourier)"),
-    "poisson, coils": ({"task": "mri", "pattern": "poisson", "coils": 4}, "4 coils whose maps are known, points of a Poisson disc"),
-}
-
-
-@pytest.mark.parametrize("asked, said", ASKED.values(), ids=ASKED)
-def test_kspace_is_sampled_as_asked(asked: dict[str, Any], said: str, tmp_path: Path) -> None:
+def sampled(tmp_path: Path, **asked: Any) -> tuple[Case, np.ndarray]:
+    """The case, and (i, j) bool: which points of 48 x 48 of k-space the operator keeps."""
     prior = known_prior(str(save_tiny(tmp_path / "mr", modality="MR", frame=(16, 48)))).prior
-    case = case_of(Reconstruct.model_validate({"input": "x", "prior": "p", **asked}), prior, Volume(blobs(48, 48), modality="MR"))
-    assert said in case.sentence
-    assert 0.7 < float(case.measurement.misfit(case.image)) < 1.3
+    case = case_of(Reconstruct.model_validate({"input": "x", "prior": "p", "task": "mri", **asked}), prior, Volume(blobs(48, 48), modality="MR"))
+    kept = case.measurement.operator.observed
+    assert kept is not None and 0.7 < float(case.measurement.misfit(case.image)) < 1.3
+    return case, kept.expand(case.measurement.y.shape[1:])[0].numpy()
+
+
+def lines_of(kept: np.ndarray) -> np.ndarray:
+    """Which columns; they are kept whole or not at all."""
+    assert (kept == kept[:1]).all()
+    return np.flatnonzero(kept[0])
+
+
+def test_random_lines_surround_a_full_centre(tmp_path: Path) -> None:
+    case, kept = sampled(tmp_path)
+    lines = lines_of(kept)
+    assert len(lines) == 12 and {23, 24}.issubset(lines) and "12 of 48 lines, random (4 times faster)" in case.sentence
+    assert not np.array_equal(lines, lines_of(sampled(tmp_path, seed=1)[1]))
+
+
+def test_equispaced_lines_have_equal_gaps(tmp_path: Path) -> None:
+    case, kept = sampled(tmp_path, pattern="equispaced", acceleration=3.0, centre_fraction=0.0)
+    assert set(np.diff(lines_of(kept))) == {3} and "16 of 48 lines, equispaced" in case.sentence
+
+
+def test_variable_density_is_denser_in_the_middle(tmp_path: Path) -> None:
+    away = [np.abs(lines_of(sampled(tmp_path, pattern=pattern, centre_fraction=0.0)[1]) - 23.5).mean() for pattern in ("variable", "equispaced")]
+    assert away[0] < 0.8 * away[1]
+
+
+def test_partial_fourier_leaves_one_side_out(tmp_path: Path) -> None:
+    """Rows of the readout: the first three quarters, and nothing of the rest."""
+    case, kept = sampled(tmp_path, partial=0.75)
+    rows = np.asarray(kept.any(axis=1))
+    assert rows[:36].all() and not rows[36:].any() and "the first 0.75 of k-space" in case.sentence
+
+
+def test_a_poisson_disc_is_of_points_for_several_coils(tmp_path: Path) -> None:
+    case, kept = sampled(tmp_path, pattern="poisson", coils=4)
+    assert case.measurement.y.shape[1] == 4 and "4 coils whose maps are known, points of a Poisson disc" in case.sentence
+    assert not (kept == kept[:1]).all() and not (kept == kept[:, :1]).all(), "neither lines nor columns"
+    assert kept.mean() == pytest.approx(0.25, rel=0.15) and kept[22:26, 22:26].all()
 
 
 @pytest.mark.parametrize(
-    "asked, said, baseline",
+    "asked, beam, arc, baseline",
     [
-        ({}, "60 parallel views over 180 degrees", "filtered back-projection, hann"),
-        ({"beam": "fan"}, "60 views of a fan beam over 360 degrees", "filtered back-projection, hann"),
-        ({"beam": "fan", "arc": 90.0}, "60 views of a fan beam over 90 degrees", "least squares, 20 iterations"),
-        ({"arc": 60.0, "views": 20}, "20 parallel views over 60 degrees", "filtered back-projection, hann"),
+        ({}, "parallel", 180.0, "filtered back-projection, hann"),
+        ({"beam": "fan"}, "fan", 360.0, "filtered back-projection, hann"),
+        ({"beam": "fan", "arc": 90.0}, "fan", 90.0, "least squares, 20 iterations"),
+        ({"arc": 60.0, "views": 20}, "parallel", 60.0, "filtered back-projection, hann"),
     ],
 )
-def test_rays_go_as_asked(asked: dict[str, Any], said: str, baseline: str, tmp_path: Path) -> None:
+def test_rays_go_as_asked(asked: dict[str, Any], beam: str, arc: float, baseline: str, tmp_path: Path) -> None:
+    """Their angles, their kind, and that they reach the corners of a field of 560 mm, where the object has something too."""
     prior = known_prior(str(save_tiny(tmp_path / "ct", modality="CT", unit="HU", scaling="fixed", low=-1024.0, high=1024.0, frame=(16, 64)))).prior
-    i, j = np.mgrid[0:40, 0:40] - 19.5
-    disc = np.where(i**2 + j**2 < 15**2, 0.0, -1000.0).astype(np.float32)[None]
-    case = case_of(
-        Reconstruct.model_validate({"input": "x", "prior": "p", "task": "ct", **asked}), prior, Volume(disc, unit="HU", modality="CT", spacing_mm=(2, 2))
-    )
-    assert said in case.sentence and baseline in case.baselines
+    water = Volume(np.zeros((1, 40, 40), np.float32), unit="HU", modality="CT", spacing_mm=(14.0, 14.0))
+    case = case_of(Reconstruct.model_validate({"input": "x", "prior": "p", "task": "ct", **asked}), prior, water)
+    operator = case.measurement.operator
+    while isinstance(operator, Scaled):
+        operator = operator.of
+    assert isinstance(operator, LineIntegrals) and operator.beam == beam
+    views = asked.get("views", 60)
+    assert np.rad2deg(operator.angles.diff().numpy()) == pytest.approx(arc / views) and len(operator.angles) == views
+    assert f"{views} " in case.sentence and f"over {arc:g} degrees" in case.sentence and baseline in case.baselines
     assert 0.7 < float(case.measurement.misfit(case.image)) < 1.3
-    # no ray of the object misses the detector
-    assert float(case.measurement.y[..., [0, -1]].abs().max()) < 0.2 * float(case.measurement.y.abs().max())
+    corner = torch.zeros(operator.domain)[None]
+    corner[..., 0, 0] = 1
+    assert (operator.apply(corner).amax(-1) > 0).all(), "every view sees the corner"
+
+
+def test_a_fan_that_stands_in_the_image_is_refused(tmp_path: Path) -> None:
+    prior = known_prior(str(save_tiny(tmp_path / "ct", modality="CT", unit="HU", scaling="fixed", low=-1024.0, high=1024.0, frame=(16, 64)))).prior
+    wide = Volume(np.zeros((1, 40, 40), np.float32), unit="HU", modality="CT", spacing_mm=(30.0, 30.0))
+    with pytest.raises(BadOption, match=r"corners are .* mm from its middle.*--beam parallel"):
+        case_of(Reconstruct.model_validate({"input": "x", "prior": "p", "task": "ct", "beam": "fan"}), prior, wide)
 
 
 def test_kspace_is_refused_of_other_modalities(tiny: Path) -> None:
