@@ -31,6 +31,7 @@ from medprior.evidence.calibration import LEAST, SCALES, How, Kind
 from medprior.evidence.metrics import clopper_pearson, interval
 from medprior.jobs.calibrate import Judged, calibrated, judged
 from medprior.jobs.reconstruct import Settings, how_of, reconstruct
+from medprior.runs.calibrate import title_of
 from medprior.runs.requests import TASKS, Reconstruct
 from medprior.runs.simulate import case_of
 from medprior.training.folder import save_prior
@@ -89,7 +90,7 @@ def collect(chosen: argparse.Namespace) -> None:
         draws = reconstruct(prior, case.measurement, n=1 if chosen.fast else DRAWS, seed=i, settings=Settings(precision=chosen.precision), fast=chosen.fast)
         one = judged(draws, case.image, case.measurement, case.scale, patient)
         residual = float(case.measurement.misfit(draws.mean()[None])[0])
-        found.append({**asdict(one), "residual": residual, "sha256": digest(volume), "title": title(chosen.task), "how": asdict(how(chosen.fast))})
+        found.append({**asdict(one), "residual": residual, "sha256": digest(volume), "title": title_of(chosen.task), "how": asdict(how(chosen.fast))})
         path.write_text(json.dumps(found))
         print(f"{path.stem} {i}: {one.psnr_db:.2f} dB, ratio {one.ratio:.2f}", flush=True)
 
@@ -100,10 +101,6 @@ def rows_of(path: Path, fast: bool) -> list[dict[str, Any]]:
     if any(row.get("how") != asdict(how(fast)) for row in rows):
         raise SystemExit(f"{path}: collected with other settings; choose another --work")
     return rows
-
-
-def title(task: str) -> str:
-    return " ".join(f"{key} {value:g}" if isinstance(value, float | int) else value for key, value in TASKS[task].items())
 
 
 def digest(volume: Volume) -> str:

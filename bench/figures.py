@@ -1,4 +1,4 @@
-"""Puts what the scripts printed (bench/results) into docs/figures.md, and a part of it into README.md: no figure is typed by hand.
+"""Puts what the scripts printed (bench/results) into docs/figures.md, and a part of it into README.md and docs/reconstruct.md: no figure is typed by hand.
 
 python bench/figures.py [--check]
 """
@@ -10,10 +10,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results"
-README = ("reconstruct-operators.txt", "reconstruct-brain-t1.txt", "coverage.txt", "trust-chest-xray.txt")
-"""What a new reader sees first: quality beside the alternatives, intervals that hold, and where it falls short."""
+PARTS = {
+    "README.md": ("reconstruct-operators", "reconstruct-brain-t1", "coverage", "trust-chest-xray"),
+    "docs/reconstruct.md": ("caution", "rules"),
+}
+"""What a new reader sees first: quality beside the alternatives, intervals that hold, and where it falls short; and why the defaults are what they are."""
 CHAPTERS = {
-    "Reconstruction": ("reconstruct-operators", "reconstruct-brain-t1", "reconstruct-chest-ct", "volumes", "rules", "deepinv"),
+    "Reconstruction": ("reconstruct-operators", "reconstruct-brain-t1", "reconstruct-chest-ct", "volumes", "caution", "rules", "deepinv"),
     "Measured data": ("measured-kspace", "htc2022"),
     "Trust": ("coverage", "deviation", "attribution", "lesions", "patches", "stability"),
     "Detection": ("trust-chest-xray",),
@@ -23,7 +26,7 @@ BEGIN, END = "<!-- figures: begin", "<!-- figures: end -->"
 
 
 def main() -> None:
-    pages = {ROOT / "README.md": readme(), ROOT / "docs" / "figures.md": figures()}
+    pages = {ROOT / name: filled(ROOT / name, names) for name, names in PARTS.items()} | {ROOT / "docs" / "figures.md": figures()}
     stale = [path.name for path, text in pages.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     if "--check" in sys.argv:
         sys.exit(f"not as the results have it: {', '.join(stale)}; run python bench/figures.py" if stale else 0)
@@ -31,11 +34,11 @@ def main() -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def readme() -> str:
-    page = (ROOT / "README.md").read_text(encoding="utf-8")
-    head, rest = page.split(BEGIN)
+def filled(path: Path, names: tuple[str, ...]) -> str:
+    """The page with these results between its marks."""
+    head, rest = path.read_text(encoding="utf-8").split(BEGIN)
     mark, tail = rest.split("\n", 1)[0], rest.split(END)[1]
-    return f"{head}{BEGIN}{mark}\n" + "\n".join(block(RESULTS / name) for name in README) + f"\n{END}{tail}"
+    return f"{head}{BEGIN}{mark}\n" + "\n".join(block(RESULTS / f"{name}.txt") for name in names) + f"\n{END}{tail}"
 
 
 def figures() -> str:

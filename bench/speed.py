@@ -1,4 +1,4 @@
-"""Wall time of a 256 x 256 slice on two cores: 8 draws with the default settings, and the point estimate with its deviation.
+"""Wall time of a slice on two cores (CT: 256 x 256, brain: 112 x 96): 8 draws with the default settings, and the point estimate with its deviation.
 
     python bench/speed.py [--threads 2] [--precision float32]
 

@@ -114,7 +114,8 @@ def reconstruct(
             made_by = f"{prior.card.name}, from the noisy image down, {settings.n_steps} levels"
         else:
             x = _in_parts(lambda m, told: _draws(denoiser, bound, inside.operator.domain, m, rng, settings, told), n, inside, on_step)
-            made_by = f"{prior.card.name}, {settings.rule}, {settings.n_steps} levels from {settings.high:g} to {settings.low:g}"
+            doubt = "" if settings.caution else ", without caution"
+            made_by = f"{prior.card.name}, {settings.rule}, {settings.n_steps} levels from {settings.high:g} to {settings.low:g}{doubt}"
         centre = x[0] if point is None or alone else steadied(x, point)
         deviation = None if alone else _deviation(denoiser, bound, view, x, seed) if fast else deviation_of(x)
         calibration, refused = _calibration(prior, inside, how_of(settings, len(x), fast), label)

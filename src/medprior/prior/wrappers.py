@@ -117,7 +117,7 @@ def cautious(denoiser: Denoiser, doubt: float = 1.5, share: float = 0.5) -> Deno
 
     A network names the error that it makes on images like those it learned from. Where it is sure and wrong, since it is shown an image that no scan gives,
     the data could no longer set it right: a rule would trust it there at every level, and all draws would agree on the same fault.
-    The numbers were chosen on val (bench/caution.py): MRI gains with any share and little with more doubt, CT loses with a doubt of 2.5.
+    The numbers were chosen on val (bench/caution.py): a share gains in MRI, and with the doubt draws spread about as much as they err; more doubt loses.
 
     Raises BadOption unless doubt > 0 and 0 <= share <= 1.
     """

@@ -29,7 +29,7 @@ from .simulate import case_of
 from .sources import Known, prior_folder
 from .trusted import LEVEL
 
-__all__ = ["run_calibrate_reconstruct"]
+__all__ = ["run_calibrate_reconstruct", "title_of"]
 
 
 def run_calibrate_reconstruct(request: CalibrateReconstruct, on_event: OnEvent) -> RunFolder:
@@ -72,12 +72,17 @@ def _work(request: CalibrateReconstruct, known: Known, index: Index, items: tupl
     return _summary(request, items, [collected[image.key] for image in images], [image.key for image in images])
 
 
+def title_of(task: str) -> str:
+    """A measurement of ``TASKS`` in words, e.g. "mri acceleration 4"."""
+    return " ".join(f"{key} {value:g}" if isinstance(value, float | int) else value for key, value in TASKS[task].items())
+
+
 def _summary(request: CalibrateReconstruct, items: tuple[Item, ...], rows: list[dict[str, Any]], keys: list[str]) -> Evaluated:
     found = [Judged(**{**{k: v for k, v in row.items() if k != "sentence"}, "kind": Kind(**row["kind"])}) for row in rows]
     settings = Settings(n_steps=request.steps)
     how = how_of(settings, 1 if request.fast else request.n, request.fast)
     entry = {
-        **calibrated(found, how, " ".join(f"{k} {v:g}" if isinstance(v, float | int) else v for k, v in TASKS[request.task].items()), level=LEVEL),
+        **calibrated(found, how, title_of(request.task), level=LEVEL),
         "simulated": True,
         "data": sha256("\n".join(sorted(keys)).encode()).hexdigest(),
         "date": str(date.today()),

@@ -21,7 +21,7 @@ from .cost import announce_reconstruction, words
 from .evaluate import Collected, Evaluated, caveats_of, evaluated, patients_of, rate_or_none, span
 from .events import Event, OnEvent
 from .folder import RunFolder
-from .inserted import deviations, figures, section, with_lesions, withstood
+from .inserted import deviations, figures, lesion_section, with_lesions, withstood
 from .pictures import contact_sheet
 from .reconstruct import judged, section_of, solved
 from .report import Section, Table
@@ -105,7 +105,7 @@ def _work(request: EvaluateReconstruct, known: Known, index: Index, items: tuple
         methods, metrics, ours = judged(case, draws, baselines="all")
         result = {"methods": metrics["methods"], "ours": ours, "seconds": round(seconds, 3), "sentence": case.sentence}
         if request.lesions:
-            result["lesions"] = _with_lesions(asked(request, image), known.prior, case, draws, methods, ours)
+            result["lesions"] = _lesions(asked(request, image), known.prior, case, draws, methods, ours)
         collected.keep(image.key, result)
         done += 1
         if done == 1 and fresh > 1:
@@ -114,7 +114,7 @@ def _work(request: EvaluateReconstruct, known: Known, index: Index, items: tuple
     return _summary(request, known.prior, index, images, collected)
 
 
-def _with_lesions(wanted: Reconstruct, prior: Prior, case: Case, draws: Draws, methods: dict[str, Tensor], ours: str) -> dict[str, Any]:
+def _lesions(wanted: Reconstruct, prior: Prior, case: Case, draws: Draws, methods: dict[str, Tensor], ours: str) -> dict[str, Any]:
     """What the methods make of the same image with lesions. draws, methods: of the image itself."""
     if draws.deviation is None:
         raise BadOption("lesions: one draw does not say how far it may be off", "take 2 draws or more, or --fast")
@@ -155,7 +155,7 @@ def _summary(request: EvaluateReconstruct, prior: Prior, index: Index, images: S
     extra = []
     if request.lesions:
         metrics["lesions"] = figures([one["lesions"] for one in found], names, patients)
-        extra = [section(metrics["lesions"], ours)]
+        extra = [lesion_section(metrics["lesions"], ours)]
     examples, sheet = _examples(request, prior, index, images, columns[ours]["psnr_db"])
     rows = [["image", "patient", "method", "psnr_db", "ssim"]]
     rows += [
@@ -163,7 +163,9 @@ def _summary(request: EvaluateReconstruct, prior: Prior, index: Index, images: S
         for n, (image, one) in enumerate(zip(images, found, strict=True), start=1)
         for name in names
     ]
-    return Evaluated(metrics, [_section(request, metrics, ours, [image.item for image in images]), *extra, *examples], rows, sheet)
+    return Evaluated(
+        metrics, [_section(request, metrics, ours, list({image.item.id: image.item for image in images}.values())), *extra, *examples], rows, sheet
+    )
 
 
 def _mean(values: Any) -> float:
@@ -205,5 +207,10 @@ def _examples(request: EvaluateReconstruct, prior: Prior, index: Index, images: 
         methods, metrics, ours = judged(case, draws, baselines="all")
         section, shown = section_of(wanted, prior, case, draws, methods, metrics, ours)
         sections.append(replace(section, heading=f"The image with the {what} PSNR", caveats=()))
+        if request.lesions:
+            lesioned, _ = with_lesions(wanted, case)
+            kept = solved(wanted, prior, lesioned.measurement)
+            section, _ = section_of(wanted, prior, lesioned, kept, *judged(lesioned, kept, baselines="all"))
+            sections.append(replace(section, heading="The same with lesions", caveats=()))
         preview += [(f"{what}: {title}", picture) for title, picture in shown]
     return sections, contact_sheet(preview)

@@ -18,13 +18,14 @@ from torch import Tensor
 
 from ..data.seeds import generator
 from ..evidence.lesions import CONTRASTS, RADII, false_blobs, inserted, laddered, recovered
+from ..evidence.metrics import clopper_pearson
 from ..jobs.calibrate import BODY
 from .evaluate import rate_or_none, span
 from .report import Section, Table
 from .requests import Reconstruct
 from .simulate import Case, measured_again
 
-__all__ = ["deviations", "figures", "section", "with_lesions", "withstood"]
+__all__ = ["deviations", "figures", "lesion_section", "with_lesions", "withstood"]
 
 _SCALES = np.geomspace(1e-3, 100, 121)
 """Candidates for the factor between a method's deviation and its error, 10 % apart."""
@@ -76,7 +77,7 @@ def figures(found: Sequence[Mapping[str, Any]], names: Sequence[str], patients: 
         stored[name] = {
             "recovery": rate_or_none(_median, [row[3] for row in rows], patients=[row[0] for row in rows]) if rows else None,
             "by_size": {at: {"median": _median(values) if values else None, "n": len(values)} for at, values in ladder.items()},
-            "blobs_per_100": rate_or_none(_per_hundred, blobs, patients=patients) if blobs is not None else None,
+            "blobs_per_100": _rate(blobs, patients) if blobs is not None else None,
         }
     return {"lesions": len([one for image in found for one in image[names[0]]["recovery"]]), "images": len(found), "methods": stored}
 
@@ -93,6 +94,12 @@ def _blobs(found: Sequence[Mapping[str, Any]], name: str, patients: Sequence[int
     return counts
 
 
+def _rate(blobs: Sequence[int], patients: Sequence[int]) -> dict[str, Any]:
+    """Blobs per 100 images. Where there are none a bootstrap knows of none either: the upper end is then that of the share of images with any."""
+    rate = rate_or_none(_per_hundred, blobs, patients=patients)
+    return rate if any(blobs) else {**rate, "low": 0.0, "high": 100 * clopper_pearson(0, len(blobs)).high}
+
+
 def _median(values: Any) -> float:
     return float(np.median(values))
 
@@ -101,7 +108,7 @@ def _per_hundred(values: Any) -> float:
     return 100 * float(np.mean(values))
 
 
-def section(metrics: Mapping[str, Any], ours: str) -> Section:
+def lesion_section(metrics: Mapping[str, Any], ours: str) -> Section:
     """metrics: what ``figures`` gave."""
     methods = metrics["methods"]
     rows = [["method", "contrast kept", "95 % interval", "false blobs per 100 images", "95 % interval"]]

@@ -164,7 +164,7 @@ def section_of(
     )
     section = Section(
         f"Reconstruct: {_TITLES[request.simulated]}",
-        f"SIMULATED measurement: {case.sentence}. The prior and the measurement together give {len(draws)} possible images; their mean is the result.",
+        f"SIMULATED measurement: {case.sentence}. The prior and the measurement together give {_many(draws)}.",
         [Grid([*pictures, *below]), *_reformats(case, window, {"Known": case.image, first: methods[first], ours: methods[ours]}), table],
         caveats=(
             "The measurement was simulated from a known image with the same model that the reconstruction uses: a scanner is never that exact.",
@@ -173,6 +173,10 @@ def section_of(
         ),
     )
     return section, [("known", known), (first, _picture(case, methods[first], window)), ("medprior (synthetic in part)", result)]
+
+
+def _many(draws: Draws) -> str:
+    return f"{len(draws)} possible images; their mean is the result" if len(draws) > 1 else "one possible image"
 
 
 _TITLES = {

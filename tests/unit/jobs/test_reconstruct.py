@@ -222,3 +222,14 @@ def test_unknown_rule_and_label_are_named() -> None:
         Settings(rule="proximall")
     with pytest.raises(BadOption, match="no labels"):
         label_index(tiny(labels=()), "ill")
+
+
+def test_caution_can_be_left_out_everywhere() -> None:
+    """Of the draws and of the point estimate, whose last word it changes; and the result says so."""
+    prior = Exact()
+    x = prior.draw(1, SIZE, 3) * HALF + MIDDLE
+    holes = simulate(x, mask((1, *SIZE), torch.rand(SIZE, generator=seeded()) < 0.5), Gaussian(200.0), seeded())
+    for fast in (True, False):
+        careful, plain = (reconstruct(prior, holes, n=2, fast=fast, settings=Settings(n_steps=4, caution=caution)) for caution in (True, False))
+        assert not torch.equal(careful.values, plain.values)
+    assert plain.made_by.endswith("without caution") and "caution" not in careful.made_by

@@ -14,7 +14,7 @@ from medprior.io.write import write
 from medprior.runs import inserted
 from medprior.runs.evaluate_reconstruct import run_evaluate_reconstruct
 from medprior.runs.events import silent
-from medprior.runs.inserted import deviations, figures, section, with_lesions, withstood
+from medprior.runs.inserted import deviations, figures, lesion_section, with_lesions, withstood
 from medprior.runs.rebuild import rebuild
 from medprior.runs.report import Table
 from medprior.runs.requests import EvaluateReconstruct, Reconstruct
@@ -72,9 +72,10 @@ def test_a_perfect_method_keeps_all_and_invents_nothing_and_a_liar_is_caught(cas
     assert methods["perfect"]["recovery"]["value"] == pytest.approx(1, abs=0.05)
     assert methods["flat"]["recovery"]["value"] == pytest.approx(0, abs=0.05)
     assert methods["perfect"]["blobs_per_100"]["value"] == methods["flat"]["blobs_per_100"]["value"] == 0
+    assert methods["perfect"]["blobs_per_100"]["high"] == pytest.approx(70.8, abs=0.1), "none in three images still allows for many"
     assert methods["liar"]["blobs_per_100"]["value"] == pytest.approx(100 / 3)
     assert sum(one["n"] for one in methods["perfect"]["by_size"].values()) == 9
-    assert "100% of a lesion's contrast" in section(found, "perfect").verdict
+    assert "100% of a lesion's contrast" in lesion_section(found, "perfect").verdict
 
 
 def test_the_deviation_of_one_patient_alone_is_unknown(case: tuple[Reconstruct, Case]) -> None:
@@ -84,7 +85,7 @@ def test_the_deviation_of_one_patient_alone_is_unknown(case: tuple[Reconstruct, 
     one = withstood(plain, {"a": plain.image + 0.01}, spread, lesioned, {"a": lesioned.image}, lesions)
     found = figures([one, one], ["a"], [7, 7])
     assert found["methods"]["a"]["blobs_per_100"] is None
-    table = section(found, "a").blocks[0]
+    table = lesion_section(found, "a").blocks[0]
     assert isinstance(table, Table) and ["a", "1.000", "too few patients", "unknown", "one patient only"] in [list(row) for row in table.rows]
 
 
@@ -99,7 +100,8 @@ def test_the_evaluation_tells_of_them(wide: Path, tmp_path: Path, monkeypatch: p
     found = done.record["metrics"]["lesions"]
     assert found["images"] == 3 and set(found["methods"]) == set(done.record["metrics"]["methods"])
     assert all(at["recovery"]["n"] == 3 and at["blobs_per_100"]["n"] == 3 for at in found["methods"].values())
-    assert "Inserted lesions" in done.report.read_text() and rebuild(done.path).reused
+    page = done.report.read_text()
+    assert "Inserted lesions" in page and page.count("The same with lesions") == 2 and rebuild(done.path).reused
     with pytest.raises(BadOption, match=r"one draw.*--fast"):
         run_evaluate_reconstruct(EvaluateReconstruct.model_validate({**values, "fast": False, "n": 1, "steps": 2, "out": tmp_path / "other"}), silent)
     assert not (tmp_path / "other").exists()
