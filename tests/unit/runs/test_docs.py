@@ -16,6 +16,8 @@ LAUNCHER = {"nproc_per_node"}
 
 
 def flags(text: str) -> set[str]:
+    """Of medprior; those of the scripts in bench/ stand with their figures."""
+    text = re.sub(r"<!-- figures: begin.*?figures: end -->", "", text, flags=re.DOTALL)
     return {flag.replace("-", "_") for flag in re.findall(r"--([a-z][a-z-]*)", text)}
 
 
