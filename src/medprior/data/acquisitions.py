@@ -23,6 +23,8 @@ class KSpace:
     mask: (kx, ky) bool, True where a sample was measured.
     reference: (rows, columns) float32, the image that a file brings along (root sum of squares), or None.
     spacing_mm: size of a pixel of the encoded field of view, or None when unknown.
+    noise: (coils, samples) complex64 that the scanner measured without a signal, its variance that of a sample of data; None where there was no such scan.
+    readout: samples of kx that the image needs, fewer than were measured where the readout is oversampled; None when unknown.
     """
 
     data: NDArray[np.complex64]
@@ -30,12 +32,16 @@ class KSpace:
     reference: NDArray[np.float32] | None = None
     spacing_mm: tuple[float, float] | None = None
     provenance: Provenance = field(default_factory=Provenance)
+    noise: NDArray[np.complex64] | None = None
+    readout: int | None = None
 
     def __post_init__(self) -> None:
         if self.data.ndim != 3 or 0 in self.data.shape:
             raise ShapeMismatch("KSpace.data", "(coils, kx, ky)", self.data.shape)
         if self.mask.shape != self.data.shape[1:]:
             raise ShapeMismatch("KSpace.mask", self.data.shape[1:], self.mask.shape)
+        if self.noise is not None and (self.noise.ndim != 2 or len(self.noise) != len(self.data)):
+            raise ShapeMismatch("KSpace.noise", f"({len(self.data)} coils, samples)", self.noise.shape)
         object.__setattr__(self, "data", np.asarray(self.data, dtype=np.complex64))
         object.__setattr__(self, "mask", np.asarray(self.mask, dtype=bool))
 

@@ -24,6 +24,9 @@ _NOT_IMAGE = sum(1 << (bit - 1) for bit in (19, 20, 23, 24, 26, 27, 28, 30))
 # Counters of a header that tell one image of a slice from another; "average" alone counts the same image measured again.
 _OTHER_IMAGES = ("contrast", "phase", "repetition", "set")
 _REVERSED = 1 << (22 - 1)
+_NOISE = 1 << (19 - 1)
+# Samples of a noise scan that are read, over all coils: the covariance of 32 coils is known to 1 % from them.
+_NOISE_SAMPLES = 2**20
 
 
 def is_hdf5(start: bytes) -> bool:
@@ -87,7 +90,8 @@ def _fastmri(path: Path, file: h5py.File, values: h5py.Dataset, index: int | Non
     data = _finite(path, values[n].reshape((-1, *values.shape[-2:])).astype(np.complex64))
     header = _fastmri_header(path, file)
     provenance = Provenance(sources=(path,), format="hdf5", history=(f"slice {n} of {values.shape[0]} from fastMRI HDF5, {data.shape}",))
-    return KSpace(data, _fastmri_mask(path, file, data), _fastmri_reference(path, file, n, limits), header.spacing if header else None, provenance)
+    spacing, readout = (header.spacing, header.readout) if header else (None, None)
+    return KSpace(data, _fastmri_mask(path, file, data), _fastmri_reference(path, file, n, limits), spacing, provenance, readout=readout)
 
 
 def _fastmri_mask(path: Path, file: h5py.File, data: NDArray[np.complex64]) -> NDArray[np.bool_]:
@@ -128,12 +132,13 @@ def _text(path: Path, values: h5py.Dataset) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class _Encoding:
-    """What the first <encoding> of an ISMRMRD header says: matrix (x, y, z), centre of kspace_encoding_step_1, pixel size."""
+    """What the first <encoding> of an ISMRMRD header says: matrix (x, y, z), centre of kspace_encoding_step_1, pixel size, samples that the image needs."""
 
     matrix: tuple[int, int, int]
     centre: int
     trajectory: str
     spacing: tuple[float, float] | None
+    readout: int | None
 
 
 def _encoding(path: Path, xml: bytes) -> _Encoding:
@@ -169,13 +174,16 @@ def _encoding(path: Path, xml: bytes) -> _Encoding:
         matrix = tuple(int(found[f"encodedSpace/matrixSize/{axis}"]) for axis in "xyz")
         centre = int(found.get("encodingLimits/kspace_encoding_step_1/center", matrix[1] // 2))
         field = [float(found.get(f"encodedSpace/fieldOfView_mm/{axis}", 0)) for axis in "xy"]
+        wanted = float(found.get("reconSpace/fieldOfView_mm/x", 0))
     except (expat.ExpatError, KeyError, ValueError) as error:
         raise Corrupt(path, f"its XML header cannot be understood ({error})") from error
     if min(matrix) < 1 or max(matrix) > 2**16:
         raise Corrupt(path, f"its header declares a matrix of {matrix}")
     sizes = (field[0] / matrix[0], field[1] / matrix[1])
     known = all(np.isfinite(s) and s > 0 for s in sizes)
-    return _Encoding((matrix[0], matrix[1], matrix[2]), centre, found.get("trajectory", "").strip().lower(), sizes if known else None)
+    oversampled = known and 0 < wanted < field[0]
+    readout = max(1, round(matrix[0] * wanted / field[0])) if oversampled else None
+    return _Encoding((matrix[0], matrix[1], matrix[2]), centre, found.get("trajectory", "").strip().lower(), sizes if known else None, readout)
 
 
 def _ismrmrd(path: Path, group: h5py.Group, index: int | None, limits: Limits, size: int) -> KSpace:
@@ -202,15 +210,34 @@ def _ismrmrd(path: Path, group: h5py.Group, index: int | None, limits: Limits, s
         images = np.unique(heads["idx"][name][chosen])
         if images.size > 1:
             raise Unsupported(path, f"holds {images.size} images of slice {n}, which differ in {name!r}; all are not one", "keep one in the file")
-    data, mask = _lines(path, rows, heads, chosen, encoding, limits, size)
+    data, times = _lines(path, rows, heads, chosen, encoding, limits, size)
     provenance = Provenance(sources=(path,), format="hdf5", history=(f"slice {n} of {count} from ISMRMRD HDF5, {data.shape}, repeats averaged",))
-    return KSpace(data, mask, None, encoding.spacing, provenance)
+    noise = _noise(path, rows, heads, chosen, float(np.median(times[times > 0])))
+    return KSpace(data, times > 0, None, encoding.spacing, provenance, noise, encoding.readout)
+
+
+def _noise(path: Path, rows: h5py.Dataset, heads: NDArray, chosen: NDArray, repeats: float) -> NDArray[np.complex64] | None:
+    """(coils, samples) of the noise scans, scaled to a sample of the image: its receiver was open for another time, and it is a mean of ``repeats``.
+
+    Noise falls as 1 / sqrt of the time of a sample (Kellman and McVeigh, MRM 54(6), 2005).
+    """
+    n_coils, at = int(heads["active_channels"][chosen[0]]), float(heads["sample_time_us"][chosen[0]])
+    lines, left = [], _NOISE_SAMPLES // n_coils
+    for row in np.flatnonzero(heads["flags"] & np.uint64(_NOISE)):
+        head = heads[row]
+        time = float(head["sample_time_us"])
+        if left <= 0 or int(head["active_channels"]) != n_coils or not (time > 0 and at > 0):
+            continue
+        line = _line(path, head, rows[int(row)]["data"], n_coils)[:, :left]
+        lines.append(line * np.float32(np.sqrt(time / at / repeats)))
+        left -= line.shape[1]
+    return _finite(path, np.concatenate(lines, 1)) if lines else None
 
 
 def _lines(
     path: Path, rows: h5py.Dataset, heads: NDArray, chosen: NDArray, encoding: _Encoding, limits: Limits, size: int
-) -> tuple[NDArray[np.complex64], NDArray[np.bool_]]:
-    """Acquisitions put on the centred grid (coils, kx, ky); a line measured several times is averaged."""
+) -> tuple[NDArray[np.complex64], NDArray[np.int32]]:
+    """Acquisitions put on the centred grid (coils, kx, ky), and how often each sample was measured: a line measured several times is averaged."""
     n_coils = int(heads["active_channels"][chosen[0]])
     nx, ny, _ = encoding.matrix
     shape = (n_coils, nx, ny)
@@ -225,7 +252,7 @@ def _lines(
             raise Corrupt(path, f"acquisition {int(row)} lies outside of the encoded matrix {encoding.matrix}")
         total[:, first : first + line.shape[1], ky] += line
         times[first : first + line.shape[1], ky] += 1
-    return _finite(path, total / np.maximum(times, 1)), times > 0
+    return _finite(path, total / np.maximum(times, 1)), times
 
 
 def _line(path: Path, head: NDArray, values: NDArray, n_coils: int) -> NDArray[np.complex64]:

@@ -27,9 +27,10 @@ MOST = 12
 def measured_kspace(kspace: KSpace, *, complex_image: bool = False, crop: float = 0.0) -> tuple[Measurement, str]:
     """Measured k-space (n_coils, kx, ky) as a measurement by ``mri``, and the sentence that says what was estimated for it.
 
-    The noise of the coils is read from the outermost samples and made white; more than 12 coils are compressed to the 12 that hold most of the signal (Buehrer
-    et al., MRM 57(6), 2007); the maps come from ESPIRiT on the fully sampled centre, a single coil has the map 1. crop: as in ``coil_maps``; by default the
-    maps reach beyond the body, so that the data say that nothing is there: where maps are zero nothing was measured, and a prior would fill it in.
+    The noise of the coils is that of the scanner's noise scan, else read from the outermost samples, and made white; more than 12 coils are compressed to the
+    12 that hold most of the signal (Buehrer et al., MRM 57(6), 2007); the maps come from ESPIRiT on the fully sampled centre, a single coil has the map 1.
+    crop: as in ``coil_maps``; by default the maps reach beyond the body, so that the data say that nothing is there: where maps are zero nothing was
+    measured, and a prior would fill it in.
     The image is real, (1, kx, ky), with its phase in the maps, or with complex_image two channels, real and imaginary part. It nearly keeps the file's unit:
     whitening is followed by a multiplication with the mean standard deviation. Not simulated.
     Raises BadOption where the centre or the outer samples are too few.
@@ -37,7 +38,7 @@ def measured_kspace(kspace: KSpace, *, complex_image: bool = False, crop: float 
     data, mask = torch.from_numpy(kspace.data), torch.from_numpy(kspace.mask)
     if not bool(mask.any()) or not bool(data.abs().sum() > 0):
         raise BadOption("measured_kspace: wanted samples that were measured, got none", "check the mask, and that the file holds the raw data")
-    covariance = noise_covariance(data, mask)
+    covariance, source = _covariance(kspace)
     std = sqrt(float(covariance.diagonal().real.mean()))
     white = std * whiten(data, covariance)
     n_coils = data.shape[0]
@@ -45,11 +46,20 @@ def measured_kspace(kspace: KSpace, *, complex_image: bool = False, crop: float 
         white = compressed(white, MOST)
     maps = coil_maps(white, mask, crop=crop) if n_coils > 1 else torch.ones_like(white)
     maps = maps if complex_image else phased(maps, white, mask, std=std)
-    how = f"noise of standard deviation {std:.3g}, estimated from the outermost k-space samples of {n_coils} coil{'s' if n_coils > 1 else ''}"
+    how = f"noise of standard deviation {std:.3g}, {source} of {n_coils} coil{'s' if n_coils > 1 else ''}"
     how += f"; compressed to {MOST} coils" if n_coils > MOST else ""
     how += "; coil maps estimated from the fully sampled centre (ESPIRiT)" if n_coils > 1 else ""
     how += "" if complex_image else "; the image's phase is estimated from all samples"
     return Measurement((white * mask)[None], mri(mask, maps, complex_image=complex_image), ComplexGaussian(std)), how
+
+
+def _covariance(kspace: KSpace) -> tuple[Tensor, str]:
+    """Of the coils' noise as ``noise_covariance``, and where it is from."""
+    n_coils = len(kspace.data)
+    if kspace.noise is not None and kspace.noise.shape[1] >= max(50, 4 * n_coils):
+        noise = torch.from_numpy(kspace.noise).to(torch.complex128)
+        return noise @ noise.mH / (2 * noise.shape[1]), f"measured by the scanner in {noise.shape[1]} samples without a signal"
+    return noise_covariance(torch.from_numpy(kspace.data), torch.from_numpy(kspace.mask)), "estimated from the outermost k-space samples"
 
 
 def compressed(white: Tensor, n: int) -> Tensor:

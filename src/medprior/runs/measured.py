@@ -72,11 +72,11 @@ def _kspace(request: Reconstruct, prior: Prior, source: KSpace) -> Acquired:
     reference = None if source.reference is None else torch.from_numpy(source.reference.copy())
     thinned = ""
     if request.undersample is not None:
-        reference = _combined(whole, sampled_at)
+        reference = _combined(whole, sampled_at, source)
         whole, sampled_at, thinned = _thinned(whole, sampled_at, request.undersample, request.seed)
     data, mask = oriented(whole, sampled_at, turn=request.turn, mirror=request.mirror)
     n_coils = len(data)
-    m, how = measured_kspace(KSpace(data.numpy(), mask.numpy()))
+    m, how = measured_kspace(KSpace(data.numpy(), mask.numpy(), noise=source.noise))
     scale = scale_from(prior, m)
     if request.noise is not None:
         m = Measurement(m.y, m.operator, ComplexGaussian(request.noise * (scale[1] - scale[0]) / 2))
@@ -94,12 +94,12 @@ def _kspace(request: Reconstruct, prior: Prior, source: KSpace) -> Acquired:
     return Acquired(grid, scale, m, {"zero-filled, coils combined": zero_filled(m)}, sentences, reference, picture, text, judge)
 
 
-def _combined(data: Tensor, mask: Tensor) -> Tensor:
+def _combined(data: Tensor, mask: Tensor, source: KSpace) -> Tensor:
     """(i, j): magnitude of the coils' images, combined with maps from the same samples. Raises BadOption unless nearly all samples were measured."""
     if float(mask.double().mean()) < 0.95:
         got = f"{float(mask.double().mean()):.0%} of its samples"
         raise BadOption(f"undersample: wanted fully sampled k-space, which can judge the result, got {got}", "leave --undersample out")
-    m, _ = measured_kspace(KSpace(data.numpy(), mask.numpy()), complex_image=True)
+    m, _ = measured_kspace(KSpace(data.numpy(), mask.numpy(), noise=source.noise), complex_image=True)
     return zero_filled(m)[0].square().sum(0).sqrt()
 
 
@@ -116,10 +116,10 @@ def _empty(shape: tuple[int, ...], unit: str, modality: str, spacing: tuple[floa
 
 
 def _without_oversampling(source: KSpace) -> tuple[Tensor, Tensor]:
-    """K-space without the part of the readout that lies outside of the image which the file brings along; exact, since a readout is always whole."""
+    """K-space without the part of the readout that lies outside of the image which the file brings along or names; exact, since a readout is always whole."""
     data, mask = torch.from_numpy(source.data), torch.from_numpy(source.mask)
     whole = bool((mask == mask[:1]).all())
-    n = data.shape[1] if source.reference is None else source.reference.shape[0]
+    n = (source.readout or data.shape[1]) if source.reference is None else source.reference.shape[0]
     if not whole or n >= data.shape[1]:
         return data, mask
     lines = torch.fft.fftshift(torch.fft.ifft(torch.fft.ifftshift(data, dim=1), dim=1, norm="ortho"), dim=1)

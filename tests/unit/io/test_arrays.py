@@ -115,6 +115,34 @@ def test_ismrmrd_lines_land_on_the_centred_grid(tmp_path: Path) -> None:
     assert found.spacing_mm == (30, 30)
 
 
+def test_a_noise_scan_is_scaled_to_a_sample_of_the_image(tmp_path: Path) -> None:
+    """Its receiver was open for 10 us a sample and that of the image for 40: half the deviation. Where no time is stated it is left alone."""
+
+    def timed(table: np.ndarray) -> None:
+        table["head"]["sample_time_us"] = 40
+        table["head"]["sample_time_us"][0] = 10
+
+    found = read_kspace(hdf5(tmp_path, ismrmrd(change=timed)), index=2).noise
+    assert found is not None and np.allclose(found, np.full((2, 8), 49.5))
+    assert read_kspace(hdf5(tmp_path, ismrmrd()), index=2).noise is None
+
+    def again(table: np.ndarray) -> None:
+        timed(table)
+        table["head"]["idx"]["kspace_encode_step_1"][1:] = 3  # all lines of a slice are one, five times
+
+    found = read_kspace(hdf5(tmp_path, ismrmrd(change=again)), index=2).noise
+    assert found is not None and np.allclose(found, np.full((2, 8), 49.5 / 5**0.5))
+
+
+def test_the_header_says_how_much_of_the_readout_the_image_needs(tmp_path: Path) -> None:
+    half = "<reconSpace><fieldOfView_mm><x>120</x><y>180</y><z>5</z></fieldOfView_mm></reconSpace><trajectory>"
+    for fill in (ismrmrd(XML.replace("<trajectory>", half)), fastmri(ismrmrd_header=XML.replace("<trajectory>", half))):
+        assert read_kspace(hdf5(tmp_path, fill), index=0).readout == 4
+    assert read_kspace(hdf5(tmp_path, ismrmrd()), index=0).readout is None
+    whole = half.replace("120", "240")
+    assert read_kspace(hdf5(tmp_path, ismrmrd(XML.replace("<trajectory>", whole))), index=0).readout is None
+
+
 def test_a_partial_and_a_reversed_readout_are_placed_by_their_centre(tmp_path: Path) -> None:
     def shorten(table: np.ndarray) -> None:
         for row in table[1:]:
@@ -293,6 +321,8 @@ def test_acquisitions_check_what_they_are_given() -> None:
         KSpace(LINES, np.ones((8, 6), bool))
     with pytest.raises(ShapeMismatch, match=r"KSpace\.mask"):
         KSpace(LINES[0], np.ones((6, 8), bool))
+    with pytest.raises(ShapeMismatch, match=r"KSpace\.noise"):
+        KSpace(LINES[0], np.ones((8, 6), bool), noise=LINES[0, 0])
     with pytest.raises(ShapeMismatch, match=r"Sinogram\.data"):
         Sinogram(np.ones(3, np.float32), np.ones(3))
     with pytest.raises(ShapeMismatch, match=r"Sinogram\.angles"):
