@@ -235,7 +235,8 @@ def proof(metrics: dict[str, Any]) -> list[str]:
     fits = f"  {'fits' if metrics['fits'] else 'DOES NOT FIT'} the measurement: residual {metrics['residual']:.2f}, noise alone gives 1"
     if (at := metrics["interval"]) is None:
         return [fits, f"  no interval: {metrics['interval_refused']}"]
-    return [fits, f"  {at['level']:.0%} interval: median width {at['median_width']:.3g}; PSNR at least {at['psnr_at_least_db']:.1f} dB for 9 of 10"]
+    bound = f"PSNR at least {at['psnr_at_least_db']:.1f} dB for 9 of 10 such measurements"
+    return [fits, f"  {at['level']:.0%} interval: median width {at['median_width']:.3g} in the image's unit; {bound}"]
 
 
 def say(screen: Screen, record: dict[str, Any], lines: Sequence[str]) -> None:

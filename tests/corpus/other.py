@@ -284,7 +284,7 @@ def _npz_rows() -> Iterator[Row]:
 
 
 def _npz_refused(image: np.ndarray, good: bytes) -> Iterator[tuple[str, bytes, str]]:
-    yield "stack", npz(images=np.stack([GREY] * 3)), "Unsupported:index=0 to index=2"
+    yield "stack", npz(images=np.stack([GREY] * 3)), "Unsupported:choose one with index (--index) 0 to 2"
     yield "pickled", npz(image=np.array([{"a": 1}], dtype=object)), "Unsupported:run code"
     yield "records", npz(image=np.zeros(3, dtype=[("a", "f4"), ("b", "i2")])), "Unsupported:numbers or text"
     yield "kspace", npz(kspace=np.ones((2, 4, 4), np.complex64)), "Unsupported:read_kspace"

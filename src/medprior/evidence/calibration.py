@@ -44,6 +44,17 @@ _DEAF = 1e6
 """The noise that is left where nothing was measured."""
 
 
+_SAID = {
+    "Downsample": "larger pixels",
+    "Identity": "a noisy image",
+    "LineIntegrals": "projections",
+    "Mask": "missing pixels",
+    "Mask @ Fourier @ AsComplex": "MRI of one coil",
+    "Mask @ Fourier @ Coils @ AsComplex": "MRI of several coils",
+}
+"""Names of operators in words."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """What a calibration must know of a measurement, in network units; one of another kind has other errors.
@@ -206,7 +217,7 @@ def entry_for(trust: Mapping[str, Any], inside: Measurement, how: How) -> tuple[
     name, ndim = name_of(inside.operator), len(inside.operator.domain) - 1
     near = [entry for entry in entries if (entry["kind"]["operator"], entry["kind"]["ndim"]) == (name, ndim)]
     if not near:  # what kind it is costs as much as some steps of a reconstruction, and of a volume more memory than its own
-        return None, f"calibrated so far: {', '.join(dict.fromkeys(entry['title'] for entry in entries))}; this is {name}, {ndim}-D"
+        return None, f"calibrated so far: {', '.join(dict.fromkeys(entry['title'] for entry in entries))}; this is {_SAID.get(name, name)}, {ndim}-D"
     kind = kind_of(inside)
     reasons: dict[str, None] = {}  # each once, in order
     for entry in reversed(near):  # the newest first

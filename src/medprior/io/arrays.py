@@ -168,7 +168,7 @@ def read_array_volume(path: Path, *, limits: Limits, index: int | None = None, u
             raise Unsupported(path, f"holds a measurement ({key}), not an image", f"read it with {function}, or reconstruct it")
     stack = read_stack(path, limits=limits, unit=unit, modality=modality)
     if index is None and len(stack.images) > 1:
-        raise Unsupported(path, f"holds {len(stack.images)} images", f"choose one with index=0 to index={len(stack.images) - 1}")
+        raise Unsupported(path, f"holds {len(stack.images)} images", f"choose one with index (--index) 0 to {len(stack.images) - 1}")
     if not 0 <= (index or 0) < len(stack.images):
         raise BadOption(f"index: wanted 0 to {len(stack.images) - 1} for {path.name}, got {index}")
     return stack.images[index or 0]

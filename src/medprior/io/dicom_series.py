@@ -97,7 +97,7 @@ def _file(path: Path, series: str | None, frame: int | None, limit: Limits) -> V
     if form.n_frames == 1:
         return _image(planes[0], form, limit, [])
     if planes[0].position is None:
-        raise BadGeometry(path, f"holds {form.n_frames} frames over time, not a volume", f"choose one with index=0 to index={form.n_frames - 1}")
+        raise BadGeometry(path, f"holds {form.n_frames} frames over time, not a volume", f"choose one with index (--index) 0 to {form.n_frames - 1}")
     picked, notes = chosen(path, Tree(series_of(planes)), series)
     return _stacked(picked.planes, {path: form}, limit, notes)
 

@@ -76,7 +76,7 @@ def _finite(path: Path, values: NDArray) -> NDArray:
 
 def _slice(path: Path, index: int | None, count: int) -> int:
     if index is None and count > 1:
-        raise Unsupported(path, f"holds {count} slices", f"choose one with index=0 to index={count - 1}")
+        raise Unsupported(path, f"holds {count} slices", f"choose one with index (--index) 0 to {count - 1}")
     if not 0 <= (index or 0) < count:
         raise BadOption(f"index: wanted 0 to {count - 1} for {path.name}, got {index}")
     return index or 0

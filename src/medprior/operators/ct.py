@@ -39,6 +39,17 @@ class LineIntegrals(Operator):
     beam: str
     distances: tuple[float, float] = (math.inf, math.inf)
 
+    @property
+    def missing_arc(self) -> float:
+        """Degrees that the views lack of a complete set, 0 for a complete one: 180 degrees of parallel rays; of a fan 180 and the angle that it spans (Parker,
+        Med. Phys. 9(2), 1982). Views stand for the arc up to the next one, as they do evenly spaced.
+        """
+        turned = self.angles.sort().values.rad2deg()
+        have = float(turned[-1] - turned[0] + (turned.diff().median() if len(turned) > 1 else 0.0))
+        span = 0.0 if self.beam == "parallel" else 2 * math.degrees(math.atan(float(self.offsets.abs().max()) / self.distances[1]))
+        lack = 180 + span - have
+        return lack if lack > 0.5 else 0.0
+
     def apply(self, x: Tensor) -> Tensor:
         return Linear.apply(x, self._project, self._back)
 

@@ -18,7 +18,7 @@ from ..jobs.reconstruct import scale_from
 from ..operators import ComplexGaussian, Gaussian, LineIntegrals, Measurement, cartesian_lines, measured_kspace, measured_sinogram, norm
 from ..prior import Prior
 from .requests import Reconstruct
-from .simulate import WATER, plain_images
+from .simulate import WATER, limited, plain_images
 
 __all__ = ["Acquired", "acquired", "fitting_total_variation", "oriented"]
 
@@ -30,6 +30,7 @@ class Acquired:
     grid: an empty image with unit, modality, pixel size. scale: its values at -1 and 1 of the prior. baselines: name -> (1, 1, i, j) in its unit.
     sentences: what it is, and what was estimated. reference: (rows, columns), the image that the file brings along or that all samples
     of an undersampled scan give, or None; judge: which of them, in words. shown: (rows, columns) picture of the raw measurement.
+    warnings: what a reader of the result must know of such a measurement.
     """
 
     grid: Volume
@@ -41,6 +42,7 @@ class Acquired:
     shown: np.ndarray
     shown_as: str
     judge: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def half(self) -> float:
@@ -170,7 +172,8 @@ def _sinogram(request: Reconstruct, prior: Prior, source: Sinogram) -> Acquired:
     unit = f"Hounsfield units for water of {WATER:g} per mm (70 keV)" if hounsfield else "attenuation per mm"
     sentences = (f"{operator.beam} beam, {y.shape[2]} views over {arc:.1f} degrees, {y.shape[3]} bins of {operator.bin_spacing:.3g} mm; {unit}", how)
     grid = _empty(operator.domain[1:], prior.card.unit if hounsfield else "1/mm", "CT", operator.spacing, source.provenance)
-    return Acquired(grid, scale, m, baselines, sentences, None, y[0, 0].numpy(), "sinogram: one row a view; bright = more attenuation")
+    sinogram = y[0, 0].numpy()
+    return Acquired(grid, scale, m, baselines, sentences, None, sinogram, "sinogram: one row a view; bright = more attenuation", warnings=limited(operator))
 
 
 def fitting_total_variation(case: Acquired) -> tuple[Tensor, float]:

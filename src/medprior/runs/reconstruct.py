@@ -26,7 +26,7 @@ from .reconstruct_measured import run_measured
 from .report import Grid, Picture, Section, Table
 from .requests import Reconstruct
 from .simulate import Case, best_total_variation, best_wavelets, case_of
-from .trusted import trusted
+from .trusted import spread_caption, trusted
 
 __all__ = ["judged", "run_reconstruct", "section_of", "solved"]
 
@@ -39,7 +39,7 @@ def run_reconstruct(request: Reconstruct, prior: Prior, volume: Volume | KSpace 
     case = case_of(request, prior, volume)
     on_event(Event("note", f"simulated: {case.sentence}"))
     steps = announce_reconstruction(prior, case.measurement, on_event, fast=request.fast, n=request.n, steps=request.steps, rule=request.rule)
-    on_event(Event("stage", "drawing from the posterior", 0, steps))
+    on_event(Event("stage", "computing the point estimate" if request.fast else "drawing from the posterior", 0, steps))
     draws = solved(request, prior, case.measurement, None, lambda done, total: on_event(Event("step", done=done, total=total)))
     if request.baselines == "all":
         on_event(Event("stage", "total variation and wavelets, each with its best weight"))
@@ -112,9 +112,9 @@ def _outputs(case: Case, draws: Draws, source: Volume) -> list[Output]:
     outputs = [
         Output("reconstruction", mean, "reconstructed", like=like, suffix=suffix),
         Output("known", case.known, "converted", like=like, suffix=suffix),
-        Output("draws", kept, "reconstructed", suffix=".npz"),
     ]
     if len(draws) > 1:
+        outputs.append(Output("draws", kept, "reconstructed", suffix=".npz"))
         spread = case.known.with_data(draws.std().numpy()).noted("standard deviation of the draws, uncalibrated", synthetic=True)
         outputs.append(Output("spread", spread, "map", like=like, suffix=suffix, window=(0.0, max(0.25 * case.half, float(spread.data.max())))))
     return outputs
@@ -144,7 +144,7 @@ def section_of(
             Picture(
                 _heat(case, draws.std()[None], high),
                 "Spread of the draws",
-                "Standard deviation, UNCALIBRATED: how wide it is has not been held against the truth. It says where the draws disagree.",
+                spread_caption(draws),
                 legend=("0", f"{number(high)} {unit}", "viridis"),
             )
         )
@@ -166,13 +166,23 @@ def section_of(
         f"Reconstruct: {_TITLES[request.simulated]}",
         f"SIMULATED measurement: {case.sentence}. The prior and the measurement together give {_many(draws)}.",
         [Grid([*pictures, *below]), *_reformats(case, window, {"Known": case.image, first: methods[first], ours: methods[ours]}), table],
+        verdict=_verdict(score, ours),
         caveats=(
             "The measurement was simulated from a known image with the same model that the reconstruction uses: a scanner is never that exact.",
             f"Detail that was not measured comes from the prior ({prior.card.name}).",
-            f"Misfit of the mean to the measurement: {metrics['misfit']:.2f}; 1 is what noise alone gives.",
+            *case.warnings,
         ),
     )
-    return section, [("known", known), (first, _picture(case, methods[first], window)), ("medprior (synthetic in part)", result)]
+    best = max((name for name in methods if name != ours), key=lambda name: score[name]["psnr_db"])
+    return section, [("known", known), (best, _picture(case, methods[best], window)), ("medprior (synthetic in part)", result)]
+
+
+def _verdict(score: dict[str, Any], ours: str) -> str:
+    """Said where a plain method is nearer to the known image."""
+    best = max(score, key=lambda name: score[name]["psnr_db"])
+    if best == ours:
+        return ""
+    return f"{best[:1].upper()}{best[1:]} is nearer to the known image here: {score[best]['psnr_db']:.2f} dB, {ours} {score[ours]['psnr_db']:.2f} dB."
 
 
 def _many(draws: Draws) -> str:

@@ -20,7 +20,7 @@ from .outcome import Outcome, Output, suffix_of
 from .pictures import Window, coloured, grey, number, upright, window_for
 from .report import Grid, Picture, Section, Table
 from .requests import Reconstruct
-from .trusted import trusted
+from .trusted import spread_caption, trusted
 
 __all__ = ["run_measured"]
 
@@ -34,7 +34,7 @@ def run_measured(request: Reconstruct, prior: Prior, source: KSpace | Sinogram, 
     for sentence in case.sentences:
         on_event(Event("note", f"measured: {sentence}"))
     steps = announce_reconstruction(prior, case.measurement, on_event, fast=request.fast, n=request.n, steps=request.steps, rule=request.rule)
-    on_event(Event("stage", "drawing from the posterior", 0, steps))
+    on_event(Event("stage", "computing the point estimate" if request.fast else "drawing from the posterior", 0, steps))
     draws = solve(request, prior, case.measurement, case.scale, lambda done, total: on_event(Event("step", done=done, total=total)))
     methods = dict(case.baselines)
     metrics: dict[str, Any] = {"measured": "; ".join(case.sentences), "made_by": draws.made_by}
@@ -69,8 +69,9 @@ def _outputs(case: Acquired, draws: Draws) -> list[Output]:
     sentence = f"reconstructed by medprior from a measurement: {draws.made_by}, seed {draws.seed}"
     mean = case.grid.with_data(draws.mean().numpy()).noted(f"{sentence}, mean of {len(draws)}", synthetic=True)
     kept = replace(case.grid, data=draws.values[:, 0].numpy()).noted(f"{sentence}: each draw a channel", synthetic=True)
-    outputs = [Output("reconstruction", mean, "reconstructed", suffix=suffix), Output("draws", kept, "reconstructed", suffix=".npz")]
+    outputs = [Output("reconstruction", mean, "reconstructed", suffix=suffix)]
     if len(draws) > 1:
+        outputs.append(Output("draws", kept, "reconstructed", suffix=".npz"))
         spread = case.grid.with_data(draws.std().numpy()).noted("standard deviation of the draws, uncalibrated", synthetic=True)
         outputs.append(Output("spread", spread, "map", suffix=suffix))
     return outputs
@@ -93,7 +94,7 @@ def _section(prior: Prior, case: Acquired, draws: Draws, methods: dict[str, Tens
     if len(draws) > 1:
         top = 0.4 * case.half
         heat = coloured(upright(volume(draws.std()[None])), top, name="viridis")
-        caption = "Standard deviation, UNCALIBRATED: how wide it is has not been held against the truth. It says where the draws disagree."
+        caption = spread_caption(draws)
         shown.append(Picture(heat, "Spread of the draws", caption, legend=("0", f"{number(top)} {unit}", "viridis")))
     judged = any("psnr_db" in found for found in metrics["methods"].values())
     head = ["method", "misfit", *(("PSNR (dB)", "SSIM") if judged else ())]
@@ -112,7 +113,7 @@ def _section(prior: Prior, case: Acquired, draws: Draws, methods: dict[str, Tens
 
 
 def _caveats(prior: Prior, case: Acquired) -> tuple[str, ...]:
-    lines = []
+    lines = list(case.warnings)
     if case.reference is None:
         lines.append("No known image judges this: a smooth, plausible picture is not a proof. Look where the plain methods disagree with it.")
     lines.append(f"Detail that was not measured comes from the prior ({prior.card.name}).")

@@ -44,7 +44,7 @@ from ..prior import Prior
 from ..prior.door import Admitted
 from .requests import Reconstruct
 
-__all__ = ["WATER", "Case", "best_total_variation", "best_wavelets", "case_of", "known_image", "measured_again", "plain_images"]
+__all__ = ["WATER", "Case", "best_total_variation", "best_wavelets", "case_of", "known_image", "limited", "measured_again", "plain_images"]
 
 WATER = 0.0193
 """Linear attenuation of water in 1/mm at 70 keV (NIST XCOM): what turns Hounsfield units into line integrals."""
@@ -61,7 +61,7 @@ class Case:
     measurement: of ``known``, in its unit.
     shown: (rows, columns) picture of the raw measurement, not an image of the patient (k-space, sinogram), or None.
     baselines: name -> (1, C, i, j[, k]) in the unit of ``known``. sentence: what was simulated.
-    stack: ``known`` is a volume whose slices a 2-D prior takes one by one.
+    stack: ``known`` is a volume whose slices a 2-D prior takes one by one. warnings: what a reader of the result must know of such a measurement.
     """
 
     known: Volume
@@ -72,6 +72,7 @@ class Case:
     shown: np.ndarray | None = None
     shown_as: str = ""
     stack: bool = False
+    warnings: tuple[str, ...] = ()
 
     @property
     def image(self) -> Tensor:
@@ -290,7 +291,15 @@ def _ct(request: Reconstruct, known: Volume, scale: tuple[float, float]) -> Case
     assumed = "" if known.spacing_mm is not None else "; pixel size unknown, taken as 1 mm"
     views = "views of a fan beam" if request.beam == "fan" else "parallel views"
     text = f"{request.views} {views} over {arc:g} degrees, {n_bins} bins, {request.photons:g} photons a bin{assumed}"
-    return Case(known, scale, m, baselines, text, _middle(lines.y[0, 0]).numpy(), "sinogram: one row a view; bright = more attenuation")
+    sinogram = _middle(lines.y[0, 0]).numpy()
+    return Case(known, scale, m, baselines, text, sinogram, "sinogram: one row a view; bright = more attenuation", warnings=limited(operator))
+
+
+def limited(operator: LineIntegrals) -> tuple[str, ...]:
+    """What a reader must know where views of a limited angle leave edges out."""
+    if not operator.missing_arc:
+        return ()
+    return (f"LIMITED ANGLE: {operator.missing_arc:.0f} degrees of views are missing. Edges along rays that never ran may be lost or invented, whatever fits.",)
 
 
 def _widened(reach: float) -> float:

@@ -16,7 +16,7 @@ from .outcome import Output
 from .pictures import coloured, grey, number, upright, window_for
 from .report import Grid, Picture, Section, Table
 
-__all__ = ["LEVEL", "Trusted", "trusted"]
+__all__ = ["LEVEL", "Trusted", "spread_caption", "trusted"]
 
 LEVEL = 0.9
 """Of every interval that a run prints."""
@@ -131,7 +131,8 @@ def _section(
     rows.append(["Which share of the image can the measurement not see?", f"{told.null_share:.1%} of its energy (numeric check {told.check:.0e})."])
     rows.append(["Which share did the prior decide, the noise counted?", f"{told.unheard_share:.1%} of its energy."])
     size = f"{told.finest:.1f} voxels" + (f", {finest:.1f} mm" if finest is not None else "") if told.finest < float("inf") else "none but the mean"
-    rows.append(["Finest detail the data decided?", f"Periods down to {size}." if told.finest < float("inf") else "None but the mean."])
+    answer = f"A period of {size}; what is finer rests partly on the prior." if told.finest < float("inf") else "None but the mean."
+    rows.append(["Finest detail the data decided?", answer])
     rows.append(["How far may a voxel be off?", _said(metrics, found, unit)])
     if found is not None:
         rows.append(["How good is the image as a whole?", f"PSNR of at least {metrics['interval']['psnr_at_least_db']:.1f} dB for 9 of 10 such measurements."])
@@ -144,6 +145,12 @@ def _section(
             "scans like those, not for each voxel, and not for findings that they do not show."
         )
     return Section("What it rests on", f"Of the result shown above ({draws.made_by}).", [Grid(pictures), Table(rows, words=True)], caveats=tuple(caveats))
+
+
+def spread_caption(draws: Draws) -> str:
+    """Under a picture of the draws' own standard deviation."""
+    below = " The calibrated interval stands below." if draws.calibration is not None else ""
+    return f"Standard deviation as it is, UNCALIBRATED: it says where the draws disagree.{below}"
 
 
 def _said(metrics: dict[str, Any], found: Calibration | None, unit: str) -> str:

@@ -99,7 +99,7 @@ def test_a_calibration_serves_its_own_kind_alone() -> None:
         "noise on fine detail": measured(noise=0.04),
         "noise on broad shapes": measured(centre=0.0),
         "voxels a side": measured(size=96),
-        "calibrated so far: mri 4; this is Downsample, 2-D": simulate(torch.zeros(1, 1, 48, 48), downsample((1, 48, 48), 2), Gaussian(0.02), rng()),
+        "calibrated so far: mri 4; this is larger pixels, 2-D": simulate(torch.zeros(1, 1, 48, 48), downsample((1, 48, 48), 2), Gaussian(0.02), rng()),
     }
     for words, other in reasons.items():
         found, refused = entry_for(trust, other, HOW)

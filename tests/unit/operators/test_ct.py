@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -135,3 +137,14 @@ def test_a_source_inside_of_the_image_is_refused() -> None:
     """Rays that start inside of the image would run backwards, too."""
     with pytest.raises(BadOption, match="outside of the image"):
         fan_ct((1, 64, 64), [0.0], 9, source_to_axis=40.0, source_to_detector=80.0, bin_spacing=1.0)
+
+
+@pytest.mark.parametrize("arc, lack", [(180.0, 0.0), (360.0, 0.0), (60.0, 120.0), (150.0, 30.0)])
+def test_what_a_limited_angle_of_parallel_rays_lacks(arc: float, lack: float) -> None:
+    assert parallel_ct((1, 16, 16), view_angles(30, arc=arc, start=-20.0), 24).missing_arc == pytest.approx(lack, abs=1e-6)
+
+
+@pytest.mark.parametrize("arc, lack", [(360.0, 0.0), (240.0, 0.0), (90.0, 90.0 + 2 * math.degrees(math.atan(29.5 * 2 / 200)))])
+def test_a_fan_needs_its_own_angle_more(arc: float, lack: float) -> None:
+    operator = fan_ct((1, 16, 16), view_angles(30, arc=arc), 60, source_to_axis=100, source_to_detector=200, bin_spacing=2.0)
+    assert operator.missing_arc == pytest.approx(lack, abs=1e-4)

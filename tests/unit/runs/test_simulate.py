@@ -14,6 +14,8 @@ from medprior.errors import BadOption, WrongKind
 from medprior.evidence.metrics import psnr
 from medprior.operators import LineIntegrals
 from medprior.operators.operator import Scaled
+from medprior.runs.events import Event
+from medprior.runs.reconstruct import run_reconstruct
 from medprior.runs.requests import Reconstruct
 from medprior.runs.simulate import Case, best_total_variation, case_of, known_image
 from medprior.runs.sources import known_prior
@@ -115,6 +117,7 @@ def test_rays_go_as_asked(asked: dict[str, Any], beam: str, arc: float, baseline
     assert np.rad2deg(operator.angles.diff().numpy()) == pytest.approx(arc / views) and len(operator.angles) == views
     assert f"{views} " in case.sentence and f"over {arc:g} degrees" in case.sentence and baseline in case.baselines
     assert 0.7 < float(case.measurement.misfit(case.image)) < 1.3
+    assert any("LIMITED ANGLE" in line for line in case.warnings) == (arc in (60.0, 90.0))
     corner = torch.zeros(operator.domain)[None]
     corner[..., 0, 0] = 1
     assert (operator.apply(corner).amax(-1) > 0).all(), "every view sees the corner"
@@ -160,3 +163,16 @@ def test_total_variation_gets_the_best_weight_of_its_family(tiny: Path) -> None:
     assert score(best) > score(case.baselines["noisy image"]) + 2
     for factor in (0.25, 0.5, 2, 4):
         assert score(total_variation(case.measurement, factor * weight, n=300, tol=1e-4)) < score(best) + 0.1
+
+
+def test_a_plain_method_that_is_nearer_is_named_in_the_verdict(tiny: Path) -> None:
+    """An untrained prior loses to non-local means; the page's first sentence says so, and a point estimate has no file of draws."""
+    heard: list[Event] = []
+    request = Reconstruct.model_validate({"input": "x", "prior": "p", "fast": True, "baselines": "quick"})
+    outcome = run_reconstruct(request, known_prior(str(tiny)).prior, Volume(blobs()), heard.append)
+    methods = outcome.metrics["methods"]
+    best = max(methods, key=lambda name: methods[name]["psnr_db"])
+    assert best != "medprior, point estimate"
+    assert outcome.sections[0].verdict.lower().startswith(f"{best} is nearer to the known image here".lower())
+    assert {output.name for output in outcome.outputs} >= {"reconstruction", "known"} and "draws" not in {output.name for output in outcome.outputs}
+    assert any(event.text == "computing the point estimate" for event in heard)
