@@ -36,6 +36,7 @@ def announce_reconstruction(
     products = 0 if seen else _FIT * (FAST_EVALUATIONS + _AROUND) if fast else each * _FIT if PASSES[rule] == 1 else each // 2
     images = 1 if fast else n
     announce(prior, scans * images * slices, size[: prior.card.ndim], each, on_event, beside=scans * images * products * _product(measurement))
+    on_event(Event("note", "plain methods, and what the data and the prior said, come on top of it"))
     return (0 if seen else FAST_EVALUATIONS - 1) if fast else steps
 
 
