@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from peers import add_peers
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 import medprior as mp
@@ -171,14 +171,17 @@ def simulated(prior: Prior, n: int) -> None:
 
 
 def side_by_side(shown: dict[str, Tensor], path: Path) -> None:
-    """Whole slices above, the same window of each below, three times as large; one grey scale by each image's own 99.5th percentile."""
-    tops, insets = [], []
-    for x in shown.values():
+    """Names, whole slices, and the same window of each, three times as large; one grey scale by each image's own 99.5th percentile."""
+    names, tops, insets = [], [], []
+    for name, x in shown.items():
+        strip = Image.new("L", (270, 24))
+        ImageDraw.Draw(strip).text((6, 4), name, fill=255, font=ImageFont.load_default(15))
+        names.append(np.asarray(strip))
         image = x[0, 0].abs()
         grey = ((image / image.flatten().quantile(0.995)).clamp(0, 1) * 255).byte().numpy()
         tops.append(np.asarray(Image.fromarray(grey).resize((270, 345), Image.Resampling.BICUBIC)))
         insets.append(np.asarray(Image.fromarray(grey[60:150, 45:135]).resize((270, 270), Image.Resampling.BICUBIC)))
-    whole = np.concatenate([np.concatenate(tops, 1), np.concatenate(insets, 1)])
+    whole = np.concatenate([np.concatenate(row, 1) for row in (names, tops, insets)])
     Image.fromarray(whole).save(path, optimize=True)
     print(f"{path}: {', '.join(shown)}")
 

@@ -226,7 +226,8 @@ def _noise(path: Path, rows: h5py.Dataset, heads: NDArray, chosen: NDArray, repe
     for row in np.flatnonzero(heads["flags"] & np.uint64(_NOISE)):
         head = heads[row]
         time = float(head["sample_time_us"])
-        if left <= 0 or int(head["active_channels"]) != n_coils or not (time > 0 and at > 0):
+        usable = int(head["active_channels"]) == n_coils and not int(head["encoding_space_ref"]) and time > 0 and at > 0
+        if left <= 0 or not usable:
             continue
         line = _line(path, head, rows[int(row)]["data"], n_coils)[:, :left]
         lines.append(line * np.float32(np.sqrt(time / at / repeats)))
