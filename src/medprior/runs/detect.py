@@ -12,7 +12,7 @@ from ..prior import Prior
 from .cost import announce
 from .events import Event, OnEvent
 from .outcome import Outcome, Output
-from .pictures import Window, coloured, grey, number, upright, window_for
+from .pictures import Window, coloured, grey, number, sides, upright, window_for
 from .report import Compare, Grid, Picture, Section, Table
 from .requests import Detect
 
@@ -107,7 +107,7 @@ def section_of(volume: Volume, found: Found, high: float, scale_text: str, plane
     where = "" if widest is None else f" Slice {widest[0] + 1} of {widest[1]} ({plane}), where the map is largest."
     unit = volume.unit or "no unit"
     pictures = [
-        Picture(scan, "Scan", f"The input; {window}.{where}"),
+        Picture(scan, "Scan", f"The input; {window}.{sides(volume, plane=plane)}{where}"),
         Picture(healthy, "Healthy twin", "The nearest image that the prior takes for healthy; same window.", synthetic=True),
         Picture(
             heat,

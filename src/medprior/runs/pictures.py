@@ -16,7 +16,22 @@ from ..data.axes import PLANES, axcodes, in_plane, reoriented, through
 from ..data.volume import Volume
 from ..io.stamp import RESEARCH_ONLY
 
-__all__ = ["Drawn", "Window", "coloured", "contact_sheet", "data_uri", "grey", "mosaic", "number", "plane_of", "plotted", "scale_bar", "upright", "window_for"]
+__all__ = [
+    "Drawn",
+    "Window",
+    "coloured",
+    "contact_sheet",
+    "data_uri",
+    "grey",
+    "mosaic",
+    "number",
+    "plane_of",
+    "plotted",
+    "scale_bar",
+    "sides",
+    "upright",
+    "window_for",
+]
 
 LARGEST = 640
 """Pixels of the longer side of a picture in a report."""
@@ -86,6 +101,12 @@ def upright(volume: Volume, *, plane: str = "axial", at: int | None = None, chan
         turned = in_plane(volume, PLANES[plane_of(volume)])
         data, spacing = turned.data[channel], turned.spacing_mm
     return _square(data, spacing)
+
+
+def sides(volume: Volume, *, plane: str = "axial") -> str:
+    """Which side of the patient is where in a picture by ``upright``; "" where that is unknown, or where no side shows."""
+    shown = plane if volume.ndim == 3 else plane_of(volume)
+    return " The patient's right is on the left." if volume.affine is not None and shown in ("axial", "coronal") else ""
 
 
 def _square(data: NDArray[np.float32], spacing: tuple[float, ...] | None) -> NDArray[np.float32]:

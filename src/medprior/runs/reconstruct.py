@@ -21,7 +21,7 @@ from ..sampling import Draws
 from .cost import announce_reconstruction
 from .events import Event, OnEvent
 from .outcome import Outcome, Output, suffix_of
-from .pictures import Window, coloured, grey, number, plane_of, upright, window_for
+from .pictures import Window, coloured, grey, number, plane_of, sides, upright, window_for
 from .reconstruct_measured import run_measured
 from .report import Grid, Picture, Section, Table
 from .requests import Reconstruct
@@ -129,7 +129,7 @@ def section_of(
     result = _picture(case, methods[ours], window)
     first, *others = [name for name in methods if name != ours]
     score = metrics["methods"]
-    pictures = [Picture(known, "Known image", f"The truth the measurement was simulated from; {window}.")]
+    pictures = [Picture(known, "Known image", f"The truth the measurement was simulated from; {window}.{sides(case.known)}")]
     if case.shown is not None:
         low, high = float(case.shown.min()), float(case.shown.max())
         raw = grey(case.shown, Window(low, high if high > low else low + 1, "range")).resize(known.size, Image.Resampling.NEAREST)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from medprior.data.volume import Volume
-from medprior.runs.pictures import Window, coloured, contact_sheet, grey, mosaic, plane_of, upright, window_for
+from medprior.runs.pictures import Window, coloured, contact_sheet, grey, mosaic, plane_of, sides, upright, window_for
 
 
 def head() -> Volume:
@@ -79,3 +79,13 @@ def test_sheets(tmp_path: Path) -> None:
     (tmp_path / "sheet.png").write_bytes(contact_sheet([("one", tile), ("two", tile)], height=40))
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == (50 + 50 + 36, 90)
+
+
+def test_the_sides_of_a_patient_are_named_where_they_are_known() -> None:
+    """The voxel at the patient's right stands on the left of the picture, and the caption says so; of a sagittal cut no side shows."""
+    data = np.zeros((1, 6, 8, 4), np.float32)
+    data[0, 5] = 1  # RAS: i grows to the right
+    volume = Volume(data, np.eye(4))
+    assert upright(volume)[:, 0].min() == 1 and upright(volume)[:, -1].max() == 0
+    assert sides(volume) == " The patient's right is on the left."
+    assert sides(volume, plane="sagittal") == sides(Volume(data)) == ""
