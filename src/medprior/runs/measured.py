@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,13 +15,14 @@ from ..data.seeds import generator
 from ..data.volume import Provenance, Volume
 from ..errors import BadOption, WrongKind
 from ..evidence.baselines import total_variation, zero_filled
+from ..evidence.wavelets import wavelet_sparse
 from ..jobs.reconstruct import scale_from
 from ..operators import ComplexGaussian, Gaussian, LineIntegrals, Measurement, cartesian_lines, measured_kspace, measured_sinogram, norm
 from ..prior import Prior
 from .requests import Reconstruct
 from .simulate import WATER, limited, plain_images
 
-__all__ = ["Acquired", "acquired", "fitting_total_variation", "oriented"]
+__all__ = ["Acquired", "acquired", "fitting_total_variation", "fitting_wavelets", "oriented"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +183,20 @@ def fitting_total_variation(case: Acquired) -> tuple[Tensor, float]:
 
     Source: Morozov, Soviet Math. Dokl. 7, 1966. Where even the smallest weight that is tried fits worse, because the model is not exact, that one is taken.
     """
+    return _fitting(case, lambda weight, near, n: total_variation(case.measurement, weight, n=n, tol=1e-4, start=near))
+
+
+def fitting_wavelets(case: Acquired) -> tuple[Tensor, float]:
+    """Sparsity in wavelets, its weight found as that of ``fitting_total_variation``."""
+    return _fitting(case, lambda weight, near, n: wavelet_sparse(case.measurement, weight, n=n // 2, tol=1e-4, start=near))
+
+
+def _fitting(case: Acquired, solve: Callable[[float, Tensor | None, int], Tensor]) -> tuple[Tensor, float]:
+    """The image and the largest weight whose misfit is at most 1, by halving the logarithm's interval. solve(weight, start, iterations)."""
     weight = 0.05 * case.half * norm(case.measurement.operator) ** 2
     low, high, near = weight / 3**5, weight * 3**4, None
     for _ in range(6):
         weight = math.sqrt(low * high)
-        near = total_variation(case.measurement, weight, n=150, tol=1e-4, start=near)
+        near = solve(weight, near, 150)
         low, high = (low, weight) if float(case.measurement.misfit(near)[0]) > 1 else (weight, high)
-    return total_variation(case.measurement, low, n=300, tol=1e-4, start=near), low
+    return solve(low, near, 300), low

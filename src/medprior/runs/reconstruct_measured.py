@@ -15,7 +15,7 @@ from ..prior import Prior
 from ..sampling import Draws
 from .cost import announce_reconstruction
 from .events import Event, OnEvent
-from .measured import Acquired, acquired, fitting_total_variation
+from .measured import Acquired, acquired, fitting_total_variation, fitting_wavelets
 from .outcome import Outcome, Output, suffix_of
 from .pictures import Window, coloured, grey, number, upright, window_for
 from .report import Grid, Picture, Section, Table
@@ -39,7 +39,8 @@ def run_measured(request: Reconstruct, prior: Prior, source: KSpace | Sinogram, 
     methods = dict(case.baselines)
     metrics: dict[str, Any] = {"measured": "; ".join(case.sentences), "made_by": draws.made_by}
     if request.baselines == "all":
-        on_event(Event("stage", "total variation that fits the noise"))
+        on_event(Event("stage", "total variation and wavelets that fit the noise"))
+        methods["wavelets, weight by the noise"], metrics["wavelets_weight"] = fitting_wavelets(case)
         methods["total variation, weight by the noise"], metrics["total_variation_weight"] = fitting_total_variation(case)
     ours = "medprior, point estimate" if request.fast else f"medprior, mean of {len(draws)} draws" if len(draws) > 1 else "medprior, one draw"
     methods[ours] = draws.mean()[None]

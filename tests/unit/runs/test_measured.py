@@ -16,7 +16,7 @@ from medprior.data.seeds import generator
 from medprior.errors import BadOption, MedpriorError
 from medprior.operators import ComplexGaussian, Poisson, cartesian_lines, mri, parallel_ct, simulate, simulated_coils, view_angles
 from medprior.runs.execute import execute
-from medprior.runs.measured import Acquired, acquired, fitting_total_variation, oriented
+from medprior.runs.measured import Acquired, acquired, fitting_total_variation, fitting_wavelets, oriented
 from medprior.runs.requests import Reconstruct, request_from
 from medprior.runs.sources import known_prior, scan_of
 
@@ -63,13 +63,14 @@ def test_kspace_becomes_an_image(name: str, n_coils: int, priors: dict[str, Path
     done = execute(request_from("reconstruct", asked))
     metrics = done.record["metrics"]
     assert "simulated" not in metrics and f"{n_coils} coil" in metrics["measured"] and "estimated" in metrics["measured"]
-    plain = {"zero-filled, coils combined"} | ({"total variation, weight by the noise"} if n_coils == 1 else set())
+    plain = {"zero-filled, coils combined"} | ({"total variation, weight by the noise", "wavelets, weight by the noise"} if n_coils == 1 else set())
     assert {*plain, "medprior, mean of 2 draws"} == set(metrics["methods"])
     assert ("psnr_db" in metrics["methods"]["medprior, mean of 2 draws"]) == (name == "four.h5"), "only the HDF5 brings an image along"
     case = acquired(Reconstruct.model_validate(asked), known_prior(str(priors["MR"])).prior, scan_of(Reconstruct.model_validate(asked)))  # pyright: ignore[reportArgumentType]
     assert not case.measurement.simulated
-    tv, _ = fitting_total_variation(case)
-    assert like(tv.numpy(), truth) > 0.9 and 0.5 < float(case.measurement.misfit(tv)[0]) < 1.5
+    for fitting in (fitting_total_variation, fitting_wavelets):
+        x, _ = fitting(case)
+        assert like(x.numpy(), truth) > 0.9 and 0.5 < float(case.measurement.misfit(x)[0]) < 1.5
     page = done.report.read_text()
     assert "MEASURED" in page and "SIMULATED" not in page and "Misfit to the data" in page
     assert name.split(".")[0] not in (done.path / "run.json").read_text().replace("one coil", "")
