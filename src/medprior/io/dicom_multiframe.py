@@ -11,11 +11,11 @@ from pydicom.tag import Tag
 from pydicom.uid import MultiFrameGrayscaleWordSecondaryCaptureImageStorage
 from pydicom.valuerep import format_number_as_ds
 
-__all__ = ["multiframe"]
+__all__ = ["NO_DATE", "multiframe"]
 
 _PER_FRAME = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices")
 _NO_SLICE = (*_PER_FRAME, "PixelData", "RescaleSlope", "RescaleIntercept", "RescaleType", "WindowCenter", "WindowWidth", "VOILUTFunction")
-_NO_DATE = "19000101"
+NO_DATE = "19000101"
 """The class demands a date, and the day of the run would give other bytes for the same seed."""
 _TECHNIQUE = (
     "KVP", "AcquisitionNumber", "ConvolutionKernel", "PatientPosition", "ScanningSequence", "SequenceVariant", "ScanOptions", "MRAcquisitionType",
@@ -38,7 +38,7 @@ def multiframe(slices: Sequence[Dataset]) -> Dataset:
     made.ImageType = ["DERIVED", "SECONDARY"]
     made.ConversionType = "SYN"
     made.PatientOrientation = ""
-    made.ContentDate, made.ContentTime = first.get("StudyDate") or _NO_DATE, first.get("StudyTime") or "000000"
+    made.ContentDate, made.ContentTime = first.get("StudyDate") or NO_DATE, first.get("StudyTime") or "000000"
     made.NumberOfFrames = len(slices)
     made.RescaleSlope, made.RescaleIntercept, made.RescaleType = first.RescaleSlope, first.RescaleIntercept, first.RescaleType
     made.PresentationLUTShape = "IDENTITY"

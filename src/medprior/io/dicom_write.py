@@ -25,7 +25,7 @@ from .files import MANIFEST, write_file, write_folder
 from .limits import Limits
 from .source_order import in_source_order
 
-__all__ = ["KINDS", "write_dicom"]
+__all__ = ["KINDS", "check_writable", "headers_taken_over", "save", "sources_of", "write_dicom"]
 
 KINDS = {"reconstructed": True, "healthy twin": True, "converted": True, "map": True, "augmented": False, "synthesized": False}
 """What a volume is, and whether it still is the patient's: then it stays in the study it came from; else patient and study are fictitious."""
@@ -44,11 +44,11 @@ def write_dicom(
     """
     path = Path(path)
     if kind not in KINDS:
-        raise BadOption(f"kind: DICOM holds one of {', '.join(KINDS)}, got {kind!r}", "write masks as .nii.gz or .png")
-    _check(volume, path)
-    sources = _sources(like if like is not None else volume)
+        raise BadOption(f"kind: DICOM holds one of {', '.join(KINDS)}, got {kind!r}", "medprior.write makes a Segmentation of a mask")
+    check_writable(volume, path)
+    sources = sources_of(like if like is not None else volume)
     volume = in_source_order(volume, like)
-    with _headers_taken_over(path):
+    with headers_taken_over(path):
         if kind == "map" and sources and volume.affine is not None:
             from .dicom_map import parametric_map  # highdicom is heavy, and only maps need it
 
@@ -57,13 +57,13 @@ def write_dicom(
             made = _instances(volume, sources, kind, prior_hash, seed)
         if volume.ndim == 2 or path.suffix.lower() == ".dcm":
             one = made[0] if len(made) == 1 else multiframe(made)
-            write_file(path, lambda temporary: _save(one, temporary))
+            write_file(path, lambda temporary: save(one, temporary))
         else:
             write_folder(path, lambda folder: _save_all(made, folder))
 
 
 @contextmanager
-def _headers_taken_over(path: Path) -> Iterator[None]:
+def headers_taken_over(path: Path) -> Iterator[None]:
     """The source's headers hold what its scanner wrote, valid or not: pydicom's warnings about them are no news, its refusals are a FileProblem."""
     try:
         with quiet():
@@ -73,7 +73,8 @@ def _headers_taken_over(path: Path) -> Iterator[None]:
         raise FileProblem(path, reason, "write .nii.gz instead, or mend the source") from error
 
 
-def _check(volume: Volume, path: Path) -> None:
+def check_writable(volume: Volume, path: Path) -> None:
+    """Raises what ``write_dicom`` raises for a volume that no DICOM object can hold, or a folder that is somebody else's."""
     if len(volume.data) != 1:
         raise ShapeMismatch("write_dicom", "one channel", volume.data.shape, "write the channels one by one")
     if not np.isfinite(volume.data).all():
@@ -86,7 +87,7 @@ def _check(volume: Volume, path: Path) -> None:
             raise BadGeometry(path, "the axes of the volume are not at right angles, DICOM slices need that", "resample it first")
 
 
-def _sources(like: Volume) -> list[Header]:
+def sources_of(like: Volume) -> list[Header]:
     """The headers of the files that ``like`` was read from, as far as they are still there."""
     if like.provenance.format != "dicom":
         return []
@@ -181,7 +182,8 @@ def _place(instance: Dataset, volume: Volume, n: int) -> None:
         instance.SpacingBetweenSlices = _ds(steps[0])
 
 
-def _save(instance: Dataset, path: Path) -> None:
+def save(instance: Dataset, path: Path) -> None:
+    """The file of one instance, Explicit VR Little Endian unless it names another syntax."""
     instance.preamble = b"\0" * 128  # pyright: ignore[reportAttributeAccessIssue]
     if getattr(instance, "file_meta", None) is None:
         instance.file_meta = FileMetaDataset()
@@ -191,7 +193,7 @@ def _save(instance: Dataset, path: Path) -> None:
 
 def _save_all(made: Sequence[Dataset], folder: Path) -> None:
     if len(made) == 1 and "NumberOfFrames" in made[0]:
-        _save(made[0], folder / "map.dcm")
+        save(made[0], folder / "map.dcm")
         return
     for n, instance in enumerate(made, 1):
-        _save(instance, folder / f"slice-{n:04d}.dcm")
+        save(instance, folder / f"slice-{n:04d}.dcm")

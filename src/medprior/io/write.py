@@ -32,7 +32,8 @@ def write(
     """Write a Volume whole or not at all; the format follows the name: .nii, .nii.gz, .png, .tif, .npz, .dcm, or a folder for a DICOM series.
 
     like: the volume that was the input: where it has the format of the output, its array order is restored; its bit depth and DICOM headers are followed.
-    kind: one of KINDS. prior_hash, seed: what made it. window: (low, high) shown as black and white in a picture.
+    kind: one of KINDS; in DICOM a "mask" becomes a Segmentation of findings (``write_segmentation``, which also says what it raises).
+    prior_hash, seed: what made it. window: (low, high) shown as black and white in a picture.
     NIfTI, pictures and NPZ get a side file ``<name>.medprior.json`` with the marks and the history. Gives back the path that was written.
     Raises BadOption for an unknown kind or suffix, ShapeMismatch for a volume that the format cannot hold, Diverged for numbers that are not finite,
     FileProblem when the disk refuses.
@@ -69,6 +70,11 @@ def write(
 
 
 def _write_dicom(volume: Volume, path: Path, like: Volume | None, kind: str, prior_hash: str, seed: int | None) -> Path:
+    if kind == "mask":
+        from .dicom_seg import write_segmentation  # highdicom is heavy, and only masks and maps need it
+
+        write_segmentation(volume, path, like=like, prior_hash=prior_hash, seed=seed)
+        return path
     from .dicom_write import write_dicom
 
     write_dicom(volume, path, like=like, kind=kind, prior_hash=prior_hash, seed=seed)

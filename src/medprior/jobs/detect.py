@@ -1,4 +1,4 @@
-"""Detect: Volume -> revisit at several sigma -> map, score, p-value from held-out healthy patients, healthy twin."""
+"""Detect: Volume -> how far from healthy scans, where, with which p-values from held-out healthy patients, and the healthy twin as the explanation."""
 
 from __future__ import annotations
 
@@ -6,56 +6,95 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data.seeds import generator, seed_for
+from ..data.seeds import generator
 from ..data.volume import Volume
-from ..errors import BadOption, Diverged, Uncalibrated
-from ..evidence.conformal import p_value, threshold, wanted
-from ..prior import Denoiser, Prior
+from ..errors import BadOption, OutOfDistribution, Uncalibrated
+from ..evidence.blobs import blobs
+from ..evidence.conformal import benjamini_hochberg, p_value, threshold, wanted
+from ..learning.healthy import EVIDENCE, Healthy, Seen, Unusual, draws_for, expected, fingerprint, learned
+from ..learning.kind import part_named, sketched
+from ..learning.look import SIGMAS
+from ..prior import Condition, Denoiser, Prior
 from ..prior.door import Admitted, admit, release, release_map
-from ..prior.wrappers import guided
+from ..prior.wrappers import guided, kept
 from ..sampling import revisit
 from .reconstruct import windowed
 
-__all__ = ["SIGMAS", "Found", "calibrate", "detect", "profile"]
+__all__ = ["ALPHA", "HEALTHY", "Finding", "Found", "calibrate", "detect", "evaluations", "learn_healthy", "plain_scale"]
 
-SIGMAS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
-"""Levels of the denoising-loss profile, network units."""
-
-TWIN = 0.8
-"""Level of the healthy twin, network units: small lesions are forgotten, anatomy stays. A first choice, not tuned yet."""
-
-TWINS = 2
-"""Healthy twins that are averaged; the map's scale holds for the number it was calibrated with."""
+TWIN, _STEPS = 1.6, 6
+"""Level of the healthy twin, network units, and steps back: whatever is larger than small anatomy is forgotten, but only where the map says so."""
 
 ALPHA = 0.05
 """False-positive rate of the map's colour scale and of a flag."""
 
-_HEALTHY = ("no_finding", "healthy", "normal")
+HEALTHY = ("no_finding", "healthy", "normal")
+"""Labels that healthy scans go by."""
+
+_GROWN = 0.995
+"""A finding reaches where the map passes what so large a share of a healthy scan's voxels stays below."""
+
+_PLAIN = {True: (2.0, 4.0), False: (2.0, 5.0)}
+"""Where a finding begins and the top of the colour scale while nobody has calibrated them: with healthy scans learned (deviations of theirs), and without."""
+
+_HEIGHTS = 32
+"""Places along a volume at which the highest values of healthy scans are kept."""
+
+_BEYOND = 1.5
+"""A scan is of another kind when it lies so many times farther out than the farthest of the calibration's scans. Chosen on val (docs/detect.md)."""
+
+_METHOD = 2
+"""Of the evidence; a calibration of another one does not count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A connected region of the map that healthy scans hardly ever show. number: its value in the mask.
+
+    size: ml in a volume, mm2 in an image, None where the voxel size is unknown. centre: mm RAS where the geometry is known, else voxels.
+    peak: highest value of the map in it. p_value: (1 + healthy patients with any peak as high, anywhere) / (n + 1); None uncalibrated.
+    """
+
+    number: int
+    voxels: int
+    size: float | None
+    centre: tuple[float, ...]
+    peak: float
+    p_value: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """What looks unlike the healthy scans that the prior knows.
 
-    map: |scan - healthy twin|, on the scan's grid, in its own unit; ``map_high`` is the value that one healthy scan in twenty exceeds anywhere
-    (None where fewer than 19 healthy patients, or none with as many twins, were measured): the colour scale, never stretched to what the map shows.
-    It is one number in network units; where a unit is arbitrary (MR, X-ray) it moves with the intensity range of the scan, as the map does.
-    score: how unusual the scan is (Mahalanobis distance of its loss profile; uncalibrated, the mean of that profile). It does not depend on the seed
-    once calibrated. p_value: None when nothing was calibrated. n_healthy: patients behind the p-value.
-    refused: why no p-value or flag can be given, "" when it can.
+    map: how unusual each place is, in deviations of healthy scans there, on the scan's grid; ``map_high`` is the value that one healthy scan in twenty
+    exceeds anywhere (None where fewer than 19 healthy patients were measured): the colour scale, never stretched to what the map shows.
+    mask: number of the finding at each voxel, 0 elsewhere. healthy: the healthy twin: what was made anew is where the map is high, the rest is the scan.
+    score: mean of the evidence in standard deviations of the held-out healthy patients; it depends on no seed. evidence: its parts, by name; {} where no
+    healthy scans were learned. p_value: None when nothing was calibrated. n_healthy: patients behind it. slices: of a volume cut into slices, the q-value
+    (Benjamini-Hochberg) of each; empty otherwise. refused: why no p-value or flag can be given, "" when it can.
+    other: why the scan is not of the kind that was calibrated, "" when it is. unlike: in what it differs from those scans, be it little (p <= 0.05).
     """
 
     map: Volume
+    mask: Volume
     healthy: Volume
     score: float
+    evidence: dict[str, float]
     p_value: float | None
     n_healthy: int
     map_high: float | None
+    findings: tuple[Finding, ...]
+    slices: tuple[float, ...]
     refused: str
+    other: str = ""
+    unlike: str = ""
 
     def flagged(self, alpha: float = 0.05) -> bool:
         """p <= alpha. Raises Uncalibrated when the healthy patients cannot support such a rate, BadOption unless 0 < alpha < 1."""
@@ -64,144 +103,259 @@ class Found:
         return self.p_value <= alpha
 
 
+def evaluations(n_twins: int, images: Tensor) -> int:
+    """Passes of the network through a scan, as the door admits it."""
+    return (len(SIGMAS) + 1) * draws_for(images) + n_twins * (2 * _STEPS - 1)
+
+
+def plain_scale(prior: Prior) -> float:
+    """Top of the map's scale where too few healthy patients were held out: the same number for every scan."""
+    return _PLAIN[bool(prior.healthy)][1]
+
+
 def detect(
     prior: Prior,
     volume: Volume,
     *,
     seed: int = 0,
-    n_twins: int = TWINS,
+    n_twins: int = 1,
     allow_other: bool = False,
+    gate: bool = True,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Found:
-    """Map, score, p-value and healthy twin of a scan, from a prior that knows healthy scans.
+    """Map, findings, score, p-value and healthy twin of a scan, from a prior that knows healthy scans.
 
-    The twin keeps what is left of the scan after noise of TWIN network units was added and taken away; even of a healthy scan it is a little nearer to
-    the prior's mean, which is why the map has a scale of its own. allow_other: let another modality or unit pass, without p-value and colour scale,
-    since no healthy scan of its kind was measured. Raises WrongKind (another modality or unit than the prior's), BadOption (n_twins),
-    Uncalibrated (a calibration of another version).
+    Where the map is low the twin is the scan; where it is high, noise of TWIN network units is added and taken away by the prior while all around stays
+    (harmonised restoration, as in Bercea et al., "Mask, stitch and re-sample", 2023, and THOR, MICCAI 2024). n_twins: draws of it that are averaged; 0: none is
+    made, and ``healthy`` is the scan itself.
+    allow_other: let a scan of another modality or unit pass, or one that looks like no healthy scan of the calibration: without p-value, since no healthy
+    scan of its kind was measured. gate=False scores whatever it looks like, with a p-value: for evaluations, which count what is refused.
+    Raises WrongKind (another modality or unit than the prior's), OutOfDistribution (it lies far outside of the calibration's scans by grey values,
+    sharpness, layout or orientation), BadOption (n_twins), Uncalibrated (a calibration of another version).
     """
-    _usable(prior.trust.get("detect"))
-    if n_twins < 1:
-        raise BadOption(f"n_twins: wanted at least 1, got {n_twins}")
+    if n_twins < 0:
+        raise BadOption(f"n_twins: wanted at least 0, got {n_twins}")
+    entry = _usable(prior)
     admitted = admit(prior.card, volume, allow_other=allow_other)
-    denoiser = _healthy(prior)
-    with torch.no_grad():
-        twin = _twin(denoiser, admitted, n_twins, seed, on_step)
-        # the noise is that of the calibration: only then are this patient and the healthy ones measured by the same rule
-        found = profile(denoiser, admitted, seed=prior.trust.get("detect", {}).get("seed", seed))
+    scan = _told(prior, admitted)
+    unlike, beyond = _unlike(prior, scan, entry)
+    if beyond and gate and not allow_other:
+        raise OutOfDistribution(unlike, "check modality, body part and orientation; override it: --allow-other, in Python allow_other=True")
+    other = admitted.other or (unlike if beyond else "")
+    unusual = _unusual(prior, scan)
+    if on_step:
+        on_step(1, n_twins + 1)
+    twin = _twin(prior, scan, _free(unusual.map, entry, learned=bool(prior.healthy), like=scan), n_twins, seed, on_step)
+    return _found(prior, admitted, twin, unusual, None if other and gate else entry, other, unlike)
+
+
+def learn_healthy(
+    prior: Prior,
+    healthy: Iterable[Volume],
+    *,
+    seed: int = 0,
+    n_variants: int | None = None,
+    allow_other: bool = False,
+    on_step: Callable[[int], None] | None = None,
+) -> None:
+    """Show the prior healthy scans, as a rule those that it learned from; kept in ``prior.healthy``, and a former calibration is forgotten.
+
+    Raises Uncalibrated for fewer than 8, WrongKind.
+    """
+    scans = (_told(prior, admit(prior.card, volume, allow_other=allow_other)) for volume in healthy)
+    known, _ = learned(prior, scans, seed=seed, n_variants=n_variants, on_step=on_step)
+    prior.healthy = known.tensors()
+    prior.trust.pop("detect", None)
+
+
+def calibrate(prior: Prior, healthy: Iterable[Volume], *, allow_other: bool = False, on_step: Callable[[int], None] | None = None) -> dict[str, Any]:
+    """The "detect" entry of trust.json from healthy scans of patients the prior has not learned from, one scan a patient.
+
+    Their evidence is kept, and every later p-value is that of full conformal prediction among them: a flag at 5 % needs 19 patients. All of them give the
+    map's scale, too. on_step: (scans done). Raises Uncalibrated for fewer than 4, or where no healthy scans were learned before, WrongKind.
+    """
+    if not prior.healthy:
+        raise Uncalibrated("this prior was shown no healthy scans", "medprior calibrate detect does both, in Python learn_healthy comes first")
+    found = []
+    for i, volume in enumerate(healthy):
+        scan = _told(prior, admit(prior.card, volume, allow_other=allow_other))
+        found.append((_unusual(prior, scan), _known(prior).kind.parts(sketched(scan.whole)), scan.stack))
         if on_step:
-            on_step(n_twins + 1, n_twins + 1)
-    return _found(prior, admitted, twin, found, n_twins)
+            on_step(i + 1)
+    return {**calibrated(found), "memory": fingerprint(prior.healthy)}
 
 
-def _usable(entry: dict[str, Any] | None) -> None:
-    if entry is not None and entry.get("sigmas") != list(SIGMAS):
-        raise Uncalibrated(f"the prior was calibrated at the levels {entry.get('sigmas')}, wanted {list(SIGMAS)}", "calibrate it again")
+def calibrated(found: list[tuple[Unusual, Tensor, bool]]) -> dict[str, Any]:
+    """The entry from what was seen of each patient, the parts of its kind, and whether it was a stack of slices. Raises Uncalibrated for fewer than 4."""
+    if len(found) < 4:
+        raise Uncalibrated(f"{len(found)} healthy patients are too few to calibrate with", "hold out at least 4, better 40")
+    peaks = [float(one.map.max()) for one, _, _ in found]
+    return {
+        "method": _METHOD,
+        "evidence": {name: [round(float(one.evidence[n]), 5) for one, _, _ in found] for n, name in enumerate(EVIDENCE)},
+        "peaks": [round(peak, 5) for peak in peaks],
+        "slice_peaks": [[round(v, 4) for v in _along(one.map)] for one, _, stack in found if stack],
+        "kind": [[round(float(v), 5) for v in parts] for _, parts, _ in found],
+        "usual": float(np.mean([float(one.map.flatten().kthvalue(max(1, round(_GROWN * one.map.numel()))).values) for one, _, _ in found])),
+        "n_healthy": len(found),
+        "map_high": threshold(peaks, ALPHA) if len(peaks) >= wanted(ALPHA) else None,
+    }
 
 
-def _twin(denoiser: Denoiser, admitted: Admitted, n: int, seed: int, on_step: Callable[[int, int], None] | None = None) -> Tensor:
-    """The mean of n healthy twins, shaped as ``admitted.images``."""
-    total = torch.zeros_like(admitted.images)
+def judged(found: Tensor, healthy: Tensor) -> tuple[float, float]:
+    """Score and p-value of one scan's evidence (k,) among that of healthy patients (n, k).
+
+    The score is the mean of its parts in standard deviations of the healthy ones. The p-value is full conformal (Vovk et al. 2005, section 2.2): the new
+    patient joins the healthy ones, each of the n + 1 is scored in the same way by the other n, and the rank of the new one counts; so every patient serves for
+    the scale and for the rank, and the p-value is valid for any n.
+    """
+    found, healthy = found.double(), healthy.double()
+    ranked = _by_the_others(torch.cat([healthy, found[None]])).mean(1).tolist()
+    score = ((found - healthy.mean(0)) / healthy.std(0).clamp_min(1e-6)).mean()
+    return float(score), p_value(ranked[-1], ranked[:-1])
+
+
+def _by_the_others(parts: Tensor) -> Tensor:
+    """(n + 1, k) -> the same: each row in standard deviations of all other rows; with its own row among them a far outlier would hide itself."""
+    n = len(parts) - 1
+    x = parts.double() - parts.double().mean(0)
+    mean = (x.sum(0) - x) / n
+    variance = ((x.square().sum(0) - x.square()) - n * mean.square()) / max(1, n - 1)
+    return (x - mean) / variance.clamp_min(1e-12).sqrt()
+
+
+def _usable(prior: Prior) -> dict[str, Any] | None:
+    entry = prior.trust.get("detect")
+    if entry is not None and (entry.get("method") != _METHOD or not prior.healthy or entry.get("memory") != fingerprint(prior.healthy)):
+        raise Uncalibrated(
+            "the prior was calibrated by another version of medprior, or with other healthy scans than it knows",
+            "calibrate it again with medprior calibrate detect",
+        )
+    return entry
+
+
+def _told(prior: Prior, admitted: Admitted) -> Seen:
+    """The scan, with the label of healthy scans where the prior knows one."""
+    images, condition = admitted.images, admitted.condition
+    known = [name for name in HEALTHY if name in prior.card.labels]
+    if known:
+        condition = replace(condition, label=torch.full((len(images),), prior.card.labels.index(known[0])))
+    return Seen(images, condition, admitted.stack)
+
+
+def _unusual(prior: Prior, scan: Seen) -> Unusual:
+    return _known(prior).unusual(prior, scan) if prior.healthy else expected(prior, scan)
+
+
+def _unlike(prior: Prior, scan: Seen, entry: dict[str, Any] | None) -> tuple[str, bool]:
+    """In words what is other than in the calibration's scans, and whether it is too far from them all to be judged; "" where too few calibrated it.
+
+    Full conformal, as ``judged``, by the largest part; what is sick is often a little unlike, so a small p-value alone refuses nobody.
+    """
+    if entry is None or entry["n_healthy"] < wanted(ALPHA):
+        return "", False
+    known, parts = torch.tensor(entry["kind"], dtype=torch.float64), _known(prior).kind.parts(sketched(scan.whole)).double()
+    together = torch.cat([known, parts[None]])
+    ranked = _by_the_others(together).amax(1).tolist()
+    if (p := p_value(ranked[-1], ranked[:-1])) > ALPHA:
+        return "", False
+    apart = (parts - known.mean(0)) / known.std(0).clamp_min(1e-6)
+    text = f"its {part_named(int(apart.argmax()))} is not that of the {len(known)} healthy scans that calibrated prior {prior.card.name!r} (p = {p:.2g})"
+    return text, float(apart.max()) > _BEYOND * float(((known - known.mean(0)) / known.std(0).clamp_min(1e-6)).max())
+
+
+def _known(prior: Prior) -> Healthy:
+    return Healthy.of(prior.healthy)
+
+
+def _free(unusual: Tensor, entry: dict[str, Any] | None, *, learned: bool, like: Seen) -> Tensor:
+    """How freely the twin is made anew at each voxel, 0 to 1, broadcastable to the scan's images; everywhere where nobody knows what is usual."""
+    if not learned:
+        return torch.ones(1, 1, *unusual.shape) if not like.stack else torch.ones(len(like.images), 1, *unusual.shape[:2])
+    low, high = _levels(entry, learned=True)
+    share = ((unusual - low) / (high - low)).clamp(0, 1)[None, None]
+    grow, soften = (F.max_pool2d, F.avg_pool2d) if unusual.ndim == 2 else (F.max_pool3d, F.avg_pool3d)
+    share = soften(grow(share, 5, stride=1, padding=2), 3, stride=1, padding=1, count_include_pad=False)
+    return share[0, 0].movedim(-1, 0)[:, None] if like.stack else share
+
+
+def _levels(entry: dict[str, Any] | None, *, learned: bool) -> tuple[float, float]:
+    """Where a finding's region ends, and what its peak must pass."""
+    if entry is None or entry["map_high"] is None:
+        return _PLAIN[learned]
+    return min(entry["usual"], entry["map_high"]), entry["map_high"]
+
+
+def _twin(prior: Prior, scan: Seen, free: Tensor, n: int, seed: int, on_step: Callable[[int, int], None] | None) -> Tensor:
+    """The mean of n healthy twins, shaped as the images."""
+    if not n:
+        return scan.images
+    total = torch.zeros_like(scan.images)
+    at = free.flatten(1).amax(1) > 0 if len(free) == len(scan.images) else torch.ones(len(scan.images), dtype=torch.bool)
+    denoiser = kept(_healthy(prior), scan.images[at], free[at] if len(free) == len(at) else free)
+    condition = Condition(numbers=None if scan.condition.numbers is None else scan.condition.numbers[at])
     for i in range(n):
-        total += revisit(denoiser, admitted.images, TWIN, rng=generator(seed, "twin", i), condition=admitted.condition, n_steps=6)
+        twin = scan.images.clone()
+        if bool(at.any()) and bool((free > 0).any()):  # slices in which nothing is unusual stay as they are
+            with torch.no_grad():
+                twin[at] = revisit(denoiser, scan.images[at], TWIN, rng=generator(seed, "twin", i), condition=condition, n_steps=_STEPS)
+        total += twin
         if on_step:
-            on_step(i + 1, n + 1)
+            on_step(i + 2, n + 1)
     return total / n
 
 
 def _healthy(prior: Prior) -> Denoiser:
     """The prior, told that the patient is healthy where its card has such a label."""
     denoiser = windowed(prior)
-    known = [name for name in _HEALTHY if name in prior.card.labels]
+    known = [name for name in HEALTHY if name in prior.card.labels]
     return guided(denoiser, prior.card.labels.index(known[0]), 1.0) if known else denoiser
 
 
-def residual(admitted: Admitted, twin: Tensor) -> Tensor:
-    """(B, 1, i, j): |scan - twin| in network units, smoothed over 5 voxels, since one voxel alone is noise."""
-    apart = (admitted.images - twin).abs().mean(1, keepdim=True)
-    pool = F.avg_pool2d if apart.ndim == 4 else F.avg_pool3d
-    return pool(apart, 5, stride=1, padding=2, count_include_pad=False)
+def _along(unusual: Tensor) -> list[float]:
+    """(i, j, k) -> the highest value at each of 32 places along k."""
+    return F.adaptive_max_pool1d(unusual.amax((0, 1))[None], _HEIGHTS)[0].tolist()
 
 
-def profile(denoiser: Denoiser, admitted: Admitted, *, seed: int = 0, n_draws: int = 2) -> Tensor:
-    """(n_sigmas,): ln of the mean squared denoising error at each of SIGMAS, over all voxels and slices."""
-    x, condition = admitted.images, admitted.condition
-    losses = []
-    for sigma in SIGMAS:
-        errors = []
-        for i in range(n_draws):
-            noise = torch.randn(x.shape, generator=generator(seed, "profile", sigma, i))
-            level = torch.full((len(x),), sigma)
-            errors.append((denoiser(x + sigma * noise, level, condition) - x).square().mean())
-        losses.append(torch.stack(errors).mean())
-        if not losses[-1].isfinite():
-            raise Diverged(0, sigma, "the denoising error")
-    return torch.stack(losses).log()
-
-
-def calibrate(prior: Prior, healthy: Iterable[Volume], *, seed: int = 0, n_twins: int = TWINS, on_step: Callable[[int], None] | None = None) -> dict[str, Any]:
-    """The "detect" entry of trust.json from healthy scans of patients the prior has not learned from, one scan a patient.
-
-    Their profiles are kept, and every later p-value is that of full conformal prediction among them: a flag at 5 % needs 19 patients.
-    All of them give the map's scale, too. on_step: (scans done). Raises Uncalibrated for fewer than 4, BadOption (n_twins), WrongKind.
-    """
-    if n_twins < 1:
-        raise BadOption(f"n_twins: wanted at least 1, got {n_twins}")
-    profiles, peaks = [], []
-    denoiser = _healthy(prior)
-    for i, volume in enumerate(healthy):
-        admitted = admit(prior.card, volume)
-        with torch.no_grad():
-            # twins differ by their noise as well: with one noise for all, the scale would be that noise's own
-            peaks.append(float(residual(admitted, _twin(denoiser, admitted, n_twins, seed_for(seed, "patient", i))).max()))
-            profiles.append(profile(denoiser, admitted, seed=seed))
-        if on_step:
-            on_step(i + 1)
-    if len(profiles) < 4:
-        raise Uncalibrated(f"{len(profiles)} healthy patients are too few to calibrate with", "hold out at least 4, better 40")
-    high = threshold(peaks, ALPHA) if len(peaks) >= wanted(ALPHA) else None
-    entry = {"sigmas": list(SIGMAS), "seed": seed, "n_twins": n_twins, "profiles": torch.stack(profiles).tolist()}
-    return {**entry, "n_healthy": len(profiles), "map_high": high}
-
-
-def _precision(profiles: Tensor) -> Tensor:
-    """Inverse covariance, shrunk by a tenth to its diagonal: few patients, neighbouring levels go together."""
-    covariance = torch.cov(profiles.T)
-    shrunk = 0.9 * covariance + 0.1 * torch.diag(covariance.diagonal()) + 1e-8 * torch.eye(len(covariance), dtype=covariance.dtype)
-    return torch.linalg.inv(shrunk)
-
-
-def _distances(profiles: Tensor, among: Tensor) -> Tensor:
-    """(n, k), (m, k) -> (n,): Mahalanobis distance of each profile from the mean of ``among``."""
-    away = profiles - among.mean(0)
-    return torch.einsum("ni,ij,nj->n", away, _precision(among), away).clamp_min(0).sqrt()
-
-
-def judged(found: Tensor, healthy: Tensor) -> tuple[float, float]:
-    """Score and p-value of one profile (k,) among those of healthy patients (n, k).
-
-    The score is its distance from them. The p-value is full conformal (Vovk et al. 2005, section 2.2): the new patient joins the healthy ones,
-    all n + 1 are measured from their common mean, and its rank among them counts; so every patient serves for the fit and for the rank,
-    and the p-value is valid for any n.
-    """
-    found, healthy = found.double(), healthy.double()
-    all_of_them = torch.cat([healthy, found[None]])
-    ranked = _distances(all_of_them, all_of_them).tolist()
-    return float(_distances(found[None], healthy)[0]), p_value(ranked[-1], ranked[:-1])
-
-
-def _found(prior: Prior, admitted: Admitted, twin: Tensor, at: Tensor, n_twins: int) -> Found:
-    entry = prior.trust.get("detect")
-    half = (admitted.high - admitted.low) / 2
+def _found(prior: Prior, admitted: Admitted, twin: Tensor, unusual: Unusual, entry: dict[str, Any] | None, other: str, unlike: str) -> Found:
+    known = bool(prior.healthy)
     healthy = release(admitted, twin, sentence=f"healthy twin by medprior: prior {prior.card.name}, sigma {TWIN}")
-    apart = release_map(admitted, residual(admitted, twin) * half, sentence="|scan - healthy twin|")
-    apart = replace(apart, unit=admitted.source.unit)
+    at = release_map(admitted, unusual.map, sentence="how unusual each place is among healthy scans")
+    low, high = _levels(entry, learned=known)
+    labels, found = blobs(at.data[0], high, low)
+    peaks = entry["peaks"] if entry else None
+    findings = tuple(_finding(at, one.number, one.voxels, one.peak, one.centre, peaks) for one in found)
+    mask = replace(at, data=labels[None].astype(np.float32), unit="label").noted("findings: connected regions above what healthy scans show")
+    evidence = {name: float(unusual.evidence[n]) for n, name in enumerate(EVIDENCE)} if known else {}
+    score, p, n, refused = float(unusual.evidence.mean()), None, 0, ""
     if entry is None:
-        return Found(apart, healthy, float(at.mean()), None, 0, None, "no healthy patients were held out for this prior: no p-value")
-    if admitted.other:
-        return Found(apart, healthy, float(at.mean()), None, 0, None, f"no p-value: {admitted.other}, and no healthy scan of its kind was measured")
-    score, p = judged(at, torch.tensor(entry["profiles"]))
-    n = entry["n_healthy"]
-    refused = "" if n >= wanted(ALPHA) else f"{n} healthy patients cannot support a flag at 5 % (at least {wanted(ALPHA)} are needed)"
-    high = entry["map_high"] * half if entry["map_high"] is not None and entry["n_twins"] == n_twins else None
-    return Found(apart, healthy, score, p, n, high, refused)
+        refused = "no healthy patients were held out for this prior: no p-value"
+        if other:
+            refused = f"no p-value: {other}, and no healthy scan of its kind was measured"
+    else:
+        score, p = judged(unusual.evidence, torch.tensor([entry["evidence"][name] for name in EVIDENCE]).T)
+        n = entry["n_healthy"]
+        refused = "" if n >= wanted(ALPHA) else f"{n} healthy patients cannot support a flag at 5 % (at least {wanted(ALPHA)} are needed)"
+    slices = _slices(unusual.map, entry["slice_peaks"]) if admitted.stack and entry and len(entry["slice_peaks"]) == n else ()
+    return Found(at, mask, healthy, score, evidence, p, n, entry["map_high"] if entry else None, findings, slices, refused, other, unlike)
+
+
+def _slices(unusual: Tensor, healthy: list[list[float]]) -> tuple[float, ...]:
+    """q-value of each slice: its highest value among those of healthy patients at its height, and one place to either side."""
+    known = F.max_pool1d(torch.tensor(healthy), 3, stride=1, padding=1).T.tolist()
+    heights = [known[i * _HEIGHTS // unusual.shape[2]] for i in range(unusual.shape[2])]
+    return tuple(benjamini_hochberg([p_value(float(peak), others) for peak, others in zip(unusual.amax((0, 1)), heights, strict=True)]))
+
+
+def _finding(at: Volume, number: int, voxels: int, peak: float, centre: tuple[float, ...], peaks: list[float] | None) -> Finding:
+    size = None
+    if at.spacing_mm is not None:
+        size = voxels * float(np.prod(at.spacing_mm)) / (1000.0 if at.ndim == 3 else 1.0)
+    return Finding(number, voxels, size, _place(at, centre), peak, None if peaks is None else p_value(peak, peaks))
+
+
+def _place(at: Volume, centre: tuple[float, ...]) -> tuple[float, ...]:
+    if at.affine is None:
+        return centre
+    where: NDArray[np.float64] = at.affine @ np.array([*centre, *[0.0] * (3 - len(centre)), 1.0])
+    return tuple(float(v) for v in where[:3])

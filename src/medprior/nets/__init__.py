@@ -1,5 +1,5 @@
 """Networks in plain torch. They know nothing of scans, noise levels or priors."""
 
-from .unet import UNet, UNetShape
+from .unet import Featured, UNet, UNetShape
 
-__all__ = ["UNet", "UNetShape"]
+__all__ = ["Featured", "UNet", "UNetShape"]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["UNet", "UNetShape"]
+__all__ = ["Featured", "UNet", "UNetShape"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,15 @@ class Blocks(nn.ModuleList):
         return x
 
 
-class UNet(nn.Module):
+class Featured(nn.Module):
+    """A network that shows what it knows inside."""
+
+    def features(self, x: Tensor, noise: Tensor, label: Tensor | None = None, numbers: Tensor | None = None) -> list[Tensor]:
+        """Inputs as of ``forward``; features at each resolution, finest first: [(B, width, i, j[, k]), ...]."""
+        raise NotImplementedError
+
+
+class UNet(Featured):
     """(B, in_channels, i, j[, k]) and a noise embedding input (B,) -> (B, out_channels, i, j[, k]).
 
     Any spatial size: the input is padded by reflection to a multiple of ``stride`` and the output cropped back.

@@ -42,6 +42,16 @@ class Admitted:
     source: Volume
     other: str = ""
 
+    @property
+    def stack(self) -> bool:
+        """The images are the slices of one volume."""
+        return self.turned.ndim == 3 and self.images.ndim == 4
+
+    @property
+    def whole(self) -> Tensor:
+        """(C, i, j[, k]): the image, or the volume as one."""
+        return self.images.movedim(0, -1) if self.stack else self.images[0]
+
 
 def check_kind(card: Card, volume: Volume) -> None:
     """Raises WrongKind where modality or unit are not the card's."""
@@ -113,7 +123,7 @@ def release(admitted: Admitted, images: Tensor, *, sentence: str, synthetic: boo
         raise ShapeMismatch("release", tuple(admitted.images.shape), tuple(images.shape))
     turned = admitted.turned
     change = _resized((images - admitted.images).cpu(), turned.shape[: images.ndim - 2])
-    x = change.movedim(0, -1) if turned.ndim == 3 and images.ndim == 4 else change[0]
+    x = change.movedim(0, -1) if admitted.stack else change[0]
     out = replace(turned, data=(turned.data + x.numpy() * ((admitted.high - admitted.low) / 2)).astype(np.float32))
     return _home(admitted, out).noted(sentence, synthetic=synthetic or admitted.source.provenance.synthetic)
 
@@ -121,11 +131,13 @@ def release(admitted: Admitted, images: Tensor, *, sentence: str, synthetic: boo
 def release_map(admitted: Admitted, values: Tensor, *, sentence: str) -> Volume:
     """A map of a quantity that is not an intensity (a residual, a spread) on the source's own grid; unit "a.u.", one channel.
 
-    values: (B, 1, i, j) or (1, 1, i, j, k).
+    values: (B, 1, i, j) or (1, 1, i, j, k), or whole: (i, j) of an image, (i, j, k) of a volume.
     """
     turned = admitted.turned
+    if values.ndim == turned.ndim:
+        values = values.movedim(-1, 0)[:, None] if admitted.stack else values[None, None]
     values = _resized(values, turned.shape[: values.ndim - 2])
-    x = values.movedim(0, -1) if turned.ndim == 3 and values.ndim == 4 else values[0]
+    x = values.movedim(0, -1) if admitted.stack else values[0]
     return replace(_home(admitted, replace(turned, data=x.cpu().numpy().astype(np.float32))), unit="a.u.").noted(sentence, synthetic=True)
 
 

@@ -20,13 +20,17 @@ __all__ = ["Prior", "fresh"]
 
 
 class Prior(Denoiser):
-    """net + path + card (+ trust.json's promises); the mean of x0 in network units (about -1..1)."""
+    """net + path + card; the mean of x0 in network units (about -1..1).
 
-    def __init__(self, net: nn.Module, path: Path, card: Card, trust: dict[str, Any] | None = None) -> None:
+    trust: the promises of trust.json. healthy: what healthy scans look like to it, tensors that ``learning.healthy`` makes sense of; {} where none were shown.
+    """
+
+    def __init__(self, net: nn.Module, path: Path, card: Card, trust: dict[str, Any] | None = None, healthy: dict[str, Tensor] | None = None) -> None:
         self.net = net
         self.path = path
         self.card = card
         self.trust = trust or {}
+        self.healthy = healthy or {}
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
         """Raises ShapeMismatch for other channels or dimensions than the card's."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import BadOption, ShapeMismatch
 from .denoiser import Condition, Denoiser, grid
 
-__all__ = ["batched", "cautious", "clamped", "guided", "halved", "slicewise", "tiled"]
+__all__ = ["batched", "cautious", "clamped", "guided", "halved", "kept", "slicewise", "tiled"]
 
 
 class _Wrapped(Denoiser):
@@ -95,6 +95,27 @@ def clamped(denoiser: Denoiser, low: float, high: float) -> Denoiser:
     if not low < high:
         raise BadOption(f"clamped: wanted low < high, got {low}, {high}")
     return _Clamped(denoiser, low, high)
+
+
+class _Kept(_Wrapped):
+    def __init__(self, denoiser: Denoiser, known: Tensor, free: Tensor) -> None:
+        super().__init__(denoiser)
+        self.known, self.free = known, free
+
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
+        return self.known + self.free * (self.denoiser(x, sigma, condition) - self.known)
+
+    def moments(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
+        mean, std = self.denoiser.moments(x, sigma, condition)
+        return self.known + self.free * (mean - self.known), self.free * std
+
+
+def kept(denoiser: Denoiser, known: Tensor, free: Tensor) -> Denoiser:
+    """A denoiser that knows part of the answer: where ``free`` is 0 it is ``known``, where it is 1 the denoiser decides, between them both.
+
+    known: shaped as x; free: 0 to 1, broadcastable to it. Every level sees the known part with its noise, so what is made fits to it.
+    """
+    return _Kept(denoiser, known, free)
 
 
 class _Cautious(_Wrapped):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from datetime import date
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from ..io.index import Index, Item
 from ..jobs.calibrate import Judged, calibrated, judged
 from ..jobs.reconstruct import Settings, how_of
 from ..prior import Prior
-from ..training.folder import bundled, read_trust, save_trust
+from ..training.folder import bundled, read_healthy, read_trust, save_trust
 from .cost import announce_reconstruction
 from .evaluate import Collected, Evaluated, caveats_of, evaluated
 from .evaluate_reconstruct import asked, chosen, with_volumes
@@ -24,27 +25,36 @@ from .folder import RunFolder
 from .pictures import contact_sheet, plotted
 from .reconstruct import solved
 from .report import Grid, Picture, Section, Table
-from .requests import TASKS, CalibrateReconstruct
+from .requests import TASKS, CalibrateReconstruct, Calibration
 from .simulate import case_of
 from .sources import Known, prior_folder
 from .trusted import LEVEL
 
-__all__ = ["run_calibrate_reconstruct", "title_of"]
+__all__ = ["into", "run_calibrate_reconstruct", "title_of"]
 
 
 def run_calibrate_reconstruct(request: CalibrateReconstruct, on_event: OnEvent) -> RunFolder:
     """Calibrate, write the run folder, then the prior's promises. Raises what ``evaluated`` raises, BadOption for a bundled prior without ``into``."""
+    source, target, keeper = into(request)
+    kept = read_trust(keeper)
+    done = evaluated(request, on_event, _work)
+    entry = done.record["metrics"]["entry"]
+    others = [one for one in kept.get("reconstruct", []) if not _replaced(one, entry)]
+    save_trust(source, {**kept, "reconstruct": [*others, entry]}, target, healthy=read_healthy(keeper))
+    on_event(Event("note", f"written into {target.name}/trust.json: intervals of this kind are printed from now on"))
+    return done
+
+
+def into(request: Calibration) -> tuple[Path, Path, Path]:
+    """Folder of the prior, folder for the calibrated one, and that of the two whose promises, and healthy scans, stay.
+
+    Raises BadOption for a bundled prior without ``into``.
+    """
     source = prior_folder(request.prior)
     target = request.into or source
     if request.into is None and source in bundled().values():
         raise BadOption(f"into: the bundled prior {request.prior!r} is not changed in its place", "give --into FOLDER for a calibrated copy")
-    done = evaluated(request, on_event, _work)
-    entry = done.record["metrics"]["entry"]
-    kept = read_trust(target if request.into is not None and (target / "card.json").is_file() else source)
-    others = [one for one in kept.get("reconstruct", []) if not _replaced(one, entry)]
-    save_trust(source, {**kept, "reconstruct": [*others, entry]}, target)
-    on_event(Event("note", f"written into {target.name}/trust.json: intervals of this kind are printed from now on"))
-    return done
+    return source, target, target if (target / "card.json").is_file() else source
 
 
 def _replaced(old: dict[str, Any], new: dict[str, Any]) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 
 from ..data.volume import Volume
-from ..jobs.detect import Found, detect
+from ..jobs.detect import Found, detect, evaluations, plain_scale
 from ..prior import Prior
 from .cost import announce
 from .events import Event, OnEvent
@@ -18,6 +19,20 @@ from .requests import Detect
 
 __all__ = ["PLANES_OF", "run_detect", "sentence"]
 
+DISCOVERIES = 0.1
+"""False discovery rate at which a slice is named."""
+
+SHOWN = 10
+"""Findings in the report's table; run.json has all."""
+
+EVIDENCE_IN_WORDS = {
+    "features": "features of the whole image (Mahalanobis)",
+    "memory": "features of each place (nearest healthy ones)",
+    "layout": "what a denoising step would change, coarsely (Mahalanobis)",
+    "profile": "denoising errors over the noise levels (Mahalanobis)",
+    "map": "the highest hundredth of the map",
+}
+
 PLANES_OF = {"PL": "axial", "IL": "coronal", "IP": "sagittal"}
 """The plane that a card's axes name."""
 
@@ -25,8 +40,8 @@ PLANES_OF = {"PL": "axial", "IL": "coronal", "IP": "sagittal"}
 def run_detect(request: Detect, prior: Prior, volume: Volume, on_event: OnEvent) -> Outcome:
     """The job, its outputs and its section."""
     admitted = prior.admit(volume, allow_other=request.allow_other)
-    announce(prior, len(admitted.images), tuple(admitted.images.shape[2:]), 11 * request.n_twins + 12, on_event)
-    on_event(Event("stage", "healthy twins and denoising errors", 0, request.n_twins + 1))
+    announce(prior, len(admitted.images), tuple(admitted.images.shape[2:]), evaluations(request.n_twins, admitted.images), on_event)
+    on_event(Event("stage", "looking at the scan, and making its healthy twin", 0, request.n_twins + 1))
     found = detect(
         prior,
         volume,
@@ -35,25 +50,79 @@ def run_detect(request: Detect, prior: Prior, volume: Volume, on_event: OnEvent)
         allow_other=request.allow_other,
         on_step=lambda done, total: on_event(Event("step", done=done, total=total)),
     )
-    high, scale_text = map_scale(found, (admitted.high - admitted.low) / 2)
+    high, scale_text = map_scale(prior, found)
     outputs = [
         Output("healthy_twin", found.healthy, "healthy twin", like=volume),
-        Output("map", found.map, "map", like=volume, window=(0.0, max(high, float(found.map.data.max())))),
+        Output("map", found.map, "map", like=volume, window=(0.0, 2 * high)),
     ]
-    metrics = {"score": found.score, "p_value": found.p_value, "n_healthy": found.n_healthy, "refused": found.refused, "map_high": found.map_high}
+    if found.findings:
+        outputs.append(Output("findings", found.mask, "mask", like=volume))
+    metrics = {
+        "score": found.score,
+        "p_value": found.p_value,
+        "n_healthy": found.n_healthy,
+        "refused": found.refused,
+        "map_high": found.map_high,
+        "evidence": found.evidence,
+        "other": found.other,
+        "unlike": found.unlike,
+        "findings": [asdict(one) for one in found.findings],
+        "slices": [n for n, q in enumerate(found.slices) if q <= DISCOVERIES],
+    }
     plane = PLANES_OF.get(prior.card.axes, "axial")
-    window = window_for(volume)
-    section, preview = section_of(volume, found, high, scale_text, plane, window)
-    section = replace(section, blocks=[*section.blocks, *measured_table(prior)])
-    return Outcome(outputs, metrics, [section], preview, ("another modality or unit than the prior's was allowed",) if request.allow_other else ())
+    section, preview = section_of(volume, found, high, scale_text, plane, window_for(volume))
+    section = replace(section, blocks=[*section.blocks, *tables_of(volume, found), *measured_table(prior)])
+    overrides = (f"a scan that the prior is not for was allowed{f': {found.other}' if found.other else ''}",) if request.allow_other else ()
+    return Outcome(outputs, metrics, [section], preview, overrides, _scored(volume, found))
+
+
+def _scored(volume: Volume, found: Found) -> tuple[Volume, Any] | None:
+    """What a structured report says, for a scan from DICOM; None for others."""
+    if volume.provenance.format != "dicom":
+        return None
+    from ..io.dicom_sr import Scored, ScoredFinding  # highdicom takes a second, and only DICOM needs it
+
+    findings = tuple(ScoredFinding(one.number, one.size, one.centre, one.peak, one.p_value) for one in found.findings)
+    return volume, Scored(found.score, found.p_value, found.n_healthy, findings, "; ".join(filter(None, (found.refused, found.unlike))))
+
+
+def tables_of(volume: Volume, found: Found) -> list[Table]:
+    """The findings, the slices that stand out, and the parts of the score."""
+    tables = []
+    if found.findings:
+        unit = "ml" if volume.ndim == 3 else "mm2"
+        place = "centre, mm (right, front, up)" if volume.affine is not None else "centre, voxels"
+        rows = [["finding", "size", place, "highest value", "p"]]
+        for one in found.findings[:SHOWN]:
+            size = f"{one.voxels} {'voxels' if volume.ndim == 3 else 'pixels'}" if one.size is None else f"{one.size:.3g} {unit}"
+            p = "not calibrated" if one.p_value is None else f"{one.p_value:.2g}"
+            rows.append([str(one.number), size, ", ".join(f"{v:.0f}" for v in one.centre), f"{one.peak:.2f}", p])
+        more = f" {len(found.findings) - SHOWN} smaller peaks are in run.json." if len(found.findings) > SHOWN else ""
+        tables.append(
+            Table(rows, f"p: (1 + healthy patients whose map has any value as high, anywhere) / (all + 1); so it holds for all findings together.{more}")
+        )
+    if found.slices:
+        out, n = [n + 1 for n, q in enumerate(found.slices) if q <= DISCOVERIES], len(found.slices)
+        note = (
+            f"Of {n}, counted from 1 as the prior cuts them; q at most 0.1 (Benjamini-Hochberg; neighbouring slices are alike, and it takes them as they come)."
+        )
+        if n / (found.n_healthy + 1) > DISCOVERIES:
+            needed = -(-n // max(1, int(DISCOVERIES * (found.n_healthy + 1))))
+            note += f" {found.n_healthy} healthy patients can name none on its own: {needed} must be as rare as can be at once. See the findings."
+        tables.append(Table([["slices that stand out", ", ".join(map(str, out)) or "none"]], note, words=True))
+    if found.evidence:
+        rows = [["evidence", "deviations"], *([EVIDENCE_IN_WORDS[name], f"{value:+.2f}"] for name, value in found.evidence.items())]
+        tables.append(Table(rows, "How far the scan is from healthy ones, in mean deviations of the healthy scans that were learned; the score joins all."))
+    return tables
 
 
 def measured_table(prior: Prior) -> list[Table]:
-    """What trust.json says was measured of this prior's detection on patients that neither taught nor calibrated it; nothing where nothing was."""
+    """What trust.json says was measured of this prior's detection on patients that neither taught nor calibrated it, or that nothing was."""
     entry = prior.trust.get("detect", {})
     found = {name: at for name, at in entry.get("measured", {}).items() if isinstance(at, dict) and {"value", "low", "high", "n"} <= set(at)}
     if not found:
-        return []
+        text = "not measured: medprior evaluate detect FOLDER --prior PRIOR, on patients that neither taught nor calibrated it"
+        return [Table([["false positives, and what is found, of this prior", text]], words=True)] if entry else []
     rows = [["measured of this prior", "value", "interval", "patients"]]
     rows += [[name.replace("_", " "), f"{at['value']:.3f}", f"{at['low']:.3f} to {at['high']:.3f}", str(at["n"])] for name, at in found.items()]
     level = next(iter(found.values())).get("level", 0.95)
@@ -62,18 +131,18 @@ def measured_table(prior: Prior) -> list[Table]:
     ]
 
 
-def map_scale(found: Found, half: float) -> tuple[float, str]:
+def map_scale(prior: Prior, found: Found) -> tuple[float, str]:
     """The value at the top of the colour scale, the same for every scan of a prior, and where it comes from."""
     if found.map_high is not None:
         return found.map_high, "the top of the scale is what one healthy scan in twenty reaches anywhere"
-    return 0.5 * half, "the scale is fixed at a quarter of the intensity range: no healthy scans have calibrated it"
+    return plain_scale(prior), "the top of the scale is a fixed number: too few healthy scans have calibrated it"
 
 
 def sentence(found: Found) -> str:
     """The p-value in plain words, or why there is none."""
     if found.p_value is None:
         return (
-            f"{found.refused[:1].upper()}{found.refused[1:]}. The map shows where the scan differs from its healthy twin; whether that is unusual is not known."
+            f"{found.refused[:1].upper()}{found.refused[1:]}. The map shows where the scan is not what the prior expects; whether that is unusual is not known."
         )
     as_unusual = round(found.p_value * (found.n_healthy + 1)) - 1
     text = (
@@ -105,15 +174,15 @@ def section_of(volume: Volume, found: Found, high: float, scale_text: str, plane
     scan, healthy = grey(source, window), grey(twin, window)
     heat = coloured(values, high, over=scan)
     where = "" if widest is None else f" Slice {widest[0] + 1} of {widest[1]} ({plane}), where the map is largest."
-    unit = volume.unit or "no unit"
+    what = "Deviations from healthy scans at that place" if found.evidence else "What one denoising step would change, in units of the prior's own doubt"
     pictures = [
         Picture(scan, "Scan", f"The input; {window}.{sides(volume, plane=plane)}{where}"),
-        Picture(healthy, "Healthy twin", "The nearest image that the prior takes for healthy; same window.", synthetic=True),
+        Picture(healthy, "Healthy twin", "The same scan, made anew by the prior only where the map is high; same window.", synthetic=True),
         Picture(
             heat,
-            "Difference, laid over the scan",
-            f"|scan - healthy twin| in {unit}, mean over 5 pixels each way; {scale_text}.",
-            legend=("0", f"{number(high)} {unit}", "inferno"),
+            "How unusual, laid over the scan",
+            f"{what}; {scale_text}.",
+            legend=("0", number(high), "inferno"),
         ),
     ]
     compare = Compare(
@@ -121,12 +190,16 @@ def section_of(volume: Volume, found: Found, high: float, scale_text: str, plane
     )
     section = Section(
         "Detect: what does not look healthy",
-        "Noise is added to the scan and taken away by a prior that knows healthy scans: what is unusual is forgotten, the anatomy stays: the healthy twin.",
+        "A prior that knows healthy scans says at several noise levels what it would change, and how far its features are from those of healthy scans. "
+        "Where that is unusual the scan is made anew: the healthy twin.",
         [Grid(pictures), compare],
         verdict=sentence(found),
         caveats=(
+            *([f"Judge with care: {found.unlike}."] if found.unlike else []),
             "The map shows unusual pixels, not disease: markers, tubes, implants, rotation and another scanner are unusual, too.",
-            f"The score ({found.score:.3g}) compares the scan's denoising errors at six noise levels with those of healthy scans; it has no unit.",
+            f"The score ({found.score:.3g}) says how many standard deviations the scan lies above held-out healthy ones, mean over the evidence."
+            if found.n_healthy
+            else f"The score ({found.score:.3g}) has no unit, and nothing to compare it with.",
         ),
     )
-    return section, [("scan", scan), ("healthy twin (synthetic)", healthy), ("difference", heat)]
+    return section, [("scan", scan), ("healthy twin (synthetic)", healthy), ("map", heat)]

@@ -27,7 +27,7 @@ from .report import Section
 from .requests import Evaluation
 from .sources import Known, device_named, known_prior
 
-__all__ = ["Collected", "Evaluated", "evaluated", "patients_of", "rate_or_none", "scans_of", "span"]
+__all__ = ["Collected", "Evaluated", "evaluated", "of_split", "one_each", "patients_of", "rate_or_none", "scans_of", "span"]
 
 FEW = 20
 """Patients below which a percentile interval is known to be too narrow."""
@@ -92,6 +92,20 @@ def patients_of(items: Sequence[Item]) -> dict[str, int]:
     return {name: n for n, name in enumerate(names, start=1)}
 
 
+def of_split(index: Index, split: str, *, allow_synthetic: bool) -> tuple[Item, ...]:
+    """The usable scans of a split, none where it is empty. Raises what else ``Index.usable`` raises."""
+    return index.usable(split, allow_synthetic=allow_synthetic) if any(item.split == split and not item.leaks for item in index.items) else ()
+
+
+def one_each(items: Sequence[Item], *, unlabelled: bool = False) -> list[Item]:
+    """The first scan of each patient and label: patients, not scans, are the independent units. unlabelled: keep scans without a label, too."""
+    found: dict[tuple[str, str], Item] = {}
+    for item in items:
+        if item.label or unlabelled:
+            found.setdefault((item.patient or item.id, item.label), item)
+    return list(found.values())
+
+
 def rate_or_none(statistic: Any, *columns: ArrayLike, patients: Sequence[object], strata: Sequence[object] | None = None) -> dict[str, Any]:
     """A number with its interval over patients as JSON; low and high are None where too few patients stand behind it."""
     kinds = list(strata) if strata is not None else [0] * len(patients)
@@ -111,9 +125,10 @@ def stored(at: Interval) -> dict[str, Any]:
     return {"value": at.value, "low": at.low, "high": at.high, "level": at.level, "n": at.n}
 
 
-def evaluated(request: Evaluation, on_event: OnEvent, work: Any) -> RunFolder:
+def evaluated(request: Evaluation, on_event: OnEvent, work: Any, *, more: Mapping[str, Any] | None = None, every: bool = False) -> RunFolder:
     """Index, evaluate, write one folder. work(request, known, index, items, collected, on_event) -> Evaluated.
 
+    more: what else makes this evaluation this one. every: it depends on the scans of all splits, not on the chosen ones alone.
     The folder appears whole or not at all; until then what is done lies in OUT.partial.json, from which the same command continues.
     """
     started = time.monotonic()
@@ -124,7 +139,9 @@ def evaluated(request: Evaluation, on_event: OnEvent, work: Any) -> RunFolder:
             **request.identity(),
             "medprior": __version__,
             "prior_sha256": known.sha256,
-            "scans": sorted(f"{i.digest}/{i.label}/{i.split}" for i in items),
+            "trust_sha256": known.trust_sha256,
+            **(more or {}),
+            "scans": sorted(f"{i.digest}/{i.label}/{i.split}" for i in (index.items if every else items)),
         }
         identifier = run_id(identity)
         out = request.out or default_out(request.job, identifier)

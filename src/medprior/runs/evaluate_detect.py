@@ -8,42 +8,42 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from ..data.volume import Volume
-from ..errors import BadOption, nearest
-from ..evidence.conformal import wanted
+from ..errors import BadOption, WrongKind, nearest, printable
+from ..evidence.conformal import benjamini_hochberg, wanted
+from ..evidence.detectors import features_available
 from ..evidence.metrics import auroc, average_precision, clopper_pearson
 from ..io.index import Index, Item
-from ..jobs.detect import detect
+from ..jobs.calibrate import BODY
+from ..jobs.detect import HEALTHY, detect, evaluations
 from ..prior import Prior
+from ..prior.door import release_map
+from .beside import Beside
 from .cost import announce
-from .detect import PLANES_OF
-from .evaluate import Collected, Evaluated, caveats_of, evaluated, patients_of, rate_or_none, span, stored
+from .detect import DISCOVERIES, PLANES_OF
+from .evaluate import Collected, Evaluated, caveats_of, evaluated, one_each, patients_of, rate_or_none, span, stored
 from .events import Event, OnEvent
 from .folder import RunFolder
+from .located import located, places, tables_of
 from .pictures import contact_sheet, grey, mosaic, plotted, upright, window_for
 from .report import Grid, Picture, Section, Table
 from .requests import EvaluateDetect
 from .sources import Known
 
-__all__ = ["Scanned", "baselines", "figures", "run_evaluate_detect", "small"]
+__all__ = ["Scanned", "figures", "healthy_label", "run_evaluate_detect"]
 
-HEALTHY = ("no_finding", "healthy", "normal")
-SIDE, SLICES = 64, 32
-"""Grid on which the atlas is made: enough for anatomy, and every scan fits."""
-LEAST = 4
-"""Healthy scans below which there is no atlas: its deviation would be that of the scans themselves."""
 SHOWN = 6
 """Scans on each sheet of mistakes."""
+SHORT = 16
+"""Digits of a scan's digest by which a calibration remembers the scans that it was made with."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scanned:
     """One scan and what was found. sick: its label is not the healthy one. patient: 1, 2, ... red: the map passes its healthy scale somewhere; None: no scale.
 
-    small: (1, SIDE, SIDE) or (n, SIDE, SIDE) in network units, for the plain scores.
+    plain: scores of plain detectors, by name. other: it does not look like the calibration's scans, and detect would refuse it.
     """
 
     sick: bool
@@ -51,61 +51,106 @@ class Scanned:
     score: float
     p_value: float | None
     red: bool | None
-    small: Tensor
+    plain: Mapping[str, float]
+    other: bool = False
 
 
 def run_evaluate_detect(request: EvaluateDetect, on_event: OnEvent) -> RunFolder:
     """Evaluate and write the run folder. Raises what ``evaluated`` raises, BadOption where no label, or no healthy one, is there."""
-    wanted(request.alpha)
-    return evaluated(request, on_event, _work)
+    wanted(request.alpha)  # a rate that is none is refused before anything is read
+    return evaluated(request, on_event, _work, more={"form": 2, "detectors": not features_available()})
 
 
-def healthy_label(request: EvaluateDetect, labels: Sequence[str]) -> str:
-    """The label of healthy scans. Raises BadOption naming those that there are."""
+def healthy_label(asked: str | None, labels: Sequence[str], known: Sequence[str]) -> str:
+    """The label of healthy scans: the one asked for, or the first of those that are ``known``. Raises BadOption naming those that there are."""
     if not labels:
         raise BadOption("healthy: the scans have no labels", "put them into sub-folders by label, or write a scans.csv (docs/train.md)")
-    if request.healthy is not None:
-        if request.healthy not in labels:
-            raise BadOption(f"healthy: no scan has the label {request.healthy!r}", nearest(request.healthy, list(labels)))
-        return request.healthy
-    known = [name for name in HEALTHY if name in labels]
-    if not known:
+    if asked is not None:
+        if asked not in labels:
+            raise BadOption(f"healthy: no scan has the label {asked!r}", nearest(asked, list(labels)))
+        return asked
+    found = [name for name in known if name in labels]
+    if not found:
         raise BadOption(f"healthy: which of the labels {', '.join(labels)} is the healthy one is not known", "say it with --healthy LABEL")
-    return known[0]
+    return found[0]
 
 
 def _work(request: EvaluateDetect, known: Known, index: Index, items: tuple[Item, ...], collected: Collected, on_event: OnEvent) -> Evaluated:
-    healthy = healthy_label(request, sorted({item.label for item in items} - {""}))
-    chosen = _one_each(items)
+    healthy = healthy_label(request.healthy, sorted({item.label for item in items} - {""}), HEALTHY)
+    known_before = set(known.prior.trust.get("detect", {}).get("scans", ()))
+    fair = [item for item in items if item.digest[:SHORT] not in known_before]
+    if not fair:
+        raise BadOption("evaluate: all of these scans taught or calibrated the prior", "evaluate on other patients")
+    if len(fair) < len(items):
+        on_event(Event("note", f"{len(items) - len(fair)} scans are left out: they taught or calibrated the prior"))
+    chosen = one_each(fair)
     numbers = patients_of(chosen)
-    fresh = sum(_key(item) not in collected for item in chosen)
+    fresh = [item for item in chosen if _key(item) not in collected]
     on_event(Event("note", f"healthy: {healthy}; one scan of each patient and label: {len(chosen)} of {len(items)} scans"))
-    scans, announced = [], False
+    plain = Beside(known.prior, index, chosen, healthy, request, on_event) if fresh else None
+    if fresh:
+        first = known.prior.admit(next(index.volumes([fresh[0]]))[1], allow_other=request.allow_other)
+        size = tuple(first.images.shape[2:])
+        announce(known.prior, len(fresh) * len(first.images), size, evaluations(0, first.images), on_event)
+        on_event(Event("stage", "detecting", 0, len(chosen)))
     for done, item in enumerate(chosen, start=1):
-        _, volume = next(index.volumes([item]))
-        admitted = known.prior.admit(volume, allow_other=request.allow_other)
-        if _key(item) not in collected:
-            if not announced:
-                announce(known.prior, fresh * len(admitted.images), tuple(admitted.images.shape[2:]), 11 * request.n_twins + 12, on_event)
-                on_event(Event("stage", "detecting", 0, len(chosen)))
-                announced = True
-            found = detect(known.prior, volume, seed=request.seed, n_twins=request.n_twins, allow_other=request.allow_other)
-            red = None if found.map_high is None else bool(float(found.map.data.max()) > found.map_high)
-            collected.keep(_key(item), {"score": found.score, "p_value": found.p_value, "red": red, "n_healthy": found.n_healthy, "refused": found.refused})
-        one = collected[_key(item)]
-        patient = numbers[item.patient or item.id]
-        scans.append(Scanned(item.label != healthy, patient, one["score"], one["p_value"], one["red"], small(admitted.images)))
+        if plain is not None and _key(item) not in collected:
+            collected.keep(_key(item), _one(request, known.prior, index, item, plain))
         on_event(Event("step", done=done, total=len(chosen)))
-    first = collected[_key(chosen[0])]
-    metrics = {**figures(scans, request.alpha, first["n_healthy"]), "healthy": healthy, "refused": first["refused"]}
+    results = [collected[_key(item)] for item in chosen]
+    scans = [
+        Scanned(item.label != healthy, numbers[item.patient or item.id], one["score"], one["p_value"], one["red"], one["plain"], one["other"])
+        for item, one in zip(chosen, results, strict=True)
+    ]
+    metrics = {**figures(scans, request.alpha, results[0]["n_healthy"]), "healthy": healthy, "refused": results[0]["refused"]}
+    found = [(numbers[item.patient or item.id], one["located"]) for item, one in zip(chosen, results, strict=True) if one["located"]]
+    if found:
+        metrics["located"] = {**places(found), "calibrated": results[0]["red"] is not None}
+    p_values = [scan.p_value for scan in scans if scan.p_value is not None]
+    q_values = benjamini_hochberg(p_values) if len(p_values) == len(scans) else [None] * len(scans)
+    if None not in q_values:
+        named = [scan for scan, q in zip(scans, q_values, strict=True) if q is not None and q <= DISCOVERIES]
+        metrics["discoveries"] = {"rate": DISCOVERIES, "scans": len(named), "healthy": sum(not scan.sick for scan in named)}
+    rows: list[list[object]] = [["scan", "patient", "label", "score", "p_value", "q_value"]]
+    rows += [
+        [n, scan.patient, _cell(item.label), f"{scan.score:.6g}", *("" if v is None else f"{v:.6g}" for v in (scan.p_value, q))]
+        for n, (item, scan, q) in enumerate(zip(chosen, scans, q_values, strict=True), start=1)
+    ]
     section, plot = _section(request, metrics, scans, chosen)
     sheets, preview = _mistakes(known.prior, index, chosen, scans)
-    rows: list[list[object]] = [["scan", "patient", "label", "score", "p_value"]]
-    rows += [
-        [n, scan.patient, _cell(item.label), f"{scan.score:.6g}", "" if scan.p_value is None else f"{scan.p_value:.6g}"]
-        for n, (item, scan) in enumerate(zip(chosen, scans, strict=True), start=1)
-    ]
     return Evaluated(metrics, [section, *sheets], rows, contact_sheet([("scores", plot), *preview]))
+
+
+def _one(request: EvaluateDetect, prior: Prior, index: Index, item: Item, plain: Beside) -> dict[str, Any]:
+    """All that is measured of one scan; as JSON, so that a stopped evaluation goes on."""
+    _, volume = next(index.volumes([item]))
+    found = detect(prior, volume, seed=request.seed, n_twins=0, allow_other=request.allow_other, gate=False)
+    admitted = prior.admit(volume, allow_other=request.allow_other)
+    others = plain(item, admitted)
+    result = {
+        "score": found.score,
+        "p_value": found.p_value,
+        "n_healthy": found.n_healthy,
+        "refused": found.refused,
+        "red": None if found.map_high is None else bool(found.findings),
+        "other": bool(found.other),
+        "plain": {name: one.score for name, one in others.items()},
+        "located": None,
+    }
+    truth = index.mask(item)
+    if truth is not None and not _fits(truth, volume):
+        raise WrongKind(f"the mask of {printable(item.path)} lies on another grid than its scan", "resample it onto the scan, or leave it out of scans.csv")
+    if truth is not None and bool((truth.data > 0).any()):
+        maps = {name: release_map(admitted, one.map, sentence="").data[0] for name, one in others.items()}
+        body = release_map(admitted, (admitted.whole[0] > BODY).float(), sentence="").data[0] > 0.5
+        result["located"] = located(truth.data[0] > 0, {"ours": found.map.data[0], **maps}, found.mask.data[0] > 0, body, volume.spacing_mm)
+    return result
+
+
+def _fits(mask: Volume, scan: Volume) -> bool:
+    """The same shape, and where both say where they lie, the same place."""
+    placed = mask.affine is not None and scan.affine is not None
+    return mask.shape == scan.shape and (not placed or bool(np.allclose(mask.affine, scan.affine, atol=1e-2)))  # type: ignore[arg-type]
 
 
 def _cell(label: str) -> str:
@@ -118,50 +163,11 @@ def _key(item: Item) -> str:
     return f"{item.digest[:24]}/{item.part}"
 
 
-def _one_each(items: Sequence[Item]) -> list[Item]:
-    """The first scan of each patient and label: patients, not scans, are the independent units. A scan without a label is left out."""
-    found: dict[tuple[str, str], Item] = {}
-    for item in items:
-        if item.label:
-            found.setdefault((item.patient or item.id, item.label), item)
-    return list(found.values())
-
-
-def small(images: Tensor) -> Tensor:
-    """(B, C, i, j) or (1, C, i, j, k) network units -> (n, SIDE, SIDE), n = 1 for an image and SLICES for a volume: means of the first channel."""
-    if len(images) == 1 and images.ndim == 4:
-        return F.interpolate(images[:, :1], size=(SIDE, SIDE), mode="area")[0]
-    stack = images[:, 0] if images.ndim == 4 else images[0, 0].movedim(-1, 0)
-    return F.interpolate(stack[None, None], size=(SLICES, SIDE, SIDE), mode="area")[0, 0]
-
-
-def baselines(scans: Sequence[Scanned], healthy: Sequence[Tensor] = ()) -> dict[str, list[float]]:
-    """Plain scores of each scan: mean intensity, either way round, and the mean squared z-score against an atlas of healthy scans.
-
-    The atlas holds ``healthy`` (further healthy scans, as ``small`` makes them) and the healthy ones of ``scans``, always without the patient who is judged.
-    """
-    bright = [float(scan.small.mean()) for scan in scans]
-    plain = {"mean intensity": bright, "minus mean intensity": [-b for b in bright]}
-    return plain if sum(not scan.sick for scan in scans) + len(healthy) < LEAST else {**plain, "atlas of mean and SD": _atlas(scans, healthy)}
-
-
-def _atlas(scans: Sequence[Scanned], more: Sequence[Tensor]) -> list[float]:
-    own = [(scan.patient, scan.small.double()) for scan in scans if not scan.sick]
-    total, square = (torch.stack([image**power for _, image in own] + [image.double() ** power for image in more]).sum(0) for power in (1, 2))
-    n, scores = len(own) + len(more), []
-    for scan in scans:
-        out = [image for patient, image in own if patient == scan.patient]
-        left = n - len(out)
-        mean, mean_square = ((whole - sum(image**power for image in out)) / left for power, whole in ((1, total), (2, square)))
-        std = (mean_square - mean.square()).clamp_min(0).sqrt() + 0.05
-        scores.append(float(((scan.small - mean) / std).square().mean()))
-    return scores
-
-
-def figures(scans: Sequence[Scanned], alpha: float, n_healthy: int, more: Sequence[Tensor] = ()) -> dict[str, Any]:
+def figures(scans: Sequence[Scanned], alpha: float, n_healthy: int) -> dict[str, Any]:
     """What can be said of ``scans``: how often healthy ones are flagged at alpha (Clopper-Pearson), AUROC and average precision (bootstrap over patients).
 
-    n_healthy: patients behind the calibration; too few for alpha, or none: no rate. more: further healthy scans for the atlas.
+    ``ahead``: AUROC of ours minus that of each plain score, from the same draws of patients. n_healthy: patients behind the calibration; too few for alpha,
+    or none: no rate.
     """
     healthy, sick = [scan for scan in scans if not scan.sick], [scan for scan in scans if scan.sick]
     found: dict[str, Any] = {"healthy_scans": len(healthy), "other_scans": len(sick), "alpha": alpha, "n_healthy": n_healthy}
@@ -169,17 +175,28 @@ def figures(scans: Sequence[Scanned], alpha: float, n_healthy: int, more: Sequen
         for name, part in (("false_positive_rate", healthy), ("flagged_of_others", sick)):
             if part:
                 found[name] = stored(clopper_pearson(sum(scan.p_value is not None and scan.p_value <= alpha for scan in part), len(part)))
+        for name, part in (("refused_of_healthy", healthy), ("refused_of_others", sick)):
+            if part:
+                found[name] = stored(clopper_pearson(sum(scan.other for scan in part), len(part)))
     reds = [scan.red for scan in healthy if scan.red is not None]
     if reds:
         found["healthy_scans_with_any_red"] = stored(clopper_pearson(sum(reds), len(reds)))
-    found["auroc"], found["average_precision"] = {}, {}
+    found["auroc"], found["average_precision"], found["ahead"] = {}, {}, {}
     if healthy and sick:
         labels = [int(scan.sick) for scan in scans]
-        patients = [f"{scan.patient}/{scan.sick}" for scan in scans]
-        for name, scores in {"ours": [scan.score for scan in scans], **baselines(scans, more)}.items():
+        strata = {"patients": [f"{scan.patient}/{scan.sick}" for scan in scans], "strata": labels}
+        ours = [scan.score for scan in scans]
+        plain = {name: [scan.plain[name] for scan in scans] for name in scans[0].plain}
+        for name, scores in {"ours": ours, **plain}.items():
             for what, statistic in (("auroc", auroc), ("average_precision", average_precision)):
-                found[what][name] = rate_or_none(statistic, scores, labels, patients=patients, strata=labels)
+                found[what][name] = rate_or_none(statistic, scores, labels, **strata)
+            if name != "ours":
+                found["ahead"][name] = rate_or_none(_ahead, ours, scores, labels, **strata)
     return found
+
+
+def _ahead(ours: Any, other: Any, labels: Any) -> float:
+    return auroc(ours, labels) - auroc(other, labels)
 
 
 def _section(request: EvaluateDetect, metrics: Mapping[str, Any], scans: Sequence[Scanned], items: Sequence[Item]) -> tuple[Section, Any]:
@@ -187,17 +204,24 @@ def _section(request: EvaluateDetect, metrics: Mapping[str, Any], scans: Sequenc
     caption = "Each scan's score: how unlike healthy scans it is; no unit. Where the two colours overlap, the score cannot tell them apart."
     blocks: list[Any] = [Grid([Picture(plot, "Scores", caption, wide=True)])]
     if metrics["auroc"]:
-        rows = [["score", "AUROC", "95 % interval", "average precision", "95 % interval"]]
+        rows = [["score", "AUROC", "95 % interval", "ours minus it", "average precision", "95 % interval"]]
         for name, at in metrics["auroc"].items():
             precision = metrics["average_precision"][name]
-            rows.append([f"medprior ({name})" if name == "ours" else name, f"{at['value']:.3f}", span(at), f"{precision['value']:.3f}", span(precision)])
+            ahead = "" if name == "ours" else span(metrics["ahead"][name])
+            rows.append([f"medprior ({name})" if name == "ours" else name, f"{at['value']:.3f}", span(at), ahead, f"{precision['value']:.3f}", span(precision)])
         best = 1 + max(range(len(metrics["auroc"])), key=lambda i: list(metrics["auroc"].values())[i]["value"])
         share = metrics["other_scans"] / len(scans)
         blocks.insert(0, Table(rows, f"AUROC 0.5 and average precision {share:.2f} are chance. Bootstrap intervals over patients, each class apart.", best))
     rates = [(words, metrics[name]) for name, words in _RATES.items() if name in metrics]
     if rates:
         rows = [["share", "value", "95 % interval", "patients"], *([w, f"{at['value']:.3f}", span(at), str(at["n"])] for w, at in rates)]
-        blocks.insert(1, Table(rows, f"Flagged: p at most {request.alpha:g}. Exact binomial (Clopper-Pearson) intervals."))
+        note = f"Flagged: p at most {request.alpha:g}. Exact binomial (Clopper-Pearson) intervals."
+        if "discoveries" in metrics:
+            at = metrics["discoveries"]
+            note += f" All scans at once, one in ten wrong on average (Benjamini-Hochberg): {at['scans']} are named, {at['healthy']} of them healthy."
+        blocks.insert(1, Table(rows, note))
+    if "located" in metrics:
+        blocks += tables_of(metrics["located"])
     return Section(
         "Evaluate detect",
         f"{metrics['healthy_scans']} healthy patients ({metrics['healthy']}), {metrics['other_scans']} with another label; one scan of each patient and label.",
@@ -205,7 +229,8 @@ def _section(request: EvaluateDetect, metrics: Mapping[str, Any], scans: Sequenc
         verdict=_verdict(request, metrics),
         caveats=(
             "A label says what somebody has written down, not what a scan shows; a tube or another scanner can differ between labels as well.",
-            "The atlas compares each scan with the mean and deviation of all other healthy scans here, voxel by voxel, at 64 pixels.",
+            "Plain scores were fitted to healthy scans of the train split, or, where there is none, to those of the other half of these patients.",
+            *([] if not (missing := features_available()) else [f"PatchCore and PaDiM are missing here: {missing}."]),
             *caveats_of(items),
         ),
     ), plot
@@ -214,7 +239,9 @@ def _section(request: EvaluateDetect, metrics: Mapping[str, Any], scans: Sequenc
 _RATES = {
     "false_positive_rate": "healthy patients flagged (false positives)",
     "flagged_of_others": "patients with another label flagged",
-    "healthy_scans_with_any_red": "healthy scans with any red in the map",
+    "healthy_scans_with_any_red": "healthy scans with any finding in the map",
+    "refused_of_healthy": "healthy patients that detect refuses as another kind of scan",
+    "refused_of_others": "patients with another label that it refuses",
 }
 
 
@@ -223,7 +250,9 @@ def _verdict(request: EvaluateDetect, metrics: Mapping[str, Any]) -> str:
     if metrics["auroc"]:
         ours = metrics["auroc"]["ours"]
         name, plain = max(((n, at) for n, at in metrics["auroc"].items() if n != "ours"), key=lambda pair: pair[1]["value"])
-        lines.append(f"AUROC {ours['value']:.3f} ({span(ours)}); the best plain score, {name}, has {plain['value']:.3f} ({span(plain)}).")
+        ahead = metrics["ahead"][name]
+        word = "ahead of it" if (ahead["low"] or 0) > 0 else "BEHIND it" if ahead["value"] < 0 else "not ahead of it by more than chance"
+        lines.append(f"AUROC {ours['value']:.3f} ({span(ours)}); the best plain score, {name}, has {plain['value']:.3f} ({span(plain)}): ours is {word}.")
     else:
         lines.append("All scans have one kind of label: how well the two are told apart cannot be said.")
     rate = metrics.get("false_positive_rate")

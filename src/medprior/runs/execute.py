@@ -24,7 +24,7 @@ from .detect import run_detect
 from .environment import peak_mib, versions
 from .events import Event, OnEvent, silent
 from .folder import RunFolder, default_out, finished, run_id, vacant
-from .outcome import Outcome, written
+from .outcome import Outcome, write_scored, written
 from .pages import lead_of, write_report
 from .pictures import contact_sheet
 from .reconstruct import run_reconstruct
@@ -51,6 +51,8 @@ class Performed:
         outputs.mkdir(parents=True)
         for output in self.outcome.outputs:
             written(output, outputs, prior_hash=self.known.sha256, seed=self.request.seed)
+        if self.outcome.scored is not None:
+            write_scored(*self.outcome.scored, outputs, prior_hash=self.known.sha256, seed=self.request.seed)
         write_file(folder / "preview.png", contact_sheet(self.outcome.preview))
         write_file(folder / "events.jsonl", "".join(json.dumps(line) + "\n" for line in self.lines).encode())
         write_report(folder, f"medprior {self.request.job}", lead_of(self.record), self.outcome.sections, self.record)

@@ -54,7 +54,7 @@ def learned_sections(prior: Prior, metrics: dict[str, Any], samples: Any) -> lis
     verdict = f"At noise {table.sigmas[middle]:.2g} the prior is off by {found[middle]:.3f} where a guess voxel by voxel is off by {guess[middle]:.3f}."
     caveats = (
         "The samples show no patient. Whether they copy the training images has not been audited.",
-        "No healthy patients have calibrated this prior yet: it gives maps, but no p-values.",
+        "It was shown no healthy scans yet: medprior calibrate detect FOLDER --prior PRIOR; until then detect gives maps, but no p-values.",
         *card.limits,
     )
     return [Section("Train: what was learned", "", blocks, verdict, caveats)]

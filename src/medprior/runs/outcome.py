@@ -11,10 +11,11 @@ import numpy as np
 from PIL import Image
 
 from ..data.volume import Volume
+from ..errors import Unsupported
 from ..io.write import write
 from .report import Section
 
-__all__ = ["Outcome", "Output", "suffix_of", "written"]
+__all__ = ["Outcome", "Output", "suffix_of", "write_scored", "written"]
 
 SUFFIXES = {"dicom": ".dcm", "nifti": ".nii.gz", "picture": ".png", "npz": ".npz", "hdf5": ".nii.gz", "memory": ".nii.gz"}
 
@@ -36,13 +37,17 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """sections: of the report, the first says most. preview: (title, picture). overrides: what was allowed although it does not fit."""
+    """sections: of the report, the first says most. preview: (title, picture). overrides: what was allowed although it does not fit.
+
+    scored: (scan from DICOM, ``io.dicom_sr.Scored``) for a structured report beside the outputs.
+    """
 
     outputs: Sequence[Output]
     metrics: Mapping[str, Any]
     sections: Sequence[Section]
     preview: Sequence[tuple[str, Image.Image]]
     overrides: Sequence[str] = field(default_factory=tuple)
+    scored: tuple[Volume, Any] | None = None
 
 
 def suffix_of(volume: Volume) -> str:
@@ -63,4 +68,21 @@ def written(output: Output, folder: Path, *, prior_hash: str, seed: int) -> Path
         clipped = np.clip(volume.data, 0, top)
         if (clipped != volume.data).any():
             volume = replace(volume, data=clipped).noted(f"clipped to 0..{top}, what the picture's format holds")
-    return write(volume, path, like=output.like, kind=output.kind, prior_hash=prior_hash, seed=seed, window=window)
+    marks = {"kind": output.kind, "prior_hash": prior_hash, "seed": seed}
+    try:
+        return write(volume, path, like=output.like, window=window, **marks)
+    except Unsupported:
+        if output.kind != "mask":
+            raise
+        # a frame of a film that does not say where it lies has no DICOM Segmentation; its findings shall not be lost for that
+        return write(volume, folder / f"{output.name}.nii.gz", like=output.like, **marks)
+
+
+def write_scored(scan: Volume, scored: Any, folder: Path, *, prior_hash: str, seed: int) -> Path:
+    """structured_report.dcm among the outputs in ``folder``; findings are tied to the segmentation that lies there already."""
+    from ..io.dicom_sr import write_report
+
+    segmentation = next((path for name in ("findings", "findings.dcm") if (path := folder / name).exists()), None)
+    path = folder / "structured_report.dcm"
+    write_report(scored, path, like=scan, segmentation=segmentation, prior_hash=prior_hash, seed=seed)
+    return path

@@ -17,7 +17,9 @@ __all__ = [
     "REQUESTS",
     "TASKS",
     "Augment",
+    "CalibrateDetect",
     "CalibrateReconstruct",
+    "Calibration",
     "Detect",
     "EvaluateDetect",
     "EvaluateReconstruct",
@@ -95,14 +97,14 @@ class OneScan(WithPrior, _HasInput):
     index: int | None = option(None, "Which image of an NPZ stack.", ge=0)
     unit: str | None = option(None, "What the numbers mean where the file cannot say, e.g. HU.")
     modality: str | None = option(None, "DICOM's code (CT, MR, DX, US) where the file cannot say.")
-    allow_other: bool = option(False, "Let a scan of another modality or unit than the prior's pass; written down in run.json.")
+    allow_other: bool = option(False, "Let a scan pass that the prior is not for (modality, unit; detect: its look, too); written down in run.json.")
 
 
 class Detect(OneScan):
     """Find what looks unlike the healthy scans that a prior knows: map, score, p-value, healthy twin."""
 
     job: ClassVar[str] = "detect"
-    n_twins: int = option(2, "Healthy twins that are averaged.", ge=1, le=64)
+    n_twins: int = option(1, "Healthy twins that are averaged.", ge=1, le=64)
 
 
 class Augment(OneScan):
@@ -216,6 +218,9 @@ class Evaluation(WithPrior, _HasFolder):
     allow_synthetic: bool = option(False, "Also take images that are marked synthetic; written down in run.json.")
 
 
+HEALTHY_OPTION = "The label of healthy scans; default no_finding, healthy or normal, whichever there is."
+
+
 class _Simulating(Evaluation):
     """What whoever simulates measurements of a folder's scans is told."""
 
@@ -234,25 +239,38 @@ class EvaluateReconstruct(_Simulating):
     lesions: bool = option(False, "Also put lesions of known size and contrast into each image, and measure what each method keeps and invents.")
 
 
-class CalibrateReconstruct(_Simulating):
+class Calibration(Evaluation):
+    """What every calibration is told."""
+
+    private: ClassVar[tuple[str, ...]] = (*Evaluation.private, "into")
+    auto_split: ClassVar[str] = "val"
+    split: Literal["auto", "train", "val", "test", "all"] = option("auto", "Which scans; auto: val where the folder states splits, else all of them.")
+    into: Path | None = option(None, "Folder for a calibrated copy of the prior; default the prior's own folder. A bundled prior needs one.")
+
+
+class CalibrateReconstruct(Calibration, _Simulating):
     """Measure on other patients how far reconstructions are off, so that their intervals hold; written into the prior's trust.json."""
 
     job: ClassVar[str] = "calibrate-reconstruct"
-    private: ClassVar[tuple[str, ...]] = (*_Simulating.private, "into")
-    auto_split: ClassVar[str] = "val"
-    split: Literal["auto", "train", "val", "test", "all"] = option("auto", "Which scans; auto: val where the folder states splits, else all of them.")
     per_patient: int = option(16, "Most images of a patient; of a volume, slices evenly spaced in its middle half.", ge=1, le=1000)
     most: int = option(200, "Most images in all; patients are left out evenly.", ge=1, le=100_000)
-    into: Path | None = option(None, "Folder for a calibrated copy of the prior; default the prior's own folder. A bundled prior needs one.")
+
+
+class CalibrateDetect(Calibration):
+    """Show a prior healthy scans, those of the train split, and hold others against them, those of the val split: p-values, and the scale of the map."""
+
+    job: ClassVar[str] = "calibrate-detect"
+    split: Literal["auto", "train", "val", "test", "all"] = option("auto", "Which scans calibrate; auto: val. Those of train are learned, never both.")
+    healthy: str | None = option(None, HEALTHY_OPTION)
 
 
 class EvaluateDetect(Evaluation):
     """How well a prior tells healthy scans from others in a labelled folder, beside plain scores."""
 
     job: ClassVar[str] = "evaluate-detect"
-    healthy: str | None = option(None, "The label of healthy scans; default no_finding, healthy or normal, whichever there is.")
+    healthy: str | None = option(None, HEALTHY_OPTION)
     alpha: float = option(0.05, "The false-positive rate that is promised.", gt=0, lt=1)
-    n_twins: int = option(2, "Healthy twins that are averaged.", ge=1, le=64)
+    baselines: Literal["all", "quick"] = option("all", "Plain detectors beside ours; quick leaves out PatchCore and PaDiM, which need features of every scan.")
 
 
 class Train(Request, _HasFolder):
@@ -283,7 +301,7 @@ class Scan(_HasFolder):
 
 
 REQUESTS: dict[str, type[Request]] = {
-    r.job: r for r in (Reconstruct, Augment, Synthesize, Detect, EvaluateReconstruct, CalibrateReconstruct, EvaluateDetect, Train)
+    r.job: r for r in (Reconstruct, Augment, Synthesize, Detect, EvaluateReconstruct, CalibrateReconstruct, EvaluateDetect, CalibrateDetect, Train)
 }
 
 

@@ -17,6 +17,7 @@ from ..io.arrays import read_kspace, read_sinogram
 from ..io.files import sha256
 from ..io.limits import Limits
 from ..io.read import kind_of, read
+from ..nets import Featured
 from ..prior import Prior
 from ..training.folder import load, locate
 from .requests import OneScan, Reconstruct
@@ -42,7 +43,7 @@ def device_named(name: str) -> str:
     return name
 
 
-class _Elsewhere(nn.Module):
+class _Elsewhere(Featured):
     """A network on another device than its inputs: all else of a job stays on the CPU, where its random numbers are drawn."""
 
     def __init__(self, net: nn.Module, device: str) -> None:
@@ -51,6 +52,12 @@ class _Elsewhere(nn.Module):
 
     def forward(self, *inputs: Tensor | None) -> Tensor:
         return self.net(*(None if x is None else x.to(self.device, non_blocking=True) for x in inputs)).cpu()
+
+    def features(self, x: Tensor, noise: Tensor, label: Tensor | None = None, numbers: Tensor | None = None) -> list[Tensor]:
+        if not isinstance(self.net, Featured):
+            raise NotImplementedError
+        there = (None if part is None else part.to(self.device, non_blocking=True) for part in (label, numbers))
+        return [level.cpu() for level in self.net.features(x.to(self.device), noise.to(self.device), *there)]
 
 
 def prior_folder(name: str) -> Path:
@@ -64,7 +71,7 @@ def known_prior(name: str, device: str = "cpu") -> Known:
     folder = prior_folder(name)
     prior = load(folder)
     if device != "cpu":
-        prior = Prior(_Elsewhere(prior.net, device), prior.path, prior.card, prior.trust)
+        prior = Prior(_Elsewhere(prior.net, device), prior.path, prior.card, prior.trust, prior.healthy)
     promises = folder / "trust.json"
     return Known(prior, sha256(folder / "weights.safetensors"), sha256(promises) if promises.is_file() else "")
 

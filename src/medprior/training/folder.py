@@ -1,4 +1,4 @@
-"""A prior as a folder: weights.safetensors, card.json, trust.json, manifest.json with their checksums."""
+"""A prior as a folder: weights.safetensors, card.json, trust.json, healthy.safetensors where it knows healthy scans, manifest.json with their checksums."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..errors import BadOption, Corrupt, FileProblem, nearest
 from ..io.files import check_manifest, load_weights, read_json, save_weights, write_folder, write_json
 from ..prior import Card, Prior
 from ..prior.prior import fresh
 
-__all__ = ["bundled", "load", "read_trust", "save_prior", "save_trust"]
+__all__ = ["bundled", "load", "read_healthy", "read_trust", "save_prior", "save_trust"]
 
 BUNDLED = Path(__file__).parent.parent / "pretrained"
+HEALTHY = "healthy.safetensors"
+MAYBE = ("trust.json", HEALTHY)
+"""Files that a prior may go without."""
 
 
 def bundled() -> dict[str, Path]:
@@ -55,6 +59,7 @@ def load(name: str | Path, device: str = "cpu") -> Prior:
     if card.ndim == 2:
         prior.net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     prior.trust.update(read_trust(folder))
+    prior.healthy.update(read_healthy(folder))
     return prior
 
 
@@ -62,8 +67,8 @@ def _vouched_for(folder: Path) -> None:
     """Every file of the prior has the checksum that its manifest names, and none is missing from it. Raises Corrupt."""
     check_manifest(folder)
     listed = read_json(folder / "manifest.json")
-    for name in ("card.json", "weights.safetensors", "trust.json"):
-        if name not in listed and (name != "trust.json" or (folder / name).exists()):
+    for name in ("card.json", "weights.safetensors", *MAYBE):
+        if name not in listed and (name not in MAYBE or (folder / name).exists()):
             raise Corrupt(folder / name, "is not in the manifest, so nobody vouches for it", "copy the whole folder again")
 
 
@@ -76,10 +81,17 @@ def read_trust(name: str | Path) -> dict[str, Any]:
     return found
 
 
+def read_healthy(name: str | Path) -> dict[str, Tensor]:
+    """healthy.safetensors: what healthy scans look like to the prior; {} where it was shown none."""
+    path = locate(name) / HEALTHY
+    return load_weights(path) if path.is_file() else {}
+
+
 def save_prior(prior: Prior, folder: str | Path, *, trust: dict[str, Any] | None = None, half: bool = False) -> None:
     """Writes the folder whole or not at all.
 
-    trust: the promises to write, default those that the prior came with; {} for weights that have changed since they were measured.
+    trust: the promises to write, default those that the prior came with; {} for weights that have changed since they were measured: then what it knows of
+    healthy scans goes, too.
     half: weights as float16, half the size; the rounding (1e-3 relative) is far below the network's error.
     Raises BadOption for weights that are not finite as written (float16 ends at 65504), FileProblem when the disk refuses.
     """
@@ -91,21 +103,26 @@ def save_prior(prior: Prior, folder: str | Path, *, trust: dict[str, Any] | None
         save_weights(temporary / "weights.safetensors", weights, {"schema": str(prior.card.schema)})  # one key: two are written in no fixed order
         write_json(temporary / "card.json", prior.card.to_json())
         write_json(temporary / "trust.json", prior.trust if trust is None else trust)
+        if prior.healthy and trust != {}:
+            save_weights(temporary / HEALTHY, prior.healthy)
 
     write_folder(Path(folder), fill)
 
 
-def save_trust(source: str | Path, trust: dict[str, Any], folder: str | Path) -> None:
+def save_trust(source: str | Path, trust: dict[str, Any], folder: str | Path, *, healthy: dict[str, Tensor] | None = None) -> None:
     """The prior of ``source`` with other promises, to ``folder`` (its own, or another), whole or not at all; weights and card stay as they are to the byte.
 
+    healthy: what healthy scans look like to it; default what it knows already.
     Raises Corrupt where the source's checksums do not hold, FileProblem when the disk refuses.
     """
     source = locate(source)
     _vouched_for(source)
 
     def fill(temporary: Path) -> None:
-        for name in ("weights.safetensors", "card.json"):
+        for name in ("weights.safetensors", "card.json", *([HEALTHY] if healthy is None and (source / HEALTHY).is_file() else [])):
             shutil.copyfile(source / name, temporary / name)
         write_json(temporary / "trust.json", trust)
+        if healthy:
+            save_weights(temporary / HEALTHY, healthy)
 
     write_folder(Path(folder), fill)

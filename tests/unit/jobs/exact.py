@@ -22,7 +22,9 @@ class Exact(Prior):
     """x0 ~ N(mean, C), C stationary: power / (1 + (frequency / 0.15)^2)^1.5; label n moves the mean by ``apart[n]``. In network units."""
 
     def __init__(self, card: Card = CT, *, mean: float = -0.4, power: float = 2.0, apart: tuple[float, ...] = (-0.5, 0.5), trust: dict[str, Any] | None = None):
-        super().__init__(nn.Identity(), path_named("karras", card.sigma_data), card, trust)
+        torch.manual_seed(0)
+        features = fresh(replace(card, widths=(8, 16), blocks=1)).net  # untrained: its features are something to look at, its answers are not used
+        super().__init__(features.eval().requires_grad_(False), path_named("karras", card.sigma_data), card, trust)
         self.mean, self.power, self.apart = mean, power, apart
 
     def spectra(self, size: tuple[int, ...]) -> Tensor:

@@ -148,6 +148,33 @@ def test_a_coarse_scan_gets_the_mean_of_a_fine_change() -> None:
     assert np.allclose(apart, 0.05 * half, rtol=1e-3)
 
 
+@pytest.mark.parametrize("turn", TURNS.values(), ids=list(TURNS))
+@pytest.mark.parametrize("card", [AXIAL, SOLID], ids=["2-D prior", "3-D prior"])
+@pytest.mark.parametrize("depth", [9, 1])
+def test_a_whole_map_is_released_as_its_slices_are(card: Card, turn: np.ndarray, depth: int) -> None:
+    """(i, j, k) of a volume, as ``whole`` has it, on either kind of prior, also of a volume of one slice along any axis."""
+    for shape in ((17, 23, depth), (depth, 17, 23), (17, depth, 23)):
+        admitted = admit(card, scan(shape, affine_of(turn, (2.0, 2.0, 2.0))))
+        whole = admitted.whole
+        assert admitted.stack == (card is AXIAL) and whole.ndim == 4 and len(whole) == 1
+        if card is AXIAL:
+            assert all(torch.equal(whole[..., k], one) for k, one in enumerate(admitted.images))
+        else:
+            assert torch.equal(whole, admitted.images[0])
+        one, two = (release_map(admitted, values, sentence="a map") for values in (whole[0], admitted.images))
+        assert one.data.tobytes() == two.data.tobytes() and one.shape == shape
+        assert one.unit == "a.u." and one.provenance.synthetic and one.provenance.history[-1] == "a map"
+
+
+def test_a_whole_map_of_an_image_is_the_image() -> None:
+    """Also of one that lies turned in its plane, or is finer than the prior's frame."""
+    film = Volume(np.random.default_rng(0).uniform(0, 100, (1, 61, 47)).astype(np.float32), None, modality="DX")
+    for admitted in (admit(FILM, film), admit(AXIAL, scan((15, 22), affine_of(TURNS["LPS"], (1.0, 1.5, 3.0))))):
+        assert not admitted.stack and torch.equal(admitted.whole, admitted.images[0])
+        one, two = (release_map(admitted, values, sentence="a map") for values in (admitted.whole[0], admitted.images))
+        assert one.data.tobytes() == two.data.tobytes() and one.shape == admitted.source.shape
+
+
 def test_enlarged_images_are_smooth() -> None:
     """A scan coarser than the prior's voxels is interpolated, not laid out in blocks."""
     ramp = np.broadcast_to(np.arange(20, dtype=np.float32)[:, None, None], (20, 20, 3))[None]

@@ -14,7 +14,7 @@ from medprior.errors import BadOption, Corrupt, FileProblem, MedpriorError
 from medprior.io.files import save_weights, sha256
 from medprior.prior import Card, Condition, Prior
 from medprior.prior.prior import fresh
-from medprior.training.folder import load, locate, read_trust, save_prior
+from medprior.training.folder import load, locate, read_trust, save_prior, save_trust
 
 TRUST = {"detect": {"scores": [1.0, 2.5], "n_healthy": 2}}
 
@@ -23,6 +23,16 @@ def made(**other: Any) -> Prior:
     torch.manual_seed(3)
     prior = fresh(Card("one", "MR", widths=(8, 16), blocks=1, labels=("a", "b"), numbers=("height",), spacing_mm=(2.0, 1.5), **other))
     torch.nn.init.normal_(prior.net.leave[2].weight, std=0.1)  # type: ignore[union-attr, index]
+    return prior
+
+
+HEALTHY = {"bank": torch.arange(12.0).reshape(3, 4).half() / 7, "turn": torch.arange(6.0).reshape(2, 3).T, "shift": torch.tensor([0.25])}
+
+
+def knowing() -> Prior:
+    """One that was shown healthy scans."""
+    prior = made()
+    prior.healthy.update(HEALTHY)
     return prior
 
 
@@ -66,10 +76,60 @@ def test_promises_are_kept_when_a_prior_is_saved_again(tmp_path: Path) -> None:
     assert load(tmp_path / "q").trust == {}
 
 
-@pytest.mark.parametrize("name", ["weights.safetensors", "card.json", "trust.json"])
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) and a[name].dtype == b[name].dtype for name in a)
+
+
+def test_what_a_prior_knows_of_healthy_scans_is_kept(tmp_path: Path) -> None:
+    """In its own precision, laid out in any way, when it is saved, loaded, saved again, and given other promises."""
+    save_prior(knowing(), tmp_path / "p", trust=TRUST)
+    save_prior(load(tmp_path / "p"), tmp_path / "q")
+    save_trust(tmp_path / "q", {"reconstruct": 1}, tmp_path / "r")
+    save_trust(tmp_path / "r", TRUST, tmp_path / "r")
+    for name in ("p", "q", "r"):
+        back = load(tmp_path / name)
+        assert same(back.healthy, HEALTHY) and back.trust == TRUST
+    assert (tmp_path / "r" / "healthy.safetensors").read_bytes() == (tmp_path / "p" / "healthy.safetensors").read_bytes()
+
+
+def test_what_is_learned_of_healthy_scans_takes_the_place_of_what_was_known(tmp_path: Path) -> None:
+    """Also where nothing was; weights and card stay as they are to the byte."""
+    other = {"shift": torch.tensor([7.0])}
+    for n, prior in enumerate((knowing(), made())):
+        save_prior(prior, tmp_path / f"{n}")
+        save_trust(tmp_path / f"{n}", TRUST, tmp_path / f"{n}-new", healthy=other)
+        assert same(load(tmp_path / f"{n}-new").healthy, other) and load(tmp_path / f"{n}-new").trust == TRUST
+        assert same(load(tmp_path / f"{n}").healthy, prior.healthy) and load(tmp_path / f"{n}").trust == {}
+        for name in ("weights.safetensors", "card.json"):
+            assert (tmp_path / f"{n}-new" / name).read_bytes() == (tmp_path / f"{n}" / name).read_bytes()
+    save_trust(tmp_path / "0-new", {}, tmp_path / "0-new", healthy={})
+    assert load(tmp_path / "0-new").healthy == {} and not (tmp_path / "0-new" / "healthy.safetensors").exists()
+
+
+def test_weights_that_have_changed_know_no_healthy_scans(tmp_path: Path) -> None:
+    """What was measured with other weights goes with their promises, and takes its file along."""
+    save_prior(knowing(), tmp_path / "p", trust=TRUST)
+    save_prior(load(tmp_path / "p"), tmp_path / "p", trust={})
+    assert load(tmp_path / "p").healthy == {} and not (tmp_path / "p" / "healthy.safetensors").exists()
+    save_prior(made(), tmp_path / "q", trust=TRUST)
+    assert load(tmp_path / "q").healthy == {} and not (tmp_path / "q" / "healthy.safetensors").exists()
+
+
+def test_promises_of_a_folder_that_was_touched_are_not_renewed(tmp_path: Path) -> None:
+    save_prior(knowing(), tmp_path / "p")
+    (tmp_path / "p" / "healthy.safetensors").write_bytes(b"other")
+    with pytest.raises(Corrupt, match=r"healthy\.safetensors"):
+        save_trust(tmp_path / "p", TRUST, tmp_path / "q")
+    assert not (tmp_path / "q").exists()
+
+
+FILES = ["weights.safetensors", "card.json", "trust.json", "healthy.safetensors"]
+
+
+@pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("place", [0.0, 0.3, 0.99])
 def test_a_flipped_bit_is_found(tmp_path: Path, name: str, place: float) -> None:
-    save_prior(made(), tmp_path / "p", trust=TRUST)
+    save_prior(knowing(), tmp_path / "p", trust=TRUST)
     file = tmp_path / "p" / name
     data = bytearray(file.read_bytes())
     data[int(place * len(data))] ^= 4
@@ -107,6 +167,7 @@ FOREIGN = {
     "no weights": (weights(lambda p: {"x": torch.zeros(1)}), Corrupt, "does not fit its card"),
     "weights of NaN": (weights(lambda p: {k: v * torch.nan for k, v in p.net.state_dict().items()}), Corrupt, "NaN"),
     "weights in another format": (lambda folder: (folder / "weights.safetensors").write_bytes(b"\x80\x04K\x01."), Corrupt, "safetensors"),
+    "healthy scans of NaN": (lambda folder: save_weights(folder / "healthy.safetensors", {"shift": torch.tensor([torch.nan])}), Corrupt, "NaN"),
     "card that is no JSON": (lambda folder: (folder / "card.json").write_text("{"), Corrupt, "JSON"),
     "promises that are a list": (lambda folder: (folder / "trust.json").write_text("[1]"), Corrupt, "promises"),
 }
@@ -123,10 +184,10 @@ def test_a_foreign_folder_is_refused_by_name(tmp_path: Path, case: str) -> None:
         load(tmp_path / "p")
 
 
-@pytest.mark.parametrize("name", ["weights.safetensors", "card.json", "trust.json"])
+@pytest.mark.parametrize("name", FILES)
 def test_a_file_that_the_manifest_leaves_out_is_not_believed(tmp_path: Path, name: str) -> None:
     """Promises that were slipped in, weights that were exchanged."""
-    save_prior(made(), tmp_path / "p")
+    save_prior(knowing(), tmp_path / "p")
     manifest = tmp_path / "p" / "manifest.json"
     listed = json.loads(manifest.read_text())
     del listed[name]
@@ -135,9 +196,9 @@ def test_a_file_that_the_manifest_leaves_out_is_not_believed(tmp_path: Path, nam
         load(tmp_path / "p")
 
 
-@pytest.mark.parametrize("name", ["weights.safetensors", "card.json", "trust.json", "manifest.json"])
+@pytest.mark.parametrize("name", [*FILES, "manifest.json"])
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
-    save_prior(made(), tmp_path / "p")
+    save_prior(knowing(), tmp_path / "p")
     (tmp_path / "p" / name).unlink()
     with pytest.raises(MedpriorError, match=name.replace(".", r"\.")):
         load(tmp_path / "p")

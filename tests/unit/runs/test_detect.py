@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from medprior.data.volume import Volume
-from medprior.jobs.detect import Found
-from medprior.runs.detect import map_scale, measured_table, sentence, widest_slice
+from medprior.jobs.detect import Finding, Found
+from medprior.runs.detect import map_scale, measured_table, sentence, tables_of, widest_slice
 from medprior.runs.sources import known_prior
 
 
 def found(p_value: float | None, n_healthy: int, refused: str = "", map_high: float | None = None) -> Found:
     image = Volume(np.zeros((1, 4, 4), np.float32))
-    return Found(image, image, 1.5, p_value, n_healthy, map_high, refused)
+    return Found(image, image, image, 1.5, {}, p_value, n_healthy, map_high, (), (), refused)
 
 
 @pytest.mark.parametrize(
@@ -41,17 +42,31 @@ def test_what_was_measured_of_a_prior_is_shown_with_its_interval(tiny: Path) -> 
     assert "95% intervals" in table.note and "80 healthy val patients" in table.note
 
 
-def test_the_scale_of_the_map_does_not_depend_on_the_scan() -> None:
-    assert map_scale(found(0.5, 39, map_high=12.0), half=100)[0] == 12.0
-    high, text = map_scale(found(None, 0), half=100)
-    assert high == 50 and "no healthy scans have calibrated it" in text
+def test_the_scale_of_the_map_does_not_depend_on_the_scan(tiny: Path) -> None:
+    prior = known_prior(str(tiny)).prior
+    assert map_scale(prior, found(0.5, 39, map_high=12.0))[0] == 12.0
+    one, two = (map_scale(prior, replace(found(None, 0), score=score)) for score in (1.0, 9.0))
+    assert one == two and one[0] > 0 and "too few healthy scans have calibrated it" in one[1]
 
 
 def test_the_slice_that_is_shown_is_the_one_with_the_largest_difference() -> None:
     data = np.zeros((1, 4, 5, 6), np.float32)
     data[0, 1, 1, 4] = 9
     volume = Volume(data, np.diag([1.0, 1.0, -1.0, 1.0]))  # stored head first: turned for display
-    seen = Found(volume, volume, 0, None, 0, None, "")
+    seen = replace(found(None, 0), map=volume)
     assert widest_slice(seen, "axial") == (1, 6)
     assert widest_slice(seen, "coronal") == (1, 5), "counted in the plane that is shown, not in that of the file"
     assert widest_slice(found(None, 0), "axial") is None
+
+
+def test_findings_slices_and_evidence_are_told() -> None:
+    """Size, place and p of each finding; which slices stand out; every part of the score."""
+    volume = Volume(np.zeros((1, 4, 5, 6), np.float32), np.diag([1.0, 1.0, 2.0, 1.0]))
+    parts = dict.fromkeys(("features", "memory", "layout", "profile", "map"), 1.25)
+    findings = tuple(Finding(n, 12, 0.024 * n, (1.0, -2.0, 30.4), 9.5 - n, 1 / 40) for n in range(1, 13))
+    seen = replace(found(1 / 40, 39), map=volume, findings=findings, slices=(1.0, 0.05, 0.1, 0.2), evidence=parts)
+    first, slices, evidence = tables_of(volume, seen)
+    assert first.rows[1] == ["1", "0.024 ml", "1, -2, 30", "8.50", "0.025"] and len(first.rows) == 11 and "2 smaller peaks" in first.note
+    assert slices.rows[0][1] == "2, 3" and "Of 4" in slices.note
+    assert [row[1] for row in evidence.rows[1:]] == ["+1.25"] * 5
+    assert tables_of(volume, found(None, 0)) == []

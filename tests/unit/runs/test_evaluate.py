@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,17 +15,22 @@ import torch
 from medprior.cli import main
 from medprior.data.volume import Volume
 from medprior.errors import BadOption
-from medprior.evidence.metrics import auroc, interval
+from medprior.evidence.detectors import Atlas
+from medprior.evidence.metrics import interval
+from medprior.io.index import scan
 from medprior.io.write import write
-from medprior.jobs.detect import calibrate
+from medprior.jobs.detect import HEALTHY
 from medprior.runs import evaluate_reconstruct
-from medprior.runs.evaluate_detect import Scanned, baselines, figures, healthy_label, run_evaluate_detect
+from medprior.runs.beside import Beside
+from medprior.runs.calibrate_detect import run_calibrate_detect
+from medprior.runs.evaluate import one_each
+from medprior.runs.evaluate_detect import Scanned, figures, healthy_label, run_evaluate_detect
 from medprior.runs.evaluate_reconstruct import chosen, run_evaluate_reconstruct
 from medprior.runs.events import Event, silent
 from medprior.runs.rebuild import rebuild
-from medprior.runs.requests import EvaluateDetect, EvaluateReconstruct
+from medprior.runs.requests import CalibrateDetect, EvaluateDetect, EvaluateReconstruct
 from medprior.runs.sources import known_prior
-from medprior.training.folder import save_prior
+from medprior.training.folder import load
 
 from .conftest import scene
 
@@ -108,24 +115,106 @@ def test_images_are_chosen_evenly_by_patient(scans: Path, tiny: Path) -> None:
     assert len(chosen(reconstruct_request(scans, tiny, scans, per_patient=5, most=100), prior, items)) == 20
 
 
-def test_detect_on_a_labelled_folder(scans: Path, tiny: Path, tmp_path: Path) -> None:
-    prior = known_prior(str(tiny)).prior
-    prior.trust["detect"] = calibrate(prior, [Volume(scene(100 + n)) for n in range(19)], n_twins=1)
-    save_prior(prior, tmp_path / "calibrated", trust=prior.trust)
-    asked = {"folder": scans, "prior": str(tmp_path / "calibrated"), "out": tmp_path / "run", "n_twins": 1}
+@pytest.fixture(scope="module")
+def healthy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Healthy scans with splits: 10 to learn from, 20 to calibrate with, 6 to judge; and 6 ill ones to judge, a bright patch in each, with masks of two."""
+    folder = tmp_path_factory.mktemp("labelled")
+    rows = ["path,label,patient,split,mask"]
+    for n in range(42):
+        split, label = ("train", "normal") if n < 10 else ("val", "normal") if n < 30 else ("test", "normal" if n < 36 else "lesion")
+        image: Any = 0.3 * scene(n) + 60
+        mask = ""
+        if label == "lesion":
+            image[0, 10:18, 12:20] += 120
+            if n < 38:
+                marked = np.zeros((1, 32, 32), np.float32)
+                marked[0, 10:18, 12:20] = 1
+                mask = f"mask_{n}.nii.gz"
+                write(Volume(marked, unit="label"), folder / mask, kind="mask")
+        write(Volume(image), folder / f"{n}.png", kind="converted")
+        rows.append(f"{n}.png,{label},patient {n},{split},{mask}")
+    (folder / "scans.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def calibrated(healthy_folder: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny prior, shown the healthy scans by the run that users have."""
+    place = tmp_path_factory.mktemp("calibrated")
+    asked = {"folder": healthy_folder, "prior": str(tiny), "into": place / "prior", "out": place / "run"}
+    before = {p.name: p.read_bytes() for p in tiny.iterdir()}
+    done = run_calibrate_detect(CalibrateDetect.model_validate(asked), silent)
+    assert {p.name: p.read_bytes() for p in tiny.iterdir()} == before, "the prior it came from is left alone"
+    entry = done.record["metrics"]["entry"]
+    assert (entry["learned_from"], entry["n_healthy"]) == (10, 20) and entry["map_high"] is not None
+    page = done.report.read_text()
+    assert "0.0476" in page and "patients" in page and rebuild(done.path).reused
+    return place / "prior"
+
+
+def test_a_prior_is_shown_healthy_scans_and_ranks_others(calibrated: Path, tiny: Path) -> None:
+    prior = load(calibrated)
+    assert prior.trust["detect"]["calibrated_on"] == "20 healthy patients of the val split" and prior.healthy
+    for old, new in zip(load(tiny).net.parameters(), prior.net.parameters(), strict=True):
+        assert torch.equal(old, new)
+
+
+def test_detect_on_a_labelled_folder(healthy_folder: Path, calibrated: Path, tmp_path: Path) -> None:
+    asked = {"folder": healthy_folder, "prior": str(calibrated), "out": tmp_path / "run", "baselines": "quick"}
     done = run_evaluate_detect(EvaluateDetect.model_validate(asked), silent)
     metrics = done.record["metrics"]
-    assert metrics["healthy"] == "no_finding" and metrics["healthy_scans"] == metrics["other_scans"] == 3
-    assert {"ours", "mean intensity", "minus mean intensity"} == set(metrics["auroc"]), "three healthy scans make no atlas"
+    assert metrics["healthy"] == "normal" and metrics["healthy_scans"] == metrics["other_scans"] == 6
+    assert set(metrics["auroc"]) == {"ours", "mean intensity", "minus mean intensity", "atlas of mean and SD", "PCA residual"}
     assert metrics["auroc"]["mean intensity"]["value"] == pytest.approx(1 - metrics["auroc"]["minus mean intensity"]["value"])
+    assert metrics["auroc"]["ours"]["value"] > 0.8
+    for name, ahead in metrics["ahead"].items():
+        assert ahead["value"] == pytest.approx(metrics["auroc"]["ours"]["value"] - metrics["auroc"][name]["value"])
     rate = metrics["false_positive_rate"]
-    assert rate["low"] <= rate["value"] <= rate["high"] and rate["n"] == 3
+    assert rate["low"] <= rate["value"] <= rate["high"] and rate["n"] == 6
+    rows = [line.split(",") for line in (done.path / "results.csv").read_text().splitlines()[1:]]
+    p, q = ([float(row[n]) for row in rows] for n in (4, 5))
+    assert all(a <= b + 1e-9 for a, b in zip(p, q, strict=True))
+    assert metrics["discoveries"]["scans"] == sum(v <= 0.1 for v in q)
+    where = metrics["located"]
+    assert where["scans"] == 2 and where["share"] == pytest.approx(64 / 1024, abs=0.03)
+    assert where["maps"]["mean intensity"]["average_precision"]["value"] > 2 * where["share"] and set(where["maps"]) == set(metrics["auroc"])
+    assert sum(one["n"] for one in where["by_size"]) == 2
     page = done.report.read_text()
-    assert "Mustermann" not in page and "false positives" in page and "Clopper-Pearson" in page
-    assert rebuild(done.path).reused and "Mustermann" not in (done.path / "results.csv").read_text()
-    # a prior that nobody has calibrated ranks, but promises nothing
-    raw = run_evaluate_detect(EvaluateDetect.model_validate({**asked, "prior": str(tiny), "out": tmp_path / "raw"}), silent)
+    assert "false positives" in page and "Clopper-Pearson" in page and "PRO" in page and "touched by a finding" in page
+    assert rebuild(done.path).reused and "patient 3" not in (done.path / "results.csv").read_text()
+
+
+def test_a_prior_that_nobody_calibrated_ranks_but_promises_nothing(scans: Path, tiny: Path, tmp_path: Path) -> None:
+    """Where too few healthy scans are there, intensity alone stands beside it."""
+    asked = {"folder": scans, "prior": str(tiny), "out": tmp_path / "raw"}
+    raw = run_evaluate_detect(EvaluateDetect.model_validate(asked), silent)
     assert "false_positive_rate" not in raw.record["metrics"] and "cannot support 0.05" in raw.report.read_text()
+    assert set(raw.record["metrics"]["auroc"]) == {"ours", "mean intensity", "minus mean intensity"}
+    assert "Mustermann" not in raw.report.read_text() and "Mustermann" not in (raw.path / "results.csv").read_text()
+
+
+def test_plain_detectors_never_learn_from_the_patients_they_judge(healthy_folder: Path, tiny: Path) -> None:
+    """Without a train split each half of the patients is judged by what the other half's healthy scans taught."""
+    index = scan(healthy_folder, out=healthy_folder.parent / "index")
+    chosen = one_each(index.usable("val"))
+    request = EvaluateDetect.model_validate({"folder": healthy_folder, "prior": str(tiny), "baselines": "quick"})
+    prior = known_prior(str(tiny)).prior
+    own = replace(index, items=tuple(item for item in index.items if item.split != "train"))
+    beside = Beside(prior, own, chosen, "normal", request, silent)
+    assert sorted(beside.half.values()) == [0] * 10 + [1] * 10
+    for item in chosen[:6]:
+        image = prior.admit(next(index.volumes([item]))[1]).whole
+        others = [prior.admit(v).whole for i, v in index.volumes(chosen) if beside.half[i.patient] != beside.half[item.patient]]
+        wanted = Atlas.fitted(others)(image).score
+        assert beside(item, prior.admit(next(index.volumes([item]))[1]))["atlas of mean and SD"].score == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(("change", "words"), [({"healthy": "lesion"}, "at least 8 healthy scans in the train split, got 0"), ({"split": "train"}, "got 0")])
+def test_too_little_to_calibrate_with_is_said(healthy_folder: Path, tiny: Path, tmp_path: Path, change: dict[str, str], words: str) -> None:
+    asked = {"folder": healthy_folder, "prior": str(tiny), "into": tmp_path / "prior", "out": tmp_path / "run", **change}
+    with pytest.raises(BadOption, match=words):
+        run_calibrate_detect(CalibrateDetect.model_validate(asked), silent)
+    assert not any(tmp_path.iterdir()), "nothing is half written"
 
 
 @pytest.mark.parametrize(
@@ -136,15 +225,13 @@ def test_detect_on_a_labelled_folder(scans: Path, tiny: Path, tmp_path: Path) ->
         ("helthy", ["healthy", "ill"], "did you mean 'healthy'"),
     ],
 )
-def test_which_label_is_healthy_is_never_guessed(stated: str | None, labels: list[str], words: str, tiny: Path) -> None:
-    request = EvaluateDetect.model_validate({"folder": "x", "prior": "p", "healthy": stated})
+def test_which_label_is_healthy_is_never_guessed(stated: str | None, labels: list[str], words: str) -> None:
     with pytest.raises(BadOption, match=words):
-        healthy_label(request, labels)
+        healthy_label(stated, labels, HEALTHY)
 
 
 def scanned(n: int, sick: bool, score: float, p: float | None = 0.5) -> Scanned:
-    small = torch.full((1, 64, 64), 0.1 * (n % 3)) + (0.8 if sick else 0.0)
-    return Scanned(sick, n, score, p, None, small)
+    return Scanned(sick, n, score, p, None, {"mean intensity": float(n % 3)})
 
 
 def test_the_figures_are_those_of_the_scores() -> None:
@@ -152,27 +239,22 @@ def test_the_figures_are_those_of_the_scores() -> None:
     found = figures(scans, 0.05, n_healthy=19)
     assert found["auroc"]["ours"]["value"] == 1.0 and found["average_precision"]["ours"]["value"] == 1.0
     assert found["false_positive_rate"]["value"] == pytest.approx(1 / 6) and found["flagged_of_others"]["value"] == pytest.approx(1 / 6)
-    assert found["auroc"]["atlas of mean and SD"]["value"] == 1.0, "a bright patch is far from the atlas"
+    assert found["auroc"]["mean intensity"]["value"] == 0.5 and found["ahead"]["mean intensity"]["value"] == 0.5
     assert "false_positive_rate" not in figures(scans, 0.05, n_healthy=18)
 
 
-def test_the_atlas_never_holds_the_patient_it_judges() -> None:
-    """One healthy outlier: with itself in the atlas it would look ordinary; and healthy noise ranks by chance."""
+def test_shuffled_labels_are_told_apart_by_chance() -> None:
     rng = np.random.default_rng(0)
-    scans = [Scanned(False, n, 0.0, None, None, torch.from_numpy(rng.normal(size=(1, 64, 64)))) for n in range(8)]
-    odd = Scanned(False, 99, 0.0, None, None, torch.full((1, 64, 64), 9.0))
-    scores = baselines([*scans, odd])["atlas of mean and SD"]
-    assert scores[-1] > 20 * max(scores[:-1])
-    same = [Scanned(n % 2 == 1, n, 0.0, None, None, torch.from_numpy(rng.normal(size=(1, 64, 64)))) for n in range(60)]
-    found = auroc(baselines(same)["atlas of mean and SD"], [int(s.sick) for s in same])
-    assert 0.3 < found < 0.7
+    scans = [scanned(n, bool(rng.integers(2)), score=float(rng.normal())) for n in range(200)]
+    at = figures(scans, 0.05, n_healthy=0)["auroc"]["ours"]
+    assert at["low"] < 0.5 < at["high"]
 
 
 def test_the_verbs(scans: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     common = [str(scans), "--prior", str(tiny)]
     assert main(["evaluate", "reconstruct", *common, "--task", "sr2", "--fast", "--most", "2", "--out", str(tmp_path / "a"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["request"]["task"] == "sr2"
-    assert main(["evaluate", "detect", *common, "--n-twins", "1", "--out", str(tmp_path / "b")]) == 0
+    assert main(["evaluate", "detect", *common, "--baselines", "quick", "--out", str(tmp_path / "b")]) == 0
     assert "AUROC" in capsys.readouterr().out
     assert main(["evaluate", "detect", *common, "--healthy", "nobody", "--out", str(tmp_path / "c")]) == 2
     assert "nobody" in capsys.readouterr().err and sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"]

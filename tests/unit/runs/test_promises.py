@@ -20,7 +20,7 @@ VERBS: dict[str, str] = {
     "synthesize": "synthesize --prior {prior} --n 1 --size 16 16",
     "reconstruct": "reconstruct {scan} --prior {prior} --fast --baselines quick",
     "evaluate-reconstruct": "evaluate reconstruct {data} --prior {prior} --fast --most 1",
-    "evaluate-detect": "evaluate detect {data} --prior {prior} --n-twins 1",
+    "evaluate-detect": "evaluate detect {data} --prior {prior} --baselines quick",
     "train": "train {data} --preset tiny --steps 2",
 }
 
@@ -36,7 +36,7 @@ OPTIONS = {
     "synthesize": ("--n", "--format", "--guidance"),
     "reconstruct": ("--task", "--n", "--noise", "--turn", "--rule", "--slice"),
     "evaluate-reconstruct": ("--task", "--most", "--split"),
-    "evaluate-detect": ("--alpha", "--n-twins", "--healthy"),
+    "evaluate-detect": ("--alpha", "--baselines", "--healthy"),
     "train": ("--preset", "--steps", "--ndim", "--plane", "--minutes", "--name"),
 }
 
