@@ -23,7 +23,7 @@ SIGMAS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 """Noise levels of the denoising errors, network units."""
 
 FEATURES_AT = 0.15
-"""Noise level at which features are looked at, network units. Of 0.05 to 1.2 none differs by more than 0.004 in AUROC (PneumoniaMNIST, val)."""
+"""Noise level at which features are looked at, network units; on val others from 0.05 to 1.2 told healthy from sick about as well."""
 
 _AT_ONCE = 16 * 128 * 128
 """Voxels that pass the network together, one slice at least."""
