@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -32,7 +32,7 @@ from medprior import Prior, Volume, read
 from medprior.evidence.detectors import plain_detectors
 from medprior.evidence.metrics import auroc, clopper_pearson, interval
 from medprior.jobs.detect import calibrate, detect, judged, learn_healthy
-from medprior.learning.healthy import EVIDENCE
+from medprior.learning.healthy import EVIDENCE, JOINED
 from medprior.runs.evaluate_detect import Scanned, figures
 from medprior.runs.sources import known_prior, prior_folder
 from medprior.training.folder import save_prior, save_trust
@@ -173,13 +173,17 @@ def told(scans: list[Scanned], prior: Prior, split: str) -> dict[str, Any]:
 
 def parts(evidence: np.ndarray, sick: list[bool], prior: Prior) -> None:
     """Each part of the evidence alone, and all without it."""
-    known = torch.tensor([prior.trust["detect"]["evidence"][name] for name in EVIDENCE]).T
-    found = torch.tensor(evidence, dtype=torch.float32)
-    print("| evidence | AUROC alone | AUROC of the others |\n|---|---|---|")
+
+    def told(names: Sequence[str]) -> float:
+        known = torch.tensor([prior.trust["detect"]["evidence"][name] for name in names]).T
+        found = torch.tensor(evidence[:, [EVIDENCE.index(name) for name in names]], dtype=torch.float32)
+        return auroc([judged(one, known)[0] for one in found], labels)
+
+    labels = np.array(sick, int)
+    print("| evidence | AUROC alone | score without it, or with it where it is not joined |\n|---|---|---|")
     for n, name in enumerate(EVIDENCE):
-        rest = [i for i in range(len(EVIDENCE)) if i != n]
-        without = [judged(one[rest], known[:, rest])[0] for one in found]
-        print(f"| {name} | {auroc(evidence[:, n], np.array(sick, int)):.3f} | {auroc(without, np.array(sick, int)):.3f} |")
+        others = [other for other in EVIDENCE if (other in JOINED) != (other == name)]
+        print(f"| {name} | {auroc(evidence[:, n], labels):.3f} | {told(others):.3f} |")
     print(flush=True)
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from pretrain import DATA
+from scipy import ndimage
 from torch import Tensor
 
 from medprior import Prior, Volume, read
@@ -44,20 +45,46 @@ def heads(split: str) -> list[Path]:
     return sorted((DATA / "brain_mri_t1_3d_ixi" / split).glob("*_t1.nii.gz"))
 
 
-def learn(prior: Prior, out: Path) -> None:
-    """Healthy heads of train, calibrated on val."""
+def healthy(path: Path, *, brain: bool) -> Volume:
+    """A healthy head; brain: only what is labelled as brain or lies in its furrows, as skull-stripped data sets have it."""
+    scan = read(path, modality="MR")
+    if not brain:
+        return scan
+    labelled = read(path.with_name(path.name.replace("_t1", "_labels")), unit="label").data[0] > 0
+    return framed(scan, ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(labelled, 4), iterations=3))[4:-4, 4:-4, 4:-4])
+
+
+def framed(scan: Volume, brain: np.ndarray) -> Volume:
+    """Black outside of the brain, and cut to its bounding box: places are then the same in every skull-stripped scan, whatever its field of view."""
+    box = bounds(brain)
+    affine = None if scan.affine is None else scan.affine @ shifted([s.start for s in box])
+    return replace(scan, data=np.ascontiguousarray(np.where(brain, scan.data[0], 0)[box])[None], affine=affine)
+
+
+def bounds(brain: np.ndarray) -> tuple[slice, ...]:
+    return ndimage.find_objects(brain.astype(np.int8))[0]
+
+
+def shifted(by: list[int]) -> np.ndarray:
+    moved = np.eye(4)
+    moved[:3, 3] = by
+    return moved
+
+
+def learn(prior: Prior, out: Path, *, brain: bool) -> None:
+    """Healthy heads, or brains, of train, calibrated on val."""
     began = time.perf_counter()
-    learn_healthy(prior, (read(path, modality="MR") for path in heads("train")), on_step=lambda n: print(n, end=" ", flush=True))
+    learn_healthy(prior, (healthy(path, brain=brain) for path in heads("train")), on_step=lambda n: print(n, end=" ", flush=True))
     held = heads("val")
-    entry = calibrate(prior, (read(path, modality="MR") for path in held))
+    entry = calibrate(prior, (healthy(path, brain=brain) for path in held))
     prior.trust["detect"] = {**entry, "calibrated_on": f"{len(held)} healthy val patients", "learned_from": len(heads("train")), "date": str(date.today())}
     save_prior(prior, out, half=True)
     print(f"\nbrain: {len(heads('train'))} heads learned, {len(held)} calibrate, {time.perf_counter() - began:.0f} s", flush=True)
 
 
-def fitted(prior: Prior) -> dict[str, Detector]:
+def fitted(prior: Prior, *, brain: bool = False) -> dict[str, Detector]:
     began = time.perf_counter()
-    found = plain_detectors([admit(prior.card, read(path, modality="MR")).whole for path in heads("train")])
+    found = plain_detectors([admit(prior.card, healthy(path, brain=brain)).whole for path in heads("train")])
     print(f"plain detectors fitted in {time.perf_counter() - began:.0f} s", flush=True)
     return found
 
@@ -127,42 +154,65 @@ def measure_inserted(prior: Prior, split: str, patients: int, contrasts: list[fl
     print(f"\nfindings in lesion-free twins: {free}; median time of a volume {np.median(times):.1f} s, {torch.get_num_threads()} threads")
 
 
-def ms(split: str) -> Iterator[tuple[str, Volume, np.ndarray]]:
-    """(contrast, scan, mask) of the patient of this split."""
+def lesioned(split: str) -> Iterator[tuple[str, Volume, np.ndarray | None]]:
+    """(name, scan, lesions) of the MS patient of this split, and, in test, of the stroke patient, whose lesion nobody has drawn. Skull-stripped, 1 mm."""
     folder = DATA / "brain_mri_ms_lesions_3d" / split
     truth = read(next(folder.glob("*_lesions.nii.gz")), unit="label").data[0] > 0
     for kind in ("t1", "flair"):
-        yield kind.upper(), read(next(folder.glob(f"*_{kind}.nii.gz")), modality="MR"), truth
+        yield f"MS, {kind.upper()}", read(next(folder.glob(f"*_{kind}.nii.gz")), modality="MR"), truth
+    if split == "test":
+        yield "stroke, T1", read(DATA / "brain_mri_misc_3d" / split / "cstar_stroke_t1.nii.gz", modality="MR"), None
 
 
-def measure_ms(prior: Prior, split: str) -> None:
-    plain = fitted(prior)
-    for kind, scan, truth in ms(split):
-        values, found, _ = maps(prior, scan, plain)
-        brain = (scan.data[0] > 0) | truth
-        millilitres = truth.sum() * np.prod(scan.spacing_mm or (1.0,)) / 1000
-        print(f"\nMS, {split}, {kind}: chance {truth.sum() / brain.sum():.4f}, {millilitres:.1f} ml, gate: {found.other or 'passes'}\n")
+def thick(scan: Volume) -> Volume:
+    """Slices of 1 mm averaged in pairs: as thick as those that the prior has learned."""
+    data = scan.data[..., : scan.data.shape[-1] // 2 * 2]
+    affine = None if scan.affine is None else scan.affine @ np.diag([1, 1, 2, 1.0])
+    if affine is not None:
+        affine[:3, 3] += scan.affine[:3, 2] / 2  # type: ignore[index]
+    return replace(scan, data=data.reshape(*data.shape[:-1], -1, 2).mean(-1), affine=affine)
+
+
+def measure_lesions(prior: Prior, split: str, out: Path | None) -> None:
+    plain = fitted(prior, brain=True)
+    for name, whole, drawn in lesioned(split):
+        brain = whole.data[0] > 0
+        box = bounds(brain)
+        scan = thick(framed(whole, brain))
+        values, found, seconds = maps(prior, scan, plain)
+        print(f"\n{split}, {name}: {len(found.findings)} findings, gate: {found.other or 'passes'}, {seconds:.1f} s", flush=True)
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+            np.savez_compressed(out / f"{name.replace(', ', '-')}.npz", scan=scan.data[0], **{k: v.astype(np.float16) for k, v in values.items()})
+        if drawn is None:
+            continue
+        inside, truth = brain[box], drawn[box]
+        inside, truth = (v[..., : v.shape[-1] // 2 * 2] for v in (inside, truth))
+        inside = inside | truth
+        print(f"{truth.sum() / 1000:.1f} ml drawn, average precision of chance {truth.sum() / inside.sum():.4f}\n")
         print("| map | average precision | best Dice |\n|---|---|---|")
-        for name, one in values.items():
-            print(f"| {name} | {average_precision(one[brain], truth[brain]):.3f} | {best_dice(one[brain], truth[brain]):.3f} |", flush=True)
+        for title, one in values.items():
+            fine = np.repeat(one, 2, axis=-1)
+            print(f"| {title} | {average_precision(fine[inside], truth[inside]):.3f} | {best_dice(fine[inside], truth[inside]):.3f} |", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=("learn", "inserted", "ms"))
+    parser.add_argument("verb", choices=("learn", "inserted", "lesions"))
     parser.add_argument("--prior", required=True)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--brain", action="store_true", help="learn from skull-stripped heads")
     parser.add_argument("--split", default="test", choices=("val", "test"))
     parser.add_argument("--patients", type=int, default=5)
     parser.add_argument("--contrasts", default="-0.4,-0.2,0.2,0.4")
     chosen = parser.parse_args()
     prior = known_prior(chosen.prior).prior
     if chosen.verb == "learn":
-        learn(prior, chosen.out)
+        learn(prior, chosen.out, brain=chosen.brain)
     elif chosen.verb == "inserted":
         measure_inserted(prior, chosen.split, chosen.patients, [float(c) for c in chosen.contrasts.split(",")])
     else:
-        measure_ms(prior, chosen.split)
+        measure_lesions(prior, chosen.split, chosen.out)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from ..data.volume import Volume
 from ..errors import BadOption, OutOfDistribution, Uncalibrated
 from ..evidence.blobs import blobs
 from ..evidence.conformal import benjamini_hochberg, p_value, threshold, wanted
-from ..learning.healthy import EVIDENCE, Healthy, Seen, Unusual, draws_for, expected, fingerprint, learned
+from ..learning.healthy import EVIDENCE, JOINED, Healthy, Seen, Unusual, draws_for, expected, fingerprint, learned
 from ..learning.kind import part_named, sketched
 from ..learning.look import SIGMAS
 from ..prior import Condition, Denoiser, Prior
@@ -49,7 +49,7 @@ _HEIGHTS = 32
 _BEYOND = 1.5
 """A scan is of another kind when it lies so many times farther out than the farthest of the calibration's scans. Chosen on val (docs/detect.md)."""
 
-_METHOD = 2
+_METHOD = 3
 """Of the evidence; a calibration of another one does not count."""
 
 
@@ -333,7 +333,8 @@ def _found(prior: Prior, admitted: Admitted, twin: Tensor, unusual: Unusual, ent
         if other:
             refused = f"no p-value: {other}, and no healthy scan of its kind was measured"
     else:
-        score, p = judged(unusual.evidence, torch.tensor([entry["evidence"][name] for name in EVIDENCE]).T)
+        joined = torch.tensor([evidence[name] for name in JOINED])
+        score, p = judged(joined, torch.tensor([entry["evidence"][name] for name in JOINED]).T)
         n = entry["n_healthy"]
         refused = "" if n >= wanted(ALPHA) else f"{n} healthy patients cannot support a flag at 5 % (at least {wanted(ALPHA)} are needed)"
     slices = _slices(unusual.map, entry["slice_peaks"]) if admitted.stack and entry and len(entry["slice_peaks"]) == n else ()

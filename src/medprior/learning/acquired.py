@@ -19,15 +19,17 @@ __all__ = ["reacquired"]
 
 _ZOOM, _ASPECT, _TURN, _SHIFT = 0.15, 0.1, 8.0, 0.06
 """Most change of ln size, of ln aspect, degrees, and share of the side, at full strength."""
-_GAMMA, _GRADIENT, _SHARPNESS = 0.35, 0.04, 0.4
-"""Most change of ln gamma, intensity that rises from one side to the other (share of the range), and sharpening (above 0 softer) at full strength."""
+_GAMMA, _CONTRAST, _BRIGHTNESS, _FIELD = 0.35, 0.2, 0.05, 0.15
+"""Most change of ln gamma, of ln contrast about mid-grey, of intensity (share of the range), and standard deviation of a smooth field that multiplies it."""
+_SOFTER, _SHARPER, _NOISE = 0.7, 0.4, 0.05
+"""Most share of what neighbours differ by that is taken away, or added; standard deviation of white noise, network units."""
 
 
 def reacquired(images: Tensor, rng: torch.Generator, *, strength: float | None = None, absolute: bool = False) -> Tensor:
-    """(B, C, i, j[, k]) network units -> the same shape: one zoom, turn, shift, gamma, gradient and sharpness for the whole batch.
+    """(B, C, i, j[, k]) network units -> the same shape: one zoom, turn, shift, gamma, window, field, sharpness and noise level for the whole batch.
 
     A batch is one scan: an image, the slices of a volume, or a volume. strength: 0 changes nothing, 1 is the most; default drawn evenly between.
-    absolute: intensities mean something (HU) and stay as they are.
+    absolute: intensities mean something (HU) and stay as they are, but for sharpness and noise.
     """
 
     def drawn(most: float) -> float:
@@ -38,9 +40,18 @@ def reacquired(images: Tensor, rng: torch.Generator, *, strength: float | None =
     if not absolute:
         value, gamma = (x + 1) / 2, math.exp(drawn(_GAMMA))
         value = torch.where(value > 0, value.clamp_min(1e-6) ** gamma, value)  # what is blacker than black has no power
-        ramp = torch.linspace(-1, 1, x.shape[2], dtype=x.dtype, device=x.device).reshape(-1, *[1] * (x.ndim - 3))
-        x = 2 * (value + drawn(_GRADIENT) * ramp) - 1
-    return x + drawn(_SHARPNESS) * (averaged(x, 3) - x)
+        value = value * (1 + drawn(_FIELD) * _smooth(x, rng))
+        x = 2 * ((value - 0.5) * math.exp(drawn(_CONTRAST)) + 0.5 + drawn(_BRIGHTNESS)) - 1
+    softer = drawn(1.0)
+    x = x + softer * (_SOFTER if softer > 0 else _SHARPER) * (averaged(x, 3) - x)
+    return x + drawn(_NOISE) * torch.randn(x.shape, generator=rng).to(x)
+
+
+def _smooth(like: Tensor, rng: torch.Generator) -> Tensor:
+    """(1, 1, i, j[, k]): a random field of three knots a side."""
+    n = like.ndim - 2
+    knots = torch.randn((1, 1, *[3] * n), generator=rng).to(like)
+    return F.interpolate(knots, size=tuple(like.shape[2:]), mode="bicubic" if n == 2 else "trilinear", align_corners=True)
 
 
 def _moved(x: Tensor, drawn: Callable[[float], float]) -> Tensor:

@@ -1,9 +1,10 @@
-"""What healthy scans look like to a prior, kept beside its weights, and how far a scan is from that: five kinds of evidence, and a map.
+"""What healthy scans look like to a prior, kept beside its weights, and how far a scan is from that: six kinds of evidence, and a map.
 
 features: Mahalanobis distance of a slice's pooled features (Lee et al., NeurIPS 2018). memory: distance of each place's features to the nearest ones of
-healthy scans near that place (PatchCore, Roth et al., CVPR 2022). layout: Mahalanobis distance of what a denoising step would change, in a few coarse cells.
-profile: the same of the denoising errors at all noise levels. map: the highest values of the map, which is at each place the larger of two: what several
-denoising steps would change, in units of what the prior expects there (tissue), and the distance in the memory; both among healthy scans at that place.
+healthy scans near that place (PatchCore, Roth et al., CVPR 2022). layout: Mahalanobis distance of what a denoising step would change, in a few cells.
+coarse: the same at all noise levels together, in larger cells. profile: the same of the denoising errors' sizes. map: the highest values of the map,
+which is at each place the larger of two: what several denoising steps would change, in units of what the prior expects there (tissue), and the distance
+in the memory; both among healthy scans at that place.
 
 Every part is learned from healthy scans alone, each taken again as if acquired a little otherwise.
 """
@@ -31,6 +32,7 @@ from .usual import WAVES, Course, Place, Usual, averaged, laid, on_grid
 
 __all__ = [
     "EVIDENCE",
+    "JOINED",
     "LEAST",
     "Brief",
     "Healthy",
@@ -46,14 +48,19 @@ __all__ = [
     "variants_for",
 ]
 
-EVIDENCE = ("features", "memory", "layout", "profile", "map")
+EVIDENCE = ("features", "memory", "layout", "coarse", "profile", "map")
 """Kinds of evidence, in the order of ``Unusual.evidence``."""
+
+JOINED = tuple(name for name in EVIDENCE if name != "profile")
+"""Those that the score joins: on val the profile is the weakest, and takes away from the others (docs/detect.md)."""
 
 LEAST = 8
 """Healthy scans below which nothing is learned: a spread of fewer is a guess."""
 
-_LAYOUT_AT, _LAYOUT = 0.2, {2: 14, 3: 6}
-"""Noise level, and cells a side, of the layout."""
+_LAYOUT_AT, _LAYOUT, _COARSE = 0.2, {2: 14, 3: 6}, {2: 7, 3: 4}
+"""Noise level, and cells a side, of the layout; cells a side where all levels are together."""
+_STRETCHED = 2.0
+"""How much farther from a scan its variants count than they are: in directions in which an acquisition can change a scan, little is unusual."""
 _MAP = {0.2: 5, 0.4: 7, 0.8: 9}
 """Noise levels of the map and the voxels over which each is averaged: more noise hides, and so finds, larger things. Of images with a longer side than
 _SIDE they grow with it: there the same thing has more voxels."""
@@ -64,6 +71,10 @@ _SLICES, _VOXELS = 0.25, 0.01
 """Share of a volume's slices, and of a map's voxels, whose mean stands for the whole: a finding is somewhere, not everywhere."""
 _MANY = 128 * 128
 """Voxels from which one noise a level is enough."""
+_FOLDS = 5
+"""Parts of the scans, each of which is measured by what the others teach."""
+_GAUSSIAN = ("features", "layout", "coarse", "profile")
+"""Kinds of evidence that are a distance of Mahalanobis."""
 _LEAST_DOUBT = 0.01
 """Network units; in air the prior is surer of itself than any scan is stored."""
 
@@ -95,7 +106,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Unusual:
-    """evidence: (5,), each in deviations of healthy scans. slices: (B, 4) of each slice, all but the map. map: (i, j[, k]), the same unit."""
+    """evidence: (6,), each in deviations of healthy scans. slices: (B, 5) of each slice, all but the map. map: (i, j[, k]), the same unit."""
 
     evidence: Tensor
     slices: Tensor
@@ -104,14 +115,12 @@ class Unusual:
 
 @dataclass(frozen=True, slots=True)
 class Healthy:
-    """Learned by ``learned``. bank: (m, q + n) principal features and weighted position; turn: (q, d), shift: (d,): features -> principal.
+    """Learned by ``learned``. gaussians: by name. bank: (m, q + n) principal features and weighted position; turn: (q, d), shift: (d,): features -> principal.
 
     courses: of the slices' evidence; places: of each level of the map, and last of the memory's distances.
     """
 
-    features: Usual
-    layout: Usual
-    profile: Usual
+    gaussians: Mapping[str, Usual]
     courses: tuple[Course, ...]
     bank: Tensor
     turn: Tensor
@@ -122,8 +131,8 @@ class Healthy:
     def tensors(self) -> dict[str, Tensor]:
         """As safetensors keep them; the bank in half precision."""
         found = {"bank": self.bank.half(), "turn": self.turn, "shift": self.shift}
-        for name in ("features", "layout", "profile"):
-            found |= getattr(self, name).tensors(name)
+        for name, usual in self.gaussians.items():
+            found |= usual.tensors(name)
         for n, course in enumerate(self.courses):
             found |= course.tensors(f"course{n}")
         for n, place in enumerate(self.places):
@@ -135,9 +144,7 @@ class Healthy:
         """Raises Uncalibrated where one is missing: another version wrote them."""
         try:
             return cls(
-                Usual.of("features", tensors),
-                Usual.of("layout", tensors),
-                Usual.of("profile", tensors),
+                {name: Usual.of(name, tensors) for name in _GAUSSIAN},
                 tuple(Course.of(f"course{n}", tensors) for n in range(len(EVIDENCE) - 1)),
                 tensors["bank"].float(),
                 tensors["turn"].float(),
@@ -158,15 +165,8 @@ class Healthy:
     def judged(self, found: Brief, heights: Tensor | None) -> Unusual:
         """The same of what was seen before."""
         near = _near(found, heights, self.bank, self.turn, self.shift)
-        logs = torch.stack(
-            [
-                self.features.distance(found.pooled, heights),
-                _slicewise(near),
-                self.layout.distance(found.layout, heights),
-                self.profile.distance(found.profile, heights),
-            ],
-            dim=1,
-        )
+        parts = {name: usual.distance(found.vectors[name], heights) for name, usual in self.gaussians.items()} | {"memory": _slicewise(near)}
+        logs = torch.stack([parts[name] for name in EVIDENCE[:-1]], dim=1)
         slices = torch.stack([course.unusual(part, heights) for course, part in zip(self.courses, logs.unbind(1), strict=True)], dim=1)
         changed = torch.stack([place.unusual(part.float()) for place, part in zip(self.places[:-1], found.standing, strict=True)]).mean(0)
         at = torch.maximum(changed, laid(self.places[-1].unusual(_whole(near, heights)), changed.shape))
@@ -175,15 +175,13 @@ class Healthy:
 
 @dataclass(frozen=True, slots=True)
 class Brief:
-    """What is needed of a scan as the prior saw it. pooled, profile: as of ``Looked``; local: in half precision.
+    """What is needed of a scan as the prior saw it. vectors: (B, d) of each kind of evidence that is a Gaussian; local: as of ``Looked``, in half precision.
 
-    layout: (B, n) signed offset in coarse cells. standing: (levels, i, j[, k]) size of the offset in units of the prior's own doubt, half precision.
+    standing: (levels, i, j[, k]) size of the offset in units of the prior's own doubt, half precision.
     """
 
-    pooled: Tensor
+    vectors: Mapping[str, Tensor]
     local: Tensor
-    profile: Tensor
-    layout: Tensor
     standing: Tensor
 
 
@@ -198,10 +196,20 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
 def brief(prior: Prior, scan: Seen) -> Brief:
     """A scan of few voxels is seen under two noises a level, a larger one averages a single one out."""
     looked = look(prior, scan.images, scan.condition, n_draws=draws_for(scan.images))
-    offset = looked.offset[:, SIGMAS.index(_LAYOUT_AT)]
-    side = _LAYOUT[offset.ndim - 1]
-    layout = (F.adaptive_avg_pool2d(offset, side) if offset.ndim == 3 else F.adaptive_avg_pool3d(offset, side)).flatten(1)
-    return Brief(looked.pooled, looked.local.half(), looked.profile, layout, _standing(looked, scan.stack).half())
+    at, n = SIGMAS.index(_LAYOUT_AT), looked.offset.ndim - 2
+    vectors = {
+        "features": looked.pooled,
+        "layout": _cells(looked.offset[:, at : at + 1], _LAYOUT[n]),
+        "coarse": _cells(looked.offset, _COARSE[n]),
+        "profile": looked.profile,
+    }
+    return Brief(vectors, looked.local.half(), _standing(looked, scan.stack).half())
+
+
+def _cells(offset: Tensor, side: int) -> Tensor:
+    """(B, n, i, j[, k]) -> (B, n * side^2 or side^3), means."""
+    pool = F.adaptive_avg_pool2d if offset.ndim == 4 else F.adaptive_avg_pool3d
+    return pool(offset, side).flatten(1)
 
 
 def expected(prior: Prior, scan: Seen) -> Unusual:
@@ -260,23 +268,41 @@ def fitted(taught: Sequence[Taught], *, seed: int = 0) -> Healthy:
     """Raises Uncalibrated for fewer than 8 scans."""
     if len(taught) < LEAST:
         raise Uncalibrated(f"{len(taught)} healthy scans are too few to learn from", f"give at least {LEAST}, better 100")
-    found = [one for scan in taught for one in scan.found]
-    heights = None if taught[0].heights is None else torch.cat([scan.heights for scan in taught for _ in scan.found if scan.heights is not None])
-    seen = {name: torch.cat([getattr(one, name) for one in found]) for name in ("pooled", "layout", "profile")}
     waves = min([WAVES, *(len(scan.heights) for scan in taught if scan.heights is not None)])
-    features, layout, profile = (Usual.fitted(vectors, heights, waves) for vectors in seen.values())
+    gaussians = {name: _usual(taught, name, waves) for name in _GAUSSIAN}
+    courses = {name: _course(taught, name, waves) for name in _GAUSSIAN}
     bank, owners, turn, shift = _bank(taught, generator(seed, "bank"))
     near = [_near(one, scan.heights, bank[owners != n], turn, shift) for n, scan in enumerate(taught) for one in scan.found[:2]]
-    few = None if heights is None else torch.cat([scan.heights for scan in taught for _ in scan.found[:2] if scan.heights is not None])
-    courses = (
-        Course.fitted(features.distance(seen["pooled"], heights), heights, waves),
-        Course.fitted(torch.cat([_slicewise(one) for one in near]), few, waves),
-        Course.fitted(layout.distance(seen["layout"], heights), heights, waves),
-        Course.fitted(profile.distance(seen["profile"], heights), heights, waves),
-    )
+    courses["memory"] = Course.fitted(torch.cat([_slicewise(one) for one in near]), _heights(taught, 2), waves)
     places = [Place.fitted([one[level] for scan in taught for one in scan.gridded]) for level in range(len(_MAP))]
     places.append(Place.fitted([on_grid(_whole(one, taught[0].heights)) for one in near]))
-    return Healthy(features, layout, profile, courses, bank, turn, shift, tuple(places), Kind.fitted([one for scan in taught for one in scan.sketches]))
+    kind = Kind.fitted([one for scan in taught for one in scan.sketches])
+    return Healthy(gaussians, tuple(courses[name] for name in EVIDENCE[:-1]), bank, turn, shift, tuple(places), kind)
+
+
+def _usual(taught: Sequence[Taught], name: str, waves: int) -> Usual:
+    return Usual.fitted(torch.cat([v for scan in taught for v in _stretched(scan, name)]), _heights(taught), waves)
+
+
+def _course(taught: Sequence[Taught], name: str, waves: int) -> Course:
+    """Of distances to a Gaussian of other scans: the distances of its own scans are too small."""
+    parts, folds = [], [taught[k::_FOLDS] for k in range(_FOLDS)]
+    for k, fold in enumerate(folds):
+        usual = _usual([scan for n, other in enumerate(folds) if n != k for scan in other], name, waves)
+        parts += [usual.distance(one.vectors[name], scan.heights) for scan in fold for one in scan.found]
+    return Course.fitted(torch.cat(parts), _heights([scan for fold in folds for scan in fold]), waves)
+
+
+def _heights(taught: Sequence[Taught], most: int | None = None) -> Tensor | None:
+    """(n,) of the slices of all scans, each as often as it was found, at most so often; None for images."""
+    every = [scan.heights for scan in taught for _ in scan.found[:most] if scan.heights is not None]
+    return torch.cat(every) if every else None
+
+
+def _stretched(scan: Taught, name: str) -> list[Tensor]:
+    """Vectors of a scan and its variants, these farther from it than they are."""
+    own = scan.found[0].vectors[name]
+    return [own, *(own + _STRETCHED * (one.vectors[name] - own) for one in scan.found[1:])]
 
 
 def _bank(taught: Sequence[Taught], rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -29,7 +29,8 @@ EVIDENCE_IN_WORDS = {
     "features": "features of the whole image (Mahalanobis)",
     "memory": "features of each place (nearest healthy ones)",
     "layout": "what a denoising step would change, coarsely (Mahalanobis)",
-    "profile": "denoising errors over the noise levels (Mahalanobis)",
+    "coarse": "the same at all noise levels, more coarsely (Mahalanobis)",
+    "profile": "denoising errors over the noise levels (Mahalanobis; not in the score)",
     "map": "the highest hundredth of the map",
 }
 
@@ -112,7 +113,7 @@ def tables_of(volume: Volume, found: Found) -> list[Table]:
         tables.append(Table([["slices that stand out", ", ".join(map(str, out)) or "none"]], note, words=True))
     if found.evidence:
         rows = [["evidence", "deviations"], *([EVIDENCE_IN_WORDS[name], f"{value:+.2f}"] for name, value in found.evidence.items())]
-        tables.append(Table(rows, "How far the scan is from healthy ones, in mean deviations of the healthy scans that were learned; the score joins all."))
+        tables.append(Table(rows, "How far the scan is from healthy ones, in mean deviations of the healthy scans that were learned."))
     return tables
 
 

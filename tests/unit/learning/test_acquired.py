@@ -7,9 +7,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from medprior.learning import acquired
 from medprior.learning.acquired import reacquired
 
 SHAPES = [(1, 1, 24, 20), (1, 2, 17, 31), (5, 1, 24, 20), (1, 1, 14, 12, 10), (1, 2, 9, 16, 3)]
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Noise has a test of its own."""
+    if "noise" not in request.node.name:
+        monkeypatch.setattr(acquired, "_NOISE", 0.0)
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -60,9 +68,9 @@ def test_the_slices_of_a_stack_are_moved_alike() -> None:
 
 
 def test_the_slices_of_a_volume_are_turned_alike() -> None:
-    """A volume that is the same all along its third axis stays so."""
+    """A volume that is the same all along its third axis stays so, but for a coil's field."""
     x = scan(1, 1, 16, 14, 1).expand(-1, -1, -1, -1, 8)
-    found = reacquired(x, rng(3), strength=1.0)
+    found = reacquired(x, rng(3), strength=1.0, absolute=True)
     assert torch.allclose(found, found[..., :1].expand_as(found), atol=1e-4)
 
 
@@ -122,3 +130,26 @@ def test_strength_0_changes_nothing_below_black_either() -> None:
 
 def test_a_volume_of_two_slices_is_one() -> None:
     assert reacquired(torch.randn(1, 1, 9, 8, 2), torch.Generator().manual_seed(0)).shape == (1, 1, 9, 8, 2)
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_noise_is_white_its_own_in_each_slice_and_at_most_so_large(absolute: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.zeros(3, 1, 64, 64)
+    sizes = []
+    for seed in range(20):
+        noisy = reacquired(x, rng(seed), strength=1.0, absolute=absolute)
+        monkeypatch.setattr(acquired, "_NOISE", 0.0)
+        noise = noisy - reacquired(x, rng(seed), strength=1.0, absolute=absolute)
+        monkeypatch.undo()
+        sizes.append(float(noise.std()))
+        assert abs(float((noise[0] * noise[1]).mean())) < 0.1 * sizes[-1] ** 2
+        assert abs(float((noise[..., 1:] * noise[..., :-1]).mean())) < 0.1 * sizes[-1] ** 2
+    assert 0.04 < max(sizes) < 0.051 and min(sizes) < 0.02
+
+
+def test_a_smooth_field_makes_one_corner_brighter_than_another() -> None:
+    """As a coil does: an even image is uneven, and neighbours hardly differ; one of a fixed scale stays even."""
+    x = torch.full((1, 1, 48, 48), 0.4)
+    found = [reacquired(x, rng(seed), strength=1.0)[0, 0] for seed in range(10)]
+    assert max(float(f.max() - f.min()) for f in found) > 0.1
+    assert all(float(f.diff(dim=0).abs().max()) < 0.25 * float(f.max() - f.min()) for f in found)
