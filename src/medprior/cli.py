@@ -233,6 +233,8 @@ def headline(record: dict[str, Any]) -> list[str]:
     if "parts" in record:
         return [line for name, part in record["parts"].items() for line in (f"{name} ({part['seconds']['job']:.1f} s)", *headline(part))]
     metrics = record["metrics"]
+    if "n_healthy" in metrics.get("entry", ()):
+        return [f"  {metrics['entry']['learned_from']} healthy scans learned, {metrics['entry']['n_healthy']} healthy patients calibrate"]
     if "entry" in metrics:
         at = metrics["entry"]["calibration"]
         return [
@@ -245,7 +247,13 @@ def headline(record: dict[str, Any]) -> list[str]:
     if "auroc" in metrics:
         rate = metrics.get("false_positive_rate")
         rates = [f"  false positives {rate['value']:.3f} ({rate['low']:.3f} to {rate['high']:.3f}) at {metrics['alpha']:g}"] if rate else []
-        return [*(f"  AUROC {at['value']:.3f}  {name}" for name, at in metrics["auroc"].items()), *rates]
+        apart = [
+            f"  {tag} {printable(name)}: {' and '.join(one['flagged']).replace('_', ' ').replace('auroc', 'AUROC')} other than among the other patients"
+            for tag, at in metrics["subgroups"].items()
+            for name, one in at["groups"].items()
+            if one["flagged"]
+        ]
+        return [*(f"  AUROC {at['value']:.3f}  {name}" for name, at in metrics["auroc"].items()), *rates, *apart]
     if "p_value" in metrics:
         return [f"  p = {metrics['p_value']:.3g}" if metrics["p_value"] is not None else f"  no p-value: {metrics['refused']}"]
     return []

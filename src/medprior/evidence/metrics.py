@@ -23,6 +23,7 @@ __all__ = [
     "auroc",
     "average_precision",
     "clopper_pearson",
+    "difference_of_shares",
     "frechet_distance",
     "interval",
     "nrmse",
@@ -146,6 +147,24 @@ def clopper_pearson(hits: int, n: int, level: float = 0.95) -> Interval:
         raise BadOption(f"clopper_pearson: wanted 0 <= hits <= n, n >= 1 and a level between 0 and 1, got {hits}, {n}, {level}")
     found = stats.binomtest(hits, n).proportion_ci(level, method="exact")
     return Interval(hits / n, float(found.low), float(found.high), level, n)
+
+
+def difference_of_shares(hits: int, n: int, other_hits: int, other_n: int, level: float = 0.95) -> Interval:
+    """hits / n - other_hits / other_n of independent trials; it stays honest where one share is 0 or 1, of which a bootstrap would be too sure.
+
+    n of the interval: all trials. Source: Newcombe, Stat. Med. 17, 1998, method 10 (the score intervals of Wilson, squared and added).
+    """
+    if not 0 <= hits <= n or not 0 <= other_hits <= other_n or not n or not other_n or not 0 < level < 1:
+        raise BadOption(f"difference_of_shares: wanted 0 <= hits <= n twice and a level between 0 and 1, got {hits}, {n}, {other_hits}, {other_n}, {level}")
+    (one, other), (own, its) = (hits / n, other_hits / other_n), (_wilson(hits, n, level), _wilson(other_hits, other_n, level))
+    low = one - other - float(np.hypot(one - own[0], its[1] - other))
+    high = one - other + float(np.hypot(own[1] - one, other - its[0]))
+    return Interval(one - other, low, high, level, n + other_n)
+
+
+def _wilson(hits: int, n: int, level: float) -> tuple[float, float]:
+    found = stats.binomtest(hits, n).proportion_ci(level, method="wilson")
+    return float(found.low), float(found.high)
 
 
 def interval(

@@ -15,11 +15,12 @@ from .dicom_geometry import Plane, stacks
 from .dicom_open import Header, door, named, open_if_dicom
 from .dicom_pixels import NOT_IMAGES, PixelFormat, pixel_format
 from .dicom_planes import planes_of
+from .dicom_tags import TAG_ELEMENTS
 from .limits import Limits
 
 __all__ = ["Series", "Tree", "chosen", "files_below", "index_files", "index_series", "list_series", "planes_in", "series_of", "whole"]
 
-_KEPT = ("SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality", "SeriesDescription", "PatientID")
+_KEPT = ("SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality", "SeriesDescription", "PatientID", *TAG_ELEMENTS)
 """Elements that an index keeps of each file."""
 _HEAD = 2**16
 

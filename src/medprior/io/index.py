@@ -1,8 +1,8 @@
 """The index of a data set: every file decoded once, what cannot be used and why, twins, patients, splits.
 
-A data set is a folder. Its sub-folders are labels (train, val, test are splits), or a scans.csv (path, label, patient, split, mask) says more; DICOM is indexed
-by series, and a folder with the DICOM of one patient only is that patient's folder, not a label. Without a scans.csv, what looks like a label map is left out
-and listed as such.
+A data set is a folder. Its sub-folders are labels (train, val, test are splits), or a scans.csv (path, label, patient, split, mask; sex, age, scanner, site,
+protocol) says more; DICOM is indexed by series, and a folder with the DICOM of one patient only is that patient's folder, not a label. Without a scans.csv,
+what looks like a label map is left out and listed as such.
 """
 
 from __future__ import annotations
@@ -161,10 +161,12 @@ class _Scanner:
     def look_at_series(self, one: Series, home: Path, labels: set[str], alone: bool, doubt: bool) -> None:
         """alone: none of its files holds planes of another stack, so the item can name them. doubt: a damaged file beside it may be one of its slices."""
         from .dicom_series import read_series
+        from .dicom_tags import tags_in_header
 
         entry = self.dicom[one.paths[0]]
         if entry.label not in labels and entry.label == _label_of(self.relative(one.paths[0])):
             entry = replace(entry, label="")
+        entry = replace(entry, tags=entry.tags.over(tags_in_header(one.planes[0].header)))
         where = self.relative(home)
         try:
             signature = _signature(one.paths)
@@ -185,7 +187,7 @@ class _Scanner:
 
     def renewed(self, item: Item, entry: Listed) -> Item:
         """An unchanged item with what the folder or the table says about it now."""
-        changes: dict = {"split": entry.split, "given": bool(entry.split), "leaks": False}
+        changes: dict = {"split": entry.split, "given": bool(entry.split), "leaks": False, "tags": entry.tags.hidden(self.opaque)}
         if entry.label:
             changes["label"] = entry.label
         if entry.patient:
@@ -228,6 +230,7 @@ class _Scanner:
                 signature=signature,
                 warnings=source.warnings,
                 files=files,
+                tags=entry.tags.hidden(self.opaque),
             )
         )
 

@@ -14,6 +14,7 @@ from .files import read_json, write_file, write_json
 from .limits import Limits
 from .listing import OWN_FILES, csv_cell
 from .read import read
+from .tags import TAGS, UNTOLD, Tags
 
 __all__ = ["INDEX", "KEY", "SCHEMA", "Index", "Item", "Unusable", "index_from", "load_index", "read_item", "save_index"]
 
@@ -31,6 +32,7 @@ class Item:
     bucket: 0 to 99, decides the split where none is given. leaks: shares its patient or its pixels with a stricter split (test over val over train).
     signature: size and time of the files, so that an unchanged file is not decoded again.
     files: of a DICOM series, its files relative to path, so that it is read whatever else lies there; empty for one file.
+    tags: sex, age band, scanner, and site and protocol as keyed hashes, each "" where nobody says.
     """
 
     id: str
@@ -55,6 +57,7 @@ class Item:
     signature: str
     warnings: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    tags: Tags = UNTOLD
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,13 +213,15 @@ def index_from(path: Path, folder: Path, record: dict) -> Index:
 def _item(entry: dict) -> Item:
     spacing, files = entry["spacing_mm"], tuple(map(str, entry.get("files", ())))
     texts = ("id", "path", "part", "label", "patient", "split", "mask", "kind", "unit", "modality", "digest", "thumb", "signature")
+    tags = {name: entry.get("tags", {}).get(name, "") for name in TAGS}
     outside = any(name.startswith("/") or ".." in Path(name).parts for name in (str(entry["path"]), str(entry["mask"]), *files))
-    if outside or not all(isinstance(entry[name], str) for name in texts):
+    if outside or not all(isinstance(text, str) for text in (*(entry[name] for name in texts), *tags.values())):
         raise ValueError(f"item {entry.get('id')!r}")
     lists = {
         "shape": tuple(int(n) for n in entry["shape"]),
         "spacing_mm": None if spacing is None else tuple(float(s) for s in spacing),
         "warnings": tuple(map(str, entry["warnings"])),
         "files": files,
+        "tags": Tags(**tags),
     }
     return Item(**(entry | lists))

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
 from ..errors import BadOption, Corrupt, FileProblem, printable
+from .tags import TAGS, UNTOLD, Tags, tags_in_row
 
 __all__ = ["AS_MASK", "OWN_FILES", "SPLITS", "Listed", "Listing", "csv_cell", "list_files", "place"]
 
@@ -32,7 +33,7 @@ AS_MASK = "name it as the mask of its scan in a scans.csv, or as an image there"
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One file to look at. path: in the folder. fault: why it cannot even be opened, or "". stated: a scans.csv names it."""
+    """One file to look at. path: in the folder. fault: why it cannot even be opened, or "". stated: a scans.csv names it, and says the tags."""
 
     path: Path
     label: str = ""
@@ -41,6 +42,7 @@ class Listed:
     mask: str = ""
     fault: str = ""
     stated: bool = False
+    tags: Tags = UNTOLD
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,7 @@ def _table(folder: Path) -> list[Listed]:
 
 def _check_columns(table: Path, columns: list[str]) -> None:
     if "path" not in columns:
-        raise Corrupt(table, f"has no column path, but {', '.join(map(printable, columns)) or 'nothing'}", f"columns are {', '.join(_COLUMNS)}")
+        raise Corrupt(table, f"has no column path, but {', '.join(map(printable, columns)) or 'nothing'}", f"columns are {', '.join((*_COLUMNS, *TAGS))}")
     if len(set(columns)) < len(columns):
         raise Corrupt(table, "names a column twice")
     for column in columns:
@@ -168,10 +170,11 @@ def _check_columns(table: Path, columns: list[str]) -> None:
 
 def _row(folder: Path, table: Path, number: int, row: dict, seen: set[tuple[int, int]]) -> Listed | None:
     """One line of the table; None for a file that an earlier line has named already."""
-    cell = {key: (row.get(key) or "").strip() for key in _COLUMNS}
+    cell = {key: (row.get(key) or "").strip() for key in (*_COLUMNS, *TAGS)}
     split = cell["split"].lower()
     if split and split not in SPLITS:
         raise BadOption(f"{TABLE}, line {number}: unknown split {cell['split']!r}", "use train, val or test")
+    tags = tags_in_row(cell, f"{TABLE}, line {number}")
     path = folder / cell["path"]
     fault = _place_fault(folder, cell["path"]) or (cell["mask"] and _place_fault(folder, cell["mask"]))
     if not fault:
@@ -179,7 +182,7 @@ def _row(folder: Path, table: Path, number: int, row: dict, seen: set[tuple[int,
         if (about.st_dev, about.st_ino) in seen:
             return None
         seen.add((about.st_dev, about.st_ino))
-    return Listed(path, cell["label"], cell["patient"], SPLITS.get(split, ""), cell["mask"], fault, True)
+    return Listed(path, cell["label"], cell["patient"], SPLITS.get(split, ""), cell["mask"], fault, True, tags)
 
 
 def _place_fault(folder: Path, name: str) -> str:

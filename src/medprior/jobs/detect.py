@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from ..data.volume import Volume
 from ..errors import BadOption, OutOfDistribution, Uncalibrated
 from ..evidence.blobs import blobs
 from ..evidence.conformal import benjamini_hochberg, p_value, threshold, wanted
+from ..evidence.plain_scores import coarse, plain_scores, plain_tensors
 from ..learning.healthy import EVIDENCE, JOINED, Healthy, Seen, Unusual, draws_for, expected, fingerprint, learned
 from ..learning.kind import part_named, sketched
 from ..learning.look import SIGMAS
@@ -26,7 +27,7 @@ from ..prior.wrappers import guided, kept
 from ..sampling import revisit
 from .reconstruct import windowed
 
-__all__ = ["ALPHA", "HEALTHY", "Finding", "Found", "calibrate", "detect", "evaluations", "learn_healthy", "plain_scale"]
+__all__ = ["ALPHA", "HEALTHY", "Finding", "Found", "Ranked", "calibrate", "detect", "evaluations", "learn_healthy", "plain_scale"]
 
 TWIN, _STEPS = 1.6, 6
 """Level of the healthy twin, network units, and steps back: whatever is larger than small anatomy is forgotten, but only where the map says so."""
@@ -70,6 +71,18 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Ranked:
+    """A plain score of the scan, higher being less healthy, and its conformal p-value: (1 + as_high) / (n + 1).
+
+    as_high: how many of the n held-out healthy patients have at least this score.
+    """
+
+    score: float
+    as_high: int
+    p_value: float
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """What looks unlike the healthy scans that the prior knows.
 
@@ -80,6 +93,7 @@ class Found:
     healthy scans were learned. p_value: None when nothing was calibrated. n_healthy: patients behind it. slices: of a volume cut into slices, the q-value
     (Benjamini-Hochberg) of each; empty otherwise. refused: why no p-value or flag can be given, "" when it can.
     other: why the scan is not of the kind that was calibrated, "" when it is. unlike: in what it differs from those scans, be it little (p <= 0.05).
+    plain: what plain detectors say of the scan, by name, fitted to and ranked among the same healthy scans; {} where none were kept with the calibration.
     """
 
     map: Volume
@@ -95,6 +109,7 @@ class Found:
     refused: str
     other: str = ""
     unlike: str = ""
+    plain: dict[str, Ranked] = field(default_factory=dict)
 
     def flagged(self, alpha: float = 0.05) -> bool:
         """p <= alpha. Raises Uncalibrated when the healthy patients cannot support such a rate, BadOption unless 0 < alpha < 1."""
@@ -146,7 +161,8 @@ def detect(
     if on_step:
         on_step(1, n_twins + 1)
     twin = _twin(prior, scan, _free(unusual.map, entry, learned=bool(prior.healthy), like=scan), n_twins, seed, on_step)
-    return _found(prior, admitted, twin, unusual, None if other and gate else entry, other, unlike)
+    entry = None if other and gate else entry
+    return replace(_found(prior, admitted, twin, unusual, entry, other, unlike), plain=_ranked(plain_scores(prior.healthy, scan.whole), entry))
 
 
 def learn_healthy(
@@ -160,11 +176,18 @@ def learn_healthy(
 ) -> None:
     """Show the prior healthy scans, as a rule those that it learned from; kept in ``prior.healthy``, and a former calibration is forgotten.
 
-    Raises Uncalibrated for fewer than 8, WrongKind.
+    Plain detectors learn from the same scans and are kept beside it. Raises Uncalibrated for fewer than 8, WrongKind.
     """
-    scans = (_told(prior, admit(prior.card, volume, allow_other=allow_other)) for volume in healthy)
-    known, _ = learned(prior, scans, seed=seed, n_variants=n_variants, on_step=on_step)
-    prior.healthy = known.tensors()
+    small: list[Tensor] = []
+
+    def scans() -> Iterator[Seen]:
+        for volume in healthy:
+            scan = _told(prior, admit(prior.card, volume, allow_other=allow_other))
+            yield scan
+            small.append(coarse(scan.whole, small[0] if small else None).half())  # after it was found to be of one kind with the others
+
+    known, _ = learned(prior, scans(), seed=seed, n_variants=n_variants, on_step=on_step)
+    prior.healthy = known.tensors() | plain_tensors(small)
     prior.trust.pop("detect", None)
 
 
@@ -176,13 +199,14 @@ def calibrate(prior: Prior, healthy: Iterable[Volume], *, allow_other: bool = Fa
     """
     if not prior.healthy:
         raise Uncalibrated("this prior was shown no healthy scans", "medprior calibrate detect does both, in Python learn_healthy comes first")
-    found = []
+    found, plain = [], []
     for i, volume in enumerate(healthy):
         scan = _told(prior, admit(prior.card, volume, allow_other=allow_other))
         found.append((_unusual(prior, scan), _known(prior).kind.parts(sketched(scan.whole)), scan.stack))
+        plain.append(plain_scores(prior.healthy, scan.whole))
         if on_step:
             on_step(i + 1)
-    return {**calibrated(found), "memory": fingerprint(prior.healthy)}
+    return {**calibrated(found), "plain": {name: [one[name] for one in plain] for name in plain[0]}, "memory": fingerprint(prior.healthy)}
 
 
 def calibrated(found: list[tuple[Unusual, Tensor, bool]]) -> dict[str, Any]:
@@ -262,6 +286,12 @@ def _unlike(prior: Prior, scan: Seen, entry: dict[str, Any] | None) -> tuple[str
     apart = (parts - known.mean(0)) / known.std(0).clamp_min(1e-6)
     text = f"its {part_named(int(apart.argmax()))} is not that of the {len(known)} healthy scans that calibrated prior {prior.card.name!r} (p = {p:.2g})"
     return text, float(apart.max()) > _BEYOND * float(((known - known.mean(0)) / known.std(0).clamp_min(1e-6)).max())
+
+
+def _ranked(plain: dict[str, float], entry: dict[str, Any] | None) -> dict[str, Ranked]:
+    """Among the calibration's patients; {} where their plain scores were not kept."""
+    known = (entry or {}).get("plain", {})
+    return {name: Ranked(score, sum(one >= score for one in known[name]), p_value(score, known[name])) for name, score in plain.items() if known.get(name)}
 
 
 def _known(prior: Prior) -> Healthy:

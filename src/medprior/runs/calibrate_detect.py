@@ -42,11 +42,12 @@ def run_calibrate_detect(request: CalibrateDetect, on_event: OnEvent) -> RunFold
         learned.update(known.prior.healthy)
         return result
 
-    done = evaluated(request, on_event, work, every=True)
+    form = {"form": 2}
+    done = evaluated(request, on_event, work, more=form, every=True)
     entry = done.record["metrics"]["entry"]
     if not learned and not _holds(target, entry):  # the run is complete, but the prior that it wrote is another one or gone
         on_event(Event("note", "its prior is not there any more: it is calibrated again"))
-        done = evaluated(request.model_copy(update={"fresh": True}), on_event, work, every=True)
+        done = evaluated(request.model_copy(update={"fresh": True}), on_event, work, more=form, every=True)
         entry = done.record["metrics"]["entry"]
     if learned:
         save_trust(source, {**read_trust(keeper), "detect": entry}, target, healthy=learned)
@@ -112,6 +113,7 @@ def _section(entry: dict[str, Any], held: Sequence[Item]) -> Section:
         ["healthy patients held out", str(n)],
         ["smallest p-value", f"{smallest_p(n):.3g}"],
         ["flags at 5 %", "given" if n >= wanted(ALPHA) else f"refused: at least {wanted(ALPHA)} patients are needed"],
+        ["plain scores kept beside ours", ", ".join(entry["plain"])],
         ["top of the map's scale", "not calibrated" if entry["map_high"] is None else f"{entry['map_high']:.2f} deviations"],
     ]
     parts = [["evidence", "mean", "standard deviation"]]

@@ -17,7 +17,7 @@ from .pictures import Window, coloured, grey, number, sides, upright, window_for
 from .report import Compare, Grid, Picture, Section, Table
 from .requests import Detect
 
-__all__ = ["PLANES_OF", "run_detect", "sentence"]
+__all__ = ["PLANES_OF", "beside_table", "run_detect", "sentence"]
 
 DISCOVERIES = 0.1
 """False discovery rate at which a slice is named."""
@@ -67,12 +67,13 @@ def run_detect(request: Detect, prior: Prior, volume: Volume, on_event: OnEvent)
         "evidence": found.evidence,
         "other": found.other,
         "unlike": found.unlike,
+        "plain": {name: asdict(one) for name, one in found.plain.items()},
         "findings": [asdict(one) for one in found.findings],
         "slices": [n for n, q in enumerate(found.slices) if q <= DISCOVERIES],
     }
     plane = PLANES_OF.get(prior.card.axes, "axial")
     section, preview = section_of(volume, found, high, scale_text, plane, window_for(volume))
-    section = replace(section, blocks=[*section.blocks, *tables_of(volume, found), *measured_table(prior)])
+    section = replace(section, blocks=[*section.blocks, *tables_of(volume, found), beside_table(found), *measured_table(prior)])
     overrides = (f"a scan that the prior is not for was allowed{f': {found.other}' if found.other else ''}",) if request.allow_other else ()
     return Outcome(outputs, metrics, [section], preview, overrides, _scored(volume, found))
 
@@ -115,6 +116,20 @@ def tables_of(volume: Volume, found: Found) -> list[Table]:
         rows = [["evidence", "deviations"], *([EVIDENCE_IN_WORDS[name], f"{value:+.2f}"] for name, value in found.evidence.items())]
         tables.append(Table(rows, "How far the scan is from healthy ones, in mean deviations of the healthy scans that were learned."))
     return tables
+
+
+def beside_table(found: Found) -> Table:
+    """Our score and each plain one, ranked among the same healthy patients, or why there is none to stand beside."""
+    elsewhere = "PatchCore and PaDiM pass every scan through another network: medprior evaluate detect prints them."
+    if found.p_value is None or not found.plain:
+        why = "not ranked: no healthy patients to rank the scan among" if found.p_value is None else "not kept with this prior: calibrate it again"
+        return Table([["plain scores beside ours", why]], elsewhere, words=True)
+    ours = round(found.p_value * (found.n_healthy + 1)) - 1
+    rows = [["score", "this scan", "healthy patients at least as high", "p"], ["medprior (ours)", f"{found.score:.3g}", str(ours), f"{found.p_value:.2g}"]]
+    rows += [[name, f"{one.score:.3g}", str(one.as_high), f"{one.p_value:.2g}"] for name, one in found.plain.items()]
+    note = f"Of {found.n_healthy} held-out healthy patients, by the same conformal p-value; each score has a unit of its own, higher is less like healthy. "
+    note += "Which tells healthy from ill better is not seen in one scan. "
+    return Table(rows, f"{note}Plain detectors learned from the same healthy scans. {elsewhere}")
 
 
 def measured_table(prior: Prior) -> list[Table]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -125,23 +125,34 @@ def stored(at: Interval) -> dict[str, Any]:
     return {"value": at.value, "low": at.low, "high": at.high, "level": at.level, "n": at.n}
 
 
-def evaluated(request: Evaluation, on_event: OnEvent, work: Any, *, more: Mapping[str, Any] | None = None, every: bool = False) -> RunFolder:
+def evaluated(
+    request: Evaluation,
+    on_event: OnEvent,
+    work: Any,
+    *,
+    more: Mapping[str, Any] | None = None,
+    every: bool = False,
+    told: Callable[[Sequence[Item]], Sequence[object]] | None = None,
+) -> RunFolder:
     """Index, evaluate, write one folder. work(request, known, index, items, collected, on_event) -> Evaluated.
 
-    more: what else makes this evaluation this one. every: it depends on the scans of all splits, not on the chosen ones alone.
+    more: what else makes this evaluation this one. every: it depends on the scans of all splits, not on the chosen ones alone. told: and on what this says
+    of each chosen scan, which is not written.
     The folder appears whole or not at all; until then what is done lies in OUT.partial.json, from which the same command continues.
     """
     started = time.monotonic()
     device = device_named(request.device)
     known = known_prior(request.prior, device)
     with scans_of(request, on_event) as (index, items, split):
+        used = index.items if every else items
+        said = told(used) if told is not None else [""] * len(used)
         identity = {
             **request.identity(),
             "medprior": __version__,
             "prior_sha256": known.sha256,
             "trust_sha256": known.trust_sha256,
             **(more or {}),
-            "scans": sorted(f"{i.digest}/{i.label}/{i.split}" for i in (index.items if every else items)),
+            "scans": sorted(f"{i.digest}/{i.label}/{i.split}{text}" for i, text in zip(used, said, strict=True)),
         }
         identifier = run_id(identity)
         out = request.out or default_out(request.job, identifier)

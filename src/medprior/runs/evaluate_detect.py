@@ -30,6 +30,8 @@ from .pictures import contact_sheet, grey, mosaic, plotted, upright, window_for
 from .report import Grid, Picture, Section, Table
 from .requests import EvaluateDetect
 from .sources import Known
+from .subgroups import Member, groups_of, subgroups
+from .subgroups import section_of as section_of_groups
 
 __all__ = ["Scanned", "figures", "healthy_label", "run_evaluate_detect"]
 
@@ -58,7 +60,7 @@ class Scanned:
 def run_evaluate_detect(request: EvaluateDetect, on_event: OnEvent) -> RunFolder:
     """Evaluate and write the run folder. Raises what ``evaluated`` raises, BadOption where no label, or no healthy one, is there."""
     wanted(request.alpha)  # a rate that is none is refused before anything is read
-    return evaluated(request, on_event, _work, more={"form": 2, "detectors": not features_available()})
+    return evaluated(request, on_event, _work, more={"form": 3, "detectors": not features_available()}, told=groups_of)
 
 
 def healthy_label(asked: str | None, labels: Sequence[str], known: Sequence[str]) -> str:
@@ -116,9 +118,14 @@ def _work(request: EvaluateDetect, known: Known, index: Index, items: tuple[Item
         [n, scan.patient, _cell(item.label), f"{scan.score:.6g}", *("" if v is None else f"{v:.6g}" for v in (scan.p_value, q))]
         for n, (item, scan, q) in enumerate(zip(chosen, scans, q_values, strict=True), start=1)
     ]
+    members = [
+        Member(scan.sick, scan.patient, scan.score, scan.p_value is not None and scan.p_value <= request.alpha, groups)
+        for scan, groups in zip(scans, groups_of(chosen), strict=True)
+    ]
+    metrics["subgroups"] = subgroups(members, request.alpha, results[0]["n_healthy"])
     section, plot = _section(request, metrics, scans, chosen)
     sheets, preview = _mistakes(known.prior, index, chosen, scans)
-    return Evaluated(metrics, [section, *sheets], rows, contact_sheet([("scores", plot), *preview]))
+    return Evaluated(metrics, [section, section_of_groups(metrics["subgroups"]), *sheets], rows, contact_sheet([("scores", plot), *preview]))
 
 
 def _one(request: EvaluateDetect, prior: Prior, index: Index, item: Item, plain: Beside) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch
 from scipy import linalg
 
 from medprior.errors import BadOption, ShapeMismatch
-from medprior.evidence.metrics import auroc, average_precision, clopper_pearson, frechet_distance, interval, nrmse, prdc, psnr, ssim
+from medprior.evidence.metrics import auroc, average_precision, clopper_pearson, difference_of_shares, frechet_distance, interval, nrmse, prdc, psnr, ssim
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -104,6 +104,18 @@ def test_clopper_pearson_at_the_ends() -> None:
     assert (clopper_pearson(0, 30).low, clopper_pearson(30, 30).high) == (0, 1)
     with pytest.raises(BadOption):
         clopper_pearson(3, 2)
+
+
+@pytest.mark.parametrize(
+    ("counts", "low", "high"),
+    [((56, 70, 48, 80), 0.0524, 0.3339), ((9, 10, 3, 10), 0.1705, 0.8090), ((5, 56, 0, 29), -0.0381, 0.1926), ((0, 10, 0, 20), -0.1611, 0.2775)],
+)
+def test_a_difference_of_shares_against_published_rows(counts: tuple[int, int, int, int], low: float, high: float) -> None:
+    """Newcombe, Stat. Med. 17, 1998, table II, method 10."""
+    found = difference_of_shares(*counts)
+    assert (found.low, found.high) == (pytest.approx(low, abs=6e-5), pytest.approx(high, abs=6e-5)) and found.n == counts[1] + counts[3]
+    with pytest.raises(BadOption):
+        difference_of_shares(2, 1, 0, 3)
 
 
 def test_the_bootstrap_draws_patients_not_images() -> None:

@@ -10,8 +10,9 @@ import torch
 
 from medprior.data.volume import Volume
 from medprior.errors import BadOption, OutOfDistribution, Uncalibrated, WrongKind
+from medprior.evidence.plain_scores import KEPT
 from medprior.jobs.detect import Found, calibrate, detect, evaluations, judged, learn_healthy
-from medprior.learning.healthy import EVIDENCE
+from medprior.learning.healthy import EVIDENCE, fingerprint
 from medprior.prior import Prior
 from tests.unit.jobs.exact import CT, Exact, tiny, volume_of
 
@@ -110,6 +111,25 @@ def test_the_healthy_label_is_asked_for() -> None:
     scan = healthy(1, 2)[0]
     plain, told = detect(Exact(), scan, n_twins=4).healthy, detect(knows, scan, n_twins=4).healthy
     assert told.data.mean() < plain.data.mean() - 30
+
+
+def test_plain_scores_are_ranked_among_the_same_patients(calibrated: Prior) -> None:
+    """The same conformal p-value; a bright square raises each; what nobody kept is not made up."""
+    scan = ill(healthy(1, 3)[0])
+    found = detect(calibrated, scan, n_twins=0)
+    assert tuple(found.plain) == tuple(calibrated.trust["detect"]["plain"]) == KEPT
+    for name, one in found.plain.items():
+        known = calibrated.trust["detect"]["plain"][name]
+        assert len(known) == 60 and one.as_high == sum(v >= one.score for v in known) and one.p_value == (1 + one.as_high) / 61
+    fine = detect(calibrated, healthy(1, 3)[0], n_twins=0).plain
+    assert all(found.plain[name].score > fine[name].score and found.plain[name].p_value <= fine[name].p_value for name in KEPT if not name.startswith("minus"))
+    assert detect(calibrated, replace(scan, modality="MR"), n_twins=0, allow_other=True).plain == {}
+    before = Exact(trust={"detect": {key: value for key, value in calibrated.trust["detect"].items() if key != "plain"}})
+    before.healthy = {name: tensor for name, tensor in calibrated.healthy.items() if not name.startswith("plain.")}
+    before.trust["detect"]["memory"] = fingerprint(before.healthy)
+    again = detect(before, scan, n_twins=0)
+    assert again.plain == {} and (again.score, again.p_value) == (found.score, found.p_value)
+    assert calibrate(before, healthy(4, 1))["plain"] == {}
 
 
 def test_few_healthy_patients_support_no_flag() -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from medprior.data.volume import Volume
-from medprior.jobs.detect import Finding, Found
-from medprior.runs.detect import map_scale, measured_table, sentence, tables_of, widest_slice
+from medprior.jobs.detect import Finding, Found, Ranked
+from medprior.runs.detect import beside_table, map_scale, measured_table, sentence, tables_of, widest_slice
 from medprior.runs.sources import known_prior
 
 
@@ -40,6 +40,16 @@ def test_what_was_measured_of_a_prior_is_shown_with_its_interval(tiny: Path) -> 
     table = measured_table(prior)[0]
     assert table.rows[1] == ["false positive rate", "0.050", "0.010 to 0.140", "60"] and len(table.rows) == 2
     assert "95% intervals" in table.note and "80 healthy val patients" in table.note
+
+
+def test_plain_scores_stand_beside_ours_or_it_is_said_why_not() -> None:
+    seen = replace(found(3 / 40, 39), plain={"mean intensity": Ranked(-0.25, 7, 8 / 40), "PCA residual": Ranked(0.01234, 0, 1 / 40)})
+    table = beside_table(seen)
+    assert table.rows[0] == ["score", "this scan", "healthy patients at least as high", "p"]
+    assert table.rows[1:] == [["medprior (ours)", "1.5", "2", "0.075"], ["mean intensity", "-0.25", "7", "0.2"], ["PCA residual", "0.0123", "0", "0.025"]]
+    assert "Of 39 held-out healthy patients" in table.note and "PatchCore and PaDiM" in table.note
+    assert "calibrate it again" in beside_table(found(3 / 40, 39)).rows[0][1]
+    assert "no healthy patients" in beside_table(found(None, 0)).rows[0][1]
 
 
 def test_the_scale_of_the_map_does_not_depend_on_the_scan(tiny: Path) -> None:

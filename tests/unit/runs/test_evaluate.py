@@ -17,6 +17,7 @@ from medprior.data.volume import Volume
 from medprior.errors import BadOption
 from medprior.evidence.detectors import Atlas
 from medprior.evidence.metrics import interval
+from medprior.evidence.plain_scores import KEPT, plain_scores
 from medprior.io.index import scan
 from medprior.io.write import write
 from medprior.jobs.detect import HEALTHY
@@ -27,8 +28,9 @@ from medprior.runs.evaluate import one_each
 from medprior.runs.evaluate_detect import Scanned, figures, healthy_label, run_evaluate_detect
 from medprior.runs.evaluate_reconstruct import chosen, run_evaluate_reconstruct
 from medprior.runs.events import Event, silent
+from medprior.runs.execute import execute
 from medprior.runs.rebuild import rebuild
-from medprior.runs.requests import CalibrateDetect, EvaluateDetect, EvaluateReconstruct
+from medprior.runs.requests import CalibrateDetect, Detect, EvaluateDetect, EvaluateReconstruct
 from medprior.runs.sources import known_prior
 from medprior.training.folder import load
 
@@ -147,8 +149,9 @@ def calibrated(healthy_folder: Path, tiny: Path, tmp_path_factory: pytest.TempPa
     assert {p.name: p.read_bytes() for p in tiny.iterdir()} == before, "the prior it came from is left alone"
     entry = done.record["metrics"]["entry"]
     assert (entry["learned_from"], entry["n_healthy"]) == (10, 20) and entry["map_high"] is not None
+    assert {name: len(scores) for name, scores in entry["plain"].items()} == dict.fromkeys(KEPT, 20)
     page = done.report.read_text()
-    assert "0.0476" in page and "patients" in page and rebuild(done.path).reused
+    assert "0.0476" in page and "PCA residual" in page and rebuild(done.path).reused
     return place / "prior"
 
 
@@ -157,6 +160,23 @@ def test_a_prior_is_shown_healthy_scans_and_ranks_others(calibrated: Path, tiny:
     assert prior.trust["detect"]["calibrated_on"] == "20 healthy patients of the val split" and prior.healthy
     for old, new in zip(load(tiny).net.parameters(), prior.net.parameters(), strict=True):
         assert torch.equal(old, new)
+
+
+def test_every_report_has_plain_scores_beside_ours(healthy_folder: Path, calibrated: Path, tmp_path: Path) -> None:
+    """What was kept is read back with the prior, and ranks a scan that nobody has seen."""
+    done = execute(Detect.model_validate({"input": healthy_folder / "33.png", "prior": str(calibrated), "out": tmp_path / "run"}))
+    plain, page = done.record["metrics"]["plain"], done.report.read_text()
+    assert done.record["metrics"]["p_value"] is not None and tuple(plain) == KEPT
+    assert all(one["p_value"] == (1 + one["as_high"]) / 21 for one in plain.values())
+    assert "healthy patients at least as high" in page and "atlas of mean and SD" in page and "research use only" in page.lower()
+
+
+def test_a_bundled_prior_without_plain_scores_says_so() -> None:
+    """They were calibrated before any were kept: all else goes on."""
+    prior = load("brain-t1")
+    if "plain" in prior.trust["detect"]:
+        pytest.skip("it was calibrated since")
+    assert plain_scores(prior.healthy, torch.zeros(1, 8, 8, 8)) == {} and prior.trust["detect"]["n_healthy"] == 4
 
 
 def test_detect_on_a_labelled_folder(healthy_folder: Path, calibrated: Path, tmp_path: Path) -> None:
@@ -250,11 +270,13 @@ def test_shuffled_labels_are_told_apart_by_chance() -> None:
     assert at["low"] < 0.5 < at["high"]
 
 
-def test_the_verbs(scans: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_verbs(scans: Path, healthy_folder: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     common = [str(scans), "--prior", str(tiny)]
     assert main(["evaluate", "reconstruct", *common, "--task", "sr2", "--fast", "--most", "2", "--out", str(tmp_path / "a"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["request"]["task"] == "sr2"
     assert main(["evaluate", "detect", *common, "--baselines", "quick", "--out", str(tmp_path / "b")]) == 0
     assert "AUROC" in capsys.readouterr().out
+    assert main(["calibrate", "detect", str(healthy_folder), "--prior", str(tiny), "--into", str(tmp_path / "p"), "--out", str(tmp_path / "d")]) == 0
+    assert "10 healthy scans learned, 20 healthy patients calibrate" in capsys.readouterr().out
     assert main(["evaluate", "detect", *common, "--healthy", "nobody", "--out", str(tmp_path / "c")]) == 2
-    assert "nobody" in capsys.readouterr().err and sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"]
+    assert "nobody" in capsys.readouterr().err and sorted(p.name for p in tmp_path.iterdir()) == ["a", "b", "d", "p"]
