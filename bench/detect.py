@@ -104,7 +104,8 @@ def learn(name: str, prior: Prior, out: Path) -> None:
     teachers = [c for c in every if c.split == "train" and not c.sick]
     held = first_each(c for c in every if c.split == "val" and not c.sick)
     began = time.perf_counter()
-    learn_healthy(prior, (c.volume for c in teachers), on_step=lambda n: print(n, end=" ", flush=True) if n % 50 == 0 else None)
+    patients = [c.patient for c in teachers]
+    learn_healthy(prior, (c.volume for c in teachers), patients=patients, on_step=lambda n: print(n, end=" ", flush=True) if n % 50 == 0 else None)
     entry = calibrate(prior, (c.volume for c in held))
     said = {"calibrated_on": f"{len(held)} healthy val patients", "learned_from": len(teachers), "data": digest(teachers + held), "date": str(date.today())}
     prior.trust["detect"] = {**entry, **said}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -169,6 +169,7 @@ def learn_healthy(
     prior: Prior,
     healthy: Iterable[Volume],
     *,
+    patients: Sequence[str] | None = None,
     seed: int = 0,
     n_variants: int | None = None,
     allow_other: bool = False,
@@ -176,7 +177,8 @@ def learn_healthy(
 ) -> None:
     """Show the prior healthy scans, as a rule those that it learned from; kept in ``prior.healthy``, and a former calibration is forgotten.
 
-    Plain detectors learn from the same scans and are kept beside it. Raises Uncalibrated for fewer than 8, WrongKind.
+    Plain detectors learn from the same scans and are kept beside it. patients: of each scan, where some have several.
+    Raises Uncalibrated for fewer than 8 or for scans of one patient alone, WrongKind.
     """
     small: list[Tensor] = []
 
@@ -186,7 +188,7 @@ def learn_healthy(
             yield scan
             small.append(coarse(scan.whole, small[0] if small else None).half())  # after it was found to be of one kind with the others
 
-    known, _ = learned(prior, scans(), seed=seed, n_variants=n_variants, on_step=on_step)
+    known, _ = learned(prior, scans(), patients=patients, seed=seed, n_variants=n_variants, on_step=on_step)
     prior.healthy = known.tensors() | plain_tensors(small)
     prior.trust.pop("detect", None)
 

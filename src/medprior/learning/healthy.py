@@ -231,10 +231,17 @@ def variants_for(images: Tensor) -> int:
 
 
 def learned(
-    prior: Prior, scans: Iterable[Seen], *, seed: int = 0, n_variants: int | None = None, on_step: Callable[[int], None] | None = None
+    prior: Prior,
+    scans: Iterable[Seen],
+    *,
+    patients: Sequence[str] | None = None,
+    seed: int = 0,
+    n_variants: int | None = None,
+    on_step: Callable[[int], None] | None = None,
 ) -> tuple[Healthy, list[Taught]]:
     """From healthy scans that the prior has learned from (those held out are for its calibration); and what each of them gave, for ``fitted`` without some.
 
+    patients: of each scan, so that nobody is measured by scans of the same patient; default: each scan is another one's.
     n_variants: of each scan, acquired a little otherwise; default ``variants_for``. Raises Uncalibrated for fewer than 8 scans, WrongKind for images
     among volumes.
     """
@@ -248,7 +255,8 @@ def learned(
         found = [brief(prior, one) for one in (scan, *variants)]
         gridded = tuple(tuple(on_grid(part.float()) for part in one.standing) for one in found)
         found = [replace(one, standing=one.standing[:, :0]) for one in found]  # the grid is all that is needed of them
-        taught.append(Taught(scan.heights, tuple(found), gridded, tuple(sketched(one.whole) for one in (scan, *variants))))
+        patient = str(i) if patients is None else patients[i]
+        taught.append(Taught(patient, scan.heights, tuple(found), gridded, tuple(sketched(one.whole) for one in (scan, *variants))))
         if on_step:
             on_step(i + 1)
     return fitted(taught, seed=seed), taught
@@ -258,6 +266,7 @@ def learned(
 class Taught:
     """What one healthy scan gave: itself first, then its variants. gridded: of each, of each level, what a ``Place`` is fitted to; sketches: of each."""
 
+    patient: str
     heights: Tensor | None
     found: tuple[Brief, ...]
     gridded: tuple[tuple[tuple[Tensor, Tensor], ...], ...]
@@ -265,14 +274,16 @@ class Taught:
 
 
 def fitted(taught: Sequence[Taught], *, seed: int = 0) -> Healthy:
-    """Raises Uncalibrated for fewer than 8 scans."""
+    """Raises Uncalibrated for fewer than 8 scans, or for those of one patient."""
     if len(taught) < LEAST:
         raise Uncalibrated(f"{len(taught)} healthy scans are too few to learn from", f"give at least {LEAST}, better 100")
+    if len({scan.patient for scan in taught}) < 2:
+        raise Uncalibrated("the healthy scans are all of one patient", "give scans of others: how patients differ is what is learned")
     waves = min([WAVES, *(len(scan.heights) for scan in taught if scan.heights is not None)])
     gaussians = {name: _usual(taught, name, waves) for name in _GAUSSIAN}
     courses = {name: _course(taught, name, waves) for name in _GAUSSIAN}
     bank, owners, turn, shift = _bank(taught, generator(seed, "bank"))
-    near = [_near(one, scan.heights, bank[owners != n], turn, shift) for n, scan in enumerate(taught) for one in scan.found[:2]]
+    near = [_near(one, scan.heights, bank[owners != owner], turn, shift) for scan, owner in zip(taught, _owners(taught), strict=True) for one in scan.found[:2]]
     courses["memory"] = Course.fitted(torch.cat([_slicewise(one) for one in near]), _heights(taught, 2), waves)
     places = [Place.fitted([one[level] for scan in taught for one in scan.gridded]) for level in range(len(_MAP))]
     places.append(Place.fitted([on_grid(_whole(one, taught[0].heights)) for one in near]))
@@ -285,12 +296,19 @@ def _usual(taught: Sequence[Taught], name: str, waves: int) -> Usual:
 
 
 def _course(taught: Sequence[Taught], name: str, waves: int) -> Course:
-    """Of distances to a Gaussian of other scans: the distances of its own scans are too small."""
-    parts, folds = [], [taught[k::_FOLDS] for k in range(_FOLDS)]
+    """Of distances to a Gaussian of other patients: the distances of its own scans are too small."""
+    owners = _owners(taught)
+    parts, folds = [], [[scan for scan, owner in zip(taught, owners, strict=True) if owner % _FOLDS == k] for k in range(_FOLDS)]
     for k, fold in enumerate(folds):
         usual = _usual([scan for n, other in enumerate(folds) if n != k for scan in other], name, waves)
         parts += [usual.distance(one.vectors[name], scan.heights) for scan in fold for one in scan.found]
     return Course.fitted(torch.cat(parts), _heights([scan for fold in folds for scan in fold]), waves)
+
+
+def _owners(taught: Sequence[Taught]) -> list[int]:
+    """The number of each scan's patient, 0, 1, ... as they come."""
+    numbers = {name: n for n, name in enumerate(dict.fromkeys(scan.patient for scan in taught))}
+    return [numbers[scan.patient] for scan in taught]
 
 
 def _heights(taught: Sequence[Taught], most: int | None = None) -> Tensor | None:
@@ -306,10 +324,10 @@ def _stretched(scan: Taught, name: str) -> list[Tensor]:
 
 
 def _bank(taught: Sequence[Taught], rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The memory: places of all scans, evenly drawn, their owners, and how features are turned into it."""
+    """The memory: places of all scans, evenly drawn, their patients, and how features are turned into it."""
     each = -(-2 * _BANK // sum(len(scan.found) for scan in taught))
     parts, wheres, owners = [], [], []
-    for n, scan in enumerate(taught):
+    for n, scan in zip(_owners(taught), taught, strict=True):
         for one in scan.found:
             features, where = _placed(one.local, scan.heights)
             at = torch.randperm(len(features), generator=rng)[:each]

@@ -79,7 +79,8 @@ def _work(request: CalibrateDetect, known: Known, index: Index, items: tuple[Ite
     announce(prior, scans * len(admitted.images), tuple(admitted.images.shape[2:]), evaluations(0, admitted.images), on_event)
     on_event(Event("stage", "learning what healthy scans look like", 0, len(teachers)))
     progress = _progress(on_event, len(teachers))
-    learn_healthy(prior, (volume for _, volume in index.volumes(teachers)), seed=request.seed, allow_other=request.allow_other, on_step=progress)
+    patients, volumes = [item.patient or item.id for item in teachers], (volume for _, volume in index.volumes(teachers))
+    learn_healthy(prior, volumes, patients=patients, seed=request.seed, allow_other=request.allow_other, on_step=progress)
     on_event(Event("stage", "holding other healthy patients against them", 0, len(held)))
     found = calibrate(prior, (volume for _, volume in index.volumes(held)), allow_other=request.allow_other, on_step=_progress(on_event, len(held)))
     entry = {

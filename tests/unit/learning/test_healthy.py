@@ -216,3 +216,16 @@ def test_variants_count_double(prior: Prior) -> None:
     own = torch.cat([one.found[0].vectors["coarse"] for one in taught])
     parts = [own] + [own + 2 * (torch.cat([one.found[v].vectors["coarse"] for one in taught]) - own) for v in (1, 2)]
     assert torch.allclose(healthy.gaussians["coarse"].course[0], torch.stack(parts).mean((0, 1)), atol=1e-4)
+
+
+def test_nobody_is_measured_by_scans_of_the_same_patient(prior: Prior) -> None:
+    """Twelve scans, each of which is there twice: told that the twins are of one patient, the memory's distances are those to other patients."""
+    scans = [scan(n) for n in range(12) for _ in range(2)]
+    told = learned(prior, scans, patients=[f"p{n // 2}" for n in range(24)], n_variants=0)[0]
+    untold = learned(prior, scans, n_variants=0)[0]
+    at = EVIDENCE.index("memory")
+    assert float(told.courses[at].middle[0]) > float(untold.courses[at].middle[0]) + 0.3
+    at = EVIDENCE.index("features")
+    assert float(told.courses[at].middle[0]) > float(untold.courses[at].middle[0])
+    with pytest.raises(Uncalibrated, match="of one patient"):
+        learned(prior, scans, patients=["p"] * 24, n_variants=0)
