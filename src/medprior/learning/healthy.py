@@ -51,8 +51,8 @@ __all__ = [
 EVIDENCE = ("features", "memory", "layout", "coarse", "profile", "map")
 """Kinds of evidence, in the order of ``Unusual.evidence``."""
 
-JOINED = tuple(name for name in EVIDENCE if name != "profile")
-"""Those that the score joins: on val the profile is the weakest, and takes away from the others (docs/detect.md)."""
+JOINED = ("memory", "layout", "coarse", "map")
+"""Those that the score joins: on the val part of each of three data sets the others took something away from them (docs/detect.md)."""
 
 LEAST = 8
 """Healthy scans below which nothing is learned: a spread of fewer is a guess."""

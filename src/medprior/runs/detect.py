@@ -26,7 +26,7 @@ SHOWN = 10
 """Findings in the report's table; run.json has all."""
 
 EVIDENCE_IN_WORDS = {
-    "features": "features of the whole image (Mahalanobis)",
+    "features": "features of the whole image (Mahalanobis; not in the score)",
     "memory": "features of each place (nearest healthy ones)",
     "layout": "what a denoising step would change, coarsely (Mahalanobis)",
     "coarse": "the same at all noise levels, more coarsely (Mahalanobis)",
