@@ -148,11 +148,15 @@ class Healthy:
         except KeyError as error:
             raise Uncalibrated(f"what this prior knows of healthy scans was written by another version ({error})", "calibrate it again") from error
 
-    def unusual(self, prior: Prior, scan: Seen) -> Unusual:
-        """How far a scan is from healthy ones. Raises WrongKind for an image where volumes were learned, or the other way round."""
+    def check(self, scan: Seen) -> None:
+        """Raises WrongKind for an image where volumes were learned, or the other way round."""
         if (learned := self.bank.shape[1] - len(self.turn)) != scan.coordinates:
             kinds = {2: "single images", 3: "volumes"}
             raise WrongKind(f"the prior was shown {kinds[learned]}, and this is one of {kinds[scan.coordinates]}", "calibrate it with scans like this one")
+
+    def unusual(self, prior: Prior, scan: Seen) -> Unusual:
+        """How far a scan is from healthy ones. Raises WrongKind as ``check``."""
+        self.check(scan)
         return self.judged(brief(prior, scan), scan.heights)
 
     def judged(self, found: Brief, heights: Tensor | None) -> Unusual:
@@ -276,7 +280,7 @@ def fitted(taught: Sequence[Taught], *, seed: int = 0) -> Healthy:
     )
     places = [Place.fitted([one[level] for scan in taught for one in scan.gridded]) for level in range(len(_MAP))]
     places.append(Place.fitted([on_grid(_whole(one, taught[0].heights)) for one in near]))
-    return Healthy(features, layout, profile, courses, bank, turn, shift, tuple(places), Kind.fitted([one for scan in taught for one in scan.sketches]))
+    return Healthy(features, layout, profile, courses, bank, turn, shift, tuple(places), Kind.fitted([scan.sketches for scan in taught]))
 
 
 def _bank(taught: Sequence[Taught], rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
