@@ -47,6 +47,10 @@ def strange(kind: Kind, known: Tensor, sketch: Sketch) -> tuple[str, bool]:
 
 def judged(parts: Tensor, known: Tensor, other: Tensor) -> tuple[float, float, int]:
     """p-value, distance, and the farthest part of one scan's parts among those of healthy scans (n, parts); other: as of ``Kind``."""
+    known, first = known.double(), known.shape[1] - len(other)
+    # decided without the scan, which would hide itself: a rule that cannot tell turned scans from healthy ones refuses nobody
+    tells = other > torch.quantile(known[:, first:], _SHARES[-1], dim=0)
+    other = torch.where(tells, other.double(), torch.inf)
     together = torch.cat([known, parts[None]])
     ranked = _far(together, together, other).amax(1).tolist()
     far = _far(parts[None], known, other)[0]
@@ -56,12 +60,11 @@ def judged(parts: Tensor, known: Tensor, other: Tensor) -> tuple[float, float, i
 def _far(parts: Tensor, known: Tensor, other: Tensor) -> Tensor:
     """(m, parts) -> the same: 0 at the median of healthy scans, above 1 where no scan of the kind is expected.
 
-    A rule's limit lies at least half way to the turned scans (other): what is farther from them than from its like is not turned. A rule that cannot tell
-    them from healthy scans refuses nobody.
+    A rule's limit lies at least half way to the turned scans (other): what is farther from them than from its like is not turned.
     """
     which, middle = [min(n, len(PARTS) - 1) for n in range(parts.shape[1])], known.median(0).values
     outer = torch.stack([torch.quantile(column, _SHARES[n]) for n, column in zip(which, known.T, strict=True)]) - middle
     limit = outer * torch.tensor([_ROOM[n] for n in which]) * (1 + _FEW / len(known))
-    turned, rules = other - middle[-len(other) :], limit[-len(other) :]
-    limit[-len(other) :] = torch.where(turned > rules, torch.maximum(rules, turned / 2), torch.inf)
+    rules = slice(parts.shape[1] - len(other), None)
+    limit[rules] = torch.maximum(limit[rules], (other - middle[rules]) / 2)
     return (parts - middle) / limit.clamp_min(1e-6)

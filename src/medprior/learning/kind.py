@@ -26,8 +26,10 @@ __all__ = ["PARTS", "Kind", "Sketch", "part_named", "sketched"]
 PARTS = ("grey values", "sharpness or noise", "layout", "edges", "orientation (is it turned or mirrored?)")
 """What ``Kind.parts`` holds, in this order; of the last there is one a symmetry."""
 
-_SMALL, _SIDE, _CELLS, _COARSE = {2: 128, 3: 48}, {2: 32, 3: 24}, {2: 24, 3: 12}, {2: 32, 3: 16}
-"""Voxels a side of the small copy that edges are looked for in; cells a side of the layout, of the edges, and of what scans are laid on each other by."""
+_SMALL, _SIDE, _CELLS = {2: 128, 3: 48}, {2: 32, 3: 24}, {2: 24, 3: 12}
+"""Voxels a side of the small copy that edges are looked for in; cells a side of the layout and of the pattern, and of the edges."""
+_AROUND = 11
+"""Cells across the surroundings that a pattern's cell is compared with."""
 _MARGIN = 0.1
 """Share of a side at each border that does not count where a scan is laid on the mean: markers, collimators, the table."""
 _REACH = {"shift": 0.12, "zoom": 0.15, "turn": 0.12}
@@ -203,10 +205,9 @@ def _edges(small: Tensor) -> Tensor:
 
 def _pattern(small: Tensor) -> Tensor:
     """(side, side[, side]) -> coarse cells in local standard deviations beside their surroundings; 0 near the border."""
-    side = _COARSE[small.ndim]
-    cells, width = _pooled(small[None], side)[None], side // 6 * 2 + 1
-    mean = averaged(cells, width)
-    spread = (averaged(cells.square(), width) - mean.square()).clamp_min(0).sqrt() + 0.05
+    cells = _pooled(small[None], _SIDE[small.ndim])[None]
+    mean = averaged(cells, _AROUND)
+    spread = (averaged(cells.square(), _AROUND) - mean.square()).clamp_min(0).sqrt() + 0.05
     return ((cells - mean) / spread)[0, 0]
 
 

@@ -48,7 +48,7 @@ def images() -> Known:
 
 @pytest.fixture(scope="module")
 def volumes() -> Known:
-    return Known(SOLID, 16)
+    return Known(SOLID, 10)
 
 
 TURNS: dict[str, Callable[[Tensor], Tensor]] = {
