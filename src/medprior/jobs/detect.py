@@ -19,12 +19,13 @@ from ..evidence.blobs import blobs
 from ..evidence.conformal import benjamini_hochberg, p_value, threshold, wanted
 from ..evidence.plain_scores import coarse, plain_scores, plain_tensors
 from ..learning.healthy import EVIDENCE, JOINED, Healthy, Seen, Unusual, draws_for, expected, fingerprint, learned
-from ..learning.kind import part_named, sketched
+from ..learning.kind import sketched
 from ..learning.look import SIGMAS
 from ..prior import Condition, Denoiser, Prior
 from ..prior.door import Admitted, admit, release, release_map
 from ..prior.wrappers import guided, kept
 from ..sampling import revisit
+from .gate import known_parts, strange
 from .reconstruct import windowed
 
 __all__ = ["ALPHA", "HEALTHY", "Finding", "Found", "Ranked", "calibrate", "detect", "evaluations", "learn_healthy", "plain_scale"]
@@ -46,9 +47,6 @@ _PLAIN = {True: (2.0, 4.0), False: (2.0, 5.0)}
 
 _HEIGHTS = 32
 """Places along a volume at which the highest values of healthy scans are kept."""
-
-_BEYOND = 1.5
-"""A scan is of another kind when it lies so many times farther out than the farthest of the calibration's scans. Chosen on val (docs/detect.md)."""
 
 _METHOD = 3
 """Of the evidence; a calibration of another one does not count."""
@@ -274,20 +272,13 @@ def _unusual(prior: Prior, scan: Seen) -> Unusual:
 
 
 def _unlike(prior: Prior, scan: Seen, entry: dict[str, Any] | None) -> tuple[str, bool]:
-    """In words what is other than in the calibration's scans, and whether it is too far from them all to be judged; "" where too few calibrated it.
-
-    Full conformal, as ``judged``, by the largest part; what is sick is often a little unlike, so a small p-value alone refuses nobody.
-    """
-    if entry is None or entry["n_healthy"] < wanted(ALPHA):
+    """As of ``gate.strange``; "" where the prior was shown no healthy scans. Raises WrongKind as ``Healthy.check``."""
+    if not prior.healthy:
         return "", False
-    known, parts = torch.tensor(entry["kind"], dtype=torch.float64), _known(prior).kind.parts(sketched(scan.whole)).double()
-    together = torch.cat([known, parts[None]])
-    ranked = _by_the_others(together).amax(1).tolist()
-    if (p := p_value(ranked[-1], ranked[:-1])) > ALPHA:
-        return "", False
-    apart = (parts - known.mean(0)) / known.std(0).clamp_min(1e-6)
-    text = f"its {part_named(int(apart.argmax()))} is not that of the {len(known)} healthy scans that calibrated prior {prior.card.name!r} (p = {p:.2g})"
-    return text, float(apart.max()) > _BEYOND * float(((known - known.mean(0)) / known.std(0).clamp_min(1e-6)).max())
+    known = _known(prior)
+    known.check(scan)
+    text, beyond = strange(known.kind, known_parts(known.kind, entry), sketched(scan.whole))
+    return text and f"for prior {prior.card.name!r}: {text}", beyond
 
 
 def _ranked(plain: dict[str, float], entry: dict[str, Any] | None) -> dict[str, Ranked]:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from .usual import averaged
 
-__all__ = ["reacquired"]
+__all__ = ["posed", "reacquired"]
 
 _ZOOM, _ASPECT, _TURN, _SHIFT = 0.15, 0.1, 8.0, 0.06
 """Most change of ln size, of ln aspect, degrees, and share of the side, at full strength."""
@@ -35,7 +35,7 @@ def reacquired(images: Tensor, rng: torch.Generator, *, strength: float | None =
     def drawn(most: float) -> float:
         return most * size * (2 * float(torch.rand((), generator=rng)) - 1)
 
-    size = float(torch.rand((), generator=rng)) if strength is None else strength
+    size = _size(rng, strength)
     x = _moved(images, drawn)
     if not absolute:
         value, gamma = (x + 1) / 2, math.exp(drawn(_GAMMA))
@@ -45,6 +45,16 @@ def reacquired(images: Tensor, rng: torch.Generator, *, strength: float | None =
     softer = drawn(1.0)
     x = x + softer * (_SOFTER if softer > 0 else _SHARPER) * (averaged(x, 3) - x)
     return x + drawn(_NOISE) * torch.randn(x.shape, generator=rng).to(x)
+
+
+def posed(images: Tensor, rng: torch.Generator, *, strength: float | None = None) -> Tensor:
+    """As ``reacquired``, and with the same generator moved as there, but for zoom, turn and shift alone."""
+    size = _size(rng, strength)
+    return _moved(images, lambda most: most * size * (2 * float(torch.rand((), generator=rng)) - 1))
+
+
+def _size(rng: torch.Generator, strength: float | None) -> float:
+    return float(torch.rand((), generator=rng)) if strength is None else strength
 
 
 def _smooth(like: Tensor, rng: torch.Generator) -> Tensor:

@@ -25,7 +25,7 @@ from ..data.seeds import generator
 from ..errors import Uncalibrated, WrongKind
 from ..prior import Condition, Prior
 from ..prior.denoiser import grid
-from .acquired import reacquired
+from .acquired import posed, reacquired
 from .kind import Kind, Sketch, sketched
 from .look import SIGMAS, Looked, look
 from .usual import WAVES, Course, Place, Usual, averaged, laid, on_grid
@@ -45,6 +45,7 @@ __all__ = [
     "fingerprint",
     "fitted",
     "learned",
+    "sketched_otherwise",
     "variants_for",
 ]
 
@@ -155,11 +156,15 @@ class Healthy:
         except KeyError as error:
             raise Uncalibrated(f"what this prior knows of healthy scans was written by another version ({error})", "calibrate it again") from error
 
-    def unusual(self, prior: Prior, scan: Seen) -> Unusual:
-        """How far a scan is from healthy ones. Raises WrongKind for an image where volumes were learned, or the other way round."""
+    def check(self, scan: Seen) -> None:
+        """Raises WrongKind for an image where volumes were learned, or the other way round."""
         if (learned := self.bank.shape[1] - len(self.turn)) != scan.coordinates:
             kinds = {2: "single images", 3: "volumes"}
             raise WrongKind(f"the prior was shown {kinds[learned]}, and this is one of {kinds[scan.coordinates]}", "calibrate it with scans like this one")
+
+    def unusual(self, prior: Prior, scan: Seen) -> Unusual:
+        """How far a scan is from healthy ones. Raises WrongKind as ``check``."""
+        self.check(scan)
         return self.judged(brief(prior, scan), scan.heights)
 
     def judged(self, found: Brief, heights: Tensor | None) -> Unusual:
@@ -255,16 +260,25 @@ def learned(
         found = [brief(prior, one) for one in (scan, *variants)]
         gridded = tuple(tuple(on_grid(part.float()) for part in one.standing) for one in found)
         found = [replace(one, standing=one.standing[:, :0]) for one in found]  # the grid is all that is needed of them
-        patient = str(i) if patients is None else patients[i]
-        taught.append(Taught(patient, scan.heights, tuple(found), gridded, tuple(sketched(one.whole) for one in (scan, *variants))))
+        sketches = (sketched(scan.whole), *sketched_otherwise(scan, i, seed=seed, n=n))
+        taught.append(Taught(str(i) if patients is None else patients[i], scan.heights, tuple(found), gridded, sketches))
         if on_step:
             on_step(i + 1)
     return fitted(taught, seed=seed), taught
 
 
+def sketched_otherwise(scan: Seen, number: int, *, seed: int = 0, n: int | None = None) -> list[Sketch]:
+    """Of the scan in other postures: what is acquired with another dose or sharpness is of another kind."""
+    n = variants_for(scan.images) if n is None else n
+    return [sketched(replace(scan, images=posed(scan.images, generator(seed, "acquired", number, v))).whole) for v in range(n)]
+
+
 @dataclass(frozen=True, slots=True)
 class Taught:
-    """What one healthy scan gave: itself first, then its variants. gridded: of each, of each level, what a ``Place`` is fitted to; sketches: of each."""
+    """What one healthy scan gave: itself first, then its variants. gridded: of each, of each level, what a ``Place`` is fitted to.
+
+    sketches: of itself, and of it in other postures.
+    """
 
     patient: str
     heights: Tensor | None
@@ -287,7 +301,7 @@ def fitted(taught: Sequence[Taught], *, seed: int = 0) -> Healthy:
     courses["memory"] = Course.fitted(torch.cat([_slicewise(one) for one in near]), _heights(taught, 2), waves)
     places = [Place.fitted([one[level] for scan in taught for one in scan.gridded]) for level in range(len(_MAP))]
     places.append(Place.fitted([on_grid(_whole(one, taught[0].heights)) for one in near]))
-    kind = Kind.fitted([one for scan in taught for one in scan.sketches])
+    kind = Kind.fitted([scan.sketches for scan in taught], _owners(taught))
     return Healthy(gaussians, tuple(courses[name] for name in EVIDENCE[:-1]), bank, turn, shift, tuple(places), kind)
 
 

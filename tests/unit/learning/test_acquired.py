@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from medprior.learning import acquired
-from medprior.learning.acquired import reacquired
+from medprior.learning.acquired import posed, reacquired
 
 SHAPES = [(1, 1, 24, 20), (1, 2, 17, 31), (5, 1, 24, 20), (1, 1, 14, 12, 10), (1, 2, 9, 16, 3)]
 
@@ -153,3 +153,14 @@ def test_a_smooth_field_makes_one_corner_brighter_than_another() -> None:
     found = [reacquired(x, rng(seed), strength=1.0)[0, 0] for seed in range(10)]
     assert max(float(f.max() - f.min()) for f in found) > 0.1
     assert all(float(f.diff(dim=0).abs().max()) < 0.25 * float(f.max() - f.min()) for f in found)
+
+
+def test_a_posture_alone_is_that_of_the_scan_acquired_otherwise() -> None:
+    """Moved as with the same generator, and nothing else: where the acquisition changes nothing the two are one."""
+    x = disc((40, 30), (17, 12), 6)
+    for seed in range(4):
+        moved, both = posed(x, rng(seed)), reacquired(x, rng(seed), absolute=True)
+        centres = [centre_and_sides(image)[0] for image in (moved, both)]
+        assert np.allclose(*centres, atol=0.05) and not torch.allclose(moved, x, atol=1e-2)
+    even = torch.full((1, 1, 24, 20), 0.3)
+    assert torch.allclose(posed(even, rng(1), strength=1.0), even, atol=1e-5)
