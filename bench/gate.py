@@ -143,7 +143,7 @@ def coarser(x: Array) -> Array:
     x = x[(slice(None), *(slice(side) for side in n))]
     for axis in range(1, x.ndim):
         x = (x.take(range(0, x.shape[axis], 2), axis) + x.take(range(1, x.shape[axis], 2), axis)) / 2
-    return zoom(x, (1, *[2] * (x.ndim - 1)), order=1, grid_mode=True, mode="nearest")
+    return np.asarray(zoom(x, (1, *[2] * (x.ndim - 1)), order=1, grid_mode=True, mode="nearest"))
 
 
 def tilted(share: float) -> Callable[[Array], Array]:
