@@ -53,12 +53,18 @@ class Admitted:
         return self.images.movedim(0, -1) if self.stack else self.images[0]
 
 
+_LIGHTER, _LEAST = (-1100.0, -20.0), 1e-3
+"""HU of air, lung and fat, and the share of voxels that they have at least in any body; padding lies below."""
+
+
 def check_kind(card: Card, volume: Volume) -> None:
-    """Raises WrongKind where modality or unit are not the card's."""
+    """Raises WrongKind where modality or unit are not the card's, or where HU cannot be HU: nothing in them is lighter than water."""
     if volume.modality and card.modality and not same_modality(volume.modality, card.modality):
         raise WrongKind(f"prior {card.name!r} is for {card.modality}, this is {volume.modality}", f"choose another prior, or {_OVERRIDE}")
     if card.scaling == "fixed" and volume.unit != card.unit:
         raise WrongKind(f"prior {card.name!r} wants unit {card.unit}, this is {volume.unit}", f"state the unit when reading (--unit, unit=), or {_OVERRIDE}")
+    if card.unit == "HU" and card.low < _LIGHTER[0] / 2 and np.mean((volume.data > _LIGHTER[0]) & (volume.data < _LIGHTER[1])) < _LEAST:
+        raise WrongKind("nothing in it is lighter than water, so its values are not HU", f"is the rescale intercept (often -1024) missing? {_OVERRIDE}")
 
 
 def check_form(card: Card, volume: Volume) -> None:

@@ -243,3 +243,18 @@ def test_what_was_synthetic_stays_so() -> None:
     assert release(made, made.images, sentence="kept", synthetic=False).provenance.synthetic
     real = admit(AXIAL, GOOD)
     assert not release(real, real.images, sentence="kept", synthetic=False).provenance.synthetic
+
+
+def test_values_that_cannot_be_hounsfield_units_are_refused() -> None:
+    """Without its intercept nothing in a CT is lighter than water, wherever it is padded; with it, there is fat at least."""
+    body = np.random.default_rng(0).normal(-60, 60, (1, 32, 32)).astype(np.float32)
+    card = Card("ct", "CT", unit="HU", scaling="fixed", low=-1024.0, high=1024.0, axes="", spacing_mm=None)
+    assert admit(card, Volume(body, unit="HU", modality="CT")).low == -1024
+    padded = body + 1024
+    padded[:, :4] = -2000
+    for stored in (body + 1024, padded):
+        with pytest.raises(WrongKind, match="intercept"):
+            admit(card, Volume(stored, unit="HU", modality="CT"))
+        assert "lighter than water" in admit(card, Volume(stored, unit="HU", modality="CT"), allow_other=True).other
+    bones = Card("bones", "CT", unit="HU", scaling="fixed", low=0.0, high=2000.0, axes="", spacing_mm=None)
+    assert admit(bones, Volume(body + 1024, unit="HU", modality="CT")).other == ""

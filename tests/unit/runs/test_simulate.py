@@ -107,8 +107,8 @@ def test_a_poisson_disc_is_of_points_for_several_coils(tmp_path: Path) -> None:
 def test_rays_go_as_asked(asked: dict[str, Any], beam: str, arc: float, baseline: str, tmp_path: Path) -> None:
     """Their angles, their kind, and that they reach the corners of a field of 560 mm, where the object has something too."""
     prior = known_prior(str(save_tiny(tmp_path / "ct", modality="CT", unit="HU", scaling="fixed", low=-1024.0, high=1024.0, frame=(16, 64)))).prior
-    water = Volume(np.zeros((1, 40, 40), np.float32), unit="HU", modality="CT", spacing_mm=(14.0, 14.0))
-    case = case_of(Reconstruct.model_validate({"input": "x", "prior": "p", "task": "ct", **asked}), prior, water)
+    fat = Volume(np.full((1, 40, 40), -80.0, np.float32), unit="HU", modality="CT", spacing_mm=(14.0, 14.0))
+    case = case_of(Reconstruct.model_validate({"input": "x", "prior": "p", "task": "ct", **asked}), prior, fat)
     operator = case.measurement.operator
     while isinstance(operator, Scaled):
         operator = operator.of
@@ -125,7 +125,7 @@ def test_rays_go_as_asked(asked: dict[str, Any], beam: str, arc: float, baseline
 
 def test_a_fan_that_stands_in_the_image_is_refused(tmp_path: Path) -> None:
     prior = known_prior(str(save_tiny(tmp_path / "ct", modality="CT", unit="HU", scaling="fixed", low=-1024.0, high=1024.0, frame=(16, 64)))).prior
-    wide = Volume(np.zeros((1, 40, 40), np.float32), unit="HU", modality="CT", spacing_mm=(30.0, 30.0))
+    wide = Volume(np.full((1, 40, 40), -80.0, np.float32), unit="HU", modality="CT", spacing_mm=(30.0, 30.0))
     with pytest.raises(BadOption, match=r"corners are .* mm from its middle.*--beam parallel"):
         case_of(Reconstruct.model_validate({"input": "x", "prior": "p", "task": "ct", "beam": "fan"}), prior, wide)
 
