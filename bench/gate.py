@@ -259,6 +259,23 @@ def table(gate: Gate, name: str, split: str) -> None:
         print(f"| all of SIMULATED {kind}, each kind alike | {len(together)} | {refused:.3f} | | {caught:.3f} | | |")
 
 
+def at_the_door(prior: Prior, volumes: list[Volume]) -> None:
+    """For a prior of Hounsfield units that was shown no healthy scans."""
+
+    def outcome(volume: Volume) -> str:
+        try:
+            prior.admit(volume)
+        except WrongKind:
+            return "refused: door"
+        return "passes"
+
+    print("| scans | n | refused | 95 % | refused or warned | 95 % | by |\n|---|---|---|---|---|---|---|")
+    row("of its own kind", [outcome(v) for v in volumes])
+    row("SIMULATED rescale intercept missing", [outcome(changed(v, lambda x: x + 1024)) for v in volumes])
+    row("stated to be of another modality", [outcome(replace(v, modality="MR")) for v in volumes])
+    row("stated to be of another unit", [outcome(replace(v, unit="a.u.")) for v in volumes])
+
+
 def strange_among(known: torch.Tensor, n: int, kind: Kind) -> bool:
     """Whether one of the healthy scans known would be refused if the others were all that is known."""
     p, distance, _ = judged(known[n], torch.cat([known[:n], known[n + 1 :]]), kind.other)
@@ -290,7 +307,8 @@ def main() -> None:
         elif gate := gate_of(name):
             table(gate, of, chosen.split)
         else:
-            print(f"\n{name}: it was shown no healthy scans, so there is no gate; only what states another modality or unit is refused, at the door")
+            print(f"\n{name}, {chosen.split}: it was shown no healthy scans, so there is no gate but the door\n")
+            at_the_door(known_prior(name).prior, [v for v, _, _ in scans(name, chosen.split)])
     print(f"\n{time.perf_counter() - began:.0f} s, one thread")
 
 
