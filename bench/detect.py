@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -58,9 +59,12 @@ def cases(name: str) -> list[Case]:
     if name == "breast":
         return medmnist("medmnist_breast/{0}/breastmnist_28.npz", "US", sick=0)
     folder, ill, modality = {"busi": ("breast_us_busi", "malignant", "US"), "chest": ("chest_xray_nih", "pneumonia", "DX")}[name]
+    # ultrasound images do not name patients, but those that are nearly the same are known
+    listed = json.loads((DATA / "manifest.json").read_text())["datasets"][folder]["files"]
+    clusters = {Path(one["path"]).stem: one["cluster"] for one in listed if "cluster" in one}
     found = []
     for path in sorted((DATA / folder).glob("*/*/*.png")):
-        patient = path.name[:8] if name == "chest" else path.stem
+        patient = path.name[:8] if name == "chest" else clusters[path.stem]
         found.append(Case(read(path, modality=modality), path.parent.name == ill, patient, path.parts[-3]))
     return found
 
