@@ -12,7 +12,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "medprior"
 FLOORS = [
     {"nets", "errors"},
     {"data"},
-    {"io", "operators", "prior"},
+    {"augmentation", "io", "operators", "prior"},
     {"sampling", "training"},
     {"evidence", "learning"},
     {"jobs"},

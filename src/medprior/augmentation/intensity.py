@@ -1,0 +1,145 @@
+"""Pointwise and local changes of the numbers: each is a function (image, its drawn parameters, what was seen of it) -> image of the same shape.
+
+Shares are of ``Seen.span``: the range of the image itself where its unit is arbitrary, 1000 HU (air to water) where it is Hounsfield's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .frame import Frame
+from .spline import basis, field, random_knots
+
+__all__ = ["Seen", "bias_field", "blur", "brightness", "contrast", "gamma", "lighting", "low_resolution", "noise", "rician_noise", "seen", "white"]
+
+Parameters = Mapping[str, Any]
+
+SAMPLES = 4096
+"""Evenly spaced voxels that the range is taken from: the same of the same image, and no sort of millions."""
+
+AIR, WATER = -1000.0, 0.0
+"""HU."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """What is measured of an image before it is changed. low, high: (C, 1, 1[, 1]), 1st and 99th percentile of each channel, or air and water for HU."""
+
+    frame: Frame
+    low: Tensor
+    high: Tensor
+
+    @property
+    def span(self) -> Tensor:
+        """(C, 1, 1[, 1]) high - low, 0 for a constant image."""
+        return self.high - self.low
+
+
+def seen(x: Tensor, frame: Frame) -> Seen:
+    """x: (C, i, j[, k])."""
+    wide = (-1, *[1] * frame.ndim)
+    if frame.unit == "HU":
+        low = torch.full((len(x),), AIR, dtype=x.dtype, device=x.device)
+        return Seen(frame, low.view(wide), (low + (WATER - AIR)).view(wide))
+    flat = x.flatten(1)
+    some = flat[:, :: max(1, flat.shape[1] // SAMPLES)].contiguous()
+    last = some.shape[1] - 1
+    low, high = some.kthvalue(1 + round(0.01 * last), dim=1).values, some.kthvalue(1 + round(0.99 * last), dim=1).values
+    return Seen(frame, low.view(wide), high.view(wide))
+
+
+def brightness(x: Tensor, p: Parameters, at: Seen) -> Tensor:
+    """Adds a share of the range."""
+    return x + p["share"] * at.span
+
+
+def contrast(x: Tensor, p: Parameters, at: Seen) -> Tensor:
+    """Stretches about the mean of each channel."""
+    mean = x.mean(tuple(range(1, x.ndim)), keepdim=True)
+    return (x - mean).mul_(p["factor"]).add_(mean)
+
+
+def gamma(x: Tensor, p: Parameters, at: Seen) -> Tensor:
+    """(x - low) / span to a power; what is darker than low has no power and stays, and so does a constant image."""
+    span = torch.where(at.span > 0, at.span, torch.inf)
+    value = (x - at.low) / span
+    powered = value.clamp_min(0).pow_(p["exponent"]).mul_(torch.where(at.span > 0, at.span, 0)).add_(at.low)
+    return torch.where(value > 0, powered, x)
+
+
+def lighting(x: Tensor, p: Parameters, at: Seen) -> Tensor:
+    """Multiplies by exp(slope . r) about ``low``, r from -1 to 1 across the image: the heel effect of a tube, the time gain of ultrasound."""
+    gain = torch.ones((), dtype=x.dtype, device=x.device)
+    for axis, slope in enumerate(p["slopes"]):
+        n = x.shape[axis + 1]
+        ramp = torch.exp(slope * (2 * (torch.arange(n, dtype=torch.float64) + 0.5) / n - 1)).to(x)
+        gain = gain * ramp.view(-1, *[1] * (x.ndim - 2 - axis))
+    return (x - at.low).mul_(gain).add_(at.low)
+
+
+def bias_field(x: Tensor, p: Parameters, at: Seen) -> Tensor:
+    """Multiplies by exp of a smooth field, as receive coils do (Van Leemput et al. 1999; the B-spline form is N4's, Tustison et al. 2010). About ``low``."""
+    knots = p["share"] * random_knots(1, x.ndim - 1, p["cells"], p["seed"]).double()
+    gain = field(knots.to(x), [basis(n, p["cells"]).to(x) for n in x.shape[1:]]).exp_()
+    return (x - at.low).mul_(gain).add_(at.low)
+
+
+def white(x: Tensor, seed: int) -> Tensor:
+    """Standard normal numbers like x, drawn on the CPU, so that every device adds the same."""
+    return torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)).to(x)
+
+
+def noise(x: Tensor, p: Parameters, at: Seen) -> Tensor:
+    """Adds white Gaussian noise."""
+    return torch.addcmul(x, white(x, p["seed"]), p["share"] * at.span)
+
+
+def rician_noise(x: Tensor, p: Parameters, at: Seen) -> Tensor:
+    """Noise in both parts of the complex signal that a magnitude image shows (Gudbjartsson and Patz 1995); no signal is the lowest value of each channel."""
+    dark = x.amin(tuple(range(1, x.ndim)), keepdim=True)
+    std = p["share"] * at.span
+    real, imaginary = white(torch.stack([x, x]), p["seed"]) * std
+    return torch.hypot(x - dark + real, imaginary).add_(dark)
+
+
+def blur(x: Tensor, p: Parameters, at: Seen) -> Tensor:
+    """A Gaussian of ``sigma`` voxels of the finest axis, as wide in millimetres along the others; edges are repeated."""
+    finest = min(at.frame.spacing)
+    for axis, spacing in enumerate(at.frame.spacing):
+        x = _blurred(x, axis + 1, p["sigma"] * finest / spacing)
+    return x
+
+
+def _blurred(x: Tensor, axis: int, sigma: float) -> Tensor:
+    radius = math.ceil(3 * sigma)
+    if sigma < 1e-3 or x.shape[axis] == 1:
+        return x
+    d = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    weights = torch.exp(-((d / sigma) ** 2) / 2)
+    weights = (weights / weights.sum()).to(x)
+    n = x.shape[axis]
+    if x.ndim == 3:  # a convolution is fastest on images, a product with a banded matrix on volumes
+        kernel = weights.view((1, 1, -1, 1) if axis == 1 else (1, 1, 1, -1))
+        rows = (torch.arange(-radius, n + radius)).clamp(0, n - 1).to(x.device)
+        return F.conv2d(x.index_select(axis, rows)[:, None], kernel)[:, 0]
+    band = torch.zeros(n, n, dtype=x.dtype, device=x.device)
+    row = torch.arange(n, device=x.device)
+    for step, weight in zip(range(-radius, radius + 1), weights, strict=True):
+        band.index_put_((row, (row + step).clamp(0, n - 1)), weight.expand(n), accumulate=True)
+    if axis == x.ndim - 1:
+        return x @ band.T
+    return torch.matmul(band, x.flatten(axis + 1)).reshape(x.shape)
+
+
+def low_resolution(x: Tensor, p: Parameters, at: Seen) -> Tensor:
+    """Sampled with voxels 1 / zoom as large, averaged over them, and brought back linearly; axes of thick slices stay as they are (nnU-Net)."""
+    size = [n if axis == at.frame.thick else max(1, round(n * p["zoom"])) for axis, n in enumerate(x.shape[1:])]
+    small = F.interpolate(x[None], size=size, mode="area")
+    return F.interpolate(small, size=tuple(x.shape[1:]), mode="bilinear" if x.ndim == 3 else "trilinear", align_corners=False)[0]

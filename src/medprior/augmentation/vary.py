@@ -1,0 +1,126 @@
+"""Draw, apply, replay: for tensors in a training loop and for scans. The same code for both, so that a picture in a report is what the network saw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data.seeds import generator
+from ..data.volume import Volume
+from ..errors import BadOption, ShapeMismatch
+from .frame import Frame
+from .geometry import GEOMETRIC, Mapping, mapping, moved_points, resampled
+from .intensity import Seen, seen
+from .policy import Policy
+from .record import Record
+from .transforms import TRANSFORMS
+
+__all__ = ["Varied", "applied", "draw", "points_moved", "replayed", "varied"]
+
+
+def draw(policy: Policy, frame: Frame, seed: int, *item: int) -> Record:
+    """What happens to image ``item`` (for instance epoch, index): each allowed transform with its probability, parameters evenly from its range.
+
+    The same (policy, frame, seed, item) gives the same record in every process; each transform has a generator of its own, so leaving one out changes no other.
+    Raises WrongKind for an image that the policy is not for, BadOption for a flip along an axis that nobody knows.
+    """
+    policy.fits(frame)
+    steps = []
+    for name, transform in TRANSFORMS.items():
+        strength = policy.allowed.get(name)
+        if strength is None:
+            continue
+        rng = generator(seed, "augmentation", name, *item)
+        if float(torch.rand((), generator=rng)) >= strength.probability:
+            continue
+        if (drawn := transform.draw(strength, frame, rng)) is not None:
+            steps.append({"name": name, **drawn})
+    overrides = tuple(f"{name}: {why}" for name, why in (policy.because or {}).items() if name in policy.allowed)
+    return Record(tuple(steps), frame, policy.name, seed, tuple(item), policy.outside, overrides)
+
+
+def applied(record: Record, image: Tensor, masks: Sequence[Tensor] = ()) -> tuple[Tensor, list[Tensor]]:
+    """image: (C, i, j[, k]); masks: each (i, j[, k]) or (C, i, j[, k]) of any dtype, moved with it, their values never blended. New tensors; float32 images.
+
+    Raises ShapeMismatch for another shape than the record's, BadOption for an image that is not finite.
+    """
+    frame = record.frame
+    if tuple(image.shape[1:]) != frame.shape:
+        raise ShapeMismatch(
+            "augmentation, image", f"(C, {', '.join(map(str, frame.shape))})", tuple(image.shape), "a record replays on the grid that it was drawn for"
+        )
+    for mask in masks:
+        if tuple(mask.shape[-frame.ndim :]) != frame.shape or mask.ndim - frame.ndim not in (0, 1):
+            raise ShapeMismatch("augmentation, mask", frame.shape, tuple(mask.shape), "a mask lies on the grid of its image")
+    x = image if image.dtype == torch.float64 else image.float()
+    if not bool(torch.isfinite(x.sum())):
+        raise BadOption(f"augmentation: the image holds {int((~torch.isfinite(x)).sum())} numbers that are not finite", "mend or leave out the scan")
+    pointwise = [step for step in record.steps if step["name"] not in GEOMETRIC]
+    background = record.outside == "background"
+    where = mapping(record.steps, frame)
+    at = seen(x, frame) if pointwise or (where and background) else None
+    if where is not None:
+        x = resampled(x, where, outside=at.low if background and at is not None else None)
+    for step in pointwise:
+        x = _step(step, x, at)
+    masks = [m if where is None else _mask(m, record, where) for m in masks]
+    return (x.clone() if x.data_ptr() == image.data_ptr() else x), [m.clone() if where is None else m for m in masks]
+
+
+def _step(step: dict[str, Any], x: Tensor, at: Seen | None) -> Tensor:
+    apply = TRANSFORMS[step["name"]].apply
+    return x if apply is None or at is None else apply(x, step, at)
+
+
+def _mask(mask: Tensor, record: Record, where: Mapping) -> Tensor:
+    whole = mask if mask.ndim > record.frame.ndim else mask[None]
+    whole = whole.to(torch.uint8) if whole.dtype == torch.bool else whole
+    outside = None if record.outside == "edge" else torch.zeros((), dtype=whole.dtype, device=whole.device)
+    return resampled(whole, where, nearest=True, outside=outside).to(mask.dtype).reshape(mask.shape)
+
+
+def points_moved(record: Record, points: Tensor) -> Tensor:
+    """(m, 2 or 3) landmarks in voxels of the source -> in voxels of the augmented image, float64; they may leave it."""
+    return moved_points(points, mapping(record.steps, record.frame))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Varied:
+    """An augmented scan with its masks, and the record that makes it again."""
+
+    image: Volume
+    masks: tuple[Volume, ...]
+    record: Record
+
+
+def varied(volume: Volume, policy: Policy, seed: int = 0, *item: int, masks: Sequence[Volume] = ()) -> Varied:
+    """A classical augmentation of a scan on its own grid, in its own unit: the affine stays and the content moves. Not for diagnosis.
+
+    masks: on the grid of the scan. The history says what was done. Raises as ``draw`` and ``applied``, and ShapeMismatch for a mask with another affine.
+    """
+    return replayed(draw(policy, Frame.of(volume), seed, *item), volume, masks)
+
+
+def replayed(record: Record, volume: Volume, masks: Sequence[Volume] = ()) -> Varied:
+    """The same augmentation again: the same numbers, bit for bit, from the same scan on the same machine."""
+    for mask in masks:
+        if not _same_place(mask, volume):
+            raise ShapeMismatch("augmentation, mask", "the affine of its scan", "another one", "resample the mask to the scan first")
+    if Frame.of(volume) != record.frame:
+        raise ShapeMismatch("augmentation, scan", record.frame, Frame.of(volume), "a record replays on the scan that it was drawn for")
+    image, moved = applied(record, torch.from_numpy(volume.data), [torch.from_numpy(mask.data) for mask in masks])
+    sentence = record.sentence()
+    made = volume.with_data(image.numpy()).noted(sentence)
+    return Varied(made, tuple(replace(m.with_data(d.numpy())).noted(sentence) for m, d in zip(masks, moved, strict=True)), record)
+
+
+def _same_place(mask: Volume, volume: Volume) -> bool:
+    if mask.shape != volume.shape or (mask.affine is None) != (volume.affine is None):
+        return mask.shape == volume.shape and mask.affine is None  # a picture of a mask says nothing of where it lies
+    if mask.affine is None or volume.affine is None:
+        return True
+    return bool(abs(mask.affine - volume.affine).max() < 1e-3)
