@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -28,19 +30,19 @@ VOXELS_AT_ONCE = 2**20
 class Mapping:
     """Where each voxel of the result looks in the source: x_in = centre + matrix (x_out - centre + field(x_out)) + offset, all in voxels.
 
-    matrix: (n, n) float64; offset: (n,) float64; knots: (n, *lattice) voxels of displacement, or None; flips: axes mirrored, when nothing else happens.
+    matrix: (n, n); offset: (n,); knots: (n, *lattice) voxels of displacement, or None; flips: axes mirrored, when nothing else happens.
     """
 
     shape: tuple[int, ...]
-    matrix: Tensor
-    offset: Tensor
+    matrix: NDArray[np.float64]
+    offset: NDArray[np.float64]
     knots: Tensor | None
     flips: tuple[int, ...] | None
 
     @property
-    def centre(self) -> Tensor:
+    def centre(self) -> NDArray[np.float64]:
         """(n,) the middle of the grid, in voxels."""
-        return (torch.tensor(self.shape, dtype=torch.float64) - 1) / 2
+        return (np.array(self.shape) - 1) / 2
 
     def bases(self) -> list[Tensor]:
         """One spline basis an axis; only where there is an elastic field."""
@@ -53,8 +55,8 @@ def mapping(steps: Sequence[dict[str, Any]], frame: Frame) -> Mapping | None:
     found = {step["name"]: step for step in steps if step["name"] in GEOMETRIC}
     if not found:
         return None
-    n, spacing = frame.ndim, torch.tensor(frame.spacing, dtype=torch.float64)
-    forward = torch.eye(n, dtype=torch.float64)
+    n, spacing = frame.ndim, np.array(frame.spacing)
+    forward = np.eye(n)
     if "scale" in found:
         forward = forward * found["scale"]["factor"]
     if "rotate" in found:
@@ -62,23 +64,23 @@ def mapping(steps: Sequence[dict[str, Any]], frame: Frame) -> Mapping | None:
     mirrored = tuple(found[name]["axis"] for name in found if name.startswith("flip"))
     for axis in mirrored:
         forward[axis] = -forward[axis]
-    shift = torch.zeros(n, dtype=torch.float64)
+    shift = np.zeros(n)
     if "shift" in found:  # a share of each side
-        shift = torch.tensor(found["shift"]["share"], dtype=torch.float64) * torch.tensor(frame.shape, dtype=torch.float64)
-    matrix = torch.linalg.inv(forward) * spacing / spacing[:, None]
+        shift = np.array(found["shift"]["share"]) * frame.shape
+    matrix = np.linalg.inv(forward) * spacing / spacing[:, None]
     return Mapping(frame.shape, matrix, -matrix @ shift, _knots(found.get("elastic"), frame), mirrored if set(found) <= _FLIPS else None)
 
 
 _FLIPS = {name for name in GEOMETRIC if name.startswith("flip")}
 
 
-def _rotation(degrees: Sequence[float], n: int) -> Tensor:
+def _rotation(degrees: Sequence[float], n: int) -> NDArray[np.float64]:
     """About k in 2-D; about i, then j, then k in 3-D. A positive angle takes i towards j (j towards k, k towards i)."""
-    turned = torch.eye(n, dtype=torch.float64)
+    turned = np.eye(n)
     planes = [(0, 1)] if n == 2 else [(1, 2), (2, 0), (0, 1)]
     for (a, b), angle in zip(planes, degrees, strict=True):
         cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-        one = torch.eye(n, dtype=torch.float64)
+        one = np.eye(n)
         one[a, a], one[a, b], one[b, a], one[b, b] = cosine, -sine, sine, cosine
         turned = one @ turned
     return turned
@@ -104,35 +106,52 @@ def resampled(x: Tensor, where: Mapping, *, nearest: bool = False, outside: Tens
     source = (x if fill is None else x - fill)[None]
     if not source.is_floating_point():
         source = source.to(torch.float64 if int(x.abs().max()) >= 2**24 else torch.float32)  # labels survive exactly
-    result = torch.empty((len(x), *shape), dtype=source.dtype, device=x.device)
     step = max(1, VOXELS_AT_ONCE // math.prod(shape[1:]))
-    for start, grid in _grids(where, step, source):
-        part = F.grid_sample(source, grid, mode="nearest" if nearest else "bilinear", padding_mode=padding, align_corners=False)
-        result[:, start : start + part.shape[2]] = part[0]
+    mode = "nearest" if nearest else "bilinear"
+    slabs = (F.grid_sample(source, grid, mode=mode, padding_mode=padding, align_corners=False)[0] for grid in _grids(where, step, source))
+    if step >= shape[0]:
+        result = next(slabs)
+    else:
+        result = torch.empty((len(x), *shape), dtype=source.dtype, device=x.device)
+        for slab, rows in zip(slabs, result.split(step, dim=1), strict=True):
+            rows.copy_(slab)
     result = result if fill is None else result.add_(fill)
     return result.to(x.dtype)
 
 
-def _grids(where: Mapping, step: int, like: Tensor) -> Any:
-    """(first row, grid (1, rows, j[, k], n)) of each slab, as grid_sample wants it: last axis first, -1 to 1 from edge to edge."""
+def _grids(where: Mapping, step: int, like: Tensor) -> Iterator[Tensor]:
+    """(1, rows, j[, k], n) of each slab, as grid_sample wants it: last axis first, -1 to 1 from edge to edge."""
     shape, n = where.shape, len(where.shape)
-    sizes = torch.tensor(shape, dtype=torch.float64)
+    sizes = np.array(shape, dtype=np.float64)
     matrix = where.matrix * 2 / sizes[:, None]
     origin = (2 * (where.centre + where.offset) + 1) / sizes - 1
-    along = [torch.arange(size, dtype=torch.float64) - c for size, c in zip(shape, where.centre.tolist(), strict=True)]
-    terms = [[(matrix[d, a] * along[a]).to(like).view([-1 if b == a else 1 for b in range(n)]) for a in range(n)] for d in range(n)]
-    rest = [(terms[d][1] if n == 2 else terms[d][1] + terms[d][2]) + float(origin[d]) for d in range(n)]
+    along = [np.arange(size) - (size - 1) / 2 for size in shape]
     bases = where.bases()
-    knots = None if where.knots is None else torch.einsum("da,a...->d...", matrix.to(where.knots), where.knots).to(like)
+    knots = None if where.knots is None else torch.einsum("da,a...->d...", torch.from_numpy(matrix).to(where.knots), where.knots).to(like)
     for start in range(0, shape[0], step):
         rows = slice(start, min(start + step, shape[0]))
-        grid = torch.empty((1, rows.stop - start, *shape[1:], n), dtype=like.dtype, device=like.device)
-        for d in range(n):
-            torch.add(terms[d][0][rows], rest[d], out=grid[0, ..., n - 1 - d])
+        grid = (_flat_grid if n == 2 else _solid_grid)(matrix, origin, [along[0][rows], *along[1:]], like)
         if knots is not None:
             moved = field(knots, [b[rows] if a == 0 else b for a, b in enumerate(bases)])
             grid[0] += moved.flip(0).movedim(0, -1)
-        yield start, grid
+        yield grid
+
+
+def _flat_grid(matrix: NDArray[np.float64], origin: NDArray[np.float64], along: list[NDArray[np.float64]], like: Tensor) -> Tensor:
+    """(1, i, j, 2). A pair of coordinates is added as one complex number, which takes a tenth of the time of two strided additions."""
+    kind = np.complex128 if like.dtype == torch.float64 else np.complex64
+    i, j = ((matrix[1, a] + 1j * matrix[0, a]) * along[a] for a in (0, 1))
+    down, across = (torch.from_numpy(part.astype(kind)).to(like.device) for part in (i + (origin[1] + 1j * origin[0]), j))
+    return torch.view_as_real(down[:, None] + across)[None]
+
+
+def _solid_grid(matrix: NDArray[np.float64], origin: NDArray[np.float64], along: list[NDArray[np.float64]], like: Tensor) -> Tensor:
+    """(1, i, j, k, 3)"""
+    grid = torch.empty((1, *(len(a) for a in along), 3), dtype=like.dtype, device=like.device)
+    for d in range(3):
+        i, j, k = (torch.from_numpy(matrix[d, a] * along[a]).to(like) for a in range(3))
+        torch.add((i + float(origin[d]))[:, None, None], j[:, None] + k, out=grid[0, ..., 2 - d])
+    return grid
 
 
 def moved_points(points: Tensor, where: Mapping | None, *, rounds: int = 100) -> Tensor:
@@ -143,12 +162,13 @@ def moved_points(points: Tensor, where: Mapping | None, *, rounds: int = 100) ->
     x = points.double()
     if where is None:
         return x
-    straight = (x - where.centre - where.offset) @ torch.linalg.inv(where.matrix).T
+    centre = torch.from_numpy(where.centre)
+    straight = (x - centre - torch.from_numpy(where.offset)) @ torch.from_numpy(np.linalg.inv(where.matrix)).T
     found = straight
     for _ in range(rounds):
-        previous, found = found, straight - _displaced(found + where.centre, where)
+        previous, found = found, straight - _displaced(found + centre, where)
         if float((found - previous).abs().max()) < 1e-6:
-            return found + where.centre
+            return found + centre
     raise Diverged(rounds, 0.0, "the inverse of an elastic field")
 
 

@@ -1,5 +1,7 @@
 """Pointwise and local changes of the numbers: each is a function (image, its drawn parameters, what was seen of it) -> image of the same shape.
 
+The image given may be overwritten, which saves most of the memory traffic of a volume; ``vary.applied`` gives a copy.
+
 Shares are of ``Seen.span``: the range of the image itself where its unit is arbitrary, 1000 HU (air to water) where it is Hounsfield's.
 """
 
@@ -21,7 +23,7 @@ __all__ = ["Seen", "bias_field", "blur", "brightness", "contrast", "gamma", "lig
 
 Parameters = Mapping[str, Any]
 
-SAMPLES = 4096
+SAMPLES = 2048
 """Evenly spaced voxels that the range is taken from: the same of the same image, and no sort of millions."""
 
 AIR, WATER = -1000.0, 0.0
@@ -57,21 +59,23 @@ def seen(x: Tensor, frame: Frame) -> Seen:
 
 def brightness(x: Tensor, p: Parameters, at: Seen) -> Tensor:
     """Adds a share of the range."""
-    return x + p["share"] * at.span
+    return x.add_(p["share"] * at.span)
 
 
 def contrast(x: Tensor, p: Parameters, at: Seen) -> Tensor:
     """Stretches about the mean of each channel."""
     mean = x.mean(tuple(range(1, x.ndim)), keepdim=True)
-    return (x - mean).mul_(p["factor"]).add_(mean)
+    return x.sub_(mean).mul_(p["factor"]).add_(mean)
 
 
 def gamma(x: Tensor, p: Parameters, at: Seen) -> Tensor:
     """(x - low) / span to a power; what is darker than low has no power and stays, and so does a constant image."""
-    span = torch.where(at.span > 0, at.span, torch.inf)
-    value = (x - at.low) / span
-    powered = value.clamp_min(0).pow_(p["exponent"]).mul_(torch.where(at.span > 0, at.span, 0)).add_(at.low)
-    return torch.where(value > 0, powered, x)
+    flat = at.span <= 0
+    kept, span = (x.clone() if bool(flat.any()) else None), at.span + flat
+    value = x.sub_(at.low).div_(span)
+    dark = value.clamp_max(0)
+    powered = value.clamp_min_(1e-30).log2_().mul_(p["exponent"]).exp2_().add_(dark).mul_(span).add_(at.low)  # pow takes twice as long, log2 of 0 more
+    return powered if kept is None else torch.where(flat, kept, powered)
 
 
 def lighting(x: Tensor, p: Parameters, at: Seen) -> Tensor:
@@ -81,14 +85,14 @@ def lighting(x: Tensor, p: Parameters, at: Seen) -> Tensor:
         n = x.shape[axis + 1]
         ramp = torch.exp(slope * (2 * (torch.arange(n, dtype=torch.float64) + 0.5) / n - 1)).to(x)
         gain = gain * ramp.view(-1, *[1] * (x.ndim - 2 - axis))
-    return (x - at.low).mul_(gain).add_(at.low)
+    return x.sub_(at.low).mul_(gain).add_(at.low)
 
 
 def bias_field(x: Tensor, p: Parameters, at: Seen) -> Tensor:
     """Multiplies by exp of a smooth field, as receive coils do (Van Leemput et al. 1999; the B-spline form is N4's, Tustison et al. 2010). About ``low``."""
     knots = p["share"] * random_knots(1, x.ndim - 1, p["cells"], p["seed"]).double()
     gain = field(knots.to(x), [basis(n, p["cells"]).to(x) for n in x.shape[1:]]).exp_()
-    return (x - at.low).mul_(gain).add_(at.low)
+    return x.sub_(at.low).mul_(gain).add_(at.low)
 
 
 def white(x: Tensor, seed: int) -> Tensor:
@@ -98,7 +102,7 @@ def white(x: Tensor, seed: int) -> Tensor:
 
 def noise(x: Tensor, p: Parameters, at: Seen) -> Tensor:
     """Adds white Gaussian noise."""
-    return torch.addcmul(x, white(x, p["seed"]), p["share"] * at.span)
+    return x.addcmul_(white(x, p["seed"]), p["share"] * at.span)
 
 
 def rician_noise(x: Tensor, p: Parameters, at: Seen) -> Tensor:

@@ -65,10 +65,11 @@ def applied(record: Record, image: Tensor, masks: Sequence[Tensor] = ()) -> tupl
     at = seen(x, frame) if pointwise or (where and background) else None
     if where is not None:
         x = resampled(x, where, outside=at.low if background and at is not None else None)
+    elif x.data_ptr() == image.data_ptr():
+        x = x.clone(memory_format=torch.contiguous_format)  # the steps overwrite it
     for step in pointwise:
         x = _step(step, x, at)
-    masks = [m if where is None else _mask(m, record, where) for m in masks]
-    return (x.clone() if x.data_ptr() == image.data_ptr() else x), [m.clone() if where is None else m for m in masks]
+    return x, [mask.clone() if where is None else _mask(mask, record, where) for mask in masks]
 
 
 def _step(step: dict[str, Any], x: Tensor, at: Seen | None) -> Tensor:
