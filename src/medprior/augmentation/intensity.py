@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -53,7 +54,8 @@ def seen(x: Tensor, frame: Frame) -> Seen:
     flat = x.flatten(1)
     some = flat[:, :: max(1, flat.shape[1] // SAMPLES)].contiguous()
     last = some.shape[1] - 1
-    low, high = some.kthvalue(1 + round(0.01 * last), dim=1).values, some.kthvalue(1 + round(0.99 * last), dim=1).values
+    places = (round(0.01 * last), round(0.99 * last))
+    low, high = torch.from_numpy(np.partition(some.cpu().numpy(), places)[:, places].T.copy()).to(x.device)
     return Seen(frame, low.view(wide), high.view(wide))
 
 
@@ -74,8 +76,18 @@ def gamma(x: Tensor, p: Parameters, at: Seen) -> Tensor:
     kept, span = (x.clone() if bool(flat.any()) else None), at.span + flat
     value = x.sub_(at.low).div_(span)
     dark = value.clamp_max(0)
-    powered = value.clamp_min_(1e-30).log2_().mul_(p["exponent"]).exp2_().add_(dark).mul_(span).add_(at.low)  # pow takes twice as long, log2 of 0 more
+    log = _log(value.clamp_min_(1e-30))  # log and exp2 take half the time of pow; of 0 and what is nearly 0 they take long
+    powered = log.mul_(p["exponent"] / math.log(2)).exp2_().add_(dark).mul_(span).add_(at.low)
     return powered if kept is None else torch.where(flat, kept, powered)
+
+
+def _log(x: Tensor) -> Tensor:
+    """In place; numpy's is three times as fast as torch's."""
+    if x.device.type != "cpu":
+        return x.log_()
+    values = x.numpy()
+    np.log(values, out=values)
+    return x
 
 
 def lighting(x: Tensor, p: Parameters, at: Seen) -> Tensor:
