@@ -2,7 +2,8 @@
 
 Three tasks: 2-D 256 x 256 (affine, brightness, contrast, gamma), 3-D 128^3 (affine, noise), and the same with gamma and a bias field. Every library draws its
 own parameters from the same ranges for every image; medprior's time contains the record that replays it. The libraries take turns, 20 images (one volume) at a
-time as a loader would, and what is printed is the median of repeated pairs: seconds of CPU of this process, since the machine may be busy. A library that is not installed is named and left out.
+time as a loader would, and what is printed is the median of repeated pairs: seconds of CPU of this process, since the machine may be busy. A library that is
+not installed is named and left out.
 
     python bench/augment_speed.py [--rounds2 200] [--rounds3 15]
 """
@@ -54,8 +55,8 @@ def ours(x: torch.Tensor, names: tuple[str, ...]) -> Call:
 
 
 def with_albumentations(x: torch.Tensor, names: tuple[str, ...]) -> Call | None:
-    import albumentations as A
-    import cv2
+    import albumentations as A  # pyright: ignore[reportMissingImports]
+    import cv2  # pyright: ignore[reportMissingImports]
 
     cv2.setNumThreads(0)
     if x.ndim == 4:
@@ -67,7 +68,7 @@ def with_albumentations(x: torch.Tensor, names: tuple[str, ...]) -> Call | None:
 
 
 def with_kornia(x: torch.Tensor, names: tuple[str, ...]) -> Call | None:
-    import kornia.augmentation as K
+    import kornia.augmentation as K  # pyright: ignore[reportMissingImports]
 
     if x.ndim == 3:
         steps = [
@@ -107,7 +108,7 @@ def with_monai(x: torch.Tensor, names: tuple[str, ...]) -> Call:
 
 def with_torchio(x: torch.Tensor, names: tuple[str, ...]) -> Call:
     import SimpleITK as sitk
-    import torchio as tio
+    import torchio as tio  # pyright: ignore[reportMissingImports]
 
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     flat = x.ndim == 3
@@ -124,12 +125,12 @@ def with_torchio(x: torch.Tensor, names: tuple[str, ...]) -> Call:
 
 
 def with_batchgeneratorsv2(x: torch.Tensor, names: tuple[str, ...]) -> Call | None:
-    from batchgeneratorsv2.transforms.intensity.brightness import MultiplicativeBrightnessTransform
-    from batchgeneratorsv2.transforms.intensity.contrast import BGContrast, ContrastTransform
-    from batchgeneratorsv2.transforms.intensity.gamma import GammaTransform
-    from batchgeneratorsv2.transforms.intensity.gaussian_noise import GaussianNoiseTransform
-    from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
-    from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
+    from batchgeneratorsv2.transforms.intensity.brightness import MultiplicativeBrightnessTransform  # pyright: ignore[reportMissingImports]
+    from batchgeneratorsv2.transforms.intensity.contrast import BGContrast, ContrastTransform  # pyright: ignore[reportMissingImports]
+    from batchgeneratorsv2.transforms.intensity.gamma import GammaTransform  # pyright: ignore[reportMissingImports]
+    from batchgeneratorsv2.transforms.intensity.gaussian_noise import GaussianNoiseTransform  # pyright: ignore[reportMissingImports]
+    from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform  # pyright: ignore[reportMissingImports]
+    from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms  # pyright: ignore[reportMissingImports]
 
     if "bias_field" in names:
         return None

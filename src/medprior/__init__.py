@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import operators
+    from .augmentation import Augmented, Policy
     from .data.volume import Volume
     from .errors import MedpriorError
     from .io.read import read
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .training.folder import load
 
 _HOMES = {
+    "Augmented": "augmentation",
     "ComplexGaussian": "operators",
     "Draws": "sampling",
     "Found": "jobs.detect",
@@ -33,6 +35,7 @@ _HOMES = {
     "Measurement": "operators",
     "MedpriorError": "errors",
     "Poisson": "operators",
+    "Policy": "augmentation",
     "Prior": "prior",
     "Rician": "operators",
     "Unknown": "operators",
@@ -49,6 +52,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Augmented",
     "ComplexGaussian",
     "Draws",
     "Found",
@@ -56,6 +60,7 @@ __all__ = [
     "Measurement",
     "MedpriorError",
     "Poisson",
+    "Policy",
     "Prior",
     "Rician",
     "Unknown",

@@ -19,7 +19,8 @@ SCREEN = "IL"
 """Where the axes of a picture point that does not say: i down the screen, j to the right of it, which is the patient's left (data/axes.py)."""
 
 THICK = 3.0
-"""Slices this many times as thick as their pixels are not tilted: it would mix them (nnU-Net's rule for anisotropic scans, Isensee et al. 2021)."""
+"""Slices this many times as thick as their pixels, and stacks this many times as wide as high, are not tilted: it would mix the one and empty the other
+(nnU-Net's rule for anisotropic scans and patches, Isensee et al. 2021)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,12 @@ class Frame:
 
     @property
     def thick(self) -> int | None:
-        """The axis of thick slices, or None: see ``THICK``."""
-        longest = max(range(self.ndim), key=lambda a: self.spacing[a])
-        rest = [s for a, s in enumerate(self.spacing) if a != longest]
-        return longest if self.ndim == 3 and self.spacing[longest] > THICK * max(rest) else None
+        """The axis of thick or few slices, or None: see ``THICK``."""
+        if self.ndim == 2:
+            return None
+        heights = [n * s for n, s in zip(self.shape, self.spacing, strict=True)]
+        for axis in range(3):
+            rest = [a for a in range(3) if a != axis]
+            if self.spacing[axis] > THICK * max(self.spacing[a] for a in rest) or THICK * heights[axis] < min(heights[a] for a in rest):
+                return axis
+        return None

@@ -51,14 +51,17 @@ class Mapping:
 
 
 def mapping(steps: Sequence[dict[str, Any]], frame: Frame) -> Mapping | None:
-    """All geometric steps as one map, or None when there are none. Content is scaled, turned, mirrored and shifted about the middle, in millimetres."""
+    """All geometric steps as one map, or None when there are none. Content is scaled, turned, mirrored and shifted about the middle, in millimetres.
+
+    Thick or few slices are scaled and bent in their plane alone (``Frame.thick``).
+    """
     found = {step["name"]: step for step in steps if step["name"] in GEOMETRIC}
     if not found:
         return None
     n, spacing = frame.ndim, np.array(frame.spacing)
     forward = np.eye(n)
     if "scale" in found:
-        forward = forward * found["scale"]["factor"]
+        forward = np.diag([1.0 if axis == frame.thick else found["scale"]["factor"] for axis in range(n)])
     if "rotate" in found:
         forward = _rotation(found["rotate"]["degrees"], n) @ forward
     mirrored = tuple(found[name]["axis"] for name in found if name.startswith("flip"))
@@ -90,7 +93,7 @@ def _knots(step: dict[str, Any] | None, frame: Frame) -> Tensor | None:
     if step is None:
         return None
     knots = step["share"] * random_knots(frame.ndim, frame.ndim, step["cells"], step["seed"])
-    cell = torch.tensor([size / step["cells"] for size in frame.shape])
+    cell = torch.tensor([0.0 if axis == frame.thick else size / step["cells"] for axis, size in enumerate(frame.shape)])
     return knots * cell.view(-1, *[1] * frame.ndim)
 
 
@@ -125,7 +128,7 @@ def _grids(where: Mapping, step: int, like: Tensor) -> Iterator[Tensor]:
     sizes = np.array(shape, dtype=np.float64)
     matrix = where.matrix * 2 / sizes[:, None]
     origin = (2 * (where.centre + where.offset) + 1) / sizes - 1
-    along = [np.arange(size) - (size - 1) / 2 for size in shape]
+    along = [np.arange(size, dtype=np.float64) - (size - 1) / 2 for size in shape]
     bases = where.bases()
     knots = None if where.knots is None else torch.einsum("da,a...->d...", torch.from_numpy(matrix).to(where.knots), where.knots).to(like)
     for start in range(0, shape[0], step):

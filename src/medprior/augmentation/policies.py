@@ -37,7 +37,7 @@ MODALITIES: dict[str, Modality] = {
             "lighting": Strength(0, 0.2, 0.2),
             "blur": Strength(0.3, 1.0, 0.2),
             "low_resolution": Strength(0.5, 1.0, 0.15),
-            "noise": Strength(0, 0.05, 0.3),
+            "noise": Strength(0, 0.03, 0.3),
         }
     ),
     "MG": Modality(

@@ -109,7 +109,7 @@ def varied(volume: Volume, policy: Policy, seed: int = 0, *item: int, masks: Seq
 def replayed(record: Record, volume: Volume, masks: Sequence[Volume] = ()) -> Varied:
     """The same augmentation again: the same numbers, bit for bit, from the same scan on the same machine."""
     for mask in masks:
-        if not _same_place(mask, volume):
+        if mask.shape == volume.shape and not _same_place(mask, volume):
             raise ShapeMismatch("augmentation, mask", "the affine of its scan", "another one", "resample the mask to the scan first")
     if Frame.of(volume) != record.frame:
         raise ShapeMismatch("augmentation, scan", record.frame, Frame.of(volume), "a record replays on the scan that it was drawn for")
@@ -120,8 +120,6 @@ def replayed(record: Record, volume: Volume, masks: Sequence[Volume] = ()) -> Va
 
 
 def _same_place(mask: Volume, volume: Volume) -> bool:
-    if mask.shape != volume.shape or (mask.affine is None) != (volume.affine is None):
-        return mask.shape == volume.shape and mask.affine is None  # a picture of a mask says nothing of where it lies
-    if mask.affine is None or volume.affine is None:
-        return True
-    return bool(abs(mask.affine - volume.affine).max() < 1e-3)
+    if mask.affine is None:
+        return True  # a picture of a mask says nothing of where it lies
+    return volume.affine is not None and bool(abs(mask.affine - volume.affine).max() < 1e-3)

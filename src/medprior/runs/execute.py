@@ -20,6 +20,7 @@ from ..io.files import write_file, write_folder
 from ..jobs.reconstruct import label_index
 from ..prior import Prior
 from .augment import run_augment
+from .augment_classical import run_augment_classical
 from .detect import run_detect
 from .environment import peak_mib, versions
 from .events import Event, OnEvent, silent
@@ -63,6 +64,8 @@ def execute(request: Request, on_event: OnEvent = silent) -> RunFolder:
 
     Raises a MedpriorError, naming what was wanted, what came and what to do; then nothing has been written.
     """
+    if isinstance(request, Augment) and request.classical:
+        return run_augment_classical(request, on_event)
     work = prepared(request)
     out = request.out or default_out(request.job, work.identifier)
     if not request.fresh and (done := finished(out, work.identifier)):

@@ -108,13 +108,28 @@ class Detect(OneScan):
 
 
 class Augment(OneScan):
-    """Vary a scan: new images with its label, grid and unit, marked synthetic."""
+    """Vary a scan by a prior, or by classical transforms: new images with its label, grid and unit, marked synthetic."""
 
     job: ClassVar[str] = "augment"
+    private: ClassVar[tuple[str, ...]] = (*OneScan.private, "policy", "mask")
+    prior: str = option("", "Name of a bundled prior (chest-xray, brain-t1, chest-ct) or the folder of your own; none with --classical.")
+    classical: bool = option(False, "Rotation, scale, contrast, noise and what else is legal for the modality, instead of a prior.")
+    policy: Path | None = option(None, "classical: YAML file that says what is allowed and how strongly (docs/augment.md); default by modality and label.")
+    mask: Path | None = option(None, "classical: a label map on the scan's grid, moved along with it.")
     n: int = option(4, "How many variations.", ge=1, le=10_000)
     strength: float = option(0.3, "0 keeps the source, 1 forgets it; 0.3 is gentle, 0.6 bold.", gt=0, lt=1)
-    label: str | None = option(None, "The scan's own label, so that the variations keep it.")
+    label: str | None = option(None, "The scan's own label, so that the variations keep it; classical: what would make it wrong is refused.")
     guidance: float = option(1.0, "Weight of the label; 1 is plain.", ge=0, le=20)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if not self.classical and not self.prior:
+            raise ValueError("prior: wanted a prior, or --classical, which needs none")
+        other = ("prior", "strength", "guidance", "allow_other") if self.classical else ("policy", "mask")
+        given = [name for name in other if getattr(self, name) != type(self).model_fields[name].default]
+        if given:
+            raise ValueError(f"{', '.join(given)}: no option {'with' if self.classical else 'without'} --classical")
+        return self
 
 
 class Synthesize(WithPrior):

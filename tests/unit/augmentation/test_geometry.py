@@ -9,7 +9,7 @@ from scipy import ndimage
 from scipy.interpolate import BSpline
 from torch import Tensor
 
-from medprior.augmentation import TRANSFORMS, Frame, Record, applied, points_moved
+from medprior.augmentation import TRANSFORMS, Frame, Policy, Record, applied, draw, points_moved
 from medprior.augmentation.geometry import GEOMETRIC, mapping, resampled
 from medprior.augmentation.spline import INJECTIVE, basis, field, random_knots
 from medprior.errors import ShapeMismatch
@@ -158,5 +158,13 @@ def test_a_frame_refuses_what_is_no_grid() -> None:
 
 
 def test_thick_slices_are_turned_in_their_plane() -> None:
-    frame = Frame((16, 16, 6), (1.0, 1.0, 5.0), "RAS")
-    assert frame.thick == 2 and FRAMES[2].thick is None
+    """And so are stacks that are far wider than high: a tilt would push them out of their own field of view."""
+    thick, few = Frame((16, 16, 6), (1.0, 1.0, 5.0), "RAS"), Frame((4, 40, 40), (1.0, 1.0, 1.0), "SAR")
+    assert (thick.thick, few.thick, FRAMES[2].thick) == (2, 0, None)
+    steps = ({"name": "scale", "factor": 1.2}, {"name": "elastic", "share": 0.3, "cells": 5, "seed": 1})
+    moved = points_moved(recorded(thick, *steps), torch.tensor([[3.0, 4.0, 1.0]]))[0]
+    assert float(moved[2]) == 1.0 and abs(float(moved[0]) - 3) > 0.3
+    policy = Policy.of("MR").only("rotate", "shift").allowing("rotate", 5, 10, 1.0).allowing("shift", 0.01, 0.02, 1.0)
+    for frame, axis in ((thick, 2), (few, 0)):
+        rotate, shift = draw(policy, frame, 0).steps
+        assert [a for a in range(3) if rotate["degrees"][a]] == [axis] and [a for a in range(3) if not shift["share"][a]] == [axis]
