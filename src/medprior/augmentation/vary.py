@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -101,7 +101,8 @@ class Varied:
 def varied(volume: Volume, policy: Policy, seed: int = 0, *item: int, masks: Sequence[Volume] = ()) -> Varied:
     """A classical augmentation of a scan on its own grid, in its own unit: the affine stays and the content moves. Not for diagnosis.
 
-    masks: on the grid of the scan. The history says what was done. Raises as ``draw`` and ``applied``, and ShapeMismatch for a mask with another affine.
+    masks: on the grid of the scan. The history says what was done, and image and masks are marked synthetic: they show no patient.
+    Raises as ``draw`` and ``applied``, and ShapeMismatch for a mask with another affine.
     """
     return replayed(draw(policy, Frame.of(volume), seed, *item), volume, masks)
 
@@ -115,8 +116,8 @@ def replayed(record: Record, volume: Volume, masks: Sequence[Volume] = ()) -> Va
         raise ShapeMismatch("augmentation, scan", record.frame, Frame.of(volume), "a record replays on the scan that it was drawn for")
     image, moved = applied(record, torch.from_numpy(volume.data), [torch.from_numpy(mask.data) for mask in masks])
     sentence = record.sentence()
-    made = volume.with_data(image.numpy()).noted(sentence)
-    return Varied(made, tuple(replace(m.with_data(d.numpy())).noted(sentence) for m, d in zip(masks, moved, strict=True)), record)
+    made = volume.with_data(image.numpy()).noted(sentence, synthetic=True)
+    return Varied(made, tuple(m.with_data(d.numpy()).noted(sentence, synthetic=True) for m, d in zip(masks, moved, strict=True)), record)
 
 
 def _same_place(mask: Volume, volume: Volume) -> bool:

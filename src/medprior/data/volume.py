@@ -20,7 +20,7 @@ class Provenance:
 
     sources: the files that were read, in slice order (empty for a volume made in memory).
     format: "dicom", "nifti", "picture", "npz", "hdf5" or "memory".
-    synthetic: a generative model decided some of the numbers.
+    synthetic: a generative model or an augmentation decided some of the numbers: it shows no patient.
     history: one plain sentence for each thing done, oldest first.
     axes_map: (original axis, flipped) for each array axis, so that a writer can undo the canonical order.
     warnings: what the reader repaired or assumed.

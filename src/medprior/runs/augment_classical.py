@@ -118,8 +118,7 @@ def _fill(folder: Path, request: Augment, volume: Volume, mask: Volume | None, p
         written(Output(f"augmented_{n:0{width}}", one.image, "augmented", like=volume), outputs, prior_hash="", seed=request.seed)
         if mask is not None:  # never a DICOM Segmentation: it would tie a made-up image to the patient
             suffix = ".nii.gz" if mask.provenance.format == "dicom" else ""
-            moved = one.masks[0].noted("moved with its augmented image", synthetic=True)
-            written(Output(f"augmented_{n:0{width}}_mask", moved, "mask", like=mask, suffix=suffix), outputs, prior_hash="", seed=request.seed)
+            written(Output(f"augmented_{n:0{width}}_mask", one.masks[0], "mask", like=mask, suffix=suffix), outputs, prior_hash="", seed=request.seed)
     write_json(outputs / RECORDS, [one.record.as_dict() for one in made])
     section, preview = _section(volume, policy, made)
     write_file(folder / "preview.png", contact_sheet(preview))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -144,3 +146,25 @@ def test_a_flip_needs_to_know_the_axis() -> None:
         draw(policy, Frame((8, 8, 8)), 0)
     with pytest.raises(BadOption, match="its axes point to IP"):
         draw(policy, Frame((8, 8), codes="IP"), 0)
+
+
+def test_the_page_shows_the_table_as_it_is() -> None:
+    """docs/augment.md: range and probability of each transform, by modality."""
+    page = (Path(__file__).resolve().parents[3] / "docs" / "augment.md").read_text(encoding="utf-8")
+    head = next(line for line in page.splitlines() if line.startswith("| transform |"))
+    columns = [cell.strip() for cell in head.split("|")[3:-1]]
+    assert columns == [*(m for m in MODALITIES if m), "others"]
+    for name, transform in TRANSFORMS.items():
+        if name.startswith("flip"):
+            assert f"`{name}`" in page
+            continue
+        cells = [cell.strip() for cell in next(line for line in page.splitlines() if line.startswith(f"| `{name}` |")).split("|")[2:-1]]
+        strengths = [MODALITIES["" if m == "others" else m].allowed.get(name) for m in columns]
+        assert cells == [transform.unit, *("no" if s is None else f"{s.low:g} to {s.high:g}, {s.probability:g}" for s in strengths)]
+
+
+def test_the_policy_of_the_page_is_one() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "augment.md").read_text(encoding="utf-8")
+    stated = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])
+    policy = Policy.from_dict(stated)
+    assert {"flip_left_right", "noise"} <= set(policy.allowed) and "spike" in policy.refused

@@ -92,6 +92,7 @@ def test_a_scan_keeps_its_place_unit_and_history() -> None:
         and "rotate" in made.image.provenance.history[-1]
     )
     assert set(np.unique(made.masks[0].data)) <= {0.0, 1.0} and made.masks[0].unit == "label"
+    assert made.image.provenance.synthetic and made.masks[0].provenance.synthetic and not volume.provenance.synthetic
     again = replayed(Record.from_dict(made.record.as_dict()), volume, [mask])
     assert np.array_equal(again.image.data, made.image.data) and np.array_equal(again.masks[0].data, made.masks[0].data)
     assert not np.shares_memory(made.image.data, volume.data)
