@@ -207,6 +207,7 @@ def interval(values: list[float]) -> tuple[float, float, float]:
 
 
 def compare(name: str, shape: tuple[int, ...], names: tuple[str, ...], rounds: int) -> None:
+    print(f"{name}, {rounds} interleaved rounds")
     x = image(shape)
     calls: dict[str, Call] = {"medprior": ours(x, names)}
     for who, made in PEERS.items():
@@ -226,7 +227,6 @@ def compare(name: str, shape: tuple[int, ...], names: tuple[str, ...], rounds: i
             spent = seconds(call, 20 if len(shape) == 2 else 1)
             if n >= 2:
                 times[who].append(spent)
-    print(f"{name}, {rounds} interleaved rounds")
     for who, spent in sorted(times.items(), key=lambda item: statistics.median(item[1])):
         ratio, low, high = interval([b / a for a, b in zip(times["medprior"], spent, strict=True)])
         try:

@@ -20,7 +20,7 @@ CHAPTERS = {
     "Measured data": ("measured-kspace", "htc2022"),
     "Trust": ("coverage", "deviation", "attribution", "lesions", "patches", "stability"),
     "Detection": ("detect-pneumonia", "detect-chest", "detect-brain", "gate"),
-    "Networks, speed and safety": ("networks", "operators", "speed", "dicom_speed", "kill"),
+    "Networks, speed and safety": ("networks", "operators", "speed", "dicom_speed", "augment_speed", "kill"),
 }
 BEGIN, END = "<!-- figures: begin", "<!-- figures: end -->"
 
