@@ -165,6 +165,12 @@ def test_half_precision_images_are_augmented_in_single() -> None:
     assert y.dtype == torch.float32 and torch.isfinite(y).all()
 
 
+def test_images_that_want_a_gradient_get_none() -> None:
+    x = image((16, 16)).requires_grad_()
+    y, _ = applied(draw(always(Policy.of("DX")), Frame((16, 16)), 0), x)
+    assert not y.requires_grad and torch.isfinite(y).all()
+
+
 def test_a_negative_seed_is_refused() -> None:
     with pytest.raises(BadOption, match="seed"):
         draw(Policy.of("DX"), Frame((8, 8)), -1)
