@@ -45,8 +45,9 @@ def draw(policy: Policy, frame: Frame, seed: int, *item: int) -> Record:
 
 @torch.no_grad()
 def applied(record: Record, image: Tensor, masks: Sequence[Tensor] = ()) -> tuple[Tensor, list[Tensor]]:
-    """image: (C, i, j[, k]); masks: each (i, j[, k]) or (C, i, j[, k]) of any dtype, moved with it, their values never blended. New tensors without gradient; float32 images.
+    """image: (C, i, j[, k]); masks: each (i, j[, k]) or (C, i, j[, k]) of any dtype, moved with it, their values never blended.
 
+    New tensors, float32 (float64 stays) and without gradient; those given are not changed.
     Raises ShapeMismatch for another shape than the record's, BadOption for an image that is not finite.
     """
     frame = record.frame
