@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from ..data.nearest import nearest
 from ..data.seeds import generator
-from ..errors import Uncalibrated, WrongKind
+from ..errors import BadOption, Uncalibrated, WrongKind
 from ..prior import Condition, Prior
 from ..prior.denoiser import grid
 from .acquired import posed, reacquired
@@ -253,6 +253,8 @@ def learned(
     absolute = prior.card.scaling == "fixed"
     taught: list[Taught] = []
     for i, scan in enumerate(scans):
+        if patients is not None and i >= len(patients):
+            raise BadOption(f"patients: wanted one for each scan, got {len(patients)} for more scans", "name the patient of each scan, in their order")
         if taught and (taught[0].heights is None) != (scan.heights is None):
             raise WrongKind("the healthy scans mix images and volumes", "show the prior one kind")
         n = variants_for(scan.images) if n_variants is None else n_variants
@@ -264,6 +266,8 @@ def learned(
         taught.append(Taught(str(i) if patients is None else patients[i], scan.heights, tuple(found), gridded, sketches))
         if on_step:
             on_step(i + 1)
+    if patients is not None and len(patients) != len(taught):
+        raise BadOption(f"patients: wanted one for each of {len(taught)} scans, got {len(patients)}", "name the patient of each scan, in their order")
     return fitted(taught, seed=seed), taught
 
 
