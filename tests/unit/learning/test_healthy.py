@@ -136,7 +136,7 @@ def test_seven_scans_are_too_few(prior: Prior, taught: tuple[Healthy, list[Taugh
         fitted(taught[1][:7])
     with pytest.raises(Uncalibrated, match="2 healthy scans are too few"):
         learned(prior, [scan(n) for n in range(2)], n_variants=3)
-    assert fitted(taught[1][:8]).bank.isfinite().all()
+    assert fitted(taught[1][:8]).memory.bank.isfinite().all()
 
 
 def test_what_was_taught_is_enough_to_learn_again(taught: tuple[Healthy, list[Taught]]) -> None:
@@ -152,7 +152,7 @@ def test_variants_are_learned_beside_their_scan(prior: Prior) -> None:
     scans = [Seen(image(n)[..., :12], Condition(), stack=False) for n in range(8)]
     one, found = learned(prior, scans, n_variants=1, on_step=steps.append)
     two, other = (learned(prior, scans, n_variants=1, seed=seed)[0] for seed in (0, 1))
-    assert steps == list(range(1, 9)) and len(one.bank) == 16 * 12 * 6
+    assert steps == list(range(1, 9)) and len(one.memory.bank) == 16 * 12 * 6
     assert [(len(t.found), len(t.gridded), len(t.sketches)) for t in found] == [(2, 2, 2)] * 8
     assert all(torch.equal(tensor, two.tensors()[name]) for name, tensor in one.tensors().items())
     assert not torch.equal(other.gaussians["features"].course, one.gaussians["features"].course)
