@@ -215,7 +215,7 @@ def section_of(volume: Volume, found: Found, high: float, scale_text: str, plane
             *([f"Judge with care: {found.unlike}."] if found.unlike else []),
             *([f"Nothing looks whether this scan is of the right kind: {found.n_kind} healthy patients are too few."] if found.n_kind < wanted(ALPHA) else []),
             "The map shows unusual pixels, not disease: markers, tubes, implants, rotation and another scanner are unusual, too.",
-            f"The score ({found.score:.3g}) says how many standard deviations the scan lies above held-out healthy ones, mean over the evidence."
+            f"The score ({found.score:.3g}) says how many standard deviations the scan lies above held-out healthy ones, mean over the evidence in it."
             if found.n_healthy
             else f"The score ({found.score:.3g}) has no unit, and nothing to compare it with.",
         ),
