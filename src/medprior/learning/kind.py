@@ -46,11 +46,15 @@ _QUANTILES = torch.linspace(0.05, 0.95, 10)
 
 @dataclass(frozen=True, slots=True)
 class Sketch:
-    """greys: (10,) quantiles in network units. detail: (4,) ln of the power of detail at three scales and of the noise. small: (side, side[, side])."""
+    """greys: (10,) quantiles in network units. detail: (4,) ln of the power of detail at three scales and of the noise. small: (n, n[, n]).
+
+    side: voxels of an image's shortest side, of a volume's longest.
+    """
 
     greys: Tensor
     detail: Tensor
     small: Tensor
+    side: int
 
     @property
     def layout(self) -> Tensor:
@@ -69,7 +73,7 @@ def sketched(whole: Tensor) -> Sketch:
         coarse = coarser
     some = x.flatten()[:: max(1, x.numel() // 65536)]
     detail = torch.stack([*powers, _noise(x)]).clamp_min(1e-10).log()
-    return Sketch(torch.quantile(some, _QUANTILES), detail, _pooled(x[None], _SMALL[x.ndim])[0])
+    return Sketch(torch.quantile(some, _QUANTILES), detail, _pooled(x[None], _SMALL[x.ndim])[0], min(x.shape) if x.ndim == 2 else max(x.shape))
 
 
 @dataclass(frozen=True, slots=True)
