@@ -19,7 +19,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,11 @@ from PIL import Image
 from pretrain import DATA
 
 from medprior import Prior, Volume, read
+from medprior.data.seeds import generator
 from medprior.evidence.detectors import plain_detectors
 from medprior.evidence.metrics import auroc, clopper_pearson, interval
 from medprior.jobs.detect import calibrate, detect, judged, learn_healthy
+from medprior.learning.acquired import reacquired
 from medprior.learning.healthy import EVIDENCE, JOINED
 from medprior.runs.evaluate_detect import Scanned, figures
 from medprior.runs.sources import known_prior, prior_folder
@@ -125,13 +127,23 @@ def digest(found: list[Case]) -> str:
     return total.hexdigest()
 
 
-def measure(name: str, prior: Prior, split: str, *, deep: bool) -> dict[str, Any]:
-    """All tables of one data set."""
+def otherwise(case: Case, number: int) -> Case:
+    """SIMULATED: the same picture of 8 bits, as another posture, exposure and sharpness would show it; of the family that is learned beside healthy scans."""
+    x = torch.from_numpy(case.volume.data)[None] / 127.5 - 1
+    changed = reacquired(x, generator(0, "otherwise", number), strength=0.7)[0]
+    return replace(case, volume=case.volume.with_data((changed.numpy() + 1) * 127.5))
+
+
+def measure(name: str, prior: Prior, split: str, *, deep: bool, change: bool) -> dict[str, Any]:
+    """All tables of one data set. change: every scan that is judged, healthy or not, is acquired otherwise."""
     every = cases(name)
     teachers = [c for c in every if c.split == "train" and not c.sick]
     second = first_each(c for c in every if c.split == "held")
     # on val the calibration's own patients are judged: good for choosing, not for a rate of false positives
     judged_on = first_each(c for c in every if c.split == split)
+    if change:
+        print("SIMULATED: every scan that is judged is acquired otherwise")
+        judged_on, second = ([otherwise(c, n) for n, c in enumerate(part)] for part in (judged_on, second))
     began = time.perf_counter()
     plain = plain_detectors([prior.admit(c.volume).whole for c in teachers], deep=deep)
     print(f"plain detectors fitted in {time.perf_counter() - began:.0f} s: {', '.join(plain)}", flush=True)
@@ -207,6 +219,7 @@ def main() -> None:
     second.add_argument("--prior", required=True)
     second.add_argument("--split", default="test", choices=("val", "test"))
     second.add_argument("--save", action="store_true", help="into the prior's trust.json")
+    second.add_argument("--otherwise", action="store_true", help="scans that are judged are acquired a little otherwise, SIMULATED")
     second.add_argument("--quick", action="store_true", help="without PatchCore and PaDiM")
     chosen = parser.parse_args()
     if chosen.verb == "prepare":
@@ -216,7 +229,7 @@ def main() -> None:
     if chosen.verb == "learn":
         learn(chosen.name, prior, chosen.out)
         return
-    found = measure(chosen.name, prior, chosen.split, deep=not chosen.quick)
+    found = measure(chosen.name, prior, chosen.split, deep=not chosen.quick, change=chosen.otherwise)
     if chosen.save:
         prior.trust["detect"]["measured"] = found
         save_trust(prior_folder(chosen.prior), prior.trust, prior_folder(chosen.prior))

@@ -19,7 +19,7 @@ CHAPTERS = {
     "Reconstruction": ("reconstruct-operators", "reconstruct-brain-t1", "reconstruct-chest-ct", "volumes", "caution", "rules", "deepinv"),
     "Measured data": ("measured-kspace", "htc2022"),
     "Trust": ("coverage", "deviation", "attribution", "lesions", "patches", "stability"),
-    "Detection": ("detect-pneumonia", "detect-chest", "detect-brain", "gate"),
+    "Detection": ("detect-pneumonia", "detect-chest", "detect-breast", "detect-brain", "detect-lesions", "detect-val", "gate"),
     "Networks, speed and safety": ("networks", "operators", "speed", "dicom_speed", "augment_speed", "kill"),
 }
 BEGIN, END = "<!-- figures: begin", "<!-- figures: end -->"

@@ -213,6 +213,13 @@ def of_chest(split: str) -> Iterator[tuple[str, list[Volume]]]:
     yield "other patients: healthy children, 28 pixels", children[:MOST]
 
 
+def of_children(split: str) -> Iterator[tuple[str, list[Volume]]]:
+    """For a prior of PneumoniaMNIST's normals."""
+    every = [c for c in cases("pneumonia") if c.split == split]
+    yield "healthy", [c.volume for c in every if not c.sick]
+    yield "sick: pneumonia", [c.volume for c in every if c.sick]
+
+
 def of_brain(split: str) -> Iterator[tuple[str, list[Volume]]]:
     yield "healthy", [read(path, modality="MR") for path in heads(split)]
     mine = "train" if split == "val" else split  # neither taught this prior
@@ -240,16 +247,18 @@ def of_brain(split: str) -> Iterator[tuple[str, list[Volume]]]:
 
 def table(gate: Gate, name: str, split: str) -> None:
     """One prior's rows."""
-    groups = dict({"chest-xray": of_chest, "brain-t1": of_brain}[name](split))
+    groups = dict({"chest-xray": of_chest, "brain-t1": of_brain, "pneumonia": of_children}[name](split))
     own = [v for title, volumes in groups.items() if title in ("healthy", "sick: pneumonia") for v in volumes]
     print(f"\n{name}, {split}: {len(gate.known)} healthy scans known to the gate\n")
-    alone = [strange_among(gate.known, n, gate.kind) for n in range(len(gate.known))]
+    side = sketched(gate.prior.admit(own[0]).whole).side
+    alone = [strange_among(gate.known, n, gate.kind, side) for n in range(len(gate.known))]
     print(f"of those known, each beside the others: {clopper_pearson(sum(alone), len(alone))} refused\n")
     print("| scans | n | refused | 95 % | refused or warned | 95 % | by |\n|---|---|---|---|---|---|---|")
     for title, volumes in groups.items():
         row(title if title.startswith(("healthy", "sick")) else f"{title}, as it is", [gate.outcome(v) for v in volumes])
     stated = [replace(v, modality="US") for v in own]
     row("stated to be of another modality", [gate.outcome(v) for v in stated])
+    own = own[:: -(-len(own) // MOST)]
     for kind, changes in (("wrong", WRONG), ("scanner change", SCANNER)):
         every = {title: [gate.outcome(changed(v, change)) for v in own] for title, change in changes.items()}
         for title, found in every.items():
@@ -276,9 +285,9 @@ def at_the_door(prior: Prior, volumes: list[Volume]) -> None:
     row("stated to be of another unit", [outcome(replace(v, unit="a.u.")) for v in volumes])
 
 
-def strange_among(known: torch.Tensor, n: int, kind: Kind) -> bool:
+def strange_among(known: torch.Tensor, n: int, kind: Kind, side: int) -> bool:
     """Whether one of the healthy scans known would be refused if the others were all that is known."""
-    p, distance, _ = judged(known[n], torch.cat([known[:n], known[n + 1 :]]), kind.other)
+    p, distance, _ = judged(known[n], torch.cat([known[:n], known[n + 1 :]]), kind.other, side=side)
     return p <= GATE_ALPHA and distance > 1
 
 
@@ -294,7 +303,7 @@ def row(title: str, found: list[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prior", default=",".join(BUNDLED))
-    parser.add_argument("--of", choices=BUNDLED[:2], help="whose scans, where the prior goes by another name")
+    parser.add_argument("--of", choices=(*BUNDLED[:2], "pneumonia"), help="whose scans, where the prior goes by another name")
     parser.add_argument("--split", default="test", choices=("val", "test"))
     parser.add_argument("--teach", action="store_true", help="the kind anew, into the prior's folder")
     chosen = parser.parse_args()

@@ -31,7 +31,7 @@ def detection(name: str) -> None:
         began = time.perf_counter()
         detect(prior, scan, n_twins=1, gate=False)
         times.append(time.perf_counter() - began)
-    print(f"{name:<10}{' x '.join(map(str, scan.shape)):<12}{known:<12}{'detect':<10}{times[-1]:6.1f} s", flush=True)
+    print(f"{name:<10}{' x '.join(map(str, scan.shape)):<14}{known:<12}{'detect':<10}{times[-1]:6.1f} s", flush=True)
 
 
 def main() -> None:

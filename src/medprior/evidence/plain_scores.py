@@ -24,7 +24,7 @@ _GRID = {2: (64, 64), 3: (32, 32, 32)}
 """Most voxels of the grid: with 16 components 0.15 MB for an image of one channel, 1.2 MB for a volume."""
 _COMPONENTS = 16
 _MOST = 400
-"""Scans that they are fitted to, evenly chosen."""
+"""Scans that they are fitted to at most, evenly chosen."""
 
 
 def coarse(scan: Tensor, like: Tensor | None = None) -> Tensor:

@@ -28,7 +28,7 @@ from ..sampling import revisit
 from .gate import known_parts, strange
 from .reconstruct import windowed
 
-__all__ = ["ALPHA", "HEALTHY", "Finding", "Found", "Ranked", "calibrate", "detect", "evaluations", "learn_healthy", "plain_scale"]
+__all__ = ["ALPHA", "HEALTHY", "Finding", "Found", "Ranked", "calibrate", "detect", "evaluations", "learn_healthy", "plain_scale", "usable"]
 
 TWIN, _STEPS = 1.6, 6
 """Level of the healthy twin, network units, and steps back: whatever is larger than small anatomy is forgotten, but only where the map says so."""
@@ -87,11 +87,13 @@ class Found:
     map: how unusual each place is, in deviations of healthy scans there, on the scan's grid; ``map_high`` is the value that one healthy scan in twenty
     exceeds anywhere (None where fewer than 19 healthy patients were measured): the colour scale, never stretched to what the map shows.
     mask: number of the finding at each voxel, 0 elsewhere. healthy: the healthy twin: what was made anew is where the map is high, the rest is the scan.
-    score: mean of the evidence in standard deviations of the held-out healthy patients; it depends on no seed. evidence: its parts, by name; {} where no
-    healthy scans were learned. p_value: None when nothing was calibrated. n_healthy: patients behind it. slices: of a volume cut into slices, the q-value
-    (Benjamini-Hochberg) of each; empty otherwise. refused: why no p-value or flag can be given, "" when it can.
-    other: why the scan is not of the kind that was calibrated, "" when it is. unlike: in what it differs from those scans, be it little (p <= 0.05).
-    plain: what plain detectors say of the scan, by name, fitted to and ranked among the same healthy scans; {} where none were kept with the calibration.
+    score: mean of the evidence that is joined, in standard deviations of the held-out healthy patients, or, where there are none, of the healthy scans that
+    were learned; it depends on no seed. evidence: all its parts, by name, in deviations of the scans that were learned; {} where there are none.
+    p_value: None when nothing was calibrated. n_healthy: patients behind it. slices: of a volume cut into slices, the q-value (Benjamini-Hochberg) of each;
+    empty otherwise. refused: why no p-value or flag can be given, "" when it can.
+    other: why the scan is not of the kind of the healthy ones, "" when it is. unlike: in what it differs from those scans, be it little (p <= 0.05).
+    n_kind: healthy patients that the gate knows; under 19 of them there is no gate.
+    plain: what plain detectors say of the scan, by name, fitted to (at most 400 of) and ranked among the same healthy scans; {} where there are none.
     """
 
     map: Volume
@@ -107,6 +109,7 @@ class Found:
     refused: str
     other: str = ""
     unlike: str = ""
+    n_kind: int = 0
     plain: dict[str, Ranked] = field(default_factory=dict)
 
     def flagged(self, alpha: float = 0.05) -> bool:
@@ -148,10 +151,10 @@ def detect(
     """
     if n_twins < 0:
         raise BadOption(f"n_twins: wanted at least 0, got {n_twins}")
-    entry = _usable(prior)
+    entry = usable(prior)
     admitted = admit(prior.card, volume, allow_other=allow_other)
     scan = _told(prior, admitted)
-    unlike, beyond = _unlike(prior, scan, entry)
+    unlike, beyond, n_kind = _unlike(prior, scan, entry)
     if beyond and gate and not allow_other:
         raise OutOfDistribution(unlike, "check modality, body part and orientation; override it: --allow-other, in Python allow_other=True")
     other = admitted.other or (unlike if beyond else "")
@@ -160,7 +163,7 @@ def detect(
         on_step(1, n_twins + 1)
     twin = _twin(prior, scan, _free(unusual.map, entry, learned=bool(prior.healthy), like=scan), n_twins, seed, on_step)
     entry = None if other and gate else entry
-    return replace(_found(prior, admitted, twin, unusual, entry, other, unlike), plain=_ranked(plain_scores(prior.healthy, scan.whole), entry))
+    return replace(_found(prior, admitted, twin, unusual, entry, other, unlike), plain=_ranked(plain_scores(prior.healthy, scan.whole), entry), n_kind=n_kind)
 
 
 def learn_healthy(
@@ -184,7 +187,7 @@ def learn_healthy(
         for volume in healthy:
             scan = _told(prior, admit(prior.card, volume, allow_other=allow_other))
             yield scan
-            small.append(coarse(scan.whole, small[0] if small else None).half())  # after it was found to be of one kind with the others
+            small.append(coarse(scan.whole, small[0] if small else None).clamp(-6e4, 6e4).half())  # after it was found to be of one kind with the others
 
     known, _ = learned(prior, scans(), patients=patients, seed=seed, n_variants=n_variants, on_step=on_step)
     prior.healthy = known.tensors() | plain_tensors(small)
@@ -248,7 +251,7 @@ def _by_the_others(parts: Tensor) -> Tensor:
     return (x - mean) / variance.clamp_min(1e-12).sqrt()
 
 
-def _usable(prior: Prior) -> dict[str, Any] | None:
+def usable(prior: Prior) -> dict[str, Any] | None:
     entry = prior.trust.get("detect")
     if entry is not None and (entry.get("method") != _METHOD or not prior.healthy or entry.get("memory") != fingerprint(prior.healthy)):
         raise Uncalibrated(
@@ -271,14 +274,15 @@ def _unusual(prior: Prior, scan: Seen) -> Unusual:
     return _known(prior).unusual(prior, scan) if prior.healthy else expected(prior, scan)
 
 
-def _unlike(prior: Prior, scan: Seen, entry: dict[str, Any] | None) -> tuple[str, bool]:
-    """As of ``gate.strange``; "" where the prior was shown no healthy scans. Raises WrongKind as ``Healthy.check``."""
+def _unlike(prior: Prior, scan: Seen, entry: dict[str, Any] | None) -> tuple[str, bool, int]:
+    """As of ``gate.strange``, and the patients that the gate knows; none where the prior was shown no healthy scans. Raises WrongKind as ``Healthy.check``."""
     if not prior.healthy:
-        return "", False
+        return "", False, 0
     known = _known(prior)
     known.check(scan)
-    text, beyond = strange(known.kind, known_parts(known.kind, entry), sketched(scan.whole))
-    return text and f"for prior {prior.card.name!r}: {text}", beyond
+    parts = known_parts(known.kind, entry)
+    text, beyond = strange(known.kind, parts, sketched(scan.whole))
+    return text and f"for prior {prior.card.name!r}: {text}", beyond, len(parts)
 
 
 def _ranked(plain: dict[str, float], entry: dict[str, Any] | None) -> dict[str, Ranked]:
@@ -350,13 +354,13 @@ def _found(prior: Prior, admitted: Admitted, twin: Tensor, unusual: Unusual, ent
     findings = tuple(_finding(at, one.number, one.voxels, one.peak, one.centre, peaks) for one in found)
     mask = replace(at, data=labels[None].astype(np.float32), unit="label").noted("findings: connected regions above what healthy scans show")
     evidence = {name: float(unusual.evidence[n]) for n, name in enumerate(EVIDENCE)} if known else {}
-    score, p, n, refused = float(unusual.evidence.mean()), None, 0, ""
+    joined = torch.tensor([evidence[name] for name in JOINED]) if known else unusual.evidence
+    score, p, n, refused = float(joined.mean()), None, 0, ""
     if entry is None:
         refused = "no healthy patients were held out for this prior: no p-value"
         if other:
             refused = f"no p-value: {other}, and no healthy scan of its kind was measured"
     else:
-        joined = torch.tensor([evidence[name] for name in JOINED])
         score, p = judged(joined, torch.tensor([entry["evidence"][name] for name in JOINED]).T)
         n = entry["n_healthy"]
         refused = "" if n >= wanted(ALPHA) else f"{n} healthy patients cannot support a flag at 5 % (at least {wanted(ALPHA)} are needed)"

@@ -19,6 +19,8 @@ _SHARES = (0.99, 0.99, 0.99, 0.99, 0.98)
 """Of each of PARTS: quantile of the healthy scans that a scan must pass to be refused: not their farthest, which in 300 films is one that hangs upside down."""
 _ROOM = (1.5, 1.0, 1.2, 1.2, 1.0)
 """And so many times as far from their median as it: what disease changes has room."""
+_SMALL, _SMALL_ROOM = 64, (1.0, 1.75, 1.75, 1.75, 1.0)
+"""In images of sides under so many voxels, that much more room: a consolidation in 28 pixels is as large as what sharpness and edges are told by."""
 _FEW = 15.0
 """Of n healthy scans, all of it _FEW / n farther: few show little of what there is. All chosen on val (docs/detect.md)."""
 
@@ -39,32 +41,33 @@ def strange(kind: Kind, known: Tensor, sketch: Sketch) -> tuple[str, bool]:
     if len(known) < wanted(GATE_ALPHA):
         return "", False
     parts = kind.parts(sketch).double()
-    p, distance, part = judged(parts, known, kind.other)
+    p, distance, part = judged(parts, known, kind.other, side=sketch.side)
     if p > GATE_ALPHA:
         return "", False
     return f"its {part_named(part)} is not that of the {len(known)} healthy scans that it knows (p = {p:.2g})", distance > 1
 
 
-def judged(parts: Tensor, known: Tensor, other: Tensor) -> tuple[float, float, int]:
-    """p-value, distance, and the farthest part of one scan's parts among those of healthy scans (n, parts); other: as of ``Kind``."""
+def judged(parts: Tensor, known: Tensor, other: Tensor, *, side: int) -> tuple[float, float, int]:
+    """p-value, distance, and the farthest part of one scan's parts among those of healthy scans (n, parts); other: as of ``Kind``, side: of ``Sketch``."""
     known, first = known.double(), known.shape[1] - len(other)
     # decided without the scan, which would hide itself: a rule that cannot tell turned scans from healthy ones refuses nobody
     tells = other > torch.quantile(known[:, first:], _SHARES[-1], dim=0)
     other = torch.where(tells, other.double(), torch.inf)
     together = torch.cat([known, parts[None]])
-    ranked = _far(together, together, other).amax(1).tolist()
-    far = _far(parts[None], known, other)[0]
+    room = [a * b for a, b in zip(_ROOM, _SMALL_ROOM, strict=True)] if side < _SMALL else list(_ROOM)
+    ranked = _far(together, together, other, room).amax(1).tolist()
+    far = _far(parts[None], known, other, room)[0]
     return p_value(ranked[-1], ranked[:-1]), float(far.max()), int(far.argmax())
 
 
-def _far(parts: Tensor, known: Tensor, other: Tensor) -> Tensor:
+def _far(parts: Tensor, known: Tensor, other: Tensor, room: list[float]) -> Tensor:
     """(m, parts) -> the same: 0 at the median of healthy scans, above 1 where no scan of the kind is expected.
 
     A rule's limit lies at least half way to the turned scans (other): what is farther from them than from its like is not turned.
     """
     which, middle = [min(n, len(PARTS) - 1) for n in range(parts.shape[1])], known.median(0).values
     outer = torch.stack([torch.quantile(column, _SHARES[n]) for n, column in zip(which, known.T, strict=True)]) - middle
-    limit = outer * torch.tensor([_ROOM[n] for n in which]) * (1 + _FEW / len(known))
+    limit = outer * torch.tensor([room[n] for n in which]) * (1 + _FEW / len(known))
     rules = slice(parts.shape[1] - len(other), None)
     limit[rules] = torch.maximum(limit[rules], (other - middle[rules]) / 2)
     return (parts - middle) / limit.clamp_min(1e-6)

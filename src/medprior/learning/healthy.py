@@ -20,14 +20,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data.nearest import nearest
 from ..data.seeds import generator
-from ..errors import Uncalibrated, WrongKind
+from ..errors import BadOption, Uncalibrated, WrongKind
 from ..prior import Condition, Prior
-from ..prior.denoiser import grid
 from .acquired import posed, reacquired
 from .kind import Kind, Sketch, sketched
 from .look import SIGMAS, Looked, look
+from .memory import Memory, Shown, slicewise, whole
 from .usual import WAVES, Course, Place, Usual, averaged, laid, on_grid
 
 __all__ = [
@@ -66,8 +65,6 @@ _MAP = {0.2: 5, 0.4: 7, 0.8: 9}
 """Noise levels of the map and the voxels over which each is averaged: more noise hides, and so finds, larger things. Of images with a longer side than
 _SIDE they grow with it: there the same thing has more voxels."""
 _SIDE = 112
-_BANK, _NEIGHBOURS, _AXES, _POSITION = 20_000, 3, 64, 3.0
-"""Places in the memory; nearest ones that count; principal axes of their features; weight of the position (-1 to 1) beside features of unit spread."""
 _SLICES, _VOXELS = 0.25, 0.01
 """Share of a volume's slices, and of a map's voxels, whose mean stands for the whole: a finding is somewhere, not everywhere."""
 _MANY = 128 * 128
@@ -116,22 +113,20 @@ class Unusual:
 
 @dataclass(frozen=True, slots=True)
 class Healthy:
-    """Learned by ``learned``. gaussians: by name. bank: (m, q + n) principal features and weighted position; turn: (q, d), shift: (d,): features -> principal.
+    """Learned by ``learned``. gaussians: by name.
 
     courses: of the slices' evidence; places: of each level of the map, and last of the memory's distances.
     """
 
     gaussians: Mapping[str, Usual]
     courses: tuple[Course, ...]
-    bank: Tensor
-    turn: Tensor
-    shift: Tensor
+    memory: Memory
     places: tuple[Place, ...]
     kind: Kind
 
     def tensors(self) -> dict[str, Tensor]:
-        """As safetensors keep them; the bank in half precision."""
-        found = {"bank": self.bank.half(), "turn": self.turn, "shift": self.shift}
+        """As safetensors keep them."""
+        found = self.memory.tensors()
         for name, usual in self.gaussians.items():
             found |= usual.tensors(name)
         for n, course in enumerate(self.courses):
@@ -147,9 +142,7 @@ class Healthy:
             return cls(
                 {name: Usual.of(name, tensors) for name in _GAUSSIAN},
                 tuple(Course.of(f"course{n}", tensors) for n in range(len(EVIDENCE) - 1)),
-                tensors["bank"].float(),
-                tensors["turn"].float(),
-                tensors["shift"].float(),
+                Memory.of(tensors),
                 tuple(Place.of(f"place{n}", tensors) for n in range(len(_MAP) + 1)),
                 Kind.of("kind", tensors),
             )
@@ -158,7 +151,7 @@ class Healthy:
 
     def check(self, scan: Seen) -> None:
         """Raises WrongKind for an image where volumes were learned, or the other way round."""
-        if (learned := self.bank.shape[1] - len(self.turn)) != scan.coordinates:
+        if (learned := self.memory.coordinates) != scan.coordinates:
             kinds = {2: "single images", 3: "volumes"}
             raise WrongKind(f"the prior was shown {kinds[learned]}, and this is one of {kinds[scan.coordinates]}", "calibrate it with scans like this one")
 
@@ -169,12 +162,12 @@ class Healthy:
 
     def judged(self, found: Brief, heights: Tensor | None) -> Unusual:
         """The same of what was seen before."""
-        near = _near(found, heights, self.bank, self.turn, self.shift)
-        parts = {name: usual.distance(found.vectors[name], heights) for name, usual in self.gaussians.items()} | {"memory": _slicewise(near)}
+        near = self.memory.near(found.local, heights)
+        parts = {name: usual.distance(found.vectors[name], heights) for name, usual in self.gaussians.items()} | {"memory": slicewise(near)}
         logs = torch.stack([parts[name] for name in EVIDENCE[:-1]], dim=1)
         slices = torch.stack([course.unusual(part, heights) for course, part in zip(self.courses, logs.unbind(1), strict=True)], dim=1)
         changed = torch.stack([place.unusual(part.float()) for place, part in zip(self.places[:-1], found.standing, strict=True)]).mean(0)
-        at = torch.maximum(changed, laid(self.places[-1].unusual(_whole(near, heights)), changed.shape))
+        at = torch.maximum(changed, laid(self.places[-1].unusual(whole(near, heights)), changed.shape))
         return Unusual(torch.cat([_worst(slices, _SLICES), _worst(at.flatten()[:, None], _VOXELS)]), slices, at)
 
 
@@ -253,6 +246,8 @@ def learned(
     absolute = prior.card.scaling == "fixed"
     taught: list[Taught] = []
     for i, scan in enumerate(scans):
+        if patients is not None and i >= len(patients):
+            raise BadOption(f"patients: wanted one for each scan, got {len(patients)} for more scans", "name the patient of each scan, in their order")
         if taught and (taught[0].heights is None) != (scan.heights is None):
             raise WrongKind("the healthy scans mix images and volumes", "show the prior one kind")
         n = variants_for(scan.images) if n_variants is None else n_variants
@@ -264,6 +259,8 @@ def learned(
         taught.append(Taught(str(i) if patients is None else patients[i], scan.heights, tuple(found), gridded, sketches))
         if on_step:
             on_step(i + 1)
+    if patients is not None and len(patients) != len(taught):
+        raise BadOption(f"patients: wanted one for each of {len(taught)} scans, got {len(patients)}", "name the patient of each scan, in their order")
     return fitted(taught, seed=seed), taught
 
 
@@ -296,13 +293,13 @@ def fitted(taught: Sequence[Taught], *, seed: int = 0) -> Healthy:
     waves = min([WAVES, *(len(scan.heights) for scan in taught if scan.heights is not None)])
     gaussians = {name: _usual(taught, name, waves) for name in _GAUSSIAN}
     courses = {name: _course(taught, name, waves) for name in _GAUSSIAN}
-    bank, owners, turn, shift = _bank(taught, generator(seed, "bank"))
-    near = [_near(one, scan.heights, bank[owners != owner], turn, shift) for scan, owner in zip(taught, _owners(taught), strict=True) for one in scan.found[:2]]
-    courses["memory"] = Course.fitted(torch.cat([_slicewise(one) for one in near]), _heights(taught, 2), waves)
+    memory, owners = Memory.learned(_shown(taught), generator(seed, "bank"))
+    near = memory.without(_shown(taught, 2), owners)
+    courses["memory"] = Course.fitted(torch.cat([slicewise(one) for one in near]), _heights(taught, 2), waves)
     places = [Place.fitted([one[level] for scan in taught for one in scan.gridded]) for level in range(len(_MAP))]
-    places.append(Place.fitted([on_grid(_whole(one, taught[0].heights)) for one in near]))
+    places.append(Place.fitted([on_grid(whole(one, taught[0].heights)) for one in near]))
     kind = Kind.fitted([scan.sketches for scan in taught], _owners(taught))
-    return Healthy(gaussians, tuple(courses[name] for name in EVIDENCE[:-1]), bank, turn, shift, tuple(places), kind)
+    return Healthy(gaussians, tuple(courses[name] for name in EVIDENCE[:-1]), memory, tuple(places), kind)
 
 
 def _usual(taught: Sequence[Taught], name: str, waves: int) -> Usual:
@@ -325,6 +322,11 @@ def _owners(taught: Sequence[Taught]) -> list[int]:
     return [numbers[scan.patient] for scan in taught]
 
 
+def _shown(taught: Sequence[Taught], most: int | None = None) -> list[Shown]:
+    """Of each scan and its variants, at most so many: what the memory learns."""
+    return [(one.local, scan.heights, owner) for scan, owner in zip(taught, _owners(taught), strict=True) for one in scan.found[:most]]
+
+
 def _heights(taught: Sequence[Taught], most: int | None = None) -> Tensor | None:
     """(n,) of the slices of all scans, each as often as it was found, at most so often; None for images."""
     every = [scan.heights for scan in taught for _ in scan.found[:most] if scan.heights is not None]
@@ -335,52 +337,6 @@ def _stretched(scan: Taught, name: str) -> list[Tensor]:
     """Vectors of a scan and its variants, these farther from it than they are."""
     own = scan.found[0].vectors[name]
     return [own, *(own + _STRETCHED * (one.vectors[name] - own) for one in scan.found[1:])]
-
-
-def _bank(taught: Sequence[Taught], rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The memory: places of all scans, evenly drawn, their patients, and how features are turned into it."""
-    each = -(-2 * _BANK // sum(len(scan.found) for scan in taught))
-    parts, wheres, owners = [], [], []
-    for n, scan in zip(_owners(taught), taught, strict=True):
-        for one in scan.found:
-            features, where = _placed(one.local, scan.heights)
-            at = torch.randperm(len(features), generator=rng)[:each]
-            parts.append(features[at])
-            wheres.append(where[at])
-            owners.append(torch.full((len(at),), n))
-    features, where, owner = torch.cat(parts), torch.cat(wheres), torch.cat(owners)
-    middle, spread = features.mean(0), features.std(0).clamp_min(1e-6)
-    axes = torch.linalg.svd((features - middle) / spread, full_matrices=False)[2][:_AXES]
-    turn = axes / spread / len(axes) ** 0.5
-    at = torch.randperm(len(features), generator=rng)[:_BANK]
-    bank = torch.cat([(features[at] - middle) @ turn.T, where[at]], dim=1)
-    return bank.half().float(), owner[at], turn, middle  # as the file will hold it
-
-
-def _placed(local: Tensor, heights: Tensor | None) -> tuple[Tensor, Tensor]:
-    """(B, q, h, w[, d]) -> features (n, q) and weighted positions (n, 2 or 3) of all places; a slice's height is its third coordinate."""
-    n, size = len(local), tuple(local.shape[2:])
-    where = grid(size)[: len(size)].flatten(1).T.repeat(n, 1)
-    if heights is not None:
-        where = torch.cat([where, heights.repeat_interleave(len(where) // n)[:, None]], dim=1)
-    return local.float().flatten(2).movedim(1, 2).flatten(0, 1), _POSITION * where
-
-
-def _near(found: Brief, heights: Tensor | None, bank: Tensor, turn: Tensor, shift: Tensor) -> Tensor:
-    """(B, h, w[, d]): ln of the mean distance of each place to the nearest ones of the bank."""
-    features, where = _placed(found.local, heights)
-    far = nearest(torch.cat([(features - shift) @ turn.T, where], dim=1), bank, _NEIGHBOURS)
-    return far.reshape(len(found.local), *found.local.shape[2:]).clamp_min(1e-9).log()
-
-
-def _slicewise(near: Tensor) -> Tensor:
-    """(B, h, w[, d]) -> (B,): ln of the mean distance."""
-    return near.exp().flatten(1).mean(1).log()
-
-
-def _whole(near: Tensor, heights: Tensor | None) -> Tensor:
-    """(h, w[, d]): of a stack of slices one volume."""
-    return near[0] if heights is None else near.movedim(0, -1)
 
 
 def _standing(looked: Looked, stack: bool) -> Tensor:

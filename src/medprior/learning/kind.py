@@ -46,11 +46,15 @@ _QUANTILES = torch.linspace(0.05, 0.95, 10)
 
 @dataclass(frozen=True, slots=True)
 class Sketch:
-    """greys: (10,) quantiles in network units. detail: (4,) ln of the power of detail at three scales and of the noise. small: (side, side[, side])."""
+    """greys: (10,) quantiles in network units. detail: (4,) ln of the power of detail at three scales and of the noise. small: (n, n[, n]).
+
+    side: voxels of an image's shortest side, of a volume's longest.
+    """
 
     greys: Tensor
     detail: Tensor
     small: Tensor
+    side: int
 
     @property
     def layout(self) -> Tensor:
@@ -69,7 +73,7 @@ def sketched(whole: Tensor) -> Sketch:
         coarse = coarser
     some = x.flatten()[:: max(1, x.numel() // 65536)]
     detail = torch.stack([*powers, _noise(x)]).clamp_min(1e-10).log()
-    return Sketch(torch.quantile(some, _QUANTILES), detail, _pooled(x[None], _SMALL[x.ndim])[0])
+    return Sketch(torch.quantile(some, _QUANTILES), detail, _pooled(x[None], _SMALL[x.ndim])[0], min(x.shape) if x.ndim == 2 else max(x.shape))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +82,9 @@ class Kind(Stored):
     ``_edges``.
 
     turns: (n, *edges.shape) linear rules, each of which tells healthy scans from their image under one symmetry. grey_course to
-    detail_white: the Gaussians of grey values and of detail, as of ``Usual``. known: (m, 4 + n), the parts of the m healthy scans themselves, each by a kind
-    that was learned without its patient: what parts are in use, since they have no unit. other: (n,), what
-    each rule gives for their image under its symmetry, the mean, in the same way.
+    detail_white: the Gaussians of grey values and of detail, as of ``Usual``. known: (m, 4 + n), the parts of the first scan of each of m healthy patients,
+    each by a kind that was learned without a tenth of the patients, this one among them (but laid on the pattern of all): what parts are in use, since they
+    have no unit. other: (n,), what each rule gives for their image under its symmetry, the mean, in the same way.
     """
 
     pattern: Tensor
@@ -100,13 +104,13 @@ class Kind(Stored):
         pattern = _even(torch.stack([_pattern(one.small) for scan in scans for one in scan]).mean(0))
         seen = [[_Seen.of(one, pattern, turned=one is scan[0]) for one in scan] for scan in scans]
         whole = cls._of(pattern, seen)
-        patients = range(len(scans)) if patients is None else patients
+        patients = list(range(len(scans)) if patients is None else patients)
         folds = min(_FOLDS, len(set(patients)))
         known, other = [], []
         for fold in range(folds):
             at = [patient % folds == fold for patient in patients]
             without = cls._of(pattern, [scan for scan, out in zip(seen, at, strict=True) if not out])
-            held = [scan[0] for scan, out in zip(seen, at, strict=True) if out]
+            held = [seen[n][0] for n, out in enumerate(at) if out and patients.index(patients[n]) == n]
             known += [without._parts(one) for one in held]
             other += [-(without.turns * one.turned).flatten(1).sum(1) for one in held]
         return replace(whole, known=torch.stack(known), other=torch.stack(other).mean(0))
@@ -177,7 +181,7 @@ def _rules(edges: Tensor, apart: Tensor) -> Tensor:
     n, shape = len(edges), edges.shape[1:]
     around = (edges - edges.mean(0)).flatten(1).double()
     kernel = around @ around.T / n
-    ridge = float(kernel.diagonal().mean()) / around.shape[1] * _RIDGE
+    ridge = max(1e-9, float(kernel.diagonal().mean()) / around.shape[1] * _RIDGE)  # of one scan alone there is no variance
     towards = apart.flatten(1).double().T
     # (C + r I)^-1 v = (v - A' (A A' / n + r I)^-1 A v / n) / r: a system as large as the scans are many, not the cells
     inside = torch.linalg.solve(kernel + ridge * torch.eye(n, dtype=torch.float64), around @ towards / n)

@@ -21,6 +21,9 @@ _THROUGH = {"PL": "S", "IL": "A", "IP": "R"}
 
 _OVERRIDE = "override it: --allow-other, in Python allow_other=True"
 
+_LIGHTER, _SHIFTED = 1e-3, 0.05
+"""Shares of voxels: air, lung and fat are more of any body; and no more of one is as dense as soft tissue is without its intercept. Padding lies lower."""
+
 _COARSEST = 16
 """Voxels so many times larger than the prior's show nothing that it knows; as a rule their size was written down in another unit."""
 
@@ -53,18 +56,14 @@ class Admitted:
         return self.images.movedim(0, -1) if self.stack else self.images[0]
 
 
-_LIGHTER, _LEAST = (-1100.0, -20.0), 1e-3
-"""HU of air, lung and fat, and the share of voxels that they have at least in any body; padding lies below."""
-
-
 def check_kind(card: Card, volume: Volume) -> None:
-    """Raises WrongKind where modality or unit are not the card's, or where HU cannot be HU: nothing in them is lighter than water."""
+    """Raises WrongKind where modality or unit are not the card's, or where HU cannot be HU: nothing is lighter than water, and much as soft tissue + 1024."""
     if volume.modality and card.modality and not same_modality(volume.modality, card.modality):
         raise WrongKind(f"prior {card.name!r} is for {card.modality}, this is {volume.modality}", f"choose another prior, or {_OVERRIDE}")
     if card.scaling == "fixed" and volume.unit != card.unit:
         raise WrongKind(f"prior {card.name!r} wants unit {card.unit}, this is {volume.unit}", f"state the unit when reading (--unit, unit=), or {_OVERRIDE}")
-    if card.unit == "HU" and card.low < _LIGHTER[0] / 2 and np.mean((volume.data > _LIGHTER[0]) & (volume.data < _LIGHTER[1])) < _LEAST:
-        raise WrongKind("nothing in it is lighter than water, so its values are not HU", f"is the rescale intercept (often -1024) missing? {_OVERRIDE}")
+    if card.unit == "HU" and _share(volume, -1100, -20) < _LIGHTER and _share(volume, 850, 1250) > _SHIFTED:
+        raise WrongKind("hardly anything in it is lighter than water: its values are not HU", f"is the rescale intercept (often -1024) missing? {_OVERRIDE}")
 
 
 def check_form(card: Card, volume: Volume) -> None:
@@ -75,6 +74,10 @@ def check_form(card: Card, volume: Volume) -> None:
         raise WrongKind(f"prior {card.name!r} is 3-D, this is an image", "read the whole series, or choose a 2-D prior")
     if not np.isfinite(volume.data).all():
         raise WrongKind(f"the image holds {int((~np.isfinite(volume.data)).sum())} values that are not finite", "mask them when reading")
+
+
+def _share(volume: Volume, low: float, high: float) -> float:
+    return float(np.mean((volume.data > low) & (volume.data < high)))
 
 
 def same_modality(a: str, b: str) -> bool:

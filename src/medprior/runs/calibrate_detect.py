@@ -15,12 +15,13 @@ from ..errors import BadOption
 from ..evidence.conformal import smallest_p, wanted
 from ..io.index import Index, Item
 from ..jobs.detect import ALPHA, HEALTHY, calibrate, evaluations, learn_healthy
-from ..learning.healthy import EVIDENCE, LEAST, fingerprint, variants_for
+from ..jobs.gate import known_parts
+from ..learning.healthy import EVIDENCE, LEAST, Healthy, fingerprint, variants_for
 from ..training.folder import read_healthy, read_trust, save_trust
 from .calibrate import into
 from .cost import announce
 from .detect import EVIDENCE_IN_WORDS
-from .evaluate import Collected, Evaluated, caveats_of, evaluated, of_split, one_each
+from .evaluate import Collected, Evaluated, caveats_of, evaluated, of_split, one_each, patients_of
 from .evaluate_detect import SHORT, healthy_label
 from .events import Event, OnEvent
 from .folder import RunFolder
@@ -42,12 +43,16 @@ def run_calibrate_detect(request: CalibrateDetect, on_event: OnEvent) -> RunFold
         learned.update(known.prior.healthy)
         return result
 
-    form = {"form": 2}
-    done = evaluated(request, on_event, work, more=form, every=True)
+    def whose(items: Sequence[Item]) -> list[int]:
+        numbers = patients_of(items)
+        return [numbers[item.patient or item.id] for item in items]
+
+    form = {"form": 3}
+    done = evaluated(request, on_event, work, more=form, every=True, told=whose)
     entry = done.record["metrics"]["entry"]
     if not learned and not _holds(target, entry):  # the run is complete, but the prior that it wrote is another one or gone
         on_event(Event("note", "its prior is not there any more: it is calibrated again"))
-        done = evaluated(request.model_copy(update={"fresh": True}), on_event, work, more=form, every=True)
+        done = evaluated(request.model_copy(update={"fresh": True}), on_event, work, more=form, every=True, told=whose)
         entry = done.record["metrics"]["entry"]
     if learned:
         save_trust(source, {**read_trust(keeper), "detect": entry}, target, healthy=learned)
@@ -85,6 +90,7 @@ def _work(request: CalibrateDetect, known: Known, index: Index, items: tuple[Ite
     found = calibrate(prior, (volume for _, volume in index.volumes(held)), allow_other=request.allow_other, on_step=_progress(on_event, len(held)))
     entry = {
         **found,
+        "n_kind": len(known_parts(Healthy.of(prior.healthy).kind, found)),
         "calibrated_on": f"{len(held)} healthy patients of the {' and '.join(sorted(splits))} split",
         "learned_from": len(teachers),
         "data": sha256("\n".join(sorted(item.digest for item in [*teachers, *held])).encode()).hexdigest(),
@@ -114,6 +120,7 @@ def _section(entry: dict[str, Any], held: Sequence[Item]) -> Section:
         ["healthy patients held out", str(n)],
         ["smallest p-value", f"{smallest_p(n):.3g}"],
         ["flags at 5 %", "given" if n >= wanted(ALPHA) else f"refused: at least {wanted(ALPHA)} patients are needed"],
+        ["gate before the score", f"knows {entry['n_kind']} patients" if entry["n_kind"] >= wanted(ALPHA) else "NONE: at least 19 patients are needed"],
         ["plain scores kept beside ours", ", ".join(entry["plain"])],
         ["top of the map's scale", "not calibrated" if entry["map_high"] is None else f"{entry['map_high']:.2f} deviations"],
     ]

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..data.volume import Volume
-from ..jobs.detect import Found, detect, evaluations, plain_scale
+from ..evidence.conformal import wanted
+from ..jobs.detect import ALPHA, Found, detect, evaluations, plain_scale
 from ..prior import Prior
 from .cost import announce
 from .events import Event, OnEvent
@@ -67,6 +68,7 @@ def run_detect(request: Detect, prior: Prior, volume: Volume, on_event: OnEvent)
         "evidence": found.evidence,
         "other": found.other,
         "unlike": found.unlike,
+        "n_kind": found.n_kind,
         "plain": {name: asdict(one) for name, one in found.plain.items()},
         "findings": [asdict(one) for one in found.findings],
         "slices": [n for n, q in enumerate(found.slices) if q <= DISCOVERIES],
@@ -121,15 +123,14 @@ def tables_of(volume: Volume, found: Found) -> list[Table]:
 def beside_table(found: Found) -> Table:
     """Our score and each plain one, ranked among the same healthy patients, or why there is none to stand beside."""
     elsewhere = "PatchCore and PaDiM pass every scan through another network: medprior evaluate detect prints them."
-    if found.p_value is None or not found.plain:
-        why = "not ranked: no healthy patients to rank the scan among" if found.p_value is None else "not kept with this prior: calibrate it again"
-        return Table([["plain scores beside ours", why]], elsewhere, words=True)
+    if found.p_value is None:
+        return Table([["plain scores beside ours", "not ranked: no healthy patients to rank the scan among"]], elsewhere, words=True)
     ours = round(found.p_value * (found.n_healthy + 1)) - 1
     rows = [["score", "this scan", "healthy patients at least as high", "p"], ["medprior (ours)", f"{found.score:.3g}", str(ours), f"{found.p_value:.2g}"]]
     rows += [[name, f"{one.score:.3g}", str(one.as_high), f"{one.p_value:.2g}"] for name, one in found.plain.items()]
     note = f"Of {found.n_healthy} held-out healthy patients, by the same conformal p-value; each score has a unit of its own, higher is less like healthy. "
     note += "Which tells healthy from ill better is not seen in one scan. "
-    return Table(rows, f"{note}Plain detectors learned from the same healthy scans. {elsewhere}")
+    return Table(rows, f"{note}Plain detectors learned from the same healthy scans (at most 400 of them). {elsewhere}")
 
 
 def measured_table(prior: Prior) -> list[Table]:
@@ -212,8 +213,9 @@ def section_of(volume: Volume, found: Found, high: float, scale_text: str, plane
         verdict=sentence(found),
         caveats=(
             *([f"Judge with care: {found.unlike}."] if found.unlike else []),
+            *([f"Nothing looks whether this scan is of the right kind: {found.n_kind} healthy patients are too few."] if found.n_kind < wanted(ALPHA) else []),
             "The map shows unusual pixels, not disease: markers, tubes, implants, rotation and another scanner are unusual, too.",
-            f"The score ({found.score:.3g}) says how many standard deviations the scan lies above held-out healthy ones, mean over the evidence."
+            f"The score ({found.score:.3g}) says how many standard deviations the scan lies above held-out healthy ones, mean over the evidence in it."
             if found.n_healthy
             else f"The score ({found.score:.3g}) has no unit, and nothing to compare it with.",
         ),

@@ -182,9 +182,9 @@ def figures(scans: Sequence[Scanned], alpha: float, n_healthy: int) -> dict[str,
         for name, part in (("false_positive_rate", healthy), ("flagged_of_others", sick)):
             if part:
                 found[name] = stored(clopper_pearson(sum(scan.p_value is not None and scan.p_value <= alpha for scan in part), len(part)))
-        for name, part in (("refused_of_healthy", healthy), ("refused_of_others", sick)):
-            if part:
-                found[name] = stored(clopper_pearson(sum(scan.other for scan in part), len(part)))
+    for name, part in (("refused_of_healthy", healthy), ("refused_of_others", sick)):
+        if part:
+            found[name] = stored(clopper_pearson(sum(scan.other for scan in part), len(part)))
     reds = [scan.red for scan in healthy if scan.red is not None]
     if reds:
         found["healthy_scans_with_any_red"] = stored(clopper_pearson(sum(reds), len(reds)))

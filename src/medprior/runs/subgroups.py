@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,8 @@ HANDFUL = 10
 """Patients of each kind of label below which no AUROC is given: a bootstrap of fewer is far too sure of itself."""
 GAP = 0.05
 """A difference from the other patients that is named where chance does not explain it."""
+FEWEST = 5
+"""Patients of a group below which it is not told apart from other small ones: so few may be known to somebody."""
 SHOWN = 8
 """Groups of a tag in the report, the largest; run.json has all."""
 
@@ -61,12 +63,21 @@ def subgroups(scans: Sequence[Member], alpha: float, n_healthy: int) -> dict[str
     promised = n_healthy >= wanted(alpha)
     found: dict[str, Any] = {}
     for tag in TAGS:
-        told = [scan for scan in scans if tag in scan.groups]
+        told = _merged([scan for scan in scans if tag in scan.groups], tag)
         sizes = Counter(scan.groups[tag] for scan in told)
         if told:
             groups = {name: _figures(told, tag, name, promised) for name, _ in sorted(sizes.items(), key=lambda pair: (-pair[1], pair[0]))}
             found[tag] = {"not_stated": len(scans) - len(told), "groups": groups}
     return found
+
+
+def _merged(told: Sequence[Member], tag: str) -> list[Member]:
+    """Groups of a handful become one."""
+    patients: dict[str, set[int]] = {}
+    for scan in told:
+        patients.setdefault(scan.groups[tag], set()).add(scan.patient)
+    few = {name for name, whose in patients.items() if len(whose) < FEWEST}
+    return [replace(scan, groups={**scan.groups, tag: f"groups under {FEWEST}"}) if scan.groups[tag] in few else scan for scan in told]
 
 
 def _figures(told: Sequence[Member], tag: str, name: str, promised: bool) -> dict[str, Any]:
@@ -125,7 +136,8 @@ def section_of(found: Mapping[str, Any]) -> Section:
         for name, one in list(at["groups"].items())[:SHOWN]:
             cells = [text for what in FIGURES for text in _cells(one[what], one[f"{what}_difference"])]
             rows.append([_named(tag, name), f"{one['healthy']} healthy, {one['others']} others", *cells])
-        n_compared += sum(one[f"{what}_difference"] is not None for one in at["groups"].values() for what in FIGURES)
+        compared = sum(one[f"{what}_difference"] is not None for one in at["groups"].values() for what in FIGURES)
+        n_compared += compared // 2 if len(at["groups"]) == 2 else compared  # of two groups each is the other's other
         if len(at["groups"]) > SHOWN:
             notes.append(f"{len(at['groups']) - SHOWN} smaller groups of {tag} are in run.json.")
         if at["not_stated"]:

@@ -12,7 +12,7 @@ from medprior.data.volume import Volume
 from medprior.errors import BadOption, OutOfDistribution, Uncalibrated, WrongKind
 from medprior.evidence.plain_scores import KEPT
 from medprior.jobs.detect import Found, calibrate, detect, evaluations, judged, learn_healthy
-from medprior.learning.healthy import EVIDENCE, fingerprint
+from medprior.learning.healthy import EVIDENCE
 from medprior.prior import Prior
 from tests.unit.jobs.exact import CT, Exact, tiny, volume_of
 
@@ -45,6 +45,7 @@ def calibrated() -> Prior:
 def test_healthy_patients_are_flagged_at_the_rate_that_was_promised(calibrated: Prior) -> None:
     """Sixty new healthy scans: p-values spread over 0..1, about one in twenty flagged, about one in twenty with any finding (3 expected of each)."""
     found = [detect(calibrated, scan, n_twins=0, gate=False) for scan in healthy(60, 2)]
+    assert sum(bool(f.other) for f in found) <= 6, "and hardly any would be refused as another kind"
     p = np.array([f.p_value for f in found])
     assert p.mean() == pytest.approx(0.5, abs=0.13)
     assert sum(f.flagged() for f in found) <= 8
@@ -124,12 +125,6 @@ def test_plain_scores_are_ranked_among_the_same_patients(calibrated: Prior) -> N
     fine = detect(calibrated, healthy(1, 3)[0], n_twins=0).plain
     assert all(found.plain[name].score > fine[name].score and found.plain[name].p_value <= fine[name].p_value for name in KEPT if not name.startswith("minus"))
     assert detect(calibrated, replace(scan, modality="MR"), n_twins=0, allow_other=True).plain == {}
-    before = Exact(trust={"detect": {key: value for key, value in calibrated.trust["detect"].items() if key != "plain"}})
-    before.healthy = {name: tensor for name, tensor in calibrated.healthy.items() if not name.startswith("plain.")}
-    before.trust["detect"]["memory"] = fingerprint(before.healthy)
-    again = detect(before, scan, n_twins=0)
-    assert again.plain == {} and (again.score, again.p_value) == (found.score, found.p_value)
-    assert calibrate(before, healthy(4, 1))["plain"] == {}
 
 
 def test_few_healthy_patients_support_no_flag() -> None:

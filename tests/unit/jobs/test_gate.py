@@ -31,7 +31,7 @@ FAR = torch.full((N_RULES,), 8.0).double()
 
 
 def refused(parts: Tensor, known: Tensor, other: Tensor = FAR) -> bool:
-    p, distance, _ = judged(parts, known, other)
+    p, distance, _ = judged(parts, known, other, side=256)
     return p <= GATE_ALPHA and distance > 1
 
 
@@ -65,7 +65,7 @@ def test_the_farthest_part_is_named() -> None:
     for number in range(N_PARTS):
         one = torch.zeros(N_PARTS).double()
         one[number] = 12.0
-        assert judged(one, known, FAR)[2] == number and refused(one, known)
+        assert judged(one, known, FAR, side=256)[2] == number and refused(one, known)
 
 
 def test_patients_who_calibrated_count_as_well(kind: Kind) -> None:
@@ -79,7 +79,7 @@ def test_patients_who_calibrated_count_as_well(kind: Kind) -> None:
 
 def test_healthy_scans_are_warned_about_at_the_rate_that_is_promised() -> None:
     """2000 of the distribution of the 100 that are known, 20 draws of those: one in twenty has p <= 0.05, and no more are refused."""
-    rows = [judged(one, parts_of(100, seed), FAR) for seed in range(20) for one in parts_of(100, 1000 + seed)]
+    rows = [judged(one, parts_of(100, seed), FAR, side=256) for seed in range(20) for one in parts_of(100, 1000 + seed)]
     warned = sum(p <= GATE_ALPHA for p, _, _ in rows) / len(rows)
     assert abs(warned - 0.05) < 0.03
     assert sum(p <= GATE_ALPHA and distance > 1 for p, distance, _ in rows) / len(rows) <= 0.05
@@ -92,7 +92,7 @@ def test_grey_values_have_more_room_than_orientation() -> None:
         one = torch.zeros(N_PARTS).double()
         one[number] = deviations
         assert refused(one, known) is out
-        assert judged(one, known, FAR)[2] == number
+        assert judged(one, known, FAR, side=256)[2] == number
 
 
 def test_a_rule_refuses_only_what_is_nearer_to_the_other_side() -> None:
@@ -117,3 +117,18 @@ def test_one_odd_scan_among_those_known_hides_nothing() -> None:
     known[0, ORIENTATION] = 40
     one[ORIENTATION] = 7
     assert refused(one, known)
+
+
+def test_small_images_have_more_room_for_what_disease_changes() -> None:
+    """As sharp as 1.4 times what is usual: refused in a film of 256 pixels, judged in one of 28; grey values and orientation have no more room."""
+    known = parts_of(400, 0)
+    for number in range(known.shape[1]):
+        large, small = (judged(with_part(known, number), known, FAR, side=side)[1] for side in (256, 28))
+        assert large == pytest.approx(small * (1.75 if number in (1, 2, 3) else 1.0), rel=1e-6)
+
+
+def with_part(known: Tensor, number: int) -> Tensor:
+    """Like the median healthy scan but for one part, far out."""
+    one = known.median(0).values.clone()
+    one[number] += 20 * known[:, number].std()
+    return one

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from medprior.errors import Uncalibrated
+from medprior.errors import BadOption, Uncalibrated
 from medprior.io.files import load_weights, save_weights
 from medprior.learning.healthy import EVIDENCE, Healthy, Seen, Taught, brief, draws_for, expected, fitted, learned, variants_for
 from medprior.learning.look import SIGMAS, look
@@ -88,7 +88,8 @@ def test_the_map_rises_where_the_patch_is(prior: Prior, healthy: Healthy) -> Non
     rise = found.map - fine.map
     assert found.map.shape == SIZE
     assert float(rise[14:22, 7:15].mean()) > 1 > 10 * float(rise[:8].abs().mean())
-    assert float(found.evidence[4]) > float(fine.evidence[4]) + 1
+    at = EVIDENCE.index("map")
+    assert float(found.evidence[at]) > float(fine.evidence[at]) + 1
 
 
 def test_evidence_is_the_mean_of_the_highest_share(prior: Prior) -> None:
@@ -135,7 +136,7 @@ def test_seven_scans_are_too_few(prior: Prior, taught: tuple[Healthy, list[Taugh
         fitted(taught[1][:7])
     with pytest.raises(Uncalibrated, match="2 healthy scans are too few"):
         learned(prior, [scan(n) for n in range(2)], n_variants=3)
-    assert fitted(taught[1][:8]).bank.isfinite().all()
+    assert fitted(taught[1][:8]).memory.bank.isfinite().all()
 
 
 def test_what_was_taught_is_enough_to_learn_again(taught: tuple[Healthy, list[Taught]]) -> None:
@@ -151,7 +152,7 @@ def test_variants_are_learned_beside_their_scan(prior: Prior) -> None:
     scans = [Seen(image(n)[..., :12], Condition(), stack=False) for n in range(8)]
     one, found = learned(prior, scans, n_variants=1, on_step=steps.append)
     two, other = (learned(prior, scans, n_variants=1, seed=seed)[0] for seed in (0, 1))
-    assert steps == list(range(1, 9)) and len(one.bank) == 16 * 12 * 6
+    assert steps == list(range(1, 9)) and len(one.memory.bank) == 16 * 12 * 6
     assert [(len(t.found), len(t.gridded), len(t.sketches)) for t in found] == [(2, 2, 2)] * 8
     assert all(torch.equal(tensor, two.tensors()[name]) for name, tensor in one.tensors().items())
     assert not torch.equal(other.gaussians["features"].course, one.gaussians["features"].course)
@@ -229,3 +230,13 @@ def test_nobody_is_measured_by_scans_of_the_same_patient(prior: Prior) -> None:
     assert float(told.courses[at].middle[0]) > float(untold.courses[at].middle[0])
     with pytest.raises(Uncalibrated, match="of one patient"):
         learned(prior, scans, patients=["p"] * 24, n_variants=0)
+    for n in (5, 25):
+        with pytest.raises(BadOption, match="patients: wanted one for each"):
+            learned(prior, scans, patients=["p", "q"] * n, n_variants=0)
+
+
+def test_few_patients_with_many_scans_are_learned(prior: Prior) -> None:
+    """Seven scans of one and one of another: nothing divides by a spread that is not there."""
+    healthy, _ = learned(prior, [scan(n) for n in range(8)], patients=["a"] * 7 + ["b"], n_variants=0)
+    found = healthy.unusual(prior, scan(100))
+    assert found.evidence.isfinite().all() and found.map.isfinite().all() and len(healthy.kind.known) == 2

@@ -48,7 +48,6 @@ def test_plain_scores_stand_beside_ours_or_it_is_said_why_not() -> None:
     assert table.rows[0] == ["score", "this scan", "healthy patients at least as high", "p"]
     assert table.rows[1:] == [["medprior (ours)", "1.5", "2", "0.075"], ["mean intensity", "-0.25", "7", "0.2"], ["PCA residual", "0.0123", "0", "0.025"]]
     assert "Of 39 held-out healthy patients" in table.note and "PatchCore and PaDiM" in table.note
-    assert "calibrate it again" in beside_table(found(3 / 40, 39)).rows[0][1]
     assert "no healthy patients" in beside_table(found(None, 0)).rows[0][1]
 
 

@@ -17,10 +17,11 @@ from medprior.data.volume import Volume
 from medprior.errors import BadOption
 from medprior.evidence.detectors import Atlas
 from medprior.evidence.metrics import interval
-from medprior.evidence.plain_scores import KEPT, plain_scores
+from medprior.evidence.plain_scores import KEPT
 from medprior.io.index import scan
 from medprior.io.write import write
-from medprior.jobs.detect import HEALTHY
+from medprior.jobs.detect import HEALTHY, usable
+from medprior.learning.healthy import Healthy
 from medprior.runs import evaluate_reconstruct
 from medprior.runs.beside import Beside
 from medprior.runs.calibrate_detect import run_calibrate_detect
@@ -32,7 +33,7 @@ from medprior.runs.execute import execute
 from medprior.runs.rebuild import rebuild
 from medprior.runs.requests import CalibrateDetect, Detect, EvaluateDetect, EvaluateReconstruct
 from medprior.runs.sources import known_prior
-from medprior.training.folder import load
+from medprior.training.folder import bundled, load
 
 from .conftest import scene
 
@@ -171,12 +172,13 @@ def test_every_report_has_plain_scores_beside_ours(healthy_folder: Path, calibra
     assert "healthy patients at least as high" in page and "atlas of mean and SD" in page and "research use only" in page.lower()
 
 
-def test_a_bundled_prior_without_plain_scores_says_so() -> None:
-    """They were calibrated before any were kept: all else goes on."""
-    prior = load("brain-t1")
-    if "plain" in prior.trust["detect"]:
-        pytest.skip("it was calibrated since")
-    assert plain_scores(prior.healthy, torch.zeros(1, 8, 8, 8)) == {} and prior.trust["detect"]["n_healthy"] == 4
+def test_bundled_priors_that_know_healthy_scans_are_of_this_version() -> None:
+    """Their calibration counts, and every plain score stands beside it."""
+    told = {name: prior for name in bundled() if (prior := load(name)).healthy}
+    assert set(told) == {"chest-xray", "brain-t1"}
+    for prior in told.values():
+        assert usable(prior) is not None and tuple(prior.trust["detect"]["plain"]) == KEPT
+        assert Healthy.of(prior.healthy).kind.known.shape[1] == len(prior.trust["detect"]["kind"][0])
 
 
 def test_detect_on_a_labelled_folder(healthy_folder: Path, calibrated: Path, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_a_group_that_is_served_worse_is_named() -> None:
     assert worse["false_positive_rate"]["value"] == pytest.approx(0.3) and worse["false_positive_rate"]["n"] == 60
     section = section_of({"sex": {"not_stated": 2, "groups": found}})
     assert "Sex: female: healthy and other scans are told apart WORSE" in section.verdict and "MORE healthy patients are flagged" in section.verdict
-    assert "2 scans do not state sex" in section.blocks[0].note and "4 differences" in section.caveats[0]  # type: ignore[union-attr]
+    assert "2 scans do not state sex" in section.blocks[0].note and "2 differences" in section.caveats[0]  # type: ignore[union-attr]
 
 
 def test_chance_is_not_named() -> None:
@@ -124,3 +124,11 @@ def test_an_evaluation_tells_groups(tiny: Path, tmp_path: Path, monkeypatch: pyt
         run_evaluate_detect(asked, silent)
     again = run_evaluate_detect(asked.model_copy(update={"out": tmp_path / "untold"}), silent)
     assert again.record["metrics"]["subgroups"] == {} and "nothing can be said of groups" in again.report.read_text()
+
+
+def test_groups_of_a_handful_are_not_told_apart() -> None:
+    """Three scanners with one or two patients become one group without their names; the large one keeps its own."""
+    scanners = ["big"] * 30 + ["rare a", "rare b", "rare b", "rare c"]
+    scans = [Member(n % 2 == 0, n, float(n), False, {"scanner": name}) for n, name in enumerate(scanners)]
+    groups = subgroups(scans, 0.05, 100)["scanner"]["groups"]
+    assert set(groups) == {"big", "groups under 5"} and groups["groups under 5"]["patients"] == 4
