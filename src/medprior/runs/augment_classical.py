@@ -139,7 +139,7 @@ def _section(volume: Volume, policy: Policy, made: list[Varied]) -> tuple[Sectio
         preview.append((f"augmented {n}", image))
     allowed = [["transform", "low", "high", "probability"], *([n, f"{s.low:g}", f"{s.high:g}", f"{s.probability:g}"] for n, s in policy.allowed.items())]
     refused = [["refused", "why"], *([name, why] for name, why in policy.refused.items())]
-    text = f"{len(made)} images on the scan's own grid and unit, by the policy for {policy.name}. {RECORDS} holds what makes each of them again, bit for bit."
+    text = f"{len(made)} images on the scan's own grid and unit, by the policy for {policy.name}; {RECORDS} holds what makes each of them again, bit for bit."
     section = Section(
         "Augment: classical transforms",
         text,
