@@ -19,6 +19,7 @@ from .runs.requests import (
     Augment,
     CalibrateDetect,
     CalibrateReconstruct,
+    CalibrateSynthesize,
     Detect,
     EvaluateDetect,
     EvaluateReconstruct,
@@ -150,6 +151,16 @@ def calibrate_detect(request: Annotated[CalibrateDetect, Options], *, screen: Sh
     finish(screen, done)
 
 
+@calibrate.command(name="synthesize")
+def calibrate_synthesize(request: Annotated[CalibrateSynthesize, Options], *, screen: Shown) -> None:
+    """Whether a prior's images are faithful, various and nobody's copies, with the controls that make it believable: into its trust.json."""
+    from .runs.calibrate_synthesize import run_calibrate_synthesize
+
+    with progress(screen) as listen:
+        done = run_calibrate_synthesize(request, listen)
+    finish(screen, done)
+
+
 @app.command
 def scan(request: Annotated[Scan, Options], *, screen: Shown) -> None:
     """Read every file of a data set once; list what cannot be used and why."""
@@ -235,6 +246,8 @@ def headline(record: dict[str, Any]) -> list[str]:
     metrics = record["metrics"]
     if "n_healthy" in metrics.get("entry", ()):
         return [f"  {metrics['entry']['learned_from']} healthy scans learned, {metrics['entry']['n_healthy']} healthy patients calibrate"]
+    if "copies" in metrics.get("entry", ()):
+        return [f"  {line}" for line in metrics["entry"]["said"]]
     if "entry" in metrics:
         at = metrics["entry"]["calibration"]
         return [
@@ -254,6 +267,8 @@ def headline(record: dict[str, Any]) -> list[str]:
             if one["flagged"]
         ]
         return [*(f"  AUROC {at['value']:.3f}  {name}" for name, at in metrics["auroc"].items()), *rates, *apart]
+    if "proof" in metrics:
+        return [f"  {line}" for line in metrics["proof"]]
     if "p_value" in metrics:
         return [f"  p = {metrics['p_value']:.3g}" if metrics["p_value"] is not None else f"  no p-value: {metrics['refused']}"]
     return []

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from medprior.errors import BadOption
+from medprior.prior import Redraw
 from medprior.prior.gaussian import Gaussian
-from medprior.sampling import STEPS, euler, flow, karras_levels, log_levels
+from medprior.sampling import STEPS, euler, flow, karras_levels, log_levels, multistep
 from medprior.sampling.steps import Step
 from tests.golden.world import SHAPE, seeded, smooth_prior
 
@@ -93,3 +94,30 @@ def test_levels_fall_from_high_to_low_and_end_at_zero(levels) -> None:
 def test_levels_that_make_no_sense_are_refused(levels, wrong: dict[str, float]) -> None:
     with pytest.raises(BadOption, match="noise levels"):
         levels(**{"n": 5, **wrong})
+
+
+def strode(n: int) -> float:
+    """As ``error``, for the loop that remembers its last mean."""
+    prior = smooth_prior()
+    x = 5 * torch.randn((8, *SHAPE), generator=seeded(0), dtype=torch.float64)
+    sigmas = torch.exp(torch.linspace(math.log(5.0), math.log(0.05), n + 1, dtype=torch.float64))
+    return float((multistep(prior, x, sigmas) - carried(prior, x, 5.0, 0.05)).norm())
+
+
+def test_multistep_is_of_order_two_with_one_evaluation() -> None:
+    assert math.log2(strode(160) / strode(320)) == pytest.approx(2, abs=0.2)
+    assert strode(40) < 0.5 * error("euler", 40)
+
+
+def test_multistep_lands_on_the_mean_and_wants_one() -> None:
+    prior = smooth_prior()
+    x = torch.randn((3, *SHAPE), generator=seeded(1), dtype=torch.float64)
+    sigmas = torch.tensor([0.3, 0.0], dtype=torch.float64)
+    assert float((multistep(prior, x, sigmas) - prior(x, torch.full((3,), 0.3, dtype=torch.float64))).abs().max()) < 1e-12
+    with pytest.raises(BadOption, match="wanted a mean"):
+        multistep(_Redraws(), x, sigmas)  # type: ignore[arg-type]
+
+
+class _Redraws(Redraw):
+    def __call__(self, x: Tensor, sigma: Tensor, condition: object = None) -> Tensor:
+        return x

@@ -19,6 +19,7 @@ __all__ = [
     "Augment",
     "CalibrateDetect",
     "CalibrateReconstruct",
+    "CalibrateSynthesize",
     "Calibration",
     "Detect",
     "EvaluateDetect",
@@ -136,10 +137,13 @@ class Synthesize(WithPrior):
     """New images from nothing but the prior, marked synthetic."""
 
     job: ClassVar[str] = "synthesize"
+    private: ClassVar[tuple[str, ...]] = (*WithPrior.private, "data")
     n: int = option(16, "How many images.", ge=1, le=100_000)
     label: str | None = option(None, "A class of the prior's card; default any.")
     size: tuple[int, int] | None = option(None, "Rows and columns; default the size the prior was trained to show. A 3-D prior draws that size only.")
     guidance: float = option(1.5, "Weight of the label; 1 is plain, above it exaggerates.", ge=0, le=20)
+    data: Path | None = option(None, "The data set the prior learned from: its train split is searched for copies, its val split says what is usual.")
+    unproven: bool = option(False, "Write images that no audit has passed; written down in run.json and in the report.")
     format: Literal["png", "nii.gz", "npz", "dcm"] | None = option(None, "Format: there is no input to follow. Default png, of volumes nii.gz.")
 
 
@@ -279,6 +283,15 @@ class CalibrateDetect(Calibration):
     healthy: str | None = option(None, HEALTHY_OPTION)
 
 
+class CalibrateSynthesize(Calibration):
+    """Measure a prior's own images: how faithful and how various they are, whether they are copies of the scans it learned from; into its trust.json."""
+
+    job: ClassVar[str] = "calibrate-synthesize"
+    split: Literal["auto", "train", "val", "test", "all"] = option("auto", "The held-out scans; auto: val. Those of train are what the prior learned from.")
+    n: int = option(400, "Images drawn, with the labels in the shares of the training scans; the intervals want 2000.", ge=24, le=100_000)
+    guidance: float = option(1.5, "Weight of the label, as synthesize takes it.", ge=0, le=20)
+
+
 class EvaluateDetect(Evaluation):
     """How well a prior tells healthy scans from others in a labelled folder, beside plain scores."""
 
@@ -316,7 +329,8 @@ class Scan(_HasFolder):
 
 
 REQUESTS: dict[str, type[Request]] = {
-    r.job: r for r in (Reconstruct, Augment, Synthesize, Detect, EvaluateReconstruct, CalibrateReconstruct, EvaluateDetect, CalibrateDetect, Train)
+    r.job: r
+    for r in (Reconstruct, Augment, Synthesize, Detect, EvaluateReconstruct, CalibrateReconstruct, EvaluateDetect, CalibrateDetect, CalibrateSynthesize, Train)
 }
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from ..data.volume import Volume
 from ..errors import BadOption
-from ..jobs.synthesize import default_size, synthesize
+from ..jobs.synthesize import default_size, drawn, volumes_of
 from ..prior import Prior
 from .cost import announce
 from .events import Event, OnEvent
 from .outcome import Outcome, Output
 from .pictures import Window, grey, mosaic, upright, window_for
+from .proven import proven
 from .report import Grid, Picture, Section
 from .requests import Synthesize
 
@@ -29,16 +32,16 @@ def run_synthesize(request: Synthesize, prior: Prior, volume: None, on_event: On
     # at full size: 14 levels refine the coarser image, which costs a third of that; an image that is small enough is drawn at once in 36 evaluations
     evaluations = 20 if max(size) >= 2 * prior.card.frame[0] else 36
     announce(prior, request.n, size, evaluations * (2 if request.label and request.guidance != 1 else 1), on_event)
-    on_event(Event("stage", "drawing new images", 0, 0))
-    made = synthesize(
-        prior,
-        n=request.n,
-        label=request.label,
-        seed=request.seed,
-        size=size,
-        guidance=request.guidance,
-        on_step=lambda done, total: on_event(Event("step", done=done, total=total)),
-    )
+
+    def draw(n: int, seed: int) -> Tensor:
+        on_event(Event("stage", "drawing new images", 0, 0))
+        return drawn(prior, n=n, label=request.label, seed=seed, size=size, guidance=request.guidance, on_step=told)
+
+    def told(done: int, total: int) -> None:
+        on_event(Event("step", done=done, total=total))
+
+    proved = proven(request, prior, draw, on_event)
+    made = volumes_of(prior, proved.kept, f"label {request.label}, seed {request.seed}")
     card = prior.card
     low, high = (card.low, card.high) if card.scaling == "fixed" else (0.0, 1.0)
     width = len(str(request.n))
@@ -47,7 +50,8 @@ def run_synthesize(request: Synthesize, prior: Prior, volume: None, on_event: On
     ]
     window = window_for(made[0]) if card.unit == "HU" else Window(low, high, "range of the prior")
     section, preview = sheet(request, prior, made, window)
-    return Outcome(outputs, {"n": len(made), "size": list(size), "label": request.label}, [section], preview)
+    metrics = {"n": len(made), "size": list(size), "label": request.label, **proved.metrics}
+    return Outcome(outputs, metrics, [section, *proved.sections], preview, proved.overrides)
 
 
 def file_name(label: str | None) -> str:
@@ -66,9 +70,6 @@ def sheet(request: Synthesize, prior: Prior, made: list[Volume], window: Window)
         f"Synthesize: {len(made)} new images{f', {request.label}' if request.label else ''}",
         f"Drawn from the prior {prior.card.name} alone: {label}. They show no patient.{twins}",
         [Grid([Picture(picture, f"{len(shown)} images", f"Seed {request.seed}; none was picked out; {window}.", synthetic=True, wide=True)])],
-        caveats=(
-            "No copy audit has been made here: an image may lie close to one of the training images.",
-            "A synthetic set inherits the gaps and the biases of the data behind the prior; its card names them.",
-        ),
+        caveats=("A synthetic set inherits the gaps and the biases of the data behind the prior; its card names them.",),
     )
     return section, [(f"{len(shown)} synthetic images", picture)]

@@ -5,7 +5,7 @@ from .deviation import deviation_of, local_deviation
 from .draws import Calibration, Draws, steadied
 from .guidance import decoupled, posterior_sampling, pseudoinverse_guidance
 from .levels import karras_levels, log_levels
-from .loops import anneal, flow, follow, restore, revisit, start
+from .loops import anneal, flow, follow, multistep, restore, revisit, start
 from .rules import joined, matched_draw, moment_matching, proximal, seen
 from .steps import STEPS, euler, heun, midpoint
 
@@ -29,6 +29,7 @@ __all__ = [
     "matched_draw",
     "midpoint",
     "moment_matching",
+    "multistep",
     "posterior_sampling",
     "proximal",
     "pseudoinverse_guidance",

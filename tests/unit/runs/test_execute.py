@@ -22,7 +22,7 @@ from .conftest import save_tiny
 QUICK = {
     "detect": {"n_twins": 1},
     "augment": {"n": 2, "label": "pneumonia"},
-    "synthesize": {"n": 3, "size": (16, 16), "label": "no_finding"},
+    "synthesize": {"n": 3, "size": (16, 16), "label": "no_finding", "unproven": True},
     "reconstruct": {"n": 2, "steps": 3, "baselines": "quick"},
 }
 

@@ -17,7 +17,7 @@ from .conftest import scene
 VERBS: dict[str, str] = {
     "detect": "detect {scan} --prior {prior} --n-twins 1",
     "augment": "augment {scan} --prior {prior} --n 1",
-    "synthesize": "synthesize --prior {prior} --n 1 --size 16 16",
+    "synthesize": "synthesize --prior {prior} --n 1 --size 16 16 --unproven",
     "reconstruct": "reconstruct {scan} --prior {prior} --fast --baselines quick",
     "evaluate-reconstruct": "evaluate reconstruct {data} --prior {prior} --fast --most 1",
     "evaluate-detect": "evaluate detect {data} --prior {prior} --baselines quick",

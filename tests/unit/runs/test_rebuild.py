@@ -20,7 +20,7 @@ from medprior.runs.requests import Detect, Synthesize, request_from
 QUICK = {
     "detect": {"n_twins": 1},
     "augment": {"n": 2},
-    "synthesize": {"n": 3, "size": (16, 16)},
+    "synthesize": {"n": 3, "size": (16, 16), "unproven": True},
     "reconstruct": {"n": 2, "steps": 3, "baselines": "quick"},
 }
 
@@ -117,7 +117,7 @@ def test_several_runs_make_one_page(tiny: Path, picture: Path, tmp_path: Path) -
 
 
 def test_the_demo_is_rebuilt_with_its_parts(tiny: Path, picture: Path, tmp_path: Path) -> None:
-    wanted = {"detect": Detect(input=picture, prior=str(tiny), n_twins=1), "synthesize": Synthesize(prior=str(tiny), n=1, size=(16, 16))}
+    wanted = {"detect": Detect(input=picture, prior=str(tiny), n_twins=1), "synthesize": Synthesize(prior=str(tiny), n=1, size=(16, 16), unproven=True)}
     done = run_demo(tmp_path / "demo", 0, lambda event: None, wanted=wanted)
     pages = [done.report, done.path / "detect" / "report.html"]
     before = [digest(page) for page in pages]

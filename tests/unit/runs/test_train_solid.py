@@ -74,7 +74,7 @@ def test_every_verb_takes_the_volume_whole(verb: str, options: list[str], output
 
 
 def test_new_volumes(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    asked = ["synthesize", "--prior", str(trained / "run"), "--n", "1"]
+    asked = ["synthesize", "--prior", str(trained / "run"), "--n", "1", "--unproven"]
     assert main([*asked, "--out", str(tmp_path / "run"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["metrics"]["size"] == [18, 20, 16]
     made = read(tmp_path / "run" / "outputs" / "image_1.nii.gz")

@@ -74,6 +74,6 @@ def test_a_label_leads_out_of_no_folder(tmp_path: Path) -> None:
     label = "../../évil\0one"
     prior = save_tiny(tmp_path / "priors" / "odd", labels=("no_finding", label))
     out = tmp_path / "place" / "run"
-    done = execute(Synthesize.model_validate({"prior": str(prior), "out": out, "label": label, "n": 1}))
+    done = execute(Synthesize.model_validate({"prior": str(prior), "out": out, "label": label, "n": 1, "unproven": True}))
     assert [p.name for p in done.outputs if p.suffix == ".png"] == ["------évil-one_1.png"]
     assert {p.name for p in tmp_path.iterdir()} == {"priors", "place"} and {p.name for p in (tmp_path / "place").iterdir()} == {"run"}

@@ -1,0 +1,144 @@
+"""Calibrate synthesize: a prior's own images against the scans it learned from and against others; what was found goes into its trust.json."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from datetime import date
+from hashlib import sha256
+from typing import Any
+
+from torch import Tensor
+
+from ..evidence.copies import CopyIndex
+from ..evidence.membership import Leak
+from ..io.index import Index, Item
+from ..jobs.audit import Control, SetEvidence, leakage, over_fitted_twin, passed_off, set_evidence
+from ..jobs.audit import Known as Scans
+from ..jobs.synthesize import default_size, drawn
+from ..prior import Prior
+from ..training.folder import read_healthy, read_trust, save_trust
+from .calibrate import into
+from .cost import announce
+from .evaluate import Collected, Evaluated, evaluated, of_split
+from .events import Event, OnEvent
+from .folder import RunFolder
+from .pictures import Window, contact_sheet, grey, mosaic
+from .proof import as_json, control_section, failing, proof_lines, proof_sections
+from .report import Section, Table
+from .requests import CalibrateSynthesize
+from .sources import Known
+from .training_scans import scans_behind
+
+__all__ = ["run_calibrate_synthesize"]
+
+
+def run_calibrate_synthesize(request: CalibrateSynthesize, on_event: OnEvent) -> RunFolder:
+    """Audit, write the run folder, then the prior's promises. Raises what ``evaluated`` raises, BadOption for a bundled prior without ``into``."""
+    source, target, keeper = into(request)
+    kept = read_trust(keeper)
+    done = evaluated(request, on_event, _work, every=True)
+    save_trust(source, {**kept, "synthesize": done.record["metrics"]["entry"]}, target, healthy=read_healthy(keeper))
+    on_event(Event("note", f"written into {target.name}/trust.json: its images are written from now on where it passed"))
+    return done
+
+
+def _work(request: CalibrateSynthesize, known: Known, index: Index, items: tuple[Item, ...], collected: Collected, on_event: OnEvent) -> Evaluated:
+    prior = known.prior
+    train = of_split(index, "train", allow_synthetic=request.allow_synthetic)
+    held = [item for item in items if item.split != "train"]
+    scans, note = scans_behind(prior, train, held, index, on_event)
+    on_event(Event("stage", "learning how alike two patients are"))
+    nearness = CopyIndex.learn(scans.train, scans.held, seed=request.seed)
+    on_event(Event("stage", "looking for training scans that were passed off as new"))
+    controls = list(passed_off(nearness, seed=request.seed))
+    on_event(Event("stage", "learning a twin by heart", 0, 0))
+    controls.append(over_fitted_twin(prior, nearness, seed=request.seed, on_step=lambda done, total: on_event(Event("step", done=done, total=total))))
+    size = default_size(prior)
+    announce(prior, request.n, size, 72 if prior.card.labels and request.guidance != 1 else 36, on_event)
+    on_event(Event("stage", "drawing images", 0, 0))
+    made, labels = _drawn(prior, scans, request)
+    on_event(Event("stage", "comparing sets"))
+    found = set_evidence(made, scans, nearness, seed=request.seed)
+    on_event(Event("stage", "trying to tell who was a member", 0, 0))
+    leaks = leakage(prior, scans, seed=request.seed, on_step=lambda done, total: on_event(Event("step", done=done, total=total)))
+    entry = _entry(request, found, controls, leaks, scans, [*train, *held], labels)
+    window = Window(-1.0, 1.0, "network range")
+    shown = mosaic([grey(x[0].numpy() if x.ndim == 3 else x[0, ..., x.shape[-1] // 2].numpy(), window) for x in made[:32]], 8)
+    sections = [*proof_sections(found, scans, made, found.beyond, None), control_section(controls), _members(leaks)]
+    rows = [["image", "label", *(f"rho by {way.way}" for way in found.copies), *(f"nearest by {way.way}" for way in found.copies)]]
+    rows += [[n, label, *(f"{v:.5f}" for v in found.nearest.rho[n].tolist()), *found.nearest.at[n].tolist()] for n, label in enumerate(labels)]  # pyright: ignore[reportArgumentType]
+    head = Section("Calibrate synthesize: may this prior's images leave the building?", note, verdict="; ".join(_verdict(entry)))
+    return Evaluated({"entry": entry}, [head, *sections], rows, contact_sheet([(f"{len(made[:32])} synthetic images", shown)]))
+
+
+def _drawn(prior: Prior, scans: Scans, request: CalibrateSynthesize) -> tuple[list[Tensor], list[str]]:
+    """request.n images, the labels in the shares of the training scans (largest remainders)."""
+    shares = Counter(name for name in scans.labels[0] if name in prior.card.labels) if prior.card.labels else Counter({"": 1})
+    total = sum(shares.values())
+    exact = {name: request.n * count / total for name, count in shares.items()}
+    counts = {name: int(value) for name, value in exact.items()}
+    for name in sorted(exact, key=lambda one: counts[one] - exact[one])[: request.n - sum(counts.values())]:
+        counts[name] += 1
+    made: list[Tensor] = []
+    labels: list[str] = []
+    for name, count in counts.items():
+        if count:
+            # another seed a label: the same noise twice would give pairs of twins
+            made += list(drawn(prior, n=count, label=name or None, seed=request.seed + len(labels), guidance=request.guidance))
+            labels += [name] * count
+    return made, labels
+
+
+def _entry(
+    request: CalibrateSynthesize, found: SetEvidence, controls: list[Control], leaks: tuple[Leak, ...], scans: Scans, items: list[Item], labels: list[str]
+) -> dict[str, Any]:
+    valid = all(control.passed for control in controls)
+    return {
+        **as_json(found),
+        "n": len(labels),
+        "guidance": request.guidance,
+        "mix": dict(Counter(labels)),
+        "train": len(scans.train),
+        "held": len(scans.held),
+        "controls": [{"passed": one.passed, **asdict(one), "by_way": list(one.by_way)} for one in controls],
+        "membership": [{"low": one.low, **asdict(one)} for one in leaks],
+        "valid": valid,
+        "passed": valid and found.passed,
+        "why": failing(found),
+        "said": [
+            *proof_lines(found),
+            f"controls: {'all found' if valid else 'NOT VALID, ' + ', '.join(one.name for one in controls if not one.passed) + ' missed'}",
+            *(f"membership by {one.attack}: AUC {one.auc.value:.3f} ({one.auc.low:.3f} to {one.auc.high:.3f})" for one in leaks),
+        ],
+        "data": sha256("\n".join(sorted(item.digest for item in items)).encode()).hexdigest(),
+        "date": str(date.today()),
+    }
+
+
+def _verdict(entry: dict[str, Any]) -> list[str]:
+    if not entry["valid"]:
+        return ["The controls failed, so nothing is said of privacy: images of this prior are written only with --unproven"]
+    if not entry["passed"]:
+        return [f"Blocked: {entry['why']}"]
+    low = all(one["low"] for one in entry["membership"])
+    return [f"Passes: no copies found; membership leakage is {'low' if low else 'NOT low: handle the weights as patient data'}"]
+
+
+def _members(leaks: tuple[Leak, ...]) -> Section:
+    rows = [["attack", "AUC", "found at 1 % false", "verdict"]]
+    rows += [
+        [
+            one.attack,
+            f"{one.auc.value:.3f} ({one.auc.low:.3f} to {one.auc.high:.3f})",
+            "fewer than 100 others" if one.hits is None else f"{one.hits.value:.3f} ({one.hits.low:.3f} to {one.hits.high:.3f})",
+            "low" if one.low else "NOT low",
+        ]
+        for one in leaks
+    ]
+    return Section(
+        "Who was in the training set?",
+        "Attacks with the weights in hand: a training scan is denoised a little better than another. 0.5 where nothing leaks; low is an AUC of at most 0.55.",
+        [Table(rows)],
+        caveats=("Weights are handled as patient data whatever these numbers say.",),
+    )

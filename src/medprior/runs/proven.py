@@ -1,0 +1,97 @@
+"""Images that may be written: drawn, held against the scans behind the prior, and refused or let through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import BadOption
+from ..evidence.copies import CopyIndex
+from ..jobs.audit import LEAST, control_of, filtered, passed_off, set_evidence
+from ..prior import Prior
+from .events import Event, OnEvent
+from .proof import as_json, control_section, failing, proof_lines, proof_sections, unproven
+from .report import Section
+from .requests import Synthesize
+
+__all__ = ["Proven", "proven"]
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """kept: images in network units that may be written. metrics: for run.json. overrides: what was allowed although no audit passed."""
+
+    kept: Tensor
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    sections: Sequence[Section] = ()
+    overrides: Sequence[str] = ()
+
+
+def proven(request: Synthesize, prior: Prior, draw: Callable[[int, int], Tensor], on_event: OnEvent) -> Proven:
+    """draw: (how many, seed) -> images in network units.
+
+    With the data set behind the prior every image is compared with it; else the prior's own audit in trust.json stands for the set.
+    Raises BadOption where the set, or the prior, did not pass or was never measured, unless the request allows it; then nothing was written.
+    """
+    entry = prior.trust.get("synthesize")
+    if request.data is None:
+        overrides = unproven(entry, request.unproven)  # before minutes are spent, not after
+        return Proven(draw(request.n, request.seed), {"proof": _standing(entry)}, [_unseen(entry)], overrides)
+    return _compared(request, prior, draw, on_event)
+
+
+def _compared(request: Synthesize, prior: Prior, draw: Callable[[int, int], Tensor], on_event: OnEvent) -> Proven:
+    from .training_scans import scans_of_folder
+
+    assert request.data is not None
+    scans, note = scans_of_folder(prior, request.data, on_event)
+    on_event(Event("stage", "learning how alike two patients are"))
+    index = CopyIndex.learn(scans.train, scans.held, seed=request.seed)
+    controls = [*passed_off(index, seed=request.seed), *control_of(prior)]
+    found = filtered(draw, request.n, index, seed=request.seed)
+    if found.refused:
+        on_event(Event("note", f"{found.refused} of {len(found.all)} images lay nearer to a training scan than any held-out scan does and were refused"))
+    if not len(found.kept):
+        raise BadOption(
+            f"synthesize: all of {found.refused} images lie nearer to a training scan than any held-out scan does; nothing was written",
+            "the prior has learned its scans by heart: train it on more of them, or for a shorter time",
+        )
+    if len(found.kept) < request.n:
+        on_event(Event("warning", f"{len(found.kept)} instead of {request.n} images: the others were refused as copies"))
+    said = {"refused": found.refused, "drawn": len(found.all)}
+    if len(found.all) < LEAST:
+        overrides = unproven(prior.trust.get("synthesize"), request.unproven)
+        few = Section("Is any of them somebody's scan?", f"{note} {_REFUSED.format(**said)} {_FEW}")
+        return Proven(found.kept, {**said, "proof": [_REFUSED.format(**said)]}, [few, control_section(controls)], overrides)
+    on_event(Event("stage", "comparing sets"))
+    evidence = set_evidence(list(found.all), scans, index, label=request.label, seed=request.seed)
+    why = failing(evidence) or ("" if all(one.passed for one in controls) else "the audit's own controls failed, so it proves nothing")
+    if why and not request.unproven:
+        raise BadOption(f"synthesize: {why}; nothing was written", "train longer or on more scans; --unproven writes them all the same and says so")
+    sections = [*proof_sections(evidence, scans, list(found.all), found.refused, request.label), control_section(controls)]
+    overrides = (f"written although {why}",) if why else ()
+    return Proven(found.kept, {**said, **as_json(evidence), "proof": proof_lines(evidence)}, sections, overrides)
+
+
+_REFUSED = "{refused} of {drawn} images drawn lay nearer to a training scan than any held-out scan does and were refused."
+_FEW = f"So few images (under {LEAST}) have no shares and no distances: those of the prior's own audit stand for them."
+
+
+def _standing(entry: Mapping[str, Any] | None) -> list[str]:
+    return ["no audit of this prior"] if entry is None else [f"audit of the prior on {entry['n']} images, {entry['date']}:", *entry["said"]]
+
+
+def _unseen(entry: Mapping[str, Any] | None) -> Section:
+    """What is known of the prior where the set itself was compared with nothing."""
+    heading = "Is any of them somebody's scan?"
+    if entry is None:
+        return Section(heading, "", verdict="Nobody has measured whether this prior copies its patients.", caveats=(_NO_FILTER,))
+    text = f"This set was not compared with scans itself. The prior was, on {entry['n']} images ({entry['date']}, {entry['held']} held-out images): "
+    verdict = "The prior's own audit passed." if entry["passed"] else "The prior's own audit did NOT pass."
+    return Section(heading, text + "; ".join(entry["said"]) + ".", verdict=verdict, caveats=(_NO_FILTER,))
+
+
+_NO_FILTER = "No image was refused here for lying too near to a training scan: name the data set behind the prior with --data, and each is looked up."

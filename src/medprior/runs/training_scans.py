@@ -1,0 +1,52 @@
+"""The scans behind a prior, brought back for an audit: a data set's train split, and its other splits as what was never seen."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import BadOption
+from ..io.index import Index, Item, scan
+from ..jobs.audit import Known, known_scans
+from ..prior import Prior
+from .evaluate import of_split
+from .events import Event, OnEvent
+
+__all__ = ["scans_behind", "scans_of_folder"]
+
+
+def scans_behind(prior: Prior, train: Sequence[Item], held: Sequence[Item], index: Index, on_event: OnEvent) -> tuple[Known, str]:
+    """The scans as the prior sees them, and a sentence on whether they are those that it learned from.
+
+    Raises BadOption where its card names others: compared with other scans than its own, every prior is free of copies.
+    """
+    stated = prior.card.data.get("sha256")
+    if stated is not None and stated != hashlib.sha256("\n".join(sorted(item.digest for item in train)).encode()).hexdigest():
+        wanted = prior.card.data.get("scans")
+        raise BadOption(
+            f"data: the {len(train)} scans of the train split are not the {wanted} that the prior learned from",
+            "name the folder that it was trained on, unchanged",
+        )
+    on_event(Event("stage", "reading the scans behind the prior", 0, len(train) + len(held)))
+    found = known_scans(prior, train, held, index, on_step=lambda done, total: on_event(Event("step", done=done, total=total)))
+    if stated is None:
+        return found, "The prior's card does not say which scans it learned from; that they are those of the train split is the caller's word."
+    return found, "The scans of the train split are those that the prior's card names."
+
+
+def scans_of_folder(prior: Prior, folder: Path, on_event: OnEvent) -> tuple[Known, str]:
+    """Those of a data set's folder: train, and val (where there is none, test). Raises what ``scan`` and ``scans_behind`` raise."""
+    on_event(Event("stage", "reading every scan once"))
+    with tempfile.TemporaryDirectory(prefix="medprior-") as beside:
+        index = scan(
+            folder,
+            out=beside,
+            unit=prior.card.unit if prior.card.unit != "a.u." else None,
+            modality=prior.card.modality or None,
+            on_progress=lambda done, total: on_event(Event("step", done=done, total=total)),
+        )
+        train = of_split(index, "train", allow_synthetic=False)
+        held = of_split(index, "val", allow_synthetic=False) or of_split(index, "test", allow_synthetic=False)
+        return scans_behind(prior, train, held, index, on_event)

@@ -1,0 +1,119 @@
+"""Nothing synthetic is written before it was held against the scans behind the prior, or somebody took that on himself."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from medprior.data.volume import Volume
+from medprior.errors import BadOption
+from medprior.evidence.described import Descriptor
+from medprior.io.write import write
+from medprior.runs import synthesize as run
+from medprior.runs.calibrate_synthesize import run_calibrate_synthesize
+from medprior.runs.execute import execute
+from medprior.runs.requests import CalibrateSynthesize, Synthesize
+from medprior.training.folder import read_trust
+from tests.unit.runs.conftest import save_tiny, scene
+
+N_TRAIN, N_HELD = 26, 30
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set that states its splits; nobody's scans."""
+    folder = tmp_path_factory.mktemp("data")
+    for n in range(N_TRAIN + N_HELD):
+        place = folder / ("train" if n < N_TRAIN else "val") / ("no_finding" if n % 2 else "pneumonia")
+        place.mkdir(parents=True, exist_ok=True)
+        write(Volume(scene(n)), place / f"{n}.png", kind="converted")
+    return folder
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An embedding and a twin that have hardly learned: the pixels find the copies here."""
+    monkeypatch.setattr("medprior.evidence.copies.embedding_of", lambda pictures, **_: _flat)
+    monkeypatch.setattr("medprior.jobs.audit._TWIN_STEPS", 10)
+    monkeypatch.setattr("medprior.jobs.audit.descriptors", lambda: (Descriptor("four means", _four_means),))
+
+
+def _flat(pictures: Tensor) -> Tensor:
+    return pictures.flatten(1)
+
+
+def _four_means(images: Sequence[Tensor]) -> Tensor:
+    return torch.stack([torch.nn.functional.adaptive_avg_pool2d(image, 2).flatten() for image in images])
+
+
+def _draws(monkeypatch: pytest.MonkeyPatch, images: list[np.ndarray]) -> None:
+    """The prior draws these, one after the other, over and over."""
+    following = itertools.cycle([torch.from_numpy(image) / 127.5 - 1 for image in images])
+    monkeypatch.setattr(run, "drawn", lambda prior, n, **_: torch.stack([next(following) for _ in range(n)]))
+
+
+def _asked(prior: Path, out: Path, **more) -> Synthesize:
+    return Synthesize.model_validate({"prior": str(prior), "out": out, "n": 30, "size": (32, 32), **more})
+
+
+def test_without_an_audit_nothing_is_written(tiny: Path, tmp_path: Path):
+    with pytest.raises(BadOption, match="nobody has measured whether this prior copies its patients; nothing was written"):
+        execute(_asked(tiny, tmp_path / "a"))
+    assert not (tmp_path / "a").exists()
+    done = execute(_asked(tiny, tmp_path / "a", n=2, unproven=True))
+    assert done.record["overrides"] == ["written although nobody has measured whether this prior copies its patients"]
+    assert "Nobody has measured" in done.report.read_text()
+
+
+def test_copies_are_refused_and_the_set_is_blocked(tiny: Path, scans: Path, quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    half = [scene(n)[:, :, ::-1].copy() if n % 2 else scene(1000 + n) for n in range(N_TRAIN)]  # every other one a training scan, mirrored
+    _draws(monkeypatch, half)
+    with pytest.raises(BadOption, match=r"by pixels .*% are copies .*nothing was written"):
+        execute(_asked(tiny, tmp_path / "b", data=scans))
+    assert not (tmp_path / "b").exists()
+    done = execute(_asked(tiny, tmp_path / "b", data=scans, unproven=True))
+    assert done.record["overrides"][0].startswith("written although by pixels")
+    assert done.record["metrics"]["refused"] >= 15  # the hard filter holds all the same
+    _draws(monkeypatch, half[1::2])
+    with pytest.raises(BadOption, match="all of 150 images lie nearer to a training scan than any held-out scan does; nothing was written"):
+        execute(_asked(tiny, tmp_path / "c", data=scans, unproven=True))
+
+
+def test_a_few_copies_among_new_images_do_not_leave(tiny: Path, scans: Path, quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    _draws(monkeypatch, [scene(0), *(scene(1000 + n) for n in range(29))])
+    done = execute(_asked(tiny, tmp_path / "c", data=scans))
+    metrics = done.record["metrics"]
+    assert metrics["refused"] >= 1 and metrics["n"] == 30 and metrics["drawn"] == 30 + metrics["refused"]
+    assert len([path for path in done.outputs if path.suffix == ".png"]) == 30 and not done.record["overrides"]
+    page = done.report.read_text()
+    for words in ("Is any of them somebody", "How faithful, how various?", "Beside the scans nearest", "Can this audit find a copy?", "plain Gaussian"):
+        assert words in page
+    assert str(scans) not in json.dumps(done.record) and str(scans) not in page
+
+
+def test_the_audit_of_a_prior_goes_into_its_trust(scans: Path, quick: None, tmp_path: Path):
+    prior = save_tiny(tmp_path / "prior")
+    ask = {"folder": scans, "prior": str(prior), "out": tmp_path / "run", "n": 24, "guidance": 1.0}
+    done = run_calibrate_synthesize(CalibrateSynthesize.model_validate(ask), lambda event: None)
+    entry = read_trust(prior)["synthesize"]
+    assert entry == done.record["metrics"]["entry"] and entry["mix"] == {"no_finding": 12, "pneumonia": 12}
+    assert (entry["train"], entry["held"]) == (N_TRAIN, N_HELD)
+    assert [one["name"] for one in entry["controls"]][-1] == "over-fitted twin" and not entry["controls"][-1]["passed"]
+    assert not entry["valid"] and not entry["passed"]  # a twin of ten steps knows nothing by heart: then no number counts
+    assert {one["attack"] for one in entry["membership"]} == {"loss", "mid-frequency"}
+    assert "NOT VALID" in done.report.read_text()
+    with pytest.raises(BadOption, match="its controls failed"):
+        execute(_asked(prior, tmp_path / "d", n=1))
+
+
+def test_another_data_set_is_not_taken_for_the_priors_own(scans: Path, tmp_path: Path):
+    prior = save_tiny(tmp_path / "prior", data={"shape": [32, 32], "sha256": "0" * 64, "scans": 5})
+    with pytest.raises(BadOption, match="the 26 scans of the train split are not the 5 that the prior learned from"):
+        execute(_asked(prior, tmp_path / "e", data=scans))
