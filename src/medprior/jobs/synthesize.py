@@ -18,7 +18,7 @@ from ..prior.wrappers import guided
 from ..sampling import anneal, flow, karras_levels, proximal, start
 from .reconstruct import label_index, windowed
 
-__all__ = ["synthesize"]
+__all__ = ["default_size", "drawn", "synthesize"]
 
 
 def synthesize(
@@ -39,6 +39,22 @@ def synthesize(
     The same seed and n give the same bytes; another n gives other images, since all of a batch share one stream of random numbers.
     on_step: (levels of the ladder done, in all). Raises BadOption (n, label, guidance, size smaller than 16), Diverged.
     """
+    x, _ = drawn(prior, n, label=label, seed=seed, size=size, guidance=guidance, n_steps=n_steps, on_step=on_step)
+    return [_volume(prior, image, f"made by medprior: prior {prior.card.name}, label {label}, seed {seed}, number {i}") for i, image in enumerate(x)]
+
+
+def drawn(
+    prior: Prior,
+    n: int,
+    *,
+    label: str | None = None,
+    seed: int = 0,
+    size: tuple[int, ...] | None = None,
+    guidance: float = 1.5,
+    n_steps: int = 18,
+    on_step: Callable[[int, int], None] | None = None,
+) -> tuple[Tensor, Condition]:
+    """The same in network units, (n, C, *size), and what was asked for besides the label. Arguments and errors are those of ``synthesize``."""
     size = size or default_size(prior)
     if n < 1 or min(size) < 16 or len(size) != prior.card.ndim:
         raise BadOption(f"synthesize: wanted n >= 1 and a {prior.card.ndim}-D size of at least 16, got n {n}, size {size}")
@@ -57,7 +73,7 @@ def synthesize(
     x = x[(..., *(slice((have - want) // 2, (have - want) // 2 + want) for have, want in zip(levels[-1], size, strict=True)))]
     if on_step:
         on_step(len(levels), len(levels))
-    return [_volume(prior, image, f"made by medprior: prior {prior.card.name}, label {label}, seed {seed}, number {i}") for i, image in enumerate(x)]
+    return x, condition
 
 
 def default_size(prior: Prior) -> tuple[int, ...]:
