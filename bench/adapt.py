@@ -20,6 +20,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,13 @@ def folder_of(images: Sequence[Volume], path: Path) -> None:
         Image.fromarray(image.data[0].astype(np.uint8)).save(path / f"{n:03d}.png")
 
 
+def one_step(prior: Prior, optimizer: torch.optim.Adam, images: Images) -> None:
+    at = batch_of(images, 0, seed=0, batch=16, sigmas=(-1.0, 1.4))
+    optimizer.zero_grad()
+    prior.loss(at.x0, at.sigma, at.noise, at.condition).mean().backward()
+    optimizer.step()
+
+
 def paces(parent: Prior, work: Path) -> dict[str, float]:
     """CPU seconds of a step of each method, and of drawing what is replayed; measured in turns, once."""
     path = work / "paces.json"
@@ -105,13 +113,7 @@ def paces(parent: Prior, work: Path) -> dict[str, float]:
             parameter.requires_grad_(name in names)
         optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=1e-5)
 
-        def step(prior: Prior = prior, optimizer: torch.optim.Adam = optimizer) -> None:
-            at = batch_of(images, 0, seed=0, batch=16, sigmas=(-1.0, 1.4))
-            optimizer.zero_grad()
-            prior.loss(at.x0, at.sigma, at.noise, at.condition).mean().backward()
-            optimizer.step()
-
-        steps[method] = step
+        steps[method] = partial(one_step, prior, optimizer, images)
     found: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(12):
         for name, step in steps.items():
@@ -187,13 +189,13 @@ def heldout(prior: Prior, world: World) -> dict[str, list[float]]:
     return found
 
 
-def synthetic(prior: Prior, seed: int, few: Tensor, guidance: float, strength: float) -> Tensor:
-    """Pneumonia as the prior draws it: from noise, or (strength > 0) variations of the 20."""
+def synthetic(prior: Prior, label: str, seed: int, few: Tensor, guidance: float, strength: float) -> Tensor:
+    """A class as the prior draws it: from noise, or (strength > 0) variations of the images ``few``."""
     if strength == 0:
-        return drawn(prior, SYNTHETIC, label=NEW, seed=seed, guidance=guidance, n_steps=10)[0]
+        return drawn(prior, SYNTHETIC, label=label, seed=seed, guidance=guidance, n_steps=10)[0]
     spread = few.repeat(-(-SYNTHETIC // len(few)), 1, 1, 1)[:SYNTHETIC]
     with torch.no_grad():
-        return revisit(guided(prior, 1, guidance), spread, level_of(strength), rng=generator(seed, "vary"), condition=Condition())
+        return revisit(guided(prior, prior.card.labels.index(label), guidance), spread, level_of(strength), rng=generator(seed, "vary"), condition=Condition())
 
 
 def augmented(images: Sequence[Tensor], copies: int, seed: int, label: str) -> Tensor:
@@ -209,16 +211,18 @@ def classifier() -> nn.Module:
     return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(64, 1))
 
 
-def scores(normals: Tensor, sick: Tensor, made: Tensor | None, judged: Tensor, seed: int, mix: float, steps: int = 300) -> np.ndarray:
-    """Of the judged images. Half of each batch is normal; of the sick half a share ``mix`` is synthetic."""
+def scores(normals: Tensor, sick: Tensor, made: tuple[Tensor | None, Tensor | None], judged: Tensor, seed: int, mix: float, steps: int = 300) -> np.ndarray:
+    """Of the judged images. Half of each batch is normal; of each half a share ``mix`` is synthetic where ``made`` has synthetic normals, synthetic sick."""
     torch.manual_seed(seed)
     net, rng = classifier(), generator(seed, "classifier")
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=1e-2)
     plan = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
     target = torch.cat([torch.zeros(32), torch.ones(32)])[:, None]
     for _ in range(steps):
-        some = 0 if made is None else round(32 * mix)
-        parts = [(normals, 32), (sick, 32 - some), *([(made, some)] if made is not None and some else [])]
+        parts = []
+        for real, other in zip((normals, sick), made, strict=True):
+            some = 0 if other is None else round(32 * mix)
+            parts += [(real, 32 - some), *([(other, some)] if other is not None and some else [])]
         x = torch.cat([pool[torch.randint(len(pool), (n,), generator=rng)] for pool, n in parts])
         optimizer.zero_grad()
         F.binary_cross_entropy_with_logits(net(x), target).backward()
@@ -237,37 +241,46 @@ def run(options: argparse.Namespace) -> None:
     results.mkdir(parents=True, exist_ok=True)
     np.save(results / "truth.npy", world.truth)
     variant = f"g{options.guidance:g}" + (f"-s{options.strength:g}" if options.strength else "") + (f"-m{options.mix:g}" if options.mix != 0.5 else "")
+    variant += "-both" if options.both else ""
     for seed in range(options.first, options.first + options.seeds):
         pools: tuple[Tensor, Tensor] | None = None
+        for arm in options.arms if options.losses else []:
+            path = results / f"{arm}-losses-{seed}.json"
+            if not path.is_file():
+                prior, cost = learned(arm, world, parent, work, seed, options.seconds, pace)
+                path.write_text(json.dumps({"cost": cost, "losses": heldout(prior, world)}))
+                print(arm, seed, cost, {k: round(float(np.mean(v)), 4) for k, v in json.loads(path.read_text())["losses"].items()}, flush=True)
         few = torch.stack([world.inside(v) for v in world.shots(seed)])
-        for arm in ["real", *options.arms]:
+        for arm in [] if options.losses else ["real", *options.arms]:
             path = results / f"{arm}{'' if arm == 'real' else '-' + variant}-{seed}.json"
             if path.is_file():
                 continue
             record: dict = {}
-            made = None
+            made: tuple[Tensor | None, Tensor | None] = (None, None)
             if arm == "real":
                 record["parent"] = heldout(world.parent, world)
             else:
                 prior, record["cost"] = learned(arm, world, parent, work, seed, options.seconds, pace)
                 record["losses"] = heldout(prior, world)
-                made = synthetic(prior, seed, few, options.guidance, options.strength)
+                sick = synthetic(prior, NEW, seed, few, options.guidance, options.strength)
+                some = torch.stack(world.normals[:SYNTHETIC])
+                made = (synthetic(prior, OLD, seed + 1, some, options.guidance, options.strength) if options.both else None, sick)
                 if seed == options.first:
-                    sheet(made, few, work / f"{arm}-{variant}-{seed}.png")
+                    sheet(sick, few, work / f"{arm}-{variant}-{seed}.png")
             pools = pools or (augmented(world.normals, 2, seed, OLD), augmented(list(few), 70, seed, NEW))
             # what the prior draws gets the same classical augmentation: the classifier must not tell the two apart by it
-            mixed = None if made is None else augmented(list(made), 3, seed + 1, NEW)
-            every = [scores(*pools, mixed, world.judged, 100 * seed + k, options.mix) for k in range(INITS)]
+            mixed = tuple(None if part is None else augmented(list(part), 3, seed + 1, NEW) for part in made)
+            every = [scores(*pools, (mixed[0], mixed[1]), world.judged, 100 * seed + k, options.mix) for k in range(INITS)]
             record["scores"] = [one.tolist() for one in every]
             path.write_text(json.dumps(record))
             print(f"{arm} {variant} seed {seed}: AUC {', '.join(f'{auroc(s, world.truth):.4f}' for s in every)}; losses "
                   + ", ".join(f"{k} {np.mean(v):.4f}" for k, v in (record.get("losses") or record["parent"]).items())
-                  + (f"; {record['cost']}" if made is not None else ""), flush=True)  # fmt: skip
+                  + (f"; {record['cost']}" if arm != "real" else ""), flush=True)  # fmt: skip
 
 
 def sheet(made: Tensor, few: Tensor, path: Path) -> None:
     """Two rows of the 20, four of synthetic ones."""
-    rows = [torch.cat(list(x[0] for x in pool[n : n + 10]), 1) for pool, starts in ((few, (0, 10)), (made, (0, 10, 20, 30))) for n in starts]
+    rows = [torch.cat([x[0] for x in pool[n : n + 10]], 1) for pool, starts in ((few, (0, 10)), (made, (0, 10, 20, 30))) for n in starts]
     Image.fromarray(((torch.cat(rows).clamp(-1, 1) + 1) * 127.5).byte().numpy()).resize((840, 504), Image.Resampling.NEAREST).save(path)
 
 
@@ -287,6 +300,8 @@ def main() -> None:
     two.add_argument("--guidance", type=float, default=1.0)
     two.add_argument("--strength", type=float, default=0.0)
     two.add_argument("--mix", type=float, default=0.5)
+    two.add_argument("--both", action="store_true", help="synthetic normals, too, so that being synthetic tells nothing")
+    two.add_argument("--losses", action="store_true", help="learn and measure the denoising loss; no classifier")
     two.add_argument("--split", choices=("val", "test"), default="val")
     options = parser.parse_args()
     if options.verb == "parent":

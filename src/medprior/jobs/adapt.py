@@ -164,7 +164,7 @@ def _known(
         return known_of(card, Path(replay), out / "replay", old=old, seed=seed, unit=unit, modality=modality)
     keep = DRAWN[card.ndim] if replay == "generative" else 0
     total = DRAWN[card.ndim] + -(-DRAWN[card.ndim] // 3) if keep else -(-DRAWN[card.ndim] // 3)
-    note(f"the parent draws {total} images of what it knows, labels alike")
+    note(f"the prior draws {total} images of what it knows, to remember them")
     every = remembered(parent, total, seed=seed)
     every = replace(every, labels=tuple(old if label < 0 else label for label in every.labels))
     # every fourth is to judge by, so that both parts hold each label

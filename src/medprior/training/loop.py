@@ -68,6 +68,7 @@ class Progress:
     """One line of the log.
 
     loss: mean of the finite ones of the last 50 steps, NaN where none was. seconds_left: at the present pace. peak_mib: memory of the process or the GPU.
+    held: what the judge said of the moving average, NaN without one.
     """
 
     step: int
@@ -75,6 +76,7 @@ class Progress:
     loss: float
     seconds_left: float
     peak_mib: float
+    held: float = math.nan
 
 
 def train(
@@ -189,24 +191,25 @@ class _Run:
         """Saves, then says where the run stands; rank 0 alone."""
         if self.ranks.rank:
             return
-        self.judged()
+        held = self.judged()
         self.save()
         finite = [loss for loss in losses if math.isfinite(loss)]
         mean = sum(finite) / len(finite) if finite else None
         left = pace * (self.steps - self.step)
         append_line(self.folder / "events.jsonl", {"step": self.step, "loss": mean, "seconds_left": left, "skipped": self.skipped})
         if on_progress:
-            on_progress(Progress(self.step, self.steps, math.nan if mean is None else mean, left, _peak_mib(self.ranks.device)), self.averaged())
+            on_progress(Progress(self.step, self.steps, math.nan if mean is None else mean, left, _peak_mib(self.ranks.device), held), self.averaged())
 
-    def judged(self) -> None:
-        """Keeps the moving average where it is the best so far."""
+    def judged(self) -> float:
+        """How bad the moving average is; kept where it is the best so far."""
         if self.judge is None:
-            return
+            return math.nan
         loss = self.judge(self.averaged())
         append_line(self.folder / "events.jsonl", {"step": self.step, "held_out": loss if math.isfinite(loss) else None})
         if loss < self.best_loss:
             self.best_step, self.best_loss = self.step, loss
             self.best = {name: tensor.detach().clone() for name, tensor in self.average.state_dict().items()}
+        return loss
 
     def chosen(self) -> Prior:
         """The best where somebody judged, else the last."""
