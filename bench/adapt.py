@@ -58,10 +58,11 @@ ARMS: dict[str, dict] = {
     "full": {"method": "full"},
     "full-alone": {"method": "full", "replay": "none"},
     "lora-real": {"method": "lora", "replay": "real"},
+    "lora-all": {"method": "lora", "hold": 0.0},
     "scratch": {},
     "scratch-20": {},
 }
-"""full-alone: without replay. lora-real: replays real normals. scratch: from nothing on normals and the 20, half and half. scratch-20: on the 20 alone."""
+"""full-alone: without replay. lora-real: replays real normals. lora-all: none is held out. scratch: from nothing on normals and the 20, half and half. scratch-20: on the 20 alone."""
 SYNTHETIC = 256
 INITS = 2
 
