@@ -62,7 +62,8 @@ ARMS: dict[str, dict] = {
     "scratch": {},
     "scratch-20": {},
 }
-"""full-alone: without replay. lora-real: replays real normals. lora-all: none is held out. scratch: from nothing on normals and the 20, half and half. scratch-20: on the 20 alone."""
+"""full-alone: without replay. lora-real: replays real normals. lora-all: none is held out.
+scratch: from nothing on normals and the 20, half and half. scratch-20: on the 20 alone."""
 SYNTHETIC = 256
 INITS = 2
 
@@ -279,6 +280,96 @@ def run(options: argparse.Namespace) -> None:
                   + (f"; {record['cost']}" if arm != "real" else ""), flush=True)  # fmt: skip
 
 
+def table(options: argparse.Namespace) -> None:
+    """What was measured, as text; only draws of the 20 that every arm of a table has are counted."""
+    results = options.work / options.split
+    truth = np.load(results / "truth.npy")
+    print(f"PneumoniaMNIST, {options.split}: {int((~truth).sum())} normals, {int(truth.sum())} pneumonia.")
+    print(f"{SHOTS} pneumonia images of train taught a prior of {NORMALS} normals what pneumonia is.\n")
+    print(losses_table(results))
+    print(auc_table(results, truth))
+
+
+def found_of(results: Path, pattern: str) -> dict[str, dict[int, dict]]:
+    """name -> draw -> record."""
+    found: dict[str, dict[int, dict]] = {}
+    for path in sorted(results.glob(pattern)):
+        name, _, seed = path.stem.rpartition("-")
+        found.setdefault(name, {})[int(seed)] = json.loads(path.read_text())
+    return found
+
+
+def losses_table(results: Path) -> str:
+    every = found_of(results, "*-losses-*.json")
+    real = found_of(results, "real-*.json").get("real", {})
+    if not real:
+        return "no losses yet"
+    before = {k: float(np.mean(next(iter(real.values()))["parent"][k])) for k in ("sick", "normal")}
+    lines = [
+        "Denoising loss on 64 pneumonia and 64 normals (lower is better), each with its label; mean over draws, 95 % interval over draws and images",
+        f"{'':14} {'draws':>5} {'CPU s':>6} {'steps':>6} {'kept':>6}   {'pneumonia':>24}   {'normals':>24}",
+        f"{'parent':14} {'':5} {'':6} {'':6} {'':6}   {before['sick']:24.4f}   {before['normal']:24.4f}",
+    ]
+    for name, draws in sorted(every.items(), key=lambda item: np.mean([np.mean(r["losses"]["sick"]) for r in item[1].values()])):
+        cost = {k: float(np.median([r["cost"][k] for r in draws.values()])) for k in ("seconds", "steps", "kept")}
+        cells = []
+        for kind in ("sick", "normal"):
+            values = np.array([r["losses"][kind] for r in draws.values()])
+            low, high = resampled(lambda d, c, values=values: float(values[np.ix_(d, c)].mean()), len(values), [values.shape[1]])
+            cells.append(f"{values.mean():.4f} ({low:.4f} to {high:.4f})")
+        numbers = f"{len(draws):5} {cost['seconds']:6.0f} {cost['steps']:6.0f} {cost['kept']:6.0f}"
+        lines.append(f"{name.removesuffix('-losses'):14} {numbers}   {cells[0]:>24}   {cells[1]:>24}")
+    return "\n".join(lines) + "\n"
+
+
+def auc_table(results: Path, truth: np.ndarray) -> str:
+    every = {name: draws for name, draws in found_of(results, "*.json").items() if not name.endswith("-losses")}
+    real = every.pop("real", {})
+    if not real:
+        return "no classifiers yet"
+    lines = [
+        f"AUC of the classifier (mean of {INITS} trainings a draw), and the difference to 'real' on the same draws; intervals over draws and cases",
+        f"{'':32} {'draws':>5}   {'AUC':>26}   {'difference to real alone':>28}",
+    ]
+    kinds = (np.flatnonzero(truth), np.flatnonzero(~truth))
+    sizes = [len(part) for part in kinds]
+    for name, draws in (("real", real), *sorted(every.items())):
+        seeds = sorted(set(draws) & set(real))
+        if not seeds:
+            continue
+        mine, base = ([np.array(of[s]["scores"]) for s in seeds] for of in (draws, real))
+        one, two = partial(auc_of, mine, [], truth, kinds), partial(auc_of, mine, base, truth, kinds)
+        low, high = resampled(one, len(seeds), sizes)
+        text = f"{name:32} {len(seeds):5}   {one():.4f} ({low:.4f} to {high:.4f})"
+        if name != "real":
+            low, high = resampled(two, len(seeds), sizes)
+            text += f"   {two():+.4f} ({low:+.4f} to {high:+.4f})"
+        lines.append(text)
+    return "\n".join(lines)
+
+
+def auc_of(
+    mine: Sequence[np.ndarray], base: Sequence[np.ndarray], truth: np.ndarray, kinds: tuple[np.ndarray, np.ndarray],
+    draws: Sequence[int] | None = None, sick: Sequence[int] | None = None, normal: Sequence[int] | None = None,
+) -> float:  # fmt: skip
+    """Mean AUC over these draws and their classifiers on these cases, less that of ``base`` where it is given; all of them by default."""
+    at = np.concatenate([kind if chosen is None else kind[chosen] for kind, chosen in zip(kinds, (sick, normal), strict=True)])
+    which = range(len(mine)) if draws is None else draws
+
+    def mean(of: Sequence[np.ndarray]) -> float:
+        return float(np.mean([auroc(one[at], truth[at]) for n in which for one in of[n]])) if len(of) else 0.0
+
+    return mean(mine) - mean(base)
+
+
+def resampled(statistic: Callable[..., float], draws: int, sizes: Sequence[int], n: int = 300) -> tuple[float, float]:
+    """95 % percentile interval; draws and, apart from them, the cases of each kind are drawn again with replacement."""
+    rng = np.random.default_rng(0)
+    found = [statistic(rng.integers(0, draws, draws), *(rng.integers(0, size, size) for size in sizes)) for _ in range(n)]
+    low, high = np.quantile(found, (0.025, 0.975))
+    return float(low), float(high)
+
+
 def sheet(made: Tensor, few: Tensor, path: Path) -> None:
     """Two rows of the 20, four of synthetic ones."""
     rows = [torch.cat([x[0] for x in pool[n : n + 10]], 1) for pool, starts in ((few, (0, 10)), (made, (0, 10, 20, 30))) for n in starts]
@@ -304,12 +395,17 @@ def main() -> None:
     two.add_argument("--both", action="store_true", help="synthetic normals, too, so that being synthetic tells nothing")
     two.add_argument("--losses", action="store_true", help="learn and measure the denoising loss; no classifier")
     two.add_argument("--split", choices=("val", "test"), default="val")
+    three = verbs.add_parser("table")
+    three.add_argument("--work", type=Path, required=True)
+    three.add_argument("--split", choices=("val", "test"), default="val")
     options = parser.parse_args()
     if options.verb == "parent":
         prepare("pneumonia", options.out.with_name(options.out.name + "-data"))
         fit(options.out.with_name(options.out.name + "-data"), minutes=options.minutes, out=options.out, modality="DX")
     if options.verb == "run":
         run(options)
+    if options.verb == "table":
+        table(options)
 
 
 if __name__ == "__main__":
