@@ -14,6 +14,7 @@ from ..errors import BadOption, nearest
 from ..io.files import sha256
 from ..prior import Card, Prior
 from ..prior.errors import ErrorTable
+from ..training.distributed import several
 from ..training.doubt import with_doubt
 from ..training.errors import denoising_losses, error_tables
 from ..training.folder import load, locate, save_prior
@@ -137,6 +138,8 @@ def adapt(
 
 
 def _check(method: str, minutes: float | None, steps: int | None, share: float, hold: float, copies: int) -> None:
+    if several():
+        raise BadOption("adapt: runs as one process, so few scans are no work for more", "start it without torchrun or accelerate launch")
     if method not in ("auto", *METHODS):
         raise BadOption(f"method: {method!r} is not known", nearest(method, ["auto", *METHODS]))
     if minutes is not None and steps is not None:

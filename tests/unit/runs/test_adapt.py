@@ -24,6 +24,13 @@ from medprior.training.folder import load, save_trust
 from .conftest import save_tiny, scene
 
 
+@pytest.fixture(autouse=True)
+def little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here hangs on how many images are replayed, and each takes 36 evaluations."""
+    monkeypatch.setattr("medprior.jobs.adapt.DRAWN", {2: 6, 3: 2})
+    monkeypatch.setattr("medprior.runs.adapt.SHOWN", 2)
+
+
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("few") / "abscess"
@@ -54,12 +61,12 @@ def test_a_folder_becomes_a_class_and_the_same_command_continues(tiny: Path, few
     assert made.card.labels == ("no_finding", "pneumonia", "abscess") and made.trust == {} and made.healthy == {}
     parent = made.card.data["parent"]
     assert parent["sha256"] == sha256(tiny / "weights.safetensors") == done.record["parent"]["sha256"]
-    assert made.card.training["method"] == "lora" and made.card.training["replay"] == {"from": "generative", "images": 48, "share": 0.5}
+    assert made.card.training["method"] == "lora" and made.card.training["replay"] == {"from": "generative", "images": 6, "share": 0.5}
     assert made.card.data["labels"] == {"abscess": 10} and made.card.training["held_out"] == 2
     assert made.card.doubt and made.card.errors
     found = done.record["metrics"]
     assert found["tuned"] < found["parameters"] or found["tuned"] > 0
-    assert found["gained"]["n"] == 2 and found["forgotten"] == {**found["forgotten"], "n": 16, "drawn_by_the_parent": True}
+    assert found["gained"]["n"] == 2 and found["forgotten"] == {**found["forgotten"], "n": 2, "drawn_by_the_parent": True}
     page = done.report.read_text()
     assert "NOT inherited" in page and "Drawn: abscess" in page and "a class that is new to it" in page and rebuild(done.path).reused
     assert str(few) not in json.dumps(read_json(done.path / "run.json")), "no path is written down"
@@ -88,7 +95,7 @@ def test_promises_stay_with_the_parent(tiny: Path, few: Path, tmp_path: Path) ->
     save_trust(tiny, {"detect": {"n": 40}}, tmp_path / "parent", healthy={"x": torch.ones(2)})
     done = adapt(tmp_path / "parent", few, steps=2, out=tmp_path / "run", replay="none", copies=1)
     child = load(tmp_path / "run" / "prior")
-    assert child.trust == {} and child.healthy == {} and len(done.old) == 16
+    assert child.trust == {} and child.healthy == {} and len(done.old) == 2
     assert done.prior.card.training["replay"]["share"] == 0.0
 
 
@@ -117,6 +124,12 @@ def test_volumes(tmp_path: Path) -> None:
 def test_wrong_options_name_the_field(wrong: dict, said: str, tmp_path: Path) -> None:
     with pytest.raises(BadOption, match=said):
         request_from("adapt", {"prior": "x", "folder": str(tmp_path), **wrong})
+
+
+def test_several_processes_are_refused(tiny: Path, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(BadOption, match="one process"):
+        adapt(tiny, few, steps=2, out=tmp_path / "run")
 
 
 def test_few_and_many_are_said(tiny: Path, few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
