@@ -12,7 +12,7 @@ from medprior.runs.requests import KNOBS, REQUESTS, Augment, Reconstruct, Reques
 SCAN = {"input": "scan.png", "prior": "chest-xray"}
 NEEDED = {"detect": SCAN, "augment": SCAN, "reconstruct": SCAN, "synthesize": {"prior": "chest-xray"}, "train": {"folder": "scans"}}
 NEEDED |= {"adapt": {"folder": "scans", "prior": "chest-xray"}}
-NEEDED |= {job: NEEDED["adapt"] for job in ("evaluate-reconstruct", "evaluate-detect", "calibrate-reconstruct", "calibrate-detect")}
+NEEDED |= dict.fromkeys(("evaluate-reconstruct", "evaluate-detect", "calibrate-reconstruct", "calibrate-detect"), NEEDED["adapt"])
 
 
 @pytest.mark.parametrize("job", REQUESTS)
