@@ -1,10 +1,10 @@
 """A new class from 20 images: a prior of 700 normal chest radiographs learns pneumonia, beside training from nothing at equal cost.
 
     python bench/adapt.py parent --out runs/normals --minutes 12         # normals of PneumoniaMNIST alone; its cost is stated apart
-    python bench/adapt.py run --parent runs/normals --work .cache/adapt --arms lora norm full full-alone scratch scratch-20 --seeds 5 --seconds 60
+    python bench/adapt.py run --parent runs/normals --work .cache/adapt --arms lora norm full full-alone scratch scratch-20 --seeds 5 --seconds 60 --losses
+    python bench/adapt.py run ... --arms lora-all scratch --guidance 2 --strength 0.7 --both        # the classifiers
     python bench/adapt.py run ... --split test --arms lora               # once, with what was chosen on val
     python bench/adapt.py table --work .cache/adapt [--split test]
-    python bench/adapt.py transfer --work .cache/transfer                # the bundled chest-xray prior meets 20 ultrasound images (BUSI, benign)
 
 Every seed is another draw of the 20 from the train split. Equal cost: CPU seconds of one core, drawing what is replayed included; the steps that each way of
 learning may take follow from its own measured pace. Judges: the denoising loss on val, of pneumonia (gained) and of normals (forgotten); and a small
