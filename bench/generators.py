@@ -33,7 +33,7 @@ from medprior.evidence.copies import CopyIndex, way_audit
 from medprior.evidence.described import descriptors
 from medprior.evidence.fidelity import fidelity, gaussian_images
 from medprior.io.index import Index, scan
-from medprior.jobs.fit import admitted_images, card_for, fit
+from medprior.jobs.fit import admitted, card_for, fit
 from medprior.jobs.synthesize import drawn
 
 STEPS = 1000
@@ -178,7 +178,7 @@ def main() -> None:
 def stacked(index: Index, split: str) -> Tensor:
     items = index.usable(split)
     card = card_for(index, index.usable("train"), "peers", "axial")
-    return torch.stack(admitted_images(card, index.volumes(items), card.labels)[0])
+    return torch.stack(admitted(card, index.volumes(items))[0])
 
 
 def compare(train: Tensor, held: Tensor, out: Path, n: int, evaluations: int) -> None:
@@ -186,7 +186,7 @@ def compare(train: Tensor, held: Tensor, out: Path, n: int, evaluations: int) ->
     sets: dict[str, Callable[[], Tensor]] = {"plain Gaussian": lambda: torch.stack(gaussian_images(list(train), n))}
     if (out / "ours" / "prior").is_dir():
         prior = load(out / "ours" / "prior")
-        sets["ours"] = lambda: drawn(prior, n=n, size=size, n_steps=(evaluations - 1) // 2)
+        sets["ours"] = lambda: drawn(prior, n, size=size, n_steps=(evaluations - 1) // 2)[0]
     for name in RECIPES:
         if (out / f"{name}.safetensors").is_file():
             for solver in ("DPM-Solver++", "DDIM"):

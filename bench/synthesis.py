@@ -100,7 +100,7 @@ def tstr(prior: Prior, scans: Known, guidances: Sequence[float], seeds: int, ste
             made = torch.empty_like(real)
             for k, name in enumerate(labels):
                 count = int((y == k).sum())
-                made[y == k] = drawn(prior, n=count, label=name, seed=1000 * seed + k, guidance=guidance, size=tuple(real.shape[2:]))
+                made[y == k] = drawn(prior, count, label=name, seed=1000 * seed + k, guidance=guidance, size=tuple(real.shape[2:]))[0]
             runs.append(scored(made, seed))
         arms[f"synthetic, guidance {guidance:g}"] = runs
     print(f"trained on {len(real)} images ({', '.join(f'{int((y == k).sum())} {name}' for k, name in enumerate(labels))}), {steps} steps, {seeds} seeds;")

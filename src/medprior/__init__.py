@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .errors import MedpriorError
     from .io.read import read
     from .io.write import write
+    from .jobs.adapt import Adapted, adapt
     from .jobs.augment import augment
     from .jobs.detect import Found, detect
     from .jobs.fit import fit
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .training.folder import load
 
 _HOMES = {
+    "Adapted": "jobs.adapt",
     "Augmented": "augmentation",
     "ComplexGaussian": "operators",
     "Draws": "sampling",
@@ -40,6 +42,7 @@ _HOMES = {
     "Rician": "operators",
     "Unknown": "operators",
     "Volume": "data.volume",
+    "adapt": "jobs.adapt",
     "augment": "jobs.augment",
     "detect": "jobs.detect",
     "fit": "jobs.fit",
@@ -52,6 +55,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Adapted",
     "Augmented",
     "ComplexGaussian",
     "Draws",
@@ -65,6 +69,7 @@ __all__ = [
     "Rician",
     "Unknown",
     "Volume",
+    "adapt",
     "augment",
     "detect",
     "fit",

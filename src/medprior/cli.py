@@ -16,6 +16,7 @@ from pydantic import ValidationError as Invalid
 from . import __version__
 from .errors import FileProblem, MedpriorError, OutOfDistribution, printable
 from .runs.requests import (
+    Adapt,
     Augment,
     CalibrateDetect,
     CalibrateReconstruct,
@@ -101,6 +102,19 @@ def train(request: Annotated[Train, Options], *, screen: Shown) -> None:
         return
     where = [f"report  {printable(done.report)}", f"prior   {printable(done.path / 'prior')}", f"use it  --prior {printable(done.path)}"]
     say(screen, done.record, where)
+
+
+@app.command
+def adapt(request: Annotated[Adapt, Options], *, screen: Shown) -> None:
+    """Teach a prior a new class, organ or scanner from 5 to 50 scans; the same command again continues."""
+    from .runs.adapt import run_adapt
+
+    with progress(screen) as listen:
+        done = run_adapt(request, listen)
+    found = done.record["metrics"]
+    lines = [f"  {word}: {at['parent']:.4f} before, {at['child']:.4f} now" for word, at in (("new scans", found["gained"]), ("old ones", found["forgotten"]))]
+    where = [f"report  {printable(done.report)}", f"prior   {printable(done.path / 'prior')}", f"use it  --prior {printable(done.path)}"]
+    say(screen, done.record, ["denoising loss (lower is better)", *lines, *where])
 
 
 evaluate = App(name="evaluate", help="Measure a prior on a folder of scans, beside plain methods.", help_format="plaintext")

@@ -26,7 +26,7 @@ from ..prior.prior import fresh
 from ..training.loop import Settings, train
 from ..training.patches import Images
 from ..training.presets import PRESETS
-from .fit import admitted_images
+from .fit import LARGEST, admitted
 from .synthesize import drawn
 
 __all__ = [
@@ -100,13 +100,14 @@ def known_scans(prior: Prior, train: Sequence[Item], held: Sequence[Item], index
     if both:
         raise BadOption(f"audit: {len(both)} patients have scans among the training scans and among the held-out ones", "split by patient")
     sides, done = [], 0
+    coarse = replace(prior.card, frame=(64, LARGEST[prior.card.ndim]))  # as they were when it learned from them
     for items in (train, held):
         images: list[Tensor] = []
         names: list[str] = []
         given: list[Condition] = []
         whose: list[str] = []
         for item, volume in index.volumes(items):
-            found, labels, heights = admitted_images(prior.card, [(item, volume)], prior.card.labels)
+            found, labels, heights = admitted(coarse, [(item, volume)])
             images += found
             names += [item.label] * len(found)
             whose += [item.patient or item.id] * len(found)
@@ -251,7 +252,7 @@ def over_fitted_twin(prior: Prior, index: CopyIndex, *, seed: int = 0, on_step: 
         told = (lambda progress, _: on_step(progress.step, progress.steps)) if on_step else None
         made = train(twin, Images(tuple(pictures), patches=((SIDE, 1.0),)), settings, Path(beside), on_progress=told)
     made.net.eval().requires_grad_(False)
-    return _control(_TWIN_NAME, index, list(drawn(made, n=_TWIN_N, seed=seed)), FOUND["twin"])
+    return _control(_TWIN_NAME, index, list(drawn(made, _TWIN_N, seed=seed)[0]), FOUND["twin"])
 
 
 def leakage(prior: Prior, known: Known, *, seed: int = 0, on_step: Callable[[int, int], None] | None = None) -> tuple[Leak, ...]:

@@ -28,7 +28,7 @@ from ..training.loop import Progress, Settings, train
 from ..training.patches import Images
 from ..training.presets import preset_named
 
-__all__ = ["Dataset", "admitted_images", "card_for", "dataset", "fit"]
+__all__ = ["Dataset", "admitted", "card_for", "dataset", "fit", "named_after", "pieces"]
 
 LARGEST = {2: 256, 3: 128}
 """Longest side of an image, and of a volume, that is learned from; a larger one is made coarser (its detail is carried over when a job writes)."""
@@ -93,7 +93,7 @@ def fit(
     ranks.wait()
     index = load_index(out, folder)
     items = index.usable("train", allow_synthetic=allow_synthetic)
-    data = dataset(index, items, name or _named(out), plane=plane, ndim=ndim, allow_synthetic=allow_synthetic)
+    data = dataset(index, items, name or named_after(out), plane=plane, ndim=ndim, allow_synthetic=allow_synthetic)
     training = {"preset": preset, "medprior": __version__}
     card = replace(data.card, preset=preset, widths=chosen.widths, blocks=chosen.blocks, training=training, data={**data.card.data, "licence": licence})
     if on_data and ranks.rank == 0:
@@ -111,7 +111,7 @@ def fit(
         precision="bfloat16" if device != "cpu" else "float32",
     )
     numbers = None if data.heights is None else data.heights[:, None]
-    levels, patches = _pieces(min(min(x.shape[1:]) for x in data.train), ndim)
+    levels, patches = pieces(min(min(x.shape[1:]) for x in data.train), ndim)
     images = Images(data.train, data.labels, numbers, levels=levels, patches=patches, flip=None)
     made = train(prior, images, settings, out, device=device, on_progress=on_progress, fresh=restart)
     made.net.to("cpu").eval().requires_grad_(False)
@@ -128,14 +128,14 @@ def fit(
     return made
 
 
-def _pieces(shortest: int, ndim: int) -> tuple[tuple[float, ...], tuple[tuple[int, float], ...]]:
+def pieces(shortest: int, ndim: int) -> tuple[tuple[float, ...], tuple[tuple[int, float], ...]]:
     """Weights of the resolutions, and (side, weight) of the patches. A cube of 32 holds as many voxels as eight squares of 64."""
     if ndim == 3:
         return ((0.7, 0.3) if shortest >= 64 else (1.0,)), ((32, 0.8), (48, 0.2))
     return ((0.7, 0.3) if shortest >= 128 else (1.0,)), (((64, 0.5), (128, 0.2), (LARGEST[2], 0.3)) if shortest >= 96 else ((64, 1.0),))
 
 
-def _named(out: Path) -> str:
+def named_after(out: Path) -> str:
     """A run folder's name as the name of a prior: small letters, digits, hyphens."""
     letters = "".join(c if c.isascii() and c.isalnum() else "-" for c in out.resolve().name.lower()).strip("-")
     return letters[:64] or "prior"
@@ -149,14 +149,15 @@ def dataset(index: Index, items: Sequence[Item], name: str, *, plane: str = "axi
     if plane not in PLANES or ndim not in (2, 3):
         raise BadOption(f"plane, ndim: wanted one of {', '.join(PLANES)} and 2 or 3, got {plane!r} and {ndim}")
     card = card_for(index, items, name, plane, ndim)
-    train_images, labels, heights = admitted_images(card, index.volumes(items), card.labels)
+    coarse = replace(card, frame=(64, LARGEST[card.ndim]))
+    train_images, labels, heights = admitted(coarse, index.volumes(items))
     if not train_images:
         raise FileProblem(index.folder, "holds no slice with any content", "check the scans: all are constant")
     held: list[Tensor] = []
     held_heights: list[float] = []
     if any(item.split == "val" and not item.leaks for item in index.items):
         most = HELD_OUT[ndim]
-        held, _, held_heights = admitted_images(card, index.volumes(_spaced(index.usable("val", allow_synthetic=allow_synthetic), most)), card.labels)
+        held, _, held_heights = admitted(coarse, index.volumes(_spaced(index.usable("val", allow_synthetic=allow_synthetic), most)))
         keep = np.linspace(0, len(held) - 1, min(most, len(held))).round().astype(int) if held else []
         held, held_heights = [held[i] for i in keep], [held_heights[i] for i in keep]
     sides = [s for x in train_images for s in x.shape[1:]]
@@ -237,19 +238,18 @@ def _median_spacing(items: Sequence[Item], plane: str, ndim: int = 2) -> tuple[f
     return tuple(round(float(middle[axis]) * coarser, 4) for axis in axes)
 
 
-def admitted_images(card: Card, found: Iterable[tuple[Item, Volume]], labels: Sequence[str]) -> tuple[list[Tensor], list[int], list[float]]:
-    """Every slice with content, or every volume, its label (-1 = none) and its height (NaN = unknown)."""
+def admitted(card: Card, found: Iterable[tuple[Item, Volume]], *, allow_other: bool = False) -> tuple[list[Tensor], list[int], list[float]]:
+    """Every slice with content, or every volume, its label (-1 = none) and its height (NaN = unknown). Raises what the door raises."""
     images: list[Tensor] = []
     classes: list[int] = []
     heights: list[float] = []
-    coarse = replace(card, frame=(64, LARGEST[card.ndim]))
     for item, volume in found:
-        admitted = admit(coarse, volume)
-        numbers = admitted.condition.numbers
-        for n, image in enumerate(admitted.images):
+        inside = admit(card, volume, allow_other=allow_other)
+        numbers = inside.condition.numbers
+        for n, image in enumerate(inside.images):
             if volume.ndim == 3 and card.ndim == 2 and float((image > -0.9).float().mean()) < 0.05:
                 continue  # air above the head teaches nothing
             images.append(image.clone())
-            classes.append(labels.index(item.label) if item.label in labels else -1)
+            classes.append(card.labels.index(item.label) if item.label in card.labels else -1)
             heights.append(float(numbers[n, 0]) if numbers is not None else float("nan"))
     return images, classes, heights

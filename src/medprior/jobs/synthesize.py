@@ -18,7 +18,7 @@ from ..prior.wrappers import guided
 from ..sampling import anneal, flow, karras_levels, proximal, start
 from .reconstruct import label_index, windowed
 
-__all__ = ["drawn", "synthesize", "volumes_of"]
+__all__ = ["default_size", "drawn", "synthesize", "volumes_of"]
 
 
 def synthesize(
@@ -36,22 +36,22 @@ def synthesize(
 
     Arguments and errors are those of ``drawn``.
     """
-    x = drawn(prior, n=n, label=label, seed=seed, size=size, guidance=guidance, n_steps=n_steps, on_step=on_step)
+    x, _ = drawn(prior, n, label=label, seed=seed, size=size, guidance=guidance, n_steps=n_steps, on_step=on_step)
     return volumes_of(prior, x, f"label {label}, seed {seed}")
 
 
 def drawn(
     prior: Prior,
+    n: int,
     *,
-    n: int = 16,
     label: str | None = None,
     seed: int = 0,
     size: tuple[int, ...] | None = None,
     guidance: float = 1.5,
     n_steps: int = 18,
     on_step: Callable[[int, int], None] | None = None,
-) -> Tensor:
-    """n new images in network units, (n, C, i, j[, k]).
+) -> tuple[Tensor, Condition]:
+    """n new images in network units, (n, C, *size), and what was asked for besides the label.
 
     label: a class of the card, or None for any. size: of the image, default what the prior was trained to show whole; an image at least twice as large
     as its smallest frame is made coarse to fine, each finer one a draw given the coarser as its measurement (one prior, no second network).
@@ -76,7 +76,7 @@ def drawn(
     x = x[(..., *(slice((have - want) // 2, (have - want) // 2 + want) for have, want in zip(levels[-1], size, strict=True)))]
     if on_step:
         on_step(len(levels), len(levels))
-    return x
+    return x, condition
 
 
 def volumes_of(prior: Prior, x: Tensor, how: str) -> list[Volume]:

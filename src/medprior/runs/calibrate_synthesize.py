@@ -85,7 +85,7 @@ def _drawn(prior: Prior, scans: Scans, request: CalibrateSynthesize) -> tuple[li
     for name, count in counts.items():
         if count:
             # another seed a label: the same noise twice would give pairs of twins
-            made += list(drawn(prior, n=count, label=name or None, seed=request.seed + len(labels), guidance=request.guidance))
+            made += list(drawn(prior, count, label=name or None, seed=request.seed + len(labels), guidance=request.guidance)[0])
             labels += [name] * count
     return made, labels
 

@@ -16,6 +16,7 @@ from ..errors import BadOption, nearest
 __all__ = [
     "REQUESTS",
     "TASKS",
+    "Adapt",
     "Augment",
     "CalibrateDetect",
     "CalibrateReconstruct",
@@ -317,6 +318,33 @@ class Train(Request, _HasFolder):
     licence: str = option("", "Licence of the training data, for the card.")
 
 
+class Adapt(WithPrior, _HasFolder):
+    """Teach a prior a new class, organ or scanner from 5 to 50 scans; the same command again continues."""
+
+    job: ClassVar[str] = "adapt"
+    private: ClassVar[tuple[str, ...]] = (*WithPrior.private, "replay")
+    name: str | None = option(None, "Name of the new prior; default that of the run folder.", pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
+    method: Literal["auto", "lora", "norm", "full"] = option("auto", "What may move: low-rank additions, normalisations, or everything; auto: lora.")
+    minutes: float | None = option(None, "Time budget of the tuning; default 5 where no steps are given.", gt=0, le=100_000)
+    steps: int | None = option(None, "Steps of the optimizer, instead of a time budget.", ge=1, le=100_000_000)
+    rank: int = option(8, "lora: rank of the additions.", ge=1, le=1024)
+    rate: float | None = option(None, "Peak learning rate; default by the method.", gt=0, le=1)
+    replay: str = option("generative", "What keeps the old classes: generative (drawn by the prior itself), none, or a folder of real scans.")
+    share: float = option(0.5, "Share of every batch that is replayed.", ge=0, lt=1)
+    old_label: str | None = option(None, "Name for what a prior without labels knew, as a class; default none.", pattern=r"^[^/\\\x00-\x1f]{1,64}$")
+    hold: float = option(0.2, "Share of the scans, from 8 on, that is not learned from but tells which step was best; 0: none.", ge=0, le=0.5)
+    copies: int = option(15, "Gentle variations (turned, scaled, shifted) of each scan; 0: none.", ge=0, le=1000)
+    unit: str | None = option(None, "What the numbers mean where the files cannot say, e.g. HU.")
+    modality: str | None = option(None, "DICOM's code (CT, MR, DX, US) where the files cannot say.")
+    licence: str = option("", "Licence of the scans, for the card.")
+    allow_other: bool = option(False, "Let scans of another modality or unit than the prior's pass, with its scaling; written down in run.json.")
+    allow_synthetic: bool = option(False, "Also learn from images that are marked synthetic; written down in run.json.")
+
+    def identity(self) -> dict[str, Any]:
+        """A folder of old scans is not named."""
+        return {**super().identity(), "replay": self.replay if self.replay in ("generative", "none") else "real scans"}
+
+
 class Scan(_HasFolder):
     """Read every file of a data set once; list what cannot be used and why; write the index."""
 
@@ -330,7 +358,11 @@ class Scan(_HasFolder):
 
 REQUESTS: dict[str, type[Request]] = {
     r.job: r
-    for r in (Reconstruct, Augment, Synthesize, Detect, EvaluateReconstruct, CalibrateReconstruct, EvaluateDetect, CalibrateDetect, CalibrateSynthesize, Train)
+    for r in (
+        *(Reconstruct, Augment, Synthesize, Detect, Train, Adapt),
+        *(EvaluateReconstruct, EvaluateDetect),
+        *(CalibrateReconstruct, CalibrateDetect, CalibrateSynthesize),
+    )
 }
 
 

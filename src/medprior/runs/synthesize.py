@@ -35,7 +35,7 @@ def run_synthesize(request: Synthesize, prior: Prior, volume: None, on_event: On
 
     def draw(n: int, seed: int) -> Tensor:
         on_event(Event("stage", "drawing new images", 0, 0))
-        return drawn(prior, n=n, label=request.label, seed=seed, size=size, guidance=request.guidance, on_step=told)
+        return drawn(prior, n, label=request.label, seed=seed, size=size, guidance=request.guidance, on_step=told)[0]
 
     def told(done: int, total: int) -> None:
         on_event(Event("step", done=done, total=total))

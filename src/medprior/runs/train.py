@@ -30,7 +30,7 @@ from .pictures import Window, contact_sheet, grey, mosaic
 from .requests import Train
 from .sources import device_named
 
-__all__ = ["run_train"]
+__all__ = ["known_curve", "ours", "run_train"]
 
 SHEET_EVERY = 30.0
 """Seconds between two sample sheets."""
@@ -49,7 +49,7 @@ def run_train(request: Train, on_event: OnEvent) -> RunFolder | None:
     if ranks.rank:
         _learned(request, out, device, None)
         return None
-    _ours(out, key, fresh=request.fresh)
+    ours(out, key, fresh=request.fresh)
     started = time.monotonic()
     listener = _Listener(out, on_event, request, {"job": "train", "key": key, "complete": False, "versions": versions(), "device": device})
     if ranks.count > 1:
@@ -109,7 +109,7 @@ def _learned(request: Train, out: Path, device: str, listener: _Listener | None)
     )
 
 
-def _ours(out: Path, key: dict[str, Any], *, fresh: bool) -> None:
+def ours(out: Path, key: dict[str, Any], *, fresh: bool) -> None:
     """A folder is empty, or holds a training run of the same request. Raises BadOption."""
     if not out.is_dir() or all(path.name in OWN_FILES for path in out.iterdir()):
         return  # empty, or the index of scans that were refused
@@ -129,7 +129,7 @@ class _Listener:
         self.out, self.on_event, self.request, self.record = out, on_event, request, record
         self.last, self.held, self.curve, self.picture = 0.0, 0, [], None
         if not request.fresh and (out / "run.json").is_file():
-            self.curve = _known_curve(read_json(out / "run.json"))
+            self.curve = known_curve(read_json(out / "run.json"))
 
     def scanned(self, done: int, total: int) -> None:
         self.on_event(Event("step", done=done, total=total))
@@ -183,8 +183,8 @@ class _Listener:
         write_file(self.out / "samples.png", contact_sheet([(f"samples at step {step} (synthetic)", self.picture)]))
 
 
-def _known_curve(record: Any) -> list[list[float]]:
-    """(step, loss) of an earlier part of this run; [] where there is none."""
+def known_curve(record: Any) -> list[list[float]]:
+    """(step, loss[, held-out loss]) of an earlier part of this run; [] where there is none."""
     metrics = record.get("metrics") if isinstance(record, dict) else None
     curve = metrics.get("curve") if isinstance(metrics, dict) else None
-    return [[step, loss] for step, loss in curve] if isinstance(curve, list) else []
+    return [list(point) for point in curve] if isinstance(curve, list) else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,14 @@ class State:
     """All that the next step depends on. Batches are a pure function of (seed, step), so no generator is stored.
 
     weights, average: the network and its moving average. moments: Adam's, by parameter name. facts: step, seed, counts, budget.
+    best: the moving average at the step that was judged best; empty where nobody judges.
     """
 
     weights: dict[str, Tensor]
     average: dict[str, Tensor]
     moments: dict[str, Tensor]
     facts: dict[str, Any]
+    best: dict[str, Tensor] = field(default_factory=dict)
 
 
 def save(state: State, folder: Path, *, keep: int = 2) -> Path:
@@ -37,6 +39,8 @@ def save(state: State, folder: Path, *, keep: int = 2) -> Path:
         save_weights(temporary / "weights.safetensors", state.weights)
         save_weights(temporary / "average.safetensors", state.average)
         save_weights(temporary / "moments.safetensors", state.moments)
+        if state.best:
+            save_weights(temporary / "best.safetensors", state.best)
         write_json(temporary / "facts.json", state.facts)
 
     path = folder / f"step-{state.facts['step']:09d}"
@@ -53,7 +57,8 @@ def load_latest(folder: Path) -> tuple[State | None, list[str]]:
         try:
             check_manifest(path)
             weights, average, moments = (load_weights(path / f"{name}.safetensors") for name in ("weights", "average", "moments"))
-            return State(weights, average, moments, read_json(path / "facts.json")), messages
+            best = load_weights(path / "best.safetensors") if (path / "best.safetensors").is_file() else {}
+            return State(weights, average, moments, read_json(path / "facts.json"), best), messages
         except FileProblem as error:
             messages.append(f"checkpoint skipped: {error}")
     if messages:
@@ -74,7 +79,7 @@ def _found(folder: Path) -> list[Path]:
 
 
 def _room(state: State, folder: Path) -> None:
-    need = sum(t.numel() * t.element_size() for part in (state.weights, state.average, state.moments) for t in part.values())
+    need = sum(t.numel() * t.element_size() for part in (state.weights, state.average, state.moments, state.best) for t in part.values())
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if free < 1.1 * need + 2**20:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..errors import MedpriorError
 from ..io.files import locked
 
-__all__ = ["Alone", "Many", "Ranks", "ranks_for"]
+__all__ = ["Alone", "Many", "Ranks", "ranks_for", "several"]
 
 
 class Ranks(ABC):
@@ -122,4 +122,9 @@ def _together(rank: int) -> Iterator[None]:
 
 def ranks_for(device: str) -> Ranks:
     """What the environment asks for."""
-    return Many(device) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else Alone(device)
+    return Many(device) if several() else Alone(device)
+
+
+def several() -> bool:
+    """This process is one of many, by what torchrun or ``accelerate launch`` has set."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1

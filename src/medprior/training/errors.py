@@ -14,9 +14,13 @@ from ..prior import Condition, Prior
 from ..prior.errors import ErrorTable
 from ..prior.rings import by_ring
 
-__all__ = ["error_tables"]
+__all__ = ["denoising_losses", "error_tables"]
 
 SIGMAS = tuple(float(s) for s in np.geomspace(0.01, 25.0, 12))
+SPREAD = (-1.0, 1.4)
+"""Mean and standard deviation of ln sigma in training (``loop.Settings.sigmas``)."""
+_AT_ONCE = 4
+"""Noisy versions of an image that are evaluated together: memory stays that of a training step."""
 
 
 def error_tables(
@@ -53,3 +57,27 @@ def _row(prior: Prior, x: Tensor, sigma: float, numbers: Tensor | None, rng: tor
         power += torch.fft.fftn((mean - one) / std, dim=axes, norm="ortho").abs().square().mean((0, 1)) / len(x)
     found = by_ring(power, torch.ones_like(power))
     return square, tuple(found.tolist())
+
+
+@torch.no_grad()
+def denoising_losses(
+    prior: Prior, images: Sequence[Tensor], labels: Tensor | None = None, numbers: Tensor | None = None, *, each: int = 8, seed: int = 0
+) -> Tensor:
+    """(n_images,): the training loss of each whole image, a mean over ``each`` noise levels that lie evenly in the law that training draws them from.
+
+    The same seed gives every prior the same noise, so two priors can be compared image by image. labels: (n,), -1 = unknown; numbers: one row each.
+    """
+    quantiles = (torch.arange(each, dtype=torch.float64) + 0.5) / each
+    sigmas = torch.exp(torch.erfinv(2 * quantiles - 1) * 2**0.5 * SPREAD[1] + SPREAD[0]).float()
+    found = []
+    for n, image in enumerate(images):
+        noise = torch.randn((each, *image.shape), generator=generator(seed, "held out", n))
+        label = None if labels is None else labels[n : n + 1]
+        number = None if numbers is None else numbers[n : n + 1]
+        parts = []
+        for sigma, one in zip(sigmas.split(_AT_ONCE), noise.split(_AT_ONCE), strict=True):
+            k = len(sigma)
+            given = Condition(None if label is None else label.expand(k), None if number is None else number.expand(k, -1))
+            parts.append(prior.loss(image[None].expand(k, *image.shape), sigma, one, given))
+        found.append(torch.cat(parts).mean())
+    return torch.stack(found)

@@ -7,7 +7,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -68,6 +68,7 @@ class Progress:
     """One line of the log.
 
     loss: mean of the finite ones of the last 50 steps, NaN where none was. seconds_left: at the present pace. peak_mib: memory of the process or the GPU.
+    held: what the judge said of the moving average, NaN without one.
     """
 
     step: int
@@ -75,6 +76,7 @@ class Progress:
     loss: float
     seconds_left: float
     peak_mib: float
+    held: float = math.nan
 
 
 def train(
@@ -86,9 +88,13 @@ def train(
     device: str = "cpu",
     on_progress: Callable[[Progress, Prior], None] | None = None,
     fresh: bool = False,
+    tuned: Collection[str] | None = None,
+    judge: Callable[[Prior], float] | None = None,
 ) -> Prior:
     """Learns the prior's weights and returns it with their moving average; the same call again continues.
 
+    tuned: names of the parameters that learn, default all; the others do not move by a bit.
+    judge: says of the moving average at each checkpoint how bad it is (a held-out loss); then that of the lowest is returned, not the last.
     Checkpoints go to folder/checkpoints, the loss to folder/events.jsonl. SIGTERM saves and raises KeyboardInterrupt.
     fresh: puts a former run's checkpoints aside (folder/checkpoints.old) and begins anew.
     Under torchrun or ``accelerate launch`` each process takes its share of every batch; rank 0 alone writes and reports.
@@ -99,7 +105,7 @@ def train(
         if fresh and ranks.rank == 0:
             retire(folder / "checkpoints")
         ranks.wait()
-        run = _Run(prior, data, settings, folder, ranks)
+        run = _Run(prior, data, settings, folder, ranks, tuned, judge)
         started, first = time.monotonic(), run.step
         losses: list[float] = []
         while run.step < run.steps and not run.stopping:
@@ -112,20 +118,30 @@ def train(
         ranks.leave()
         if run.stopping:
             raise KeyboardInterrupt("stopped after saving; the same command continues")
-        return run.averaged()
+        return run.chosen()
 
 
 class _Run:
     """The bag of state of one run."""
 
-    def __init__(self, prior: Prior, data: Images, settings: Settings, folder: Path, ranks: Ranks) -> None:
+    def __init__(
+        self, prior: Prior, data: Images, settings: Settings, folder: Path, ranks: Ranks, tuned: Collection[str] | None, judge: Callable[[Prior], float] | None
+    ) -> None:
         self.prior, self.data, self.settings, self.folder, self.ranks = prior, data, settings, folder, ranks
         self.step, self.steps, self.skipped, self.bad, self.budgeted, self.stopping = 0, settings.steps, 0, 0, False, False
-        net = prior.net.to(ranks.device).train().requires_grad_(True)
+        self.judge, self.best_step, self.best_loss, self.best = judge, 0, math.inf, {}
+        net = prior.net.to(ranks.device).train()
+        known = {name for name, _ in net.named_parameters()}
+        if tuned is not None and not (tuned and set(tuned) <= known):
+            raise BadOption(f"training: wanted parameters of the network to tune, got {', '.join(sorted(set(tuned) - known)) or 'none'}")
+        for name, parameter in net.named_parameters():
+            parameter.requires_grad_(tuned is None or name in tuned)
         self.net = net.to(memory_format=torch.channels_last) if prior.card.ndim == 2 else net  # pyright: ignore[reportCallIssue]
         self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
-        self.names: dict[Tensor, str] = {p: n for n, p in self.net.named_parameters()}
-        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=settings.rate, betas=(0.9, 0.99))
+        self.names: dict[Tensor, str] = {p: n for n, p in self.net.named_parameters() if p.requires_grad}
+        # a parameter that is frozen is its own average
+        self.follows = [(mean, p) for mean, p in zip(self.average.parameters(), self.net.parameters(), strict=True) if p.requires_grad]
+        self.optimizer = torch.optim.Adam(list(self.names), lr=settings.rate, betas=(0.9, 0.99))
         state, messages = load_latest(folder / "checkpoints")
         for message in messages:
             append_line(folder / "events.jsonl", {"warning": message})
@@ -147,7 +163,7 @@ class _Run:
         # ranks may hold unequal shares; their mean must be the mean over all patches
         own = each.sum() * (ranks.count / batch.total)
         ranks.backward(own)
-        norm = nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        norm = nn.utils.clip_grad_norm_(list(self.names), 1.0)
         loss, size, asked = ranks.mean([*torch.stack([own.detach(), norm]).tolist(), float(stop)])
         self.step, self.stopping = self.step + 1, asked > 0
         if math.isfinite(loss) and math.isfinite(size):
@@ -165,7 +181,7 @@ class _Run:
         """Moving average whose memory is a share of the steps done (power-function EMA, Karras et al. 2024, in its simplest form)."""
         memory = max(1.0, self.settings.average * self.step)
         weight = 1 - 0.5 ** (1 / memory)
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.net.parameters()), weight)
+        torch._foreach_lerp_([mean for mean, _ in self.follows], [p for _, p in self.follows], weight)
 
     def budget(self, minutes: float, pace: float) -> None:
         """Fixes the number of steps from the pace of the first ones, the same on each rank."""
@@ -175,22 +191,48 @@ class _Run:
         """Saves, then says where the run stands; rank 0 alone."""
         if self.ranks.rank:
             return
+        held = self.judged()
         self.save()
         finite = [loss for loss in losses if math.isfinite(loss)]
         mean = sum(finite) / len(finite) if finite else None
         left = pace * (self.steps - self.step)
         append_line(self.folder / "events.jsonl", {"step": self.step, "loss": mean, "seconds_left": left, "skipped": self.skipped})
         if on_progress:
-            on_progress(Progress(self.step, self.steps, math.nan if mean is None else mean, left, _peak_mib(self.ranks.device)), self.averaged())
+            on_progress(Progress(self.step, self.steps, math.nan if mean is None else mean, left, _peak_mib(self.ranks.device), held), self.averaged())
 
-    def averaged(self) -> Prior:
-        training = {**self.prior.card.training, "steps": self.step, "seed": self.settings.seed, "batch": self.settings.batch, "torch": torch.__version__}
+    def judged(self) -> float:
+        """How bad the moving average is; kept where it is the best so far."""
+        if self.judge is None:
+            return math.nan
+        loss = self.judge(self.averaged())
+        append_line(self.folder / "events.jsonl", {"step": self.step, "held_out": loss if math.isfinite(loss) else None})
+        if loss < self.best_loss:
+            self.best_step, self.best_loss = self.step, loss
+            self.best = {name: tensor.detach().clone() for name, tensor in self.average.state_dict().items()}
+        return loss
+
+    def chosen(self) -> Prior:
+        """The best where somebody judged, else the last."""
+        if self.best:
+            self.average.load_state_dict(self.best)
+        return self.averaged(self.best_step or None)
+
+    def averaged(self, step: int | None = None) -> Prior:
+        training = {
+            **self.prior.card.training,
+            "steps": step or self.step,
+            "seed": self.settings.seed,
+            "batch": self.settings.batch,
+            "torch": torch.__version__,
+        }
         return Prior(self.average, self.prior.path, replace(self.prior.card, training=training))
 
     def save(self) -> None:
         facts = {name: getattr(self, name) for name in _COUNTED} | {"seed": self.settings.seed, "n_items": len(self.data)}
         moments = moments_of(self.optimizer, self.names)
-        save(State(self.net.state_dict(), self.average.state_dict(), moments, facts), self.folder / "checkpoints")
+        if self.best:
+            facts |= {"best_step": self.best_step, "best_loss": self.best_loss}
+        save(State(self.net.state_dict(), self.average.state_dict(), moments, facts, self.best), self.folder / "checkpoints")
 
     def _restore(self, state: State) -> None:
         facts = {"bad": 0, **state.facts}
@@ -205,9 +247,11 @@ class _Run:
         try:
             self.net.load_state_dict(state.weights)
             self.average.load_state_dict(state.average)
-        except RuntimeError as error:
-            raise BadOption("the checkpoint in this folder is of another network", "use the same preset, another --out, or --fresh") from error
-        restore_moments(self.optimizer, self.names, state.moments)
+            restore_moments(self.optimizer, self.names, state.moments)
+        except (RuntimeError, KeyError) as error:
+            raise BadOption("the checkpoint in this folder is of another network", "use the same preset or method, another --out, or --fresh") from error
+        if state.best:
+            self.best, self.best_step, self.best_loss = state.best, facts["best_step"], facts["best_loss"]
         for name in _COUNTED:
             setattr(self, name, facts[name])
         if not self.settings.minutes:

@@ -39,6 +39,7 @@ class Images:
     images: each (C, i, j[, k]). labels: one each, -1 = unknown. numbers: (n_images, n_numbers), NaN = unknown.
     levels: weight of each resolution: 1, 1/2, 1/4, ... of the stored one.
     patches: (side, weight) of each patch size; a side beyond the image means the whole image.
+    weights: how often each image is taken, in any unit; None = all alike.
     flip: array axis (0 = i) that may be mirrored without making a wrong patient, or None.
     """
 
@@ -48,6 +49,7 @@ class Images:
     levels: tuple[float, ...] = (1.0,)
     patches: tuple[tuple[int, float], ...] = ((64, 1.0),)
     flip: int | None = None
+    weights: Tensor | None = None
 
     def __post_init__(self) -> None:
         if not self.images:
@@ -62,6 +64,8 @@ class Images:
             raise ShapeMismatch("training set, labels", f"one for each of {len(self)} images", len(self.labels))
         if self.numbers is not None and len(self.numbers) != len(self):
             raise ShapeMismatch("training set, numbers", f"a row for each of {len(self)} images", len(self.numbers))
+        if self.weights is not None and (len(self.weights) != len(self) or not bool((self.weights >= 0).all()) or not float(self.weights.sum()) > 0):
+            raise ShapeMismatch("training set, weights", f"one >= 0 for each of {len(self)} images, not all 0", tuple(self.weights.shape))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -85,7 +89,10 @@ def planned(data: Images, step: int, *, seed: int, batch: int, ranks: int) -> Pl
     shared = generator(seed, "step", step)
     level = _pick(data.levels, shared)
     side = data.patches[_pick([w for _, w in data.patches], shared)][0]
-    order = torch.randint(len(data), (batch,), generator=shared).tolist()
+    if data.weights is None:
+        order = torch.randint(len(data), (batch,), generator=shared).tolist()
+    else:
+        order = torch.multinomial(data.weights, batch, replacement=True, generator=shared).tolist()
     ndim = data.images[0].ndim - 1
     # every image of a step gives a window of the same size: the smallest that all can give
     size = tuple(min(side, *(data.images[i].shape[1 + a] >> level for i in order)) for a in range(ndim))

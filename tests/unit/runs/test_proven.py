@@ -56,7 +56,7 @@ def _four_means(images: Sequence[Tensor]) -> Tensor:
 def _draws(monkeypatch: pytest.MonkeyPatch, images: list[np.ndarray]) -> None:
     """The prior draws these, one after the other, over and over."""
     following = itertools.cycle([torch.from_numpy(image) / 127.5 - 1 for image in images])
-    monkeypatch.setattr(run, "drawn", lambda prior, n, **_: torch.stack([next(following) for _ in range(n)]))
+    monkeypatch.setattr(run, "drawn", lambda prior, n, **_: (torch.stack([next(following) for _ in range(n)]), None))
 
 
 def _asked(prior: Path, out: Path, **more) -> Synthesize:
