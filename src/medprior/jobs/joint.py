@@ -22,7 +22,7 @@ from ..prior.door import Admitted, heights
 from ..prior.joint import Part, admit_parts, part_volume, parts, unlaid_volume
 from ..prior.numbers import told
 from ..prior.wrappers import guided
-from ..sampling import anneal, flow, karras_levels, proximal, start
+from ..sampling import anneal, flow, karras_levels, log_levels, proximal, start
 from .reconstruct import label_index, windowed
 from .stacks import stacked
 from .synthesize import default_size, ladder
@@ -37,6 +37,10 @@ COARSE = 0.03
 
 TIE = 0.22
 """Standard deviation by which neighbouring slices differ where the card does not say it, network units: brains at 2 mm."""
+
+LEVELS = 3
+"""Levels of the walk where something is known, for each where nothing is. Two Gaussian channels with a correlation of 0.8 keep 0.79 of it with 36 levels from 20
+down, 0.89 with 60 from 5 down, 0.97 by ``moment_matching`` at fifty times the cost."""
 
 SPACE = 2**22
 """Voxels that are drawn side by side."""
@@ -95,8 +99,8 @@ def synthesize_joint(
     Measurement with a noise of 0.02 in network units, through the rule ``proximal``. label: a class of the card. numbers: one for all or one for each, as
     the card names them; what is not said stays unknown, but for the height of slices.
     size: of an image, where nothing is given. slices: a volume of so many by a prior of slices, neighbours tied to each other; a given volume has its own.
-    tie: standard deviation by which neighbours differ, network units; default what the card says. n_steps: levels where nothing is given, twice as many where
-    something is. stream: words that set these draws apart from others with the same seed.
+    tie: standard deviation by which neighbours differ, network units; default what the card says. n_steps: levels where nothing is given, three times as many
+    where something is. stream: words that set these draws apart from others with the same seed.
     The same seed and n give the same bytes. on_step: (steps done, in all).
     Raises BadOption (n, size, label, number, channel, class), WrongKind (grids, units), Diverged.
     """
@@ -189,7 +193,8 @@ def _drawn(task: _Task, n: int, condition: Condition, coarsest: int, rng: torch.
             continue
         guide = proximal(task.denoiser, measured, rng)
         if x is None:
-            sigmas = karras_levels(2 * task.n_steps, low=0.02, high=20.0)
+            # a known channel speaks through the noise of the level alone: many small levels, or what is drawn follows it too little
+            sigmas = log_levels(LEVELS * task.n_steps, low=0.02, high=5.0)
             x = start(guide, (n, task.shape[0], *rung), sigmas[0], rng=rng, condition=condition)
         else:
             sigmas = karras_levels(14, low=0.01, high=1.0)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..data.volume import Volume
 from ..errors import BadOption
+from ..jobs.mix import mixed
 from ..jobs.synthesize import default_size, synthesize
 from ..prior import Prior
+from ..prior.joint import is_joint
 from .cost import announce
 from .events import Event, OnEvent
+from .given import listed, run_joint
 from .outcome import Outcome, Output
 from .pictures import Window, grey, mosaic, upright, window_for
 from .report import Grid, Picture, Section
@@ -19,8 +24,12 @@ SHOWN = 64
 """Most images on the sheet; all of them are written."""
 
 
-def run_synthesize(request: Synthesize, prior: Prior, volume: None, on_event: OnEvent) -> Outcome:
-    """The job, its outputs and its section. There is no input: ``volume`` is None."""
+def run_synthesize(request: Synthesize, prior: Prior, given: Mapping[str, Volume] | None, on_event: OnEvent) -> Outcome:
+    """The job, its outputs and its section. given: known channels of a joint prior; other priors have no input."""
+    n = request.n if "n" in request.model_fields_set else None
+    plan = mixed(prior.card, n=n, label=request.label, mix=request.mix, numbers=request.number, seed=request.seed, default=request.n)
+    if given or request.slices is not None or is_joint(prior.card):
+        return run_joint(request, prior, given or {}, plan, on_event)
     size = request.size or default_size(prior)
     solid = prior.card.ndim == 3
     if solid and (request.size is not None or request.format == "png"):
@@ -28,26 +37,34 @@ def run_synthesize(request: Synthesize, prior: Prior, volume: None, on_event: On
     suffix = f".{request.format or ('nii.gz' if solid else 'png')}"
     # at full size: 14 levels refine the coarser image, which costs a third of that; an image that is small enough is drawn at once in 36 evaluations
     evaluations = 20 if max(size) >= 2 * prior.card.frame[0] else 36
-    announce(prior, request.n, size, evaluations * (2 if request.label and request.guidance != 1 else 1), on_event)
+    total, guided = len(plan.labels), (request.label or request.mix) and request.guidance != 1
+    announce(prior, total, size, evaluations * (2 if guided else 1), on_event)
     on_event(Event("stage", "drawing new images", 0, 0))
-    made = synthesize(
-        prior,
-        n=request.n,
-        label=request.label,
-        seed=request.seed,
-        size=size,
-        guidance=request.guidance,
-        on_step=lambda done, total: on_event(Event("step", done=done, total=total)),
-    )
+    made, blocks = [], plan.blocks()
+    for at, (label, rows) in enumerate(blocks):
+        made += synthesize(
+            prior,
+            n=len(rows),
+            label=label,
+            seed=request.seed,
+            size=size,
+            guidance=request.guidance,
+            numbers={name: [values[row] for row in rows] for name, values in plan.numbers.items()},
+            stream="" if label is None or request.mix is None else label,
+            on_step=lambda done, steps, at=at: on_event(Event("step", done=at * steps + done, total=steps * len(blocks))),
+        )
     card = prior.card
     low, high = (card.low, card.high) if card.scaling == "fixed" else (0.0, 1.0)
-    width = len(str(request.n))
-    outputs = [
-        Output(f"{file_name(request.label)}_{i:0{width}}", image, "synthesized", suffix=suffix, window=(low, high)) for i, image in enumerate(made, start=1)
-    ]
+    width = len(str(total))
+    names = [f"{file_name(label)}_{i:0{width}}" for i, label in enumerate(plan.labels, start=1)]
+    outputs = [Output(name, image, "synthesized", suffix=suffix, window=(low, high)) for name, image in zip(names, made, strict=True)]
+    told = [{name: values[i] for name, values in plan.numbers.items()} for i in range(total)]
+    files = [({"image": f"{name}{suffix}"}, plan.labels[i], told[i]) for i, name in enumerate(names)]
+    tables = {"scans.csv": listed(["image"], files)} if plan.counts else {}
     window = window_for(made[0]) if card.unit == "HU" else Window(low, high, "range of the prior")
     section, preview = sheet(request, prior, made, window)
-    return Outcome(outputs, {"n": len(made), "size": list(size), "label": request.label}, [section], preview)
+    metrics = {"n": len(made), "size": list(size), "label": request.label, **({"mix": dict(plan.counts)} if plan.counts else {})}
+    return Outcome(outputs, metrics, [section], preview, tables=tables)
 
 
 def file_name(label: str | None) -> str:
@@ -60,7 +77,8 @@ def sheet(request: Synthesize, prior: Prior, made: list[Volume], window: Window)
     shown = [grey(upright(image), window) for image in made[:SHOWN]]
     columns = min(8, max(1, round(len(shown) ** 0.5 * 1.4)))
     picture = mosaic(shown, columns)
-    label = f"label {request.label}, guidance {request.guidance:g}" if request.label else "no label asked for"
+    label = f"label {request.label}, guidance {request.guidance:g}" if request.label else f"mix {request.mix}" if request.mix else "no label asked for"
+    label += f", {', '.join(request.number)}" if request.number else ""
     twins = " The same seed draws the same noise, so sheets of two labels differ by the label alone." if request.label else ""
     section = Section(
         f"Synthesize: {len(made)} new images{f', {request.label}' if request.label else ''}",
