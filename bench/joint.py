@@ -1,15 +1,15 @@
 """Joint priors: does an image show the label map that was given, does a second contrast look like the patient's own, do slices made one by one hang together.
 
-    python bench/joint.py masks PRIOR FOLDER [--patients 20] [--levels 3]     Dice of the map that is found again in the made image
+    python bench/joint.py masks PRIOR FOLDER [--patients 20] [--slices 3]     Dice of the map that is found again in the made image
     python bench/joint.py contrast PRIOR --known T1.nii.gz --as T1 --hidden T2=T2.nii.gz --taught T1=a.nii.gz,T2=b.nii.gz
     python bench/joint.py slices PRIOR FOLDER [--patients 4] [--given mask]   differences of neighbours through the slices, over those in the plane
 
 FOLDER is a data set with a scans.csv that has a mask; the prior was trained on its train split, and everything here is of its val split.
 
 masks. Two judges look for the map in an image. "same prior": the image is given and the map is drawn, the prior the other way round: it may agree with itself.
-"independent": a U-Net (MONAI) that was trained on the real slices of train and has never seen a made image. Beside the made image: the real image (the ceiling
-of the judge), the mean training image (the floor), and the made image held against the map of the next patient (shuffled: what any map of the kind would get).
-"mean map" is no image at all: the majority of the training maps at each place. Intervals: bootstrap over patients, 95 %; under 20 patients they are too narrow.
+"independent": a U-Net (MONAI) that was trained on the real slices of train and has never seen a made image. Slices as the prior knows them, each by itself.
+Beside the made image: the real image (the ceiling of the judge), the mean training image (the floor), the made image held against the map of the next patient
+(shuffled: what any map of the kind would get), and that map against the true one. Intervals: bootstrap over patients, 95 %; under 20 patients too narrow.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ def main() -> None:
         one.add_argument("--patients", type=int, default=20)
         one.add_argument("--work", type=Path, default=Path(".cache/joint"), help="where the index of the folder goes")
         one.add_argument("--levels", type=int, default=LEVELS, help="levels of the walk, for each of the 18 where nothing is known")
-        one.add_argument("--ties", default="0.1,0.22,0.4,0", help="slices: ties to try, 0 = none")
+        one.add_argument("--slices", type=int, default=3, help="masks: slices of each patient")
+        one.add_argument("--ties", default="0.22,0.5,0", help="slices: ties to try, 0 = none")
         one.add_argument("--given", default="", help="slices: what is given; nothing by default")
         one.add_argument("--seconds", type=float, default=90.0, help="masks: budget of the independent judge")
     one = verbs.add_parser("contrast")
@@ -123,59 +124,73 @@ def agreement(found: NDArray, truth: NDArray, classes: tuple[int, ...]) -> float
     return float(np.mean([dice(found == c, truth == c) for c in classes if (truth == c).any()]))
 
 
+def cuts(prior: Prior, index: Index, item: Item, most: int, mean: NDArray) -> list[tuple[Volume, Volume, Volume, float]]:
+    """Image, map, mean image and height of slices of a patient, as the prior knows slices; evenly among those with at least 40 pixels of any class."""
+    volume = index.load(item)
+    flat = volume.with_data(stretched(mean, volume.shape)[None])
+    doors = [admit_parts(prior.card, {name: one})[0] for name, one in ((item.called, volume), (MASK, index.beside(item, MASK)), (item.called, flat))]
+    image, label, average = (door.turned for door in doors)
+    full = [k for k in range(label.shape[2]) if (label.data[0, :, :, k] > 0).sum() >= 40]
+    chosen = [full[i] for i in np.unique(np.linspace(0, len(full) - 1, min(most, len(full))).round().astype(int))]
+
+    def cut(one: Volume, k: int) -> Volume:
+        return Volume(one.data[..., k], None, one.unit, one.modality, None if one.spacing_mm is None else one.spacing_mm[:2])
+
+    return [(cut(image, k), cut(label, k), cut(average, k), (2 * k + 1) / label.shape[2] - 1) for k in chosen]
+
+
 def masks(prior: Prior, chosen: argparse.Namespace) -> None:
     n_steps = 18 * chosen.levels // LEVELS
     index = opened(chosen.folder, chosen.work)
     part = part_named(prior.card, MASK)
     items = chosen_items(index, "val", chosen.patients)
-    volumes = [index.load(item) for item in items]
-    truths = [index.beside(item, MASK) for item in items]
-    mean_image, mean_map = means(index, part.classes)
+    own = items[0].called
+    mean_image = mean_image_of(index)
     judge = Judge(prior, index, chosen.seconds)
     rows: dict[str, list[float]] = {}
-    began, owners = time.process_time(), [item.patient for item in items]
+    owners: list[str] = []
+    began = time.process_time()
+    every = [cuts(prior, index, item, chosen.slices, mean_image) for item in items]
 
-    def found_by(name: str, image: Volume, at: int, truth: NDArray, *, shuffled: NDArray | None = None) -> None:
-        again = synthesize_joint(prior, n=1, given={items[at].called: image}, seed=at, n_steps=n_steps)[0][MASK].data[0]
-        rows.setdefault(f"{name}, same prior", []).append(agreement(again, truth, part.classes))
-        other = judge(image, items[at])
-        rows.setdefault(f"{name}, independent", []).append(agreement(other, truth, part.classes))
-        if shuffled is not None:
-            rows.setdefault("made image, map of the next patient, same prior", []).append(agreement(again, shuffled, part.classes))
-            rows.setdefault("made image, map of the next patient, independent", []).append(agreement(other, shuffled, part.classes))
+    def found_by(name: str, image: Volume, height: float, seed: int, truth: NDArray, other: NDArray | None = None) -> None:
+        told = {"height": height} if "height" in prior.card.numbers else None
+        again = synthesize_joint(prior, n=1, given={own: image}, seed=seed, numbers=told, n_steps=n_steps)[0][MASK].data[0]
+        for who, found in (("same prior", again), ("independent", judge(image, items[0]))):
+            rows.setdefault(f"{name}, {who}", []).append(agreement(found, truth, part.classes))
+            if other is not None:
+                rows.setdefault(f"{name}, map of the next patient, {who}", []).append(agreement(found, other, part.classes))
 
-    for at, (volume, mask) in enumerate(zip(volumes, truths, strict=True)):
-        truth = mask.data[0]
-        other = fitted(truths[(at + 1) % len(items)].data[0], truth.shape)
-        made = synthesize_joint(prior, n=1, given={MASK: mask}, seed=100 + at, n_steps=n_steps)[0][items[at].called]
-        found_by("made image", made, at, truth, shuffled=other)
-        found_by("real image", volume, at, truth)
-        found_by("mean image", volume.with_data(stretched(mean_image, truth.shape)[None]), at, truth)
-        rows.setdefault("mean map (no image)", []).append(agreement(fitted(mean_map, truth.shape), truth, part.classes))
-        if at + 1 < len(items):
-            print(f"... {at + 1} of {len(items)}", flush=True)
-    print(f"{prior.card.name}: {len(items)} val patients, whole volumes, one draw each; {len(part.classes)} classes; Dice, mean of the classes, 95 % interval")
-    print(f"independent judge: {judge.steps} steps of {24} slices; {n_steps * LEVELS} levels; {(time.process_time() - began) / len(items):.0f} s a patient")
+    for at, slices_of in enumerate(every):
+        for n, (image, label, average, height) in enumerate(slices_of):
+            truth, seed = label.data[0], 1000 * at + n
+            following = every[(at + 1) % len(every)]
+            other = moved_onto(following[min(n, len(following) - 1)][1].data[0], truth.shape)
+            told = {"height": height} if "height" in prior.card.numbers else None
+            made = synthesize_joint(prior, n=1, given={MASK: label}, seed=seed, numbers=told, n_steps=n_steps)[0][own]
+            found_by("made image", made, height, seed, truth, other)
+            found_by("real image", image, height, seed, truth)
+            found_by("mean image", average, height, seed, truth)
+            rows.setdefault("map of the next patient (no image)", []).append(agreement(other, truth, part.classes))
+            owners.append(items[at].patient)
+        print(f"... {at + 1} of {len(items)}", flush=True)
+    seconds = (time.process_time() - began) / len(owners)
+    print(f"{prior.card.name}: {len(owners)} slices of {len(items)} val patients, one draw each, {len(part.classes)} classes; Dice, mean of the classes")
+    print(f"independent judge: {judge.steps} steps of 24 slices; {n_steps * LEVELS} levels; {seconds:.1f} s a slice for all lines, of one core")
     for name, values in sorted(rows.items()):
         at = interval(lambda v: float(np.mean(v)), values, patients=owners)
         print(f"{name:<52}{at.value:.3f} ({at.low:.3f} to {at.high:.3f})")
 
 
-def means(index: Index, classes: tuple[int, ...]) -> tuple[NDArray, NDArray]:
-    """The mean training image, each of its own mean, and the likeliest class at each place."""
-    images, maps = [], []
-    for item in chosen_items(index, "train", 60):
-        images.append(stretched(index.load(item).data[0], MEAN_SHAPE))
-        maps.append(fitted(index.beside(item, MASK).data[0], MEAN_SHAPE))
-    shares = np.stack([np.mean([m == c for m in maps], axis=0) for c in (0, *classes)])
-    return np.mean(images, axis=0), np.array((0, *classes))[shares.argmax(0)]
+def mean_image_of(index: Index) -> NDArray:
+    """Of at most 60 training patients, each stretched to one shape."""
+    return np.mean([stretched(index.load(item).data[0], MEAN_SHAPE) for item in chosen_items(index, "train", 60)], axis=0)
 
 
 def stretched(x: NDArray, shape: tuple[int, ...]) -> NDArray:
     return F.interpolate(torch.from_numpy(np.asarray(x, np.float32))[None, None], size=shape, mode="trilinear", align_corners=False)[0, 0].numpy()
 
 
-def fitted(x: NDArray, shape: tuple[int, ...]) -> NDArray:
+def moved_onto(x: NDArray, shape: tuple[int, ...]) -> NDArray:
     return F.interpolate(torch.from_numpy(np.asarray(x, np.float32))[None, None], size=shape, mode="nearest-exact")[0, 0].numpy()
 
 

@@ -35,8 +35,10 @@ KNOWN = 0.02
 COARSE = 0.03
 """Noise of a coarser image as the measurement of a finer one, as in ``synthesize``."""
 
-TIE = 0.22
-"""Standard deviation by which neighbouring slices differ where the card does not say it, network units: brains at 2 mm."""
+TIE, TIMES = 0.5, 2.5
+"""Standard deviation of the tie between neighbouring slices where the card does not say by how much they differ, network units; and how many times that
+difference it is where it does. A tie as firm as the difference itself counts what slices share once for each slice: brightness then runs away (measured on
+hippocampi: differences of 0.18 are met by a tie of 0.5, and one of 0.22 turns 40 slices white)."""
 
 LEVELS = 3
 """Levels of the walk where something is known, for each where nothing is. Two Gaussian channels with a correlation of 0.8 keep 0.79 of it with 36 levels from 20
@@ -129,7 +131,7 @@ def synthesize_joint(
             denoiser, condition = _asked(prior, shape, None if values is None else values[batch], batch.stop - batch.start, rng, door)
             if label is not None:
                 denoiser = guided(denoiser, label_index(prior, label), guidance)
-            apart = (tie or card.data.get("neighbours") or TIE) if solid else None
+            apart = _tie(prior, tie) if solid else None
             task = _Task(denoiser, shape, known, apart, n_steps)
             drawn.append(_drawn(task, batch.stop - batch.start, condition, prior.card.frame[0], rng, told_steps(at)))
     wanted = [part for part in parts(card) if part.name not in (given or {})]
@@ -145,6 +147,11 @@ def _free_shape(prior: Prior, size: tuple[int, ...] | None, slices: int | None) 
     if slices is not None and (card.ndim == 3 or slices < 2):
         raise BadOption(f"slices: wanted at least 2, of a prior of slices, got {slices} and a {card.ndim}-D prior", "leave slices out")
     return (len(card.channels), *size, *(() if slices is None else (slices,)))
+
+
+def _tie(prior: Prior, tie: float | None) -> float:
+    differ = prior.card.data.get("neighbours")
+    return tie or (TIMES * differ if differ else TIE)
 
 
 def _each(name: str, value: float | Sequence[float], n: int) -> list[float]:

@@ -65,9 +65,7 @@ def test_another_grid_and_a_map_of_fractions_cost_the_scan_its_place(tmp_path: P
     moved = AFFINE.copy()
     moved[0, 3] = 6.0
     save(tmp_path / "moved.nii.gz", 6, affine=moved)
-    table(
-        tmp_path, "path,channel:T2,mask", "1_t1.nii.gz,short.nii.gz,", "2_t1.nii.gz,moved.nii.gz,", "3_t1.nii.gz,,2_t2.nii.gz", "1_t2.nii.gz,gone.nii.gz,"
-    )
+    table(tmp_path, "path,channel:T2,mask", "1_t1.nii.gz,short.nii.gz,", "2_t1.nii.gz,moved.nii.gz,", "3_t1.nii.gz,,2_t2.nii.gz", "1_t2.nii.gz,gone.nii.gz,")
     found = {entry.path: f"{entry.reason} ({entry.remedy})" for entry in scan(tmp_path).unusable}
     assert "its channel T2 has shape (10, 12, 3), wanted (10, 12, 4) (resample it" in found["1_t1.nii.gz"]
     assert "its channel T2 lies up to 3.0 voxels away" in found["2_t1.nii.gz"]
