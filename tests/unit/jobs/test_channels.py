@@ -85,7 +85,7 @@ def test_an_unknown_number_is_unknown(tmp_path: Path) -> None:
 def test_too_many_classes_and_none(tmp_path: Path) -> None:
     (tmp_path / "many").mkdir()
     (tmp_path / "none").mkdir()
-    with pytest.raises(WrongKind, match="hold 59 classes.*group them"):
+    with pytest.raises(WrongKind, match=r"hold 59 classes.*group them"):
         learned(folder_of(tmp_path / "many", classes=60))
     with pytest.raises(WrongKind, match="hold 0 classes"):
         learned(folder_of(tmp_path / "none", classes=1))

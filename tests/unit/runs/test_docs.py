@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-
 from pydantic import BaseModel
 
 from medprior.runs.requests import REQUESTS, OneScan, Request, Scan

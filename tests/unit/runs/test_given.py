@@ -82,7 +82,7 @@ def test_a_given_map_gives_images_on_its_grid(slices: Path, tmp_path: Path) -> N
 
 
 def test_another_map_is_another_run(slices: Path, tmp_path: Path) -> None:
-    one = execute(Synthesize.model_validate({"prior": str(slices), "n": 1, "given": [save_map(tmp_path / "a.nii.gz")], "as": ["mask"], "out": tmp_path / "r"}))
+    execute(one_of(slices, save_map(tmp_path / "a.nii.gz"), tmp_path / "r"))
     assert execute(one_of(slices, tmp_path / "a.nii.gz", tmp_path / "r")).reused
     with pytest.raises(BadOption, match="holds another run"):
         execute(one_of(slices, save_map(tmp_path / "b.nii.gz", 5), tmp_path / "r"))
@@ -104,7 +104,7 @@ def test_a_volume_of_tied_slices(slices: Path, tmp_path: Path) -> None:
     done = run(slices, tmp_path / "run", n=1, slices=3)
     one = read(done.path / "outputs" / "made_1_T1.nii.gz")
     assert sorted(one.shape) == [3, 16, 20] and one.spacing_mm == pytest.approx((2.0, 2.0, 3.0)[: one.ndim])
-    assert {row for row in rows(done)[0]} == {"path:T1", "mask"}
+    assert set(rows(done)[0]) == {"path:T1", "mask"}
 
 
 def test_labels_alone_are_mixed_too(tiny: Path, tmp_path: Path) -> None:
