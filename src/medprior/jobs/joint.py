@@ -41,7 +41,7 @@ difference it is where it does. A tie as firm as the difference itself counts wh
 hippocampi: differences of 0.18 are met by a tie of 0.5, and one of 0.22 turns 40 slices white)."""
 
 LEVELS = 3
-"""Levels of the walk where something is known, for each where nothing is. Of two Gaussian channels with a correlation of 0.8 what is drawn keeps 0.79 of it with
+"""Levels of the walk where something is known, for each where nothing is. Of two Gaussian channels with a correlation of 0.8 the draws keep 0.79 of it with
 36 levels from 20 down, 0.89 with 60 from 5 down, and 0.97 by ``moment_matching`` at many times the cost."""
 
 SPACE = 2**22
