@@ -163,7 +163,7 @@ def scratch(world: World, seed: int, steps: int, home: Path, *, alone: bool) -> 
     prior = fresh(card)
     few = [world.inside(v) for v in world.shots(seed)]
     held, few = few[: SHOTS // 5], few[SHOTS // 5 :]
-    varied = variations(card, Shown(tuple(few), (1,) * len(few), (float("nan"),) * len(few)), seed=seed)
+    varied = variations(card, Shown(tuple(few), (1,) * len(few), (torch.zeros(0),) * len(few)), seed=seed)
     normals = [] if alone else world.normals
     parts = ((few, 0.25, 1), (varied.images, 0.25, 1), (normals, 0.5, 0))
     images = Images(

@@ -13,10 +13,12 @@ RESULTS = ROOT / "bench" / "results"
 PARTS = {
     "README.md": ("reconstruct-operators", "reconstruct-brain-t1", "coverage", "detect-chest"),
     "docs/reconstruct.md": ("caution", "rules"),
+    "docs/synthesize.md": ("joint",),
 }
 """What a new reader sees first: quality beside the alternatives, intervals that hold, and where it falls short; and why the defaults are what they are."""
 CHAPTERS = {
     "Reconstruction": ("reconstruct-operators", "reconstruct-brain-t1", "reconstruct-chest-ct", "volumes", "caution", "rules", "deepinv"),
+    "Synthesis": ("joint",),
     "Measured data": ("measured-kspace", "htc2022"),
     "Trust": ("coverage", "deviation", "attribution", "lesions", "patches", "stability"),
     "Detection": ("detect-pneumonia", "detect-chest", "detect-breast", "detect-brain", "detect-lesions", "detect-val", "gate"),

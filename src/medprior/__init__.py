@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .jobs.augment import augment
     from .jobs.detect import Found, detect
     from .jobs.fit import fit
+    from .jobs.joint import synthesize_joint
     from .jobs.reconstruct import reconstruct
     from .jobs.synthesize import synthesize
     from .operators import ComplexGaussian, Gaussian, Measurement, Poisson, Rician, Unknown
@@ -51,6 +52,7 @@ _HOMES = {
     "read": "io.read",
     "reconstruct": "jobs.reconstruct",
     "synthesize": "jobs.synthesize",
+    "synthesize_joint": "jobs.joint",
     "write": "io.write",
 }
 
@@ -78,6 +80,7 @@ __all__ = [
     "read",
     "reconstruct",
     "synthesize",
+    "synthesize_joint",
     "write",
 ]
 __version__ = "0.1.0"

@@ -1,7 +1,8 @@
 """The index of a data set: every file decoded once, what cannot be used and why, twins, patients, splits.
 
 A data set is a folder. Its sub-folders are labels (train, val, test are splits), or a scans.csv (path, label, patient, split, mask; sex, age, scanner, site,
-protocol) says more; DICOM is indexed by series, and a folder with the DICOM of one patient only is that patient's folder, not a label. Without a scans.csv,
+protocol; channel:NAME, number:NAME) says more; DICOM is indexed by
+series, and a folder with the DICOM of one patient only is that patient's folder, not a label. Without a scans.csv,
 what looks like a label map is left out and listed as such.
 """
 
@@ -17,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from ..data.grids import label_values, on_grid_of
 from ..data.volume import Volume
 from ..errors import Corrupt, FileProblem, MedpriorError
 from .files import read_json, write_file
@@ -109,8 +111,8 @@ class _Scanner:
             if kind == "dicom":
                 self.dicom |= dict.fromkeys(_files_of(entry.path), entry)
                 return entry.path in self.dicom
-            signature = _signature([entry.path])
-            known = [i for i in self.stacks.get(self.relative(entry.path), []) if i.signature == signature and i.mask == entry.mask]
+            signature = _signature([entry.path, *self.companions(entry)])
+            known = [i for i in self.stacks.get(self.relative(entry.path), []) if i.signature == signature and _as_before(i, entry)]
             if known:
                 self.items += [self.renewed(item, entry) for item in known]
                 return False
@@ -169,9 +171,9 @@ class _Scanner:
         entry = replace(entry, tags=entry.tags.over(tags_in_header(one.planes[0].header)))
         where = self.relative(home)
         try:
-            signature = _signature(one.paths)
+            signature = _signature([*one.paths, *self.companions(entry)])
             known = self.old.get((where, one.id))
-            if known is not None and known.signature == signature and known.mask == entry.mask and not one.damaged:
+            if known is not None and known.signature == signature and _as_before(known, entry) and not one.damaged:
                 self.items.append(self.renewed(known, entry))
                 return
             volume = read_series(one, limit=self.limits)
@@ -188,6 +190,7 @@ class _Scanner:
     def renewed(self, item: Item, entry: Listed) -> Item:
         """An unchanged item with what the folder or the table says about it now."""
         changes: dict = {"split": entry.split, "given": bool(entry.split), "leaks": False, "tags": entry.tags.hidden(self.opaque)}
+        changes |= {"called": entry.called, "numbers": entry.numbers}
         if entry.label:
             changes["label"] = entry.label
         if entry.patient:
@@ -204,7 +207,7 @@ class _Scanner:
         low, high = float(volume.data.min()), float(volume.data.max())
         if low == high:
             raise Corrupt(entry.path, f"is constant: every value is {low:g}{f' (image {part})' if part else ''}", "remove it")
-        self.check_mask(entry, volume)
+        classes = self.check_beside(entry, volume)
         source = volume.provenance
         self.items.append(
             Item(
@@ -231,15 +234,38 @@ class _Scanner:
                 warnings=source.warnings,
                 files=files,
                 tags=entry.tags.hidden(self.opaque),
+                called=entry.called,
+                beside=entry.beside,
+                numbers=entry.numbers,
+                classes=classes,
             )
         )
 
-    def check_mask(self, entry: Listed, volume: Volume) -> None:
+    def companions(self, entry: Listed) -> list[Path]:
+        """The files that the table names beside an image: when one changes, the image is looked at again."""
+        return [self.folder / name for name in (entry.mask, *(path for _, path in entry.beside)) if name and (self.folder / name).is_file()]
+
+    def check_beside(self, entry: Listed, volume: Volume) -> tuple[int, ...]:
+        """The values above 0 of its mask. Raises Corrupt where mask or another channel lie on another grid, or a mask is no label map."""
+        for name, path in entry.beside:
+            other = read_item(self.folder / path, kind_of(self.folder / path), self.options, self.limits)
+            if fault := on_grid_of(volume, other)[1]:
+                raise Corrupt(entry.path, f"its channel {name} {fault}", "resample it onto the scan, or leave the cell empty")
+            if other.data.shape[0] != 1:
+                raise Corrupt(entry.path, f"its channel {name} holds {other.data.shape[0]} channels, wanted one", "give each its own column")
         if not entry.mask:
-            return
+            return ()
         mask = read(self.folder / entry.mask, unit="label", limits=self.limits)
-        if mask.shape != volume.shape:
-            raise Corrupt(entry.path, f"its mask has shape {mask.shape}, wanted {volume.shape}")
+        if fault := on_grid_of(volume, mask)[1]:
+            raise Corrupt(entry.path, f"its mask {fault}", "resample it onto the scan by nearest neighbour, or leave the cell empty")
+        try:
+            return tuple(value for value in label_values(mask.data) if value)
+        except ValueError as error:
+            raise Corrupt(entry.path, f"its mask {error}", "round or threshold it first") from None
+
+
+def _as_before(item: Item, entry: Listed) -> bool:
+    return item.mask == entry.mask and item.beside == entry.beside
 
 
 def _files_of(path: Path) -> list[Path]:

@@ -9,11 +9,11 @@ from itertools import groupby
 from pathlib import Path
 
 from ..data.volume import Volume
-from ..errors import BadOption, Corrupt, FileProblem, WrongKind, printable
+from ..errors import BadOption, Corrupt, FileProblem, WrongKind, nearest, printable
 from .files import read_json, write_file, write_json
 from .limits import Limits
 from .listing import OWN_FILES, csv_cell
-from .read import read
+from .read import kind_of, read
 from .tags import TAGS, UNTOLD, Tags
 
 __all__ = ["INDEX", "KEY", "SCHEMA", "Index", "Item", "Unusable", "index_from", "load_index", "read_item", "save_index"]
@@ -33,6 +33,8 @@ class Item:
     signature: size and time of the files, so that an unchanged file is not decoded again.
     files: of a DICOM series, its files relative to path, so that it is read whatever else lies there; empty for one file.
     tags: sex, age band, scanner, and site and protocol as keyed hashes, each "" where nobody says.
+    called: name of its channel. beside: (name, relative path) of other channels on its grid. numbers: (name, value), as the table says.
+    classes: the values above 0 of its mask.
     """
 
     id: str
@@ -58,6 +60,10 @@ class Item:
     warnings: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     tags: Tags = UNTOLD
+    called: str = "image"
+    beside: tuple[tuple[str, str], ...] = ()
+    numbers: tuple[tuple[str, float], ...] = ()
+    classes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +150,14 @@ class Index:
         """The mask that scans.csv names for an item, or None."""
         return read(self.folder / item.mask, unit="label") if item.mask else None
 
+    def beside(self, item: Item, name: str) -> Volume:
+        """Another channel of an item, on the item's own array grid. Raises BadOption for a name that it has not, and what ``read`` raises."""
+        paths = dict(item.beside) | ({"mask": item.mask} if item.mask else {})
+        if name not in paths:
+            raise BadOption(f"channel: {printable(item.path)} has no {name!r}", nearest(name, list(paths)) if paths else "name its file in a scans.csv")
+        path = self.folder / paths[name]
+        return read(path, unit="label") if name == "mask" else read_item(path, kind_of(path), self.options, None)
+
 
 def read_item(path: Path, kind: str, options: dict[str, str], limits: Limits | None) -> Volume:
     """One file that is no DICOM, with what the options of the index say about it."""
@@ -214,7 +228,8 @@ def _item(entry: dict) -> Item:
     spacing, files = entry["spacing_mm"], tuple(map(str, entry.get("files", ())))
     texts = ("id", "path", "part", "label", "patient", "split", "mask", "kind", "unit", "modality", "digest", "thumb", "signature")
     tags = {name: entry.get("tags", {}).get(name, "") for name in TAGS}
-    outside = any(name.startswith("/") or ".." in Path(name).parts for name in (str(entry["path"]), str(entry["mask"]), *files))
+    beside = tuple((str(name), str(path)) for name, path in entry.get("beside", ()))
+    outside = any(name.startswith("/") or ".." in Path(name).parts for name in (str(entry["path"]), str(entry["mask"]), *files, *(p for _, p in beside)))
     if outside or not all(isinstance(text, str) for text in (*(entry[name] for name in texts), *tags.values())):
         raise ValueError(f"item {entry.get('id')!r}")
     lists = {
@@ -223,5 +238,9 @@ def _item(entry: dict) -> Item:
         "warnings": tuple(map(str, entry["warnings"])),
         "files": files,
         "tags": Tags(**tags),
+        "called": str(entry.get("called", "image")),
+        "beside": beside,
+        "numbers": tuple((str(name), float(value)) for name, value in entry.get("numbers", ())),
+        "classes": tuple(int(value) for value in entry.get("classes", ())),
     }
     return Item(**(entry | lists))

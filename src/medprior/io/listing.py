@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 import re
 import stat
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
-from ..errors import BadOption, Corrupt, FileProblem, printable
+from ..errors import BadOption, Corrupt, FileProblem, nearest, printable
 from .tags import TAGS, UNTOLD, Tags, tags_in_row
 
 __all__ = ["AS_MASK", "OWN_FILES", "SPLITS", "Listed", "Listing", "csv_cell", "list_files", "place"]
@@ -22,6 +23,11 @@ OWN_FILES = ("index.json", "unusable.csv", ".medprior-key")
 """What a scan writes into the folder; side files (.medprior.json) are ours, too."""
 TABLE = "scans.csv"
 _COLUMNS = ("path", "label", "patient", "split", "mask")
+_FAMILIES = ("channel", "number")
+"""Columns of these families say a name of their own behind a colon: channel:T2 holds files, number:age holds numbers."""
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
+_AGE_TOP = 90.0
+"""An age above identifies a person, and is kept as this."""
 _DOCUMENTS = {".txt", ".md", ".csv", ".tsv", ".json", ".xml", ".yaml", ".yml", ".html", ".htm", ".pdf", ".log", ".bval", ".bvec", ".py", ".rst", ".ini"}
 
 
@@ -33,7 +39,10 @@ AS_MASK = "name it as the mask of its scan in a scans.csv, or as an image there"
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One file to look at. path: in the folder. fault: why it cannot even be opened, or "". stated: a scans.csv names it, and says the tags."""
+    """One file to look at. path: in the folder. fault: why it cannot even be opened, or "". stated: a scans.csv names it, and says the tags.
+
+    called: the name of its channel. beside: (name, relative path) of other channels of the same patient on the same grid. numbers: (name, value).
+    """
 
     path: Path
     label: str = ""
@@ -43,6 +52,9 @@ class Listed:
     fault: str = ""
     stated: bool = False
     tags: Tags = UNTOLD
+    called: str = "image"
+    beside: tuple[tuple[str, str], ...] = ()
+    numbers: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +157,10 @@ def _table(folder: Path) -> list[Listed]:
     try:
         with open(table, encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
-            columns = [c.strip().lower() for c in reader.fieldnames or []]
-            _check_columns(table, columns)
+            columns = [_column(c) for c in reader.fieldnames or []]
+            called = next((c.partition(":")[2] for c in columns if c.startswith("path:")), "image")
+            columns = ["path" if c.startswith("path:") else c for c in columns]
+            _check_columns(table, columns, called)
             reader.fieldnames = columns
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -154,21 +168,41 @@ def _table(folder: Path) -> list[Listed]:
     if not rows:
         raise Corrupt(table, "has no rows")
     seen: set[tuple[int, int]] = set()
-    return [listed for n, row in enumerate(rows, 2) if (listed := _row(folder, table, n, row, seen)) is not None]
+    return [listed for n, row in enumerate(rows, 2) if (listed := _row(folder, table, n, row, seen, called)) is not None]
 
 
-def _check_columns(table: Path, columns: list[str]) -> None:
+def _column(title: str) -> str:
+    """Small letters, but for the name behind a colon: channel:T2 stays T2."""
+    family, colon, name = title.strip().partition(":")
+    return f"{family.strip().lower()}{colon}{name.strip()}"
+
+
+def _check_columns(table: Path, columns: list[str], called: str) -> None:
     if "path" not in columns:
         raise Corrupt(table, f"has no column path, but {', '.join(map(printable, columns)) or 'nothing'}", f"columns are {', '.join((*_COLUMNS, *TAGS))}")
     if len(set(columns)) < len(columns):
         raise Corrupt(table, "names a column twice")
+    names = [called, *(c.partition(":")[2] for c in columns if c.startswith("channel:"))]
+    wrong = [name for name in (*names, *(c.partition(":")[2] for c in columns if c.startswith("number:"))) if not _NAME.fullmatch(name) or name == "mask"]
+    if wrong or len(set(names)) < len(names):
+        raise BadOption(
+            f"{TABLE}: channels and numbers need names of their own, got {', '.join(map(printable, wrong or names))}",
+            "begin with a letter, then letters, digits, - or _, as in channel:T2; a label map goes into the column mask",
+        )
     for column in columns:
+        family = column.partition(":")[0]
+        if ":" in column:
+            if family not in _FAMILIES:
+                raise BadOption(f"{TABLE}: unknown column {column!r}", nearest(family, ["path", *_FAMILIES]))
+            continue
+        if column in _FAMILIES or column in ("channels", "numbers"):
+            raise BadOption(f"{TABLE}: the column {column!r} has no name of its own", f"write {column.rstrip('s')}:NAME, as in channel:T2 or number:age")
         close = get_close_matches(column, _COLUMNS, n=1, cutoff=0.75)
         if column not in _COLUMNS and close:
             raise BadOption(f"{TABLE}: unknown column {column!r}", f"did you mean {close[0]!r}?")
 
 
-def _row(folder: Path, table: Path, number: int, row: dict, seen: set[tuple[int, int]]) -> Listed | None:
+def _row(folder: Path, table: Path, number: int, row: dict, seen: set[tuple[int, int]], called: str) -> Listed | None:
     """One line of the table; None for a file that an earlier line has named already."""
     cell = {key: (row.get(key) or "").strip() for key in (*_COLUMNS, *TAGS)}
     split = cell["split"].lower()
@@ -176,13 +210,26 @@ def _row(folder: Path, table: Path, number: int, row: dict, seen: set[tuple[int,
         raise BadOption(f"{TABLE}, line {number}: unknown split {cell['split']!r}", "use train, val or test")
     tags = tags_in_row(cell, f"{TABLE}, line {number}")
     path = folder / cell["path"]
-    fault = _place_fault(folder, cell["path"]) or (cell["mask"] and _place_fault(folder, cell["mask"]))
+    beside = tuple((key.partition(":")[2], text.strip()) for key, text in row.items() if key and key.startswith("channel:") and (text or "").strip())
+    fault = next((why for name in (cell["path"], *filter(None, (cell["mask"],)), *(name for _, name in beside)) if (why := _place_fault(folder, name))), "")
     if not fault:
         about = path.stat()
         if (about.st_dev, about.st_ino) in seen:
             return None
         seen.add((about.st_dev, about.st_ino))
-    return Listed(path, cell["label"], cell["patient"], SPLITS.get(split, ""), cell["mask"], fault, True, tags)
+    numbers = tuple(_number(key.partition(":")[2], text, number) for key, text in row.items() if key and key.startswith("number:") and (text or "").strip())
+    return Listed(path, cell["label"], cell["patient"], SPLITS.get(split, ""), cell["mask"], fault, True, tags, called, beside, numbers)
+
+
+def _number(name: str, text: str, line: int) -> tuple[str, float]:
+    """(name, value) of a cell. Raises BadOption that says where, never what: what stands in the wrong column may be a name or a date of birth."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise BadOption(f"{TABLE}, line {line}: the {name} is no number", "write digits with a point (61.5), or leave it empty where it is not known")
+    return name, min(value, _AGE_TOP) if name.lower() == "age" else value
 
 
 def _place_fault(folder: Path, name: str) -> str:

@@ -106,12 +106,12 @@ def known_scans(prior: Prior, train: Sequence[Item], held: Sequence[Item], index
         names: list[str] = []
         given: list[Condition] = []
         whose: list[str] = []
-        for item, volume in index.volumes(items):
-            found, labels, heights = admitted(coarse, [(item, volume)])
+        for item in items:
+            found, labels, numbers = admitted(coarse, index, [item])
             images += found
             names += [item.label] * len(found)
             whose += [item.patient or item.id] * len(found)
-            given += [_condition(prior, label, height) for label, height in zip(labels, heights, strict=True)]
+            given += [_condition(prior, label, known) for label, known in zip(labels, numbers, strict=True)]
             done += 1
             if on_step:
                 on_step(done, len(train) + len(held))
@@ -120,11 +120,8 @@ def known_scans(prior: Prior, train: Sequence[Item], held: Sequence[Item], index
     return Known(tuple(a[0]), tuple(b[0]), (tuple(a[1]), tuple(b[1])), (tuple(a[2]), tuple(b[2])), (*a[3], *b[3]))
 
 
-def _condition(prior: Prior, label: int, height: float) -> Condition:
-    numbers = torch.full((1, len(prior.card.numbers)), torch.nan) if prior.card.numbers else None
-    if numbers is not None and "height" in prior.card.numbers:
-        numbers[0, prior.card.numbers.index("height")] = height
-    return Condition(torch.tensor([label]) if prior.card.labels else None, numbers)
+def _condition(prior: Prior, label: int, numbers: Tensor) -> Condition:
+    return Condition(torch.tensor([label]) if prior.card.labels else None, numbers[None] if prior.card.numbers else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,25 +169,31 @@ def _one_shape(images: Sequence[Tensor], n: int) -> tuple[list[Tensor], int]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Filtered:
-    """kept: (n, C, i, j[, k]), none of them nearer to a training scan than any held-out one is. all: as drawn, the refused ones too. refused: how many."""
+    """kept: by row of what was asked for, an image (C, i, j[, k]) none of which is nearer to a training scan than any held-out scan is.
 
-    kept: Tensor
-    all: Tensor
+    all: as drawn, the refused ones too. refused: how many.
+    """
+
+    kept: dict[int, Tensor]
+    all: tuple[Tensor, ...]
     refused: int
 
 
-def filtered(draw: Callable[[int, int], Tensor], n: int, index: CopyIndex, *, seed: int = 0) -> Filtered:
-    """n images that pass the hard filter; fewer where even five rounds do not give them. draw: (how many, seed) -> images in network units."""
-    rounds, kept = [], []
+def filtered(draw: Callable[[Sequence[int], int], Tensor], n: int, index: CopyIndex, *, seed: int = 0) -> Filtered:
+    """An image that passes the hard filter for each of n rows; none where even five rounds do not give it.
+
+    draw: (rows that are wanted, seed) -> images in network units, in their order.
+    """
+    kept: dict[int, Tensor] = {}
+    every: list[Tensor] = []
     for again in range(_ROUNDS):
-        missing = n - sum(map(len, kept))
+        missing = [row for row in range(n) if row not in kept]
         if not missing:
             break
-        x = draw(missing, seed if not again else seed_for(seed, "again", again))
-        rounds.append(x)
-        kept.append(x[~index.too_close(list(x))])
-    found = torch.cat(rounds)
-    return Filtered(torch.cat(kept), found, len(found) - sum(map(len, kept)))
+        x = list(draw(missing, seed if not again else seed_for(seed, "again", again)))
+        every += x
+        kept |= {row: image for row, image, close in zip(missing, x, index.too_close(x).tolist(), strict=True) if not close}
+    return Filtered(kept, tuple(every), len(every) - len(kept))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,11 +14,11 @@ from torch import Tensor
 
 from .. import __version__
 from ..data.axes import PLANES
-from ..data.volume import Volume
 from ..errors import BadOption, FileProblem, WrongKind
 from ..io.index import Index, Item, load_index, scan
 from ..prior import Card, Prior
-from ..prior.door import admit
+from ..prior.joint import parts
+from ..prior.numbers import HEIGHT
 from ..prior.prior import fresh
 from ..training.distributed import ranks_for
 from ..training.doubt import with_doubt
@@ -27,6 +27,7 @@ from ..training.folder import save_prior
 from ..training.loop import Progress, Settings, train
 from ..training.patches import Images
 from ..training.presets import preset_named
+from .channels import all_channels, between_slices, known_numbers, lacking, with_channels
 
 __all__ = ["Dataset", "admitted", "card_for", "dataset", "fit", "named_after", "pieces"]
 
@@ -43,14 +44,19 @@ OnProgress = Callable[[Progress, Prior], None]
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Images in network units. train, held: (C, i, j[, k]) each; labels: of train, -1 = none; heights: of train and of held, NaN = unknown."""
+    """Images in network units. train, held: (C, i, j[, k]) each; labels: of train, -1 = none; numbers: (n, n_numbers) of train and of held, NaN = unknown."""
 
     card: Card
     train: tuple[Tensor, ...]
     labels: Tensor | None
-    heights: Tensor | None
+    numbers: Tensor | None
     held: tuple[Tensor, ...]
-    held_heights: Tensor | None
+    held_numbers: Tensor | None
+
+    @property
+    def heights(self) -> Tensor | None:
+        """(n,): where the slices of train lie in their volumes."""
+        return None if self.numbers is None or HEIGHT not in self.card.numbers else self.numbers[:, self.card.numbers.index(HEIGHT)]
 
 
 def fit(
@@ -66,6 +72,7 @@ def fit(
     modality: str | None = None,
     plane: str = "axial",
     ndim: int = 2,
+    channels: Sequence[str] | None = None,
     licence: str = "",
     device: str = "cpu",
     allow_synthetic: bool = False,
@@ -77,7 +84,8 @@ def fit(
     """A prior learned from the train split of a data set's folder; the same call again continues where it was stopped.
 
     minutes: time budget, default 10 unless ``steps`` are given. out: folder of the run; the prior is written to out/prior. unit, modality: where the files
-    cannot say. ndim: 2 learns slices, cut along ``plane``; 3 learns volumes whole. restart: forget former checkpoints.
+    cannot say. ndim: 2 learns slices, cut along ``plane``; 3 learns volumes whole. channels: which of those that a scans.csv names are learned together
+    (default all: the image, each channel:NAME, the mask). restart: forget former checkpoints.
     on_scan: (files done, files in all); on_progress: as in ``training.loop``. Val and test are never learned from.
     Under torchrun or ``accelerate launch`` the processes share the steps; rank 0 alone measures, writes and reports, and the others return a prior
     without error tables. Raises FileProblem (nothing usable, more than 5 % unusable), WrongKind (synthetic or mixed scans), BadOption.
@@ -93,7 +101,7 @@ def fit(
     ranks.wait()
     index = load_index(out, folder)
     items = index.usable("train", allow_synthetic=allow_synthetic)
-    data = dataset(index, items, name or named_after(out), plane=plane, ndim=ndim, allow_synthetic=allow_synthetic)
+    data = dataset(index, items, name or named_after(out), plane=plane, ndim=ndim, channels=channels, allow_synthetic=allow_synthetic)
     training = {"preset": preset, "medprior": __version__}
     card = replace(data.card, preset=preset, widths=chosen.widths, blocks=chosen.blocks, training=training, data={**data.card.data, "licence": licence})
     if on_data and ranks.rank == 0:
@@ -110,19 +118,16 @@ def fit(
         save_every=max(10, min(200, (steps or 2000) // 10)),
         precision="bfloat16" if device != "cpu" else "float32",
     )
-    numbers = None if data.heights is None else data.heights[:, None]
     levels, patches = pieces(min(min(x.shape[1:]) for x in data.train), ndim)
-    images = Images(data.train, data.labels, numbers, levels=levels, patches=patches, flip=None)
+    images = Images(data.train, data.labels, data.numbers, levels=levels, patches=patches, flip=None)
     made = train(prior, images, settings, out, device=device, on_progress=on_progress, fresh=restart)
     made.net.to("cpu").eval().requires_grad_(False)
     if ranks.rank:
         return made
     made = with_doubt(made, images, steps=min(300, max(10, made.card.training["steps"] // 5)), batch=settings.batch if ndim == 3 else 16, seed=seed)
     held = data.held or data.train[: HELD_OUT[ndim]]
-    known = data.held_heights if data.held else data.heights
-    tables = error_tables(
-        made, held, None if known is None else known[:, None], n_levels=len(levels), most=HELD_OUT[ndim] // (2 if ndim == 2 else 1), seed=seed
-    )
+    known = data.held_numbers if data.held else data.numbers
+    tables = error_tables(made, held, known, n_levels=len(levels), most=HELD_OUT[ndim] // (2 if ndim == 2 else 1), seed=seed)
     made.card = replace(made.card, errors=tables)
     save_prior(made, out / "prior")
     return made
@@ -141,25 +146,38 @@ def named_after(out: Path) -> str:
     return letters[:64] or "prior"
 
 
-def dataset(index: Index, items: Sequence[Item], name: str, *, plane: str = "axial", ndim: int = 2, allow_synthetic: bool = False) -> Dataset:
+def dataset(
+    index: Index,
+    items: Sequence[Item],
+    name: str,
+    *,
+    plane: str = "axial",
+    ndim: int = 2,
+    channels: Sequence[str] | None = None,
+    allow_synthetic: bool = False,
+) -> Dataset:
     """The images of ``items`` and of the val split in network units, with a card that is inferred from them.
 
-    Raises BadOption for a plane or ndim that is not known, WrongKind for mixed scans, or images where volumes are wanted.
+    channels: as in ``fit``. Raises BadOption for a plane, ndim or channel that is not known, WrongKind for mixed scans, channels that only some of them
+    have, or images where volumes are wanted.
     """
     if plane not in PLANES or ndim not in (2, 3):
         raise BadOption(f"plane, ndim: wanted one of {', '.join(PLANES)} and 2 or 3, got {plane!r} and {ndim}")
-    card = card_for(index, items, name, plane, ndim)
+    card = with_channels(card_for(index, items, name, plane, ndim), items, channels)
     coarse = replace(card, frame=(64, LARGEST[card.ndim]))
-    train_images, labels, heights = admitted(coarse, index.volumes(items))
+    train_images, labels, numbers = admitted(coarse, index, items)
     if not train_images:
         raise FileProblem(index.folder, "holds no slice with any content", "check the scans: all are constant")
     held: list[Tensor] = []
-    held_heights: list[float] = []
+    held_numbers: list[Tensor] = []
     if any(item.split == "val" and not item.leaks for item in index.items):
         most = HELD_OUT[ndim]
-        held, _, held_heights = admitted(coarse, index.volumes(_spaced(index.usable("val", allow_synthetic=allow_synthetic), most)))
+        others = [item for item in index.usable("val", allow_synthetic=allow_synthetic) if not lacking(card, item)]
+        held, _, held_numbers = admitted(coarse, index, _spaced(others, most))
         keep = np.linspace(0, len(held) - 1, min(most, len(held))).round().astype(int) if held else []
-        held, held_heights = [held[i] for i in keep], [held_heights[i] for i in keep]
+        held, held_numbers = [held[i] for i in keep], [held_numbers[i] for i in keep]
+    if card.ndim == 2 and len(items[0].shape) == 3:
+        card = replace(card, data={**card.data, **between_slices(card, index, _spaced(items, 24))})
     sides = [s for x in train_images for s in x.shape[1:]]
     pixels = torch.cat([x.flatten()[:: max(1, x.numel() // 4096)] for x in train_images])
     typical = Counter(tuple(x.shape[1:]) for x in train_images).most_common(1)[0][0]
@@ -173,9 +191,9 @@ def dataset(index: Index, items: Sequence[Item], name: str, *, plane: str = "axi
         card,
         tuple(train_images),
         torch.tensor(labels) if card.labels else None,
-        torch.tensor(heights, dtype=torch.float32) if card.numbers else None,
+        torch.stack(numbers) if card.numbers else None,
         tuple(held),
-        torch.tensor(held_heights, dtype=torch.float32) if card.numbers and held else None,
+        torch.stack(held_numbers) if card.numbers and held else None,
     )
 
 
@@ -216,7 +234,7 @@ def card_for(index: Index, items: Sequence[Item], name: str, plane: str, ndim: i
         axes=SOLID if ndim == 3 else PLANES[plane] if volumes else "",
         spacing_mm=_median_spacing(items, plane, ndim) if volumes else None,
         labels=labels if len(labels) > 1 else (),
-        numbers=("height",) if volumes and ndim == 2 else (),
+        numbers=(HEIGHT,) if volumes and ndim == 2 else (),
         ndim=ndim,
         data={"scans": len(items), "patients": len(patients) or None, "sha256": digest, "labels": dict(Counter(item.label for item in items if item.label))},
         limits=("research use only, not for diagnosis", f"learned from {len(items)} scans; what they do not show, the prior does not know"),
@@ -238,18 +256,19 @@ def _median_spacing(items: Sequence[Item], plane: str, ndim: int = 2) -> tuple[f
     return tuple(round(float(middle[axis]) * coarser, 4) for axis in axes)
 
 
-def admitted(card: Card, found: Iterable[tuple[Item, Volume]], *, allow_other: bool = False) -> tuple[list[Tensor], list[int], list[float]]:
-    """Every slice with content, or every volume, its label (-1 = none) and its height (NaN = unknown). Raises what the door raises."""
+def admitted(card: Card, index: Index, items: Sequence[Item], *, allow_other: bool = False) -> tuple[list[Tensor], list[int], list[Tensor]]:
+    """Every slice with content, or every volume, its label (-1 = none) and its numbers (n_numbers,), NaN = unknown. Raises what the door raises."""
     images: list[Tensor] = []
     classes: list[int] = []
-    heights: list[float] = []
-    for item, volume in found:
-        inside = admit(card, volume, allow_other=allow_other)
-        numbers = inside.condition.numbers
+    numbers: list[Tensor] = []
+    seen = [n for part in parts(card) if not part.classes for n in part.channels]
+    for item, volume in index.volumes(items):
+        inside = all_channels(card, index, item, volume, allow_other=allow_other)
+        known = known_numbers(card, item, inside.condition.numbers, len(inside.images))
         for n, image in enumerate(inside.images):
-            if volume.ndim == 3 and card.ndim == 2 and float((image > -0.9).float().mean()) < 0.05:
+            if volume.ndim == 3 and card.ndim == 2 and float((image[seen] > -0.9).float().mean()) < 0.05:
                 continue  # air above the head teaches nothing
             images.append(image.clone())
             classes.append(card.labels.index(item.label) if item.label in card.labels else -1)
-            heights.append(float(numbers[n, 0]) if numbers is not None else float("nan"))
-    return images, classes, heights
+            numbers.append(known[n])
+    return images, classes, numbers

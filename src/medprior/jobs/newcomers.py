@@ -40,26 +40,26 @@ OnNote = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """Images in network units, (C, i, j[, k]) each; labels: index on the child's card, -1 = unknown; heights: NaN = unknown."""
+    """Images in network units, (C, i, j[, k]) each; labels: index on the child's card, -1 = unknown; numbers: (n_numbers,) each, NaN = unknown."""
 
     images: tuple[Tensor, ...] = ()
     labels: tuple[int, ...] = ()
-    heights: tuple[float, ...] = ()
+    numbers: tuple[Tensor, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __add__(self, other: Shown) -> Shown:
-        return Shown(self.images + other.images, self.labels + other.labels, self.heights + other.heights)
+        return Shown(self.images + other.images, self.labels + other.labels, self.numbers + other.numbers)
 
     def some(self, which: Sequence[int]) -> Shown:
         """Those with these numbers."""
-        return Shown(tuple(self.images[i] for i in which), tuple(self.labels[i] for i in which), tuple(self.heights[i] for i in which))
+        return Shown(tuple(self.images[i] for i in which), tuple(self.labels[i] for i in which), tuple(self.numbers[i] for i in which))
 
     def known(self, card: Card) -> tuple[Tensor | None, Tensor | None]:
         """Labels (n,) and numbers (n, n_numbers) as a prior of this card is told them."""
         labels = torch.tensor(self.labels) if card.labels else None
-        return labels, torch.tensor(self.heights, dtype=torch.float32)[:, None] if card.numbers else None
+        return labels, torch.stack(self.numbers) if card.numbers else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +146,8 @@ def _parted(items: Sequence[Item], hold: float, seed: int) -> tuple[list[Item], 
 
 
 def _shown(card: Card, index: Index, items: Sequence[Item], allow_other: bool) -> Shown:
-    images, labels, heights = admitted(card, index.volumes(sorted(items, key=lambda item: item.path)), allow_other=allow_other)
-    return Shown(tuple(images), tuple(labels), tuple(heights))
+    images, labels, numbers = admitted(card, index, sorted(items, key=lambda item: item.path), allow_other=allow_other)
+    return Shown(tuple(images), tuple(labels), tuple(numbers))
 
 
 def gentle(card: Card, label: str) -> Policy:
@@ -175,7 +175,7 @@ def variations(card: Card, shown: Shown, *, seed: int = 0, copies: int = COPIES)
         frame = Frame(tuple(image.shape[1:]), card.spacing_mm or (), card.axes, "", card.modality)
         made += [applied(draw(policy, frame, seed, n, k), image)[0] for k in range(copies)]
     spread = [n for n in range(len(shown)) for _ in range(copies)]
-    return Shown(tuple(made), tuple(shown.labels[n] for n in spread), tuple(shown.heights[n] for n in spread))
+    return Shown(tuple(made), tuple(shown.labels[n] for n in spread), tuple(shown.numbers[n] for n in spread))
 
 
 def remembered(parent: Prior, n: int, *, seed: int = 0, on_step: Callable[[int, int], None] | None = None) -> Shown:
@@ -187,8 +187,8 @@ def remembered(parent: Prior, n: int, *, seed: int = 0, on_step: Callable[[int, 
         if not count:
             continue
         x, condition = drawn(parent, count, label=label, seed=seed, guidance=1.0)
-        heights = condition.numbers[:, 0].tolist() if condition.numbers is not None else [float("nan")] * count
-        found = found + Shown(tuple(x), (k if label is not None else -1,) * count, tuple(heights))
+        numbers = condition.numbers if condition.numbers is not None else torch.zeros((count, 0))
+        found = found + Shown(tuple(x), (k if label is not None else -1,) * count, tuple(numbers))
         if on_step:
             on_step(len(found), n)
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ from ..errors import BadOption
 from ..operators import Gaussian, Measurement
 from ..operators import downsample as downsampled
 from ..prior import Condition, Denoiser, Prior
+from ..prior.joint import is_joint, parts
+from ..prior.numbers import HEIGHT, told
 from ..prior.wrappers import guided
 from ..sampling import anneal, flow, karras_levels, proximal, start
 from .reconstruct import label_index, windowed
@@ -30,13 +32,17 @@ def synthesize(
     size: tuple[int, ...] | None = None,
     guidance: float = 1.5,
     n_steps: int = 18,
+    numbers: Mapping[str, Sequence[float]] | None = None,
+    stream: str = "",
     on_step: Callable[[int, int], None] | None = None,
 ) -> list[Volume]:
     """n new images, marked synthetic. Whether they are copies is not asked here: ``jobs.audit`` does, and so does every run.
 
-    Arguments and errors are those of ``drawn``.
+    Arguments and errors are those of ``drawn``; BadOption for a joint prior, whose images are several volumes each.
     """
-    x, _ = drawn(prior, n, label=label, seed=seed, size=size, guidance=guidance, n_steps=n_steps, on_step=on_step)
+    if is_joint(prior.card):
+        raise BadOption(f"synthesize: prior {prior.card.name!r} draws {', '.join(p.name for p in parts(prior.card))} together", "use synthesize_joint")
+    x, _ = drawn(prior, n, label=label, seed=seed, size=size, guidance=guidance, n_steps=n_steps, numbers=numbers, stream=stream, on_step=on_step)
     return volumes_of(prior, x, f"label {label}, seed {seed}")
 
 
@@ -49,14 +55,18 @@ def drawn(
     size: tuple[int, ...] | None = None,
     guidance: float = 1.5,
     n_steps: int = 18,
+    numbers: Mapping[str, Sequence[float]] | None = None,
+    stream: str = "",
     on_step: Callable[[int, int], None] | None = None,
 ) -> tuple[Tensor, Condition]:
-    """n new images in network units, (n, C, *size), and what was asked for besides the label.
+    """n new images in network units, (n, C, *size), all channels of a joint prior, and what was asked for besides the label.
 
     label: a class of the card, or None for any. size: of the image, default what the prior was trained to show whole; an image at least twice as large
     as its smallest frame is made coarse to fine, each finer one a draw given the coarser as its measurement (one prior, no second network).
     The same seed and n give the same bytes; another n gives other images, since all of a batch share one stream of random numbers.
-    on_step: (levels of the ladder done, in all). Raises BadOption (n, label, guidance, size smaller than 16), Diverged.
+    numbers: of each image, by the names on the card (age, ...), NaN = unknown; default unknown, and heights of slices by chance. stream: words that set these
+    draws apart from others with the same seed. on_step: (levels of the ladder done, in all).
+    Raises BadOption (n, label, number, guidance, size smaller than 16), Diverged.
     """
     size = size or default_size(prior)
     if n < 1 or min(size) < 16 or len(size) != prior.card.ndim:
@@ -64,10 +74,10 @@ def drawn(
     denoiser = windowed(prior)
     if label is not None:
         denoiser = guided(denoiser, label_index(prior, label), guidance)
-    rng = generator(seed, "synthesize")
+    rng = generator(seed, "synthesize", *([stream] if stream else []))
     levels = ladder(size, prior.card.frame[0])
     with torch.no_grad():
-        condition = _anywhere(prior, n, rng)
+        condition = _anywhere(prior, n, rng, told(prior.card, numbers or {}, n))
         x = _coarsest(denoiser, (n, len(prior.card.channels), *levels[0]), condition, rng, n_steps)
         for done, finer in enumerate(levels[1:], start=1):
             if on_step:
@@ -119,13 +129,14 @@ def _finer(denoiser: Denoiser, coarse: Tensor, size: tuple[int, ...], condition:
     return anneal(proximal(denoiser, measurement, rng), x, sigmas, rng=rng, condition=condition)
 
 
-def _anywhere(prior: Prior, n: int, rng: torch.Generator) -> Condition:
-    """Heights drawn evenly for stacks of slices; other numbers unknown."""
-    if not prior.card.numbers:
+def _anywhere(prior: Prior, n: int, rng: torch.Generator, numbers: Tensor | None) -> Condition:
+    """What was asked for; where no height was, heights drawn evenly for stacks of slices."""
+    if numbers is None:
         return Condition()
-    numbers = torch.full((n, len(prior.card.numbers)), torch.nan)
-    if "height" in prior.card.numbers:
-        numbers[:, prior.card.numbers.index("height")] = torch.rand(n, generator=rng) * 1.2 - 0.6
+    if HEIGHT in prior.card.numbers:
+        at = prior.card.numbers.index(HEIGHT)
+        anywhere = torch.rand(n, generator=rng) * 1.2 - 0.6
+        numbers[:, at] = torch.where(numbers[:, at].isnan(), anywhere, numbers[:, at])
     return Condition(numbers=numbers)
 
 

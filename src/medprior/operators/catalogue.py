@@ -40,6 +40,8 @@ CATALOGUE: dict[str, Callable[[], Operator]] = {
     "diagonal-complex": lambda: diagonal((1, 5, 6), _maps(1, 5, 6), domain_is_complex=True),
     "crop": lambda: crop((2, 7, 6), (1, 2), (4, 3)),
     "channels": lambda: channels((4, 5, 6), (3, 1)),
+    "channels-3d": lambda: channels((3, 4, 5, 6), (2,)),
+    "known-channel-of-tied-slices": lambda: stack(channels((3, 4, 5, 6), (2,)), neighbours((2, 4, 5, 6), axis=3) @ channels((3, 4, 5, 6), (0, 1))),
     "downsample": lambda: downsample((2, 6, 8), 2),
     "downsample-3d": lambda: downsample((1, 4, 6, 6), (1, 2, 3)),
     "thick-slices": lambda: thick_slices((1, 4, 5, 12), axis=3, step=4, thickness=5.0),

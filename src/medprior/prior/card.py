@@ -23,7 +23,8 @@ class Card:
     "range" (two quantiles of the whole image: X-ray, ultrasound). quantiles: of the two last; low, high: of the first.
     axes: where (i, j[, k]) point ("PL" = axial shown the radiological way), "" when not in patient space.
     spacing_mm: voxel size it was trained at, None when it varies. frame: smallest and largest image side it has seen, in voxels.
-    labels: names of the classes; numbers: names of the scalars. sigma_data, path, preset, widths, blocks, ndim, doubt: the network.
+    labels: names of the classes; numbers: names of the scalars; ranges: of each of these the values at -1 and 1, () where all are so already.
+    sigma_data, path, preset, widths, blocks, ndim, doubt: the network.
     errors: the denoiser's error by noise level and spatial frequency, a table for each fineness; rules take their weight from them.
     data: counts, hash and licence of the training data. training: seeds, steps, versions. limits: one sentence each.
     """
@@ -41,6 +42,7 @@ class Card:
     frame: tuple[int, int] = (64, 64)
     labels: tuple[str, ...] = ()
     numbers: tuple[str, ...] = ()
+    ranges: tuple[tuple[float, float], ...] = ()
     ndim: int = 2
     path: str = "karras"
     sigma_data: float = 0.5
@@ -100,6 +102,8 @@ def _wrong(card: Card) -> str:
         "a frame 1 <= smallest <= largest": len(card.frame) == 2 and 1 <= card.frame[0] <= card.frame[1],
         "widths >= 1, blocks >= 1": len(card.widths) > 0 and min(card.widths) >= 1 and card.blocks >= 1,
         "sigma_data > 0": card.sigma_data > 0,
+        "a range low < high for each number": not card.ranges or (len(card.ranges) == len(card.numbers) and all(low < high for low, high in card.ranges)),
+        "channels of a label map by whole numbers": all(name.partition(":")[2].isdigit() for name in card.channels if name.startswith("mask:")),
     }
     return ", ".join(f"wanted {what}" for what, right in wanted.items() if not right)
 

@@ -15,9 +15,10 @@ from ..errors import ShapeMismatch, WrongKind
 from .card import Card
 from .denoiser import Condition
 
-__all__ = ["Admitted", "admit", "heights", "release", "release_map", "scale_of"]
+__all__ = ["THROUGH", "Admitted", "admit", "heights", "home", "release", "release_map", "resized", "scale_of", "size_for", "turned_for"]
 
-_THROUGH = {"PL": "S", "IL": "A", "IP": "R"}
+THROUGH = {"PL": "S", "IL": "A", "IP": "R"}
+"""Where the slices of each plane are stacked along."""
 
 _OVERRIDE = "override it: --allow-other, in Python allow_other=True"
 
@@ -69,7 +70,8 @@ def check_kind(card: Card, volume: Volume) -> None:
 def check_form(card: Card, volume: Volume) -> None:
     """What no override helps against. Raises WrongKind where channels or dimensions are not the card's, or a value is not finite."""
     if volume.data.shape[0] != len(card.channels):
-        raise WrongKind(f"prior {card.name!r} wants channels {', '.join(card.channels)}, this has {volume.data.shape[0]}", "choose another prior")
+        remedy = "choose another prior" if len(card.channels) == 1 else "choose another prior; channels are given one by one in medprior synthesize"
+        raise WrongKind(f"prior {card.name!r} wants channels {', '.join(card.channels)}, this has {volume.data.shape[0]}", remedy)
     if volume.ndim < card.ndim:
         raise WrongKind(f"prior {card.name!r} is 3-D, this is an image", "read the whole series, or choose a 2-D prior")
     if not np.isfinite(volume.data).all():
@@ -114,12 +116,12 @@ def admit(card: Card, volume: Volume, *, allow_other: bool = False) -> Admitted:
             raise
         other = str(error.args[0])
     check_form(card, volume)
-    turned = _turned(card, volume)
+    turned = turned_for(card, volume)
     low, high = scale_of(card, turned)
     x = torch.from_numpy(2 * (turned.data - low) / (high - low) - 1)
     images = x.movedim(-1, 0) if card.ndim == 2 and turned.ndim == 3 else x[None]
     known = Condition(numbers=heights(card, len(images), stack=turned.ndim == 3))
-    return Admitted(_resized(images, _size(card, turned)).contiguous(), low, high, known, turned, volume, other)
+    return Admitted(resized(images, size_for(card, turned)).contiguous(), low, high, known, turned, volume, other)
 
 
 def release(admitted: Admitted, images: Tensor, *, sentence: str, synthetic: bool = True) -> Volume:
@@ -131,10 +133,10 @@ def release(admitted: Admitted, images: Tensor, *, sentence: str, synthetic: boo
     if images.shape != admitted.images.shape:
         raise ShapeMismatch("release", tuple(admitted.images.shape), tuple(images.shape))
     turned = admitted.turned
-    change = _resized((images - admitted.images).cpu(), turned.shape[: images.ndim - 2])
+    change = resized((images - admitted.images).cpu(), turned.shape[: images.ndim - 2])
     x = change.movedim(0, -1) if admitted.stack else change[0]
     out = replace(turned, data=(turned.data + x.numpy() * ((admitted.high - admitted.low) / 2)).astype(np.float32))
-    return _home(admitted, out).noted(sentence, synthetic=synthetic or admitted.source.provenance.synthetic)
+    return home(admitted, out).noted(sentence, synthetic=synthetic or admitted.source.provenance.synthetic)
 
 
 def release_map(admitted: Admitted, values: Tensor, *, sentence: str) -> Volume:
@@ -145,12 +147,13 @@ def release_map(admitted: Admitted, values: Tensor, *, sentence: str) -> Volume:
     turned = admitted.turned
     if values.ndim == turned.ndim:
         values = values.movedim(-1, 0)[:, None] if admitted.stack else values[None, None]
-    values = _resized(values, turned.shape[: values.ndim - 2])
+    values = resized(values, turned.shape[: values.ndim - 2])
     x = values.movedim(0, -1) if admitted.stack else values[0]
-    return replace(_home(admitted, replace(turned, data=x.cpu().numpy().astype(np.float32))), unit="a.u.").noted(sentence, synthetic=True)
+    return replace(home(admitted, replace(turned, data=x.cpu().numpy().astype(np.float32))), unit="a.u.").noted(sentence, synthetic=True)
 
 
-def _home(admitted: Admitted, out: Volume) -> Volume:
+def home(admitted: Admitted, out: Volume) -> Volume:
+    """A volume on the card's axes -> on those of the source."""
     source = admitted.source
     if out.affine is None or source.affine is None:
         return replace(out, provenance=source.provenance)
@@ -162,7 +165,7 @@ def _home(admitted: Admitted, out: Volume) -> Volume:
     return replace(out, data=np.ascontiguousarray(data), affine=source.affine, provenance=source.provenance)
 
 
-def _resized(x: Tensor, size: tuple[int, ...]) -> Tensor:
+def resized(x: Tensor, size: tuple[int, ...]) -> Tensor:
     """(B, C, ...) -> (B, C, *size): means where it gets coarser, so that nothing aliases; linear where it gets finer, so that no blocks appear."""
     smaller = tuple(min(have, want) for have, want in zip(x.shape[2:], size, strict=True))
     if x.shape[2:] != smaller:
@@ -172,17 +175,18 @@ def _resized(x: Tensor, size: tuple[int, ...]) -> Tensor:
     return x
 
 
-def _turned(card: Card, volume: Volume) -> Volume:
+def turned_for(card: Card, volume: Volume) -> Volume:
+    """The volume on the card's axes. Raises WrongKind where nobody knows how it lies."""
     if volume.affine is None or not card.axes:
         if volume.ndim == 3 and card.axes:
             raise WrongKind("the geometry of this volume is unknown, so it cannot be laid the way the prior knows", "read DICOM or NIfTI")
         return volume
     if volume.ndim == 3:
-        return reoriented(volume, card.axes + _THROUGH[card.axes] if card.ndim == 2 else card.axes)
+        return reoriented(volume, card.axes + THROUGH[card.axes] if card.ndim == 2 else card.axes)
     return in_plane(volume, card.axes) if axcodes(volume)[:2] != card.axes else volume
 
 
-def _size(card: Card, volume: Volume) -> tuple[int, ...]:
+def size_for(card: Card, volume: Volume) -> tuple[int, ...]:
     """In-plane size at the card's voxel size, or within its largest frame where voxel sizes vary.
 
     A difference under 10 % is left alone, since every interpolation blurs. Raises WrongKind for voxels that no scanner makes.

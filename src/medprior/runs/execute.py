@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from .pages import lead_of, write_report
 from .pictures import contact_sheet
 from .reconstruct import run_reconstruct
 from .requests import Augment, Detect, OneScan, Reconstruct, Request, Synthesize, WithPrior
-from .sources import Known, device_named, known_prior, scan_hash, scan_of
+from .sources import Known, device_named, given_of, known_prior, scan_hash, scan_of
 from .synthesize import run_synthesize
 
 __all__ = ["Performed", "execute", "prepared"]
@@ -52,6 +52,8 @@ class Performed:
         outputs.mkdir(parents=True)
         for output in self.outcome.outputs:
             written(output, outputs, prior_hash=self.known.sha256, seed=self.request.seed)
+        for name, text in self.outcome.tables.items():
+            write_file(outputs / name, text.encode())
         if self.outcome.scored is not None:
             write_scored(*self.outcome.scored, outputs, prior_hash=self.known.sha256, seed=self.request.seed)
         write_file(folder / "preview.png", contact_sheet(self.outcome.preview))
@@ -79,7 +81,7 @@ def execute(request: Request, on_event: OnEvent = silent) -> RunFolder:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A request with its prior and its scan read, ready to be done. identifier: of the run."""
+    """A request with its prior and its scan read, ready to be done. given: known channels of a joint synthesis. identifier: of the run."""
 
     request: Request
     known: Known
@@ -87,6 +89,7 @@ class Prepared:
     identity: dict[str, Any]
     device: str
     read_seconds: float
+    given: Mapping[str, Volume] = field(default_factory=dict)
 
     @property
     def identifier(self) -> str:
@@ -95,7 +98,7 @@ class Prepared:
     def perform(self, on_event: OnEvent) -> Performed:
         """Do the job."""
         started, log = time.monotonic(), _Log(on_event)
-        outcome = _do(self.request, self.known, self.volume, log)
+        outcome = _do(self.request, self.known, self.volume, self.given, log)
         seconds = {"read": self.read_seconds, "job": time.monotonic() - started}
         record = _record(self, outcome, seconds)
         return Performed(self.request, self.known, outcome, record, log.lines)
@@ -110,10 +113,13 @@ def prepared(request: Request) -> Prepared:
     known = known_prior(request.prior, device)
     if isinstance(request, Reconstruct | Augment | Synthesize) and request.label is not None:
         label_index(known.prior, request.label)  # before minutes are spent, not after
+    given = given_of(request) if isinstance(request, Synthesize) else {}
     volume = scan_of(request) if isinstance(request, OneScan) else None
     scanned = scan_hash(volume) if volume is not None else None
     hashes = {"medprior": __version__, "prior_sha256": known.sha256, "trust_sha256": known.trust_sha256, "input_sha256": scanned}
-    return Prepared(request, known, volume, {**request.identity(), **hashes}, device, time.monotonic() - started)
+    if given:
+        hashes["given_sha256"] = {name: scan_hash(one) for name, one in given.items()}
+    return Prepared(request, known, volume, {**request.identity(), **hashes}, device, time.monotonic() - started, given)
 
 
 class _Log:
@@ -130,13 +136,13 @@ class _Log:
         self.on_event(event)
 
 
-def _do(request: Request, known: Known, volume: Volume | KSpace | Sinogram | None, log: OnEvent) -> Outcome:
-    if volume is not None:
-        for warning in volume.provenance.warnings:
+def _do(request: Request, known: Known, volume: Volume | KSpace | Sinogram | None, given: Mapping[str, Volume], log: OnEvent) -> Outcome:
+    for scan in given.values() if volume is None else (volume,):
+        for warning in scan.provenance.warnings:
             log(Event("warning", warning))
-        if volume.provenance.synthetic:
+        if scan.provenance.synthetic:
             log(Event("warning", "the input is marked synthetic: it shows no patient"))
-    return _JOBS[type(request)](request, known.prior, volume, log)
+    return _JOBS[type(request)](request, known.prior, given or volume, log)
 
 
 _JOBS: dict[type[Request], Callable[[Any, Prior, Any, OnEvent], Outcome]] = {
@@ -156,6 +162,7 @@ def _record(work: Prepared, outcome: Outcome, seconds: dict[str, float]) -> dict
         "overrides": list(outcome.overrides),
         "prior": {"name": work.known.prior.card.name, "sha256": work.known.sha256},
         "input": None if work.volume is None else _about(work.volume, work.identity["input_sha256"]),
+        **({"given": {name: _about(one, work.identity["given_sha256"][name]) for name, one in work.given.items()}} if work.given else {}),
         "metrics": dict(outcome.metrics),
         "device": work.device,
         "threads": torch.get_num_threads(),

@@ -39,7 +39,7 @@ class Output:
 class Outcome:
     """sections: of the report, the first says most. preview: (title, picture). overrides: what was allowed although it does not fit.
 
-    scored: (scan from DICOM, ``io.dicom_sr.Scored``) for a structured report beside the outputs.
+    scored: (scan from DICOM, ``io.dicom_sr.Scored``) for a structured report beside the outputs. tables: text files among the outputs, by name.
     """
 
     outputs: Sequence[Output]
@@ -48,6 +48,7 @@ class Outcome:
     preview: Sequence[tuple[str, Image.Image]]
     overrides: Sequence[str] = field(default_factory=tuple)
     scored: tuple[Volume, Any] | None = None
+    tables: Mapping[str, str] = field(default_factory=dict)
 
 
 def suffix_of(volume: Volume) -> str:

@@ -106,6 +106,9 @@ def _text(value: Any) -> str:
 def lead_of(record: Mapping[str, Any]) -> str:
     """One sentence about the input of a job on one scan."""
     about = record["input"]
+    if about is None and record.get("given"):
+        what = ", ".join(f"{name} ({' x '.join(str(n) for n in one['shape'][1:])})" for name, one in record["given"].items())
+        return f"Given: {what}. All else was drawn by the prior {record['prior']['name']}, seed {record['request']['seed']}."
     if about is None:
         return f"Made by the prior {record['prior']['name']} from nothing but noise, seed {record['request']['seed']}."
     size = " x ".join(str(n) for n in about["shape"][1:])

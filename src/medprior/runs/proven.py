@@ -16,22 +16,27 @@ from .events import Event, OnEvent
 from .proof import as_json, control_section, failing, proof_lines, proof_sections, unproven
 from .report import Section
 from .requests import Synthesize
+from .training_scans import scans_of_folder
 
-__all__ = ["Proven", "proven"]
+__all__ = ["Draw", "Proven", "proven", "standing", "unseen"]
 
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """kept: images in network units that may be written. metrics: for run.json. overrides: what was allowed although no audit passed."""
+    """kept: images in network units that may be written, by their row of the plan. overrides: what was allowed although no audit passed."""
 
-    kept: Tensor
+    kept: Mapping[int, Tensor]
     metrics: Mapping[str, Any] = field(default_factory=dict)
     sections: Sequence[Section] = ()
     overrides: Sequence[str] = ()
 
 
-def proven(request: Synthesize, prior: Prior, draw: Callable[[int, int], Tensor], on_event: OnEvent) -> Proven:
-    """draw: (how many, seed) -> images in network units.
+Draw = Callable[[Sequence[int], int], Tensor]
+"""(rows that are wanted, seed) -> images in network units, in their order."""
+
+
+def proven(request: Synthesize, prior: Prior, draw: Draw, n: int, on_event: OnEvent) -> Proven:
+    """n images that may be written.
 
     With the data set behind the prior every image is compared with it; else the prior's own audit in trust.json stands for the set.
     Raises BadOption where the set, or the prior, did not pass or was never measured, unless the request allows it; then nothing was written.
@@ -39,19 +44,18 @@ def proven(request: Synthesize, prior: Prior, draw: Callable[[int, int], Tensor]
     entry = prior.trust.get("synthesize")
     if request.data is None:
         overrides = unproven(entry, request.unproven)  # before minutes are spent, not after
-        return Proven(draw(request.n, request.seed), {"proof": _standing(entry)}, [_unseen(entry)], overrides)
-    return _compared(request, prior, draw, on_event)
+        made = draw(range(n), request.seed)
+        return Proven(dict(enumerate(made)), {"proof": standing(entry)}, [unseen(entry)], overrides)
+    return _compared(request, prior, draw, n, on_event)
 
 
-def _compared(request: Synthesize, prior: Prior, draw: Callable[[int, int], Tensor], on_event: OnEvent) -> Proven:
-    from .training_scans import scans_of_folder
-
+def _compared(request: Synthesize, prior: Prior, draw: Draw, n: int, on_event: OnEvent) -> Proven:
     assert request.data is not None
     scans, note = scans_of_folder(prior, request.data, on_event)
     on_event(Event("stage", "learning how alike two patients are"))
     index = CopyIndex.learn(scans.train, scans.held, seed=request.seed)
     controls = [*passed_off(index, seed=request.seed), *control_of(prior)]
-    found = filtered(draw, request.n, index, seed=request.seed)
+    found = filtered(draw, n, index, seed=request.seed)
     if found.refused:
         on_event(Event("note", f"{found.refused} of {len(found.all)} images lay nearer to a training scan than any held-out scan does and were refused"))
     if not len(found.kept):
@@ -59,8 +63,8 @@ def _compared(request: Synthesize, prior: Prior, draw: Callable[[int, int], Tens
             f"synthesize: all of {found.refused} images lie nearer to a training scan than any held-out scan does; nothing was written",
             "the prior has learned its scans by heart: train it on more of them, or for a shorter time",
         )
-    if len(found.kept) < request.n:
-        on_event(Event("warning", f"{len(found.kept)} instead of {request.n} images: the others were refused as copies"))
+    if len(found.kept) < n:
+        on_event(Event("warning", f"{len(found.kept)} instead of {n} images: the others were refused as copies"))
     said = {"refused": found.refused, "drawn": len(found.all)}
     if len(found.all) < LEAST:
         overrides = unproven(prior.trust.get("synthesize"), request.unproven)
@@ -80,11 +84,12 @@ _REFUSED = "{refused} of {drawn} images drawn lay nearer to a training scan than
 _FEW = f"So few images (under {LEAST}) have no shares and no distances: those of the prior's own audit stand for them."
 
 
-def _standing(entry: Mapping[str, Any] | None) -> list[str]:
+def standing(entry: Mapping[str, Any] | None) -> list[str]:
+    """The few lines that the prior's own audit gives to a set."""
     return ["no audit of this prior"] if entry is None else [f"audit of the prior on {entry['n']} images, {entry['date']}:", *entry["said"]]
 
 
-def _unseen(entry: Mapping[str, Any] | None) -> Section:
+def unseen(entry: Mapping[str, Any] | None) -> Section:
     """What is known of the prior where the set itself was compared with nothing."""
     heading = "Is any of them somebody's scan?"
     if entry is None:

@@ -137,7 +137,7 @@ def result_of(metrics: Mapping[str, Any]) -> str:
     if "steps" in metrics:
         return f"{metrics['steps']} steps, loss {metrics['loss'] if metrics['loss'] is None else format(metrics['loss'], '.4f')}"
     if "size" in metrics:
-        return f"{metrics['n']} images of {' x '.join(map(str, metrics['size']))}, label {metrics['label'] or 'any'}"
+        return f"{metrics['n']} images of {' x '.join(map(str, metrics['size']))}, label {metrics['label'] or ('mixed' if metrics.get('mix') else 'any')}"
     return "see its own report"
 
 

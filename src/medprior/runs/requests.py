@@ -135,17 +135,33 @@ class Augment(OneScan):
 
 
 class Synthesize(WithPrior):
-    """New images from nothing but the prior, marked synthetic."""
+    """New images from nothing but the prior, or from a known channel of a joint one; marked synthetic."""
 
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
     job: ClassVar[str] = "synthesize"
-    private: ClassVar[tuple[str, ...]] = (*WithPrior.private, "data")
+    private: ClassVar[tuple[str, ...]] = (*WithPrior.private, "data", "given")
     n: int = option(16, "How many images.", ge=1, le=100_000)
     label: str | None = option(None, "A class of the prior's card; default any.")
+    mix: str | None = option(None, "How many of each label: shares (normal=0.5,pneumonia=0.5), counts (normal=10,pneumonia=30) or balanced; kept to the image.")
+    number: tuple[str, ...] = option((), "What the prior was trained to be told, age=60, or shares of ranges, age=20..40:0.5,60..80:0.5; once for each name.")
+    given: tuple[Path, ...] = option((), "A known channel of a joint prior: a label map, another contrast; what is missing is drawn, on its grid.")
+    as_: tuple[str, ...] = option((), "What the given file is: mask, T1, ...; once for each --given, in their order.", alias="as")
+    slices: int | None = option(None, "A volume of so many slices by a prior of slices, neighbours tied to each other.", ge=2, le=2048)
     size: tuple[int, int] | None = option(None, "Rows and columns; default the size the prior was trained to show. A 3-D prior draws that size only.")
     guidance: float = option(1.5, "Weight of the label; 1 is plain, above it exaggerates.", ge=0, le=20)
     data: Path | None = option(None, "The data set the prior learned from: its train split is searched for copies, its val split says what is usual.")
     unproven: bool = option(False, "Write images that no audit has passed; written down in run.json and in the report.")
-    format: Literal["png", "nii.gz", "npz", "dcm"] | None = option(None, "Format: there is no input to follow. Default png, of volumes nii.gz.")
+    format: Literal["png", "nii.gz", "npz", "dcm"] | None = option(None, "Format; default that of what is given, else png, of volumes nii.gz.")
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if len(self.given) != len(self.as_) or len(set(self.as_)) != len(self.as_):
+            raise ValueError(f"given, as: wanted one name for each file, each once, got {len(self.given)} files and the names {', '.join(self.as_) or 'none'}")
+        if self.given and (self.size is not None or self.slices is not None):
+            raise ValueError("size, slices: no option with --given, whose grid is taken")
+        if self.mix is not None and self.label is not None:
+            raise ValueError("label, mix: wanted one of them, got both")
+        return self
 
 
 class Reconstruct(OneScan):
@@ -314,6 +330,7 @@ class Train(Request, _HasFolder):
     modality: str | None = option(None, "DICOM's code (CT, MR, DX, US) where the files cannot say.")
     plane: Literal["axial", "coronal", "sagittal"] = option("axial", "How volumes are cut into slices.")
     ndim: int = option(2, "2 learns slices, 3 learns volumes whole.", ge=2, le=3)
+    channels: tuple[str, ...] | None = option(None, "Which channels of a scans.csv are learned together, e.g. image and mask; default all that it names.")
     allow_synthetic: bool = option(False, "Also learn from images that are marked synthetic; written down on the card.")
     licence: str = option("", "Licence of the training data, for the card.")
 

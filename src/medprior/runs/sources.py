@@ -19,10 +19,11 @@ from ..io.limits import Limits
 from ..io.read import kind_of, read
 from ..nets import Featured
 from ..prior import Prior
+from ..prior.joint import MASK
 from ..training.folder import load, locate
-from .requests import OneScan, Reconstruct
+from .requests import OneScan, Reconstruct, Synthesize
 
-__all__ = ["Known", "device_named", "known_prior", "scan_hash", "scan_of"]
+__all__ = ["Known", "device_named", "given_of", "known_prior", "scan_hash", "scan_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,17 @@ def scan_of(request: OneScan) -> Volume | KSpace | Sinogram:
     if request.index is not None:
         raise BadOption(f"index: {request.input.name} holds one sinogram, got {request.index}")
     return read_sinogram(request.input)
+
+
+def given_of(request: Synthesize) -> dict[str, Volume]:
+    """The known channels of a joint synthesis by name; a mask is read as a label map. Raises a FileProblem."""
+    return {name: _channel(path, name) for path, name in zip(request.given, request.as_, strict=True)}
+
+
+def _channel(path: Path, name: str) -> Volume:
+    if name == MASK and kind_of(path) != "dicom":
+        return read(path, unit="label")
+    return read(path)
 
 
 def scan_hash(volume: Volume | KSpace | Sinogram) -> str:

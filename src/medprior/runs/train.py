@@ -99,6 +99,7 @@ def _learned(request: Train, out: Path, device: str, listener: _Listener | None)
         modality=request.modality,
         plane=request.plane,
         ndim=request.ndim,
+        channels=request.channels,
         licence=request.licence,
         device=device,
         allow_synthetic=request.allow_synthetic,
@@ -139,12 +140,10 @@ class _Listener:
         self.held = len(data.held)
         self._keep()  # not before the scans are known to be usable: a refused folder leaves no run behind
         kind, labels = card.modality or "unknown modality", ", ".join(card.labels) or "none"
-        self.on_event(
-            Event(
-                "note",
-                f"{card.data['scans']} scans give {len(data.train)} {'images' if card.ndim == 2 else 'volumes'} of {kind} in {card.unit}; labels: {labels}",
-            )
-        )
+        together = f"; channels learned together: {', '.join(card.channels)}" if len(card.channels) > 1 else ""
+        together += f"; numbers: {', '.join(card.numbers)}" if card.ranges else ""
+        what = f"{len(data.train)} {'images' if card.ndim == 2 else 'volumes'} of {kind} in {card.unit}"
+        self.on_event(Event("note", f"{card.data['scans']} scans give {what}; labels: {labels}{together}"))
         if not data.held:
             self.on_event(Event("warning", "no val split: the error table will be measured on training images and flatters"))
         budget = f"{self.request.steps} steps" if self.request.steps else f"{self.request.minutes or 10:g} min"

@@ -125,7 +125,14 @@ class _Run:
     """The bag of state of one run."""
 
     def __init__(
-        self, prior: Prior, data: Images, settings: Settings, folder: Path, ranks: Ranks, tuned: Collection[str] | None, judge: Callable[[Prior], float] | None
+        self,
+        prior: Prior,
+        data: Images,
+        settings: Settings,
+        folder: Path,
+        ranks: Ranks,
+        tuned: Collection[str] | None = None,
+        judge: Callable[[Prior], float] | None = None,
     ) -> None:
         self.prior, self.data, self.settings, self.folder, self.ranks = prior, data, settings, folder, ranks
         self.step, self.steps, self.skipped, self.bad, self.budgeted, self.stopping = 0, settings.steps, 0, 0, False, False

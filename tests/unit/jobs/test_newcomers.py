@@ -28,7 +28,7 @@ def put(folder: Path, n: int, start: int = 0) -> Path:
 
 def shown(n: int, label: int = 0) -> Shown:
     rng = torch.Generator().manual_seed(label)
-    return Shown(tuple(torch.randn(1, 32, 32, generator=rng) for _ in range(n)), (label,) * n, (float("nan"),) * n)
+    return Shown(tuple(torch.randn(1, 32, 32, generator=rng) for _ in range(n)), (label,) * n, (torch.full((1,), torch.nan),) * n)
 
 
 @pytest.mark.parametrize("n, held", [(HOLD_FROM - 1, 0), (HOLD_FROM, 2), (20, 4)])
@@ -90,9 +90,9 @@ def test_variations_are_gentle_and_legal() -> None:
     assert set(policy.allowed) <= {"rotate", "shift"}, "a label that is a size is not scaled"
     assert set(gentle(tiny_card(modality="DX"), "").allowed) == {"rotate", "scale", "shift"}
     card = tiny_card(modality="DX")
-    smooth = Shown((torch.from_numpy(scene(3)) / 128 - 1,), (0,), (0.5,))
+    smooth = Shown((torch.from_numpy(scene(3)) / 128 - 1,), (0,), (torch.tensor([0.5]),))
     made = variations(card, smooth, seed=1, copies=6)
-    assert len(made) == 6 and made.labels == (0,) * 6 and made.heights == (0.5,) * 6
+    assert len(made) == 6 and made.labels == (0,) * 6 and [float(n) for n in made.numbers] == [0.5] * 6
     away = [float((image - smooth.images[0]).abs().mean()) for image in made.images]
     assert max(away) > 0 and max(away) < 0.5 * float(smooth.images[0].std()) + 0.5
     assert all(torch.equal(a, b) for a, b in zip(made.images, variations(card, smooth, seed=1, copies=6).images, strict=True))

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from medprior.runs.requests import REQUESTS, OneScan, Request, Scan
 
@@ -21,15 +22,20 @@ def flags(text: str) -> set[str]:
     return {flag.replace("-", "_") for flag in re.findall(r"--([a-z][a-z-]*)", text)}
 
 
+def options(model: type[BaseModel]) -> set[str]:
+    """As they are written: ``as`` is a word of Python's own and has another name inside."""
+    return {field.alias or name for name, field in model.model_fields.items()}
+
+
 @pytest.mark.parametrize("job", REQUESTS)
 def test_a_page_has_every_option_of_its_job(job: str) -> None:
     name = job.split("-")[0]
     page = flags((DOCS / f"{name}.md").read_text(encoding="utf-8"))
     every = flags((DOCS / "cli.md").read_text(encoding="utf-8"))
-    known = COMMON | LAUNCHER | (set(Scan.model_fields) if job == "train" else set())
-    known |= {field for other, model in REQUESTS.items() if other.split("-")[0] == name for field in model.model_fields}
+    known = COMMON | LAUNCHER | (options(Scan) if job == "train" else set())
+    known |= {field for other, model in REQUESTS.items() if other.split("-")[0] == name for field in options(model)}
     wanted = (
-        set(REQUESTS[job].model_fields)
+        options(REQUESTS[job])
         - {"input", "folder"}
         - set(Request.model_fields)
         - (set(OneScan.model_fields) if job in ("detect", "reconstruct", "augment", "synthesize") else set())

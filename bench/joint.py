@@ -1,0 +1,277 @@
+"""Joint priors: does an image show the label map that was given, does a second contrast look like the patient's own, do slices made one by one hang together.
+
+    python bench/joint.py masks PRIOR FOLDER [--patients 20] [--slices 3]     Dice of the map that is found again in the made image
+    python bench/joint.py contrast PRIOR --known T1.nii.gz --as T1 --hidden T2=T2.nii.gz --taught T1=a.nii.gz,T2=b.nii.gz
+    python bench/joint.py slices PRIOR FOLDER [--patients 4] [--given mask]   differences of neighbours through the slices, over those in the plane
+
+FOLDER is a data set with a scans.csv that has a mask; the prior was trained on its train split, and everything here is of its val split.
+
+masks. Two judges look for the map in an image. "same prior": the image is given and the map is drawn, the prior the other way round: it may agree with itself.
+"independent": a U-Net (MONAI) that was trained on the real slices of train and has never seen a made image. Slices as the prior knows them, each by itself.
+Beside the made image: the real image (the ceiling of the judge), the mean training image (the floor), the made image held against the map of the next patient
+(shuffled: what any map of the kind would get), and that map against the true one. Intervals: bootstrap over patients, 95 %; under 20 patients too narrow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from medprior import Prior, Volume, read
+from medprior.evidence.metrics import interval, psnr
+from medprior.evidence.regions import dice
+from medprior.io.index import Index, Item, scan
+from medprior.jobs.joint import LEVELS, synthesize_joint
+from medprior.prior.joint import MASK, admit_parts, part_named, part_volume, parts
+from medprior.runs.sources import known_prior
+
+MEAN_SHAPE = (40, 48, 40)
+"""Grid on which training images and maps are averaged: patients' crops differ in size."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    for verb in ("masks", "slices"):
+        one = verbs.add_parser(verb)
+        one.add_argument("prior")
+        one.add_argument("folder", type=Path)
+        one.add_argument("--patients", type=int, default=20)
+        one.add_argument("--work", type=Path, default=Path(".cache/joint"), help="where the index of the folder goes")
+        one.add_argument("--levels", type=int, default=LEVELS, help="levels of the walk, for each of the 18 where nothing is known")
+        one.add_argument("--slices", type=int, default=3, help="masks: slices of each patient")
+        one.add_argument("--ties", default="0.22,0.5,0", help="slices: ties to try, 0 = none")
+        one.add_argument("--given", default="", help="slices: what is given; nothing by default")
+        one.add_argument("--seconds", type=float, default=90.0, help="masks: budget of the independent judge")
+    one = verbs.add_parser("contrast")
+    one.add_argument("prior")
+    one.add_argument("--known", type=Path, required=True)
+    one.add_argument("--as", dest="name", default="T1")
+    one.add_argument("--hidden", nargs="+", required=True)
+    one.add_argument("--taught", required=True)
+    one.add_argument("--draws", type=int, default=4)
+    chosen = parser.parse_args()
+    torch.manual_seed(0)
+    prior = known_prior(chosen.prior).prior
+    {"masks": masks, "slices": slices, "contrast": contrast}[chosen.verb](prior, chosen)
+
+
+def opened(folder: Path, work: Path) -> Index:
+    work.mkdir(parents=True, exist_ok=True)
+    return scan(folder, out=work, modality="MR")
+
+
+def chosen_items(index: Index, split: str, most: int) -> list[Item]:
+    items = [item for item in index.usable(split) if item.mask]
+    return [items[i] for i in np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int)]
+
+
+# Dice
+
+
+class Judge:
+    """A U-Net of slices from real training images, in network units."""
+
+    def __init__(self, prior: Prior, index: Index, seconds: float) -> None:
+        from monai.networks.nets.unet import UNet
+
+        self.prior, self.part = prior, part_named(prior.card, MASK)
+        self.net = UNet(2, 1, len(self.part.classes) + 1, channels=(16, 32, 64, 128), strides=(2, 2, 2), num_res_units=1)
+        images, maps = [], []
+        for item in chosen_items(index, "train", 60):
+            x = admit_parts(prior.card, {item.called: index.load(item), MASK: index.beside(item, MASK)}, strict=False)[0].images
+            images += list(_square(x[:, :1]))
+            maps += list(_square(x[:, list(self.part.channels)], -1.0))
+        x, y = torch.stack(images), torch.stack(maps)
+        target = torch.where(y.max(1).values > 0, y.argmax(1) + 1, 0)
+        optimizer, rng, began, self.steps = torch.optim.AdamW(self.net.parameters(), 2e-3), torch.Generator().manual_seed(0), time.process_time(), 0
+        while time.process_time() - began < seconds:
+            at = torch.randint(len(x), (24,), generator=rng)
+            blurred = x[at] + 0.1 * torch.rand(1, generator=rng) * torch.randn(x[at].shape, generator=rng)
+            loss = F.cross_entropy(self.net(blurred), target[at])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            self.steps += 1
+        self.net.eval()
+
+    def __call__(self, image: Volume, item: Item) -> NDArray[np.int64]:
+        """The map on the grid of the image."""
+        door, _ = admit_parts(self.prior.card, {item.called: image})
+        with torch.no_grad():
+            logits = self.net(_square(door.images)).softmax(1)[(..., *(slice(0, n) for n in door.images.shape[2:]))]
+        # above 0 where a class is likelier than the background
+        return part_volume(self.prior.card, self.part, door, logits[:, 1:] - logits[:, :1], "judged").data[0].astype(np.int64)
+
+
+def _square(x: Tensor, fill: float | None = None) -> Tensor:
+    """Both sides a multiple of 8, and the same for all."""
+    size = [max(64, -(-n // 8) * 8) for n in x.shape[2:]]
+    missing = [want - have for want, have in zip(size, x.shape[2:], strict=True)]
+    return F.pad(x, (0, missing[1], 0, missing[0]), value=-1.0 if fill is None else fill)
+
+
+def agreement(found: NDArray, truth: NDArray, classes: tuple[int, ...]) -> float:
+    """Mean Dice of the classes that the truth has."""
+    return float(np.mean([dice(found == c, truth == c) for c in classes if (truth == c).any()]))
+
+
+def cuts(prior: Prior, index: Index, item: Item, most: int, mean: NDArray) -> list[tuple[Volume, Volume, Volume, float]]:
+    """Image, map, mean image and height of slices of a patient, as the prior knows slices; evenly among those with at least 40 pixels of any class."""
+    volume = index.load(item)
+    flat = volume.with_data(stretched(mean, volume.shape)[None])
+    doors = [admit_parts(prior.card, {name: one})[0] for name, one in ((item.called, volume), (MASK, index.beside(item, MASK)), (item.called, flat))]
+    image, label, average = (door.turned for door in doors)
+    full = [k for k in range(label.shape[2]) if (label.data[0, :, :, k] > 0).sum() >= 40]
+    chosen = [full[i] for i in np.unique(np.linspace(0, len(full) - 1, min(most, len(full))).round().astype(int))]
+
+    def cut(one: Volume, k: int) -> Volume:
+        return Volume(one.data[..., k], None, one.unit, one.modality, None if one.spacing_mm is None else one.spacing_mm[:2])
+
+    return [(cut(image, k), cut(label, k), cut(average, k), (2 * k + 1) / label.shape[2] - 1) for k in chosen]
+
+
+def masks(prior: Prior, chosen: argparse.Namespace) -> None:
+    n_steps = 18 * chosen.levels // LEVELS
+    index = opened(chosen.folder, chosen.work)
+    part = part_named(prior.card, MASK)
+    items = chosen_items(index, "val", chosen.patients)
+    own = items[0].called
+    mean_image = mean_image_of(index)
+    judge = Judge(prior, index, chosen.seconds)
+    rows: dict[str, list[float]] = {}
+    owners: list[str] = []
+    began = time.process_time()
+    every = [cuts(prior, index, item, chosen.slices, mean_image) for item in items]
+
+    def found_by(name: str, image: Volume, height: float, seed: int, truth: NDArray, other: NDArray | None = None) -> None:
+        told = {"height": height} if "height" in prior.card.numbers else None
+        again = synthesize_joint(prior, n=1, given={own: image}, seed=seed, numbers=told, n_steps=n_steps)[0][MASK].data[0]
+        for who, found in (("same prior", again), ("independent", judge(image, items[0]))):
+            rows.setdefault(f"{name}, {who}", []).append(agreement(found, truth, part.classes))
+            if other is not None:
+                rows.setdefault(f"{name}, map of the next patient, {who}", []).append(agreement(found, other, part.classes))
+
+    for at, slices_of in enumerate(every):
+        for n, (image, label, average, height) in enumerate(slices_of):
+            truth, seed = label.data[0], 1000 * at + n
+            following = every[(at + 1) % len(every)]
+            other = moved_onto(following[min(n, len(following) - 1)][1].data[0], truth.shape)
+            told = {"height": height} if "height" in prior.card.numbers else None
+            made = synthesize_joint(prior, n=1, given={MASK: label}, seed=seed, numbers=told, n_steps=n_steps)[0][own]
+            found_by("made image", made, height, seed, truth, other)
+            found_by("real image", image, height, seed, truth)
+            found_by("mean image", average, height, seed, truth)
+            rows.setdefault("map of the next patient (no image)", []).append(agreement(other, truth, part.classes))
+            owners.append(items[at].patient)
+        print(f"... {at + 1} of {len(items)}", flush=True)
+    seconds = (time.process_time() - began) / len(owners)
+    print(f"{prior.card.name}: {len(owners)} slices of {len(items)} val patients, one draw each, {len(part.classes)} classes; Dice, mean of the classes")
+    print(f"independent judge: {judge.steps} steps of 24 slices; {n_steps * LEVELS} levels; {seconds:.1f} s a slice for all lines, of one core")
+    for name, values in sorted(rows.items()):
+        at = interval(lambda v: float(np.mean(v)), values, patients=owners)
+        print(f"{name:<52}{at.value:.3f} ({at.low:.3f} to {at.high:.3f})")
+
+
+def mean_image_of(index: Index) -> NDArray:
+    """Of at most 60 training patients, each stretched to one shape."""
+    return np.mean([stretched(index.load(item).data[0], MEAN_SHAPE) for item in chosen_items(index, "train", 60)], axis=0)
+
+
+def stretched(x: NDArray, shape: tuple[int, ...]) -> NDArray:
+    return F.interpolate(torch.from_numpy(np.asarray(x, np.float32))[None, None], size=shape, mode="trilinear", align_corners=False)[0, 0].numpy()
+
+
+def moved_onto(x: NDArray, shape: tuple[int, ...]) -> NDArray:
+    return F.interpolate(torch.from_numpy(np.asarray(x, np.float32))[None, None], size=shape, mode="nearest-exact")[0, 0].numpy()
+
+
+# through the slices
+
+
+def roughness(x: Tensor) -> tuple[float, float]:
+    """Root mean square of the differences of neighbours (i, j, k): through the slices, and in the plane; where there is tissue."""
+    body = x > -0.9
+
+    def apart(axis: int) -> float:
+        near = body.narrow(axis, 1, x.shape[axis] - 1) & body.narrow(axis, 0, x.shape[axis] - 1)
+        return float(x.diff(dim=axis)[near].square().mean().sqrt())
+
+    return apart(2), (0.5 * (apart(0) ** 2 + apart(1) ** 2)) ** 0.5
+
+
+def slices(prior: Prior, chosen: argparse.Namespace) -> None:
+    index, card = opened(chosen.folder, chosen.work), prior.card
+    joined = len(parts(card)) > 1
+    items = chosen_items(index, "val", chosen.patients)
+    print(f"{card.name}: volumes by a prior of slices; root mean square of differences of neighbours, network units, {len(items)} val patients")
+    print(f"{'':<28}{'through':<10}{'in plane':<10}ratio, each volume")
+    doors = [prior.admit(index.load(i)) if not joined else admit_parts(card, {i.called: index.load(i)})[0] for i in items]
+    line("real", [door.whole[0] for door in doors])
+    for tie in (float(t) for t in chosen.ties.split(",")):
+        made = []
+        for at, item in enumerate(items):
+            given = {chosen.given: index.beside(item, chosen.given)} if chosen.given else None
+            n_slices = None if given else len(doors[at].images)
+            one = synthesize_joint(prior, n=1, given=given, slices=n_slices, seed=at, tie=tie or 1e3)[0]
+            x = torch.from_numpy(one[parts(card)[0].name].data[0]) * 2 - 1
+            if given:  # on the grid of the given file: back as the prior has it
+                x = admit_parts(card, {item.called: one[item.called]})[0].whole[0]
+            made.append(x)
+        line(f"made, tie {tie:g}" if tie else "made, no tie", made)
+
+
+def line(name: str, volumes: list[Tensor]) -> None:
+    found = [roughness(x) for x in volumes]
+    through, plane = (float(np.mean([f[i] for f in found])) for i in (0, 1))
+    print(f"{name:<28}{through:<10.3f}{plane:<10.3f}{' '.join(f'{a / b:.2f}' for a, b in found)}", flush=True)
+
+
+# contrasts
+
+
+def contrast(prior: Prior, chosen: argparse.Namespace) -> None:
+    """PSNR of a contrast that is hidden, in the units of the prior's door, beside what a curve of grey values learned from the training patient gives."""
+    known = read(chosen.known, modality="MR")
+    hidden = {name: read(path, modality="MR") for name, path in (pair.split("=") for pair in chosen.hidden)}
+    taught: Mapping[str, Volume] = {name: read(path, modality="MR") for name, path in (pair.split("=") for pair in chosen.taught.split(","))}
+    drawn = synthesize_joint(prior, n=chosen.draws, given={chosen.name: known}, seed=0)
+
+    def inside(volumes: Mapping[str, Volume], name: str) -> Tensor:
+        return admit_parts(prior.card, {name: volumes[name]})[0].whole
+
+    print(f"{prior.card.name}: {chosen.name} of one patient given, learned from one other patient: a demonstration, no evidence")
+    print(f"{'':<10}{'one draw':<12}{f'mean of {chosen.draws}':<12}{'grey-value curve':<18}{'mean of training':<18}PSNR dB over the head")
+    x = inside({chosen.name: known}, chosen.name)
+    body = x > -0.95
+    bins = np.linspace(-1.0, 1.2, 56)
+    source = inside(taught, chosen.name)
+    for name, volume in hidden.items():
+        truth = inside({name: volume}, name)
+        draws = [2 * torch.from_numpy(one[name].data) - 1 for one in drawn]
+        draws = [d if d.shape == truth.shape else inside({name: one[name]}, name) for d, one in zip(draws, drawn, strict=True)]
+        there = inside(taught, name)
+        inner = source > -0.95
+        number = np.digitize(source[inner].numpy(), bins)
+        curve = np.array([there[inner].numpy()[number == n].mean() if (number == n).any() else 0.0 for n in range(len(bins) + 1)])
+        curved = torch.from_numpy(curve[np.digitize(x.numpy(), bins)].astype(np.float32))
+        flat = torch.full_like(truth, float(there[inner].mean()))
+        mean = torch.stack(draws).mean(0)
+        cells = [_over(image, truth, body) for image in (draws[0], mean, curved, flat)]
+        print(f"{name:<10}{cells[0]:<12.2f}{cells[1]:<12.2f}{cells[2]:<18.2f}{cells[3]:<18.2f}")
+
+
+def _over(image: Tensor, truth: Tensor, body: Tensor) -> float:
+    return float(psnr(image[body][None, None], truth[body][None, None], 2.0))
+
+
+if __name__ == "__main__":
+    main()

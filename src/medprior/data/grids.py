@@ -1,0 +1,46 @@
+"""Whether two volumes lie on one grid: the same voxels at the same places of the patient."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .axes import axcodes, reoriented
+from .volume import Volume
+
+__all__ = ["label_values", "on_grid_of"]
+
+_NEAR = 0.1
+"""Voxels by which corners may lie apart: programs round affines."""
+
+
+def on_grid_of(volume: Volume, other: Volume) -> tuple[Volume, str]:
+    """``other`` with its axes as those of ``volume``, and "" or why it does not lie on the same grid. No value is interpolated.
+
+    Where one of the two does not say where it lies, the shape decides.
+    """
+    placed = volume.affine is not None and other.affine is not None
+    if placed and volume.ndim == other.ndim == 3 and axcodes(volume) != axcodes(other):
+        other = reoriented(other, axcodes(volume))
+    if other.shape != volume.shape:
+        return other, f"has shape {other.shape}, wanted {volume.shape}"
+    if placed and _apart(volume, other) > _NEAR:
+        return other, f"lies up to {_apart(volume, other):.1f} voxels away from its scan, by their affines"
+    return other, ""
+
+
+def _apart(volume: Volume, other: Volume) -> float:
+    """Most voxels of ``volume`` by which a corner of ``other`` lies elsewhere."""
+    ends = [(0, n - 1) for n in (*volume.shape, 1)[:3]]
+    corners = np.array([(i, j, k, 1) for i in ends[0] for j in ends[1] for k in ends[2]], dtype=np.float64).T
+    moved = np.linalg.inv(np.asarray(volume.affine)) @ np.asarray(other.affine) @ corners
+    return float(np.abs(moved - corners)[:3].max())
+
+
+def label_values(data: NDArray[np.float32]) -> tuple[int, ...]:
+    """The values of a label map, sorted. Raises ValueError, saying why, where they are not whole numbers from 0 up."""
+    values = np.unique(data)
+    if not np.isfinite(values).all() or (values != np.rint(values)).any() or values[0] < 0:
+        wrong = next(v for v in values if not np.isfinite(v) or v != np.rint(v) or v < 0)
+        raise ValueError(f"is no label map: it holds the value {wrong:g}, wanted whole numbers from 0 up")
+    return tuple(int(v) for v in values)
