@@ -131,8 +131,8 @@ class _Run:
         settings: Settings,
         folder: Path,
         ranks: Ranks,
-        tuned: Mapping[str, float] | None,
-        judge: Callable[[Prior], float] | None,
+        tuned: Mapping[str, float] | None = None,
+        judge: Callable[[Prior], float] | None = None,
     ) -> None:
         self.prior, self.data, self.settings, self.folder, self.ranks = prior, data, settings, folder, ranks
         self.step, self.steps, self.skipped, self.bad, self.budgeted, self.stopping = 0, settings.steps, 0, 0, False, False
