@@ -7,7 +7,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -88,12 +88,12 @@ def train(
     device: str = "cpu",
     on_progress: Callable[[Progress, Prior], None] | None = None,
     fresh: bool = False,
-    tuned: Collection[str] | None = None,
+    tuned: Mapping[str, float] | None = None,
     judge: Callable[[Prior], float] | None = None,
 ) -> Prior:
     """Learns the prior's weights and returns it with their moving average; the same call again continues.
 
-    tuned: names of the parameters that learn, default all; the others do not move by a bit.
+    tuned: names of the parameters that learn, each with its factor of the rate, default all of them with 1; the others do not move by a bit.
     judge: says of the moving average at each checkpoint how bad it is (a held-out loss); then that of the lowest is returned, not the last.
     Checkpoints go to folder/checkpoints, the loss to folder/events.jsonl. SIGTERM saves and raises KeyboardInterrupt.
     fresh: puts a former run's checkpoints aside (folder/checkpoints.old) and begins anew.
@@ -131,7 +131,7 @@ class _Run:
         settings: Settings,
         folder: Path,
         ranks: Ranks,
-        tuned: Collection[str] | None = None,
+        tuned: Mapping[str, float] | None = None,
         judge: Callable[[Prior], float] | None = None,
     ) -> None:
         self.prior, self.data, self.settings, self.folder, self.ranks = prior, data, settings, folder, ranks
@@ -148,7 +148,9 @@ class _Run:
         self.names: dict[Tensor, str] = {p: n for n, p in self.net.named_parameters() if p.requires_grad}
         # a parameter that is frozen is its own average
         self.follows = [(mean, p) for mean, p in zip(self.average.parameters(), self.net.parameters(), strict=True) if p.requires_grad]
-        self.optimizer = torch.optim.Adam(list(self.names), lr=settings.rate, betas=(0.9, 0.99))
+        factors = {p: 1.0 if tuned is None else tuned[name] for p, name in self.names.items()}
+        groups = [{"params": [p for p in self.names if factors[p] == factor], "factor": factor} for factor in sorted(set(factors.values()))]
+        self.optimizer = torch.optim.Adam(groups, lr=settings.rate, betas=(0.9, 0.99))
         state, messages = load_latest(folder / "checkpoints")
         for message in messages:
             append_line(folder / "events.jsonl", {"warning": message})
@@ -163,7 +165,7 @@ class _Run:
         settings, ranks = self.settings, self.ranks
         batch = self.draw(self.step, seed=settings.seed, batch=settings.batch, sigmas=settings.sigmas, drop=settings.drop, rank=ranks.rank, ranks=ranks.count)
         for group in self.optimizer.param_groups:
-            group["lr"] = settings.rate * schedule(self.step, self.steps)
+            group["lr"] = settings.rate * group["factor"] * schedule(self.step, self.steps)
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(ranks.device.split(":")[0], torch.bfloat16, enabled=settings.precision == "bfloat16"):
             each = self.loss(batch.x0, batch.sigma, batch.noise, batch.condition)

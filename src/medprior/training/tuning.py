@@ -26,6 +26,10 @@ METHODS = ("lora", "norm", "full")
 RATES = {"lora": 2e-3, "norm": 4e-3, "full": 5e-4}
 """Adam's peak learning rate; that of ``full`` is a quarter of what a network of this size learns at from nothing. Chosen on val (bench/adapt.py)."""
 
+FASTER = 10.0
+"""Factor of the rate for the embedding of the labels. A new row begins where that of "unknown" is, not at random as in training from nothing, and would else
+hardly leave it in a few hundred steps: both classes were drawn alike."""
+
 _EMBEDDINGS = ("label.", "numbers.")
 _APART = ("doubt.", *_EMBEDDINGS)
 
@@ -44,8 +48,8 @@ class _LowRank(nn.Module):
         return weight + (self.up @ self.down).view(weight.shape)
 
 
-def prepared(net: nn.Module, method: str, *, rank: int = 8, seed: int = 0) -> tuple[str, ...]:
-    """Makes a network ready for tuning, in place, and names the parameters that shall move (``training.loop.train(tuned=...)``).
+def prepared(net: nn.Module, method: str, *, rank: int = 8, seed: int = 0) -> dict[str, float]:
+    """Makes a network ready for tuning, in place, and names the parameters that shall move, with factors of the rate (``training.loop.train(tuned=...)``).
 
     rank: of the low-rank additions, at most what a layer has. After ``lora`` the network is parametrised; ``merged`` makes it plain again.
     The output does not move by a bit. Raises BadOption for an unknown method or a rank below 1.
@@ -59,7 +63,7 @@ def prepared(net: nn.Module, method: str, *, rank: int = 8, seed: int = 0) -> tu
             if isinstance(layer, nn.Conv2d | nn.Conv3d | nn.Linear) and not f"{name}.".startswith(_APART):
                 low = _LowRank(layer.weight.shape, rank, generator(seed, "low rank", name))
                 parametrize.register_parametrization(layer, "weight", low.to(layer.weight.device))
-    return tuple(name for name, _ in net.named_parameters() if _moves(name, method))
+    return {name: FASTER if name.startswith("label.") else 1.0 for name, _ in net.named_parameters() if _moves(name, method)}
 
 
 def _moves(name: str, method: str) -> bool:

@@ -64,9 +64,10 @@ def test_merged_additions_are_the_parametrised_network(ndim: int) -> None:
 def test_only_what_is_named_moves(method: str, tmp_path: Path) -> None:
     """The frozen parts of the network and of its average do not move by a bit, the named ones all do; the doubt is nobody's."""
     prior = awake(fresh(replace(small.prior().card, doubt=True)))
-    names = tuned_names(prior, method)
+    tuned = prepared(prior.net, method, rank=3)
+    names = set(tuned)
     before = {name: parameter.detach().clone() for name, parameter in prior.net.named_parameters()}
-    made = train(prior, small.images(), small.settings(8), tmp_path, tuned=names)
+    made = train(prior, small.images(), small.settings(8), tmp_path, tuned=tuned)
     for net in (prior.net, made.net):
         moved = {name for name, parameter in net.named_parameters() if not torch.equal(parameter, before[name])}
         assert moved == names
@@ -77,8 +78,19 @@ def test_only_what_is_named_moves(method: str, tmp_path: Path) -> None:
     assert sizes["norm"] < sizes["full"]
 
 
+def test_rates_are_those_that_were_asked_for(tmp_path: Path) -> None:
+    """Adam's first step is as long as its rate: ten times as long where the factor is ten."""
+    moved = {}
+    for factor in (1.0, 10.0):
+        prior = awake(small.prior())
+        before = prior.net.get_parameter("label.weight").detach().clone()
+        train(prior, small.images(), small.settings(1, drop=0.0), tmp_path / str(factor), tuned={"label.weight": factor, "enter.bias": 1.0})
+        moved[factor] = float((prior.net.get_parameter("label.weight").detach() - before).abs().max())
+    assert moved[10.0] == pytest.approx(10 * moved[1.0], rel=0.02)
+
+
 def test_nothing_to_tune_is_refused(tmp_path: Path) -> None:
-    for names in (set(), {"enter.weigt"}):
+    for names in ({}, {"enter.weigt": 1.0}):
         with pytest.raises(BadOption, match="parameters of the network"):
             train(small.prior(), small.images(), small.settings(2), tmp_path, tuned=names)
 
@@ -114,9 +126,9 @@ def test_a_parent_without_labels_gets_an_embedding() -> None:
 def test_a_tuning_that_was_cut_off_continues_to_the_bit(method: str, tmp_path: Path) -> None:
     """With a judge, too: which step was best is part of the state."""
 
-    def ready(seed: int) -> tuple[Prior, set[str]]:
+    def ready(seed: int) -> tuple[Prior, dict[str, float]]:
         prior = awake(small.prior())
-        return prior, set(prepared(prior.net, method, rank=2, seed=seed))
+        return prior, prepared(prior.net, method, rank=2, seed=seed)
 
     def judge(prior: Prior) -> float:
         return abs(prior.card.training["steps"] - 10)
