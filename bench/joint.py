@@ -86,7 +86,7 @@ class Judge:
         self.prior, self.part = prior, part_named(prior.card, MASK)
         self.net = UNet(2, 1, len(self.part.classes) + 1, channels=(16, 32, 64, 128), strides=(2, 2, 2), num_res_units=1)
         images, maps = [], []
-        for item in chosen_items(index, "train", 60):
+        for item in chosen_items(index, "train", 40):
             x = admit_parts(prior.card, {item.called: index.load(item), MASK: index.beside(item, MASK)}, strict=False)[0].images
             images += list(_square(x[:, :1]))
             maps += list(_square(x[:, list(self.part.channels)], -1.0))
@@ -172,13 +172,13 @@ def masks(prior: Prior, chosen: argparse.Namespace) -> None:
             found_by("mean image", average, height, seed, truth)
             rows.setdefault("map of the next patient (no image)", []).append(agreement(other, truth, part.classes))
             owners.append(items[at].patient)
-        print(f"... {at + 1} of {len(items)}", flush=True)
-    seconds = (time.process_time() - began) / len(owners)
-    print(f"{prior.card.name}: {len(owners)} slices of {len(items)} val patients, one draw each, {len(part.classes)} classes; Dice, mean of the classes")
-    print(f"independent judge: {judge.steps} steps of 24 slices; {n_steps * LEVELS} levels; {seconds:.1f} s a slice for all lines, of one core")
-    for name, values in sorted(rows.items()):
-        at = interval(lambda v: float(np.mean(v)), values, patients=owners)
-        print(f"{name:<52}{at.value:.3f} ({at.low:.3f} to {at.high:.3f})")
+        if at + 1 == len(items) or (at + 1) % 5 == 0:
+            seconds = (time.process_time() - began) / len(owners)
+            print(f"\n{prior.card.name}: {len(owners)} slices of {at + 1} val patients, one draw each, {len(part.classes)} classes; Dice, mean of the classes")
+            print(f"independent judge: {judge.steps} steps of 24 slices; {n_steps * LEVELS} levels; {seconds:.1f} s a slice for all lines, of one core")
+            for name, values in sorted(rows.items()):
+                found = interval(lambda v: float(np.mean(v)), values, patients=owners)
+                print(f"{name:<52}{found.value:.3f} ({found.low:.3f} to {found.high:.3f})", flush=True)
 
 
 def mean_image_of(index: Index) -> NDArray:
