@@ -1,5 +1,7 @@
 """Joint priors: does an image show the label map that was given, does a second contrast look like the patient's own, do slices made one by one hang together.
 
+    python bench/joint.py prepare FOLDER                                      hippocampi of MEDPRIOR_DATA with a scans.csv; then, for example:
+        medprior train FOLDER --preset small --minutes 12 --plane sagittal --modality MR --out PRIOR
     python bench/joint.py masks PRIOR FOLDER [--patients 20] [--slices 3]     Dice of the map that is found again in the made image
     python bench/joint.py contrast PRIOR --known T1.nii.gz --as T1 --hidden T2=T2.nii.gz --taught T1=a.nii.gz,T2=b.nii.gz
     python bench/joint.py slices PRIOR FOLDER [--patients 4] [--given mask]   differences of neighbours through the slices, over those in the plane
@@ -15,6 +17,7 @@ Beside the made image: the real image (the ceiling of the judge), the mean train
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +36,7 @@ from medprior.jobs.joint import LEVELS, synthesize_joint
 from medprior.prior.joint import MASK, admit_parts, part_named, part_volume, parts
 from medprior.runs.sources import known_prior
 
+DATA = Path(os.environ.get("MEDPRIOR_DATA", Path(__file__).parents[2] / "shared" / "data"))
 MEAN_SHAPE = (40, 48, 40)
 """Grid on which training images and maps are averaged: patients' crops differ in size."""
 
@@ -40,6 +44,7 @@ MEAN_SHAPE = (40, 48, 40)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("prepare").add_argument("folder", type=Path)
     for verb in ("masks", "slices"):
         one = verbs.add_parser(verb)
         one.add_argument("prior")
@@ -59,9 +64,26 @@ def main() -> None:
     one.add_argument("--taught", required=True)
     one.add_argument("--draws", type=int, default=4)
     chosen = parser.parse_args()
+    if chosen.verb == "prepare":
+        prepare(chosen.folder)
+        return
     torch.manual_seed(0)
     prior = known_prior(chosen.prior).prior
     {"masks": masks, "slices": slices, "contrast": contrast}[chosen.verb](prior, chosen)
+
+
+def prepare(folder: Path) -> None:
+    """Links to the scans and their label maps (1 anterior, 2 posterior) of train and val, and a scans.csv; test is not touched."""
+    lines = ["path,mask,patient,split"]
+    for split in ("train", "val"):
+        (folder / split).mkdir(parents=True, exist_ok=True)
+        for image in sorted((DATA / "brain_mri_hippocampus_3d" / split).glob("*_t1.nii.gz")):
+            patient = image.name.removesuffix("_t1.nii.gz")
+            for name in (image.name, f"{patient}_labels.nii.gz"):
+                (folder / split / name).unlink(missing_ok=True)
+                (folder / split / name).symlink_to(image.with_name(name).resolve())
+            lines.append(f"{split}/{image.name},{split}/{patient}_labels.nii.gz,{patient},{split}")
+    (folder / "scans.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def opened(folder: Path, work: Path) -> Index:

@@ -98,8 +98,8 @@ def synthesize_joint(
     """n examples, each all channels of the prior by name (image, T2, mask, ...), marked synthetic; a label map has whole numbers and the unit "label".
 
     given: channels that are known, on one grid; they are left out of the result, which lies on that grid (affine and array order are theirs). Each is a
-    Measurement with a noise of 0.02 in network units, through the rule ``proximal`` (``held`` where nothing else is known). label: a class of the card. numbers: one for all or one for each, as
-    the card names them; what is not said stays unknown, but for the height of slices.
+    Measurement with a noise of 0.02 in network units, through the rule ``proximal``, or ``held`` where nothing else is known.
+    label: a class of the card. numbers: one for all or one for each, as the card names them; what is not said stays unknown, but for the height of slices.
     size: of an image, where nothing is given. slices: a volume of so many by a prior of slices, neighbours tied to each other; a given volume has its own.
     tie: standard deviation by which neighbours differ, network units; default what the card says. n_steps: levels where nothing is given, three times as many
     where something is. stream: words that set these draws apart from others with the same seed.
