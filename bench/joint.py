@@ -1,5 +1,7 @@
 """Joint priors: does an image show the label map that was given, does a second contrast look like the patient's own, do slices made one by one hang together.
 
+    python bench/joint.py prepare FOLDER                                      hippocampi of MEDPRIOR_DATA with a scans.csv; then, for example:
+        medprior train FOLDER --preset small --minutes 12 --plane sagittal --modality MR --out PRIOR
     python bench/joint.py masks PRIOR FOLDER [--patients 20] [--slices 3]     Dice of the map that is found again in the made image
     python bench/joint.py contrast PRIOR --known T1.nii.gz --as T1 --hidden T2=T2.nii.gz --taught T1=a.nii.gz,T2=b.nii.gz
     python bench/joint.py slices PRIOR FOLDER [--patients 4] [--given mask]   differences of neighbours through the slices, over those in the plane
@@ -15,6 +17,7 @@ Beside the made image: the real image (the ceiling of the judge), the mean train
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +36,7 @@ from medprior.jobs.joint import LEVELS, synthesize_joint
 from medprior.prior.joint import MASK, admit_parts, part_named, part_volume, parts
 from medprior.runs.sources import known_prior
 
+DATA = Path(os.environ.get("MEDPRIOR_DATA", Path(__file__).parents[2] / "shared" / "data"))
 MEAN_SHAPE = (40, 48, 40)
 """Grid on which training images and maps are averaged: patients' crops differ in size."""
 
@@ -40,6 +44,7 @@ MEAN_SHAPE = (40, 48, 40)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("prepare").add_argument("folder", type=Path)
     for verb in ("masks", "slices"):
         one = verbs.add_parser(verb)
         one.add_argument("prior")
@@ -59,9 +64,26 @@ def main() -> None:
     one.add_argument("--taught", required=True)
     one.add_argument("--draws", type=int, default=4)
     chosen = parser.parse_args()
+    if chosen.verb == "prepare":
+        prepare(chosen.folder)
+        return
     torch.manual_seed(0)
     prior = known_prior(chosen.prior).prior
     {"masks": masks, "slices": slices, "contrast": contrast}[chosen.verb](prior, chosen)
+
+
+def prepare(folder: Path) -> None:
+    """Links to the scans and their label maps (1 anterior, 2 posterior) of train and val, and a scans.csv; test is not touched."""
+    lines = ["path,mask,patient,split"]
+    for split in ("train", "val"):
+        (folder / split).mkdir(parents=True, exist_ok=True)
+        for image in sorted((DATA / "brain_mri_hippocampus_3d" / split).glob("*_t1.nii.gz")):
+            patient = image.name.removesuffix("_t1.nii.gz")
+            for name in (image.name, f"{patient}_labels.nii.gz"):
+                (folder / split / name).unlink(missing_ok=True)
+                (folder / split / name).symlink_to(image.with_name(name).resolve())
+            lines.append(f"{split}/{image.name},{split}/{patient}_labels.nii.gz,{patient},{split}")
+    (folder / "scans.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def opened(folder: Path, work: Path) -> Index:
@@ -86,7 +108,7 @@ class Judge:
         self.prior, self.part = prior, part_named(prior.card, MASK)
         self.net = UNet(2, 1, len(self.part.classes) + 1, channels=(16, 32, 64, 128), strides=(2, 2, 2), num_res_units=1)
         images, maps = [], []
-        for item in chosen_items(index, "train", 60):
+        for item in chosen_items(index, "train", 40):
             x = admit_parts(prior.card, {item.called: index.load(item), MASK: index.beside(item, MASK)}, strict=False)[0].images
             images += list(_square(x[:, :1]))
             maps += list(_square(x[:, list(self.part.channels)], -1.0))
@@ -172,13 +194,13 @@ def masks(prior: Prior, chosen: argparse.Namespace) -> None:
             found_by("mean image", average, height, seed, truth)
             rows.setdefault("map of the next patient (no image)", []).append(agreement(other, truth, part.classes))
             owners.append(items[at].patient)
-        print(f"... {at + 1} of {len(items)}", flush=True)
-    seconds = (time.process_time() - began) / len(owners)
-    print(f"{prior.card.name}: {len(owners)} slices of {len(items)} val patients, one draw each, {len(part.classes)} classes; Dice, mean of the classes")
-    print(f"independent judge: {judge.steps} steps of 24 slices; {n_steps * LEVELS} levels; {seconds:.1f} s a slice for all lines, of one core")
-    for name, values in sorted(rows.items()):
-        at = interval(lambda v: float(np.mean(v)), values, patients=owners)
-        print(f"{name:<52}{at.value:.3f} ({at.low:.3f} to {at.high:.3f})")
+        if at + 1 == len(items) or (at + 1) % 5 == 0:
+            seconds = (time.process_time() - began) / len(owners)
+            print(f"\n{prior.card.name}: {len(owners)} slices of {at + 1} val patients, one draw each, {len(part.classes)} classes; Dice, mean of the classes")
+            print(f"independent judge: {judge.steps} steps of 24 slices; {n_steps * LEVELS} levels; {seconds:.1f} s a slice for all lines, of one core")
+            for name, values in sorted(rows.items()):
+                found = interval(lambda v: float(np.mean(v)), values, patients=owners)
+                print(f"{name:<52}{found.value:.3f} ({found.low:.3f} to {found.high:.3f})", flush=True)
 
 
 def mean_image_of(index: Index) -> NDArray:

@@ -22,7 +22,7 @@ from ..prior.door import Admitted, heights
 from ..prior.joint import Part, admit_parts, part_volume, parts, unlaid_volume
 from ..prior.numbers import told
 from ..prior.wrappers import guided
-from ..sampling import anneal, flow, karras_levels, log_levels, proximal, start
+from ..sampling import anneal, flow, held, karras_levels, log_levels, proximal, start
 from .reconstruct import label_index, windowed
 from .stacks import stacked
 from .synthesize import default_size, ladder
@@ -98,8 +98,8 @@ def synthesize_joint(
     """n examples, each all channels of the prior by name (image, T2, mask, ...), marked synthetic; a label map has whole numbers and the unit "label".
 
     given: channels that are known, on one grid; they are left out of the result, which lies on that grid (affine and array order are theirs). Each is a
-    Measurement with a noise of 0.02 in network units, through the rule ``proximal``. label: a class of the card. numbers: one for all or one for each, as
-    the card names them; what is not said stays unknown, but for the height of slices.
+    Measurement with a noise of 0.02 in network units, through the rule ``proximal``, or ``held`` where nothing else is known.
+    label: a class of the card. numbers: one for all or one for each, as the card names them; what is not said stays unknown, but for the height of slices.
     size: of an image, where nothing is given. slices: a volume of so many by a prior of slices, neighbours tied to each other; a given volume has its own.
     tie: standard deviation by which neighbours differ, network units; default what the card says. n_steps: levels where nothing is given, three times as many
     where something is. stream: words that set these draws apart from others with the same seed.
@@ -198,7 +198,8 @@ def _drawn(task: _Task, n: int, condition: Condition, coarsest: int, rng: torch.
             x = start(task.denoiser, (n, task.shape[0], *rung), sigmas[0], rng=rng, condition=condition)
             x = flow(task.denoiser, x, sigmas, condition=condition, on_step=heard)
             continue
-        guide = proximal(task.denoiser, measured, rng)
+        alone = now.known is not None and x is None and task.tie is None
+        guide = held(task.denoiser, *now.known, KNOWN, rng) if alone and now.known is not None else proximal(task.denoiser, measured, rng)
         if x is None:
             # a known channel speaks through the noise of the level alone: many small levels, or what is drawn follows it too little
             sigmas = log_levels(LEVELS * task.n_steps, low=0.02, high=5.0)

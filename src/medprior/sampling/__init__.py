@@ -6,7 +6,7 @@ from .draws import Calibration, Draws, steadied
 from .guidance import decoupled, posterior_sampling, pseudoinverse_guidance
 from .levels import karras_levels, log_levels
 from .loops import anneal, flow, follow, multistep, restore, revisit, start
-from .rules import joined, matched_draw, moment_matching, proximal, seen
+from .rules import held, joined, matched_draw, moment_matching, proximal, seen
 from .steps import STEPS, euler, heun, midpoint
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "euler",
     "flow",
     "follow",
+    "held",
     "heun",
     "joined",
     "karras_levels",

@@ -15,7 +15,7 @@ from ..prior.denoiser import spread
 from .krylov import root_times
 from .response import filtered, response
 
-__all__ = ["Moments", "Rule", "around", "fitted", "heard", "joined", "matched_draw", "moment_matching", "proximal", "seen", "weight_of"]
+__all__ = ["Moments", "Rule", "around", "fitted", "heard", "held", "joined", "matched_draw", "moment_matching", "proximal", "seen", "weight_of"]
 
 Rule = Callable[[Denoiser, Measurement, torch.Generator], Denoiser | Redraw]
 
@@ -93,6 +93,26 @@ def seen(denoiser: Denoiser, image: Tensor, noise: float, rng: torch.Generator) 
     ``proximal`` for all, since nothing is linearised.
     """
     return _Seen(denoiser, image, noise, rng)
+
+
+class _Held(Redraw):
+    def __init__(self, denoiser: Denoiser, y: Tensor, kept: tuple[int, ...], noise: float, rng: torch.Generator) -> None:
+        self.denoiser, self.y, self.kept, self.noise, self.rng = denoiser, y, kept, noise, rng
+
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
+        x0 = _Guess(self.denoiser, x, sigma, condition).draw(self.rng)
+        white = torch.randn((len(x), *self.y.shape[1:]), generator=self.rng, dtype=x.dtype).to(x.device)
+        x0[:, list(self.kept)] = self.y + self.noise * white
+        return x0
+
+
+def held(denoiser: Denoiser, y: Tensor, kept: tuple[int, ...], noise: float, rng: torch.Generator) -> Redraw:
+    """The redraw where some channels are known and nothing else: ``proximal`` for the operator ``channels``, in the limit of a small noise.
+
+    y: (B or 1, channels, i, j[, k]). The covariance that a denoiser names ties no channel to another, so that the rest is its draw and there is no system to
+    solve; the channels speak to each other through the network alone.
+    """
+    return _Held(denoiser, y, kept, noise, rng)
 
 
 class _Proximal(Redraw):
