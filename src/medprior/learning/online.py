@@ -22,7 +22,7 @@ class Classical:
     sets which share it see it transformed in the same way. versions: after so many passes the transforms begin again.
     """
 
-    def __init__(self, policies: Sequence[Policy], seed: int, *, numbers: Sequence[int] | None = None, versions: int = 64) -> None:
+    def __init__(self, policies: Sequence[Policy], seed: int, *, numbers: Sequence[int] | None = None, versions: int = 32) -> None:
         self.policies, self.seed, self.versions = list(policies), seed, versions
         self.numbers = list(numbers) if numbers is not None else list(range(len(self.policies)))
         self.kept: dict[tuple[int, int], tuple[Tensor, Tensor | None]] = {}

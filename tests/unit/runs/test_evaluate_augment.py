@@ -13,6 +13,7 @@ from medprior.data.volume import Provenance, Volume
 from medprior.errors import BadOption
 from medprior.io.write import write
 from medprior.learning.classifier import ClassifierSettings
+from medprior.learning.segmenter import SegmenterSettings
 from medprior.runs import evaluate_augment
 from medprior.runs.arms import arms_of
 from medprior.runs.evaluate_augment import run_evaluate_augment
@@ -148,6 +149,26 @@ def test_no_patient_in_two_splits(tmp_path: Path, tiny: Path) -> None:
     assert sum(map(len, seen.values())) == len(set().union(*seen.values()))
 
 
+def test_a_segmenter_is_judged_by_dice(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Masks of scans.csv; a variation keeps its scan's mask; no label is needed."""
+    settings = SegmenterSettings(steps=60, batch=4, rate=1e-2, average=0.8, widths=(8, 8, 8, 8, 8, 8))
+    monkeypatch.setattr(evaluate_augment, "SegmenterSettings", lambda steps: settings)
+    rng, rows, (i, j) = np.random.default_rng(4), ["path,split,mask"], np.mgrid[0:32, 0:32]
+    for n in range(16):
+        disc = (i - rng.integers(10, 22)) ** 2 + (j - rng.integers(10, 22)) ** 2 < 40
+        image = (rng.normal(60, 10, (1, 32, 32)) + 120 * disc).clip(0, 255).astype(np.float32)
+        (tmp_path / "data").mkdir(exist_ok=True)
+        write(Volume(image), tmp_path / "data" / f"{n}.png", kind="converted")
+        write(Volume(disc[None].astype(np.float32), unit="label"), tmp_path / "data" / f"{n}_mask.png", kind="converted")
+        rows.append(f"{n}.png,{'train' if n < 8 else 'val' if n < 12 else 'test'},{n}_mask.png")
+    (tmp_path / "data" / "scans.csv").write_text("\n".join(rows) + "\n")
+    values = {"prior": str(tiny), "segment": True, "ratios": (1.0,), "seeds": 2, "steps": 60, "levels": 2, "strengths": (0.05,), "per_class": 6}
+    metrics = run_evaluate_augment(asked(tmp_path / "data", None, tmp_path / "run", **values), silent).record["metrics"]
+    assert metrics["metric"] == "Dice" and metrics["labelled_scans_a_trial"] == 6
+    assert all(0 <= value <= 1 for of in metrics["values"].values() for value in of.values())
+    assert max(of["test"] for of in metrics["values"].values()) > 0.4, "a bright disc can be found"
+
+
 @pytest.mark.parametrize(
     ("low", "high", "honest", "start"),
     (
@@ -169,3 +190,12 @@ def test_the_command_line_refuses_what_makes_no_experiment(scans: Path, capsys: 
     assert "wanted one of the two" in capsys.readouterr().err
     assert main(["evaluate", "augment", str(scans), "--prior", "chest-xray", "--split", "train"]) == 2
     assert "wanted val or test" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ("--seeds", "--ratios", "--strengths", "--per-class", "--how", "--steps"))
+def test_a_hostile_value_is_one_line_and_code_2(option: str, scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for value in ("", "-1", "nan", "inf", "../..", "{{7*7}}", "a" * 5000):
+        code = main(["evaluate", "augment", str(scans), "--prior", "chest-xray", "--out", str(tmp_path / "run"), f"{option}={value}"])
+        said = capsys.readouterr()
+        assert code == 2 and "Traceback" not in said.err + said.out, (value, said.err[-300:])
+        assert len([line for line in said.err.splitlines() if line.startswith("medprior: ")]) == 1 and list(tmp_path.iterdir()) == []

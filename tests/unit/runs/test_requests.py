@@ -11,7 +11,7 @@ from medprior.runs.requests import KNOBS, REQUESTS, Augment, Reconstruct, Reques
 
 SCAN = {"input": "scan.png", "prior": "chest-xray"}
 NEEDED = {"detect": SCAN, "augment": SCAN, "reconstruct": SCAN, "synthesize": {"prior": "chest-xray"}, "train": {"folder": "scans"}}
-NEEDED |= {job: {"folder": "scans", "prior": "chest-xray"} for job in ("evaluate-reconstruct", "evaluate-detect", "calibrate-reconstruct", "calibrate-detect")}
+NEEDED |= {job: {"folder": "scans", "prior": "chest-xray"} for job in REQUESTS if job.startswith(("evaluate-", "calibrate-"))}
 
 
 @pytest.mark.parametrize("job", REQUESTS)
