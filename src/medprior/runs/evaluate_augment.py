@@ -184,7 +184,7 @@ def _summary(
 
 
 _CAPTION = (
-    "Mean gain over the plain arm that val prefers, with 95 % intervals for new seeds and new patients. Grey: real images twice, as a control of equal count."
+    "Mean gain over the plain arm that is harder to beat, with 95 % intervals for new seeds and new patients. Grey: duplicates, a control of equal count."
 )
 
 

@@ -18,7 +18,8 @@ __all__ = ["Worth", "verdict_of", "worth_of"]
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """chosen: the arm with generated images that val prefers. against: "real + classical" or "real", whichever val prefers. on: the split that judges.
+    """chosen: the arm with generated images that val prefers. on: the split that judges. against: the plain arm, real or real + classical, that is harder to
+    beat there: a gain must lie above 0 over both, so that no arm that was merely unlucky on val makes it.
 
     gains: key of each arm -> {split: {over: interval as JSON}}; values: key -> {split: mean over seeds}. honest: another split has judged than has chosen.
     """
@@ -44,7 +45,6 @@ def worth_of(arms: Sequence[Arm], scored: Mapping[str, Mapping[str, Sequence[Sco
     """scored: key of an arm -> split -> one of each seed. patients: split -> whose each scan is."""
     values = {key: {split: float(np.mean([one.value for one in ours])) for split, ours in found.items()} for key, found in scored.items()}
     plain = [arm for arm in arms if not arm.extra]
-    against = max(plain, key=lambda arm: values[arm.key]["val"])
     chosen = max((arm for arm in arms if arm.extra == "generative"), key=lambda arm: values[arm.key]["val"])
     gains = {
         arm.key: {
@@ -53,6 +53,8 @@ def worth_of(arms: Sequence[Arm], scored: Mapping[str, Mapping[str, Sequence[Sco
         }
         for arm in arms
     }
+    # an intersection-union test: each interval has its level, and the claim is made only where both hold it
+    against = min(plain, key=lambda base: gains[chosen.key][on][base.key]["low"])
     return Worth(chosen, against, on, values, gains)
 
 
