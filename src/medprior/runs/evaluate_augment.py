@@ -183,9 +183,7 @@ def _summary(
     return Evaluated(metrics, [section], rows, contact_sheet([("gain against ratio", plot)]))
 
 
-_CAPTION = (
-    "Mean gain over the plain arm that is harder to beat, with 95 % intervals for new seeds and new patients. Grey: duplicates, a control of equal count."
-)
+_CAPTION = "Mean gain over the plain arm that is harder to beat; 95 % intervals for new seeds and new patients. Grey: duplicates, a control of equal count."
 
 
 def _scored(request: EvaluateAugment, found: Any, data: Labelled) -> Scored:

@@ -11,16 +11,17 @@ import pytest
 from medprior.cli import main
 from medprior.data.volume import Provenance, Volume
 from medprior.errors import BadOption
+from medprior.evidence.paired import Scored, mean_scored
 from medprior.io.write import write
 from medprior.learning.classifier import ClassifierSettings
 from medprior.learning.segmenter import SegmenterSettings
 from medprior.runs import evaluate_augment
-from medprior.runs.arms import arms_of
+from medprior.runs.arms import Arm, arms_of
 from medprior.runs.evaluate_augment import run_evaluate_augment
 from medprior.runs.events import Event, silent
 from medprior.runs.rebuild import rebuild
 from medprior.runs.requests import EvaluateAugment
-from medprior.runs.worth import verdict_of
+from medprior.runs.worth import verdict_of, worth_of
 
 LABELS = ("lying", "upright")
 
@@ -183,6 +184,24 @@ def test_the_verdict_claims_what_the_interval_does(low: float, high: float, hone
     at = {"value": (low + high) / 2, "low": low, "high": high, "level": 0.95, "n": 50}
     text = verdict_of(at, ratio=2, ours="real + classical + generative", against="real + classical", metric="AUROC", honest=honest)
     assert text.startswith(start) and f"({low:+.3f} to {high:+.3f}) over real + classical" in text
+
+
+def test_both_plain_arms_must_be_beaten_and_test_chooses_nothing() -> None:
+    """On val real + classical was unlucky; on test it is as good as ours. And the ratio that is best on test is not the one that val has chosen."""
+    rng = np.random.default_rng(0)
+
+    def scored(mean: float) -> list[Scored]:
+        return [mean_scored(mean + 0.01 * rng.normal(size=50)) for _ in range(5)]
+
+    arms = [Arm(), Arm(classical=True), Arm("generative", 1.0, classical=True), Arm("generative", 4.0, classical=True)]
+    means = {"real": (0.8, 0.7), "real + classical": (0.6, 0.9), arms[2].key: (0.85, 0.9), arms[3].key: (0.84, 0.95)}
+    found = {key: {"val": scored(val), "test": scored(test)} for key, (val, test) in means.items()}
+    worth = worth_of(arms, found, {"val": range(50), "test": range(50)}, "test")
+    assert worth.chosen == arms[2] and worth.against == arms[1] and worth.honest
+    assert worth.gains[arms[2].key]["test"]["real"]["low"] > 0 > worth.gain["low"]
+    facts = {"ratio": 1.0, "ours": worth.chosen.name, "against": worth.against.key, "metric": "Dice"}
+    assert verdict_of(worth.gain, **facts).startswith("Do not use it: no gain")
+    assert not worth_of(arms, found, {"val": range(50), "test": range(50)}, "val").honest
 
 
 def test_the_command_line_refuses_what_makes_no_experiment(scans: Path, capsys: pytest.CaptureFixture[str]) -> None:
