@@ -73,6 +73,8 @@ def asked(scans: Path, made: Path | None, out: Path, **changes: Any) -> Evaluate
 
 def test_more_real_images_are_recommended_and_a_stopped_run_goes_on(scans: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     request, trained, real = asked(scans, made / "more", tmp_path / "run", steps=120, seeds=4), [], evaluate_augment.judged
+    arms = [Arm(), Arm(classical=True), Arm("generative", 30.0, classical=True)]  # those that the verdict hangs on; the others are trained below
+    monkeypatch.setattr(evaluate_augment, "arms_of", lambda ratios: arms)
 
     def stopping(*arguments: Any) -> Any:
         trained.append(arguments[1].key)
@@ -87,14 +89,14 @@ def test_more_real_images_are_recommended_and_a_stopped_run_goes_on(scans: Path,
     heard: list[Event] = []
     done = run_evaluate_augment(request, heard.append)
     metrics = done.record["metrics"]
-    assert len(trained) == 1 + 4 * len(arms_of((30.0,))) and any("3 results are there already" in event.text for event in heard)
+    assert len(trained) == 1 + 4 * len(arms) and any("3 results are there already" in event.text for event in heard)
     assert metrics["verdict"].startswith("Use it at ratio 30") and metrics["gain"]["low"] > 0
     page = done.report.read_text()
     assert "Use it at ratio 30" in page and "Nobody here knows what made" in page
     assert not any(b"Mustermann" in p.read_bytes() for p in done.path.rglob("*") if p.is_file())
     assert rebuild(done.path).reused and run_evaluate_augment(request, silent).reused
     rows = (done.path / "results.csv").read_text().splitlines()
-    assert rows[0] == "arm,ratio,split,seed,AUROC" and len(rows) == 1 + 2 * 4 * len(arms_of((30.0,)))
+    assert rows[0] == "arm,ratio,split,seed,AUROC" and len(rows) == 1 + 2 * 4 * len(arms)
 
 
 def test_noise_is_not_recommended(scans: Path, made: Path, tmp_path: Path) -> None:
@@ -107,6 +109,7 @@ def test_a_prior_varies_the_scans_and_val_leaves_test_untouched(scans: Path, tin
     values = {"prior": str(tiny), "split": "val", "ratios": (0.5, 1.0), "seeds": 2, "steps": 10, "levels": 2}
     done = run_evaluate_augment(asked(scans, None, tmp_path / "run", **values), heard.append)
     metrics = done.record["metrics"]
+    assert set(metrics["values"]) == {arm.key for arm in arms_of((0.5, 1.0))}
     assert all(set(of) == {"val"} for of in metrics["values"].values()) and not metrics["verdict"].startswith("Use it")
     assert "too kind" in done.report.read_text() and done.record["data"]["split"] == "val"
     assert metrics["labels_of_the_prior"] == ["no_finding", "pneumonia"] and "labels that the other arms have not seen" in done.report.read_text()
