@@ -4,7 +4,7 @@ python bench/augment_gain.py prepare WORK                    # folders of PNG fr
   medprior train WORK/pneumonia-others --out WORK/p_pneumonia --minutes 45    (the half of the train split from which no labelled scan is drawn)
   medprior train WORK/breast --out WORK/p_breast --minutes 25                 (train split alone: a train run leaves val to its error table, test alone)
 python bench/augment_gain.py run WORK CELL PRIOR [--seeds 5]  # e.g. pneumonia-25 WORK/p_pneumonia; goes on where it was stopped
-python bench/augment_gain.py again WORK CELL PRIOR --ways WAY   # the ratio that val has chosen, with ten new seeds
+python bench/augment_gain.py again WORK CELL PRIOR --ways WAY   # what val has chosen, with ten new seeds
 python bench/augment_gain.py print WORK > bench/results/augment_gain.txt
 """
 
@@ -135,9 +135,10 @@ def table(work: Path) -> str:
         known = {way: metrics for way, metrics in found.items() if metrics}
         if known:
             way = max(known, key=lambda one: _on_val(known[one]))
-            lines.append(_row(f"{name}, {count}", asks, way, known[way]))
+            chosen = known[way]["chosen"]
+            lines.append(_row(f"{name}, {count}", asks, way, known[way], chosen))
             if again := _metrics(_folder(work, cell, way, AGAIN)):
-                lines.append(_row("  ten new seeds", asks, way, again))
+                lines.append(_row("  ten new seeds", asks, way, again, chosen))
     lines += ["", *(f"{name}: the prior has learned from {kind.knows}." for name, kind in KINDS.items())]
     return "\n".join(lines)
 
@@ -148,8 +149,7 @@ def _metrics(folder: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))["metrics"] if path.is_file() else {}
 
 
-def _row(cell: str, asks: str, way: str, metrics: dict[str, Any]) -> str:
-    chosen = metrics["chosen"]
+def _row(cell: str, asks: str, way: str, metrics: dict[str, Any], chosen: str) -> str:
     over = metrics["gains"][chosen]["test"]
     spans = [f"{over[base]['value']:+.3f} ({over[base]['low']:+.3f} to {over[base]['high']:+.3f})" for base in ("real + classical", "real")]
     starred = [f"{text} {'*' if over[base]['low'] > 0 else ' '}" for text, base in zip(spans, ("real + classical", "real"), strict=True)]
@@ -160,7 +160,7 @@ def _row(cell: str, asks: str, way: str, metrics: dict[str, Any]) -> str:
 HEAD = "\n".join(
     textwrap.wrap(
         "Downstream gain of generated images where labels are few. A small ResNet from scratch (medprior evaluate augment), equal steps for every arm, five "
-        "seeds, each with other labelled scans of the train split; where that left too much to chance, the same ratio again with ten new seeds. Way, arm and "
+        "seeds, each with other labelled scans of the train split; where that left too much to chance, the chosen arm again with ten new seeds. Way, arm and "
         "ratio were chosen on val, of which all labels were used for that; test judges. Intervals: 95 %, paired, for new seeds and new scans. * it lies above "
         "0. Real + classical: every image transformed anew in each pass. labels: 'not asked for' varies the labelled scans without asking the prior for a "
         "label; 'the prior's' asks it, so that these images know labels which the other arms have not seen.",
