@@ -22,6 +22,7 @@ from .runs.requests import (
     CalibrateReconstruct,
     CalibrateSynthesize,
     Detect,
+    EvaluateAugment,
     EvaluateDetect,
     EvaluateReconstruct,
     Reconstruct,
@@ -138,6 +139,16 @@ def evaluate_detect(request: Annotated[EvaluateDetect, Options], *, screen: Show
 
     with progress(screen) as listen:
         done = run_evaluate_detect(request, listen)
+    finish(screen, done)
+
+
+@evaluate.command(name="augment")
+def evaluate_augment(request: Annotated[EvaluateAugment, Options], *, screen: Shown) -> None:
+    """Is it worth it? A classifier or segmenter trained with and without generated images, and the verdict in plain words."""
+    from .runs.evaluate_augment import run_evaluate_augment
+
+    with progress(screen) as listen:
+        done = run_evaluate_augment(request, listen)
     finish(screen, done)
 
 
@@ -271,6 +282,8 @@ def headline(record: dict[str, Any]) -> list[str]:
         return [*(f"  misfit {found['misfit']:.2f}  {name}" for name, found in metrics["methods"].items()), *proof(metrics)]
     if "methods" in metrics:
         return [*(f"{found['psnr_db']:7.2f} dB  SSIM {found['ssim']:.3f}  {name}" for name, found in metrics["methods"].items()), *proof(metrics)]
+    if "verdict" in metrics:
+        return [f"  {metrics['verdict']}"]
     if "auroc" in metrics:
         rate = metrics.get("false_positive_rate")
         rates = [f"  false positives {rate['value']:.3f} ({rate['low']:.3f} to {rate['high']:.3f}) at {metrics['alpha']:g}"] if rate else []

@@ -133,16 +133,17 @@ def evaluated(
     more: Mapping[str, Any] | None = None,
     every: bool = False,
     told: Callable[[Sequence[Item]], Sequence[object]] | None = None,
+    known: Known | None = None,
 ) -> RunFolder:
     """Index, evaluate, write one folder. work(request, known, index, items, collected, on_event) -> Evaluated.
 
     more: what else makes this evaluation this one. every: it depends on the scans of all splits, not on the chosen ones alone. told: and on what this says
-    of each chosen scan, which is not written.
+    of each chosen scan, which is not written. known: instead of the prior that the request names.
     The folder appears whole or not at all; until then what is done lies in OUT.partial.json, from which the same command continues.
     """
     started = time.monotonic()
     device = device_named(request.device)
-    known = known_prior(request.prior, device)
+    known = known if known is not None else known_prior(request.prior, device)
     with scans_of(request, on_event) as (index, items, split):
         used = index.items if every else items
         said = told(used) if told is not None else [""] * len(used)

@@ -127,6 +127,8 @@ def result_of(metrics: Mapping[str, Any]) -> str:
             return f"measured data, no known image; misfit {metrics['misfit']:.2f}"
         name, best = max(plain, key=lambda item: item[1]["psnr_db"])
         return f"{found['psnr_db']:.1f} dB ({ours}); {best['psnr_db']:.1f} dB ({name})"
+    if "verdict" in metrics:
+        return str(metrics["verdict"])
     if "auroc" in metrics:
         return ", ".join(f"AUROC {at['value']:.3f} ({name})" for name, at in metrics["auroc"].items()) or "one class only: no AUROC"
     if "p_value" in metrics:

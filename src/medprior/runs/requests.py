@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -23,6 +23,7 @@ __all__ = [
     "CalibrateSynthesize",
     "Calibration",
     "Detect",
+    "EvaluateAugment",
     "EvaluateDetect",
     "EvaluateReconstruct",
     "Reconstruct",
@@ -318,6 +319,44 @@ class EvaluateDetect(Evaluation):
     baselines: Literal["all", "quick"] = option("all", "Plain detectors beside ours; quick leaves out PatchCore and PaDiM, which need features of every scan.")
 
 
+class EvaluateAugment(Evaluation):
+    """Is it worth it? Train with and without generated images, with equal steps and controls of equal count, and say in plain words: use them or not."""
+
+    job: ClassVar[str] = "evaluate-augment"
+    auto_split: ClassVar[str] = "test"
+    private: ClassVar[tuple[str, ...]] = (*Evaluation.private, "generated")
+    prior: str = option("", "The prior that generates: a bundled name or the folder of your own; none with --generated.")
+    split: Literal["auto", "train", "val", "test", "all"] = option(
+        "test", "Which scans judge; val leaves test untouched. The ratio is chosen on val in any case."
+    )
+    generated: Path | None = option(None, "Folder of generated images instead of a prior: sub-folders are labels; of a segmentation scans.csv names the masks.")
+    how: Literal["vary", "synthesize"] = option(
+        "vary", "vary the labelled scans, or synthesize new images of each label (the prior's card must have the labels)."
+    )
+    strengths: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = option((0.5,), "vary: 0 keeps the source, 1 forgets it; several take turns.", min_length=1)
+    keep_label: bool = option(False, "vary: ask the prior for each scan's own label (its card must have the labels).")
+    guidance: float = option(1.0, "Weight of the label; 1 is plain.", ge=0, le=20)
+    levels: int = option(6, "vary: noise levels of each variation.", ge=2, le=100)
+    segment: bool = option(False, "Train a segmenter on the masks of scans.csv instead of a classifier on the labels.")
+    per_class: int | None = option(None, "Low data: only so many labelled scans a class (of a segmentation: in all), drawn anew for each seed.", ge=2)
+    seeds: int = option(5, "Trials: first weights, batches, and with --per-class which scans are labelled.", ge=2, le=1000)
+    ratios: tuple[Annotated[float, Field(gt=0, le=100)], ...] = option((0.25, 0.5, 1.0, 2.0, 4.0), "Generated images for each real one.", min_length=1)
+    steps: int = option(200, "Steps of each training, the same for every arm.", ge=10, le=1_000_000)
+    size: int | None = option(
+        None, "Largest side in pixels at which images are made and classified; default 64, or that of the scans if smaller.", ge=16, le=512
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if bool(self.prior) == (self.generated is not None):
+            raise ValueError("prior, generated: wanted one of the two, the prior that generates or a folder of generated images")
+        if self.split in ("auto", "train", "all"):
+            raise ValueError(f"split: wanted val or test, which judge and are not learned from, got {self.split}")
+        if self.segment and self.how == "synthesize":
+            raise ValueError("how: synthesize gives images without masks; vary keeps each scan's mask, --generated takes pairs of both")
+        return self
+
+
 class Train(Request, _HasFolder):
     """Learn a prior from a folder of scans; the same command again continues."""
 
@@ -377,7 +416,7 @@ REQUESTS: dict[str, type[Request]] = {
     r.job: r
     for r in (
         *(Reconstruct, Augment, Synthesize, Detect, Train, Adapt),
-        *(EvaluateReconstruct, EvaluateDetect),
+        *(EvaluateReconstruct, EvaluateDetect, EvaluateAugment),
         *(CalibrateReconstruct, CalibrateDetect, CalibrateSynthesize),
     )
 }

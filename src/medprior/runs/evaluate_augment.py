@@ -1,0 +1,246 @@
+"""Evaluate augment: is it worth it? The same downstream network trained with and without generated images, over seeds, judged on other patients."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from ..data.seeds import seed_for
+from ..errors import BadOption
+from ..evidence.paired import Scored, auroc_scored, mean_scored
+from ..io.index import Index, Item
+from ..jobs.reconstruct import label_index
+from ..learning.classifier import ClassifierSettings
+from ..learning.online import Classical
+from ..learning.segmenter import SegmenterSettings
+from ..prior import Card, Prior
+from ..prior.paths import path_named
+from .arms import Arm, Pool, Trial, arms_of, chosen_scans, judged, pool_of
+from .cost import announce, words
+from .evaluate import Collected, Evaluated, evaluated, of_split
+from .events import Event, OnEvent
+from .folder import RunFolder
+from .labelled import Labelled, generated, labelled
+from .pictures import contact_sheet, plotted
+from .report import Grid, Picture, Section, Table
+from .requests import EvaluateAugment
+from .sources import Known
+from .worth import Worth, signed, verdict_of, worth_of
+
+__all__ = ["run_evaluate_augment"]
+
+LARGEST = 64
+"""Pixels a side of the images that are classified where nobody says."""
+
+
+def run_evaluate_augment(request: EvaluateAugment, on_event: OnEvent) -> RunFolder:
+    """Evaluate and write the run folder. Raises what ``evaluated`` raises, BadOption where labels, splits or generated images are missing."""
+    return evaluated(request, on_event, _work, every=True, known=None if request.prior else _no_prior(request))
+
+
+def _no_prior(request: EvaluateAugment) -> Known:
+    """A door without a network, for generated images of other makers."""
+    card = Card("none", request.modality or "", frame=(16, 512))
+    return Known(Prior(nn.Identity(), path_named(card.path, card.sigma_data), card), "")
+
+
+def _work(request: EvaluateAugment, known: Known, index: Index, items: tuple[Item, ...], collected: Collected, on_event: OnEvent) -> Evaluated:
+    parts = _read(request, known.prior, index, on_event)
+    names, train = parts["train"].names, parts["train"]
+    judges = {split: data for split, data in parts.items() if split != "train"}
+    n_labels = int(max(int(data.masks.max()) for data in parts.values() if data.masks is not None)) + 1 if request.segment else len(names)
+    given = None
+    if request.generated is not None:
+        digests = {digest for data in judges.values() for digest in data.digests}
+        given = generated(request, known.prior, names, (int(train.images.shape[2]), int(train.images.shape[3])), digests, on_event)
+    arms = _possible(request, arms_of(request.ratios), train, given, on_event)
+    todo = [(seed, arm) for seed in range(request.seeds) for arm in arms if _key(seed, arm) not in collected]
+    done, total, trial, started = request.seeds * len(arms) - len(todo), request.seeds * len(arms), None, time.monotonic()
+    for n, (seed, arm) in enumerate(todo):
+        if trial is None or trial.seed != _seed(request, seed):
+            trial = _trial(request, known.prior, train, given, seed, on_event, first=n == 0, left=len({s for s, _ in todo}))
+            on_event(Event("stage", "training", done, total))
+            started = time.monotonic()
+        collected.keep(_key(seed, arm), judged(trial, arm, judges, n_labels))
+        done += 1
+        if n == 0:
+            on_event(Event("cost", f"about {words((time.monotonic() - started) * len(todo))}: {len(todo)} trainings of {request.steps} steps"))
+        on_event(Event("step", done=done, total=total))
+    return _summary(request, known.prior, arms, parts, judges, collected, given)
+
+
+def _read(request: EvaluateAugment, prior: Prior, index: Index, on_event: OnEvent) -> dict[str, Labelled]:
+    """Train, val, and test where it judges, with no patient in two of them."""
+    splits = ("train", "val") if request.split == "val" else ("train", "val", "test")
+    chosen = {split: of_split(index, split, allow_synthetic=request.allow_synthetic) for split in splits}
+    for split, own in chosen.items():
+        if not own:
+            raise BadOption(f"evaluate augment: the split {split} is empty", "train learns, val chooses the ratio, test judges: see docs/augment.md")
+    names = [] if request.segment else sorted({item.label for item in chosen["train"]} - {""})
+    if not request.segment and len(names) < 2:
+        raise BadOption(f"evaluate augment: wanted scans of two labels or more, got {', '.join(names) or 'none'}", "sub-folders are labels (docs/train.md)")
+    for name in names if request.keep_label or request.how == "synthesize" else ():
+        label_index(prior, name)
+    side = _side(request, chosen["train"])
+    on_event(Event("note", f"images of {side[0]} x {side[1]} pixels; {', '.join(f'{len(own)} scans {split}' for split, own in chosen.items())}"))
+    read = {split: labelled(request, prior, index, own, names, side) for split, own in chosen.items()}
+    owners = [set(data.patients) for data in read.values()]
+    if sum(map(len, owners)) != len(set().union(*owners)):
+        raise BadOption("evaluate augment: a patient lies in two splits", "check the folder with medprior scan")
+    return read
+
+
+def _side(request: EvaluateAugment, items: Sequence[Item]) -> tuple[int, int]:
+    """A square, as networks are used to it: the scans' own side where it is small. Of a segmentation too, so that Dice is that of the resized masks."""
+    largest = int(np.median([max(item.shape[:2]) for item in items]))
+    side = request.size or min(LARGEST, largest)
+    return side, side
+
+
+def _possible(request: EvaluateAugment, arms: list[Arm], train: Labelled, given: Labelled | None, on_event: OnEvent) -> list[Arm]:
+    """Without the ratios for which the folder holds too few images."""
+    if given is None:
+        return arms
+    scans = chosen_scans(train, request.per_class, _seed(request, 0), segment=request.segment)
+    labels = train.labels[train.of_scans(scans)]
+    shares = [int((given.labels == k).sum()) / int((labels == k).sum()) for k in labels.unique()]
+    most = len(given.labels) / len(labels) if request.segment else min(shares)
+    left = [arm for arm in arms if not arm.extra or arm.ratio <= most + 1e-9]
+    if not any(arm.extra for arm in left):
+        raise BadOption(f"generated: the folder holds {most:.2g} images for each real one, fewer than the smallest ratio", "generate more, or lower --ratios")
+    if len(left) < len(arms):
+        on_event(Event("warning", f"ratios above {most:.2g} are left out: the folder holds no more images"))
+    return left
+
+
+def _seed(request: EvaluateAugment, n: int) -> int:
+    return seed_for(request.seed, "trial", n) % 2**62
+
+
+def _key(seed: int, arm: Arm) -> str:
+    return f"{seed}/{arm.key}"
+
+
+def _trial(request: EvaluateAugment, prior: Prior, train: Labelled, given: Labelled | None, n: int, on_event: OnEvent, *, first: bool, left: int) -> Trial:
+    seed = _seed(request, n)
+    at = train.of_scans(chosen_scans(train, request.per_class, seed, segment=request.segment))
+    if given is None:
+        wanted = int(max(request.ratios) * len(at))
+        if first:
+            evaluations = 2 * request.levels if request.how == "vary" else 36
+            announce(prior, wanted * left, (int(train.images.shape[2]), int(train.images.shape[3])), evaluations, on_event)
+        on_event(Event("stage", f"generating images for trial {n + 1}", 0, wanted))
+    pool: Pool = pool_of(request, prior, train, at, given, seed, lambda done, total: on_event(Event("step", done=done, total=total)))
+    settings = SegmenterSettings(steps=request.steps) if request.segment else ClassifierSettings(steps=request.steps)
+    return Trial(seed, train, at, pool, settings, Classical([], seed))
+
+
+def _summary(
+    request: EvaluateAugment,
+    prior: Prior,
+    arms: Sequence[Arm],
+    parts: Mapping[str, Labelled],
+    judges: Mapping[str, Labelled],
+    collected: Collected,
+    given: Labelled | None,
+) -> Evaluated:
+    metric = "Dice" if request.segment else "AUROC"
+    scored: dict[str, dict[str, list[Scored]]] = {}
+    for arm in arms:
+        scored[arm.key] = {split: [_scored(request, collected[_key(n, arm)][split], data) for n in range(request.seeds)] for split, data in judges.items()}
+    worth = worth_of(arms, scored, {split: data.patients for split, data in judges.items()}, request.split)
+    facts = {"ratio": worth.chosen.ratio, "ours": worth.chosen.name, "metric": metric}
+    verdict = verdict_of(worth.gain, against=worth.against.key, honest=worth.honest, **facts)
+    metrics: dict[str, Any] = {
+        "metric": metric,
+        "verdict": verdict,
+        "chosen": worth.chosen.key,
+        "against": worth.against.key,
+        "ratio": worth.chosen.ratio,
+        "gain": worth.gain,
+        "values": worth.values,
+        "gains": worth.gains,
+        "seeds": request.seeds,
+        "steps": request.steps,
+        "labelled_scans_a_trial": len(chosen_scans(parts["train"], request.per_class, _seed(request, 0), segment=request.segment)),
+        "labels_of_the_prior": list(prior.card.labels),
+    }
+    rows: list[list[object]] = [["arm", "ratio", "split", "seed", metric]]
+    for arm in arms:
+        rows += [[arm.name, arm.ratio, split, n, f"{one.value:.6f}"] for split, all_of in scored[arm.key].items() for n, one in enumerate(all_of)]
+    plot = plotted(lambda axes: _curve(axes, worth, arms, metric))
+    section = Section(
+        "Evaluate augment: is it worth it?",
+        _told(request, metrics, judges, given),
+        [_table(worth, arms, metric, list(judges)), Grid([Picture(plot, "Gain against ratio", _CAPTION, wide=True)])],
+        verdict=verdict,
+        caveats=_caveats(request, prior, given),
+    )
+    return Evaluated(metrics, [section], rows, contact_sheet([("gain against ratio", plot)]))
+
+
+_CAPTION = "Mean gain over the plain arm that is harder to beat; 95 % intervals for new seeds and new patients. Grey: duplicates, a control of equal count."
+
+
+def _scored(request: EvaluateAugment, found: Any, data: Labelled) -> Scored:
+    return mean_scored(found) if request.segment else auroc_scored(np.asarray(found), data.scan_labels.numpy())
+
+
+def _told(request: EvaluateAugment, metrics: Mapping[str, Any], judges: Mapping[str, Labelled], given: Labelled | None) -> str:
+    source = (
+        "images of a folder" if given is not None else "new images of each label" if request.how == "synthesize" else "variations of these scans by the prior"
+    )
+    what = "A segmenter" if request.segment else "A classifier"
+    n = {split: len(data.patients) for split, data in judges.items()}
+    return (
+        f"{what} learns from {metrics['labelled_scans_a_trial']} labelled scans{' (drawn anew for each seed)' if request.per_class else ''}, with and without "
+        f"{source}; {request.seeds} seeds, {request.steps} steps for every arm. Val ({n['val']} scans) chooses arm and ratio; {request.split} judges."
+    )
+
+
+def _table(worth: Worth, arms: Sequence[Arm], metric: str, splits: Sequence[str]) -> Table:
+    rows = [["training set", "ratio", *(f"{metric}, {split}" for split in splits), f"gain over {worth.against.key}, {worth.on}", "95 % interval"]]
+    for arm in arms:
+        values = [f"{worth.values[arm.key][split]:.3f}" for split in splits]
+        at = worth.gains[arm.key][worth.on].get(worth.against.key)
+        rows.append([arm.name, f"{arm.ratio:g}" if arm.extra else "", *values, *(("", "") if at is None else (f"{at['value']:+.3f}", signed(at)))])
+    best = 1 + [arm.key for arm in arms].index(worth.chosen.key)
+    return Table(rows, f"Means over seeds. Marked: what val chose. Other rows of {worth.on} are shown, not chosen from.", best)
+
+
+def _curve(axes: Any, worth: Worth, arms: Sequence[Arm], metric: str) -> None:
+    looks = {"real + duplicates": "#999999", "real + generative": "#17657d", "real + classical + generative": "#c2571a"}
+    for shift, (name, colour) in zip((0.96, 1.0, 1.04), looks.items(), strict=True):
+        own = [arm for arm in arms if arm.name == name]
+        at = [worth.gains[arm.key][worth.on][worth.against.key] for arm in own]
+        if at:
+            middle = np.array([one["value"] for one in at])
+            reach = np.array([[one["value"] - one["low"], one["high"] - one["value"]] for one in at]).T
+            axes.errorbar([arm.ratio * shift for arm in own], middle, reach, label=name, color=colour, marker="o", capsize=3)
+    axes.axhline(0, color="#444444", linewidth=0.8)
+    axes.set_xscale("log", base=2)
+    ratios = sorted({arm.ratio for arm in arms if arm.extra})
+    axes.set_xticks(ratios, [f"{ratio:g}" for ratio in ratios])
+    axes.minorticks_off()
+    axes.set_xlabel("generated (or doubled) images for each real one")
+    axes.set_ylabel(f"{metric} gained over\n{worth.against.key}")
+    axes.legend()
+
+
+def _caveats(request: EvaluateAugment, prior: Prior, given: Labelled | None) -> tuple[str, ...]:
+    lines = ["The gain is that of this small network, learned from scratch; a larger one, or one that has seen other images, may gain less."]
+    if given is not None:
+        lines.append("Nobody here knows what made the images of the folder, or which labels and patients that has learned from.")
+    elif prior.card.labels:
+        lines.append(
+            f"The prior has learned from scans labelled {', '.join(prior.card.labels)}: generated images may know labels that the other arms have not seen."
+        )
+    else:
+        lines.append("The prior has learned from no label; if it has learned from more scans than the labelled ones, that is part of the gain.")
+    if request.split == "val":
+        lines.append("The scans that judge have also chosen arm and ratio, which is too kind.")
+    return tuple(lines)

@@ -1,0 +1,137 @@
+"""Labelled scans as the downstream networks see them: network units, one size, whose they are and which label; generated ones from a folder, too."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..data.axes import axcodes, reoriented
+from ..data.volume import Volume
+from ..errors import BadOption, WrongKind, nearest, printable
+from ..io.index import Index, Item, scan
+from ..prior import Prior
+from .events import Event, OnEvent
+from .requests import EvaluateAugment
+
+__all__ = ["Labelled", "generated", "labelled", "resized"]
+
+SLICES = 8
+"""Most slices of a volume, evenly spaced in its middle half."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labelled:
+    """images: (n, C, i, j) in network units. labels: (n,) places in ``names``. scans: (n,) which scan each image is of. patients: whose each scan is.
+
+    masks: (n, i, j) whole numbers where the scans have masks. numbers: (n, n_numbers) what the prior can be told of each image. digests: of the scans' pixels.
+    """
+
+    images: Tensor
+    labels: Tensor
+    scans: Tensor
+    patients: tuple[str, ...]
+    names: tuple[str, ...]
+    digests: tuple[str, ...]
+    modality: str
+    masks: Tensor | None = None
+    numbers: Tensor | None = None
+
+    @property
+    def scan_labels(self) -> Tensor:
+        """(scans,): the label of each scan."""
+        found = torch.zeros(len(self.patients), dtype=torch.long)
+        found[self.scans] = self.labels
+        return found
+
+    def of_scans(self, chosen: Sequence[int]) -> Tensor:
+        """Places of the images of these scans, in the order of the scans."""
+        where = {int(s): [] for s in chosen}
+        for at, s in enumerate(self.scans.tolist()):
+            if s in where:
+                where[s].append(at)
+        return torch.tensor([at for s in chosen for at in where[int(s)]], dtype=torch.long)
+
+
+def labelled(request: EvaluateAugment, prior: Prior, index: Index, items: Sequence[Item], names: Sequence[str], side: tuple[int, int]) -> Labelled:
+    """Read scans. names: the labels in order; scans of no label or another one are left out. side: rows and columns of every image."""
+    images, labels, scans, kept, masks, numbers = [], [], [], [], [], []
+    kept_items = [item for item in items if item.label in names or request.segment]
+    for item, volume in index.volumes(kept_items):
+        admitted = prior.admit(volume, allow_other=request.allow_other)
+        at = _middle(len(admitted.images))
+        images.append(resized(admitted.images[at], side))
+        labels += [names.index(item.label) if item.label in names else 0] * len(at)
+        scans += [len(kept)] * len(at)
+        if admitted.condition.numbers is not None:
+            numbers.append(admitted.condition.numbers[at])
+        if request.segment:
+            masks.append(_mask_slices(index, item, volume, admitted.turned, at, side))
+        kept.append(item)
+    if not kept:
+        raise BadOption(f"evaluate augment: no scan with a label of {', '.join(names)} is left", "check the folder with medprior scan")
+    return Labelled(
+        torch.cat(images).contiguous(),
+        torch.tensor(labels),
+        torch.tensor(scans),
+        tuple(item.patient or item.id for item in kept),
+        tuple(names),
+        tuple(item.digest for item in kept),
+        kept[0].modality,
+        torch.cat(masks) if masks else None,
+        torch.cat(numbers) if numbers else None,
+    )
+
+
+def resized(images: Tensor, side: tuple[int, int]) -> Tensor:
+    """(n, C, i, j) -> (n, C, *side): means where it gets coarser, linear where it gets finer."""
+    smaller = tuple(min(have, want) for have, want in zip(images.shape[2:], side, strict=True))
+    if tuple(images.shape[2:]) != smaller:
+        images = F.interpolate(images, size=smaller, mode="area")
+    return images if smaller == side else F.interpolate(images, size=side, mode="bilinear", align_corners=False)
+
+
+def generated(request: EvaluateAugment, prior: Prior, names: Sequence[str], side: tuple[int, int], known: set[str], on_event: OnEvent) -> Labelled:
+    """The images of ``--generated FOLDER``, whose sub-folders are labels. known: digests of the scans that judge, which must not be among them.
+
+    Raises BadOption for a folder without one of the labels, and for scans of those that judge.
+    """
+    folder = Path(request.generated or ".")
+    with tempfile.TemporaryDirectory(prefix="medprior-") as beside:
+        index = scan(folder, out=beside, unit=request.unit, modality=request.modality)
+        items = index.usable(allow_synthetic=True)
+        if leaks := [item for item in items if item.digest in known]:
+            raise BadOption(
+                f"generated: {len(leaks)} images are scans of those that judge, the first is {printable(leaks[0].path)}", "generate from the train split alone"
+            )
+        if unmarked := sum(not item.synthetic for item in items):
+            on_event(Event("warning", f"{unmarked} of {len(items)} generated images are not marked synthetic"))
+        if not request.segment:
+            missing = [name for name in names if name not in {item.label for item in items}]
+            if missing:
+                raise BadOption(f"generated: no image with the label {missing[0]!r}; its sub-folders are labels", nearest(missing[0], list(index.labels)))
+        return labelled(request, prior, index, items, names, side)
+
+
+def _middle(n: int) -> list[int]:
+    if n == 1:
+        return [0]
+    inner = list(range(n // 4, max(n // 4 + 1, n - n // 4)))
+    return [inner[round(i)] for i in np.linspace(0, len(inner) - 1, min(SLICES, len(inner)))]
+
+
+def _mask_slices(index: Index, item: Item, volume: Volume, turned: Volume, at: list[int], side: tuple[int, int]) -> Tensor:
+    mask = index.mask(item)
+    if mask is None or mask.shape != volume.shape:
+        raise WrongKind(f"{printable(item.path)} has no mask on its own grid", "scans.csv names the mask of each scan in the column mask")
+    if turned is not volume and axcodes(turned) != axcodes(volume):
+        mask = reoriented(mask, axcodes(turned))
+    data = torch.from_numpy(np.ascontiguousarray(mask.data[0]))
+    slices = data.movedim(-1, 0)[at] if data.ndim == 3 else data[None]
+    return F.interpolate(slices[:, None].float(), size=side, mode="nearest-exact")[:, 0].round().long()
