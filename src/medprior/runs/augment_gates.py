@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ..data.volume import Volume
 from ..errors import BadOption
-from ..evidence.copies import CopyIndex
 from ..evidence.conformal import wanted
+from ..evidence.copies import CopyIndex
 from ..io.index import Index, Item
 from ..jobs.judge import Judge, folds_of, glance, learn_judge
 from .augment_plan import Ticket
@@ -33,17 +33,17 @@ FEWEST = 20
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the gates say of one image. probability, p: of its label, None where nobody judged; rho: of its nearest training scan, None where nobody looked."""
+    """What the gates say of one image. probability, p: of its label, None where nobody judged; rho: of its nearest training scan, None where nobody looked.
+
+    lost: its label; copy: nearer to a training scan than it may be. refused: for either, unless copies are kept.
+    """
 
     probability: float | None = None
     p: float | None = None
     rho: float | None = None
     lost: bool = False
     copy: bool = False
-
-    @property
-    def refused(self) -> bool:
-        return self.lost or self.copy
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Gates:
         for n in range(len(images)):
             said = judged.get(n)
             lost = said is not None and said[1] < self.alpha
-            found.append(Seen(said and said[0], said and said[1], rho[n], lost, bool(near[n]) and not self.keep))
+            found.append(Seen(said and said[0], said and said[1], rho[n], lost, bool(near[n]), lost or (bool(near[n]) and not self.keep)))
         return found
 
     def _judged(self, tickets: Sequence[Ticket], small: Tensor) -> dict[int, tuple[float, float]]:
@@ -127,9 +127,7 @@ def gates_for(request: Augment, index: Index, items: Sequence[Item], on_event: O
     return Gates(judge, folds, copies, side, request.alpha, request.keep_copies, why, count)
 
 
-def _judge(
-    request: Augment, items: Sequence[Item], small: Tensor, usable: Sequence[int], folds: Sequence[int], on_event: OnEvent
-) -> tuple[Judge | None, str]:
+def _judge(request: Augment, items: Sequence[Item], small: Tensor, usable: Sequence[int], folds: Sequence[int], on_event: OnEvent) -> tuple[Judge | None, str]:
     known = [n for n in usable if items[n].label]
     on_event(Event("stage", "learning to tell the labels apart", 0, 0))
     try:
@@ -169,7 +167,8 @@ def _glances(index: Index, items: Sequence[Item], side: int, on_event: OnEvent, 
         if isinstance(volume, str):
             continue  # it fails again, and is named, when its turn comes
         one = glance(volume, side)
-        found = torch.zeros(len(items), *one.shape) if found is None else found
+        if found is None:
+            found = torch.zeros(len(items), *one.shape)
         if one.shape == found.shape[1:]:
             found[n] = one
             usable.append(n)

@@ -18,6 +18,7 @@ import torch
 
 from .. import __version__
 from ..data.volume import Volume
+from ..errors import BadOption
 from ..io.files import locked, write_file, write_folder
 from ..io.index import Index, Item
 from ..io.listing import csv_cell
@@ -165,7 +166,7 @@ class _Work:
             done += len(batch)
             if self.hopeless() and not warned:
                 warned = True
-                text = "every variation so far is a near copy of its source; nothing is drawn again. Take a larger --strength, or --keep-copies (see docs/augment.md)"
+                text = "every variation so far is a near copy of its source, and nothing is drawn again: take a larger --strength, or --keep-copies"
                 self.on_event(Event("warning", text))
             self.on_event(Event("step", done=done, total=len(tickets)))
 
@@ -181,6 +182,7 @@ class _Work:
             if not waiting:
                 break
             waiting = self.attempt(waiting, volumes, attempt, line)
+        line["rows"].sort(key=lambda row: row["path"])
         return line
 
     def attempt(self, tickets: Sequence[Ticket], volumes: Mapping[int, Volume], attempt: int, line: dict[str, Any]) -> list[Ticket]:
@@ -260,7 +262,7 @@ class _Work:
 
     def hopeless(self) -> bool:
         drawn, copies = (sum(line[name] for line in self.state.lines.values()) for name in ("drawn", "copies"))
-        return drawn >= HOPELESS and copies == drawn
+        return not self.request.keep_copies and drawn >= HOPELESS and copies == drawn
 
     def record(self, identity: Mapping[str, Any], identifier: str, device: str, seconds: float) -> dict[str, Any]:
         """run.json: no path and no file name."""
@@ -312,6 +314,7 @@ class _Work:
             "asked": sum(first.values()),
             "failed": len(self.failed()),
             "unusable": len(self.index.unusable),
+            "short": bool(self.failed() or self.index.unusable or len(rows) < sum(first.values())),
             "gates": self.gates.record(),
         }
 
@@ -369,4 +372,3 @@ def _table(rows: Sequence[Sequence[object]]) -> bytes:
     out = io.StringIO()
     csv.writer(out, lineterminator="\r\n").writerows([[csv_cell(cell) if isinstance(cell, str) else cell for cell in row] for row in rows])
     return out.getvalue().encode(errors="backslashreplace")
-

@@ -65,7 +65,11 @@ def _numbers(shown: Shown, metrics: Mapping[str, Any]) -> Section:
     rows = [["label", "real scans", "asked for", "written", "refused: label lost", "refused: near copy"]]
     for label, at in mix.items():
         rows.append([label, *(str(at[name]) for name in ("real", "asked", "written", "refused_for_label", "refused_as_copy"))])
-    way = "classical transforms" if request.classical else f"prior {'new images' if request.fill_by == 'synthesis' else f'variations of strength {request.strength:g}'}"
+    way = (
+        "classical transforms"
+        if request.classical
+        else f"prior {'new images' if request.fill_by == 'synthesis' else f'variations of strength {request.strength:g}'}"
+    )
     note = f"By {way}. A draw that both gates refuse counts in both columns; each refused image was drawn again, up to {request.tries} times in all."
     short = metrics["asked"] - metrics["written"]
     verdict = f"{metrics['written']} of {metrics['asked']} images were written, from {metrics['drawn']} draws."
@@ -82,7 +86,10 @@ def _numbers(shown: Shown, metrics: Mapping[str, Any]) -> Section:
 
 
 def _why_short(metrics: Mapping[str, Any]) -> str:
-    refused = [f"{sum(at[key] for at in metrics['mix'].values())} draws {text}" for key, text in (("refused_for_label", "lost their label"), ("refused_as_copy", "were near copies"))]
+    refused = [
+        f"{sum(at[key] for at in metrics['mix'].values())} draws {text}"
+        for key, text in (("refused_for_label", "lost their label"), ("refused_as_copy", "were near copies"))
+    ]
     failed = f"; {metrics['failed']} scans could not be varied (failed.csv)" if metrics["failed"] else ""
     return " and ".join(refused) + failed
 
@@ -107,8 +114,6 @@ def _copy_table(shown: Shown) -> list[Table]:
     gates = shown.gates
     if gates.copies is None:
         return [Table([["is it a copy?", f"nobody looked: {gates.why.get('copies', '')}"]], words=True)]
-    near = sum(bool(row["copy"]) for row in shown.rows) + sum("copy" in one["why"] for one in shown.refused)
-    del near
     done = "Near copies were kept (--keep-copies)." if gates.keep else "Near copies were refused."
     rows = [["nearest training scan", "images", "median rho"]]
     rows += [[name, str(len(found)), _median(found)] for name, found in (("written", _rhos(shown.rows)), ("refused", _rhos(shown.refused)))]
@@ -202,4 +207,6 @@ def _turned_away(shown: Shown) -> Section:
             big = image.convert("L").resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
         why = " and ".join({"label": "label lost", "copy": "near copy"}[w] for w in one["why"])
         pictures.append(Picture(big, f"Refused: {why}", f"Asked for: {one['label'] or 'no label'}. {said(one)}", synthetic=True))
-    return Section("Refused", f"{len(shown.refused)} draws were refused; the first of each kind. None of them was written.", [Grid(pictures)] if pictures else [])
+    return Section(
+        "Refused", f"{len(shown.refused)} draws were refused; the first of each kind. None of them was written.", [Grid(pictures)] if pictures else []
+    )
