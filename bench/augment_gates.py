@@ -4,8 +4,8 @@
 
 Real scans of FOLDER (sub-folders are splits and labels) teach and calibrate both gates as in ``medprior augment FOLDER --prior P``. Of each label up to so many
 scans of the train split are varied once at each strength, none is drawn again. told: the prior is told nothing, the scan's own label, or the other one.
-Control "other label on the variation": told the own label, judged as if it carried the other one. Real scans of the val split, never learned from, are judged by
-the same rule. label: share with p below alpha; copy: nearer to a training scan than any held-out scan is; its source is one. Intervals: Clopper-Pearson.
+Control "other label on the variation": told the own label, judged as if it carried the other one. Real scans of the val split, never learned from, are judged
+by the same rule. label: share with p below alpha; copy: nearer to a training scan than any held-out scan is; its source is one. Intervals: Clopper-Pearson.
 """
 
 from __future__ import annotations

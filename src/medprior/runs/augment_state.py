@@ -21,11 +21,10 @@ class State:
     """OUT.partial: outputs/, examples/, and a line for every batch that is done. A batch counts once its line is there; its files are whole before."""
 
     def __init__(self, out: Path, identifier: str, *, fresh: bool = False) -> None:
-        """Raises FileProblem where the disk refuses."""
+        """The folder is locked by whoever calls. Raises FileProblem where the disk refuses."""
         self.path = beside(out)
         if fresh or not _same(self.path, identifier):
-            shutil.rmtree(self.path, ignore_errors=True)
-        self.path.mkdir(parents=True, exist_ok=True)
+            _empty(self.path)
         self.lines = _lines(self.path / _LINES)
         write_json(self.path / _HEAD, {"id": identifier})
 
@@ -70,6 +69,15 @@ def linked(source: Path, target: Path) -> None:
                 os.link(Path(folder) / name, here / name)
             except OSError:
                 shutil.copy2(Path(folder) / name, here / name)
+
+
+def _empty(path: Path) -> None:
+    """All but the lock, which somebody holds."""
+    for left in path.iterdir():
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        elif left.name != ".lock":
+            left.unlink(missing_ok=True)
 
 
 def _same(path: Path, identifier: str) -> bool:

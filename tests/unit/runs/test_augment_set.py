@@ -17,7 +17,6 @@ from medprior.io.files import read_json
 from medprior.io.index import scan
 from medprior.io.read import read
 from medprior.io.write import write
-from medprior.runs import augment_set
 from medprior.runs.augment_makers import ByPrior
 from medprior.runs.augment_scans import is_data_set
 from medprior.runs.augment_state import beside
@@ -123,7 +122,7 @@ def test_one_bad_scan_stops_nothing(folder: Path, tiny: Path, tmp_path: Path, ca
     for n in range(6):
         write(Volume(scene(n)), here / "a" / f"{n}.png", kind="converted")
     (here / "a" / "torn.png").write_bytes((here / "a" / "0.png").read_bytes()[:300])
-    poison, real = read(here / "a" / "3.png").data, augment_set.ByPrior._label
+    poison, real = read(here / "a" / "3.png").data, ByPrior._label
 
     def label(self, ticket):
         if np.array_equal(self.request.input and read(here / self.items[ticket.source].path).data, poison):
@@ -139,6 +138,16 @@ def test_one_bad_scan_stops_nothing(folder: Path, tiny: Path, tmp_path: Path, ca
     assert "a/3.png" in bad and "nobody foresaw this" in bad and "a/torn.png" in bad
     assert "2 scans gave nothing" in capsys.readouterr().out
     assert main(["augment", str(here), *tokens]) == 4, "a finished run says it again"
+
+
+def test_where_no_scan_can_be_varied_the_request_is_refused(folder: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prior = save_tiny(tmp_path / "mr", modality="MR")
+    assert main(["augment", str(folder), "--prior", str(prior), "--modality", "DX", "--judge", "off", "--out", str(tmp_path / "run")]) == 2
+    assert "none of its first 7 scans could be varied: prior 'tiny' is for MR, this is DX" in capsys.readouterr().err
+    (tmp_path / "policy.yaml").write_text("modality: DX\ntransforms: {motion: {low: 1, high: 2}}\n")
+    tokens = ["--classical", "--policy", str(tmp_path / "policy.yaml"), "--modality", "DX", "--out", str(tmp_path / "classical")]
+    assert main(["augment", str(folder), *tokens]) == 2
+    assert "motion: refused for DX" in capsys.readouterr().err and not (tmp_path / "run").exists() and not (tmp_path / "classical").exists()
 
 
 @pytest.mark.parametrize(("fill", "wanted"), [("balanced", {"no_finding": 0, "pneumonia": 3}), (9, {"no_finding": 4, "pneumonia": 7})])
