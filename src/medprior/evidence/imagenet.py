@@ -48,9 +48,18 @@ class Features:
         network.eval().requires_grad_(False)
         return cls(network.to(memory_format=torch.channels_last))
 
+    def summary(self, images: Tensor) -> Tensor:
+        """Pictures (n, 3, 224, 224) -> (n, 1280): what the last convolution says, averaged over the picture; for distances between sets."""
+        _checked(images)
+        net: Any = self.network
+        with torch.no_grad():
+            x = net._swish(net._bn0(net._conv_stem(images.contiguous(memory_format=torch.channels_last))))
+            for block in net._blocks:
+                x = block(x)
+            return net._swish(net._bn1(net._conv_head(x))).mean((2, 3))
+
     def __call__(self, images: Tensor, *, pooled: bool) -> Tensor:
-        if images.ndim != 4 or tuple(images.shape[1:]) != (3, SIDE, SIDE):
-            raise BadOption(f"features: wanted pictures (n, 3, {SIDE}, {SIDE}), got {tuple(images.shape)}", "make them with pictures")
+        _checked(images)
         net: Any = self.network
         found = []
         with torch.no_grad():
@@ -61,6 +70,11 @@ class Features:
                     stage = F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False) if pooled else x
                     found.append(F.interpolate(stage, (CELLS, CELLS), mode="bilinear", align_corners=False))
         return torch.cat(found, dim=1).contiguous()
+
+
+def _checked(images: Tensor) -> None:
+    if images.ndim != 4 or tuple(images.shape[1:]) != (3, SIDE, SIDE):
+        raise BadOption(f"features: wanted pictures (n, 3, {SIDE}, {SIDE}), got {tuple(images.shape)}", "make them with pictures")
 
 
 def pictures(slices: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ from ..training.loop import Progress, Settings, train
 from ..training.patches import Images
 from ..training.presets import preset_named
 
-__all__ = ["Dataset", "card_for", "dataset", "fit"]
+__all__ = ["Dataset", "admitted_images", "card_for", "dataset", "fit"]
 
 LARGEST = {2: 256, 3: 128}
 """Longest side of an image, and of a volume, that is learned from; a larger one is made coarser (its detail is carried over when a job writes)."""
@@ -149,14 +149,14 @@ def dataset(index: Index, items: Sequence[Item], name: str, *, plane: str = "axi
     if plane not in PLANES or ndim not in (2, 3):
         raise BadOption(f"plane, ndim: wanted one of {', '.join(PLANES)} and 2 or 3, got {plane!r} and {ndim}")
     card = card_for(index, items, name, plane, ndim)
-    train_images, labels, heights = _admitted(card, index.volumes(items), card.labels)
+    train_images, labels, heights = admitted_images(card, index.volumes(items), card.labels)
     if not train_images:
         raise FileProblem(index.folder, "holds no slice with any content", "check the scans: all are constant")
     held: list[Tensor] = []
     held_heights: list[float] = []
     if any(item.split == "val" and not item.leaks for item in index.items):
         most = HELD_OUT[ndim]
-        held, _, held_heights = _admitted(card, index.volumes(_spaced(index.usable("val", allow_synthetic=allow_synthetic), most)), card.labels)
+        held, _, held_heights = admitted_images(card, index.volumes(_spaced(index.usable("val", allow_synthetic=allow_synthetic), most)), card.labels)
         keep = np.linspace(0, len(held) - 1, min(most, len(held))).round().astype(int) if held else []
         held, held_heights = [held[i] for i in keep], [held_heights[i] for i in keep]
     sides = [s for x in train_images for s in x.shape[1:]]
@@ -237,7 +237,7 @@ def _median_spacing(items: Sequence[Item], plane: str, ndim: int = 2) -> tuple[f
     return tuple(round(float(middle[axis]) * coarser, 4) for axis in axes)
 
 
-def _admitted(card: Card, found: Iterable[tuple[Item, Volume]], labels: Sequence[str]) -> tuple[list[Tensor], list[int], list[float]]:
+def admitted_images(card: Card, found: Iterable[tuple[Item, Volume]], labels: Sequence[str]) -> tuple[list[Tensor], list[int], list[float]]:
     """Every slice with content, or every volume, its label (-1 = none) and its height (NaN = unknown)."""
     images: list[Tensor] = []
     classes: list[int] = []

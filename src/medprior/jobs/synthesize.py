@@ -18,7 +18,7 @@ from ..prior.wrappers import guided
 from ..sampling import anneal, flow, karras_levels, proximal, start
 from .reconstruct import label_index, windowed
 
-__all__ = ["synthesize"]
+__all__ = ["drawn", "synthesize", "volumes_of"]
 
 
 def synthesize(
@@ -32,7 +32,26 @@ def synthesize(
     n_steps: int = 18,
     on_step: Callable[[int, int], None] | None = None,
 ) -> list[Volume]:
-    """n new images, marked synthetic.
+    """n new images, marked synthetic. Whether they are copies is not asked here: ``jobs.audit`` does, and so does every run.
+
+    Arguments and errors are those of ``drawn``.
+    """
+    x = drawn(prior, n=n, label=label, seed=seed, size=size, guidance=guidance, n_steps=n_steps, on_step=on_step)
+    return volumes_of(prior, x, f"label {label}, seed {seed}")
+
+
+def drawn(
+    prior: Prior,
+    *,
+    n: int = 16,
+    label: str | None = None,
+    seed: int = 0,
+    size: tuple[int, ...] | None = None,
+    guidance: float = 1.5,
+    n_steps: int = 18,
+    on_step: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """n new images in network units, (n, C, i, j[, k]).
 
     label: a class of the card, or None for any. size: of the image, default what the prior was trained to show whole; an image at least twice as large
     as its smallest frame is made coarse to fine, each finer one a draw given the coarser as its measurement (one prior, no second network).
@@ -57,7 +76,12 @@ def synthesize(
     x = x[(..., *(slice((have - want) // 2, (have - want) // 2 + want) for have, want in zip(levels[-1], size, strict=True)))]
     if on_step:
         on_step(len(levels), len(levels))
-    return [_volume(prior, image, f"made by medprior: prior {prior.card.name}, label {label}, seed {seed}, number {i}") for i, image in enumerate(x)]
+    return x
+
+
+def volumes_of(prior: Prior, x: Tensor, how: str) -> list[Volume]:
+    """Images in network units (n, C, i, j[, k]) -> volumes in the prior's unit, marked synthetic. how: goes into their history."""
+    return [_volume(prior, image, f"made by medprior: prior {prior.card.name}, {how}, number {i}") for i, image in enumerate(x)]
 
 
 def default_size(prior: Prior) -> tuple[int, ...]:

@@ -1,0 +1,105 @@
+"""The copy audit must find copies, and must not find any where there are none."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from medprior.errors import BadOption
+from medprior.evidence.copies import WAYS, CopyIndex, way_audit
+from medprior.evidence.likeness import aligned_nearest, embedding_of, nearest_by, pictured
+from medprior.evidence.moved import Move, moved
+
+
+def patients(n: int, seed: int, size: int = 28) -> list[Tensor]:
+    """Smooth random pictures, all of one law: a common anatomy and what is a patient's own."""
+    rng = torch.Generator().manual_seed(seed)
+    common = F.interpolate(torch.randn((1, 1, 4, 4), generator=torch.Generator().manual_seed(99)), (size, size), mode="bicubic")
+    own = F.interpolate(torch.randn((n, 1, 7, 7), generator=rng), (size, size), mode="bicubic")
+    return list((0.3 * common + 0.4 * own).clamp(-1, 1))
+
+
+@pytest.fixture(scope="module")
+def index() -> CopyIndex:
+    return CopyIndex.learn(patients(60, 1), patients(60, 2), steps=60)
+
+
+def test_new_patients_are_as_near_to_training_as_to_others(index: CopyIndex):
+    for way in way_audit(index, patients(80, 3)):
+        assert way.nearer.low <= 0.5 <= way.nearer.high, way
+        assert way.copies.value <= way.allowed and way.passed
+
+
+def test_moved_training_scans_are_found_and_refused(index: CopyIndex):
+    some = pictured(patients(60, 1))
+    copies = list(moved(some, Move.of(60, flip=True, turn=5.0, gamma=1.3)))
+    pixels, embedding = way_audit(index, copies)
+    assert pixels.copies.value > 0.9 and pixels.nearer.low > 0.9 and not pixels.passed
+    assert pixels.memorised.value > 0.8
+    assert embedding.nearer.low > 0.5
+    assert float(index.too_close(copies).float().mean()) > 0.9
+
+
+def test_a_share_of_copies_among_new_images_is_that_share(index: CopyIndex):
+    mixed = patients(60, 4) + patients(60, 1)[:20]
+    pixels, _ = way_audit(index, mixed)
+    assert abs(pixels.copies.value - 0.25) < 0.06
+
+
+def test_no_held_out_scan_passes_the_hard_limit(index: CopyIndex):
+    assert not bool(index.too_close(patients(60, 2)).any())
+    assert torch.allclose(index.limit, index.usual.rho.amax(0))
+
+
+def test_the_nearest_scan_is_named(index: CopyIndex):
+    found = index.nearest(patients(60, 1)[7:9])
+    assert found.at[:, WAYS.index("pixels")].tolist() == [7, 8]
+    assert found.at[:, WAYS.index("embedding")].tolist() == [7, 8]
+    assert found.rho.min() > 0.99
+
+
+def test_plainer_images_raise_the_placebo_as_much_as_the_copies(index: CopyIndex):
+    plain = [0.2 * image + 0.8 * torch.stack(patients(60, 1)).mean(0) for image in patients(60, 5)]
+    pixels, _ = way_audit(index, plain)
+    assert pixels.copies.value > 0.5 and pixels.placebo > 0.5 and pixels.nearer.low <= 0.5 <= pixels.nearer.high
+
+
+def test_images_near_one_patient_say_one_thing(index: CopyIndex):
+    same = patients(60, 1)[3]
+    rng = torch.Generator().manual_seed(0)
+    pixels, _ = way_audit(index, [same + 0.01 * torch.randn(same.shape, generator=rng) for _ in range(40)])
+    assert pixels.copies.value == 1.0 and pixels.copies.low < 0.1  # one patient, not forty trials
+    assert pixels.memorised.value == pytest.approx(1 / 60)
+
+
+def test_fewer_held_out_scans_than_training_scans_are_compared_in_equal_numbers():
+    small = CopyIndex.learn(patients(60, 1), patients(20, 2), steps=5)
+    pixels, _ = way_audit(small, patients(100, 3))
+    assert 0.3 < pixels.nearer.value < 0.7
+
+
+def test_the_embedding_is_that_of_its_seed_and_knows_moved_pictures():
+    known = pictured(patients(40, 1))
+    a, b = embedding_of(known, steps=40), embedding_of(known, steps=40)
+    assert torch.equal(a(known), b(known))
+    back = nearest_by(a(moved(known, Move.of(40, turn=4.0))), a(known))
+    assert float((back.at == torch.arange(40)).float().mean()) > 0.8
+
+
+def test_alignment_sees_through_a_crop():
+    known = pictured(patients(40, 1))
+    found = aligned_nearest(moved(known, Move.of(40, crop=0.1, flip=True)), known)
+    assert found.at.tolist() == list(range(40)) and found.rho.min() > 0.97
+
+
+def test_volumes_are_compared_by_their_middle_planes():
+    volumes = [torch.rand((1, 16, 16, 16), generator=torch.Generator().manual_seed(n)) for n in range(30)]
+    index = CopyIndex.learn(volumes[:10], volumes[10:], steps=5)
+    assert index.nearest(volumes[:3]).at[:, 0].tolist() == [0, 1, 2]
+
+
+def test_too_few_scans_or_images_are_refused(index: CopyIndex):
+    with pytest.raises(BadOption, match="at least 8 training and 19 held-out scans, got 60 and 5"):
+        CopyIndex.learn(patients(60, 1), patients(5, 2))
+    with pytest.raises(BadOption, match="at least 20 synthetic images, got 3"):
+        way_audit(index, patients(3, 3))
