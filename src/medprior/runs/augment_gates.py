@@ -13,7 +13,7 @@ from torch import Tensor
 from ..data.volume import Volume
 from ..errors import BadOption
 from ..evidence.conformal import wanted
-from ..evidence.copies import CopyIndex
+from ..evidence.copies import WAYS, CopyIndex
 from ..io.index import Index, Item
 from ..jobs.judge import Judge, folds_of, glance, learn_judge
 from .augment_plan import Ticket
@@ -27,20 +27,19 @@ __all__ = ["Gates", "Seen", "gates_for"]
 LARGEST, SMALLEST = 64, 28
 """Pixels a side at which scans are looked at."""
 
-FEWEST = 20
-"""Held-out scans below which the rule for copies is little more than a guess."""
-
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the gates say of one image. probability, p: of its label, None where nobody judged; rho: of its nearest training scan, None where nobody looked.
+    """What the gates say of one image. probability, p: of its label, None where nobody judged.
 
+    rho: correlation with its nearest training scan, nearest: which of the chosen scans that is, from 0; None where nobody looked.
     lost: its label; copy: nearer to a training scan than it may be. refused: for either, unless copies are kept.
     """
 
     probability: float | None = None
     p: float | None = None
     rho: float | None = None
+    nearest: int | None = None
     lost: bool = False
     copy: bool = False
     refused: bool = False
@@ -48,11 +47,15 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Gates:
-    """judge, copies: None where that gate stands open; why: name -> the reason. side: of what they look at. keep: near copies pass, and are counted."""
+    """judge, copies: None where that gate stands open; why: name -> the reason. side: of what they look at. keep: near copies pass, and are counted.
+
+    folds: of each chosen scan; places: which of them the copy index holds, in its order. held: scans that say how near is too near.
+    """
 
     judge: Judge | None
     folds: Sequence[int]
     copies: CopyIndex | None
+    places: Sequence[int]
     side: int
     alpha: float
     keep: bool
@@ -65,14 +68,21 @@ class Gates:
             return [Seen() for _ in images]
         small = torch.stack([glance(image, self.side) for image in images])
         judged = self._judged(tickets, small)
-        near = self.copies.too_close(small) if self.copies is not None else torch.zeros(len(images), dtype=torch.bool)
-        rho = self.copies.nearest(small).rho[:, 0].tolist() if self.copies is not None else [None] * len(images)
+        near, rho, at = self._near(small)
         found = []
         for n in range(len(images)):
             said = judged.get(n)
             lost = said is not None and said[1] < self.alpha
-            found.append(Seen(said and said[0], said and said[1], rho[n], lost, bool(near[n]), lost or (bool(near[n]) and not self.keep)))
+            refused = lost or (near[n] and not self.keep)
+            found.append(Seen(said and said[0], said and said[1], rho[n], at[n], lost, near[n], refused))
         return found
+
+    def _near(self, small: Tensor) -> tuple[list[bool], list[float | None], list[int | None]]:
+        """Too near in either way of being alike; correlation with, and place of, the nearest training scan after alignment."""
+        if self.copies is None:
+            return [False] * len(small), [None] * len(small), [None] * len(small)
+        found = self.copies.nearest(list(small))
+        return self.copies.beyond(found).tolist(), found.rho[:, 0].tolist(), [self.places[int(n)] for n in found.at[:, 0]]
 
     def _judged(self, tickets: Sequence[Ticket], small: Tensor) -> dict[int, tuple[float, float]]:
         if self.judge is None:
@@ -92,7 +102,12 @@ class Gates:
             "real_scans": {label: len(scores) for label, scores in self.judge.held.items()},
             "rule": "p = (1 + real scans of the label with at most this probability, each by a classifier that has not seen its patient) / (n + 1) >= alpha",
         }
-        copies = self.copies and {"held_out_scans": self.held, "rule": "nearer to a training scan than any held-out scan is", "kept": self.keep}
+        copies = self.copies and {
+            "held_out_scans": self.held,
+            "limit": dict(zip(WAYS, self.copies.limit.tolist(), strict=True)),
+            "rule": "nearer to a training scan than any held-out scan is, by pixel correlation after alignment or by a contrastive embedding",
+            "kept": self.keep,
+        }
         return {"judge": judge, "copies": copies, "open": dict(self.why), "pixels": self.side}
 
 
@@ -110,7 +125,7 @@ def gates_for(request: Augment, index: Index, items: Sequence[Item], on_event: O
     if not held:
         why["copies"] = "classical transforms keep the patient: each is a copy" if request.classical else "no scan of a val split to hold against"
     if not (with_judge or held):
-        return Gates(None, (), None, 0, request.alpha, request.keep_copies, why)
+        return Gates(None, (), None, (), 0, request.alpha, request.keep_copies, why)
     on_event(Event("stage", "looking at every scan", 0, len(items) + len(held)))
     side = _side(items)
     small, usable = _glances(index, items, side, on_event, 0)
@@ -121,10 +136,14 @@ def gates_for(request: Augment, index: Index, items: Sequence[Item], on_event: O
     copies, count = None, 0
     if held:
         others, kept = _glances(index, held, side, on_event, len(items))
-        copies, count = CopyIndex.learn(small[usable], others[kept], seed=request.seed), len(kept)
-        if count < FEWEST:
-            on_event(Event("warning", f"only {count} held-out scans say how near is too near: the rule for copies is rough"))
-    return Gates(judge, folds, copies, side, request.alpha, request.keep_copies, why, count)
+        count = len(kept)
+        on_event(Event("stage", "learning how alike two patients are"))
+        try:
+            copies = CopyIndex.learn(list(small[usable]), list(others[kept]), seed=request.seed)
+        except BadOption as error:
+            on_event(Event("warning", f"nobody looks for copies: {error}"))
+            why["copies"] = Exception.__str__(error)
+    return Gates(judge, folds, copies, usable, side, request.alpha, request.keep_copies, why, count)
 
 
 def _judge(request: Augment, items: Sequence[Item], small: Tensor, usable: Sequence[int], folds: Sequence[int], on_event: OnEvent) -> tuple[Judge | None, str]:

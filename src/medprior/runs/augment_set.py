@@ -175,7 +175,7 @@ def _publish(out: Path, work: Work, record: Mapping[str, Any]) -> None:
         write_file(folder / "outputs" / "scans.csv", _table([COLUMNS, *([row[name] for name in COLUMNS] for row in rows)]))
         if records := [json.dumps({"path": row["path"], **row["record"]}) for row in rows if "record" in row]:
             write_file(folder / "outputs" / "augmentation.jsonl", ("\n".join(records) + "\n").encode())
-        names = ("path", "label", "source", "attempt", "probability", "p", "rho", "copy")
+        names = ("path", "label", "source", "attempt", "probability", "p", "rho", "nearest", "copy")
         write_file(folder / "variations.csv", _table([names, *(["" if row[name] is None else row[name] for name in names] for row in rows)]))
         if bad := missing(work):
             write_file(folder / "failed.csv", _table([("path", "reason"), *bad]))

@@ -115,14 +115,16 @@ def _copy_table(shown: Shown) -> list[Table]:
     if gates.copies is None:
         return [Table([["is it a copy?", f"nobody looked: {gates.why.get('copies', '')}"]], words=True)]
     done = "Near copies were kept (--keep-copies)." if gates.keep else "Near copies were refused."
-    rows = [["nearest training scan", "images", "median rho"]]
-    rows += [[name, str(len(found)), _median(found)] for name, found in (("written", _rhos(shown.rows)), ("refused", _rhos(shown.refused)))]
-    note = f"Too near: nearer to a training scan, its own source among them, than any of {gates.held} held-out scans is to training. {done}"
+    limit = gates.copies.limit.tolist()[0]
+    rows = [["nearest training scan", "images", "median correlation", "it is their own source"]]
+    for name, of in (("written", shown.rows), ("refused", shown.refused)):
+        known = [row for row in of if row["rho"] is not None]
+        rows.append([name, str(len(known)), _median([row["rho"] for row in known]), str(sum(row["nearest"] == row["source"] for row in known))])
+    note = (
+        f"Too near: nearer to a training scan, its own source among them, than any of {gates.held} held-out scans is to training, by pixel correlation after "
+        f"alignment (above {limit:.3f}) or by a contrastive embedding. {done}"
+    )
     return [Table(rows, note)]
-
-
-def _rhos(rows: Sequence[Mapping[str, Any]]) -> list[float]:
-    return [row["rho"] for row in rows if row["rho"] is not None]
 
 
 def _median(values: Sequence[float]) -> str:
@@ -194,7 +196,8 @@ def said(row: Mapping[str, Any]) -> str:
     if row["probability"] is not None:
         parts.append(f"probability of its label {row['probability']:.2f}, p = {row['p']:.2f}")
     if row["rho"] is not None:
-        parts.append(f"nearest training scan: rho {number(row['rho'])}{', a near copy' if row.get('copy') else ''}")
+        whose = "its own source" if row["nearest"] == row["source"] else f"source {row['nearest'] + 1}"
+        parts.append(f"nearest training scan: {whose}, correlation {number(row['rho'])}{', a near copy' if row.get('copy') else ''}")
     return f"{'; '.join(parts)}." if parts else "Nobody looked."
 
 

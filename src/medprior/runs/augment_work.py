@@ -150,6 +150,7 @@ class Work:
             "probability": seen.probability,
             "p": seen.p,
             "rho": seen.rho,
+            "nearest": seen.nearest,
             "copy": seen.copy,
             **({"record": made.record} if made.record is not None else {}),
         }
@@ -157,7 +158,16 @@ class Work:
     def refusal(self, ticket: Ticket, made: Made, seen: Seen, attempt: int) -> dict[str, Any]:
         """What was refused and why; a picture of the first few."""
         why = [name for name, yes in (("label", seen.lost), ("copy", seen.copy)) if yes]
-        told = {"label": ticket.label, "source": ticket.source, "why": why, "probability": seen.probability, "p": seen.p, "rho": seen.rho, "picture": ""}
+        told = {
+            "label": ticket.label,
+            "source": ticket.source,
+            "why": why,
+            "probability": seen.probability,
+            "p": seen.p,
+            "rho": seen.rho,
+            "nearest": seen.nearest,
+            "picture": "",
+        }
         name = f"{'_'.join(why)}_{self.folders[ticket.label]}"
         shown = len(list(self.state.examples.glob(f"{name}_*.png"))) if self.state.examples.is_dir() else 0
         if shown < 2:
