@@ -13,6 +13,7 @@ import pytest
 from medprior.cli import main
 from medprior.data.volume import Volume
 from medprior.errors import BadOption, WrongKind
+from medprior.evidence.copies import CopyIndex
 from medprior.io.files import read_json
 from medprior.io.index import scan
 from medprior.io.read import read
@@ -171,19 +172,26 @@ def test_fill_from_noise_by_the_prior_s_label(folder: Path, tiny: Path, tmp_path
         execute(asked(folder, tmp_path / "no", unlabelled, n=4, fill="balanced", fill_by="synthesis"))
 
 
-def test_what_is_refused_is_drawn_again_and_then_left_out(folder: Path, tiny: Path, tmp_path: Path) -> None:
+def test_what_is_refused_is_drawn_again_and_then_left_out(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Next to no noise: every variation is its source, so a gate that works lets none pass, and the run says so."""
+    learn = CopyIndex.learn
+    monkeypatch.setattr(CopyIndex, "learn", lambda train, held, *, seed: learn(train, held, seed=seed, steps=20))
+    for split, start, count in (("train", 0, 9), ("val", 50, 20)):
+        for n in range(count):
+            write(Volume(scene(start + n)), tmp_path / "set" / split / "a" / f"{n}.png", kind="converted")
     heard: list[Event] = []
-    done = execute(asked(folder, tmp_path / "run", tiny, strength=0.001, keep_copies=False, n=10, tries=3), heard.append)
+    done = execute(asked(tmp_path / "set", tmp_path / "run", tiny, strength=0.001, keep_copies=False, n=6, tries=3), heard.append)
     mix, metrics = done.record["metrics"]["mix"], done.record["metrics"]
     assert table(done.path) == [] and metrics["short"] and metrics["written"] == 0
-    assert mix["no_finding"]["refused_as_copy"] + mix["pneumonia"]["refused_as_copy"] == metrics["drawn"]
-    assert 70 < metrics["drawn"] < 210, "drawn again at first; when all were copies, no more"
+    assert mix["a"]["refused_as_copy"] == metrics["drawn"] and 54 < metrics["drawn"] < 3 * 54, "drawn again at first; when all were copies, no more"
     assert any(e.kind == "warning" and "near copy of its source" in e.text for e in heard)
     page = done.report.read_text(encoding="utf-8")
-    assert "0 of 70 images were written" in page and "Refused: near copy" in page
-    kept = execute(asked(folder, tmp_path / "kept", tiny, strength=0.001, n=1))
-    assert kept.record["metrics"]["mix"]["pneumonia"]["written"] == 2 and kept.record["metrics"]["drawn"] == 7
+    assert all(words in page for words in ("0 of 54 images were written", "Refused: near copy", "its own source, correlation"))
+    kept = execute(asked(tmp_path / "set", tmp_path / "kept", tiny, strength=0.001, n=1)).record
+    assert kept["metrics"]["mix"]["a"]["written"] == 9 == kept["metrics"]["drawn"] and "near copies of real scans" in kept["overrides"][0]
+    with open(tmp_path / "kept" / "variations.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert all(row["copy"] == "True" and row["nearest"] == row["source"] for row in rows)
 
 
 def test_classical_with_masks_named_by_a_table(tmp_path: Path) -> None:
