@@ -50,6 +50,7 @@ def paint(
     shape = tuple(admitted.whole.shape)
     measurement = Measurement((admitted.whole * keep)[None], mask(shape, keep.float()), Gaussian(_KNOWN))
     numbers = admitted.condition.numbers if admitted.stack else None
+    settings = settings or Settings(caution=False)  # caution is for a measurement that may be missed; here it only roughens (chosen on val)
     draws = reconstruct(
         prior, measurement, n=n, seed=seed, settings=settings, scale=(-1.0, 1.0), label=label, guidance=guidance, numbers=numbers, on_step=on_step
     )
