@@ -18,11 +18,10 @@ PARTS = {
 """What a new reader sees first: quality beside the alternatives, intervals that hold, and where it falls short; and why the defaults are what they are."""
 CHAPTERS = {
     "Reconstruction": ("reconstruct-operators", "reconstruct-brain-t1", "reconstruct-chest-ct", "volumes", "caution", "rules", "deepinv"),
-    "Synthesis": ("joint",),
     "Measured data": ("measured-kspace", "htc2022"),
     "Trust": ("coverage", "deviation", "attribution", "lesions", "patches", "stability"),
     "Detection": ("detect-pneumonia", "detect-chest", "detect-breast", "detect-brain", "detect-lesions", "detect-val", "gate"),
-    "Synthesis and augmentation": ("adapt", "augment_gain"),
+    "Synthesis and augmentation": ("synthesis", "generators", "joint", "adapt", "augment_gain", "augment_gates"),
     "Networks, speed and safety": ("networks", "operators", "speed", "dicom_speed", "augment_speed", "kill"),
 }
 BEGIN, END = "<!-- figures: begin", "<!-- figures: end -->"

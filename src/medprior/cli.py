@@ -42,6 +42,9 @@ HELP = """One generative prior from your own scans: it reconstructs, augments, s
 
 Research use only, not for diagnosis. Nothing is downloaded and nothing is sent. Start with: medprior demo"""
 
+SHORT = 4
+"""Exit code of work on many scans that is done, and could not make all that was asked for."""
+
 WHERE = "the maintainers (CONTRIBUTING.md says how)"
 
 
@@ -81,9 +84,9 @@ def reconstruct(request: Annotated[Reconstruct, Options], *, screen: Shown) -> N
 
 
 @app.command
-def augment(request: Annotated[Augment, Options], *, screen: Shown) -> None:
-    """Vary a scan: new images with its label, grid and unit."""
-    run(request, screen)
+def augment(request: Annotated[Augment, Options], *, screen: Shown) -> int:
+    """Vary a scan, or each scan of a data set: new images with its label, grid and unit."""
+    return SHORT if run(request, screen).record["metrics"].get("short") else 0
 
 
 @app.command
@@ -246,13 +249,14 @@ def demo(
     finish(screen, done)
 
 
-def run(request: Request, screen: Screen) -> None:
+def run(request: Request, screen: Screen) -> RunFolder:
     """Execute a request and say where the results are."""
     from .runs.execute import execute
 
     with progress(screen) as listen:
         done = execute(request, listen)
     finish(screen, done)
+    return done
 
 
 def finish(screen: Screen, done: RunFolder) -> None:
@@ -269,6 +273,12 @@ def headline(record: dict[str, Any]) -> list[str]:
     if "parts" in record:
         return [line for name, part in record["parts"].items() for line in (f"{name} ({part['seconds']['job']:.1f} s)", *headline(part))]
     metrics = record["metrics"]
+    if "mix" in metrics:
+        rows = [(printable(label), at) for label, at in metrics["mix"].items()]
+        told = "{written} of {asked} written beside {real} real scans; refused: {refused_for_label} lost their label, {refused_as_copy} near copies"
+        lines = [f"  {label}: {told.format(**at)}" for label, at in rows]
+        bad = metrics["failed"] + metrics["unusable"]
+        return [*lines, *([f"  {bad} scans gave nothing, or not all: failed.csv says why"] if bad else [])]
     if "n_healthy" in metrics.get("entry", ()):
         return [f"  {metrics['entry']['learned_from']} healthy scans learned, {metrics['entry']['n_healthy']} healthy patients calibrate"]
     if "copies" in metrics.get("entry", ()):
@@ -345,7 +355,8 @@ def _every_verb(
 
 
 def main(tokens: Sequence[str] | None = None) -> int:
-    """Exit code: 0, 2 for whatever the user can mend (one line, no traceback), 3 for a scan unlike the prior's, 130 interrupted, 1 for an error of ours."""
+    """Exit code: 0, 2 for whatever the user can mend (one line, no traceback), 3 for a scan unlike the prior's, 4 where some of many scans gave nothing,
+    130 interrupted, 1 for an error of ours."""
     given = list(sys.argv[1:] if tokens is None else tokens)
     debug = "--debug" in given
     try:

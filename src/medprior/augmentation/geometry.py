@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from collections.abc import Mapping as Named
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -59,19 +61,36 @@ def mapping(steps: Sequence[dict[str, Any]], frame: Frame) -> Mapping | None:
     if not found:
         return None
     n, spacing = frame.ndim, np.array(frame.spacing)
+    mirrored = tuple(found[name]["axis"] for name in found if name.startswith("flip"))
+    flips = mirrored if set(found) <= _FLIPS else None
+    if n == 2:
+        return _flat(found, frame, mirrored, flips)
     forward = np.eye(n)
     if "scale" in found:
         forward = np.diag([1.0 if axis == frame.thick else found["scale"]["factor"] for axis in range(n)])
     if "rotate" in found:
         forward = _rotation(found["rotate"]["degrees"], n) @ forward
-    mirrored = tuple(found[name]["axis"] for name in found if name.startswith("flip"))
     for axis in mirrored:
         forward[axis] = -forward[axis]
     shift = np.zeros(n)
     if "shift" in found:  # a share of each side
         shift = np.array(found["shift"]["share"]) * frame.shape
     matrix = np.linalg.inv(forward) * spacing / spacing[:, None]
-    return Mapping(frame.shape, matrix, -matrix @ shift, _knots(found.get("elastic"), frame), mirrored if set(found) <= _FLIPS else None)
+    return Mapping(frame.shape, matrix, -matrix @ shift, _knots(found.get("elastic"), frame), flips)
+
+
+def _flat(found: Named[str, dict[str, Any]], frame: Frame, mirrored: tuple[int, ...], flips: tuple[int, ...] | None) -> Mapping:
+    """The same of an image, by hand: arrays of four numbers take longer to make than to use. Scale and rotation commute, so their inverse is known."""
+    angle = math.radians(found["rotate"]["degrees"][0]) if "rotate" in found else 0.0
+    smaller = 1 / found["scale"]["factor"] if "scale" in found else 1.0
+    cosine, sine = smaller * math.cos(angle), smaller * math.sin(angle)
+    ratio = frame.spacing[1] / frame.spacing[0]
+    m = [[cosine, sine * ratio], [-sine / ratio, cosine]]
+    for axis in mirrored:
+        m[0][axis], m[1][axis] = -m[0][axis], -m[1][axis]
+    i, j = (share * n for share, n in zip(found["shift"]["share"], frame.shape, strict=True)) if "shift" in found else (0.0, 0.0)
+    offset = np.array([-m[0][0] * i - m[0][1] * j, -m[1][0] * i - m[1][1] * j])
+    return Mapping(frame.shape, np.array(m), offset, _knots(found.get("elastic"), frame), flips)
 
 
 _FLIPS = {name for name in GEOMETRIC if name.startswith("flip")}
@@ -128,7 +147,7 @@ def _grids(where: Mapping, step: int, like: Tensor) -> Iterator[Tensor]:
     sizes = np.array(shape, dtype=np.float64)
     matrix = where.matrix * 2 / sizes[:, None]
     origin = (2 * (where.centre + where.offset) + 1) / sizes - 1
-    along = [np.arange(size, dtype=np.float64) - (size - 1) / 2 for size in shape]
+    along = [_along(size) for size in shape]
     bases = where.bases()
     knots = None if where.knots is None else torch.einsum("da,a...->d...", torch.from_numpy(matrix).to(where.knots), where.knots).to(like)
     for start in range(0, shape[0], step):
@@ -143,9 +162,18 @@ def _grids(where: Mapping, step: int, like: Tensor) -> Iterator[Tensor]:
 def _flat_grid(matrix: NDArray[np.float64], origin: NDArray[np.float64], along: list[NDArray[np.float64]], like: Tensor) -> Tensor:
     """(1, i, j, 2). A pair of coordinates is added as one complex number, which takes a tenth of the time of two strided additions."""
     kind = np.complex128 if like.dtype == torch.float64 else np.complex64
-    i, j = ((matrix[1, a] + 1j * matrix[0, a]) * along[a] for a in (0, 1))
-    down, across = (torch.from_numpy(part.astype(kind)).to(like.device) for part in (i + (origin[1] + 1j * origin[0]), j))
+    (a, b), (c, d) = matrix.tolist()
+    i = along[0] * complex(c, a)
+    i += complex(origin[1], origin[0])
+    j = along[1] * complex(d, b)
+    down, across = (torch.from_numpy(part.astype(kind)).to(like.device) for part in (i, j))
     return torch.view_as_real(down[:, None] + across)[None]
+
+
+@lru_cache(maxsize=64)
+def _along(size: int) -> NDArray[np.float64]:
+    """(size,) voxels from the middle; not to be written to."""
+    return np.arange(size, dtype=np.float64) - (size - 1) / 2
 
 
 def _solid_grid(matrix: NDArray[np.float64], origin: NDArray[np.float64], along: list[NDArray[np.float64]], like: Tensor) -> Tensor:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..errors import BadOption, nearest
@@ -16,7 +15,7 @@ from .frame import Frame
 from .intensity import Parameters, Seen
 from .spline import INJECTIVE
 
-__all__ = ["TRANSFORMS", "Draw", "Strength", "Transform", "checked_step", "named"]
+__all__ = ["DRAWN", "TRANSFORMS", "Draw", "Numbers", "Strength", "Transform", "checked_step", "named"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +27,13 @@ class Strength:
     probability: float = 0.5
 
 
-Draw = Callable[[Strength, Frame, torch.Generator], dict[str, Any] | None]
+Numbers = Iterator[float]
+"""Evenly drawn, from 0 to below 1, of 53 bits each."""
+
+DRAWN = 24
+"""So many of them belong to each transform; none needs more."""
+
+Draw = Callable[[Strength, Frame, Numbers], dict[str, Any] | None]
 Apply = Callable[[Tensor, Parameters, Seen], Tensor]
 
 
@@ -48,56 +53,56 @@ class Transform:
     apply: Apply | None = None
 
 
-def even(low: float, high: float, rng: torch.Generator) -> float:
+def even(low: float, high: float, numbers: Numbers) -> float:
     """Evenly between low and high."""
-    return low + (high - low) * float(torch.rand((), generator=rng, dtype=torch.float64))
+    return low + (high - low) * next(numbers)
 
 
-def ratio(low: float, high: float, rng: torch.Generator) -> float:
+def ratio(low: float, high: float, numbers: Numbers) -> float:
     """Evenly in the logarithm, so that 1/2 is as likely as 2."""
-    return math.exp(even(math.log(low), math.log(high), rng))
+    return math.exp(even(math.log(low), math.log(high), numbers))
 
 
-def whole(low: int, high: int, rng: torch.Generator) -> int:
+def whole(low: int, high: int, numbers: Numbers) -> int:
     """One of low..high, both included."""
-    return int(torch.randint(low, high + 1, (), generator=rng))
+    return low + int(next(numbers) * (high - low + 1))
 
 
-def new_seed(rng: torch.Generator) -> int:
+def new_seed(numbers: Numbers) -> int:
     """Below 2**53, so that JSON of any language keeps it."""
-    return int(torch.randint(2**53, (), generator=rng))
+    return int(next(numbers) * 2**53)
 
 
-def _number(name: str, how: Callable[[float, float, torch.Generator], float], neutral: float) -> Draw:
-    def draw(s: Strength, frame: Frame, rng: torch.Generator) -> dict[str, Any] | None:
-        value = how(s.low, s.high, rng)
+def _number(name: str, how: Callable[[float, float, Numbers], float], neutral: float) -> Draw:
+    def draw(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
+        value = how(s.low, s.high, numbers)
         return None if value == neutral else {name: value}
 
     return draw
 
 
 def _seeded(name: str, **fixed: int) -> Draw:
-    def draw(s: Strength, frame: Frame, rng: torch.Generator) -> dict[str, Any] | None:
-        value = even(s.low, s.high, rng)
-        return None if value == 0 else {name: value, **fixed, "seed": new_seed(rng)}
+    def draw(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
+        value = even(s.low, s.high, numbers)
+        return None if value == 0 else {name: value, **fixed, "seed": new_seed(numbers)}
 
     return draw
 
 
-def _rotate(s: Strength, frame: Frame, rng: torch.Generator) -> dict[str, Any] | None:
-    degrees = [even(s.low, s.high, rng) for _ in range(1 if frame.ndim == 2 else 3)]
+def _rotate(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
+    degrees = [even(s.low, s.high, numbers) for _ in range(1 if frame.ndim == 2 else 3)]
     if frame.thick is not None:  # thick slices are turned in their plane, not tilted
         degrees = [d if axis == frame.thick else 0.0 for axis, d in enumerate(degrees)]
     return {"degrees": degrees} if any(degrees) else None
 
 
-def _shift(s: Strength, frame: Frame, rng: torch.Generator) -> dict[str, Any] | None:
-    share = [0.0 if axis == frame.thick else even(s.low, s.high, rng) for axis in range(frame.ndim)]
+def _shift(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
+    share = [0.0 if axis == frame.thick else even(s.low, s.high, numbers) for axis in range(frame.ndim)]
     return {"share": share} if any(share) else None
 
 
 def _flip(direction: str) -> Draw:
-    def draw(s: Strength, frame: Frame, rng: torch.Generator) -> dict[str, Any] | None:
+    def draw(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
         axis = frame.axis(direction)
         if axis is None:
             known = f"its axes point to {frame.codes}" if frame.codes else "nobody said where its axes point"
@@ -108,52 +113,52 @@ def _flip(direction: str) -> Draw:
     return draw
 
 
-def _slopes(s: Strength, frame: Frame, rng: torch.Generator) -> dict[str, Any] | None:
-    slopes = [even(-1, 1, rng) * even(s.low, s.high, rng) for _ in range(frame.ndim)]
+def _slopes(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
+    slopes = [even(-1, 1, numbers) * even(s.low, s.high, numbers) for _ in range(frame.ndim)]
     return {"slopes": slopes} if any(slopes) else None
 
 
-def _phase_axis(frame: Frame, rng: torch.Generator) -> int:
+def _phase_axis(frame: Frame, numbers: Numbers) -> int:
     """Phase is encoded along an axis in the plane of thick slices; of cubes along any."""
     axes = [a for a in range(frame.ndim) if a != frame.thick]
-    return axes[whole(0, len(axes) - 1, rng)]
+    return axes[whole(0, len(axes) - 1, numbers)]
 
 
-def _motion(s: Strength, frame: Frame, rng: torch.Generator) -> dict[str, Any] | None:
-    axis, most, segments = _phase_axis(frame, rng), even(s.low, s.high, rng), []
+def _motion(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
+    axis, most, segments = _phase_axis(frame, numbers), even(s.low, s.high, numbers), []
     if most == 0:
         return None
-    for side in (-1.0, 1.0)[: whole(1, 2, rng)]:  # before the middle of k-space was read, after it, or both
-        at = even(0.1, 0.7, rng)
-        degrees = [most * even(-1, 1, rng) for _ in range(1 if frame.ndim == 2 else 3)]
+    for side in (-1.0, 1.0)[: whole(1, 2, numbers)]:  # before the middle of k-space was read, after it, or both
+        at = even(0.1, 0.7, numbers)
+        degrees = [most * even(-1, 1, numbers) for _ in range(1 if frame.ndim == 2 else 3)]
         if frame.thick is not None:
             degrees = [d if a == frame.thick else 0.0 for a, d in enumerate(degrees)]
-        share = [0.0 if a == frame.thick else most * even(-1, 1, rng) / 100 for a in range(frame.ndim)]
+        share = [0.0 if a == frame.thick else most * even(-1, 1, numbers) / 100 for a in range(frame.ndim)]
         low, high = (-1.0, -at) if side < 0 else (at, 1.0)
         segments.append({"from": low, "to": high, "degrees": degrees, "share": share})
     return {"axis": axis, "segments": segments}
 
 
-def _ghost(s: Strength, frame: Frame, rng: torch.Generator) -> dict[str, Any] | None:
-    share = even(s.low, s.high, rng)
-    return {"axis": _phase_axis(frame, rng), "every": whole(2, 8, rng), "share": share} if share else None
+def _ghost(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
+    share = even(s.low, s.high, numbers)
+    return {"axis": _phase_axis(frame, numbers), "every": whole(2, 8, numbers), "share": share} if share else None
 
 
-def _spike(s: Strength, frame: Frame, rng: torch.Generator) -> dict[str, Any] | None:
-    share = even(s.low, s.high, rng)
-    places = [[even(0.05, 0.95, rng) for _ in range(frame.ndim)] for _ in range(whole(1, 2, rng))]
+def _spike(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
+    share = even(s.low, s.high, numbers)
+    places = [[even(0.05, 0.95, numbers) for _ in range(frame.ndim)] for _ in range(whole(1, 2, numbers))]
     return {"share": share, "places": places} if share else None
 
 
-def _dose(s: Strength, frame: Frame, rng: torch.Generator) -> dict[str, Any] | None:
-    fraction = ratio(s.low, s.high, rng)
-    return {"fraction": fraction, "photons": 1e5, "views": 180, "seed": new_seed(rng)} if fraction < 1 else None
+def _dose(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
+    fraction = ratio(s.low, s.high, numbers)
+    return {"fraction": fraction, "photons": 1e5, "views": 180, "seed": new_seed(numbers)} if fraction < 1 else None
 
 
-def _speckle(s: Strength, frame: Frame, rng: torch.Generator) -> dict[str, Any] | None:
-    share = even(s.low, s.high, rng)
-    grain = [even(0.5, 1.0, rng), *(even(0.8, 1.6, rng) for _ in range(frame.ndim - 1))]  # the beam is wider than its pulse is long
-    return {"share": share, "grain": grain, "seed": new_seed(rng)} if share else None
+def _speckle(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
+    share = even(s.low, s.high, numbers)
+    grain = [even(0.5, 1.0, numbers), *(even(0.8, 1.6, numbers) for _ in range(frame.ndim - 1))]  # the beam is wider than its pulse is long
+    return {"share": share, "grain": grain, "seed": new_seed(numbers)} if share else None
 
 
 _SHARE, _RATIO = "share of the range", "factor"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from .geometry import GEOMETRIC, Mapping, mapping, moved_points, resampled
 from .intensity import Seen, seen
 from .policy import Policy
 from .record import Record
-from .transforms import TRANSFORMS
+from .transforms import DRAWN, TRANSFORMS
 
 __all__ = ["Varied", "applied", "draw", "points_moved", "replayed", "varied"]
 
@@ -25,19 +26,17 @@ __all__ = ["Varied", "applied", "draw", "points_moved", "replayed", "varied"]
 def draw(policy: Policy, frame: Frame, seed: int, *item: int) -> Record:
     """What happens to image ``item`` (for instance epoch, index): each allowed transform with its probability, parameters evenly from its range.
 
-    The same (policy, frame, seed, item) gives the same record in every process; each transform has a generator of its own, so leaving one out changes no other.
+    The same (policy, frame, seed, item) gives the same record in every process; each transform has numbers of its own, so leaving one out changes no other.
     Raises WrongKind for an image that the policy is not for, BadOption for a flip along an axis that nobody knows.
     """
     policy.fits(frame)
     steps = []
-    for name, transform in TRANSFORMS.items():
-        strength = policy.allowed.get(name)
-        if strength is None:
+    rows = torch.rand((len(TRANSFORMS), DRAWN), generator=generator(seed, "augmentation", *item), dtype=torch.float64).tolist()  # all at once: a call costs
+    for (name, transform), row in zip(TRANSFORMS.items(), rows, strict=True):
+        strength, numbers = policy.allowed.get(name), iter(row)
+        if strength is None or next(numbers) >= strength.probability:
             continue
-        rng = generator(seed, "augmentation", name, *item)
-        if float(torch.rand((), generator=rng)) >= strength.probability:
-            continue
-        if (drawn := transform.draw(strength, frame, rng)) is not None:
+        if (drawn := transform.draw(strength, frame, numbers)) is not None:
             steps.append({"name": name, **drawn})
     overrides = tuple(f"{name}: {why}" for name, why in (policy.because or {}).items() if name in policy.allowed)
     return Record(tuple(steps), frame, policy.name, seed, tuple(item), policy.outside, overrides)
@@ -59,7 +58,7 @@ def applied(record: Record, image: Tensor, masks: Sequence[Tensor] = ()) -> tupl
         if tuple(mask.shape[-frame.ndim :]) != frame.shape or mask.ndim - frame.ndim not in (0, 1):
             raise ShapeMismatch("augmentation, mask", frame.shape, tuple(mask.shape), "a mask lies on the grid of its image")
     x = image if image.dtype == torch.float64 else image.float()
-    if not bool(torch.isfinite(x.sum())):
+    if not math.isfinite(x.sum()):
         raise BadOption(f"augmentation: the image holds {int((~torch.isfinite(x)).sum())} numbers that are not finite", "mend or leave out the scan")
     pointwise = [step for step in record.steps if step["name"] not in GEOMETRIC]
     background = record.outside == "background"

@@ -1,21 +1,22 @@
-"""Augment: Volume -> revisit(prior | label) -> Draws with the source's label, grid and affine."""
+"""Augment: Volume -> noise to sigma, flow back (prior | label) -> Volumes with the source's label, grid and affine."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 
 from ..data.seeds import generator
 from ..data.volume import Volume
 from ..errors import BadOption
-from ..prior import Prior
-from ..prior.door import admit, release
+from ..prior import Condition, Prior
+from ..prior.door import Admitted, admit, release
 from ..prior.wrappers import guided
-from ..sampling import revisit
+from ..sampling import flow_back
 from .reconstruct import label_index, windowed
 
-__all__ = ["augment", "level_of"]
+__all__ = ["Wanted", "augment", "level_of", "vary"]
 
 
 def level_of(strength: float) -> float:
@@ -46,20 +47,58 @@ def augment(
     Detail finer than the prior's largest frame is carried over from the source unchanged. Number i of a seed is the same however many are asked for.
     Raises BadOption (strength, n, label, guidance), WrongKind (another modality or unit than the prior's).
     """
-    sigma = level_of(strength)
+    level_of(strength)
     if n < 1:
         raise BadOption(f"n: wanted at least 1 variation, got {n}")
     admitted = admit(prior.card, volume, allow_other=allow_other)
-    denoiser = windowed(prior)
-    if label is not None:
-        denoiser = guided(denoiser, label_index(prior, label), guidance)
+    asked = f", label {label}" if label is not None else ""
     made = []
     for i in range(n):
-        with torch.no_grad():
-            x = revisit(denoiser, admitted.images, sigma, rng=generator(seed, "augment", i), condition=admitted.condition)
-        asked = f", label {label}" if label is not None else ""
         sentence = f"varied by medprior: prior {prior.card.name}, strength {strength}{asked}, seed {seed}, number {i}"
-        made.append(release(admitted, x, sentence=sentence))
+        made += vary(prior, [Wanted(admitted, generator(seed, "augment", i), sentence, label)], strength=strength, guidance=guidance)
         if on_step:
             on_step(i + 1, n)
     return made
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One variation to be made. rng: its own noise, so that it is the same image in whatever company it is made. label: a class of the card, or None."""
+
+    admitted: Admitted
+    rng: torch.Generator
+    sentence: str
+    label: str | None = None
+
+
+def vary(prior: Prior, wanted: Sequence[Wanted], *, strength: float, guidance: float = 1.0) -> list[Volume]:
+    """One variation of each scan, those of one size and label side by side: many small images cost little more than one.
+
+    Raises BadOption (strength, label, guidance), Diverged.
+    """
+    sigma, plain = level_of(strength), windowed(prior)
+    made: list[Volume | None] = [None] * len(wanted)
+    for label, together in _alike(wanted).items():
+        denoiser = plain if label is None else guided(plain, label_index(prior, label), guidance)
+        for part in together:
+            x0 = torch.cat([wanted[n].admitted.images for n in part])
+            noise = torch.cat([torch.randn(wanted[n].admitted.images.shape, generator=wanted[n].rng) for n in part])
+            with torch.no_grad():
+                x = flow_back(denoiser, x0 + sigma * noise, sigma, condition=_conditions([wanted[n].admitted.condition for n in part]))
+            for n, image in zip(part, x.split([len(wanted[n].admitted.images) for n in part]), strict=True):
+                made[n] = release(wanted[n].admitted, image, sentence=wanted[n].sentence)
+    return [volume for volume in made if volume is not None]
+
+
+def _alike(wanted: Sequence[Wanted]) -> dict[str | None, list[list[int]]]:
+    """label -> groups of numbers whose images have one size, in the order given."""
+    found: dict[str | None, dict[tuple[int, ...], list[int]]] = {}
+    for n, one in enumerate(wanted):
+        found.setdefault(one.label, {}).setdefault(tuple(one.admitted.images.shape[1:]), []).append(n)
+    return {label: list(sizes.values()) for label, sizes in found.items()}
+
+
+def _conditions(of: Sequence[Condition]) -> Condition:
+    """What is known of each image, one below the other. Of one card all name the same numbers, or none."""
+    known = [one.numbers for one in of if one.numbers is not None]
+    return Condition(numbers=torch.cat(known) if known else None)

@@ -65,6 +65,7 @@ def reconstruct(
     settings: Settings | None = None,
     scale: tuple[float, float] | None = None,
     label: str | None = None,
+    guidance: float = 1.0,
     numbers: Tensor | None = None,
     fast: bool = False,
     on_step: OnStep | None = None,
@@ -73,7 +74,7 @@ def reconstruct(
 
     measurement: of one image (C, i, j[, k]) on the prior's axes; of a volume (C, i, j, k) a 2-D prior draws all slices in one loop, neighbours tied to each
     other (``stacks``). scale: the physical values at -1 and 1 of the prior; default the card's
-    (CT), else estimated from the measurement (MR, X-ray). label: condition on a class of the card.
+    (CT), else estimated from the measurement (MR, X-ray). label: condition on a class of the card; guidance: its weight, 1 is plain.
     numbers: (k, n) what the card can be told about each slice of such a volume, as in ``Admitted.condition``; default the heights of a whole volume.
     fast: one deterministic point estimate from about seven evaluations (its "draws" are that one image; it has no spread).
     The mean of the draws is steadied towards that point estimate, see ``sampling.draws.steadied``.
@@ -100,7 +101,7 @@ def reconstruct(
     if solid:
         denoiser = stacked(denoiser, _numbers(prior, measurement, numbers))
     if label is not None:
-        denoiser = guided(denoiser, label_index(prior, label))
+        denoiser = guided(denoiser, label_index(prior, label), guidance)
     rng = generator(seed, "reconstruct")
     with torch.no_grad():
         view = noisy_image(inside)

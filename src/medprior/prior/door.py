@@ -15,7 +15,21 @@ from ..errors import ShapeMismatch, WrongKind
 from .card import Card
 from .denoiser import Condition
 
-__all__ = ["THROUGH", "Admitted", "admit", "heights", "home", "release", "release_map", "resized", "scale_of", "size_for", "turned_for"]
+__all__ = [
+    "THROUGH",
+    "Admitted",
+    "admit",
+    "heights",
+    "home",
+    "region_of",
+    "release",
+    "release_in",
+    "release_map",
+    "resized",
+    "scale_of",
+    "size_for",
+    "turned_for",
+]
 
 THROUGH = {"PL": "S", "IL": "A", "IP": "R"}
 """Where the slices of each plane are stacked along."""
@@ -137,6 +151,34 @@ def release(admitted: Admitted, images: Tensor, *, sentence: str, synthetic: boo
     x = change.movedim(0, -1) if admitted.stack else change[0]
     out = replace(turned, data=(turned.data + x.numpy() * ((admitted.high - admitted.low) / 2)).astype(np.float32))
     return home(admitted, out).noted(sentence, synthetic=synthetic or admitted.source.provenance.synthetic)
+
+
+def region_of(card: Card, admitted: Admitted, mask: Volume) -> Tensor:
+    """A mask on the source's grid -> bool, shaped as one channel of ``admitted.images``: every voxel of the prior's grid that it touches.
+
+    mask: one channel, not 0 inside; taken to lie as the source does. Raises ShapeMismatch for another shape than the source's.
+    """
+    source = admitted.source
+    if mask.data.shape != (1, *source.shape):
+        raise ShapeMismatch("mask", f"one channel on the scan's grid, {source.shape}", mask.data.shape)
+    turned = turned_for(card, replace(source, data=(mask.data != 0).astype(np.float32)))
+    x = torch.from_numpy(np.ascontiguousarray(turned.data))
+    return resized(x.movedim(-1, 0) if admitted.stack else x[None], tuple(admitted.images.shape[2:])) > 0
+
+
+def release_in(admitted: Admitted, images: Tensor, mask: Volume, *, sentence: str) -> Volume:
+    """Network units -> the source's own grid, but only where ``mask`` is not 0; everywhere else the source, to the last bit.
+
+    Inside, the prior's image stands alone: nothing of the source's fine detail shines through. Raises ShapeMismatch for another shape.
+    """
+    if images.shape != admitted.images.shape:
+        raise ShapeMismatch("release_in", tuple(admitted.images.shape), tuple(images.shape))
+    turned = admitted.turned
+    x = resized(images.cpu(), turned.shape[: images.ndim - 2])
+    x = x.movedim(0, -1) if admitted.stack else x[0]
+    made = (x.numpy() + 1) / 2 * (admitted.high - admitted.low) + admitted.low
+    back = home(admitted, replace(turned, data=made.astype(np.float32)))
+    return back.with_data(np.where(mask.data != 0, back.data, admitted.source.data)).noted(sentence, synthetic=True)
 
 
 def release_map(admitted: Admitted, values: Tensor, *, sentence: str) -> Volume:

@@ -7,6 +7,7 @@ import numpy as np
 from ..data.volume import Volume
 from ..jobs.augment import augment
 from ..prior import Prior
+from .augment_paint import run_paint
 from .cost import announce
 from .detect import PLANES_OF
 from .events import Event, OnEvent
@@ -23,6 +24,8 @@ SHOWN = 8
 
 def run_augment(request: Augment, prior: Prior, volume: Volume, on_event: OnEvent) -> Outcome:
     """The job, its outputs and its section."""
+    if request.paint is not None or request.box is not None:
+        return run_paint(request, prior, volume, on_event)
     admitted = prior.admit(volume, allow_other=request.allow_other)
     announce(prior, len(admitted.images) * request.n, tuple(admitted.images.shape[2:]), 15, on_event)
     on_event(Event("stage", "varying the scan", 0, request.n))

@@ -17,10 +17,13 @@ from ..data.acquisitions import KSpace, Sinogram
 from ..data.volume import Volume
 from ..errors import BadOption
 from ..io.files import write_file, write_folder
+from ..io.read import read
 from ..jobs.reconstruct import label_index
 from ..prior import Prior
 from .augment import run_augment
 from .augment_classical import run_augment_classical
+from .augment_scans import is_data_set
+from .augment_set import run_augment_set
 from .detect import run_detect
 from .environment import peak_mib, versions
 from .events import Event, OnEvent, silent
@@ -66,8 +69,11 @@ def execute(request: Request, on_event: OnEvent = silent) -> RunFolder:
 
     Raises a MedpriorError, naming what was wanted, what came and what to do; then nothing has been written.
     """
-    if isinstance(request, Augment) and request.classical:
-        return run_augment_classical(request, on_event)
+    if isinstance(request, Augment):
+        if is_data_set(request):
+            return run_augment_set(request, on_event)
+        if request.classical:
+            return run_augment_classical(request, on_event)
     work = prepared(request)
     out = request.out or default_out(request.job, work.identifier)
     if not request.fresh and (done := finished(out, work.identifier)):
@@ -119,6 +125,8 @@ def prepared(request: Request) -> Prepared:
     hashes = {"medprior": __version__, "prior_sha256": known.sha256, "trust_sha256": known.trust_sha256, "input_sha256": scanned}
     if given:
         hashes["given_sha256"] = {name: scan_hash(one) for name, one in given.items()}
+    if isinstance(request, Augment) and request.paint is not None:
+        hashes["paint_sha256"] = scan_hash(read(request.paint, unit="label"))
     return Prepared(request, known, volume, {**request.identity(), **hashes}, device, time.monotonic() - started, given)
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ..errors import BadOption, nearest
 
 __all__ = [
+    "DATA_SET_ONLY",
     "REQUESTS",
     "TASKS",
     "Adapt",
@@ -111,28 +112,57 @@ class Detect(OneScan):
 
 
 class Augment(OneScan):
-    """Vary a scan by a prior, or by classical transforms: new images with its label, grid and unit, marked synthetic."""
+    """Vary a scan, or each scan of a data set, by a prior or by classical transforms: new images with its label, grid and unit, marked synthetic."""
 
     job: ClassVar[str] = "augment"
-    private: ClassVar[tuple[str, ...]] = (*OneScan.private, "policy", "mask")
+    private: ClassVar[tuple[str, ...]] = (*OneScan.private, "policy", "mask", "paint")
+    input: Path = Field(description="A scan (DICOM file or folder, NIfTI, PNG, TIFF, JPEG, NPZ, zip), or a data set: sub-folders are labels, or a scans.csv.")
     prior: str = option("", "Name of a bundled prior (chest-xray, brain-t1, chest-ct) or the folder of your own; none with --classical.")
     classical: bool = option(False, "Rotation, scale, contrast, noise and what else is legal for the modality, instead of a prior.")
     policy: Path | None = option(None, "classical: YAML file that says what is allowed and how strongly (docs/augment.md); default by modality and label.")
-    mask: Path | None = option(None, "classical: a label map on the scan's grid, moved along with it.")
-    n: int = option(4, "How many variations.", ge=1, le=10_000)
+    mask: Path | None = option(None, "classical: a label map on the scan's grid, moved along with it; of a data set its scans.csv names them.")
+    n: int = option(4, "How many variations of a scan.", ge=1, le=10_000)
     strength: float = option(0.3, "0 keeps the source, 1 forgets it; 0.3 is gentle, 0.6 bold.", gt=0, lt=1)
     label: str | None = option(None, "The scan's own label, so that the variations keep it; classical: what would make it wrong is refused.")
     guidance: float = option(1.0, "Weight of the label; 1 is plain.", ge=0, le=20)
+    paint: Path | None = option(None, "A mask on the scan's grid: only this region is drawn anew, given the rest, which stays as it is to the last bit.")
+    box: tuple[int, int, int, int] | None = option(None, "The region as a box instead (first row, first column, rows, columns).")
+    split: Literal["train", "val", "test", "all"] = option("train", "data set: which scans are varied.")
+    fill: Literal["balanced"] | Annotated[int, Field(ge=1, le=1_000_000)] | None = option(
+        None, "data set: instead of --n for each scan, as many as each label lacks: to the largest label's number (balanced), or to this number."
+    )
+    fill_by: Literal["variations", "synthesis"] = option("variations", "fill: by variations of the label's own scans, or by new images of the prior's label.")
+    judge: Literal["auto", "on", "off"] = option(
+        "auto", "data set: a classifier that has seen neither an image nor its patient refuses what has lost its label; auto: with a prior and two labels."
+    )
+    alpha: float = option(0.1, "judge: the share of real scans that it would refuse, too.", gt=0, lt=1)
+    keep_copies: bool = option(False, "data set: keep variations that are near copies of a real scan: for your own training, never for release.")
+    tries: int = option(3, "data set: how often a refused image is drawn again before it is left out.", ge=1, le=100)
+    allow_synthetic: bool = option(False, "data set: also vary images that are marked synthetic; written down in run.json.")
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if not self.classical and not self.prior:
             raise ValueError("prior: wanted a prior, or --classical, which needs none")
-        other = ("prior", "strength", "guidance", "allow_other") if self.classical else ("policy", "mask")
-        given = [name for name in other if getattr(self, name) != type(self).model_fields[name].default]
-        if given:
-            raise ValueError(f"{', '.join(given)}: no option {'with' if self.classical else 'without'} --classical")
+        other = ("prior", "strength", "guidance", "allow_other", "paint", "box", "fill_by") if self.classical else ("policy", "mask")
+        self._refuse(other, f"no option {'with' if self.classical else 'without'} --classical")
+        if self.paint is not None and self.box is not None:
+            raise ValueError("paint, box: wanted one of them")
+        if self.paint is not None or self.box is not None:
+            self._refuse(("strength", *DATA_SET_ONLY), "no option where a region of one scan is drawn anew")
+        if self.fill is not None:
+            self._refuse(("n",), "no option with --fill, which says how many")
+        elif self.fill_by != "variations":
+            raise ValueError("fill_by: no option without --fill")
         return self
+
+    def _refuse(self, names: tuple[str, ...], why: str) -> None:
+        if given := [name for name in names if getattr(self, name) != type(self).model_fields[name].default]:
+            raise ValueError(f"{', '.join(given)}: {why}")
+
+
+DATA_SET_ONLY = ("split", "fill", "fill_by", "judge", "alpha", "keep_copies", "tries", "allow_synthetic")
+"""What only the augmentation of a whole data set can be told."""
 
 
 class Synthesize(WithPrior):

@@ -5,7 +5,7 @@ from .deviation import deviation_of, local_deviation
 from .draws import Calibration, Draws, steadied
 from .guidance import decoupled, posterior_sampling, pseudoinverse_guidance
 from .levels import karras_levels, log_levels
-from .loops import anneal, flow, follow, multistep, restore, revisit, start
+from .loops import anneal, flow, flow_back, follow, multistep, restore, revisit, start
 from .rules import held, joined, matched_draw, moment_matching, proximal, seen
 from .steps import STEPS, euler, heun, midpoint
 
@@ -20,6 +20,7 @@ __all__ = [
     "deviation_of",
     "euler",
     "flow",
+    "flow_back",
     "follow",
     "held",
     "heun",

@@ -15,7 +15,7 @@ from .levels import log_levels
 from .rules import fitted, heard, joined
 from .steps import Step, midpoint
 
-__all__ = ["anneal", "flow", "follow", "multistep", "restore", "revisit", "start"]
+__all__ = ["anneal", "flow", "flow_back", "follow", "multistep", "restore", "revisit", "start"]
 
 OnStep = Callable[[int, int], None]
 """(steps done, steps in all): for progress bars."""
@@ -136,8 +136,12 @@ def revisit(
     denoiser: Denoiser, x0: Tensor, sigma: float, *, rng: torch.Generator, n_steps: int = 8, step: Step = midpoint, condition: Condition | None = None
 ) -> Tensor:
     """Add noise to sigma, flow back: augment and detect share it (SDEdit, Meng et al. 2022). Small sigma keeps the source, large sigma the prior."""
-    sigmas = log_levels(n_steps, low=min(0.02, sigma / 4), high=sigma)
-    return flow(denoiser, x0 + sigma * _white(x0, rng), sigmas, step=step, condition=condition)
+    return flow_back(denoiser, x0 + sigma * _white(x0, rng), sigma, n_steps=n_steps, step=step, condition=condition)
+
+
+def flow_back(denoiser: Denoiser, x: Tensor, sigma: float, *, n_steps: int = 8, step: Step = midpoint, condition: Condition | None = None) -> Tensor:
+    """The second half of ``revisit``, for whoever drew the noise: from x = x0 + sigma * n down to 0."""
+    return flow(denoiser, x, log_levels(n_steps, low=min(0.02, sigma / 4), high=sigma), step=step, condition=condition)
 
 
 def restore(

@@ -1,0 +1,293 @@
+"""medprior augment of a data set: labels, splits and patients kept, resumed to the byte, one bad scan stops nothing, exactly what was asked for."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medprior.cli import main
+from medprior.data.volume import Volume
+from medprior.errors import BadOption, WrongKind
+from medprior.evidence.copies import CopyIndex
+from medprior.io.files import read_json
+from medprior.io.index import scan
+from medprior.io.read import read
+from medprior.io.write import write
+from medprior.runs.augment_makers import ByPrior
+from medprior.runs.augment_scans import is_data_set
+from medprior.runs.augment_state import beside
+from medprior.runs.events import Event
+from medprior.runs.execute import execute
+from medprior.runs.rebuild import reported
+from medprior.runs.requests import Augment
+
+from .conftest import save_tiny, scene
+
+COUNTS = {"no_finding": 5, "pneumonia": 2}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five healthy scans and two others to learn from, three to hold against them; names that nothing may repeat."""
+    here = tmp_path_factory.mktemp("set")
+    for split, start in (("train", 0), ("val", 50)):
+        for label, n in COUNTS.items():
+            for k in range(n if split == "train" else 2):
+                seed = start + k + 20 * (label == "pneumonia")
+                write(Volume(scene(seed)), here / split / label / f"Mustermann_{seed}.png", kind="converted")
+    return here
+
+
+def asked(folder: Path, out: Path, prior: Path, **changes) -> Augment:
+    values = {"input": folder, "prior": str(prior), "out": out, "n": 2, "judge": "off", "keep_copies": True, "modality": "DX"}
+    return Augment.model_validate({**values, **changes})
+
+
+def table(out: Path) -> list[dict[str, str]]:
+    with open(out / "outputs" / "scans.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def everything(out: Path) -> dict[str, bytes]:
+    """What must be the same again: all but the times."""
+    return {p.relative_to(out).as_posix(): p.read_bytes() for p in (out / "outputs").rglob("*") if p.is_file()} | {"csv": (out / "variations.csv").read_bytes()}
+
+
+def test_each_scan_of_the_train_split_by_a_prior(folder: Path, tiny: Path, tmp_path: Path) -> None:
+    done = execute(asked(folder, tmp_path / "run", tiny))
+    rows = table(done.path)
+    assert Counter(row["label"] for row in rows) == {"no_finding": 10, "pneumonia": 4}
+    assert {row["split"] for row in rows} == {"train"} and all(row["path"].startswith(f"{row['label']}/") for row in rows)
+    assert Counter(Counter(row["patient"] for row in rows).values()) == {2: 7}, "variations of one scan are of one patient"
+    sources = [read(p).data for p in sorted((folder / "train").rglob("*.png"))]
+    made = [read(done.path / "outputs" / row["path"]) for row in rows]
+    assert all(v.provenance.synthetic for v in made) and not any(np.array_equal(v.data, s) for v in made for s in sources)
+    text = b"".join(p.read_bytes() for p in done.path.rglob("*") if p.is_file())
+    assert b"Mustermann" not in text
+    metrics = done.record["metrics"]
+    assert metrics["mix"]["pneumonia"] == {"real": 2, "asked": 4, "written": 4, "refused_for_label": 0, "refused_as_copy": 0}
+    assert not metrics["short"] and "near copies of real scans were kept: not for release" in done.record["overrides"]
+    page = done.report.read_text(encoding="utf-8")
+    assert all(words in page for words in ("it is not for release", "14 of 14 images were written", "Source 1: no_finding", "nobody looked: switched off"))
+    assert execute(asked(folder, tmp_path / "run", tiny)).reused and not beside(tmp_path / "run").exists()
+    assert reported([done.path], None, fresh=False).report.read_text(encoding="utf-8") == page
+
+
+def test_what_is_written_is_a_data_set_to_train_on(folder: Path, tiny: Path, tmp_path: Path) -> None:
+    done = execute(asked(folder, tmp_path / "run", tiny, n=1))
+    index = scan(done.path / "outputs", out=tmp_path / "index", modality="DX")
+    with pytest.raises(WrongKind, match="marked synthetic"):
+        index.usable("train")
+    items = index.usable("train", allow_synthetic=True)
+    assert Counter(item.label for item in items) == COUNTS and not index.unusable and len({item.patient for item in items}) == 7
+
+
+def test_a_killed_run_goes_on_where_it_was(folder: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At every moment, to the byte; and nothing that was done is done again."""
+    monkeypatch.setattr("medprior.runs.augment_plan.BATCH", 3)
+    whole = execute(asked(folder, tmp_path / "whole", tiny))
+    out, made, real = tmp_path / "torn", [], ByPrior.make
+
+    class Killed(BaseException):
+        pass
+
+    for n in range(4):  # one batch goes through, then the next dies
+        left = [1]
+
+        def make(self, tickets, volumes, attempt, left=left):
+            if not left:
+                raise Killed
+            left.pop()
+            made.extend((t.source, t.nth) for t in tickets)
+            return real(self, tickets, volumes, attempt)
+
+        monkeypatch.setattr(ByPrior, "make", make)
+        with pytest.raises(Killed):
+            execute(asked(folder, out, tiny))
+        assert not out.exists() and len(made) == 3 * (n + 1)
+        with open(beside(out) / "done.jsonl", "a") as file:
+            file.write('{"batch": "torn')
+    assert len(set(made)) == len(made), "nothing twice"
+    monkeypatch.setattr(ByPrior, "make", real)
+    assert everything(execute(asked(folder, out, tiny)).path) == everything(whole.path)
+
+
+def test_one_bad_scan_stops_nothing(folder: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A torn file, and a scan that breaks the network: all others are made, the two are named, and the exit code says that something is missing."""
+    here = tmp_path / "set"
+    for n in range(6):
+        write(Volume(scene(n)), here / "a" / f"{n}.png", kind="converted")
+    (here / "a" / "torn.png").write_bytes((here / "a" / "0.png").read_bytes()[:300])
+    poison, real = read(here / "a" / "3.png").data, ByPrior._label
+
+    def label(self, ticket):
+        if np.array_equal(self.request.input and read(here / self.items[ticket.source].path).data, poison):
+            raise ZeroDivisionError("nobody foresaw this")
+        return real(self, ticket)
+
+    monkeypatch.setattr(ByPrior, "_label", label)
+    tokens = ["--prior", str(tiny), "--out", str(tmp_path / "run"), "--split", "all", "--n", "2", "--judge", "off", "--keep-copies", "--modality", "DX"]
+    assert main(["augment", str(here), *tokens]) == 4
+    rows = table(tmp_path / "run")
+    assert len(rows) == 10 and len({row["patient"] for row in rows}) == 5
+    bad = (tmp_path / "run" / "failed.csv").read_text()
+    assert "a/3.png" in bad and "nobody foresaw this" in bad and "a/torn.png" in bad
+    assert "2 scans gave nothing" in capsys.readouterr().out
+    assert main(["augment", str(here), *tokens]) == 4, "a finished run says it again"
+
+
+def test_where_no_scan_can_be_varied_the_request_is_refused(folder: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prior = save_tiny(tmp_path / "mr", modality="MR")
+    assert main(["augment", str(folder), "--prior", str(prior), "--modality", "DX", "--judge", "off", "--out", str(tmp_path / "run")]) == 2
+    assert "none of its first 7 scans could be varied: prior 'tiny' is for MR, this is DX" in capsys.readouterr().err
+    (tmp_path / "policy.yaml").write_text("modality: DX\ntransforms: {motion: {low: 1, high: 2}}\n")
+    tokens = ["--classical", "--policy", str(tmp_path / "policy.yaml"), "--modality", "DX", "--out", str(tmp_path / "classical")]
+    assert main(["augment", str(folder), *tokens]) == 2
+    assert "motion: refused for DX" in capsys.readouterr().err and not (tmp_path / "run").exists() and not (tmp_path / "classical").exists()
+
+
+@pytest.mark.parametrize(("fill", "wanted"), [("balanced", {"no_finding": 0, "pneumonia": 3}), (9, {"no_finding": 4, "pneumonia": 7})])
+def test_fill_is_exact(fill: object, wanted: dict[str, int], folder: Path, tiny: Path, tmp_path: Path) -> None:
+    done = execute(asked(folder, tmp_path / "run", tiny, n=4, fill=fill))
+    rows = table(done.path)
+    assert Counter(row["label"] for row in rows) == {label: n for label, n in wanted.items() if n}
+    each = Counter(row["patient"] for row in rows if row["label"] == "pneumonia")
+    assert max(each.values()) - min(each.values()) <= 1 and len(each) == 2, "evenly over the label's own scans"
+    assert all(
+        done.record["metrics"]["mix"][label] == {**at, "real": COUNTS[label], "asked": wanted[label], "written": wanted[label]}
+        for label, at in done.record["metrics"]["mix"].items()
+    )
+
+
+def test_fill_from_noise_by_the_prior_s_label(folder: Path, tiny: Path, tmp_path: Path) -> None:
+    done = execute(asked(folder, tmp_path / "run", tiny, n=4, fill="balanced", fill_by="synthesis"))
+    assert [(row["path"], row["label"], row["patient"]) for row in table(done.path)] == [(f"pneumonia/new_{n:06d}.png", "pneumonia", "") for n in (1, 2, 3)]
+    unlabelled = save_tiny(tmp_path / "plain", labels=())
+    with pytest.raises(BadOption, match="this prior has no labels"):
+        execute(asked(folder, tmp_path / "no", unlabelled, n=4, fill="balanced", fill_by="synthesis"))
+
+
+def test_what_is_refused_is_drawn_again_and_then_left_out(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Next to no noise: every variation is its source, so a gate that works lets none pass, and the run says so."""
+    learn = CopyIndex.learn
+    monkeypatch.setattr(CopyIndex, "learn", lambda train, held, *, seed: learn(train, held, seed=seed, steps=20))
+    for split, start, count in (("train", 0, 9), ("val", 50, 20)):
+        for n in range(count):
+            write(Volume(scene(start + n)), tmp_path / "set" / split / "a" / f"{n}.png", kind="converted")
+    heard: list[Event] = []
+    done = execute(asked(tmp_path / "set", tmp_path / "run", tiny, strength=0.001, keep_copies=False, n=6, tries=3), heard.append)
+    mix, metrics = done.record["metrics"]["mix"], done.record["metrics"]
+    assert table(done.path) == [] and metrics["short"] and metrics["written"] == 0
+    assert mix["a"]["refused_as_copy"] == metrics["drawn"] and 54 < metrics["drawn"] < 3 * 54, "drawn again at first; when all were copies, no more"
+    assert any(e.kind == "warning" and "near copy of its source" in e.text for e in heard)
+    page = done.report.read_text(encoding="utf-8")
+    assert all(words in page for words in ("0 of 54 images were written", "Refused: near copy", "its own source, correlation"))
+    kept = execute(asked(tmp_path / "set", tmp_path / "kept", tiny, strength=0.001, n=1)).record
+    assert kept["metrics"]["mix"]["a"]["written"] == 9 == kept["metrics"]["drawn"] and "near copies of real scans" in kept["overrides"][0]
+    with open(tmp_path / "kept" / "variations.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert all(row["copy"] == "True" and row["nearest"] == row["source"] for row in rows)
+
+
+def test_classical_with_masks_named_by_a_table(tmp_path: Path) -> None:
+    here = tmp_path / "set"
+    here.mkdir()
+    rows = ["path,label,patient,split,mask"]
+    for n in range(4):
+        image = scene(n)
+        write(Volume(image), here / f"Mustermann_{n}.png", kind="converted")
+        write(Volume((image > 150).astype(np.float32), unit="label"), here / f"m{n}.png", kind="mask")
+        rows.append(f"Mustermann_{n}.png,{'opacity' if n % 2 else 'no_finding'},Erika_{(0, 0, 1, 2)[n]},{'train' if n < 3 else 'test'},m{n}.png")
+    (here / "scans.csv").write_text("\n".join(rows) + "\n")
+    done = execute(Augment(input=here, classical=True, n=2, modality="DX", out=tmp_path / "run"))
+    found = table(done.path)
+    assert len(found) == 6 and Counter(row["patient"] for row in found) == {"p00001": 4, "p00002": 2}
+    for row in found:
+        image, mask = read(done.path / "outputs" / row["path"]), read(done.path / "outputs" / row["mask"], unit="label")
+        assert image.shape == mask.shape and set(np.unique(mask.data)) <= {0.0, 1.0} and mask.provenance.synthetic
+    records = [json.loads(line) for line in (done.path / "outputs" / "augmentation.jsonl").read_text().splitlines()]
+    assert [r["path"] for r in records] == [row["path"] for row in found]
+    opaque = [r for r in records if r["path"].startswith("opacity")]
+    assert not any(step["name"] == "gamma" for r in opaque for step in r["steps"]), "the policy of each scan's own label"
+    text = b"".join(p.read_bytes() for p in done.path.rglob("*") if p.is_file())
+    assert b"Mustermann" not in text and b"Erika" not in text
+    assert "classical transforms keep the patient" in json.dumps(read_json(done.path / "run.json")["metrics"]["gates"]["open"])
+
+
+def test_volumes(tmp_path: Path) -> None:
+    """Scans of NIfTI with an affine, by the slice: two of each, on their own grid."""
+    prior = save_tiny(tmp_path / "prior", modality="MR", scaling="foreground", quantiles=(0.0, 0.99), axes="PL", spacing_mm=(2.0, 2.0), labels=())
+    rng = np.random.default_rng(0)
+    for n in range(2):
+        volume = Volume(rng.random((1, 18, 20, 4), dtype=np.float32) * 100, np.diag([2.0, 2.0, 3.0, 1.0]), modality="MR")
+        write(volume, tmp_path / "set" / f"{n}.nii.gz", kind="converted")
+    done = execute(Augment(input=tmp_path / "set", prior=str(prior), n=2, split="all", modality="MR", out=tmp_path / "run", keep_copies=True))
+    rows = table(done.path)
+    assert [row["path"] for row in rows] == [f"no_label/{a}_{b}.nii.gz" for a in (1, 2) for b in (1, 2)] and {row["label"] for row in rows} == {""}
+    assert all(read(done.path / "outputs" / row["path"]).shape == (18, 20, 4) for row in rows)
+
+
+def test_a_series_is_one_scan_and_a_folder_of_pictures_a_data_set(folder: Path, picture: Path, tiny: Path, tmp_path: Path) -> None:
+    assert is_data_set(Augment(input=folder, prior="p")) and not is_data_set(Augment(input=picture, prior="p"))
+    (tmp_path / "dicom").mkdir()
+    write(Volume(scene(1), modality="DX"), tmp_path / "dicom" / "one.dcm", kind="converted")
+    assert not is_data_set(Augment(input=tmp_path / "dicom", prior="p"))
+    assert is_data_set(Augment(input=tmp_path / "dicom", prior="p", split="all"))
+    for request, words in (
+        (Augment(input=picture, prior="p", fill=3), "fill: no option for one scan"),
+        (Augment(input=folder, prior="p", label="x"), "label: no option for a data set"),
+    ):
+        with pytest.raises(BadOption, match=words):
+            is_data_set(request)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"fill": "balanced", "n": 7}, "n: no option with --fill"),
+        ({"fill_by": "synthesis"}, "fill_by: no option without --fill"),
+        ({"fill": 0}, "fill"),
+        ({"box": (1, 1, 2, 2), "paint": "m.png"}, "wanted one of them"),
+        ({"box": (1, 1, 2, 2), "strength": 0.5}, "strength: no option where a region"),
+        ({"tries": 0}, "tries"),
+        ({"alpha": 1}, "alpha"),
+    ],
+)
+def test_options_that_do_not_go_together(options: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Augment.model_validate({"input": "x", "prior": "p", **options})
+
+
+def test_a_region_of_one_scan(picture: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = read(picture)
+    mask = np.zeros_like(source.data)
+    mask[0, 8:20, 6:15] = 7
+    write(Volume(mask, unit="label"), tmp_path / "m.png", kind="mask")
+    tokens = ["augment", str(picture), "--prior", str(tiny), "--n", "2", "--label", "pneumonia"]
+    assert main([*tokens, "--paint", str(tmp_path / "m.png"), "--out", str(tmp_path / "run")]) == 0
+    for n in (1, 2):
+        made, where = read(tmp_path / "run" / "outputs" / f"painted_{n}.png"), read(tmp_path / "run" / "outputs" / f"painted_{n}_mask.png", unit="label")
+        assert np.array_equal(where.data, mask != 0) and np.array_equal(made.data[mask == 0], source.data[mask == 0])
+        assert made.provenance.synthetic and (made.data != source.data).any()
+    assert main([*tokens, "--box", "8", "6", "12", "9", "--out", str(tmp_path / "box")]) == 0
+    assert (tmp_path / "box" / "outputs" / "painted_1.png").read_bytes()[-3000:] == (tmp_path / "run" / "outputs" / "painted_1.png").read_bytes()[-3000:]
+    one, two = read_json(tmp_path / "run" / "run.json"), read_json(tmp_path / "box" / "run.json")
+    assert one["request"]["paint_sha256"] and one["id"] != two["id"] and one["metrics"] == two["metrics"]
+    write(Volume(np.ones((1, 9, 9), np.float32), unit="label"), tmp_path / "other.png", kind="mask")
+    capsys.readouterr()
+    assert main([*tokens, "--paint", str(tmp_path / "other.png"), "--out", str(tmp_path / "no")]) == 2
+    assert "one channel on the scan's grid" in capsys.readouterr().err and not (tmp_path / "no").exists()
+
+
+def test_the_same_scan_in_other_company_is_the_same_image(folder: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a variation is hangs on its scan, its number and the seed; batches differ in the last bits of float32 alone."""
+    one = execute(asked(folder, tmp_path / "one", tiny))
+    monkeypatch.setattr("medprior.runs.augment_plan.BATCH", 1)
+    two = execute(asked(folder, tmp_path / "two", tiny))
+    for a, b in zip(table(one.path), table(two.path), strict=True):
+        assert a == b and np.allclose(read(one.path / "outputs" / a["path"]).data, read(two.path / "outputs" / b["path"]).data, atol=1)
