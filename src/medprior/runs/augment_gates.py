@@ -47,7 +47,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Gates:
-    """judge, copies: None where that gate stands open; why: name -> the reason. side: of what they look at. keep: near copies pass, and are counted.
+    """judge, copies: None where that gate stands open; why: name -> the reason. shape, side: of what they look at. keep: near copies pass, and are counted.
 
     folds: of each chosen scan; places: which of them the copy index holds, in its order. held: scans that say how near is too near.
     """
@@ -56,6 +56,7 @@ class Gates:
     folds: Sequence[int]
     copies: CopyIndex | None
     places: Sequence[int]
+    shape: tuple[int, ...]
     side: int
     alpha: float
     keep: bool
@@ -66,15 +67,19 @@ class Gates:
         """One verdict for each image."""
         if not images or (self.judge is None and self.copies is None):
             return [Seen() for _ in images]
-        small = torch.stack([glance(image, self.side) for image in images])
-        judged = self._judged(tickets, small)
+        looked = [glance(image, self.side) for image in images]
+        alike = [n for n, x in enumerate(looked) if x.shape == self.shape]  # another number of channels than the others': nobody can judge it
+        if not alike:
+            return [Seen() for _ in images]
+        small = torch.stack([looked[n] for n in alike])
+        judged = self._judged([tickets[n] for n in alike], small)
         near, rho, at = self._near(small)
-        found = []
-        for n in range(len(images)):
-            said = judged.get(n)
+        found = [Seen() for _ in images]
+        for k, n in enumerate(alike):
+            said = judged.get(k)
             lost = said is not None and said[1] < self.alpha
-            refused = lost or (near[n] and not self.keep)
-            found.append(Seen(said and said[0], said and said[1], rho[n], at[n], lost, near[n], refused))
+            refused = lost or (near[k] and not self.keep)
+            found[n] = Seen(said and said[0], said and said[1], rho[k], at[k], lost, near[k], refused)
         return found
 
     def _near(self, small: Tensor) -> tuple[list[bool], list[float | None], list[int | None]]:
@@ -125,7 +130,7 @@ def gates_for(request: Augment, index: Index, items: Sequence[Item], on_event: O
     if not held:
         why["copies"] = "classical transforms keep the patient: each is a copy" if request.classical else "no scan of a val split to hold against"
     if not (with_judge or held):
-        return Gates(None, (), None, (), 0, request.alpha, request.keep_copies, why)
+        return Gates(None, (), None, (), (), 0, request.alpha, request.keep_copies, why)
     on_event(Event("stage", "looking at every scan", 0, len(items) + len(held)))
     side = _side(items)
     small, usable = _glances(index, items, side, on_event, 0)
@@ -143,7 +148,7 @@ def gates_for(request: Augment, index: Index, items: Sequence[Item], on_event: O
         except BadOption as error:
             on_event(Event("warning", f"nobody looks for copies: {error}"))
             why["copies"] = Exception.__str__(error)
-    return Gates(judge, folds, copies, usable, side, request.alpha, request.keep_copies, why, count)
+    return Gates(judge, folds, copies, usable, tuple(small.shape[1:]), side, request.alpha, request.keep_copies, why, count)
 
 
 def _judge(request: Augment, items: Sequence[Item], small: Tensor, usable: Sequence[int], folds: Sequence[int], on_event: OnEvent) -> tuple[Judge | None, str]:

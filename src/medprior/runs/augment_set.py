@@ -159,7 +159,7 @@ def metrics_of(work: Work) -> dict[str, Any]:
 
 def missing(work: Work) -> list[tuple[str, str]]:
     """(relative path, reason) of every file of the data set that gave nothing."""
-    bad = [(work.items[n].path if isinstance(n, int) else f"images of label {n}", why) for n, why in sorted(work.failed().items(), key=str)]
+    bad = [(work.items[n].path if isinstance(n, int) else f"{n} image", why) for n, why in sorted(work.failed().items(), key=str)]
     return [*bad, *((one.path, one.reason) for one in work.index.unusable)]
 
 

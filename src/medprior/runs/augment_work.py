@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 from ..data.volume import Volume
-from ..errors import FileProblem
+from ..errors import FileProblem, Unsupported
 from ..io.files import write_file
 from ..io.index import Index, Item
 from .augment_gates import Gates, Seen
-from .augment_makers import ByPrior, ByTransforms, FromNoise, Made, Maker
+from .augment_makers import ByPrior, ByTransforms, FromNoise, Made, Maker, cause
 from .augment_plan import ROUNDS, Ticket, batches, lacking, planned, spread
 from .augment_scans import loaded
 from .augment_state import State
@@ -114,7 +114,7 @@ class Work:
         good = [(ticket, made) for ticket, made in zip(tickets, found, strict=True) if isinstance(made, Made)]
         for ticket, made in zip(tickets, found, strict=True):
             if isinstance(made, str):
-                line["failed"][str(ticket.source) if ticket.source is not None else ticket.label] = made
+                line["failed"][_key(ticket)] = made
         again = []
         line["drawn"] += len(good)
         for (ticket, made), seen in zip(good, self.gates.look([t for t, _ in good], [m.image for _, m in good]), strict=True):
@@ -122,9 +122,21 @@ class Work:
             if seen.refused:
                 line["refused"].append(self.refusal(ticket, made, seen, attempt))
                 again.append(ticket)
-            else:
-                line["rows"].append(self.write(ticket, made, seen, attempt))
+            elif (row := self.written(ticket, made, seen, attempt, line)) is not None:
+                line["rows"].append(row)
         return again
+
+    def written(self, ticket: Ticket, made: Made, seen: Seen, attempt: int, line: dict[str, Any]) -> dict[str, Any] | None:
+        """The row of an image, or None where its format cannot hold it; what the disk refuses stops the run, and it goes on from there."""
+        try:
+            return self.write(ticket, made, seen, attempt)
+        except FileProblem as error:
+            if not isinstance(error, Unsupported):
+                raise
+            line["failed"][_key(ticket)] = cause(error)
+        except Exception as error:  # whatever a writer of one scan stumbles over costs that scan alone
+            line["failed"][_key(ticket)] = cause(error)
+        return None
 
     def write(self, ticket: Ticket, made: Made, seen: Seen, attempt: int) -> dict[str, Any]:
         """One image with its marks, and its mask."""
@@ -206,6 +218,11 @@ class Work:
         if len(failed) >= min(len(self.items), IN_VAIN):
             reason = next(iter(failed.values()))
             raise FileProblem(self.request.input, f"none of its first {len(failed)} scans could be varied: {reason}", "see medprior scan, and --allow-other")
+
+
+def _key(ticket: Ticket) -> str:
+    """Whose failure it is: the place of a scan, or the label of an image from noise."""
+    return f"new {ticket.label}" if ticket.source is None else str(ticket.source)
 
 
 def _nobody(item: Item) -> Item:

@@ -21,6 +21,7 @@ from medprior.io.write import write
 from medprior.runs.augment_makers import ByPrior
 from medprior.runs.augment_scans import is_data_set
 from medprior.runs.augment_state import beside
+from medprior.runs.augment_work import Work
 from medprior.runs.events import Event
 from medprior.runs.execute import execute
 from medprior.runs.rebuild import reported
@@ -118,7 +119,7 @@ def test_a_killed_run_goes_on_where_it_was(folder: Path, tiny: Path, tmp_path: P
 
 
 def test_one_bad_scan_stops_nothing(folder: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A torn file, and a scan that breaks the network: all others are made, the two are named, and the exit code says that something is missing."""
+    """A torn file, a scan that breaks the network, one that cannot be written: all others are made, these are named, the exit code says it."""
     here = tmp_path / "set"
     for n in range(6):
         write(Volume(scene(n)), here / "a" / f"{n}.png", kind="converted")
@@ -131,13 +132,21 @@ def test_one_bad_scan_stops_nothing(folder: Path, tiny: Path, tmp_path: Path, ca
         return real(self, ticket)
 
     monkeypatch.setattr(ByPrior, "_label", label)
+    writing = Work.write
+
+    def write_it(self, ticket, made, seen, attempt):
+        if ticket.source == 1:
+            raise ValueError("a header that nobody can write")
+        return writing(self, ticket, made, seen, attempt)
+
+    monkeypatch.setattr(Work, "write", write_it)
     tokens = ["--prior", str(tiny), "--out", str(tmp_path / "run"), "--split", "all", "--n", "2", "--judge", "off", "--keep-copies", "--modality", "DX"]
     assert main(["augment", str(here), *tokens]) == 4
     rows = table(tmp_path / "run")
-    assert len(rows) == 10 and len({row["patient"] for row in rows}) == 5
+    assert len(rows) == 8 and len({row["patient"] for row in rows}) == 4
     bad = (tmp_path / "run" / "failed.csv").read_text()
-    assert "a/3.png" in bad and "nobody foresaw this" in bad and "a/torn.png" in bad
-    assert "2 scans gave nothing" in capsys.readouterr().out
+    assert "a/3.png" in bad and "nobody foresaw this" in bad and "a/torn.png" in bad and "a/1.png" in bad and "nobody can write" in bad
+    assert "3 scans gave nothing" in capsys.readouterr().out
     assert main(["augment", str(here), *tokens]) == 4, "a finished run says it again"
 
 
