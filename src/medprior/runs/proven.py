@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -46,12 +47,11 @@ def proven(request: Synthesize, prior: Prior, draw: Draw, n: int, on_event: OnEv
         overrides = unproven(entry, request.unproven)  # before minutes are spent, not after
         made = draw(range(n), request.seed)
         return Proven(dict(enumerate(made)), {"proof": standing(entry)}, [unseen(entry)], overrides)
-    return _compared(request, prior, draw, n, on_event)
+    return _compared(request, request.data, prior, draw, n, on_event)
 
 
-def _compared(request: Synthesize, prior: Prior, draw: Draw, n: int, on_event: OnEvent) -> Proven:
-    assert request.data is not None
-    scans, note = scans_of_folder(prior, request.data, on_event)
+def _compared(request: Synthesize, data: Path, prior: Prior, draw: Draw, n: int, on_event: OnEvent) -> Proven:
+    scans, note = scans_of_folder(prior, data, on_event)
     on_event(Event("stage", "learning how alike two patients are"))
     index = CopyIndex.learn(scans.train, scans.held, seed=request.seed)
     controls = [*passed_off(index, seed=request.seed), *control_of(prior)]
