@@ -48,7 +48,7 @@ def _grid(flips: Sequence[bool], turns: Sequence[float], crops: Sequence[float],
     return [Move.of(1, flip=f, turn=t, crop=c, shift=(a, b)) for f, t, c, a, b in product(flips, turns, crops, shifts, shifts)]
 
 
-_COARSE = _grid((False, True), (-6.0, 0.0, 6.0), (-0.08, 0.08), (0.0,))
+_COARSE = _grid((False, True), (-6.0, 0.0, 6.0), (-0.08, 0.0, 0.08), (0.0,))
 _FINE = _grid((False, True), (-8.0, -4.0, 0.0, 4.0, 8.0), (-0.1, -0.05, 0.0, 0.05, 0.1), (-0.05, 0.0, 0.05))
 """A copy may be mirrored, turned, cut and shifted; the steps are what a correlation forgives at 32 pixels."""
 
@@ -56,7 +56,7 @@ _FINE = _grid((False, True), (-8.0, -4.0, 0.0, 4.0, 8.0), (-0.1, -0.05, 0.0, 0.0
 def aligned_nearest(queries: Tensor, references: Tensor) -> Nearest:
     """queries (n, C, 32, 32), references (m, C, 32, 32) -> the reference of highest pixel correlation after alignment by mirror, turn, crop and shift.
 
-    Every query is first compared with all references under twelve coarse moves, then with its 48 nearest under 450 fine ones.
+    Every query is first compared with all references under eighteen coarse moves, then with its 48 nearest under 450 fine ones.
     Source: pixel correlation with every training image, Akbar et al., arXiv 2305.07644; the alignment is ours.
     """
     known = _unit(_inner(references))

@@ -21,7 +21,19 @@ from typing import Any
 from ..errors import BadOption, Corrupt, FileProblem, Unsupported
 from .limits import regular_file
 
-__all__ = ["append_line", "check_manifest", "load_weights", "locked", "read_json", "save_weights", "sha256", "write_file", "write_folder", "write_json"]
+__all__ = [
+    "append_line",
+    "check_manifest",
+    "load_weights",
+    "locked",
+    "read_json",
+    "read_lines",
+    "save_weights",
+    "sha256",
+    "write_file",
+    "write_folder",
+    "write_json",
+]
 
 MANIFEST = "manifest.json"
 _OLD = ".old"
@@ -165,6 +177,27 @@ def append_line(path: str | Path, record: Mapping[str, Any]) -> None:
             file.write(json.dumps(record, default=_plain) + "\n")
     except OSError as error:
         raise FileProblem(path, f"could not be written ({error.strerror or error})", "free space or choose another --out") from error
+
+
+def read_lines(path: str | Path) -> list[Any]:
+    """What ``append_line`` wrote, [] where there is no such file. A last line that a kill has torn is cut off.
+
+    Raises FileProblem (cannot be read), Corrupt (holds something else).
+    """
+    path = Path(path)
+    try:
+        stored = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise FileProblem(path, f"cannot be read ({error.strerror})") from error
+    whole = stored[: stored.rfind(b"\n") + 1]
+    if len(whole) < len(stored):
+        os.truncate(path, len(whole))
+    try:
+        return [json.loads(line) for line in whole.splitlines()]
+    except ValueError as error:
+        raise Corrupt(path, f"is not what medprior wrote ({error})", "remove the folder, or start over with --fresh") from error
 
 
 def write_folder(path: str | Path, fill: Callable[[Path], None]) -> None:

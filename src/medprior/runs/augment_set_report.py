@@ -15,7 +15,7 @@ from ..errors import MedpriorError
 from ..io.index import Index, Item
 from ..io.read import read
 from .augment_gates import Gates
-from .pictures import contact_sheet, grey, number, upright, window_for
+from .pictures import Window, contact_sheet, grey, number, upright, window_for
 from .report import Grid, Picture, Section, Table
 from .requests import Augment
 
@@ -205,9 +205,9 @@ def _turned_away(shown: Shown) -> Section:
     found = [one for one in shown.refused if one["picture"]][:REFUSED]
     pictures = []
     for one in found:
-        with Image.open(shown.examples / one["picture"]) as image:
-            times = max(1, 112 // max(image.size))
-            big = image.convert("L").resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
+        image = grey(upright(read(shown.examples / one["picture"])), Window(0.0, 255.0, "as it was drawn"))
+        times = max(1, 112 // max(image.size))
+        big = image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
         why = " and ".join({"label": "label lost", "copy": "near copy"}[w] for w in one["why"])
         pictures.append(Picture(big, f"Refused: {why}", f"Asked for: {one['label'] or 'no label'}. {said(one)}", synthetic=True))
     return Section(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Corrupt, FileProblem
-from ..io.files import append_line, read_json, write_json
+from ..io.files import append_line, read_json, read_lines, write_json
 
 __all__ = ["State", "beside", "linked"]
 
@@ -91,16 +90,6 @@ def _same(path: Path, identifier: str) -> bool:
 def _lines(path: Path) -> dict[str, dict[str, Any]]:
     """The batches that are done. A last line that a kill has torn is cut off: its batch is made again."""
     try:
-        stored = path.read_bytes()
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise FileProblem(path, f"cannot be read ({error.strerror})") from error
-    whole = stored[: stored.rfind(b"\n") + 1]
-    if len(whole) < len(stored):
-        os.truncate(path, len(whole))
-    try:
-        found = [json.loads(line) for line in whole.splitlines()]
-        return {line["batch"]: line for line in found}
-    except (ValueError, TypeError, KeyError) as error:
+        return {line["batch"]: line for line in read_lines(path)}
+    except (TypeError, KeyError) as error:
         raise Corrupt(path, f"is not what medprior wrote ({error})", "remove the folder, or start over with --fresh") from error
