@@ -117,16 +117,15 @@ def test_a_label_map_that_is_drawn_has_whole_numbers() -> None:
     assert list(made) == ["T1", "mask"] and made["mask"].unit == "label" and set(np.unique(made["mask"].data)) <= {0.0, 1.0, 3.0}
 
 
-def test_neighbours_are_tied() -> None:
-    """A prior of slices that knows no neighbour gives a volume of noise through the slices, unless they are tied."""
-    prior = Exact()
-    apart = {}
-    for tie in (1e3, 0.1):
-        one = synthesize_joint(prior, n=1, size=(16, 20), slices=12, tie=tie)[0]["image"].data[0] / 1000
-        assert one.shape == (16, 20, 12)
-        apart[tie] = float(np.square(np.diff(one, axis=2)).mean())
-    free = 2 * float(prior.spectra((16, 20)).mean())
-    assert apart[1e3] == pytest.approx(free, rel=0.25) and apart[0.1] < 0.15 * free
+def test_neighbours_are_alike_and_each_slice_is_a_draw_as_any_other() -> None:
+    """Noise correlated by r gives neighbours of a Gaussian prior that differ by 1 - r of what strangers do, and leaves brightness and spread as they are."""
+    prior, size = Exact(), (16, 20)
+    variance = float(prior.spectra(size).mean())
+    for alike in (0.0, 0.9):
+        made = [one["image"].data[0] / 1000 for one in synthesize_joint(prior, n=12, size=size, slices=10, alike=alike)]
+        apart = float(np.mean([np.square(np.diff(one, axis=2)).mean() for one in made]))
+        assert made[0].shape == (16, 20, 10) and apart == pytest.approx(2 * (1 - alike) * variance, rel=0.2)
+        assert float(np.mean(made)) == pytest.approx(prior.mean, abs=0.15) and float(np.var(made)) == pytest.approx(variance, rel=0.25)
 
 
 def test_same_seed_same_bytes_and_another_stream_other_ones() -> None:
@@ -152,6 +151,7 @@ def test_a_prior_of_volumes() -> None:
         ({"given": {"T2": brain(3)}}, "not on the card"),
         ({"size": (8, 20)}, "at least 16"),
         ({"slices": 1}, "wanted at least 2"),
+        ({"alike": 1.0}, "below 1"),
         ({"numbers": {"age": [60.0, 61.0]}, "n": 3}, "one for each of 3"),
         ({"label": "ill"}, "is not on the card"),
     ],
