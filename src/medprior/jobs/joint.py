@@ -37,7 +37,7 @@ COARSE = 0.03
 
 ALIKE = 0.9
 """Correlation of the noise that neighbouring slices are drawn from. Each slice is then a draw as any other, and neighbours are alike, since the walk is smooth
-in its noise. (Tied by a measurement instead, "neighbours differ by nothing", what slices share is counted once for each: brightness ran away.)"""
+in its noise."""
 
 TIE, TIMES = 0.5, 2.5
 """On the finer rungs, where the coarser volume holds the brightness: standard deviation of such a tie where the card does not say by how much neighbours
@@ -46,6 +46,9 @@ differ, network units; and how many times that difference it is where it does.""
 LEVELS = 3
 """Levels of the walk where something is known, for each where nothing is. Of two Gaussian channels with a correlation of 0.8 the draws keep 0.79 of it with
 36 levels from 20 down, 0.89 with 60 from 5 down, and 0.97 by ``moment_matching`` at many times the cost."""
+
+MANY = 16
+"""Finenesses of a prior whose error was not measured at any."""
 
 SPACE = 2**22
 """Voxels that are drawn side by side."""
@@ -57,7 +60,8 @@ OnStep = Callable[[int, int], None]
 class _Task:
     """What is drawn. shape: (C, i, j[, k]) of the finest image. known: (1, c, i, j[, k]) and the numbers of its channels, or None.
 
-    tie: by how much neighbouring slices differ, None where the prior knows the whole volume. alike: the correlation of their noise.
+    tie: by how much neighbouring slices differ, None where the prior knows the whole volume. alike: the correlation of their noise. finenesses: how many the prior has learned from,
+    each half of the one before.
     """
 
     denoiser: Denoiser
@@ -66,6 +70,7 @@ class _Task:
     tie: float | None
     alike: float
     n_steps: int
+    finenesses: int
 
     def within(self, size: tuple[int, ...], coarse: Tensor | None) -> Measurement | None:
         """All that is known of an image of this size, as one measurement; None for nothing."""
@@ -135,7 +140,7 @@ def synthesize_joint(
             denoiser, condition = _asked(prior, shape, None if values is None else values[batch], batch.stop - batch.start, rng, door)
             if label is not None:
                 denoiser = guided(denoiser, label_index(prior, label), guidance)
-            task = _Task(denoiser, shape, known, _tie(prior) if solid else None, alike, n_steps)
+            task = _Task(denoiser, shape, known, _tie(prior) if solid else None, alike, n_steps, len(card.errors) or MANY)
             drawn.append(_drawn(task, batch.stop - batch.start, condition, prior.card.frame[0], rng, told_steps(at)))
     wanted = [part for part in parts(card) if part.name not in (given or {})]
     sentence = f"made by medprior: prior {card.name}, {'given ' + ', '.join(given) + ', ' if given else ''}label {label}, seed {seed}"
@@ -186,7 +191,8 @@ def _drawn(task: _Task, n: int, condition: Condition, coarsest: int, rng: torch.
     """(n, *shape): coarse to fine, each rung given what is known at its size and the rung before."""
     flat = 2 if task.tie is not None else len(task.shape) - 1
     size = task.shape[1 : flat + 1]
-    rungs = [(*rung, *task.shape[flat + 1 :]) for rung in ladder(size, coarsest)]
+    # a prior that has learned from one fineness alone, as of small images, knows no coarser one: then there is one rung
+    rungs = [(*rung, *task.shape[flat + 1 :]) for rung in ladder(size, coarsest)[-task.finenesses :]]
     full = _padded(task.known[0], rungs[-1]) if task.known else None
     x: Tensor | None = None
     for at, rung in enumerate(rungs):
