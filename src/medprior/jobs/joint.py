@@ -60,8 +60,8 @@ OnStep = Callable[[int, int], None]
 class _Task:
     """What is drawn. shape: (C, i, j[, k]) of the finest image. known: (1, c, i, j[, k]) and the numbers of its channels, or None.
 
-    tie: by how much neighbouring slices differ, None where the prior knows the whole volume. alike: the correlation of their noise. finenesses: how many the prior has learned from,
-    each half of the one before.
+    tie: by how much neighbouring slices differ, None where the prior knows the whole volume. alike: the correlation of their noise.
+    finenesses: how many the prior has learned from, each half of the one before.
     """
 
     denoiser: Denoiser
