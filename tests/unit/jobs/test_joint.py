@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,8 @@ from medprior.jobs.joint import synthesize_joint
 from medprior.jobs.synthesize import synthesize
 from medprior.prior import Card, Condition
 from medprior.prior.denoiser import spread
+from medprior.prior.errors import ErrorTable
+from medprior.prior.rings import BINS
 from tests.unit.jobs.exact import Exact, filtered, tiny
 
 PAIR = Card("pair", "CT", unit="HU", scaling="fixed", low=-1000.0, high=1000.0, channels=("a", "b"), frame=(16, 64), sigma_data=0.5)
@@ -77,6 +81,24 @@ def test_coarse_to_fine_with_something_given() -> None:
 
     assert with_shift(0) > 0.75 and with_shift(0) > max(with_shift(1), with_shift(-1))
     assert made[0]["a"].shape == (45, 70) and steps[-1] == (100, 100)
+
+
+def test_no_rung_is_coarser_than_what_was_learned() -> None:
+    """Small images are learned at one fineness: at half of it the prior has never seen anything, and what it then draws ignores what is given."""
+    seen: set[tuple[int, ...]] = set()
+
+    class Listening(Pair):
+        def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
+            seen.add(tuple(x.shape[2:]))
+            return super().__call__(x, sigma, condition)
+
+    table = ErrorTable(40, (0.1, 1.0), (0.01, 0.1), ((1.0,) * BINS,) * 2)
+    prior = Listening(0.8)
+    for tables, wanted in (((), {(10, 16), (20, 32), (40, 64)}), ((table,), {(40, 64)})):
+        seen.clear()
+        prior.card = replace(PAIR, errors=tables)
+        synthesize_joint(prior, n=1, given={"b": known(prior, size=(40, 64))}, n_steps=1)
+        assert seen == wanted
 
 
 def brain(n_slices: int = 6) -> Volume:
