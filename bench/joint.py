@@ -53,7 +53,7 @@ def main() -> None:
         one.add_argument("--work", type=Path, default=Path(".cache/joint"), help="where the index of the folder goes")
         one.add_argument("--levels", type=int, default=LEVELS, help="levels of the walk, for each of the 18 where nothing is known")
         one.add_argument("--slices", type=int, default=3, help="masks: slices of each patient")
-        one.add_argument("--ties", default="0.22,0.5,0", help="slices: ties to try, 0 = none")
+        one.add_argument("--alike", default="0.9,0", help="slices: correlations of neighbours' noise to try")
         one.add_argument("--given", default="", help="slices: what is given; nothing by default")
         one.add_argument("--seconds", type=float, default=90.0, help="masks: budget of the independent judge")
     one = verbs.add_parser("contrast")
@@ -147,13 +147,14 @@ def agreement(found: NDArray, truth: NDArray, classes: tuple[int, ...]) -> float
 
 
 def cuts(prior: Prior, index: Index, item: Item, most: int, mean: NDArray) -> list[tuple[Volume, Volume, Volume, float]]:
-    """Image, map, mean image and height of slices of a patient, as the prior knows slices; evenly among those with at least 40 pixels of any class."""
+    """Image, map, mean image and height of slices of a patient, as the prior knows slices; evenly between those with at least 40 pixels of any class."""
     volume = index.load(item)
     flat = volume.with_data(stretched(mean, volume.shape)[None])
     doors = [admit_parts(prior.card, {name: one})[0] for name, one in ((item.called, volume), (MASK, index.beside(item, MASK)), (item.called, flat))]
     image, label, average = (door.turned for door in doors)
     full = [k for k in range(label.shape[2]) if (label.data[0, :, :, k] > 0).sum() >= 40]
-    chosen = [full[i] for i in np.unique(np.linspace(0, len(full) - 1, min(most, len(full))).round().astype(int))]
+    inner = np.linspace(0, len(full) - 1, most + 2).round().astype(int)[1:-1]  # at both ends there is hardly anything of the map
+    chosen = [full[i] for i in np.unique(inner)]
 
     def cut(one: Volume, k: int) -> Volume:
         return Volume(one.data[..., k], None, one.unit, one.modality, None if one.spacing_mm is None else one.spacing_mm[:2])
@@ -238,17 +239,17 @@ def slices(prior: Prior, chosen: argparse.Namespace) -> None:
     print(f"{'':<28}{'through':<10}{'in plane':<10}ratio, each volume")
     doors = [prior.admit(index.load(i)) if not joined else admit_parts(card, {i.called: index.load(i)})[0] for i in items]
     line("real", [door.whole[0] for door in doors])
-    for tie in (float(t) for t in chosen.ties.split(",")):
+    for alike in (float(t) for t in chosen.alike.split(",")):
         made = []
         for at, item in enumerate(items):
             given = {chosen.given: index.beside(item, chosen.given)} if chosen.given else None
             n_slices = None if given else len(doors[at].images)
-            one = synthesize_joint(prior, n=1, given=given, slices=n_slices, seed=at, tie=tie or 1e3)[0]
+            one = synthesize_joint(prior, n=1, given=given, slices=n_slices, seed=at, alike=alike)[0]
             x = torch.from_numpy(one[parts(card)[0].name].data[0]) * 2 - 1
             if given:  # on the grid of the given file: back as the prior has it
                 x = admit_parts(card, {item.called: one[item.called]})[0].whole[0]
             made.append(x)
-        line(f"made, tie {tie:g}" if tie else "made, no tie", made)
+        line(f"made, noise alike by {alike:g}", made)
 
 
 def line(name: str, volumes: list[Tensor]) -> None:

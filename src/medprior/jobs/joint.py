@@ -21,7 +21,7 @@ from ..prior import Condition, Denoiser, Prior
 from ..prior.door import Admitted, heights
 from ..prior.joint import Part, admit_parts, part_volume, parts, unlaid_volume
 from ..prior.numbers import told
-from ..prior.wrappers import guided
+from ..prior.wrappers import guided, kept
 from ..sampling import anneal, flow, held, karras_levels, log_levels, proximal, start
 from .reconstruct import label_index, windowed
 from .stacks import stacked
@@ -35,14 +35,20 @@ KNOWN = 0.02
 COARSE = 0.03
 """Noise of a coarser image as the measurement of a finer one, as in ``synthesize``."""
 
+ALIKE = 0.9
+"""Correlation of the noise that neighbouring slices are drawn from. Each slice is then a draw as any other, and neighbours are alike, since the walk is smooth
+in its noise."""
+
 TIE, TIMES = 0.5, 2.5
-"""Standard deviation of the tie between neighbouring slices where the card does not say by how much they differ, network units; and how many times that
-difference it is where it does. A tie as firm as the difference itself counts what slices share once for each slice: brightness then runs away (measured on
-hippocampi: differences of 0.18 are met by a tie of 0.5, and one of 0.22 turns 40 slices white)."""
+"""On the finer rungs, where the coarser volume holds the brightness: standard deviation of such a tie where the card does not say by how much neighbours
+differ, network units; and how many times that difference it is where it does."""
 
 LEVELS = 3
 """Levels of the walk where something is known, for each where nothing is. Of two Gaussian channels with a correlation of 0.8 the draws keep 0.79 of it with
 36 levels from 20 down, 0.89 with 60 from 5 down, and 0.97 by ``moment_matching`` at many times the cost."""
+
+MANY = 16
+"""Finenesses of a prior whose error was not measured at any."""
 
 SPACE = 2**22
 """Voxels that are drawn side by side."""
@@ -54,14 +60,17 @@ OnStep = Callable[[int, int], None]
 class _Task:
     """What is drawn. shape: (C, i, j[, k]) of the finest image. known: (1, c, i, j[, k]) and the numbers of its channels, or None.
 
-    tie: by how much neighbouring slices differ, None where the prior knows the whole volume.
+    tie: by how much neighbouring slices differ, None where the prior knows the whole volume. alike: the correlation of their noise.
+    finenesses: how many the prior has learned from, each half of the one before.
     """
 
     denoiser: Denoiser
     shape: tuple[int, ...]
     known: tuple[Tensor, tuple[int, ...]] | None
     tie: float | None
+    alike: float
     n_steps: int
+    finenesses: int
 
     def within(self, size: tuple[int, ...], coarse: Tensor | None) -> Measurement | None:
         """All that is known of an image of this size, as one measurement; None for nothing."""
@@ -91,7 +100,7 @@ def synthesize_joint(
     slices: int | None = None,
     guidance: float = 1.5,
     n_steps: int = 18,
-    tie: float | None = None,
+    alike: float = ALIKE,
     stream: str = "",
     on_step: OnStep | None = None,
 ) -> list[dict[str, Volume]]:
@@ -100,14 +109,14 @@ def synthesize_joint(
     given: channels that are known, on one grid; they are left out of the result, which lies on that grid (affine and array order are theirs). Each is a
     Measurement with a noise of 0.02 in network units, through the rule ``proximal``, or ``held`` where nothing else is known.
     label: a class of the card. numbers: one for all or one for each, as the card names them; what is not said stays unknown, but for the height of slices.
-    size: of an image, where nothing is given. slices: a volume of so many by a prior of slices, neighbours tied to each other; a given volume has its own.
-    tie: standard deviation by which neighbours differ, network units; default what the card says. n_steps: levels where nothing is given, three times as many
-    where something is. stream: words that set these draws apart from others with the same seed.
+    size: of an image, where nothing is given. slices: a volume of so many by a prior of slices; a given volume has its own. alike: correlation, 0 to below 1,
+    of the noise that neighbouring slices are drawn from; 0 makes each of another patient. n_steps: levels; three times as many for an image of which something
+    is given. stream: words that set these draws apart from others with the same seed.
     The same seed and n give the same bytes. on_step: (steps done, in all).
-    Raises BadOption (n, size, label, number, channel, class), WrongKind (grids, units), Diverged.
+    Raises BadOption (n, size, alike, label, number, channel, class), WrongKind (grids, units), Diverged.
     """
-    if n < 1:
-        raise BadOption(f"synthesize: wanted n >= 1, got {n}")
+    if n < 1 or not 0 <= alike < 1:
+        raise BadOption(f"synthesize: wanted n >= 1 and alike from 0 to below 1, got {n} and {alike}")
     card, door, known = prior.card, None, None
     if given:
         if size is not None or slices is not None:
@@ -131,8 +140,7 @@ def synthesize_joint(
             denoiser, condition = _asked(prior, shape, None if values is None else values[batch], batch.stop - batch.start, rng, door)
             if label is not None:
                 denoiser = guided(denoiser, label_index(prior, label), guidance)
-            apart = _tie(prior, tie) if solid else None
-            task = _Task(denoiser, shape, known, apart, n_steps)
+            task = _Task(denoiser, shape, known, _tie(prior) if solid else None, alike, n_steps, len(card.errors) or MANY)
             drawn.append(_drawn(task, batch.stop - batch.start, condition, prior.card.frame[0], rng, told_steps(at)))
     wanted = [part for part in parts(card) if part.name not in (given or {})]
     sentence = f"made by medprior: prior {card.name}, {'given ' + ', '.join(given) + ', ' if given else ''}label {label}, seed {seed}"
@@ -149,9 +157,9 @@ def _free_shape(prior: Prior, size: tuple[int, ...] | None, slices: int | None) 
     return (len(card.channels), *size, *(() if slices is None else (slices,)))
 
 
-def _tie(prior: Prior, tie: float | None) -> float:
+def _tie(prior: Prior) -> float:
     differ = prior.card.data.get("neighbours")
-    return tie or (TIMES * differ if differ else TIE)
+    return TIMES * differ if differ else TIE
 
 
 def _each(name: str, value: float | Sequence[float], n: int) -> list[float]:
@@ -183,23 +191,26 @@ def _drawn(task: _Task, n: int, condition: Condition, coarsest: int, rng: torch.
     """(n, *shape): coarse to fine, each rung given what is known at its size and the rung before."""
     flat = 2 if task.tie is not None else len(task.shape) - 1
     size = task.shape[1 : flat + 1]
-    rungs = [(*rung, *task.shape[flat + 1 :]) for rung in ladder(size, coarsest)]
+    # a prior that has learned from one fineness alone, as of small images, knows no coarser one: then there is one rung
+    rungs = [(*rung, *task.shape[flat + 1 :]) for rung in ladder(size, coarsest)[-task.finenesses :]]
     full = _padded(task.known[0], rungs[-1]) if task.known else None
     x: Tensor | None = None
     for at, rung in enumerate(rungs):
         now = task if task.known is None or full is None else replace(task, known=(_pooled(task, full, 2 ** (len(rungs) - 1 - at)), task.known[1]))
-        measured = now.within(rung, x)
 
         def heard(done: int, total: int, at: int = at) -> None:
             on_step((at + done / total) / len(rungs))
 
+        if x is None and task.tie is not None:
+            x = _slices(now, n, rung, condition, rng, heard)
+            continue
+        measured = now.within(rung, x)
         if measured is None:
             sigmas = karras_levels(task.n_steps, low=0.01, high=20.0)
             x = start(task.denoiser, (n, task.shape[0], *rung), sigmas[0], rng=rng, condition=condition)
             x = flow(task.denoiser, x, sigmas, condition=condition, on_step=heard)
             continue
-        alone = now.known is not None and x is None and task.tie is None
-        guide = held(task.denoiser, *now.known, KNOWN, rng) if alone and now.known is not None else proximal(task.denoiser, measured, rng)
+        guide = held(task.denoiser, *now.known, KNOWN, rng) if now.known is not None and x is None else proximal(task.denoiser, measured, rng)
         if x is None:
             # a known channel speaks through the noise of the level alone: many small levels, or what is drawn follows it too little
             sigmas = log_levels(LEVELS * task.n_steps, low=0.02, high=5.0)
@@ -212,6 +223,31 @@ def _drawn(task: _Task, n: int, condition: Condition, coarsest: int, rng: torch.
     if x is None:
         raise BadOption(f"synthesize: a size of {size} leaves nothing to draw")
     return x[(..., *(slice((have - want) // 2, (have - want) // 2 + want) for have, want in zip(x.shape[2:], task.shape[1:], strict=True)))]
+
+
+def _slices(task: _Task, n: int, size: tuple[int, ...], condition: Condition, rng: torch.Generator, on_step: OnStep) -> Tensor:
+    """(n, C, i, j, k): slices drawn from noise that is alike in neighbours, by the walk that adds none; what is known keeps its place at every level."""
+    shape, denoiser = (n, task.shape[0], *size), task.denoiser
+    if task.known is not None:
+        y, numbers = task.known
+        known, free = torch.zeros(1, *shape[1:]), torch.ones(1, shape[1], 1, 1, 1)
+        known[:, list(numbers)], free[:, list(numbers)] = y, 0.0
+        denoiser = kept(denoiser, known, free)
+    sigmas = karras_levels(task.n_steps, low=0.01, high=20.0)
+    first = sigmas[0].float()
+    x = first * _alike(shape, task.alike, rng)
+    for _ in range(2):  # as ``start`` does: images have a mean of their own
+        x = denoiser(x, first.expand(n), condition) + first * _alike(shape, task.alike, rng)
+    return flow(denoiser, x, sigmas, condition=condition, on_step=on_step)
+
+
+def _alike(shape: tuple[int, ...], correlation: float, rng: torch.Generator) -> Tensor:
+    """White noise in each slice, and a first-order autoregression from slice to slice."""
+    white = torch.randn(shape, generator=rng)
+    slices = [white[..., 0]]
+    for k in range(1, shape[-1]):
+        slices.append(correlation * slices[-1] + (1 - correlation**2) ** 0.5 * white[..., k])
+    return torch.stack(slices, dim=-1)
 
 
 def _factors(task: _Task, factor: int) -> tuple[int, ...]:

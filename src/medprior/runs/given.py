@@ -140,7 +140,7 @@ def _section(request: Synthesize, prior: Prior, made: Sequence[Example], given: 
         columns = ", ".join(f"{name} (given)" if name in given else name for name in names)
         columns += ", mask over the image" if "mask" in names else ""
         grids.append(Picture(sheet, title, f"Each row is one example: {columns}. Seed {request.seed}; none was picked out.", synthetic=True, wide=True))
-    together = "Each example has all of them on one grid" if is_joint(prior.card) else "Slices were drawn together, neighbours tied to each other"
+    together = "Each example has all of them on one grid" if is_joint(prior.card) else "Slices were drawn together, neighbours from noise that is alike"
     section = Section(
         f"Synthesize: {len(made)} x {what}",
         f"Drawn by the prior {prior.card.name}. {together}. They show no patient{', but what was given may' if given else ''}.",

@@ -177,7 +177,7 @@ class Synthesize(WithPrior):
     number: tuple[str, ...] = option((), "What the prior was trained to be told, age=60, or shares of ranges, age=20..40:0.5,60..80:0.5; once for each name.")
     given: tuple[Path, ...] = option((), "A known channel of a joint prior: a label map, another contrast; what is missing is drawn, on its grid.")
     as_: tuple[str, ...] = option((), "What the given file is: mask, T1, ...; once for each --given, in their order.", alias="as")
-    slices: int | None = option(None, "A volume of so many slices by a prior of slices, neighbours tied to each other.", ge=2, le=2048)
+    slices: int | None = option(None, "A volume of so many slices by a prior of slices, neighbours alike.", ge=2, le=2048)
     size: tuple[int, int] | None = option(None, "Rows and columns; default the size the prior was trained to show. A 3-D prior draws that size only.")
     guidance: float = option(1.5, "Weight of the label; 1 is plain, above it exaggerates.", ge=0, le=20)
     data: Path | None = option(None, "The data set the prior learned from: its train split is searched for copies, its val split says what is usual.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,8 @@ from medprior.jobs.joint import synthesize_joint
 from medprior.jobs.synthesize import synthesize
 from medprior.prior import Card, Condition
 from medprior.prior.denoiser import spread
+from medprior.prior.errors import ErrorTable
+from medprior.prior.rings import BINS
 from tests.unit.jobs.exact import Exact, filtered, tiny
 
 PAIR = Card("pair", "CT", unit="HU", scaling="fixed", low=-1000.0, high=1000.0, channels=("a", "b"), frame=(16, 64), sigma_data=0.5)
@@ -79,6 +83,24 @@ def test_coarse_to_fine_with_something_given() -> None:
     assert made[0]["a"].shape == (45, 70) and steps[-1] == (100, 100)
 
 
+def test_no_rung_is_coarser_than_what_was_learned() -> None:
+    """Small images are learned at one fineness: at half of it the prior has never seen anything, and what it then draws ignores what is given."""
+    seen: set[tuple[int, ...]] = set()
+
+    class Listening(Pair):
+        def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
+            seen.add(tuple(x.shape[2:]))
+            return super().__call__(x, sigma, condition)
+
+    table = ErrorTable(40, (0.1, 1.0), (0.01, 0.1), ((1.0,) * BINS,) * 2)
+    prior = Listening(0.8)
+    for tables, wanted in (((), {(10, 16), (20, 32), (40, 64)}), ((table,), {(40, 64)})):
+        seen.clear()
+        prior.card = replace(PAIR, errors=tables)
+        synthesize_joint(prior, n=1, given={"b": known(prior, size=(40, 64))}, n_steps=1)
+        assert seen == wanted
+
+
 def brain(n_slices: int = 6) -> Volume:
     rng, affine = np.random.default_rng(0), np.array([[0, 2.0, 0, 0], [-2.0, 0, 0, 0], [0, 0, 3.0, 0], [0, 0, 0, 1]])
     return Volume(rng.choice([0, 1, 3], size=(1, 20, 26, n_slices)).astype(np.float32), affine, "label", provenance=Provenance(format="nifti"))
@@ -117,16 +139,15 @@ def test_a_label_map_that_is_drawn_has_whole_numbers() -> None:
     assert list(made) == ["T1", "mask"] and made["mask"].unit == "label" and set(np.unique(made["mask"].data)) <= {0.0, 1.0, 3.0}
 
 
-def test_neighbours_are_tied() -> None:
-    """A prior of slices that knows no neighbour gives a volume of noise through the slices, unless they are tied."""
-    prior = Exact()
-    apart = {}
-    for tie in (1e3, 0.1):
-        one = synthesize_joint(prior, n=1, size=(16, 20), slices=12, tie=tie)[0]["image"].data[0] / 1000
-        assert one.shape == (16, 20, 12)
-        apart[tie] = float(np.square(np.diff(one, axis=2)).mean())
-    free = 2 * float(prior.spectra((16, 20)).mean())
-    assert apart[1e3] == pytest.approx(free, rel=0.25) and apart[0.1] < 0.15 * free
+def test_neighbours_are_alike_and_each_slice_is_a_draw_as_any_other() -> None:
+    """Noise correlated by r gives neighbours of a Gaussian prior that differ by 1 - r of what strangers do, and leaves brightness and spread as they are."""
+    prior, size = Exact(), (16, 20)
+    variance = float(prior.spectra(size).mean())
+    for alike in (0.0, 0.9):
+        made = [one["image"].data[0] / 1000 for one in synthesize_joint(prior, n=12, size=size, slices=10, alike=alike)]
+        apart = float(np.mean([np.square(np.diff(one, axis=2)).mean() for one in made]))
+        assert made[0].shape == (16, 20, 10) and apart == pytest.approx(2 * (1 - alike) * variance, rel=0.2)
+        assert float(np.mean(made)) == pytest.approx(prior.mean, abs=0.15) and float(np.var(made)) == pytest.approx(variance, rel=0.25)
 
 
 def test_same_seed_same_bytes_and_another_stream_other_ones() -> None:
@@ -152,6 +173,7 @@ def test_a_prior_of_volumes() -> None:
         ({"given": {"T2": brain(3)}}, "not on the card"),
         ({"size": (8, 20)}, "at least 16"),
         ({"slices": 1}, "wanted at least 2"),
+        ({"alike": 1.0}, "below 1"),
         ({"numbers": {"age": [60.0, 61.0]}, "n": 3}, "one for each of 3"),
         ({"label": "ill"}, "is not on the card"),
     ],
