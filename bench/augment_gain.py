@@ -139,7 +139,9 @@ def table(work: Path) -> str:
             lines.append(_row(f"{name}, {count}", asks, way, known[way], chosen))
             if again := _metrics(_folder(work, cell, way, AGAIN)):
                 lines.append(_row("  ten new seeds", asks, way, again, chosen))
-    lines += ["", *(f"{name}: the prior has learned from {kind.knows}." for name, kind in KINDS.items())]
+    shown = [name for name in KINDS if any(line.startswith(f"{name},") for line in lines)]
+    lines += ["", *(f"{name}: the prior has learned from {KINDS[name].knows}." for name in shown)]
+    lines += [f"Not measured yet: {', '.join(name for name in (*KINDS, 'segmentation') if name not in shown)}."]
     return "\n".join(lines)
 
 
