@@ -25,7 +25,7 @@ from ..prior.wrappers import guided, kept
 from ..sampling import anneal, flow, held, karras_levels, log_levels, proximal, start
 from .reconstruct import label_index, windowed
 from .stacks import stacked
-from .synthesize import default_size, ladder
+from .synthesize import default_size, finenesses, ladder
 
 __all__ = ["synthesize_joint"]
 
@@ -46,9 +46,6 @@ differ, network units; and how many times that difference it is where it does.""
 LEVELS = 3
 """Levels of the walk where something is known, for each where nothing is. Of two Gaussian channels with a correlation of 0.8 the draws keep 0.79 of it with
 36 levels from 20 down, 0.89 with 60 from 5 down, and 0.97 by ``moment_matching`` at many times the cost."""
-
-MANY = 16
-"""Finenesses of a prior whose error was not measured at any."""
 
 SPACE = 2**22
 """Voxels that are drawn side by side."""
@@ -140,7 +137,7 @@ def synthesize_joint(
             denoiser, condition = _asked(prior, shape, None if values is None else values[batch], batch.stop - batch.start, rng, door)
             if label is not None:
                 denoiser = guided(denoiser, label_index(prior, label), guidance)
-            task = _Task(denoiser, shape, known, _tie(prior) if solid else None, alike, n_steps, len(card.errors) or MANY)
+            task = _Task(denoiser, shape, known, _tie(prior) if solid else None, alike, n_steps, finenesses(prior))
             drawn.append(_drawn(task, batch.stop - batch.start, condition, prior.card.frame[0], rng, told_steps(at)))
     wanted = [part for part in parts(card) if part.name not in (given or {})]
     sentence = f"made by medprior: prior {card.name}, {'given ' + ', '.join(given) + ', ' if given else ''}label {label}, seed {seed}"

@@ -20,7 +20,7 @@ from ..prior.wrappers import guided
 from ..sampling import anneal, flow, karras_levels, proximal, start
 from .reconstruct import label_index, windowed
 
-__all__ = ["default_size", "drawn", "synthesize", "volumes_of"]
+__all__ = ["default_size", "drawn", "finenesses", "ladder", "synthesize", "volumes_of"]
 
 
 def synthesize(
@@ -75,7 +75,7 @@ def drawn(
     if label is not None:
         denoiser = guided(denoiser, label_index(prior, label), guidance)
     rng = generator(seed, "synthesize", *([stream] if stream else []))
-    levels = ladder(size, prior.card.frame[0])
+    levels = ladder(size, prior.card.frame[0])[-finenesses(prior) :]
     with torch.no_grad():
         condition = _anywhere(prior, n, rng, told(prior.card, numbers or {}, n))
         x = _coarsest(denoiser, (n, len(prior.card.channels), *levels[0]), condition, rng, n_steps)
@@ -98,6 +98,11 @@ def default_size(prior: Prior) -> tuple[int, ...]:
     """The size the prior was trained to show whole."""
     shown = prior.card.data.get("shape")
     return tuple(shown) if shown else (prior.card.frame[1],) * prior.card.ndim
+
+
+def finenesses(prior: Prior) -> int:
+    """How many resolutions it has learned from, each half of the one before: what is coarser than all of them it has never seen. Unknown without tables."""
+    return len(prior.card.errors) or 16
 
 
 def ladder(size: tuple[int, ...], coarsest: int) -> list[tuple[int, ...]]:

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from medprior.data.volume import Volume
 from medprior.errors import BadOption
+from medprior.jobs import synthesize as synthesis
 from medprior.jobs.synthesize import default_size, ladder, synthesize
+from medprior.prior.errors import ErrorTable
 from medprior.prior.rings import radius
 from tests.unit.jobs.exact import CT, Exact, tiny
 
@@ -157,3 +159,15 @@ def test_volumes_by_a_3_d_prior() -> None:
 def test_wrong_options_are_named(options: dict) -> None:
     with pytest.raises(BadOption):
         synthesize(Exact(), **{"n": 1, "size": SMALL, **options})
+
+
+def test_no_rung_is_coarser_than_what_the_prior_has_learned_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One error table a fineness: a prior of one draws a large image whole, a prior without tables begins at its smallest frame."""
+    sizes: list[tuple[int, ...]] = []
+    true = synthesis._coarsest
+    monkeypatch.setattr(synthesis, "_coarsest", lambda denoiser, shape, *rest: sizes.append(shape[2:]) or true(denoiser, shape, *rest))
+    prior = Exact()
+    for n_tables in (0, 1, 2):
+        prior.card = replace(prior.card, frame=(32, 128), errors=(ErrorTable(128, (1.0,), (0.1,), ((1.0,),)),) * n_tables)
+        synthesis.drawn(prior, 1, size=(128, 128), n_steps=2)
+    assert sizes == [(32, 32), (128, 128), (64, 64)]
