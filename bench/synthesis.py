@@ -1,7 +1,7 @@
 """Synthesis: how fast, how near to real scans, and whether a classifier that has only seen synthetic images knows real ones.
 
     python bench/synthesis.py speed --prior P --data FOLDER [--size 64] [--n 100]
-    python bench/synthesis.py tstr --prior P --data FOLDER [--guidance 1,1.5,2] [--split val]
+    python bench/synthesis.py tstr --prior P --data FOLDER [--guidance 1,1.5,2] [--judged FOLDER]
 
 speed: images of one size by fewer and fewer noise levels, in turn; wall time on --threads threads, and the Fréchet distance to real held-out scans beside
 that of 100 levels, whose images begin with the same noise. tstr: the classifier of ``evaluate augment`` learns from real training scans, or from as many
@@ -76,7 +76,7 @@ def speed(prior: Prior, scans: Known, size: int, n: int, threads: int) -> None:
         print(f"{title:<41}  " + "".join(f"{value:>18.2f}{value / reference:>8.2f}" for value, reference in zip(values, best_at, strict=True)))
 
 
-def tstr(prior: Prior, scans: Known, guidances: Sequence[float], seeds: int, steps: int, judged: Known) -> None:
+def tstr(prior: Prior, scans: Known, guidances: Sequence[float], seeds: int, steps: int, levels: int, judged: Known) -> None:
     from medprior.evidence.metrics import auroc, interval
     from medprior.learning.classifier import ClassifierSettings, train_classifier
 
@@ -100,10 +100,11 @@ def tstr(prior: Prior, scans: Known, guidances: Sequence[float], seeds: int, ste
             made = torch.empty_like(real)
             for k, name in enumerate(labels):
                 count = int((y == k).sum())
-                made[y == k] = drawn(prior, count, label=name, seed=1000 * seed + k, guidance=guidance, size=tuple(real.shape[2:]))[0]
+                made[y == k] = drawn(prior, count, label=name, seed=1000 * seed + k, guidance=guidance, size=tuple(real.shape[2:]), n_steps=levels)[0]
             runs.append(scored(made, seed))
         arms[f"synthetic, guidance {guidance:g}"] = runs
-    print(f"trained on {len(real)} images ({', '.join(f'{int((y == k).sum())} {name}' for k, name in enumerate(labels))}), {steps} steps, {seeds} seeds;")
+    mix = ", ".join(f"{int((y == k).sum())} {name}" for k, name in enumerate(labels))
+    print(f"trained on {len(real)} images ({mix}), {steps} steps of the classifier, {seeds} seeds; images by {levels} levels of midpoint")
     print(f"judged on {len(others)} real scans; AUC of the seeds' mean, intervals over {len(others)} cases (and seeds' own range)\n")
     stacked = {name: torch.stack(runs).double() for name, runs in arms.items()}
     ranks = {name: runs.mean(0).numpy() for name, runs in stacked.items()}
@@ -135,6 +136,7 @@ def main() -> None:
     parser.add_argument("--guidance", default="1")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--levels", type=int, default=10)
     parser.add_argument("--judged", type=Path, help="another folder whose test split judges; default the val split of --data")
     chosen = parser.parse_args()
     prior = load(chosen.prior)
@@ -143,7 +145,7 @@ def main() -> None:
         speed(prior, scans, chosen.size, chosen.n, chosen.threads)
         return
     judged = scans if chosen.judged is None else of_test(prior, chosen.judged)
-    tstr(prior, scans, [float(w) for w in chosen.guidance.split(",")], chosen.seeds, chosen.steps, judged)
+    tstr(prior, scans, [float(w) for w in chosen.guidance.split(",")], chosen.seeds, chosen.steps, chosen.levels, judged)
 
 
 def of_test(prior: Prior, folder: Path) -> Known:
