@@ -22,7 +22,7 @@ from ..prior.numbers import HEIGHT
 from ..prior.prior import fresh
 from ..training.distributed import ranks_for
 from ..training.doubt import with_doubt
-from ..training.errors import error_tables
+from ..training.errors import denoising_losses, error_tables
 from ..training.folder import save_prior
 from ..training.loop import Progress, Settings, train
 from ..training.patches import Images
@@ -35,6 +35,8 @@ LARGEST = {2: 256, 3: 128}
 """Longest side of an image, and of a volume, that is learned from; a larger one is made coarser (its detail is carried over when a job writes)."""
 HELD_OUT = {2: 64, 3: 4}
 """Most images, and volumes, behind the error table: a volume is evaluated whole."""
+LEAST_HELD, JUDGED = 4, 32
+"""Held-out images (or volumes) from which the best step is chosen by them, and how many of 64 voxels a side that costs at most (about 3 % of the training)."""
 SOLID = "RAS"
 """Axes of a 3-D prior."""
 
@@ -86,7 +88,8 @@ def fit(
     minutes: time budget, default 10 unless ``steps`` are given. out: folder of the run; the prior is written to out/prior. unit, modality: where the files
     cannot say. ndim: 2 learns slices, cut along ``plane``; 3 learns volumes whole. channels: which of those that a scans.csv names are learned together
     (default all: the image, each channel:NAME, the mask). restart: forget former checkpoints.
-    on_scan: (files done, files in all); on_progress: as in ``training.loop``. Val and test are never learned from.
+    on_scan: (files done, files in all); on_progress: as in ``training.loop``. Val and test are never learned from; of the checkpoints that is kept which
+    denoises val best, where val holds at least 4 images.
     Under torchrun or ``accelerate launch`` the processes share the steps; rank 0 alone measures, writes and reports, and the others return a prior
     without error tables. Raises FileProblem (nothing usable, more than 5 % unusable), WrongKind (synthetic or mixed scans), BadOption.
     """
@@ -120,7 +123,7 @@ def fit(
     )
     levels, patches = pieces(min(min(x.shape[1:]) for x in data.train), ndim)
     images = Images(data.train, data.labels, data.numbers, levels=levels, patches=patches, flip=None)
-    made = train(prior, images, settings, out, device=device, on_progress=on_progress, fresh=restart)
+    made = train(prior, images, settings, out, device=device, on_progress=on_progress, fresh=restart, judge=_judge(data))
     made.net.to("cpu").eval().requires_grad_(False)
     if ranks.rank:
         return made
@@ -131,6 +134,25 @@ def fit(
     made.card = replace(made.card, errors=tables)
     save_prior(made, out / "prior")
     return made
+
+
+def _judge(data: Dataset) -> Callable[[Prior], float] | None:
+    """How badly a prior denoises scans that it does not learn from; None where there are hardly any.
+
+    The step that is best at it is kept: from there on a prior of few scans learns patients by heart, and what it draws are copies of them.
+    """
+    if len(data.held) < LEAST_HELD:
+        return None
+    room = JUDGED * 64**data.card.ndim // max(1, max(image[0].numel() for image in data.held))
+    at = np.linspace(0, len(data.held) - 1, min(len(data.held), max(LEAST_HELD, room))).round().astype(int).tolist()
+    images = [data.held[n] for n in at]
+    numbers = None if data.held_numbers is None else data.held_numbers[at]
+
+    def judge(prior: Prior) -> float:
+        with torch.no_grad():
+            return float(denoising_losses(prior, images, None, numbers).mean())
+
+    return judge
 
 
 def pieces(shortest: int, ndim: int) -> tuple[tuple[float, ...], tuple[tuple[int, float], ...]]:

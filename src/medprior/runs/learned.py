@@ -8,7 +8,7 @@ from ..prior import Prior
 from .pictures import plotted
 from .report import Grid, Picture, Section, Table
 
-__all__ = ["learned_sections"]
+__all__ = ["kept_early", "learned_sections"]
 
 
 def learned_sections(prior: Prior, metrics: dict[str, Any], samples: Any) -> list[Section]:
@@ -53,11 +53,20 @@ def learned_sections(prior: Prior, metrics: dict[str, Any], samples: Any) -> lis
     middle = min(range(len(found)), key=lambda i: abs(table.sigmas[i] - 0.3))
     verdict = f"At noise {table.sigmas[middle]:.2g} the prior is off by {found[middle]:.3f} where a guess voxel by voxel is off by {guess[middle]:.3f}."
     caveats = (
-        "The samples show no patient. Whether they copy the training images has not been audited.",
+        *([kept] if (kept := kept_early(prior)) else []),
+        "The samples show no patient. Whether they copy the training images: medprior calibrate synthesize FOLDER --prior PRIOR.",
         "It was shown no healthy scans yet: medprior calibrate detect FOLDER --prior PRIOR; until then detect gives maps, but no p-values.",
         *card.limits,
     )
     return [Section("Train: what was learned", "", blocks, verdict, caveats)]
+
+
+def kept_early(prior: Prior) -> str:
+    """A sentence where an earlier step than the last was kept, "" where it was not."""
+    steps, last = prior.card.training.get("steps", 0), prior.card.training.get("of_steps", 0)
+    if last <= 1.1 * steps:
+        return ""
+    return f"Step {steps} of {last} was kept: from there on val was denoised no better, so more steps would learn these scans by heart; more scans would help."
 
 
 def _loss_plot(axes: Any, curve: list[list[float]]) -> None:

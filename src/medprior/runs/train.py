@@ -24,7 +24,7 @@ from .cost import words
 from .environment import peak_mib, versions
 from .events import Event, OnEvent
 from .folder import RunFolder, run_id
-from .learned import learned_sections
+from .learned import kept_early, learned_sections
 from .pages import write_report
 from .pictures import Window, contact_sheet, grey, mosaic
 from .requests import Train
@@ -57,6 +57,8 @@ def run_train(request: Train, on_event: OnEvent) -> RunFolder | None:
     on_event(Event("stage", "reading every scan once"))
     prior = _learned(request, out, device, listener)
     listener.sheet(prior)
+    if kept := kept_early(prior):
+        on_event(Event("note", kept))
     record = {
         "id": run_id(key),
         "job": "train",

@@ -69,15 +69,15 @@ def denoising_losses(
     """
     quantiles = (torch.arange(each, dtype=torch.float64) + 0.5) / each
     sigmas = torch.exp(torch.erfinv(2 * quantiles - 1) * 2**0.5 * SPREAD[1] + SPREAD[0]).float()
-    found = []
+    found, there = [], next(prior.net.parameters()).device
     for n, image in enumerate(images):
-        noise = torch.randn((each, *image.shape), generator=generator(seed, "held out", n))
-        label = None if labels is None else labels[n : n + 1]
-        number = None if numbers is None else numbers[n : n + 1]
+        noise = torch.randn((each, *image.shape), generator=generator(seed, "held out", n)).to(there)
+        image, label = image.to(there), None if labels is None else labels[n : n + 1].to(there)
+        number = None if numbers is None else numbers[n : n + 1].to(there)
         parts = []
-        for sigma, one in zip(sigmas.split(_AT_ONCE), noise.split(_AT_ONCE), strict=True):
+        for sigma, one in zip(sigmas.to(there).split(_AT_ONCE), noise.split(_AT_ONCE), strict=True):
             k = len(sigma)
             given = Condition(None if label is None else label.expand(k), None if number is None else number.expand(k, -1))
             parts.append(prior.loss(image[None].expand(k, *image.shape), sigma, one, given))
-        found.append(torch.cat(parts).mean())
+        found.append(torch.cat(parts).mean().cpu())
     return torch.stack(found)

@@ -230,6 +230,7 @@ class _Run:
         training = {
             **self.prior.card.training,
             "steps": step or self.step,
+            **({"of_steps": self.step} if step is not None else {}),
             "seed": self.settings.seed,
             "batch": self.settings.batch,
             "torch": torch.__version__,

@@ -156,3 +156,21 @@ def test_scan_says_what_it_left_out_and_how_to_take_it(tmp_path: Path, capsys: p
     assert main([*common, "--json"]) == 0
     left = json.loads(capsys.readouterr().out)["left_out"]
     assert [entry["path"] for entry in left] == [f"s{n:02d}_mask.png" for n in range(LISTED + 2)] and left[0]["remedy"] == AS_MASK
+
+
+def test_the_step_that_denoises_val_best_is_kept(tmp_path: Path) -> None:
+    """Eight scans and 300 steps: they are learned by heart, and what other scans look like is forgotten on the way."""
+    folder = tmp_path / "data"
+    for n in range(14):
+        place = folder / ("train" if n < 8 else "val")
+        place.mkdir(parents=True, exist_ok=True)
+        write(Volume(scene(n)), place / f"{n}.png", kind="converted")
+    said: list[str] = []
+    done = trained(request(folder, tmp_path / "run", steps=300), lambda event: said.append(event.text))
+    prior = load(tmp_path / "run" / "prior")
+    held = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    losses = {line["step"]: line["held_out"] for line in held if "held_out" in line}
+    kept = prior.card.training["steps"]
+    assert losses[kept] == min(losses.values()) and prior.card.training["of_steps"] == 300
+    early = kept * 1.1 < 300
+    assert any("was kept" in text for text in said) == early == ("was kept" in done.report.read_text())
