@@ -37,6 +37,8 @@ def run_joint(request: Synthesize, prior: Prior, given: Mapping[str, Volume], pl
     """The job, its outputs, a scans.csv over them, and its section."""
     for name in given:
         part_named(prior.card, name)
+    solid = prior.card.ndim == 3 or request.slices is not None or any(one.ndim == 3 for one in given.values())
+    suffix = _suffix(request, prior, given, solid)
     if request.data is not None:
         raise BadOption(
             "data: pairs, volumes of slices and what is drawn for a given scan are not compared with training scans one by one",
@@ -44,8 +46,6 @@ def run_joint(request: Synthesize, prior: Prior, given: Mapping[str, Volume], pl
         )
     entry = prior.trust.get("synthesize")
     overrides = unproven(entry, request.unproven)
-    solid = prior.card.ndim == 3 or request.slices is not None or any(one.ndim == 3 for one in given.values())
-    suffix = _suffix(request, prior, given, solid)
     _announce(request, prior, given, len(plan.labels), on_event)
     on_event(Event("stage", "drawing what is not given" if given else "drawing new images", 0, 0))
     made: list[Example] = []

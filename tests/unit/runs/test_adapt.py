@@ -74,7 +74,7 @@ def test_a_folder_becomes_a_class_and_the_same_command_continues(tiny: Path, few
     assert again.record["metrics"]["curve"][-1][0] == 10
     with pytest.raises(BadOption, match="another training run"):
         run_adapt(request(tiny, few, tmp_path / "run", method="full"), heard.append)
-    assert main(["synthesize", "--prior", str(tmp_path / "run"), "--label", "abscess", "--n", "1", "--out", str(tmp_path / "new")]) == 0
+    assert main(["synthesize", "--prior", str(tmp_path / "run"), "--label", "abscess", "--n", "1", "--unproven", "--out", str(tmp_path / "new")]) == 0
 
 
 @pytest.mark.parametrize("method", ["norm", "full"])

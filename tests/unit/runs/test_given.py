@@ -39,7 +39,7 @@ def slices(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(prior: Path, out: Path, **options) -> RunFolder:
-    return execute(request_from("synthesize", {"prior": str(prior), "out": out, "n": 2, **options}))
+    return execute(request_from("synthesize", {"prior": str(prior), "out": out, "n": 2, "unproven": True, **options}))
 
 
 def rows(done: RunFolder) -> list[dict[str, str]]:
@@ -89,7 +89,7 @@ def test_another_map_is_another_run(slices: Path, tmp_path: Path) -> None:
 
 
 def one_of(prior: Path, given: Path, out: Path) -> Synthesize:
-    return Synthesize.model_validate({"prior": str(prior), "n": 1, "given": [given], "as": ["mask"], "out": out})
+    return Synthesize.model_validate({"prior": str(prior), "n": 1, "given": [given], "as": ["mask"], "out": out, "unproven": True})
 
 
 def test_a_picture_gives_its_map(pictures: Path, tmp_path: Path) -> None:
@@ -139,3 +139,11 @@ def test_a_prior_of_one_image_takes_nothing_given(tiny: Path, tmp_path: Path, ca
     given = save_map(tmp_path / "map.nii.gz")
     assert main(["synthesize", "--prior", str(tiny), "--given", str(given), "--as", "mask", "--out", str(tmp_path / "run")]) == 2
     assert "knows one thing, image" in capsys.readouterr().err
+
+
+def test_nothing_is_written_without_an_audit_of_the_prior(slices: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadOption, match="nobody has measured whether this prior copies its patients; nothing was written"):
+        run(slices, tmp_path / "run", unproven=False)
+    with pytest.raises(BadOption, match="data: pairs, volumes of slices"):
+        run(slices, tmp_path / "run", data=tmp_path)
+    assert not (tmp_path / "run").exists()
