@@ -118,8 +118,8 @@ def _copies(found: SetEvidence, known: Known, refused: int) -> Section:
     )
     verdict = "No sign that training scans were copied." if found.passed else f"Copies: {failing(found)}."
     text = (
-        f"Compared with {len(known.train)} training images and {len(known.held)} of other patients. {refused} of {len(found.nearest.rho)} images lay nearer to a "
-        "training scan than any held-out scan does; such images are refused and never written."
+        f"Compared with {len(known.train)} training images and {len(known.held)} of other patients. {refused} of {len(found.nearest.rho)} images lay nearer "
+        "to a training scan than any held-out scan does; such images are refused and never written."
     )
     return Section("Is any of them somebody's scan?", text, [Table(rows, note)], verdict=verdict)
 
