@@ -186,7 +186,7 @@ def compare(train: Tensor, held: Tensor, out: Path, n: int, evaluations: int) ->
     sets: dict[str, Callable[[], Tensor]] = {"plain Gaussian": lambda: torch.stack(gaussian_images(list(train), n))}
     if (out / "ours" / "prior").is_dir():
         prior = load(out / "ours" / "prior")
-        sets["ours"] = lambda: drawn(prior, n, size=size, n_steps=(evaluations - 1) // 2)[0]
+        sets["ours"] = lambda: drawn(prior, n, size=size, n_steps=evaluations - 2)[0]
     for name in RECIPES:
         if (out / f"{name}.safetensors").is_file():
             for solver in ("DPM-Solver++", "DDIM"):

@@ -104,7 +104,7 @@ def tstr(prior: Prior, scans: Known, guidances: Sequence[float], seeds: int, ste
             runs.append(scored(made, seed))
         arms[f"synthetic, guidance {guidance:g}"] = runs
     mix = ", ".join(f"{int((y == k).sum())} {name}" for k, name in enumerate(labels))
-    print(f"trained on {len(real)} images ({mix}), {steps} steps of the classifier, {seeds} seeds; images by {levels} levels of midpoint")
+    print(f"trained on {len(real)} images ({mix}), {steps} steps of the classifier, {seeds} seeds; images by {levels} levels")
     print(f"judged on {len(others)} real scans; AUC of the seeds' mean, intervals over {len(others)} cases (and seeds' own range)\n")
     stacked = {name: torch.stack(runs).double() for name, runs in arms.items()}
     ranks = {name: runs.mean(0).numpy() for name, runs in stacked.items()}

@@ -17,7 +17,7 @@ from ..prior import Condition, Denoiser, Prior
 from ..prior.joint import is_joint, parts
 from ..prior.numbers import HEIGHT, told
 from ..prior.wrappers import guided
-from ..sampling import anneal, flow, karras_levels, proximal, start
+from ..sampling import anneal, karras_levels, multistep, proximal, start
 from .reconstruct import label_index, windowed
 
 __all__ = ["default_size", "drawn", "finenesses", "ladder", "synthesize", "volumes_of"]
@@ -31,7 +31,7 @@ def synthesize(
     seed: int = 0,
     size: tuple[int, ...] | None = None,
     guidance: float = 1.5,
-    n_steps: int = 18,
+    n_steps: int = 24,
     numbers: Mapping[str, Sequence[float]] | None = None,
     stream: str = "",
     on_step: Callable[[int, int], None] | None = None,
@@ -54,7 +54,7 @@ def drawn(
     seed: int = 0,
     size: tuple[int, ...] | None = None,
     guidance: float = 1.5,
-    n_steps: int = 18,
+    n_steps: int = 24,
     numbers: Mapping[str, Sequence[float]] | None = None,
     stream: str = "",
     on_step: Callable[[int, int], None] | None = None,
@@ -121,7 +121,7 @@ def _coarsest(denoiser: Denoiser, shape: tuple[int, ...], condition: Condition, 
     sigmas = karras_levels(n_steps, low=0.01, high=20.0)
     # from noise of mean zero images come out too bright or too dark: see ``start``
     x = start(denoiser, shape, sigmas[0], rng=rng, condition=condition)
-    return flow(denoiser, x, sigmas, condition=condition)
+    return multistep(denoiser, x, sigmas, condition=condition)
 
 
 def _finer(denoiser: Denoiser, coarse: Tensor, size: tuple[int, ...], condition: Condition, rng: torch.Generator) -> Tensor:

@@ -55,7 +55,7 @@ def _work(request: CalibrateSynthesize, known: Known, index: Index, items: tuple
     on_event(Event("stage", "learning a twin by heart", 0, 0))
     controls.append(over_fitted_twin(prior, nearness, seed=request.seed, on_step=lambda done, total: on_event(Event("step", done=done, total=total))))
     size = default_size(prior)
-    announce(prior, request.n, size, 72 if prior.card.labels and request.guidance != 1 else 36, on_event)
+    announce(prior, request.n, size, 52 if prior.card.labels and request.guidance != 1 else 26, on_event)
     on_event(Event("stage", "drawing images", 0, 0))
     made, labels = _drawn(prior, scans, request)
     on_event(Event("stage", "comparing sets"))

@@ -39,8 +39,8 @@ def run_synthesize(request: Synthesize, prior: Prior, given: Mapping[str, Volume
     if solid and (request.size is not None or request.format == "png"):
         raise BadOption("size, format: a 3-D prior draws volumes of its own size, and a PNG holds none", "leave --size out; take nii.gz, npz or dcm")
     suffix = f".{request.format or ('nii.gz' if solid else 'png')}"
-    # at full size: 14 levels refine the coarser image, which costs a third of that; an image that is small enough is drawn at once in 36 evaluations
-    evaluations = 20 if max(size) >= 2 * prior.card.frame[0] else 36
+    # at full size: 14 levels refine the coarser image, which costs a third of that; an image that is small enough is drawn at once
+    evaluations = 26
     total, guided = len(plan.labels), (request.label or request.mix) and request.guidance != 1
     announce(prior, total, size, evaluations * (2 if guided else 1), on_event)
     proved = proven(request, prior, _drawer(request, prior, plan, size, on_event), total, on_event)
