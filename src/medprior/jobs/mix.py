@@ -13,7 +13,7 @@ from ..errors import BadOption, nearest
 from ..prior import Card
 from ..prior.numbers import range_of
 
-__all__ = ["Mix", "mixed"]
+__all__ = ["Mix", "counted", "mixed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +108,18 @@ def _spaced(name: str, span: str, count: int) -> list[float]:
     return [a + (b - a) * (i + 0.5) / count for i in range(count)]
 
 
+def counted(shares: Mapping[str, float], n: int) -> dict[str, int]:
+    """Shares that sum to 1 -> counts that sum to n, each off by less than one (largest remainders)."""
+    whole = {name: math.floor(share * n + 1e-9) for name, share in shares.items()}
+    left = sorted(shares, key=lambda name: whole[name] - shares[name] * n)[: n - sum(whole.values())]
+    return {name: count + (name in left) for name, count in whole.items()}
+
+
 def _kept(what: str, shares: Mapping[str, float], n: int | None, default: int) -> dict[str, int]:
     """Shares that sum to 1, or whole counts -> counts that sum to n."""
     total = sum(shares.values())
     if abs(total - 1) < 1e-6:
-        n = n or default
-        whole = {name: math.floor(share * n + 1e-9) for name, share in shares.items()}
-        left = sorted(shares, key=lambda name: whole[name] - shares[name] * n)[: n - sum(whole.values())]
-        return {name: count + (name in left) for name, count in whole.items()}
+        return counted(shares, n or default)
     if any(share != int(share) for share in shares.values()) or total < 1:
         raise BadOption(f"{what}: wanted shares that sum to 1, or whole counts, got a sum of {total:g}")
     if n is not None and n != int(total):

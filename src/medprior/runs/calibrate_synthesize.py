@@ -15,6 +15,7 @@ from ..evidence.membership import Leak
 from ..io.index import Index, Item
 from ..jobs.audit import Control, SetEvidence, leakage, over_fitted_twin, passed_off, set_evidence
 from ..jobs.audit import Known as Scans
+from ..jobs.mix import counted
 from ..jobs.synthesize import default_size, drawn
 from ..prior import Prior
 from ..training.folder import read_healthy, read_trust, save_trust
@@ -73,13 +74,9 @@ def _work(request: CalibrateSynthesize, known: Known, index: Index, items: tuple
 
 
 def _drawn(prior: Prior, scans: Scans, request: CalibrateSynthesize) -> tuple[list[Tensor], list[str]]:
-    """request.n images, the labels in the shares of the training scans (largest remainders)."""
-    shares = Counter(name for name in scans.labels[0] if name in prior.card.labels) if prior.card.labels else Counter({"": 1})
-    total = sum(shares.values())
-    exact = {name: request.n * count / total for name, count in shares.items()}
-    counts = {name: int(value) for name, value in exact.items()}
-    for name in sorted(exact, key=lambda one: counts[one] - exact[one])[: request.n - sum(counts.values())]:
-        counts[name] += 1
+    """request.n images, the labels in the shares of the training scans."""
+    found = Counter(name for name in scans.labels[0] if name in prior.card.labels) if prior.card.labels else Counter({"": 1})
+    counts = counted({name: count / found.total() for name, count in found.items()}, request.n)
     made: list[Tensor] = []
     labels: list[str] = []
     for name, count in counts.items():
