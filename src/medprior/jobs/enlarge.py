@@ -14,7 +14,7 @@ from ..prior.wrappers import guided
 from ..sampling import revisit
 from .augment import level_of
 from .reconstruct import label_index, windowed
-from .synthesize import synthesize
+from .synthesize import drawn
 
 __all__ = ["drawn_by_label", "variations"]
 
@@ -72,14 +72,13 @@ def drawn_by_label(
     guidance: float = 1.5,
     on_step: Callable[[int, int], None] | None = None,
 ) -> dict[str, Tensor]:
-    """New images of each label in network units, (count, C, i, j), from noise: see ``synthesize``, whose noise is another one for each label here."""
+    """New images of each label in network units, (count, C, i, j), from noise: see ``drawn``, whose noise is another one for each label here."""
     made, done = {}, 0
     for name, count in counts.items():
         parts = []
         for part in range(0, count, TOGETHER):
             n = min(TOGETHER, count - part)
-            volumes = synthesize(prior, n=n, label=name, seed=seed_for(seed, name, part) % 2**62, size=size, guidance=guidance)
-            parts += [prior.admit(volume, allow_other=True).images for volume in volumes]
+            parts.append(drawn(prior, n, label=name, seed=seed_for(seed, name, part), size=size, guidance=guidance)[0])
             done += n
             if on_step:
                 on_step(done, sum(counts.values()))
