@@ -1,7 +1,8 @@
 """Is it worth it, on public data with few labels: `medprior evaluate augment` with several ways to generate, the way chosen on val, judged on test.
 
-python bench/augment_gain.py prepare WORK                    # folders of PNG from the shared data; then train a prior for each set, e.g.:
+python bench/augment_gain.py prepare WORK                    # folders from the shared data; then train a prior for each set, e.g.:
   medprior train WORK/pneumonia-others --out WORK/p_pneumonia --minutes 45    (the half of the train split from which no labelled scan is drawn)
+  medprior train WORK/hippocampus-others --plane sagittal --modality MR --out WORK/p_hippocampus --minutes 15    (images with masks; labelled: the others)
   medprior train WORK/breast --out WORK/p_breast --minutes 25                 (train split alone: a train run leaves val to its error table, test alone)
 python bench/augment_gain.py run WORK CELL PRIOR [--seeds 5]  # e.g. pneumonia-25 WORK/p_pneumonia; goes on where it was stopped
 python bench/augment_gain.py again WORK CELL PRIOR --ways WAY   # what val has chosen, with ten new seeds
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from joint import hippocampi, linked
 from PIL import Image
 
 from medprior.runs.evaluate_augment import run_evaluate_augment
@@ -42,6 +44,9 @@ class Kind:
 KINDS = {
     "pneumonia": Kind("pneumonia", "DX", "the other half of the train split, 1872 scans with labels; none of the labelled scans", {}),
     "breast": Kind("breast", "US", "the train split, 410 scans with labels, the labelled scans and 56 near twins of test scans among them: too kind to it", {}),
+    "hippocampus": Kind(
+        "hippocampus", "MR", "images and masks of 80 patients of the train split; the labelled slices are of the 80 others", {"segment": True, "slices": 1}
+    ),
     "nih": Kind("chest_xray_nih", "DX", "the train split, 596 scans with labels, the labelled scans among them (the bundled chest-xray)", {"size": 64}),
 }
 COUNTS = (25, 50, 100)
@@ -49,9 +54,10 @@ WAYS: dict[str, dict[str, Any]] = {
     "vary 0.5": {"strengths": (0.4, 0.6)},
     "vary by label": {"strengths": (0.6,), "keep_label": True},
     "synthesize by label": {"how": "synthesize", "guidance": 1.0},
+    "pairs": {"how": "synthesize"},
 }
 """What is tried. The first asks for no label; the others ask a prior that knows labels, and by it know more labels than the plain arms."""
-LABELS = {"vary 0.5": "not asked for", "vary by label": "the prior's", "synthesize by label": "the prior's"}
+LABELS = {"vary 0.5": "not asked for", "vary by label": "the prior's", "synthesize by label": "the prior's", "pairs": "the prior's"}
 AGAIN = "-again"
 COMMON: dict[str, Any] = {"ratios": (1.0, 4.0), "steps": 120, "seed": 0}
 
@@ -79,7 +85,7 @@ def main() -> None:
 
 
 def prepare(work: Path) -> None:
-    """Folders of PNG, splits as published; of the pneumonia train split one half, stratified, is for the prior alone."""
+    """Folders of PNG, splits as published; of the pneumonia train split one half, stratified, is for the prior alone, and half of the hippocampi."""
     for name, source, labels in (
         ("pneumonia", "medmnist_pneumonia", ("normal", "pneumonia")),
         ("breast", "medmnist_breast", ("malignant", "benign")),
@@ -97,6 +103,12 @@ def prepare(work: Path) -> None:
                 folder = work / (f"{name}-others" if other else name) / split / labels[int(kind)]
                 folder.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(image).save(folder / f"{n:04d}.png")
+
+    train = hippocampi("train")
+    order = np.random.default_rng(0).permutation(len(train))
+    own, others = ([train[n] for n in sorted(half)] for half in np.array_split(order, 2))
+    linked(work / "hippocampus", {"train": own, "val": hippocampi("val"), "test": hippocampi("test")})
+    linked(work / "hippocampus-others", {"train": others, "val": hippocampi("val")})
 
 
 def run(work: Path, cell: str, prior: str, way: str, values: dict[str, Any], mark: str) -> None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -73,11 +73,21 @@ def main() -> None:
 
 
 def prepare(folder: Path) -> None:
-    """Links to the scans and their label maps (1 anterior, 2 posterior) of train and val, and a scans.csv; test is not touched."""
+    """The scans of train and val; test is not touched."""
+    linked(folder, {split: hippocampi(split) for split in ("train", "val")})
+
+
+def hippocampi(split: str) -> list[Path]:
+    """Scans of MEDPRIOR_DATA, each with its label map beside it (1 anterior, 2 posterior)."""
+    return sorted((DATA / "brain_mri_hippocampus_3d" / split).glob("*_t1.nii.gz"))
+
+
+def linked(folder: Path, scans: Mapping[str, Sequence[Path]]) -> None:
+    """Links to scans and their label maps, by split, and a scans.csv."""
     lines = ["path,mask,patient,split"]
-    for split in ("train", "val"):
+    for split, images in scans.items():
         (folder / split).mkdir(parents=True, exist_ok=True)
-        for image in sorted((DATA / "brain_mri_hippocampus_3d" / split).glob("*_t1.nii.gz")):
+        for image in images:
             patient = image.name.removesuffix("_t1.nii.gz")
             for name in (image.name, f"{patient}_labels.nii.gz"):
                 (folder / split / name).unlink(missing_ok=True)

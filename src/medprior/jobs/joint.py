@@ -27,7 +27,7 @@ from .reconstruct import label_index, windowed
 from .stacks import stacked
 from .synthesize import default_size, finenesses, ladder
 
-__all__ = ["synthesize_joint"]
+__all__ = ["drawn_joint", "synthesize_joint"]
 
 KNOWN = 0.02
 """Noise of a known channel, network units: a hundredth of the range, below what anybody sees."""
@@ -125,6 +125,34 @@ def synthesize_joint(
         shape = (len(card.channels), *known[0].shape[2:])
     else:
         shape = _free_shape(prior, size, slices)
+    drawn = _examples(prior, n, shape, known, door, label, numbers, seed, guidance, n_steps, alike, stream, on_step)
+    wanted = [part for part in parts(card) if part.name not in (given or {})]
+    sentence = f"made by medprior: prior {card.name}, {'given ' + ', '.join(given) + ', ' if given else ''}label {label}, seed {seed}"
+    return [{part.name: _volume(prior, part, door, x, f"{sentence}, number {i}") for part in wanted} for i, x in enumerate(drawn)]
+
+
+def drawn_joint(prior: Prior, n: int, *, seed: int = 0, size: tuple[int, ...] | None = None, n_steps: int = 18, on_step: OnStep | None = None) -> Tensor:
+    """n examples with nothing given, as the network has them: (n, C, i, j[, k]) in network units. Arguments and errors as of ``synthesize_joint``."""
+    return _examples(prior, n, _free_shape(prior, size, None), None, None, None, None, seed, 1.0, n_steps, ALIKE, "", on_step)
+
+
+def _examples(
+    prior: Prior,
+    n: int,
+    shape: tuple[int, ...],
+    known: tuple[Tensor, tuple[int, ...]] | None,
+    door: Admitted | None,
+    label: str | None,
+    numbers: Mapping[str, float | Sequence[float]] | None,
+    seed: int,
+    guidance: float,
+    n_steps: int,
+    alike: float,
+    stream: str,
+    on_step: OnStep | None,
+) -> Tensor:
+    """(n, *shape) in network units, in batches."""
+    card = prior.card
     values = told(card, {name: _each(name, value, n) for name, value in (numbers or {}).items()}, n)
     rng = generator(seed, "synthesize", *([stream] if stream else []))
     solid = card.ndim == 2 and len(shape) == 4
@@ -139,9 +167,7 @@ def synthesize_joint(
                 denoiser = guided(denoiser, label_index(prior, label), guidance)
             task = _Task(denoiser, shape, known, _tie(prior) if solid else None, alike, n_steps, finenesses(prior))
             drawn.append(_drawn(task, batch.stop - batch.start, condition, prior.card.frame[0], rng, told_steps(at)))
-    wanted = [part for part in parts(card) if part.name not in (given or {})]
-    sentence = f"made by medprior: prior {card.name}, {'given ' + ', '.join(given) + ', ' if given else ''}label {label}, seed {seed}"
-    return [{part.name: _volume(prior, part, door, x, f"{sentence}, number {i}") for part in wanted} for i, x in enumerate(torch.cat(drawn))]
+    return torch.cat(drawn)
 
 
 def _free_shape(prior: Prior, size: tuple[int, ...] | None, slices: int | None) -> tuple[int, ...]:

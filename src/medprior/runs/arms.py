@@ -8,16 +8,19 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..augmentation import Policy
 from ..data.seeds import generator, seed_for
 from ..errors import BadOption
 from ..jobs.enlarge import drawn_by_label, variations
+from ..jobs.joint import drawn_joint
 from ..learning.classifier import ClassifierSettings, train_classifier
 from ..learning.online import Classical
 from ..learning.segmenter import SegmenterSettings, dice, train_segmenter
 from ..prior import Prior
-from .labelled import Labelled
+from ..prior.joint import MASK, label_map, part_named, parts
+from .labelled import Labelled, resized
 from .requests import EvaluateAugment
 
 __all__ = ["Arm", "Pool", "Trial", "arms_of", "chosen_scans", "judged", "pool_of"]
@@ -93,15 +96,17 @@ def chosen_scans(data: Labelled, per_class: int | None, seed: int, *, segment: b
 
 
 def pool_of(request: EvaluateAugment, prior: Prior, real: Labelled, at: Tensor, given: Labelled | None, seed: int, on_step: Callable) -> Pool:
-    """Generated images for the largest ratio: from the folder, from noise by label, or as variations of the drawn scans. at: their images."""
+    """Generated images for the largest ratio: from the folder, from noise by label or with masks, or variations of the drawn scans. at: their images."""
     wanted = math.ceil(max(request.ratios) * len(at) - 1e-9)
     own = real.labels[at]
     labels = own.repeat(-(-wanted // len(own)))[:wanted]
     if given is not None:
         return _from_folder(given, labels, seed)
+    side = (int(real.images.shape[2]), int(real.images.shape[3]))
+    if request.how == "synthesize" and request.segment:
+        return _pairs(prior, wanted, real.images.shape[1], side, seed_for(seed, "pool") % 2**62, on_step)
     if request.how == "synthesize":
         counts = {name: int((labels == k).sum()) for k, name in enumerate(real.names)}
-        side = (int(real.images.shape[2]), int(real.images.shape[3]))
         made = drawn_by_label(prior, counts, side, seed=seed_for(seed, "pool") % 2**62, guidance=request.guidance, on_step=on_step)
         queues = {k: iter(made[name]) for k, name in enumerate(real.names)}
         return Pool(torch.stack([next(queues[int(k)]) for k in labels]), labels)
@@ -121,6 +126,18 @@ def pool_of(request: EvaluateAugment, prior: Prior, real: Labelled, at: Tensor, 
     ).flatten(0, 1)[:wanted]
     masks = None if real.masks is None else real.masks[at].repeat(-(-wanted // len(at)), 1, 1)[:wanted]
     return Pool(images, labels, masks)
+
+
+def _pairs(prior: Prior, n: int, channels: int, side: tuple[int, int], seed: int, on_step: Callable) -> Pool:
+    """Images with their masks by a joint prior, stretched to the side as the real ones are."""
+    known = parts(prior.card)
+    image, mask = known[0], part_named(prior.card, MASK)
+    if len(image.channels) != channels:
+        raise BadOption(f"prior {prior.card.name!r}: wanted images of {channels} channel, its {image.name} has {len(image.channels)}")
+    drawn = drawn_joint(prior, n, seed=seed, on_step=on_step)
+    maps = label_map(mask.classes, drawn[:, list(mask.channels)])
+    stretched = F.interpolate(maps[:, None].float(), size=side, mode="nearest-exact")[:, 0].round().long()
+    return Pool(resized(drawn[:, list(image.channels)], side), torch.zeros(n, dtype=torch.long), stretched)
 
 
 def _from_folder(given: Labelled, labels: Tensor, seed: int) -> Pool:

@@ -18,13 +18,14 @@ from ..learning.classifier import ClassifierSettings
 from ..learning.online import Classical
 from ..learning.segmenter import SegmenterSettings
 from ..prior import Card, Prior
+from ..prior.joint import MASK, is_joint, part_named
 from ..prior.paths import path_named
 from .arms import Arm, Pool, Trial, arms_of, chosen_scans, judged, pool_of
 from .cost import announce, words
 from .evaluate import Collected, Evaluated, evaluated, of_split
 from .events import Event, OnEvent
 from .folder import RunFolder
-from .labelled import Labelled, generated, labelled
+from .labelled import SLICES, Labelled, generated, labelled
 from .pictures import contact_sheet, plotted
 from .report import Grid, Picture, Section, Table
 from .requests import EvaluateAugment
@@ -85,9 +86,13 @@ def _read(request: EvaluateAugment, prior: Prior, index: Index, on_event: OnEven
         raise BadOption(f"evaluate augment: wanted scans of two labels or more, got {', '.join(names) or 'none'}", "sub-folders are labels (docs/train.md)")
     for name in names if request.keep_label or request.how == "synthesize" else ():
         label_index(prior, name)
+    if request.segment and request.how == "synthesize":
+        part_named(prior.card, MASK)
+    if request.segment and request.how == "vary" and is_joint(prior.card):
+        raise BadOption(f"prior {prior.card.name!r} knows images with their masks: variations of the image alone are not its trade", "take --how synthesize")
     side = _side(request, chosen["train"])
     on_event(Event("note", f"images of {side[0]} x {side[1]} pixels; {', '.join(f'{len(own)} scans {split}' for split, own in chosen.items())}"))
-    read = {split: labelled(request, prior, index, own, names, side) for split, own in chosen.items()}
+    read = {split: labelled(request, prior, index, own, names, side, request.slices if split == "train" else SLICES) for split, own in chosen.items()}
     owners = [set(data.patients) for data in read.values()]
     if sum(map(len, owners)) != len(set().union(*owners)):
         raise BadOption("evaluate augment: a patient lies in two splits", "check the folder with medprior scan")
@@ -192,7 +197,13 @@ def _scored(request: EvaluateAugment, found: Any, data: Labelled) -> Scored:
 
 def _told(request: EvaluateAugment, metrics: Mapping[str, Any], judges: Mapping[str, Labelled], given: Labelled | None) -> str:
     source = (
-        "images of a folder" if given is not None else "new images of each label" if request.how == "synthesize" else "variations of these scans by the prior"
+        "images of a folder"
+        if given is not None
+        else "variations of these scans by the prior"
+        if request.how == "vary"
+        else "new pairs of image and mask"
+        if request.segment
+        else "new images of each label"
     )
     what = "A segmenter" if request.segment else "A classifier"
     n = {split: len(data.patients) for split, data in judges.items()}
@@ -235,6 +246,8 @@ def _caveats(request: EvaluateAugment, prior: Prior, given: Labelled | None) -> 
     lines = ["The gain is that of this small network, learned from scratch; a larger one, or one that has seen other images, may gain less."]
     if given is not None:
         lines.append("Nobody here knows what made the images of the folder, or which labels and patients that has learned from.")
+    elif request.segment and request.how == "synthesize":
+        lines.append("The joint prior has learned from masks of its own: where those are of other scans than the labelled ones, that is part of the gain.")
     elif prior.card.labels:
         lines.append(
             f"The prior has learned from scans labelled {', '.join(prior.card.labels)}: generated images may know labels that the other arms have not seen."

@@ -17,13 +17,15 @@ from ..data.volume import Volume
 from ..errors import BadOption, WrongKind, nearest, printable
 from ..io.index import Index, Item, scan
 from ..prior import Prior
+from ..prior.door import Admitted
+from ..prior.joint import admit_parts, is_joint
 from .events import Event, OnEvent
 from .requests import EvaluateAugment
 
 __all__ = ["Labelled", "generated", "labelled", "resized"]
 
 SLICES = 8
-"""Most slices of a volume, evenly spaced in its middle half."""
+"""Most slices of a volume that judges, evenly spaced in its middle half."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,13 +61,15 @@ class Labelled:
         return torch.tensor([at for s in chosen for at in where[int(s)]], dtype=torch.long)
 
 
-def labelled(request: EvaluateAugment, prior: Prior, index: Index, items: Sequence[Item], names: Sequence[str], side: tuple[int, int]) -> Labelled:
-    """Read scans. names: the labels in order; scans of no label or another one are left out. side: rows and columns of every image."""
+def labelled(
+    request: EvaluateAugment, prior: Prior, index: Index, items: Sequence[Item], names: Sequence[str], side: tuple[int, int], most: int = SLICES
+) -> Labelled:
+    """Read scans. names: the labels in order; scans of no label or another one are left out. side: rows, columns of an image. most: slices of a volume."""
     images, labels, scans, kept, masks, numbers = [], [], [], [], [], []
     kept_items = [item for item in items if item.label in names or request.segment]
     for item, volume in index.volumes(kept_items):
-        admitted = prior.admit(volume, allow_other=request.allow_other)
-        at = _middle(len(admitted.images))
+        admitted = _admitted(request, prior, item, volume)
+        at = _middle(len(admitted.images), most)
         images.append(resized(admitted.images[at], side))
         labels += [names.index(item.label) if item.label in names else 0] * len(at)
         scans += [len(kept)] * len(at)
@@ -87,6 +91,13 @@ def labelled(request: EvaluateAugment, prior: Prior, index: Index, items: Sequen
         torch.cat(masks) if masks else None,
         torch.cat(numbers) if numbers else None,
     )
+
+
+def _admitted(request: EvaluateAugment, prior: Prior, item: Item, volume: Volume) -> Admitted:
+    """Of a joint prior the one channel that the scan is."""
+    if is_joint(prior.card):
+        return admit_parts(prior.card, {item.called: volume}, allow_other=request.allow_other)[0]
+    return prior.admit(volume, allow_other=request.allow_other)
 
 
 def resized(images: Tensor, side: tuple[int, int]) -> Tensor:
@@ -119,11 +130,11 @@ def generated(request: EvaluateAugment, prior: Prior, names: Sequence[str], side
         return labelled(request, prior, index, items, names, side)
 
 
-def _middle(n: int) -> list[int]:
+def _middle(n: int, most: int) -> list[int]:
     if n == 1:
         return [0]
     inner = list(range(n // 4, max(n // 4 + 1, n - n // 4)))
-    return [inner[round(i)] for i in np.linspace(0, len(inner) - 1, min(SLICES, len(inner)))]
+    return [inner[round(i)] for i in np.linspace(0, len(inner) - 1, min(most, len(inner)))]
 
 
 def _mask_slices(index: Index, item: Item, volume: Volume, turned: Volume, at: list[int], side: tuple[int, int]) -> Tensor:

@@ -361,7 +361,8 @@ class EvaluateAugment(Evaluation):
     )
     generated: Path | None = option(None, "Folder of generated images instead of a prior: sub-folders are labels; of a segmentation scans.csv names the masks.")
     how: Literal["vary", "synthesize"] = option(
-        "vary", "vary the labelled scans, or synthesize new images of each label (the prior's card must have the labels)."
+        "vary",
+        "vary the labelled scans, or synthesize: new images of each label on the prior's card; of a segmentation new pairs, by a joint prior.",
     )
     strengths: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = option((0.5,), "vary: 0 keeps the source, 1 forgets it; several take turns.", min_length=1)
     keep_label: bool = option(False, "vary: ask the prior for each scan's own label (its card must have the labels).")
@@ -369,6 +370,7 @@ class EvaluateAugment(Evaluation):
     levels: int = option(6, "vary: noise levels of each variation.", ge=2, le=100)
     segment: bool = option(False, "Train a segmenter on the masks of scans.csv instead of a classifier on the labels.")
     per_class: int | None = option(None, "Low data: only so many labelled scans a class (of a segmentation: in all), drawn anew for each seed.", ge=2)
+    slices: int = option(8, "Labelled slices of each training volume, evenly spaced in its middle half.", ge=1, le=64)
     seeds: int = option(5, "Trials: first weights, batches, and with --per-class which scans are labelled.", ge=2, le=1000)
     ratios: tuple[Annotated[float, Field(gt=0, le=100)], ...] = option((0.25, 0.5, 1.0, 2.0, 4.0), "Generated images for each real one.", min_length=1)
     steps: int = option(200, "Steps of each training, the same for every arm.", ge=10, le=1_000_000)
@@ -382,8 +384,6 @@ class EvaluateAugment(Evaluation):
             raise ValueError("prior, generated: wanted one of the two, the prior that generates or a folder of generated images")
         if self.split in ("auto", "train", "all"):
             raise ValueError(f"split: wanted val or test, which judge and are not learned from, got {self.split}")
-        if self.segment and self.how == "synthesize":
-            raise ValueError("how: synthesize gives images without masks; vary keeps each scan's mask, --generated takes pairs of both")
         return self
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from medprior.cli import main
 from medprior.data.volume import Provenance, Volume
@@ -16,12 +17,13 @@ from medprior.io.write import write
 from medprior.learning.classifier import ClassifierSettings
 from medprior.learning.segmenter import SegmenterSettings
 from medprior.runs import evaluate_augment
-from medprior.runs.arms import Arm, arms_of
+from medprior.runs.arms import Arm, arms_of, pool_of
 from medprior.runs.evaluate_augment import run_evaluate_augment
 from medprior.runs.events import Event, silent
 from medprior.runs.rebuild import rebuild
 from medprior.runs.requests import EvaluateAugment
 from medprior.runs.worth import verdict_of, worth_of
+from tests.unit.runs.conftest import save_tiny
 
 LABELS = ("lying", "upright")
 
@@ -153,19 +155,42 @@ def test_no_patient_in_two_splits(tmp_path: Path, tiny: Path) -> None:
     assert sum(map(len, seen.values())) == len(set().union(*seen.values()))
 
 
+def discs(folder: Path) -> None:
+    """Bright discs in noise and their masks, with a scans.csv."""
+    rng, rows, (i, j) = np.random.default_rng(4), ["path,split,mask"], np.mgrid[0:32, 0:32]
+    folder.mkdir()
+    for n in range(16):
+        disc = (i - rng.integers(10, 22)) ** 2 + (j - rng.integers(10, 22)) ** 2 < 40
+        image = (rng.normal(60, 10, (1, 32, 32)) + 120 * disc).clip(0, 255).astype(np.float32)
+        write(Volume(image), folder / f"{n}.png", kind="converted")
+        write(Volume(disc[None].astype(np.float32), unit="label"), folder / f"{n}_mask.png", kind="converted")
+        rows.append(f"{n}.png,{'train' if n < 8 else 'val' if n < 12 else 'test'},{n}_mask.png")
+    (folder / "scans.csv").write_text("\n".join(rows) + "\n")
+
+
+def test_a_joint_prior_gives_a_segmenter_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images and masks are drawn together and stretched to the side of the real ones; of a volume as many slices are labelled as asked for."""
+    settings = SegmenterSettings(steps=4, batch=4, rate=1e-2, average=0.8, widths=(8, 8, 8, 8, 8, 8))
+    monkeypatch.setattr(evaluate_augment, "SegmenterSettings", lambda steps: settings)
+    discs(tmp_path / "data")
+    joint = save_tiny(tmp_path / "joint", channels=("image", "mask:1"), labels=(), data={"shape": [16, 20]})
+    values = {"prior": str(joint), "segment": True, "how": "synthesize", "ratios": (1.5,), "seeds": 2, "steps": 10, "per_class": 4}
+    pools = []
+    monkeypatch.setattr(evaluate_augment, "pool_of", lambda *given: pools.append(pool_of(*given)) or pools[-1])
+    run = run_evaluate_augment(asked(tmp_path / "data", None, tmp_path / "run", **values), silent)
+    assert "new pairs of image and mask" in (run.path / "report.html").read_text(encoding="utf-8")
+    assert [pool.images.shape for pool in pools] == [(6, 1, 32, 32)] * 2 and not torch.equal(pools[0].images, pools[1].images)
+    for pool in pools:
+        assert pool.masks is not None and pool.masks.shape == (6, 32, 32) and set(pool.masks.unique().tolist()) <= {0, 1}
+    with pytest.raises(BadOption, match="take --how synthesize"):
+        run_evaluate_augment(asked(tmp_path / "data", None, tmp_path / "vary", **{**values, "how": "vary"}), silent)
+
+
 def test_a_segmenter_is_judged_by_dice(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Masks of scans.csv; a variation keeps its scan's mask; no label is needed."""
     settings = SegmenterSettings(steps=60, batch=4, rate=1e-2, average=0.8, widths=(8, 8, 8, 8, 8, 8))
     monkeypatch.setattr(evaluate_augment, "SegmenterSettings", lambda steps: settings)
-    rng, rows, (i, j) = np.random.default_rng(4), ["path,split,mask"], np.mgrid[0:32, 0:32]
-    for n in range(16):
-        disc = (i - rng.integers(10, 22)) ** 2 + (j - rng.integers(10, 22)) ** 2 < 40
-        image = (rng.normal(60, 10, (1, 32, 32)) + 120 * disc).clip(0, 255).astype(np.float32)
-        (tmp_path / "data").mkdir(exist_ok=True)
-        write(Volume(image), tmp_path / "data" / f"{n}.png", kind="converted")
-        write(Volume(disc[None].astype(np.float32), unit="label"), tmp_path / "data" / f"{n}_mask.png", kind="converted")
-        rows.append(f"{n}.png,{'train' if n < 8 else 'val' if n < 12 else 'test'},{n}_mask.png")
-    (tmp_path / "data" / "scans.csv").write_text("\n".join(rows) + "\n")
+    discs(tmp_path / "data")
     values = {"prior": str(tiny), "segment": True, "ratios": (1.0,), "seeds": 2, "steps": 60, "levels": 2, "strengths": (0.05,), "per_class": 6}
     metrics = run_evaluate_augment(asked(tmp_path / "data", None, tmp_path / "run", **values), silent).record["metrics"]
     assert metrics["metric"] == "Dice" and metrics["labelled_scans_a_trial"] == 6
