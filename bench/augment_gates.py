@@ -21,8 +21,8 @@ from medprior.jobs.augment import Wanted, vary
 from medprior.runs.augment_gates import Gates, Seen, gates_for
 from medprior.runs.augment_plan import BATCH, Ticket
 from medprior.runs.augment_scans import chosen_scans, loaded
-from medprior.runs.evaluate import of_split
 from medprior.runs.events import silent
+from medprior.runs.indexed import of_split
 from medprior.runs.requests import Augment
 from medprior.runs.sources import known_prior
 

@@ -67,7 +67,7 @@ def network(name: str) -> nn.Module:
             channels=recipe.widths,
             attention_levels=(False, *[True] * (len(recipe.widths) - 1)),
             num_res_blocks=1,
-            num_head_channels=recipe.widths[-1],
+            num_head_channels=recipe.widths[1],
             norm_num_groups=32 if recipe.widths[0] >= 128 else 8,
         )
     from diffusers import UNet2DModel  # pyright: ignore[reportMissingImports]

@@ -18,8 +18,8 @@ from ..io.index import Index, Item
 from ..jobs.judge import Judge, folds_of, glance, learn_judge
 from .augment_plan import Ticket
 from .augment_scans import loaded
-from .evaluate import of_split
 from .events import Event, OnEvent
+from .indexed import of_split
 from .requests import Augment
 
 __all__ = ["Gates", "Seen", "gates_for"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
@@ -10,11 +9,12 @@ from pathlib import Path
 
 from ..data.volume import Volume
 from ..errors import BadOption, FileProblem
-from ..io.index import Index, Item, scan
+from ..io.index import Index, Item
 from ..io.listing import list_files
 from ..io.read import kind_of
 from .augment_makers import cause
-from .events import Event, OnEvent
+from .events import OnEvent
+from .indexed import indexed
 from .requests import DATA_SET_ONLY, Augment
 
 __all__ = ["chosen_scans", "is_data_set", "loaded"]
@@ -52,15 +52,7 @@ def _pictures(folder: Path) -> bool:
 @contextmanager
 def chosen_scans(request: Augment, on_event: OnEvent) -> Iterator[tuple[Index, tuple[Item, ...]]]:
     """(index, the scans to vary). Nothing is written into the data folder. Raises what ``scan`` and ``Index.usable`` raise; bad files are for the report."""
-    on_event(Event("stage", "reading every scan once"))
-    with tempfile.TemporaryDirectory(prefix="medprior-") as beside:
-        index = scan(
-            request.input,
-            out=beside,
-            unit=request.unit,
-            modality=request.modality,
-            on_progress=lambda done, total: on_event(Event("step", done=done, total=total)),
-        )
+    with indexed(request.input, request.unit, request.modality, on_event) as index:
         split = None if request.split == "all" else request.split
         yield index, index.usable(split, allow_synthetic=request.allow_synthetic, most_bad=1.0)
 

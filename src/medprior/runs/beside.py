@@ -11,8 +11,8 @@ from ..evidence.detectors import INTENSITIES, Plain, plain_detectors
 from ..io.index import Index, Item
 from ..prior import Prior
 from ..prior.door import Admitted
-from .evaluate import of_split
 from .events import Event, OnEvent
+from .indexed import of_split
 from .requests import EvaluateDetect
 
 __all__ = ["Beside"]

@@ -21,10 +21,11 @@ from ..training.folder import read_healthy, read_trust, save_trust
 from .calibrate import into
 from .cost import announce
 from .detect import EVIDENCE_IN_WORDS
-from .evaluate import Collected, Evaluated, caveats_of, evaluated, of_split, one_each, patients_of
+from .evaluate import Collected, Evaluated, caveats_of, evaluated, one_each, patients_of
 from .evaluate_detect import SHORT, healthy_label
 from .events import Event, OnEvent
 from .folder import RunFolder
+from .indexed import of_split
 from .pictures import contact_sheet, plotted
 from .report import Grid, Picture, Section, Table
 from .requests import CalibrateDetect

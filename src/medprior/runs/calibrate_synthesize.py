@@ -21,9 +21,10 @@ from ..prior import Prior
 from ..training.folder import read_healthy, read_trust, save_trust
 from .calibrate import into
 from .cost import announce
-from .evaluate import Collected, Evaluated, evaluated, of_split
+from .evaluate import Collected, Evaluated, evaluated
 from .events import Event, OnEvent
 from .folder import RunFolder
+from .indexed import of_split
 from .pictures import Window, contact_sheet, grey, mosaic
 from .proof import as_json, control_section, failing, proof_lines, proof_sections
 from .report import Section, Table

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,16 +17,17 @@ from .. import __version__
 from ..errors import FileProblem
 from ..evidence.metrics import Interval, interval
 from ..io.files import read_json, write_file, write_folder, write_json
-from ..io.index import Index, Item, scan
+from ..io.index import Index, Item
 from .environment import peak_mib, versions
 from .events import Event, OnEvent
 from .folder import RunFolder, default_out, finished, run_id, vacant
+from .indexed import indexed
 from .pages import write_report
 from .report import Section
 from .requests import Evaluation
 from .sources import Known, device_named, known_prior
 
-__all__ = ["Collected", "Evaluated", "evaluated", "of_split", "one_each", "patients_of", "rate_or_none", "scans_of", "span"]
+__all__ = ["Collected", "Evaluated", "evaluated", "one_each", "patients_of", "rate_or_none", "scans_of", "span"]
 
 FEW = 20
 """Patients below which a percentile interval is known to be too narrow."""
@@ -73,15 +73,7 @@ class Collected:
 @contextmanager
 def scans_of(request: Evaluation, on_event: OnEvent) -> Iterator[tuple[Index, tuple[Item, ...], str]]:
     """(index, the chosen scans, which split they are of). Nothing is written into the data folder. Raises what ``scan`` and ``Index.usable`` raise."""
-    on_event(Event("stage", "reading every scan once"))
-    with tempfile.TemporaryDirectory(prefix="medprior-") as beside:
-        index = scan(
-            request.folder,
-            out=beside,
-            unit=request.unit,
-            modality=request.modality,
-            on_progress=lambda done, total: on_event(Event("step", done=done, total=total)),
-        )
+    with indexed(request.folder, request.unit, request.modality, on_event) as index:
         split = request.split if request.split != "auto" else request.auto_split if any(item.given for item in index.items) else "all"
         yield index, index.usable(None if split == "all" else split, allow_synthetic=request.allow_synthetic), split
 
@@ -90,11 +82,6 @@ def patients_of(items: Sequence[Item]) -> dict[str, int]:
     """Opaque patient -> 1, 2, ...; a scan whose patient nobody names counts as a patient of its own."""
     names = dict.fromkeys(item.patient or item.id for item in items)
     return {name: n for n, name in enumerate(names, start=1)}
-
-
-def of_split(index: Index, split: str, *, allow_synthetic: bool) -> tuple[Item, ...]:
-    """The usable scans of a split, none where it is empty. Raises what else ``Index.usable`` raises."""
-    return index.usable(split, allow_synthetic=allow_synthetic) if any(item.split == split and not item.leaks for item in index.items) else ()
 
 
 def one_each(items: Sequence[Item], *, unlabelled: bool = False) -> list[Item]:

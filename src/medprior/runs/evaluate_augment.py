@@ -22,9 +22,10 @@ from ..prior.joint import MASK, is_joint, part_named
 from ..prior.paths import path_named
 from .arms import Arm, Pool, Trial, arms_of, chosen_scans, judged, pool_of
 from .cost import announce, words
-from .evaluate import Collected, Evaluated, evaluated, of_split
+from .evaluate import Collected, Evaluated, evaluated
 from .events import Event, OnEvent
 from .folder import RunFolder
+from .indexed import of_split
 from .labelled import SLICES, Labelled, generated, labelled
 from .pictures import contact_sheet, plotted
 from .report import Grid, Picture, Section, Table

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import BadOption
-from ..io.index import Index, Item, scan
+from ..io.index import Index, Item
 from ..jobs.audit import Known, known_scans
 from ..prior import Prior
-from .evaluate import of_split
 from .events import Event, OnEvent
+from .indexed import indexed, of_split
 
 __all__ = ["scans_behind", "scans_of_folder"]
 
@@ -38,15 +37,7 @@ def scans_behind(prior: Prior, train: Sequence[Item], held: Sequence[Item], inde
 
 def scans_of_folder(prior: Prior, folder: Path, on_event: OnEvent) -> tuple[Known, str]:
     """Those of a data set's folder: train, and val (where there is none, test). Raises what ``scan`` and ``scans_behind`` raise."""
-    on_event(Event("stage", "reading every scan once"))
-    with tempfile.TemporaryDirectory(prefix="medprior-") as beside:
-        index = scan(
-            folder,
-            out=beside,
-            unit=prior.card.unit if prior.card.unit != "a.u." else None,
-            modality=prior.card.modality or None,
-            on_progress=lambda done, total: on_event(Event("step", done=done, total=total)),
-        )
+    with indexed(folder, prior.card.unit if prior.card.unit != "a.u." else None, prior.card.modality or None, on_event) as index:
         train = of_split(index, "train", allow_synthetic=False)
         held = of_split(index, "val", allow_synthetic=False) or of_split(index, "test", allow_synthetic=False)
         return scans_behind(prior, train, held, index, on_event)
