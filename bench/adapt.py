@@ -2,7 +2,7 @@
 
     python bench/adapt.py parent --out runs/normals --minutes 12         # normals of PneumoniaMNIST alone; its cost is stated apart
     python bench/adapt.py run --parent runs/normals --work .cache/adapt --arms lora norm full full-alone scratch scratch-20 --seeds 5 --seconds 60 --losses
-    python bench/adapt.py run ... --arms lora-all scratch --guidance 2 --strength 0.7 --both        # the classifiers
+    python bench/adapt.py run ... --arms lora-all scratch --guidance 2 --strength 0.7 --both [--of-normals]        # the classifiers
     python bench/adapt.py run ... --split test --arms lora               # once, with what was chosen on val
     python bench/adapt.py table --work .cache/adapt [--split test]
 
@@ -192,7 +192,7 @@ def heldout(prior: Prior, world: World) -> dict[str, list[float]]:
 
 
 def synthetic(prior: Prior, label: str, seed: int, few: Tensor, guidance: float, strength: float) -> Tensor:
-    """A class as the prior draws it: from noise, or (strength > 0) variations of the images ``few``."""
+    """A class as the prior draws it: from noise, or (strength > 0) variations of the images ``few``, of this class or of another."""
     if strength == 0:
         return drawn(prior, SYNTHETIC, label=label, seed=seed, guidance=guidance, n_steps=10)[0]
     spread = few.repeat(-(-SYNTHETIC // len(few)), 1, 1, 1)[:SYNTHETIC]
@@ -243,7 +243,7 @@ def run(options: argparse.Namespace) -> None:
     results.mkdir(parents=True, exist_ok=True)
     np.save(results / "truth.npy", world.truth)
     variant = f"g{options.guidance:g}" + (f"-s{options.strength:g}" if options.strength else "") + (f"-m{options.mix:g}" if options.mix != 0.5 else "")
-    variant += "-both" if options.both else ""
+    variant += ("-both" if options.both else "") + ("-ofnormals" if options.of_normals else "")
     for seed in range(options.first, options.first + options.seeds):
         pools: tuple[Tensor, Tensor] | None = None
         for arm in options.arms if options.losses else []:
@@ -264,8 +264,8 @@ def run(options: argparse.Namespace) -> None:
             else:
                 prior, record["cost"] = learned(arm, world, parent, work, seed, options.seconds, pace)
                 record["losses"] = heldout(prior, world)
-                sick = synthetic(prior, NEW, seed, few, options.guidance, options.strength)
                 some = torch.stack(world.normals[:SYNTHETIC])
+                sick = synthetic(prior, NEW, seed, some if options.of_normals else few, options.guidance, options.strength)
                 made = (synthetic(prior, OLD, seed + 1, some, options.guidance, options.strength) if options.both else None, sick)
                 if seed == options.first:
                     sheet(sick, few, work / f"{arm}-{variant}-{seed}.png")
@@ -393,6 +393,7 @@ def main() -> None:
     two.add_argument("--strength", type=float, default=0.0)
     two.add_argument("--mix", type=float, default=0.5)
     two.add_argument("--both", action="store_true", help="synthetic normals, too, so that being synthetic tells nothing")
+    two.add_argument("--of-normals", action="store_true", help="with --strength: the sick are variations of normals, asked to be sick: other bodies")
     two.add_argument("--losses", action="store_true", help="learn and measure the denoising loss; no classifier")
     two.add_argument("--split", choices=("val", "test"), default="val")
     three = verbs.add_parser("table")

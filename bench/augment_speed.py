@@ -16,6 +16,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -50,6 +51,7 @@ def ours(x: torch.Tensor, names: tuple[str, ...]) -> Call:
     policy = Policy.of("MR").only("rotate")
     for name in names:
         policy = policy.allowing(name, *strengths[name], 1.0, because="the same transforms as the others")
+    policy = replace(policy, outside="edge")  # as the others: the border is repeated
     frame, count = Frame(tuple(x.shape[1:])), iter(range(10**9))
     return lambda: applied(draw(policy, frame, 0, next(count)), x)
 
