@@ -45,7 +45,10 @@ KINDS = {
     "pneumonia": Kind("pneumonia", "DX", "the other half of the train split, 1872 scans with labels; none of the labelled scans", {}),
     "breast": Kind("breast", "US", "the train split, 410 scans with labels, the labelled scans and 56 near twins of test scans among them: too kind to it", {}),
     "hippocampus": Kind(
-        "hippocampus", "MR", "images and masks of 80 patients of the train split; the labelled slices are of the 80 others", {"segment": True, "slices": 1}
+        "hippocampus",
+        "MR",
+        "images and masks of 80 patients of the train split; the labelled slices are of the 80 others",
+        {"segment": True, "slices": 1, "steps": 400, "ratios": (4.0,)},
     ),
     "nih": Kind("chest_xray_nih", "DX", "the train split, 596 scans with labels, the labelled scans among them (the bundled chest-xray)", {"size": 64}),
 }

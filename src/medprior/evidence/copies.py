@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from scipy.stats import betabinom
 from torch import Tensor
 
 from ..data.seeds import generator
@@ -17,13 +18,22 @@ from ..errors import BadOption
 from .likeness import Embedding, Nearest, aligned_nearest, embedding_of, nearest_by, pictured
 from .metrics import Interval, clopper_pearson, interval
 
-__all__ = ["WAYS", "CopyIndex", "Nearness", "WayAudit", "way_audit"]
+__all__ = ["LEAST_HELD", "WAYS", "CopyIndex", "Nearness", "WayAudit", "by_chance", "way_audit"]
 
 WAYS = ("pixels", "embedding")
 """Ways of being alike: pixel correlation after alignment (Akbar et al., arXiv 2305.07644), a contrastive embedding (Dar et al., arXiv 2402.01054)."""
 
 _USUAL = 0.95
 """tau: the quantile of what held-out scans show, above which an image is called a copy (Dar et al.)."""
+
+LEAST_HELD = 19
+"""Held-out scans, and patients, below which nobody knows what is usual at 5 %."""
+
+_RARE = 0.01
+"""So many images beyond the nearest held-out scan are no chance."""
+
+_AGAIN = 0.1
+"""Share of that scan's distance (1 - correlation) below which an image is a training scan over again."""
 
 _SUBSETS = 4
 """Random parts of T, each as large as H, where H is smaller: what is nearer is asked of sets of equal size."""
@@ -57,9 +67,9 @@ class CopyIndex:
 
         Raises BadOption for fewer than 8 training or 19 held-out scans: fewer cannot say what is usual at 5 %.
         """
-        if len(held) < 19 or len(train) < 8:
+        if len(held) < LEAST_HELD or len(train) < 8:
             raise BadOption(
-                f"copies: wanted at least 8 training and 19 held-out scans, got {len(train)} and {len(held)}",
+                f"copies: wanted at least 8 training and {LEAST_HELD} held-out scans, got {len(train)} and {len(held)}",
                 "put scans of other patients into a val split: they say how alike two patients are",
             )
         a, b = pictured(train), pictured(held)
@@ -97,9 +107,11 @@ def _joined(pixels: Nearest, embedding: Nearest) -> Nearness:
 class WayAudit:
     """What one way of being alike says of a synthetic set.
 
-    copies: share of S nearer than tau to a training scan; allowed: the upper end of what 5 % of so many held-out scans can be.
+    copies: share of S nearer than tau to a training scan; allowed: the upper end of what 5 % of so many held-out patients can be.
     memorised: share of T hit by such a copy. nearer: share of S nearer to T than to an equally large H (0.5 where nothing was copied).
     placebo: share of S nearer to a held-out scan than 95 % of as many training scans are: no copying can raise it, but images smoother than real ones do.
+    beyond: how many of S are nearer than every held-out scan; chance: of so many where nothing was copied. again: how many are a training scan over again, ten
+    times as near as the nearest held-out scan (1 - correlation): a single one is a copy, however few scans say what is usual.
     """
 
     way: str
@@ -110,10 +122,19 @@ class WayAudit:
     memorised: Interval
     nearer: Interval
     placebo: float
+    beyond: int = 0
+    chance: float = 1.0
+    again: int = 0
 
     @property
     def passed(self) -> bool:
+        """Of a set from which the hard filter takes what lies beyond."""
         return self.copies.value <= self.allowed and self.nearer.low <= 0.5
+
+    @property
+    def passed_unfiltered(self) -> bool:
+        """Of a generator whose images nobody will compare with scans again."""
+        return self.passed and self.chance >= _RARE and not self.again
 
 
 def way_audit(index: CopyIndex, images: Sequence[Tensor], *, patients: Sequence[object] | None = None, found: Nearness | None = None) -> tuple[WayAudit, ...]:
@@ -129,43 +150,55 @@ def way_audit(index: CopyIndex, images: Sequence[Tensor], *, patients: Sequence[
     own = index.embedding(pictures)
     m = len(index.train)
     whose = list(range(m + len(index.held))) if patients is None else list(patients)
+    owners = len(set(whose[m:]))  # slices of one patient say the same thing
     result = []
     for n, way in enumerate(WAYS):
         tau = float(index.tau[n])
         copied = found.rho[:, n] > tau
         near = [whose[i] for i in found.at[:, n].tolist()]
         hit = len({i for i, is_copy in zip(found.at[:, n].tolist(), copied.tolist(), strict=True) if is_copy})
-        nearer, placebo = _between(index, way, pictures, own, whose)
+        nearer, placebo = _between(index, way, pictures, own, found, whose)
         result.append(
             WayAudit(
                 way,
                 tau,
                 float(index.limit[n]),
                 _share(copied, near),
-                clopper_pearson(round((1 - _USUAL) * len(index.held)), len(index.held)).high,
+                clopper_pearson(round((1 - _USUAL) * owners), owners).high,
                 clopper_pearson(hit, m),
                 nearer,
                 placebo,
+                beyond := int((found.rho[:, n] > index.limit[n]).sum()),
+                by_chance(beyond, len(images), owners),
+                int((1 - found.rho[:, n] < _AGAIN * (1 - index.limit[n])).sum()) if way == "pixels" else 0,
             )
         )
     return tuple(result)
 
 
+def by_chance(beyond: int, n: int, held: int) -> float:
+    """How likely so many of n images, or more, lie nearer to training than the nearest of ``held`` scans where nothing was copied: beta-binomial (n, 1, held).
+
+    Each new scan of a new patient does so with a chance of 1 in held + 1, and all share the same nearest one.
+    """
+    return 1.0 if beyond == 0 else float(betabinom.sf(beyond - 1, n, 1, held))
+
+
 def _share(hits: Tensor, clusters: Sequence[object]) -> Interval:
-    """A share whose interval draws clusters; where all or none are hits, or all are near one patient, the exact one of as many trials as clusters."""
-    whole = len(set(clusters))
-    if bool(hits.all()) or not bool(hits.any()):
-        return clopper_pearson(whole if bool(hits.all()) else 0, whole)
+    """The mean of hits, 0 to 1, whose interval draws clusters; where all or none are hits the exact one of as many trials as clusters."""
+    whole, share = len(set(clusters)), float(hits.double().mean())
+    if share in (0.0, 1.0):
+        return clopper_pearson(whole if share else 0, whole)
     if whole < 2:
-        return Interval(float(hits.float().mean()), 0.0, 1.0, 0.95, whole)
+        return Interval(share, 0.0, 1.0, 0.95, whole)
     return interval(lambda x: float(x.mean()), hits.double().numpy(), patients=list(clusters), draws=1000)
 
 
-def _between(index: CopyIndex, way: str, pictures: Tensor, own: Tensor, whose: Sequence[object]) -> tuple[Interval, float]:
+def _between(index: CopyIndex, way: str, pictures: Tensor, own: Tensor, nearest: Nearness, whose: Sequence[object]) -> tuple[Interval, float]:
     """Share nearer to T than to H, and the placebo, over parts of the larger set that are as large as the smaller one."""
     m, h = len(index.train), len(index.held)
     size, rng = min(m, h), generator(index.seed, "equal", way)
-    hits, clusters, placebos = [], [], []
+    hits, placebos = [], []
     for _ in range(1 if m == h else _SUBSETS):
         some, others = torch.randperm(m, generator=rng)[:size], torch.randperm(h, generator=rng)[:size]
         if way == "pixels":
@@ -174,9 +207,12 @@ def _between(index: CopyIndex, way: str, pictures: Tensor, own: Tensor, whose: S
         else:
             t, o = nearest_by(own, index.places[0][some]), nearest_by(own, index.places[1][others])
             usual = nearest_by(index.places[0][some], index.places[1][others])
-        nearer = t.rho > o.rho
-        hits.append(nearer)
-        at = torch.where(nearer, some[t.at], m + others[o.at])
-        clusters += [whose[i] for i in at.tolist()]
+        hits.append((t.rho > o.rho).double())
         placebos.append(float((o.rho > torch.quantile(usual.rho, _USUAL)).float().mean()))
-    return _share(torch.cat(hits), clusters), sum(placebos) / len(placebos)
+    if way == "pixels":
+        t, o = nearest.rho[:, 0], aligned_nearest(pictures, index.held)
+    else:
+        t, o = nearest.rho[:, 1], nearest_by(own, index.places[1])
+    at = torch.where(t > o.rho, nearest.at[:, WAYS.index(way)], m + o.at)
+    # each image counts once, by its mean over the parts: the same image again is no new evidence
+    return _share(torch.stack(hits).mean(0), [whose[i] for i in at.tolist()]), sum(placebos) / len(placebos)

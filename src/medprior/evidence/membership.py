@@ -88,7 +88,7 @@ def leaks(members: Tensor, others: Tensor, *, whose: Sequence[object] | None = N
         auc = interval(auroc, column, label, patients=names, strata=label.tolist(), draws=500, seed=seed)
         hits = None
         if len(others) >= 1 / _FALSE:
-            bar = float(np.sort(others[:, n].numpy())[::-1][int(len(others) * _FALSE) - 1])
+            bar = float(np.sort(others[:, n].numpy())[::-1][int(len(others) * _FALSE)])  # so many others lie above it
             hits = clopper_pearson(int((members[:, n] > bar).sum()), len(members))
         found.append(Leak(attack, auc, hits))
     return tuple(found)

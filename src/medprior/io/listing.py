@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import math
 import os
 import re
@@ -14,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from ..errors import BadOption, Corrupt, FileProblem, nearest, printable
 from .tags import TAGS, UNTOLD, Tags, tags_in_row
 
-__all__ = ["AS_MASK", "OWN_FILES", "SPLITS", "Listed", "Listing", "csv_cell", "list_files", "place"]
+__all__ = ["AS_MASK", "OWN_FILES", "SPLITS", "Listed", "Listing", "csv_cell", "folder_state", "list_files", "place"]
 
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test"}
 """Names of folders (and of the split column) that say which part of a data set something belongs to."""
@@ -101,6 +102,23 @@ def list_files(folder: Path) -> Listing:
     if not any(not entry.fault for entry in images):
         return Listing(tuple(found), tuple(passed))  # a folder of nothing but such names: they are what is meant
     return Listing(tuple(images), tuple(passed), tuple(maps.items()))
+
+
+def folder_state(folder: Path) -> str:
+    """A digest of what lies in a data set: names, sizes and times of its files, and what a scans.csv says of them. Another one: it may be other data.
+
+    Raises what ``list_files`` raises.
+    """
+    digest = hashlib.sha256()
+    for entry in list_files(folder).files:
+        for path in (entry.path, *(folder / name for _, name in entry.beside)):
+            try:
+                about = path.stat()
+            except OSError:  # the reader will say what is wrong with it
+                continue
+            digest.update(f"{path.relative_to(folder) if path.is_relative_to(folder) else path.name}|{about.st_size}|{about.st_mtime_ns}\n".encode())
+        digest.update(f"{entry.label}|{entry.split}|{entry.patient}\n".encode(errors="replace"))
+    return digest.hexdigest()
 
 
 def _label_map(relative: PurePosixPath) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..data.seeds import generator, seed_for
 from ..errors import BadOption
@@ -136,7 +137,13 @@ class SetEvidence:
 
     @property
     def passed(self) -> bool:
+        """As a set that went through the hard filter."""
         return all(way.passed for way in self.copies)
+
+    @property
+    def passed_unfiltered(self) -> bool:
+        """As what a generator draws when nobody compares it with scans."""
+        return all(way.passed_unfiltered for way in self.copies)
 
 
 def set_evidence(made: Sequence[Tensor], known: Known, index: CopyIndex, *, label: str | None = None, seed: int = 0) -> SetEvidence:
@@ -151,7 +158,7 @@ def set_evidence(made: Sequence[Tensor], known: Known, index: CopyIndex, *, labe
     found: list[Fidelity] = []
     plain: list[Fidelity] = []
     if min(len(alike.train), len(alike.held)) >= LEAST:
-        baseline = gaussian_images(*_one_shape(alike.train, len(made)), seed=seed)
+        baseline = gaussian_images(_one_shape(alike.train), len(made), seed=seed)
         whose = alike.patients[len(alike.train) :]
         for descriptor in descriptors():
             of_train, of_held = descriptor(alike.train), descriptor(alike.held)
@@ -161,10 +168,12 @@ def set_evidence(made: Sequence[Tensor], known: Known, index: CopyIndex, *, labe
     return SetEvidence(tuple(found), tuple(plain), copies, nearest, int(index.beyond(nearest).sum()))
 
 
-def _one_shape(images: Sequence[Tensor], n: int) -> tuple[list[Tensor], int]:
-    """Those of the most frequent shape."""
-    shape = Counter(tuple(image.shape) for image in images).most_common(1)[0][0]
-    return [image for image in images if tuple(image.shape) == shape], n
+def _one_shape(images: Sequence[Tensor]) -> list[Tensor]:
+    """Those of the most frequent shape; where it is that of few, all of them, stretched to it."""
+    shape, count = Counter(tuple(image.shape) for image in images).most_common(1)[0]
+    if count >= LEAST:
+        return [image for image in images if tuple(image.shape) == shape]
+    return [F.interpolate(image[None], size=shape[1:], mode="area")[0] for image in images]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

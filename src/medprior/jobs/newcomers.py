@@ -66,7 +66,7 @@ class Shown:
 class Newcomers:
     """learn, held: the few scans that are learned from, and those that tell how well. labels: new ones, in order. others: why a scan should not be here.
 
-    scans, patients, counts, sha256: of all of them, held ones, too.
+    scans, patients, counts: of all of them, held ones, too. sha256: of those that are learned from, by which an audit knows them again.
     """
 
     learn: Shown
@@ -114,7 +114,7 @@ def newcomers(
         len(items),
         len(patients) or None,
         dict(Counter(item.label for item in items if item.label)),
-        hashlib.sha256("\n".join(sorted(item.digest for item in items)).encode()).hexdigest(),
+        hashlib.sha256("\n".join(sorted(item.digest for item in learn)).encode()).hexdigest(),
     )
 
 

@@ -20,7 +20,11 @@ from ..prior.wrappers import guided
 from ..sampling import anneal, karras_levels, multistep, proximal, start
 from .reconstruct import label_index, windowed
 
-__all__ = ["default_size", "drawn", "finenesses", "ladder", "synthesize", "volumes_of"]
+__all__ = ["DRAWING", "default_size", "drawn", "finenesses", "ladder", "synthesize", "volumes_of"]
+
+
+DRAWING = 2
+"""Counts the ways in which images were drawn, 1 by 18 levels of midpoint: an audit is of images drawn in one way."""
 
 
 def synthesize(

@@ -17,6 +17,7 @@ from ..data.acquisitions import KSpace, Sinogram
 from ..data.volume import Volume
 from ..errors import BadOption
 from ..io.files import write_file, write_folder
+from ..io.listing import folder_state
 from ..io.read import read
 from ..jobs.reconstruct import label_index
 from ..prior import Prior
@@ -125,6 +126,8 @@ def prepared(request: Request) -> Prepared:
     hashes = {"medprior": __version__, "prior_sha256": known.sha256, "trust_sha256": known.trust_sha256, "input_sha256": scanned}
     if given:
         hashes["given_sha256"] = {name: scan_hash(one) for name, one in given.items()}
+    if isinstance(request, Synthesize) and request.data is not None:
+        hashes["data_state"] = folder_state(request.data)  # whether, and with what, the images were compared
     if isinstance(request, Augment) and request.paint is not None:
         hashes["paint_sha256"] = scan_hash(read(request.paint, unit="label"))
     return Prepared(request, known, volume, {**request.identity(), **hashes}, device, time.monotonic() - started, given)

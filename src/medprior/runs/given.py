@@ -21,7 +21,7 @@ from .events import Event, OnEvent
 from .outcome import Outcome, Output, suffix_of
 from .pictures import Window, coloured, grey, mosaic, upright, window_for
 from .proof import unproven
-from .proven import standing, unseen
+from .proven import guidance_of, standing, unseen
 from .report import Grid, Picture, Section
 from .requests import Synthesize
 
@@ -45,7 +45,7 @@ def run_joint(request: Synthesize, prior: Prior, given: Mapping[str, Volume], pl
             "leave --data out; medprior calibrate synthesize measures the prior itself, whose audit then stands for the set",
         )
     entry = prior.trust.get("synthesize")
-    overrides = unproven(entry, request.unproven)
+    overrides = unproven(entry, request.unproven, guidance=guidance_of(request))
     _announce(request, prior, given, len(plan.labels), on_event)
     on_event(Event("stage", "drawing what is not given" if given else "drawing new images", 0, 0))
     made: list[Example] = []

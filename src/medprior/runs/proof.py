@@ -16,10 +16,11 @@ from ..evidence.fidelity import MEASURES, Fidelity
 from ..evidence.metrics import Interval
 from ..evidence.moved import views
 from ..jobs.audit import Control, Known, SetEvidence
+from ..jobs.synthesize import DRAWING
 from .pictures import Window, grey, mosaic
 from .report import Grid, Picture, Section, Table
 
-__all__ = ["as_json", "control_section", "failing", "montage", "proof_lines", "proof_sections", "unproven"]
+__all__ = ["as_json", "control_section", "failing", "montage", "permitted", "proof_lines", "proof_sections", "unproven"]
 
 _WORDS = {
     "frechet": "Fréchet distance (0 is best)",
@@ -64,28 +65,46 @@ def proof_lines(found: SetEvidence) -> list[str]:
     ]
 
 
-def failing(found: SetEvidence) -> str:
-    """ "" where the set passes, else why it may not be written, one sentence."""
+def failing(found: SetEvidence, *, filtered: bool = True) -> str:
+    """ "" where the set passes, else why it may not be written, one sentence. filtered: what lies beyond was taken out."""
     return "; ".join(
-        f"by {way.way} {way.copies.value:.1%} are copies (at most {way.allowed:.1%}) and {_at(way.nearer)} lie "
-        "nearer to training scans than to as many others (0.5 where nothing was copied)"
+        f"by {way.way} {way.copies.value:.1%} are copies (at most {way.allowed:.1%}), {_at(way.nearer)} lie nearer to training scans than to as many others "
+        f"(0.5 where nothing was copied), {way.beyond} lie nearer than every held-out scan (chance {way.chance:.2g}), {way.again} are a scan over again"
         for way in found.copies
-        if not way.passed
+        if not (way.passed if filtered else way.passed_unfiltered)
     )
 
 
-def unproven(entry: Mapping[str, Any] | None, allowed: bool) -> tuple[str, ...]:
-    """What to write down where a set is not compared with scans itself: nothing where the prior's own audit (trust.json) passed.
+_COMPARE = "name the data set it learned from with --data, or run medprior calibrate synthesize"
 
-    Raises BadOption where it did not pass, or was never made, unless that is allowed.
+
+def unproven(entry: Mapping[str, Any] | None, allowed: bool, *, guidance: float | None = None, remedy: str = _COMPARE) -> tuple[str, ...]:
+    """What to write down where a set is not compared with scans itself: nothing where the prior's own audit (trust.json) passed and is of such images.
+
+    guidance: of a label that is asked for. Raises BadOption where the audit did not pass, is of other images or was never made, unless that is allowed.
     """
-    if entry is not None and entry["passed"]:
-        return ()
-    why = "the audit of this prior found copies, or its controls failed" if entry is not None else "nobody has measured whether this prior copies its patients"
+    why = _lacking(entry, guidance)
+    return permitted(why, allowed, remedy) if why else ()
+
+
+def permitted(why: str, allowed: bool, remedy: str) -> tuple[str, ...]:
+    """The line for run.json. Raises BadOption where it is not allowed."""
     if not allowed:
-        remedy = "name the data set it learned from with --data, or run medprior calibrate synthesize; --unproven writes them all the same and says so"
-        raise BadOption(f"synthesize: {why}; nothing was written", remedy)
+        raise BadOption(f"synthesize: {why}; nothing was written", f"{remedy}; --unproven writes them all the same and says so")
     return (f"written although {why}",)
+
+
+def _lacking(entry: Mapping[str, Any] | None, guidance: float | None) -> str:
+    """Why the audit of a prior does not stand for a set; "" where it does."""
+    if entry is None:
+        return "nobody has measured whether this prior copies its patients"
+    if not entry["passed"]:
+        return "the audit of this prior found copies, or its controls failed"
+    if entry.get("drawing") != DRAWING:
+        return "the audit of this prior is of images that another version drew in another way"
+    if guidance is not None and guidance > entry["guidance"]:
+        return f"the audit of this prior is of a guidance of {entry['guidance']:g}, and {guidance:g} asks for images that are nearer to what it learned"
+    return ""
 
 
 def proof_sections(found: SetEvidence, known: Known, made: Sequence[Tensor], refused: int, label: str | None) -> list[Section]:
@@ -98,7 +117,7 @@ def _at(x: Interval, digits: int = 3) -> str:
 
 
 def _copies(found: SetEvidence, known: Known, refused: int) -> Section:
-    rows = [["alike by", "copies", "at most", "training scans hit", "nearer to training than to others", "placebo", "verdict"]]
+    rows = [["alike by", "copies", "at most", "training scans hit", "nearer to training than to others", "beyond", "placebo", "verdict"]]
     rows += [
         [
             way.way,
@@ -106,15 +125,17 @@ def _copies(found: SetEvidence, known: Known, refused: int) -> Section:
             f"{way.allowed:.3f}",
             _at(way.memorised),
             _at(way.nearer),
+            f"{way.beyond} (chance {way.chance:.2g})",
             f"{way.placebo:.3f}",
             "passes" if way.passed else "ABOVE THE BAR",
         ]
         for way in found.copies
     ]
     note = (
-        "copies: share nearer to a training scan than 95 % of held-out scans are; at most: what 5 % of so many held-out scans can be by chance. Nearer to "
-        "training: 0.5 where nothing was copied. Placebo: the same as copies with held-out scans in the place of training scans; no copying can raise it, so "
-        "where it is as high, the set is plainer than real scans, not copied."
+        "copies: share nearer to a training scan than 95 % of held-out scans are; at most: what 5 % of so many held-out patients can be by chance. Nearer to "
+        "training: 0.5 where nothing was copied. Beyond: how many are nearer than every held-out scan, and how likely so many are by chance. Placebo: the same "
+        "as copies with held-out scans in the place of training scans; no copying can raise it, so where it is as high, the set is plainer than real scans, "
+        "not copied."
     )
     verdict = "No sign that training scans were copied." if found.passed else f"Copies: {failing(found)}."
     text = (

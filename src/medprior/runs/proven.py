@@ -11,15 +11,15 @@ from torch import Tensor
 
 from ..errors import BadOption
 from ..evidence.copies import CopyIndex
-from ..jobs.audit import LEAST, control_of, filtered, passed_off, set_evidence
+from ..jobs.audit import LEAST, Control, control_of, filtered, over_fitted_twin, passed_off, set_evidence
 from ..prior import Prior
 from .events import Event, OnEvent
-from .proof import as_json, control_section, failing, proof_lines, proof_sections, unproven
+from .proof import as_json, control_section, failing, permitted, proof_lines, proof_sections, unproven
 from .report import Section
 from .requests import Synthesize
 from .training_scans import scans_of_folder
 
-__all__ = ["Draw", "Proven", "proven", "standing", "unseen"]
+__all__ = ["Draw", "Proven", "guidance_of", "proven", "standing", "unseen"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +44,29 @@ def proven(request: Synthesize, prior: Prior, draw: Draw, n: int, on_event: OnEv
     """
     entry = prior.trust.get("synthesize")
     if request.data is None:
-        overrides = unproven(entry, request.unproven)  # before minutes are spent, not after
+        overrides = unproven(entry, request.unproven, guidance=guidance_of(request))  # before minutes are spent
         made = draw(range(n), request.seed)
         return Proven(dict(enumerate(made)), {"proof": standing(entry)}, [unseen(entry)], overrides)
     return _compared(request, request.data, prior, draw, n, on_event)
 
 
+def guidance_of(request: Synthesize) -> float | None:
+    """Of the labels that are asked for; None where none are."""
+    return request.guidance if request.label or request.mix else None
+
+
 def _compared(request: Synthesize, data: Path, prior: Prior, draw: Draw, n: int, on_event: OnEvent) -> Proven:
-    scans, note = scans_of_folder(prior, data, on_event)
+    scans, unnamed = scans_of_folder(prior, data, on_event)
+    overrides = permitted(unnamed, request.unproven, "train it with medprior train, whose card names them by a digest") if unnamed else ()
+    if n < LEAST:  # of so few no shares are known: the audit of the prior must stand for them, and says so before minutes are spent
+        remedy = f"ask for {LEAST} or more, of which they are, or run medprior calibrate synthesize"
+        overrides += unproven(prior.trust.get("synthesize"), request.unproven, guidance=guidance_of(request), remedy=remedy)
     on_event(Event("stage", "learning how alike two patients are"))
     index = CopyIndex.learn(scans.train, scans.held, seed=request.seed)
-    controls = [*passed_off(index, seed=request.seed), *control_of(prior)]
+    controls = [*passed_off(index, seed=request.seed), *(control_of(prior) or _twin(request, prior, index, on_event))]
+    if failed := [one.name for one in controls if not one.passed]:
+        why = f"the audit's own controls failed ({', '.join(failed)}), so it proves nothing"
+        overrides += permitted(why, request.unproven, "ask for it on more scans")
     found = filtered(draw, n, index, seed=request.seed)
     if found.refused:
         on_event(Event("note", f"{found.refused} of {len(found.all)} images lay nearer to a training scan than any held-out scan does and were refused"))
@@ -67,17 +79,20 @@ def _compared(request: Synthesize, data: Path, prior: Prior, draw: Draw, n: int,
         on_event(Event("warning", f"{len(found.kept)} instead of {n} images: the others were refused as copies"))
     said = {"refused": found.refused, "drawn": len(found.all)}
     if len(found.all) < LEAST:
-        overrides = unproven(prior.trust.get("synthesize"), request.unproven)
-        few = Section("Is any of them somebody's scan?", f"{note} {_REFUSED.format(**said)} {_FEW}")
+        few = Section("Is any of them somebody's scan?", f"{_REFUSED.format(**said)} {_FEW}")
         return Proven(found.kept, {**said, "proof": [_REFUSED.format(**said)]}, [few, control_section(controls)], overrides)
     on_event(Event("stage", "comparing sets"))
     evidence = set_evidence(list(found.all), scans, index, label=request.label, seed=request.seed)
-    why = failing(evidence) or ("" if all(one.passed for one in controls) else "the audit's own controls failed, so it proves nothing")
-    if why and not request.unproven:
-        raise BadOption(f"synthesize: {why}; nothing was written", "train longer or on more scans; --unproven writes them all the same and says so")
+    if why := failing(evidence):
+        overrides += permitted(why, request.unproven, "train it for a shorter time or on more scans")
     sections = [*proof_sections(evidence, scans, list(found.all), found.refused, request.label), control_section(controls)]
-    overrides = (f"written although {why}",) if why else ()
     return Proven(found.kept, {**said, **as_json(evidence), "proof": proof_lines(evidence)}, sections, overrides)
+
+
+def _twin(request: Synthesize, prior: Prior, index: CopyIndex, on_event: OnEvent) -> list[Control]:
+    """Where no audit of the prior has kept it: minutes, once for each set. Calibrate synthesize keeps it."""
+    on_event(Event("stage", "learning a twin by heart, to see that the audit finds it", 0, 0))
+    return [over_fitted_twin(prior, index, seed=request.seed, on_step=lambda done, total: on_event(Event("step", done=done, total=total)))]
 
 
 _REFUSED = "{refused} of {drawn} images drawn lay nearer to a training scan than any held-out scan does and were refused."

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import BadOption
+from ..evidence.copies import LEAST_HELD
 from ..io.index import Index, Item
 from ..jobs.audit import Known, known_scans
 from ..prior import Prior
@@ -17,22 +18,29 @@ __all__ = ["scans_behind", "scans_of_folder"]
 
 
 def scans_behind(prior: Prior, train: Sequence[Item], held: Sequence[Item], index: Index, on_event: OnEvent) -> tuple[Known, str]:
-    """The scans as the prior sees them, and a sentence on whether they are those that it learned from.
+    """The scans as the prior sees them, and "" where its card names them; else why nobody knows that it learned from these.
 
-    Raises BadOption where its card names others: compared with other scans than its own, every prior is free of copies.
+    Raises BadOption where its card names others: compared with other scans than its own, every prior is free of copies; and where fewer than 19 patients are
+    held out, who say how alike two patients are.
     """
+    owners = len({item.patient or item.id for item in held})
+    if owners < LEAST_HELD:
+        raise BadOption(
+            f"data: {owners} patients are held out, and {LEAST_HELD} must be to know how alike two of them are",
+            "put scans of more patients, from which the prior has not learned, into val",
+        )
     stated = prior.card.data.get("sha256")
     if stated is not None and stated != hashlib.sha256("\n".join(sorted(item.digest for item in train)).encode()).hexdigest():
         wanted = prior.card.data.get("scans")
         raise BadOption(
             f"data: the {len(train)} scans of the train split are not the {wanted} that the prior learned from",
-            "name the folder that it was trained on, unchanged",
+            "name the folder that it was trained on, unchanged; of an adapted prior that of its new scans, split as they were then",
         )
     on_event(Event("stage", "reading the scans behind the prior", 0, len(train) + len(held)))
     found = known_scans(prior, train, held, index, on_step=lambda done, total: on_event(Event("step", done=done, total=total)))
     if stated is None:
-        return found, "The prior's card does not say which scans it learned from; that they are those of the train split is the caller's word."
-    return found, "The scans of the train split are those that the prior's card names."
+        return found, "the prior's card does not say which scans it learned from; that they are these is the caller's word"
+    return found, ""
 
 
 def scans_of_folder(prior: Prior, folder: Path, on_event: OnEvent) -> tuple[Known, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 from collections.abc import Sequence
@@ -15,10 +16,15 @@ from torch import Tensor
 from medprior.data.volume import Volume
 from medprior.errors import BadOption
 from medprior.evidence.described import Descriptor
+from medprior.evidence.metrics import clopper_pearson
+from medprior.io.index import scan
 from medprior.io.write import write
+from medprior.jobs.audit import Control
+from medprior.jobs.synthesize import DRAWING
 from medprior.runs import synthesize as run
 from medprior.runs.calibrate_synthesize import run_calibrate_synthesize
 from medprior.runs.execute import execute
+from medprior.runs.proof import unproven
 from medprior.runs.requests import CalibrateSynthesize, Synthesize
 from medprior.training.folder import read_trust
 from tests.unit.runs.conftest import save_tiny, scene
@@ -37,11 +43,21 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def own(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prior whose card names the scans of the train split."""
+    index = scan(scans, out=tmp_path_factory.mktemp("index"))
+    digest = hashlib.sha256("\n".join(sorted(item.digest for item in index.usable("train"))).encode()).hexdigest()
+    return save_tiny(tmp_path_factory.mktemp("own") / "prior", data={"shape": [32, 32], "sha256": digest, "scans": N_TRAIN})
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """An embedding and a twin that have hardly learned: the pixels find the copies here."""
     monkeypatch.setattr("medprior.evidence.copies.embedding_of", lambda pictures, **_: _flat)
     monkeypatch.setattr("medprior.jobs.audit._TWIN_STEPS", 10)
+    twin = Control("over-fitted twin", clopper_pearson(64, 64), (1.0, 1.0), 0.95)
+    monkeypatch.setattr("medprior.runs.proven.over_fitted_twin", lambda *_, **__: twin)
     monkeypatch.setattr("medprior.jobs.audit.descriptors", lambda: (Descriptor("four means", _four_means),))
 
 
@@ -72,23 +88,23 @@ def test_without_an_audit_nothing_is_written(tiny: Path, tmp_path: Path):
     assert "Nobody has measured" in done.report.read_text()
 
 
-def test_copies_are_refused_and_the_set_is_blocked(tiny: Path, scans: Path, quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_copies_are_refused_and_the_set_is_blocked(own: Path, scans: Path, quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     half = [scene(n)[:, :, ::-1].copy() if n % 2 else scene(1000 + n) for n in range(N_TRAIN)]  # every other one a training scan, mirrored
     _draws(monkeypatch, half)
     with pytest.raises(BadOption, match=r"by pixels .*% are copies .*nothing was written"):
-        execute(_asked(tiny, tmp_path / "b", data=scans))
+        execute(_asked(own, tmp_path / "b", data=scans))
     assert not (tmp_path / "b").exists()
-    done = execute(_asked(tiny, tmp_path / "b", data=scans, unproven=True))
+    done = execute(_asked(own, tmp_path / "b", data=scans, unproven=True))
     assert done.record["overrides"][0].startswith("written although by pixels")
     assert done.record["metrics"]["refused"] >= 15  # the hard filter holds all the same
     _draws(monkeypatch, half[1::2])
     with pytest.raises(BadOption, match="all of 150 images lie nearer to a training scan than any held-out scan does; nothing was written"):
-        execute(_asked(tiny, tmp_path / "c", data=scans, unproven=True))
+        execute(_asked(own, tmp_path / "c", data=scans, unproven=True))
 
 
-def test_a_few_copies_among_new_images_do_not_leave(tiny: Path, scans: Path, quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_few_copies_among_new_images_do_not_leave(own: Path, scans: Path, quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     _draws(monkeypatch, [scene(0), *(scene(1000 + n) for n in range(29))])
-    done = execute(_asked(tiny, tmp_path / "c", data=scans))
+    done = execute(_asked(own, tmp_path / "c", data=scans))
     metrics = done.record["metrics"]
     assert metrics["refused"] >= 1 and metrics["n"] == 30 and metrics["drawn"] == 30 + metrics["refused"]
     assert len([path for path in done.outputs if path.suffix == ".png"]) == 30 and not done.record["overrides"]
@@ -117,3 +133,54 @@ def test_another_data_set_is_not_taken_for_the_priors_own(scans: Path, tmp_path:
     prior = save_tiny(tmp_path / "prior", data={"shape": [32, 32], "sha256": "0" * 64, "scans": 5})
     with pytest.raises(BadOption, match="the 26 scans of the train split are not the 5 that the prior learned from"):
         execute(_asked(prior, tmp_path / "e", data=scans))
+
+
+def test_scans_that_no_card_names_are_the_callers_word(tiny: Path, scans: Path, quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    _draws(monkeypatch, [scene(1000 + n) for n in range(30)])
+    with pytest.raises(BadOption, match="the prior's card does not say which scans it learned from"):
+        execute(_asked(tiny, tmp_path / "f", data=scans))
+    done = execute(_asked(tiny, tmp_path / "f", data=scans, unproven=True))
+    assert done.record["overrides"] == ["written although the prior's card does not say which scans it learned from; that they are these is the caller's word"]
+
+
+def test_few_images_and_failed_controls_are_no_proof(own: Path, scans: Path, quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    _draws(monkeypatch, [scene(1000 + n) for n in range(30)])
+    with pytest.raises(BadOption, match=r"nobody has measured .*nothing was written.*ask for 24 or more"):
+        execute(_asked(own, tmp_path / "g", data=scans, n=8))
+    blind = Control("over-fitted twin", clopper_pearson(3, 64), (0.0, 0.0), 0.95)
+    monkeypatch.setattr("medprior.runs.proven.over_fitted_twin", lambda *_, **__: blind)
+    with pytest.raises(BadOption, match=r"the audit's own controls failed \(over-fitted twin\)"):
+        execute(_asked(own, tmp_path / "g", data=scans))
+
+
+def test_a_run_that_compares_is_another_run(own: Path, scans: Path, quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    _draws(monkeypatch, [scene(1000 + n) for n in range(30)])
+    plain = execute(_asked(own, tmp_path / "h", unproven=True))
+    assert "copies" not in plain.record["metrics"]
+    with pytest.raises(BadOption, match="another run"):
+        execute(_asked(own, tmp_path / "h", unproven=True, data=scans))
+    assert "copies" in execute(_asked(own, tmp_path / "i", data=scans)).record["metrics"]
+
+
+PASSED = {"passed": True, "drawing": DRAWING, "guidance": 1.5}
+
+
+@pytest.mark.parametrize(
+    ("entry", "guidance", "why"),
+    (
+        (None, None, "nobody has measured"),
+        ({**PASSED, "passed": False}, None, "found copies, or its controls failed"),
+        ({**PASSED, "drawing": DRAWING - 1}, None, "drew in another way"),
+        ({"passed": True, "guidance": 1.5}, None, "drew in another way"),
+        (PASSED, 2.0, "is of a guidance of 1.5"),
+        (PASSED, 1.5, ""),
+        (PASSED, None, ""),
+    ),
+)
+def test_an_audit_stands_for_images_of_its_kind(entry: dict | None, guidance: float | None, why: str):
+    if not why:
+        assert unproven(entry, False, guidance=guidance) == ()
+        return
+    with pytest.raises(BadOption, match=why):
+        unproven(entry, False, guidance=guidance)
+    assert why in unproven(entry, True, guidance=guidance)[0]
