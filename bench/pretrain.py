@@ -3,6 +3,7 @@
     python bench/pretrain.py prepare brain-t1 --work .cache/pretrain
     python bench/pretrain.py learn brain-t1 --work .cache/pretrain --steps 10000 [--device cuda]
     python bench/pretrain.py finish brain-t1 --work .cache/pretrain --out src/medprior/pretrained
+    python bench/pretrain.py name brain-t1 --out src/medprior/pretrained       (which scans it has learned from, as a digest on its card)
 
 The bundled weights of 2026-11 were made on a busy CPU, one core for each, 40 to 90 minutes a stage. Stages that were begun for another number of steps and
 told on the way to end earlier: the first of brain-t1 (10000, at step 3900) and the second of chest-ct (8000, then 5500, at steps 1300 and 1600).
@@ -16,6 +17,7 @@ import argparse
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ from medprior.prior.prior import fresh
 from medprior.training.checkpoint import load_latest
 from medprior.training.doubt import with_doubt
 from medprior.training.errors import error_tables
-from medprior.training.folder import save_prior
+from medprior.training.folder import load, save_prior
 from medprior.training.loop import Progress, Settings, train
 from medprior.training.patches import Images
 from medprior.training.widen import widened
@@ -88,7 +90,7 @@ RECIPES = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=("prepare", "learn", "finish"))
+    parser.add_argument("stage", choices=("prepare", "learn", "finish", "name"))
     parser.add_argument("name", choices=sorted(RECIPES))
     parser.add_argument("--work", type=Path, default=Path(".cache/pretrain"))
     parser.add_argument("--out", type=Path, default=Path("src/medprior/pretrained"))
@@ -101,8 +103,12 @@ def main() -> None:
         prepare(chosen.name, chosen.work)
     elif chosen.stage == "learn":
         learn(chosen.name, chosen.work, chosen.steps, chosen.device)
-    else:
+    elif chosen.stage == "finish":
         finish(chosen.name, chosen.work, chosen.out)
+    else:
+        prior = load(chosen.out / chosen.name)
+        card = replace(prior.card, data={**prior.card.data, **named(chosen.name)})
+        save_prior(Prior(prior.net, prior.path, card, prior.trust, prior.healthy), chosen.out / chosen.name, half=True)
 
 
 def prepare(name: str, work: Path) -> None:
@@ -144,6 +150,14 @@ def scans(name: str, split: str) -> Iterator[tuple[Any, int, str]]:
         if split == "train":
             for path in sorted((DATA / "ct_volumes_hu" / split).glob("*.nii.gz")):
                 yield read(path, modality="CT", unit="HU"), -1, path.name.split("_kernel")[0]  # two kernels, one patient
+
+
+def named(name: str) -> dict[str, Any]:
+    """How an audit knows again which scans a prior has learned from (``runs/training_scans.py``): their number, and a digest of the digests of their pixels."""
+    from medprior.io.twins import pixel_hash
+
+    digests = sorted(pixel_hash(volume) for volume, _, _ in scans(name, "train"))
+    return {"scans": len(digests), "sha256": sha256("\n".join(digests).encode()).hexdigest()}
 
 
 def held(name: str, work: Path, split: str) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor | None, list[str]]:
@@ -188,7 +202,7 @@ def finish(name: str, work: Path, out: Path) -> None:
     prior = with_doubt(prior, Images(images, labels if recipe.card.labels else None, numbers, **recipe.images))
     data = {
         "n_images": len(images), "n_patients": len(set(patients)), "licence": recipe.licence, "shape": list(images[0].shape[1:]),
-        "labels": {label: int((labels == i).sum()) for i, label in enumerate(recipe.card.labels)},
+        "labels": {label: int((labels == i).sum()) for i, label in enumerate(recipe.card.labels)}, **named(name),
     }  # fmt: skip
     training = {
         "steps": [*(settings.steps for _, settings in recipe.stages[:-1]), state.facts["step"]],
