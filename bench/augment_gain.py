@@ -178,10 +178,11 @@ def _row(cell: str, asks: str, way: str, metrics: dict[str, Any], chosen: str) -
 HEAD = "\n".join(
     textwrap.wrap(
         "Downstream gain of generated images where labels are few. A small ResNet from scratch, of hippocampus a U-Net from scratch that learns from one "
-        "labelled slice of each patient (medprior evaluate augment), equal steps for every arm, five seeds, each with other labelled scans of the train split; where that left too much to chance, the chosen arm again with ten new seeds. Way, arm and "
-        "ratio were chosen on val, of which all labels were used for that; test judges. Intervals: 95 %, paired, for new seeds and new scans. * it lies above "
-        "0. Real + classical: every image transformed anew in each pass. labels: 'not asked for' varies the labelled scans without asking the prior for a "
-        "label; 'the prior's' asks it, so that these images know labels which the other arms have not seen.",
+        "labelled slice of each patient (medprior evaluate augment), equal steps for every arm, five seeds, each with other labelled scans of the train split; "
+        "where that left too much to chance, the chosen arm again with ten new seeds. Way, arm and ratio were chosen on val, of which all labels were used for "
+        "that; test judges. Intervals: 95 %, paired, for new seeds and new scans. * it lies above 0. Real + classical: every image transformed anew in each "
+        "pass. labels: 'not asked for' varies the labelled scans without asking the prior for a label; 'the prior's' asks it, so that these images know labels "
+        "which the other arms have not seen.",
         158,
     )
 )

@@ -1,12 +1,13 @@
 """The copy audit must find copies, and must not find any where there are none."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from medprior.errors import BadOption
-from medprior.evidence.copies import WAYS, CopyIndex, way_audit
+from medprior.evidence.copies import WAYS, CopyIndex, by_chance, way_audit
 from medprior.evidence.likeness import aligned_nearest, embedding_of, nearest_by, pictured
 from medprior.evidence.moved import Move, moved
 
@@ -44,6 +45,31 @@ def test_a_share_of_copies_among_new_images_is_that_share(index: CopyIndex):
     mixed = patients(60, 4) + patients(60, 1)[:20]
     pixels, _ = way_audit(index, mixed)
     assert abs(pixels.copies.value - 0.25) < 0.06
+
+
+def test_a_generator_may_not_draw_a_scan_over_again(index: CopyIndex):
+    """Three copies of 60 lie within what 5 % of so few held-out scans can be; without a filter nothing would take them out."""
+    few = way_audit(index, patients(57, 4) + patients(60, 1)[:3])[0]
+    assert few.passed and few.again == 3 and few.beyond >= 3 and not few.passed_unfiltered
+    none = way_audit(index, patients(60, 4))[0]
+    assert none.passed_unfiltered and none.again == 0
+
+
+def test_how_many_lie_beyond_by_chance():
+    """The nearest of 20 held-out scans is passed by each new scan with a chance of 1 in 21."""
+    assert by_chance(0, 100, 20) == 1.0
+    assert by_chance(1, 1, 20) == pytest.approx(1 / 21)
+    rng = np.random.default_rng(0)
+    held, new = rng.random((20000, 20)).max(1), rng.random((20000, 50))
+    counts = (new > held[:, None]).sum(1)
+    for k in (1, 5, 10):
+        assert by_chance(k, 50, 20) == pytest.approx(float((counts >= k).mean()), abs=0.01)
+
+
+def test_slices_of_few_patients_allow_no_more_copies_than_the_patients_show(index: CopyIndex):
+    whose = [*range(60), *(1000 + n // 3 for n in range(60))]
+    few, many = way_audit(index, patients(60, 4), patients=whose)[0], way_audit(index, patients(60, 4))[0]
+    assert few.allowed > many.allowed, "20 patients say less than 60 of what is usual"
 
 
 def test_no_held_out_scan_passes_the_hard_limit(index: CopyIndex):

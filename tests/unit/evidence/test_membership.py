@@ -57,6 +57,15 @@ def test_hits_at_one_in_a_hundred_false():
     assert same[0].low and not known[0].low
 
 
+def test_one_of_a_hundred_others_may_be_taken_for_a_member():
+    """The nearest other scan is an outlier: half the members lie above all the rest."""
+    others = torch.linspace(0, 1, 100)[:, None].repeat(1, 2)
+    others[0] = 100.0
+    members = torch.cat([torch.full((50, 2), 2.0), torch.zeros(50, 2)])
+    hits = leaks(members, others)[0].hits
+    assert hits is not None and hits.value == 0.5
+
+
 def test_few_scans_are_refused():
     with pytest.raises(BadOption, match="at least 20"):
         leaks(torch.zeros((5, 2)), torch.zeros((50, 2)))
