@@ -18,6 +18,7 @@ from medprior.io.files import read_json
 from medprior.io.index import scan
 from medprior.io.read import read
 from medprior.io.write import write
+from medprior.runs.augment_gates import Gates, Seen
 from medprior.runs.augment_makers import ByPrior
 from medprior.runs.augment_scans import is_data_set
 from medprior.runs.augment_state import beside
@@ -300,3 +301,41 @@ def test_the_same_scan_in_other_company_is_the_same_image(folder: Path, tiny: Pa
     two = execute(asked(folder, tmp_path / "two", tiny))
     for a, b in zip(table(one.path), table(two.path), strict=True):
         assert a == b and np.allclose(read(one.path / "outputs" / a["path"]).data, read(two.path / "outputs" / b["path"]).data, atol=1)
+
+
+def test_a_killed_fill_with_refusals_goes_on_to_the_same_bytes(folder: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A round is planned from those before it: what a killed run had done of a later round changes neither its plan nor its names."""
+
+    def look(self, tickets, images):
+        return [Seen(copy=t.nth % 3 != 2, refused=t.nth % 3 != 2) for t in tickets]  # two thirds are refused, so all three rounds are asked
+
+    monkeypatch.setattr(Gates, "look", look)
+    monkeypatch.setattr("medprior.runs.augment_plan.BATCH", 2)
+    options = {"n": 4, "fill": 12, "tries": 1, "keep_copies": False}
+    whole, keys = execute(asked(folder, tmp_path / "whole", tiny, **options)), []
+    real = ByPrior.make
+
+    class Killed(BaseException):
+        pass
+
+    def make(self, tickets, volumes, attempt):
+        if len(keys) % 2:
+            keys.append("killed")
+            raise Killed
+        keys.append("made")
+        return real(self, tickets, volumes, attempt)
+
+    monkeypatch.setattr(ByPrior, "make", make)
+    out = tmp_path / "torn"
+    for _ in range(60):
+        try:
+            torn = execute(asked(folder, out, tiny, **options))
+            break
+        except Killed:
+            continue
+    else:
+        pytest.fail("it never came to its end")
+    assert keys.count("killed") > 10 and whole.record["metrics"]["drawn"] == torn.record["metrics"]["drawn"] > 17
+    assert everything(torn.path) == everything(whole.path)
+    names = [row["path"] for row in table(torn.path)]
+    assert len(set(names)) == len(names) and torn.record["metrics"]["mix"] == whole.record["metrics"]["mix"]
