@@ -172,7 +172,7 @@ def _publish(out: Path, work: Work, record: Mapping[str, Any]) -> None:
         (folder / "outputs").mkdir()
         if work.state.outputs.is_dir():
             linked(work.state.outputs, folder / "outputs")
-        write_file(folder / "outputs" / "scans.csv", _table([COLUMNS, *([row[name] for name in COLUMNS] for row in rows)]))
+        write_file(folder / "outputs" / "scans.csv", _plain([COLUMNS, *([row[name] for name in COLUMNS] for row in rows)]))
         if records := [json.dumps({"path": row["path"], **row["record"]}) for row in rows if "record" in row]:
             write_file(folder / "outputs" / "augmentation.jsonl", ("\n".join(records) + "\n").encode())
         names = ("path", "label", "source", "attempt", "probability", "p", "rho", "nearest", "copy")
@@ -190,6 +190,12 @@ def _publish(out: Path, work: Work, record: Mapping[str, Any]) -> None:
 
 
 def _table(rows: Sequence[Sequence[object]]) -> bytes:
+    """For people and their spreadsheets: no cell is a formula."""
+    return _plain([[csv_cell(cell) if isinstance(cell, str) else cell for cell in row] for row in rows])
+
+
+def _plain(rows: Sequence[Sequence[object]]) -> bytes:
+    """For a scan, which reads labels and paths to the letter: a quoted ``+ve`` would be another label."""
     out = io.StringIO()
-    csv.writer(out, lineterminator="\r\n").writerows([[csv_cell(cell) if isinstance(cell, str) else cell for cell in row] for row in rows])
+    csv.writer(out, lineterminator="\r\n").writerows(rows)
     return out.getvalue().encode(errors="backslashreplace")

@@ -158,7 +158,7 @@ class Work:
             "path": path.relative_to(self.state.outputs).as_posix(),
             "label": ticket.label,
             "patient": "" if item is None else f"p{self.patients[item.patient or item.id]:05d}",
-            "split": self.request.split if item is None else item.split,
+            "split": item.split if item is not None else "train" if self.request.split == "all" else self.request.split,
             "mask": mask,
             "source": ticket.source,
             "attempt": attempt,
@@ -237,10 +237,10 @@ def _nobody(item: Item) -> Item:
 
 
 def _folders(items: Sequence[Item]) -> dict[str, str]:
-    """label -> name of its folder, each its own."""
+    """label -> name of its folder, each its own; no name begins with a dash, which command lines take for an option and spreadsheets for a formula."""
     found: dict[str, str] = {}
     for label in sorted({item.label for item in items}):
-        name = plain = file_name(label) if label else "no_label"
+        name = plain = (file_name(label).lstrip("-") or "label") if label else "no_label"
         n = 1
         while name in (*found.values(), "masks"):
             n += 1

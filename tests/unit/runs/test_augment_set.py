@@ -339,3 +339,27 @@ def test_a_killed_fill_with_refusals_goes_on_to_the_same_bytes(folder: Path, tin
     assert everything(torn.path) == everything(whole.path)
     names = [row["path"] for row in table(torn.path)]
     assert len(set(names)) == len(names) and torn.record["metrics"]["mix"] == whole.record["metrics"]["mix"]
+
+
+def test_labels_that_look_like_formulas_scan_back_as_they_were(tmp_path: Path) -> None:
+    labels = ("+ve", "-ve", "<5 mm", "=1+1", "a, b", "@")
+    (tmp_path / "set").mkdir()
+    with open(tmp_path / "set" / "scans.csv", "w", newline="", encoding="utf-8") as file:
+        sheet = csv.writer(file)
+        sheet.writerow(["path", "label", "split"])
+        for n, label in enumerate(labels):
+            write(Volume(scene(n)), tmp_path / "set" / f"{n}.png", kind="converted")
+            sheet.writerow([f"{n}.png", label, "train"])
+    done = execute(Augment(input=tmp_path / "set", classical=True, n=2, modality="DX", out=tmp_path / "run"))
+    index = scan(done.path / "outputs", out=tmp_path / "index", modality="DX")
+    assert Counter(item.label for item in index.items) == dict.fromkeys(labels, 2) and not index.unusable
+    assert not any(row["path"].startswith(("-", "'")) for row in table(done.path))
+    people = (done.path / "variations.csv").read_text(encoding="utf-8")
+    assert "'=1+1" in people and "'+ve" in people, "what people open holds no formula"
+
+
+def test_images_from_noise_for_all_splits_are_for_training(folder: Path, tiny: Path, tmp_path: Path) -> None:
+    done = execute(asked(folder, tmp_path / "run", tiny, n=4, split="all", fill=6, fill_by="synthesis"))
+    assert {row["split"] for row in table(done.path)} == {"train"}
+    index = scan(done.path / "outputs", out=tmp_path / "index", modality="DX")
+    assert len(index.items) == done.record["metrics"]["written"] > 0 and not index.unusable
