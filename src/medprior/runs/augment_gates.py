@@ -129,6 +129,8 @@ def gates_for(request: Augment, index: Index, items: Sequence[Item], on_event: O
     held = [] if request.classical else _held_out(index, request)
     if not held:
         why["copies"] = "classical transforms keep the patient: each is a copy" if request.classical else "no scan of a val split to hold against"
+    if not held and not request.classical:
+        on_event(Event("warning", "nobody looks for copies: no scan of another split says how alike two patients are; put scans of other patients into val"))
     if not (with_judge or held):
         return Gates(None, (), None, (), (), 0, request.alpha, request.keep_copies, why)
     on_event(Event("stage", "looking at every scan", 0, len(items) + len(held)))

@@ -19,7 +19,7 @@ from medprior.io.index import scan
 from medprior.io.read import read
 from medprior.io.write import write
 from medprior.runs.augment_gates import Gates, Seen
-from medprior.runs.augment_makers import ByPrior
+from medprior.runs.augment_makers import ByPrior, FromNoise
 from medprior.runs.augment_scans import is_data_set
 from medprior.runs.augment_state import beside
 from medprior.runs.augment_work import Work
@@ -27,6 +27,7 @@ from medprior.runs.events import Event
 from medprior.runs.execute import execute
 from medprior.runs.rebuild import reported
 from medprior.runs.requests import Augment
+from medprior.training.folder import save_trust
 
 from .conftest import save_tiny, scene
 
@@ -175,7 +176,7 @@ def test_fill_is_exact(fill: object, wanted: dict[str, int], folder: Path, tiny:
 
 
 def test_fill_from_noise_by_the_prior_s_label(folder: Path, tiny: Path, tmp_path: Path) -> None:
-    done = execute(asked(folder, tmp_path / "run", tiny, n=4, fill="balanced", fill_by="synthesis"))
+    done = execute(asked(folder, tmp_path / "run", tiny, n=4, fill="balanced", fill_by="synthesis", unproven=True))
     assert [(row["path"], row["label"], row["patient"]) for row in table(done.path)] == [(f"pneumonia/new_{n:06d}.png", "pneumonia", "") for n in (1, 2, 3)]
     unlabelled = save_tiny(tmp_path / "plain", labels=())
     with pytest.raises(BadOption, match="this prior has no labels"):
@@ -261,6 +262,7 @@ def test_a_series_is_one_scan_and_a_folder_of_pictures_a_data_set(folder: Path, 
     [
         ({"fill": "balanced", "n": 7}, "n: no option with --fill"),
         ({"fill_by": "synthesis"}, "fill_by: no option without --fill"),
+        ({"unproven": True}, "unproven: no option without --fill-by synthesis"),
         ({"fill": 0}, "fill"),
         ({"box": (1, 1, 2, 2), "paint": "m.png"}, "wanted one of them"),
         ({"box": (1, 1, 2, 2), "strength": 0.5}, "strength: no option where a region"),
@@ -359,7 +361,37 @@ def test_labels_that_look_like_formulas_scan_back_as_they_were(tmp_path: Path) -
 
 
 def test_images_from_noise_for_all_splits_are_for_training(folder: Path, tiny: Path, tmp_path: Path) -> None:
-    done = execute(asked(folder, tmp_path / "run", tiny, n=4, split="all", fill=6, fill_by="synthesis"))
+    done = execute(asked(folder, tmp_path / "run", tiny, n=4, split="all", fill=6, fill_by="synthesis", unproven=True))
     assert {row["split"] for row in table(done.path)} == {"train"}
     index = scan(done.path / "outputs", out=tmp_path / "index", modality="DX")
     assert len(index.items) == done.record["metrics"]["written"] > 0 and not index.unusable
+
+
+def test_images_from_noise_want_a_prior_whose_audit_passed(folder: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in synthesize: nothing is drawn before it was asked whether the prior copies its patients, and what was allowed is written down."""
+    options = {"n": 4, "fill": "balanced", "fill_by": "synthesis"}
+    real = FromNoise.make
+    monkeypatch.setattr(FromNoise, "make", lambda *given: pytest.fail("drawn before the audit was asked for"))
+    with pytest.raises(BadOption, match="fill_by: nobody has measured whether this prior copies its patients; nothing was written"):
+        execute(asked(folder, tmp_path / "run", tiny, **options))
+    save_trust(tiny, {"synthesize": {"passed": False}}, tmp_path / "failed")
+    with pytest.raises(BadOption, match="the audit of this prior found copies"):
+        execute(asked(folder, tmp_path / "run", tmp_path / "failed", **options))
+    assert list(tmp_path.iterdir()) == [tmp_path / "failed"]
+    monkeypatch.setattr(FromNoise, "make", real)
+    save_trust(tiny, {"synthesize": {"passed": True}}, tmp_path / "passed")
+    passed = execute(asked(folder, tmp_path / "run", tmp_path / "passed", **options)).record
+    allowed = execute(asked(folder, tmp_path / "unproven", tiny, **options, unproven=True)).record
+    assert not any("written although" in line for line in passed["overrides"])
+    assert "written although nobody has measured whether this prior copies its patients" in allowed["overrides"] and passed["id"] != allowed["id"]
+
+
+def test_a_run_without_a_val_split_says_that_nobody_looks_for_copies(tiny: Path, tmp_path: Path) -> None:
+    for n in range(2):
+        write(Volume(scene(n)), tmp_path / "set" / "train" / "a" / f"{n}.png", kind="converted")
+    heard: list[Event] = []
+    done = execute(asked(tmp_path / "set", tmp_path / "run", tiny, keep_copies=False, n=1), heard.append)
+    assert "nobody looked for copies of real scans: no scan of a val split to hold against" in done.record["overrides"]
+    assert any(e.kind == "warning" and "nobody looks for copies" in e.text for e in heard)
+    classical = execute(Augment(input=tmp_path / "set", classical=True, n=1, modality="DX", out=tmp_path / "classical")).record
+    assert not any("copies" in line for line in classical["overrides"])
