@@ -23,7 +23,7 @@ from ..io.listing import csv_cell
 from ..io.settings import read_settings
 from ..jobs.augment import level_of
 from ..jobs.reconstruct import label_index
-from .augment_gates import gates_for
+from .augment_gates import UNLIKE, gates_for
 from .augment_plan import lacking, planned
 from .augment_scans import chosen_scans
 from .augment_set_report import Shown, section_of, sheet_of
@@ -127,6 +127,7 @@ def record_of(work: Work, identity: Mapping[str, Any], identifier: str, device: 
         *(["near copies of real scans were kept: not for release"] if request.keep_copies else []),
         *(["no judge looked whether variations carry their label"] if request.judge == "off" and not request.classical else []),
         *([f"nobody looked for copies of real scans: {work.gates.why.get('copies', '')}"] if work.gates.copies is None and not request.classical else []),
+        *([f"{unlike} images that no gate could look at were kept: they are {UNLIKE.partition(',')[0]}"] if (unlike := metrics["written_unlike"]) else []),
         *audited,
     ]
     return {
@@ -160,6 +161,7 @@ def metrics_of(work: Work) -> dict[str, Any]:
             "written": made[label],
             "refused_for_label": sum(one["label"] == label and "label" in one["why"] for one in refused),
             "refused_as_copy": sum(one["label"] == label and "copy" in one["why"] for one in refused),
+            "refused_as_unlike": sum(one["label"] == label and "kind" in one["why"] for one in refused),
         }
         for label in sorted(real)
     }
@@ -168,6 +170,7 @@ def metrics_of(work: Work) -> dict[str, Any]:
         "strength": None if work.request.classical or work.request.fill_by == "synthesis" else work.request.strength,
         "drawn": sum(line["drawn"] for line in work.state.lines.values()),
         "written": len(rows),
+        "written_unlike": sum(row["unlike"] for row in rows),
         "asked": sum(first.values()),
         "failed": len(work.failed()),
         "unusable": len(work.index.unusable),

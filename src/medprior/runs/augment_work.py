@@ -12,7 +12,7 @@ from ..data.volume import Volume
 from ..errors import FileProblem, Unsupported
 from ..io.files import write_file
 from ..io.index import Index, Item
-from .augment_gates import Gates, Seen
+from .augment_gates import UNLIKE, Gates, Seen
 from .augment_makers import ByPrior, ByTransforms, FromNoise, Made, Maker, cause
 from .augment_plan import ROUNDS, Ticket, batches, lacking, planned, spread
 from .augment_scans import loaded
@@ -124,7 +124,10 @@ class Work:
             line["copies"] += seen.copy
             if seen.refused:
                 line["refused"].append(self.refusal(ticket, made, seen, attempt, line))
-                again.append(ticket)
+                if seen.unlike:
+                    line["failed"][_key(ticket)] = UNLIKE  # another draw of it would be as unlike
+                else:
+                    again.append(ticket)
             elif (row := self.written(ticket, made, seen, attempt, line)) is not None:
                 line["rows"].append(row)
         return again
@@ -167,12 +170,13 @@ class Work:
             "rho": seen.rho,
             "nearest": seen.nearest,
             "copy": seen.copy,
+            "unlike": seen.unlike,
             **({"record": made.record} if made.record is not None else {}),
         }
 
     def refusal(self, ticket: Ticket, made: Made, seen: Seen, attempt: int, line: Mapping[str, Any]) -> dict[str, Any]:
         """What was refused and why; a picture of the first few, by what is noted and not by what a killed batch has left. line: of its batch so far."""
-        why = [name for name, yes in (("label", seen.lost), ("copy", seen.copy)) if yes]
+        why = [name for name, yes in (("label", seen.lost), ("copy", seen.copy), ("kind", seen.unlike)) if yes]
         told = {
             "label": ticket.label,
             "source": ticket.source,

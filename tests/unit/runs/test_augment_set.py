@@ -18,8 +18,8 @@ from medprior.io.files import read_json
 from medprior.io.index import scan
 from medprior.io.read import read
 from medprior.io.write import write
-from medprior.runs.augment_gates import Gates, Seen
-from medprior.runs.augment_makers import ByPrior, FromNoise
+from medprior.runs.augment_gates import UNLIKE, Gates, Seen
+from medprior.runs.augment_makers import ByPrior, FromNoise, Made
 from medprior.runs.augment_scans import is_data_set
 from medprior.runs.augment_state import beside
 from medprior.runs.augment_work import Work
@@ -73,7 +73,7 @@ def test_each_scan_of_the_train_split_by_a_prior(folder: Path, tiny: Path, tmp_p
     text = b"".join(p.read_bytes() for p in done.path.rglob("*") if p.is_file())
     assert b"Mustermann" not in text
     metrics = done.record["metrics"]
-    assert metrics["mix"]["pneumonia"] == {"real": 2, "asked": 4, "written": 4, "refused_for_label": 0, "refused_as_copy": 0}
+    assert metrics["mix"]["pneumonia"] == {"real": 2, "asked": 4, "written": 4, "refused_for_label": 0, "refused_as_copy": 0, "refused_as_unlike": 0}
     assert not metrics["short"] and "near copies of real scans were kept: not for release" in done.record["overrides"]
     page = done.report.read_text(encoding="utf-8")
     assert all(words in page for words in ("it is not for release", "14 of 14 images were written", "Source 1: no_finding", "nobody looked: switched off"))
@@ -395,3 +395,31 @@ def test_a_run_without_a_val_split_says_that_nobody_looks_for_copies(tiny: Path,
     assert any(e.kind == "warning" and "nobody looks for copies" in e.text for e in heard)
     classical = execute(Augment(input=tmp_path / "set", classical=True, n=1, modality="DX", out=tmp_path / "classical")).record
     assert not any("copies" in line for line in classical["overrides"])
+
+
+def test_what_no_gate_can_look_at_is_refused_and_named(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Volumes among images, the first of both splits: neither gate sees them, so they pass neither; copies that are kept keep them, too."""
+    learn = CopyIndex.learn
+    monkeypatch.setattr(CopyIndex, "learn", lambda train, held, *, seed: learn(train, held, seed=seed, steps=20))
+    for split, start, count in (("train", 0, 9), ("val", 50, 20)):
+        for n in range(count):
+            write(Volume(scene(start + n)), tmp_path / "set" / split / "a" / f"{n}.png", kind="converted")
+        solid = np.random.default_rng(start).random((1, 24, 24, 4), dtype=np.float32) * 200
+        write(Volume(solid, np.diag([2.0, 2.0, 3.0, 1.0]), modality="DX"), tmp_path / "set" / split / "a" / "!solid.nii.gz", kind="converted")
+    varied = ByPrior.make
+
+    def make(self, tickets, volumes, attempt):
+        """A prior of images that takes volumes as well; what it makes is far from every scan."""
+        if tickets[0].source and not volumes[tickets[0].source].ndim == 3:
+            return varied(self, tickets, volumes, attempt)
+        return [Made(volumes[t.source], like=volumes[t.source]) for t in tickets]
+
+    monkeypatch.setattr(ByPrior, "make", make)
+    done = execute(asked(tmp_path / "set", tmp_path / "run", tiny, strength=0.9, keep_copies=False, n=2))
+    metrics = done.record["metrics"]
+    assert metrics["mix"]["a"]["refused_as_unlike"] == 2 and metrics["written_unlike"] == 0 and metrics["short"]
+    assert metrics["gates"]["copies"]["held_out_scans"] == 20, "the kind that most scans are"
+    assert not any(row["path"].endswith(".nii.gz") for row in table(done.path))
+    assert f"a/!solid.nii.gz,{UNLIKE.partition(',')[0]}" in (done.path / "failed.csv").read_text().replace('"', "")
+    kept = execute(asked(tmp_path / "set", tmp_path / "kept", tiny, strength=0.9, n=2))
+    assert kept.record["metrics"]["written_unlike"] == 2 and any("2 images that no gate could look at were kept" in line for line in kept.record["overrides"])
