@@ -243,12 +243,29 @@ def test_volumes(tmp_path: Path) -> None:
     assert all(read(done.path / "outputs" / row["path"]).shape == (18, 20, 4) for row in rows)
 
 
+def test_an_option_of_data_sets_makes_a_folder_of_dicom_one(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the command line, too, and with the value that it has anyway."""
+
+    def seen(request, on_event):
+        raise BadOption("taken as a data set")
+
+    monkeypatch.setattr("medprior.runs.execute.run_augment_set", seen)
+    write(Volume(scene(1), modality="DX"), tmp_path / "dicom" / "one.dcm", kind="converted")
+    tokens = ["augment", str(tmp_path / "dicom"), "--prior", str(tiny), "--n", "1"]
+    assert main([*tokens, "--split", "train", "--out", str(tmp_path / "a")]) == 2 and "taken as a data set" in capsys.readouterr().err
+    assert main([*tokens, "--out", str(tmp_path / "b")]) == 0
+
+
 def test_a_series_is_one_scan_and_a_folder_of_pictures_a_data_set(folder: Path, picture: Path, tiny: Path, tmp_path: Path) -> None:
     assert is_data_set(Augment(input=folder, prior="p")) and not is_data_set(Augment(input=picture, prior="p"))
     (tmp_path / "dicom").mkdir()
     write(Volume(scene(1), modality="DX"), tmp_path / "dicom" / "one.dcm", kind="converted")
     assert not is_data_set(Augment(input=tmp_path / "dicom", prior="p"))
     assert is_data_set(Augment(input=tmp_path / "dicom", prior="p", split="all"))
+    assert is_data_set(Augment(input=tmp_path / "dicom", prior="p", split="train")), "said, although it is the default"
+    assert not is_data_set(Augment(input=picture, prior="p", split="train"))
     for request, words in (
         (Augment(input=picture, prior="p", fill=3), "fill: no option for one scan"),
         (Augment(input=folder, prior="p", label="x"), "label: no option for a data set"),

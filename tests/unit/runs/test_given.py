@@ -147,3 +147,11 @@ def test_nothing_is_written_without_an_audit_of_the_prior(slices: Path, tmp_path
     with pytest.raises(BadOption, match="data: pairs, volumes of slices"):
         run(slices, tmp_path / "run", data=tmp_path)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_command_line_ends_well(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A mix of labels is no mix of an augmented data set."""
+    tokens = ["synthesize", "--prior", str(pictures), "--n", "2", "--unproven"]
+    for more in (["--mix", "balanced"], []):
+        assert main([*tokens, *more, "--out", str(tmp_path / f"run{len(more)}")]) == 0
+        assert "report" in capsys.readouterr().out
