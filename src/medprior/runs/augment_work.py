@@ -19,11 +19,10 @@ from .augment_scans import loaded
 from .augment_state import State
 from .evaluate import patients_of
 from .events import Event, OnEvent
-from .outcome import Output, written
+from .outcome import Output, file_name, written
 from .pictures import grey, upright, window_for
 from .requests import Augment
 from .sources import Known
-from .synthesize import file_name
 
 __all__ = ["Work"]
 

@@ -18,7 +18,7 @@ from ..prior import Prior
 from ..prior.joint import is_joint, part_named, parts
 from .cost import announce
 from .events import Event, OnEvent
-from .outcome import Outcome, Output, suffix_of
+from .outcome import Outcome, Output, file_name, suffix_of
 from .pictures import Window, coloured, grey, mosaic, upright, window_for
 from .proof import unproven
 from .proven import standing, unseen
@@ -100,8 +100,6 @@ def _outputs(prior: Prior, made: Sequence[Example], given: Mapping[str, Volume],
 
     A row is known by the file of its first channel: where that is the given one, each row has a copy of its own, else a scan would take one row for all.
     """
-    from .synthesize import file_name  # which imports this module
-
     card, width = prior.card, len(str(len(made)))
     window = (card.low, card.high) if card.scaling == "fixed" else (0.0, 1.0)
     names = [part.name for part in parts(card)]
