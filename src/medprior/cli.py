@@ -273,9 +273,10 @@ def headline(record: dict[str, Any]) -> list[str]:
     if "parts" in record:
         return [line for name, part in record["parts"].items() for line in (f"{name} ({part['seconds']['job']:.1f} s)", *headline(part))]
     metrics = record["metrics"]
-    if "mix" in metrics:
+    if "asked" in metrics:
         rows = [(printable(label), at) for label, at in metrics["mix"].items()]
-        told = "{written} of {asked} written beside {real} real scans; refused: {refused_for_label} lost their label, {refused_as_copy} near copies"
+        told = "{written} of {asked} written beside {real} real scans; refused: "
+        told += "{refused_for_label} lost their label, {refused_as_copy} near copies, {refused_as_unlike} of another kind"
         lines = [f"  {label}: {told.format(**at)}" for label, at in rows]
         bad = metrics["failed"] + metrics["unusable"]
         return [*lines, *([f"  {bad} scans gave nothing, or not all: failed.csv says why"] if bad else [])]

@@ -13,7 +13,7 @@ import hmac
 import os
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -207,7 +207,8 @@ class _Scanner:
         low, high = float(volume.data.min()), float(volume.data.max())
         if low == high:
             raise Corrupt(entry.path, f"is constant: every value is {low:g}{f' (image {part})' if part else ''}", "remove it")
-        classes = self.check_beside(entry, volume)
+        beside = self.check_beside(entry, volume)
+        classes = self.classes_of(entry, beside["mask"]) if "mask" in beside else ()
         source = volume.provenance
         self.items.append(
             Item(
@@ -224,7 +225,7 @@ class _Scanner:
                 unit=volume.unit,
                 modality=volume.modality,
                 spacing_mm=volume.spacing_mm,
-                synthetic=source.synthetic,
+                synthetic=source.synthetic or any(other.provenance.synthetic for other in beside.values()),
                 digest=pixel_hash(volume),
                 thumb=thumbnail(volume),
                 bucket=_bucket("patient", patient) if patient else _bucket("file", f"{where}|{part}"),
@@ -238,6 +239,7 @@ class _Scanner:
                 beside=entry.beside,
                 numbers=entry.numbers,
                 classes=classes,
+                others=_joined(beside),
             )
         )
 
@@ -245,23 +247,33 @@ class _Scanner:
         """The files that the table names beside an image: when one changes, the image is looked at again."""
         return [self.folder / name for name in (entry.mask, *(path for _, path in entry.beside)) if name and (self.folder / name).is_file()]
 
-    def check_beside(self, entry: Listed, volume: Volume) -> tuple[int, ...]:
-        """The values above 0 of its mask. Raises Corrupt where mask or another channel lie on another grid, or a mask is no label map."""
+    def check_beside(self, entry: Listed, volume: Volume) -> dict[str, Volume]:
+        """Its other channels and its mask, by name. Raises Corrupt where one of them lies on another grid."""
+        found: dict[str, Volume] = {}
         for name, path in entry.beside:
             other = read_item(self.folder / path, kind_of(self.folder / path), self.options, self.limits)
             if fault := on_grid_of(volume, other)[1]:
                 raise Corrupt(entry.path, f"its channel {name} {fault}", "resample it onto the scan, or leave the cell empty")
             if other.data.shape[0] != 1:
                 raise Corrupt(entry.path, f"its channel {name} holds {other.data.shape[0]} channels, wanted one", "give each its own column")
-        if not entry.mask:
-            return ()
-        mask = read(self.folder / entry.mask, unit="label", limits=self.limits)
-        if fault := on_grid_of(volume, mask)[1]:
-            raise Corrupt(entry.path, f"its mask {fault}", "resample it onto the scan by nearest neighbour, or leave the cell empty")
+            found[name] = other
+        if entry.mask:
+            found["mask"] = read(self.folder / entry.mask, unit="label", limits=self.limits)
+            if fault := on_grid_of(volume, found["mask"])[1]:
+                raise Corrupt(entry.path, f"its mask {fault}", "resample it onto the scan by nearest neighbour, or leave the cell empty")
+        return found
+
+    def classes_of(self, entry: Listed, mask: Volume) -> tuple[int, ...]:
+        """The values above 0 of a mask. Raises Corrupt where it is no label map."""
         try:
             return tuple(value for value in label_values(mask.data) if value)
         except ValueError as error:
             raise Corrupt(entry.path, f"its mask {error}", "round or threshold it first") from None
+
+
+def _joined(beside: Mapping[str, Volume]) -> str:
+    """One digest of all that lies beside an image, "" where nothing does."""
+    return hashlib.sha256("|".join(f"{name}:{pixel_hash(beside[name])}" for name in sorted(beside)).encode()).hexdigest() if beside else ""
 
 
 def _as_before(item: Item, entry: Listed) -> bool:

@@ -34,7 +34,8 @@ class Item:
     files: of a DICOM series, its files relative to path, so that it is read whatever else lies there; empty for one file.
     tags: sex, age band, scanner, and site and protocol as keyed hashes, each "" where nobody says.
     called: name of its channel. beside: (name, relative path) of other channels on its grid. numbers: (name, value), as the table says.
-    classes: the values above 0 of its mask.
+    classes: the values above 0 of its mask. others: digest of the pixels of its mask and its other channels, "" where it has none.
+    synthetic: one of its files is marked so, be it the mask alone.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Item:
     beside: tuple[tuple[str, str], ...] = ()
     numbers: tuple[tuple[str, float], ...] = ()
     classes: tuple[int, ...] = ()
+    others: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,8 @@ class Index:
     def usable(self, split: str | None = None, *, allow_synthetic: bool = False, most_bad: float = 0.05) -> tuple[Item, ...]:
         """The items to work with, of one split or all: without leaks, and one of each group of exact twins in a split.
 
+        Twins have the same pixels in all channels and in the mask: two maps of one image are two examples.
+
         Raises FileProblem when nothing is left or more than ``most_bad`` of the data set is unusable, WrongKind when items are marked synthetic.
         """
         if split is not None and split not in ("train", "val", "test"):
@@ -119,8 +123,8 @@ class Index:
                 "remove them, or allow synthetic data by name: a prior that learns from its own output drifts",
             )
         chosen = [item for item in self.items if not item.leaks and split in (None, item.split)]
-        once = {(item.digest, item.split): item for item in reversed(chosen)}
-        kept = tuple(item for item in chosen if once[(item.digest, item.split)] is item)
+        once = {(item.digest, item.others, item.split): item for item in reversed(chosen)}
+        kept = tuple(item for item in chosen if once[item.digest, item.others, item.split] is item)
         if not kept:
             raise FileProblem(self.folder, f"holds no usable scan{f' in split {split}' if split else ''}", "check the folder with medprior scan")
         return kept
@@ -242,5 +246,6 @@ def _item(entry: dict) -> Item:
         "beside": beside,
         "numbers": tuple((str(name), float(value)) for name, value in entry.get("numbers", ())),
         "classes": tuple(int(value) for value in entry.get("classes", ())),
+        "others": str(entry.get("others", "")),
     }
     return Item(**(entry | lists))

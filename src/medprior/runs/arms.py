@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,7 +22,7 @@ from ..prior.joint import MASK, label_map, part_named, parts
 from .labelled import Labelled, resized
 from .requests import EvaluateAugment
 
-__all__ = ["Arm", "Pool", "Trial", "arms_of", "chosen_scans", "judged", "pool_of"]
+__all__ = ["Arm", "Pool", "Trial", "arms_of", "chosen_scans", "enough", "images_of", "judged", "pool_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ class Trial:
 def chosen_scans(data: Labelled, per_class: int | None, seed: int, *, segment: bool = False) -> list[int]:
     """Which scans of the train split have a label in this trial: all, or ``per_class`` of each label (of a segmentation: in all), drawn anew for each seed.
 
-    Labels take turns, so that any first part of them is balanced. Raises BadOption where a label has fewer.
+    Labels lie spread evenly, so that any first part of them has each label in its share of all. Raises BadOption where a label has fewer.
     """
     kinds = torch.zeros_like(data.scan_labels) if segment else data.scan_labels
     orders = []
@@ -91,16 +90,38 @@ def chosen_scans(data: Labelled, per_class: int | None, seed: int, *, segment: b
         if per_class is not None and len(own) < per_class:
             raise BadOption(f"per_class: wanted {per_class} scans of {data.names[k] if data.names else 'the folder'}, the train split has {len(own)}")
         orders.append(own[:per_class].tolist())
-    longest = max(map(len, orders))
-    return [order[n] for n in range(longest) for order in orders if n < len(order)]
+    places = sorted(((n + 0.5) / len(order), k, n) for k, order in enumerate(orders) for n in range(len(order)))
+    return [orders[k][n] for _, k, n in places]
 
 
-def pool_of(request: EvaluateAugment, prior: Prior, real: Labelled, at: Tensor, given: Labelled | None, seed: int, on_step: Callable) -> Pool:
-    """Generated images for the largest ratio: from the folder, from noise by label or with masks, or variations of the drawn scans. at: their images."""
-    wanted = math.ceil(max(request.ratios) * len(at) - 1e-9)
+def images_of(ratio: float, real: int) -> int:
+    """How many images an arm of this ratio adds to so many real ones."""
+    return round(ratio * real)
+
+
+def _wanted_labels(own: Tensor, wanted: int) -> Tensor:
+    """The label of each image of a pool. own: of the labelled images, in their order."""
+    return own.repeat(-(-wanted // len(own)))[:wanted]
+
+
+def enough(given: Labelled, own: Tensor, wanted: int) -> bool:
+    """Whether a folder holds so many images for labelled ones with the labels ``own``, label by label; of a segmentation in all."""
+    if given.masks is not None:
+        return len(given.images) >= wanted
+    labels = _wanted_labels(own, wanted)
+    return all(int((given.labels == k).sum()) >= int((labels == k).sum()) for k in labels.unique())
+
+
+def pool_of(request: EvaluateAugment, prior: Prior, real: Labelled, at: Tensor, given: Labelled | None, wanted: int, seed: int, on_step: Callable) -> Pool:
+    """So many generated images: from the folder, from noise by label or with masks, or variations of the drawn scans. at: the images of those.
+
+    Raises BadOption where a folder holds too few: an arm on fewer images than its ratio says would be another arm.
+    """
     own = real.labels[at]
-    labels = own.repeat(-(-wanted // len(own)))[:wanted]
+    labels = _wanted_labels(own, wanted)
     if given is not None:
+        if not enough(given, own, wanted):
+            raise BadOption(f"generated: the folder holds too few images for the {wanted} that are wanted", "generate more, or lower --ratios")
         return _from_folder(given, labels, seed)
     side = (int(real.images.shape[2]), int(real.images.shape[3]))
     if request.how == "synthesize" and request.segment:
@@ -147,12 +168,7 @@ def _from_folder(given: Labelled, labels: Tensor, seed: int) -> Pool:
         order = order[: len(labels)]
         return Pool(given.images[order], given.labels[order], given.masks[order])
     queues = {int(k): iter(order[given.labels[order] == k].tolist()) for k in labels.unique()}
-    taken = []
-    for k in labels.tolist():
-        at = next(queues[k], None)
-        if at is None:
-            break
-        taken.append(at)
+    taken = [next(queues[k]) for k in labels.tolist()]
     return Pool(given.images[taken], given.labels[taken])
 
 
@@ -177,7 +193,7 @@ def judged(trial: Trial, arm: Arm, judges: dict[str, Labelled], n_labels: int) -
 
 def _training_set(trial: Trial, arm: Arm) -> tuple[Tensor, Tensor, Tensor | None, list[int]]:
     """Images, labels, masks and the number of each, by which transforms know it again."""
-    real, at, count = trial.real, trial.at, round(arm.ratio * len(trial.at))
+    real, at, count = trial.real, trial.at, images_of(arm.ratio, len(trial.at))
     images, labels = real.images[at], real.labels[at]
     masks = None if real.masks is None else real.masks[at]
     if not arm.extra:
@@ -187,6 +203,8 @@ def _training_set(trial: Trial, arm: Arm) -> tuple[Tensor, Tensor, Tensor | None
         more = Pool(images[again], labels[again], None if masks is None else masks[again])
     else:
         more = trial.pool
+    if len(more.images) < count:
+        raise BadOption(f"evaluate augment: {arm.key} wants {count} images, the pool holds {len(more.images)}")
     both = torch.cat([images, more.images[:count]]), torch.cat([labels, more.labels[:count]])
     numbers = [*range(len(at)), *range(1_000_000, 1_000_000 + count)]
     return *both, None if masks is None or more.masks is None else torch.cat([masks, more.masks[:count]]), numbers

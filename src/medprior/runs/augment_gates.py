@@ -22,10 +22,12 @@ from .events import Event, OnEvent
 from .indexed import of_split
 from .requests import Augment
 
-__all__ = ["Gates", "Seen", "gates_for"]
+__all__ = ["UNLIKE", "Gates", "Seen", "gates_for"]
 
 LARGEST, SMALLEST = 64, 28
 """Pixels a side at which scans are looked at."""
+
+UNLIKE = "of other dimensions or channels than most scans of this data set, so neither gate can look at it: give such scans a folder of their own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,8 @@ class Seen:
     """What the gates say of one image. probability, p: of its label, None where nobody judged.
 
     rho: correlation with its nearest training scan, nearest: which of the chosen scans that is, from 0; None where nobody looked.
-    lost: its label; copy: nearer to a training scan than it may be. refused: for either, unless copies are kept.
+    lost: its label; copy: nearer to a training scan than it may be; unlike: of another kind (dimensions, channels) than the gates have learned from, so that
+    nobody can look at it. refused: for any of them; copies and what is unlike pass where copies are kept.
     """
 
     probability: float | None = None
@@ -42,6 +45,7 @@ class Seen:
     nearest: int | None = None
     lost: bool = False
     copy: bool = False
+    unlike: bool = False
     refused: bool = False
 
 
@@ -68,18 +72,18 @@ class Gates:
         if not images or (self.judge is None and self.copies is None):
             return [Seen() for _ in images]
         looked = [glance(image, self.side) for image in images]
-        alike = [n for n, x in enumerate(looked) if x.shape == self.shape]  # another number of channels than the others': nobody can judge it
+        alike = [n for n, x in enumerate(looked) if x.shape == self.shape]
+        found = [Seen(unlike=True, refused=not self.keep) for _ in images]
         if not alike:
-            return [Seen() for _ in images]
+            return found
         small = torch.stack([looked[n] for n in alike])
         judged = self._judged([tickets[n] for n in alike], small)
         near, rho, at = self._near(small)
-        found = [Seen() for _ in images]
         for k, n in enumerate(alike):
             said = judged.get(k)
             lost = said is not None and said[1] < self.alpha
             refused = lost or (near[k] and not self.keep)
-            found[n] = Seen(said and said[0], said and said[1], rho[k], at[k], lost, near[k], refused)
+            found[n] = Seen(said and said[0], said and said[1], rho[k], at[k], lost, near[k], refused=refused)
         return found
 
     def _near(self, small: Tensor) -> tuple[list[bool], list[float | None], list[int | None]]:
@@ -129,6 +133,8 @@ def gates_for(request: Augment, index: Index, items: Sequence[Item], on_event: O
     held = [] if request.classical else _held_out(index, request)
     if not held:
         why["copies"] = "classical transforms keep the patient: each is a copy" if request.classical else "no scan of a val split to hold against"
+    if not held and not request.classical:
+        on_event(Event("warning", "nobody looks for copies: no scan of another split says how alike two patients are; put scans of other patients into val"))
     if not (with_judge or held):
         return Gates(None, (), None, (), (), 0, request.alpha, request.keep_copies, why)
     on_event(Event("stage", "looking at every scan", 0, len(items) + len(held)))
@@ -140,7 +146,7 @@ def gates_for(request: Augment, index: Index, items: Sequence[Item], on_event: O
         why |= {"judge": reason} if reason else {}
     copies, count = None, 0
     if held:
-        others, kept = _glances(index, held, side, on_event, len(items))
+        others, kept = _glances(index, held, side, on_event, len(items), shape=small.shape[1:])
         count = len(kept)
         on_event(Event("stage", "learning how alike two patients are"))
         try:
@@ -183,18 +189,17 @@ def _side(items: Sequence[Item]) -> int:
     return min(LARGEST, max(SMALLEST, sides[len(sides) // 2]))
 
 
-def _glances(index: Index, items: Sequence[Item], side: int, on_event: OnEvent, before: int) -> tuple[Tensor, list[int]]:
-    """(n, C, side, side), and which of them could be read; the others stay black."""
-    found: Tensor | None = None
-    usable = []
+def _glances(index: Index, items: Sequence[Item], side: int, on_event: OnEvent, before: int, *, shape: torch.Size | None = None) -> tuple[Tensor, list[int]]:
+    """(n, C, side, side), and which of them could be read and are of one kind: of this shape, else of that of most; the others stay black."""
+    found: dict[int, Tensor] = {}
     for n, volume in loaded(index, items):
-        if isinstance(volume, str):
-            continue  # it fails again, and is named, when its turn comes
-        one = glance(volume, side)
-        if found is None:
-            found = torch.zeros(len(items), *one.shape)
-        if one.shape == found.shape[1:]:
-            found[n] = one
-            usable.append(n)
+        if not isinstance(volume, str):  # else it fails again, and is named, when its turn comes
+            found[n] = glance(volume, side)
         on_event(Event("step", done=before + n + 1))
-    return (found if found is not None else torch.zeros(0, 1, side, side)), usable
+    kinds = Counter(one.shape for one in found.values())
+    most = shape or (kinds.most_common(1)[0][0] if kinds else torch.Size((1, side, side)))
+    usable = [n for n, one in found.items() if one.shape == most]
+    small = torch.zeros(len(items), *most)
+    for n in usable:
+        small[n] = found[n]
+    return small, usable

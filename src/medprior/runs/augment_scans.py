@@ -23,15 +23,17 @@ TABLE = "scans.csv"
 
 
 def is_data_set(request: Augment) -> bool:
-    """A folder with a scans.csv, with files other than DICOM, or where an option is given that only a data set has; a folder of DICOM alone is one scan.
+    """A folder with a scans.csv, with files other than DICOM, or where an option is given that only a data set has, be it with the value that it has anyway
+    (--split train); a folder of DICOM alone is one scan.
 
     Raises BadOption for such an option with one scan, and for options of one scan with a data set.
     """
     only = [name for name in DATA_SET_ONLY if getattr(request, name) != type(request).model_fields[name].default]
+    said = [name for name in DATA_SET_ONLY if name in request.model_fields_set]
     folder = request.input.is_dir()
     if only and not folder:
         raise BadOption(f"{', '.join(only)}: no option for one scan", "give the folder of a data set: its sub-folders are labels, or a scans.csv says more")
-    if not folder or not (only or (request.input / TABLE).is_file() or _pictures(request.input)):
+    if not folder or not (only or said or (request.input / TABLE).is_file() or _pictures(request.input)):
         return False
     single = [name for name in ("series", "index", "label", "mask", "paint", "box") if getattr(request, name) is not None]
     if single:

@@ -23,7 +23,7 @@ from ..io.listing import csv_cell
 from ..io.settings import read_settings
 from ..jobs.augment import level_of
 from ..jobs.reconstruct import label_index
-from .augment_gates import gates_for
+from .augment_gates import UNLIKE, gates_for
 from .augment_plan import lacking, planned
 from .augment_scans import chosen_scans
 from .augment_set_report import Shown, section_of, sheet_of
@@ -34,6 +34,7 @@ from .evaluate import patients_of
 from .events import Event, OnEvent
 from .folder import RunFolder, default_out, finished, run_id, vacant
 from .pages import write_report
+from .proof import unproven
 from .requests import Augment
 from .sources import Known, device_named, known_prior
 
@@ -53,6 +54,7 @@ def run_augment_set(request: Augment, on_event: OnEvent) -> RunFolder:
     stated = dict(read_settings(request.policy)) if request.policy is not None else {}
     with chosen_scans(request, on_event) as (index, items):
         _checked(request, known, items)
+        audited = _audited(request, known)
         identity = _identity(request, known, stated, items, index)
         identifier = run_id(identity)
         out = request.out or default_out(request.job, identifier)
@@ -66,7 +68,7 @@ def run_augment_set(request: Augment, on_event: OnEvent) -> RunFolder:
                 on_event(Event("note", f"goes on: {len(state.lines)} batches are done already"))
             work = Work(request, known, stated, index, items, state, gates_for(request, index, items, on_event), on_event)
             work.all()
-            record = record_of(work, identity, identifier, device, time.monotonic() - started)
+            record = record_of(work, identity, identifier, device, time.monotonic() - started, audited)
             _publish(out, work, record)
             state.forget()
     return RunFolder(out, record)
@@ -86,6 +88,20 @@ def _checked(request: Augment, known: Known | None, items: Sequence[Item]) -> No
                 label_index(known.prior, label)
 
 
+def _audited(request: Augment, known: Known | None) -> tuple[str, ...]:
+    """What to write down where images come from nothing but the prior: they can be scans it knows by heart, as those of synthesize can.
+
+    Raises BadOption, before anything is drawn, where the prior's audit did not pass or was never made, unless that is allowed.
+    """
+    if request.fill_by != "synthesis" or known is None:
+        return ()
+    try:
+        return unproven(known.prior.trust.get("synthesize"), request.unproven)
+    except BadOption as error:
+        why = Exception.__str__(error).removeprefix("synthesize: ")
+        raise BadOption(f"fill_by: {why}", "run medprior calibrate synthesize, or take --fill-by variations; --unproven writes them all the same") from None
+
+
 def _identity(request: Augment, known: Known | None, stated: Mapping[str, Any], items: Sequence[Item], index: Index) -> dict[str, Any]:
     """What makes this run this one: the request, the prior, the policy, and every scan that is varied or stands behind the gates."""
     numbers = patients_of(index.items)
@@ -96,19 +112,23 @@ def _identity(request: Augment, known: Known | None, stated: Mapping[str, Any], 
         **request.identity(),
         "medprior": __version__,
         "prior_sha256": known.sha256 if known else None,
+        **({"trust_sha256": known.trust_sha256} if known and request.fill_by == "synthesis" else {}),
         "policy": json.loads(json.dumps(stated, default=str)),
         "data_sha256": hashlib.sha256("\n".join([*facts, "chosen", *chosen]).encode()).hexdigest(),
     }
 
 
-def record_of(work: Work, identity: Mapping[str, Any], identifier: str, device: str, seconds: float) -> dict[str, Any]:
-    """run.json: no path and no file name."""
+def record_of(work: Work, identity: Mapping[str, Any], identifier: str, device: str, seconds: float, audited: Sequence[str] = ()) -> dict[str, Any]:
+    """run.json: no path and no file name. audited: what was allowed although the prior's audit does not carry it."""
     request, metrics = work.request, metrics_of(work)
     overrides = [
         *(["another modality or unit than the prior's was allowed"] if request.allow_other else []),
         *(["scans marked synthetic were allowed"] if request.allow_synthetic else []),
         *(["near copies of real scans were kept: not for release"] if request.keep_copies else []),
         *(["no judge looked whether variations carry their label"] if request.judge == "off" and not request.classical else []),
+        *([f"nobody looked for copies of real scans: {work.gates.why.get('copies', '')}"] if work.gates.copies is None and not request.classical else []),
+        *([f"{unlike} images that no gate could look at were kept: they are {UNLIKE.partition(',')[0]}"] if (unlike := metrics["written_unlike"]) else []),
+        *audited,
     ]
     return {
         "id": identifier,
@@ -141,6 +161,7 @@ def metrics_of(work: Work) -> dict[str, Any]:
             "written": made[label],
             "refused_for_label": sum(one["label"] == label and "label" in one["why"] for one in refused),
             "refused_as_copy": sum(one["label"] == label and "copy" in one["why"] for one in refused),
+            "refused_as_unlike": sum(one["label"] == label and "kind" in one["why"] for one in refused),
         }
         for label in sorted(real)
     }
@@ -149,6 +170,7 @@ def metrics_of(work: Work) -> dict[str, Any]:
         "strength": None if work.request.classical or work.request.fill_by == "synthesis" else work.request.strength,
         "drawn": sum(line["drawn"] for line in work.state.lines.values()),
         "written": len(rows),
+        "written_unlike": sum(row["unlike"] for row in rows),
         "asked": sum(first.values()),
         "failed": len(work.failed()),
         "unusable": len(work.index.unusable),
@@ -172,7 +194,7 @@ def _publish(out: Path, work: Work, record: Mapping[str, Any]) -> None:
         (folder / "outputs").mkdir()
         if work.state.outputs.is_dir():
             linked(work.state.outputs, folder / "outputs")
-        write_file(folder / "outputs" / "scans.csv", _table([COLUMNS, *([row[name] for name in COLUMNS] for row in rows)]))
+        write_file(folder / "outputs" / "scans.csv", _plain([COLUMNS, *([row[name] for name in COLUMNS] for row in rows)]))
         if records := [json.dumps({"path": row["path"], **row["record"]}) for row in rows if "record" in row]:
             write_file(folder / "outputs" / "augmentation.jsonl", ("\n".join(records) + "\n").encode())
         names = ("path", "label", "source", "attempt", "probability", "p", "rho", "nearest", "copy")
@@ -190,6 +212,12 @@ def _publish(out: Path, work: Work, record: Mapping[str, Any]) -> None:
 
 
 def _table(rows: Sequence[Sequence[object]]) -> bytes:
+    """For people and their spreadsheets: no cell is a formula."""
+    return _plain([[csv_cell(cell) if isinstance(cell, str) else cell for cell in row] for row in rows])
+
+
+def _plain(rows: Sequence[Sequence[object]]) -> bytes:
+    """For a scan, which reads labels and paths to the letter: a quoted ``+ve`` would be another label."""
     out = io.StringIO()
-    csv.writer(out, lineterminator="\r\n").writerows([[csv_cell(cell) if isinstance(cell, str) else cell for cell in row] for row in rows])
+    csv.writer(out, lineterminator="\r\n").writerows(rows)
     return out.getvalue().encode(errors="backslashreplace")

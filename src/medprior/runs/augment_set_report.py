@@ -62,15 +62,18 @@ def sheet_of(shown: Shown) -> bytes:
 
 def _numbers(shown: Shown, metrics: Mapping[str, Any]) -> Section:
     request, mix = shown.request, metrics["mix"]
-    rows = [["label", "real scans", "asked for", "written", "refused: label lost", "refused: near copy"]]
+    rows = [["label", "real scans", "asked for", "written", "refused: label lost", "refused: near copy", "refused: of another kind"]]
     for label, at in mix.items():
-        rows.append([label, *(str(at[name]) for name in ("real", "asked", "written", "refused_for_label", "refused_as_copy"))])
+        rows.append([label, *(str(at[name]) for name in ("real", "asked", "written", "refused_for_label", "refused_as_copy", "refused_as_unlike"))])
     way = (
         "classical transforms"
         if request.classical
         else f"prior {'new images' if request.fill_by == 'synthesis' else f'variations of strength {request.strength:g}'}"
     )
-    note = f"By {way}. A draw that both gates refuse counts in both columns; each refused image was drawn again, up to {request.tries} times in all."
+    note = (
+        f"By {way}. A draw that both gates refuse counts in both columns; each refused image was drawn again, up to {request.tries} times in all, but for "
+        "those of other dimensions or channels than most scans, at which neither gate can look."
+    )
     short = metrics["asked"] - metrics["written"]
     verdict = f"{metrics['written']} of {metrics['asked']} images were written, from {metrics['drawn']} draws."
     if short:
@@ -88,7 +91,7 @@ def _numbers(shown: Shown, metrics: Mapping[str, Any]) -> Section:
 def _why_short(metrics: Mapping[str, Any]) -> str:
     refused = [
         f"{sum(at[key] for at in metrics['mix'].values())} draws {text}"
-        for key, text in (("refused_for_label", "lost their label"), ("refused_as_copy", "were near copies"))
+        for key, text in (("refused_for_label", "lost their label"), ("refused_as_copy", "were near copies"), ("refused_as_unlike", "were of another kind"))
     ]
     failed = f"; {metrics['failed']} scans could not be varied (failed.csv)" if metrics["failed"] else ""
     return " and ".join(refused) + failed
@@ -208,7 +211,7 @@ def _turned_away(shown: Shown) -> Section:
         image = grey(upright(read(shown.examples / one["picture"])), Window(0.0, 255.0, "as it was drawn"))
         times = max(1, 112 // max(image.size))
         big = image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
-        why = " and ".join({"label": "label lost", "copy": "near copy"}[w] for w in one["why"])
+        why = " and ".join({"label": "label lost", "copy": "near copy", "kind": "of another kind than most scans"}[w] for w in one["why"])
         pictures.append(Picture(big, f"Refused: {why}", f"Asked for: {one['label'] or 'no label'}. {said(one)}", synthetic=True))
     return Section(
         "Refused", f"{len(shown.refused)} draws were refused; the first of each kind. None of them was written.", [Grid(pictures)] if pictures else []

@@ -12,18 +12,17 @@ from ..data.volume import Volume
 from ..errors import FileProblem, Unsupported
 from ..io.files import write_file
 from ..io.index import Index, Item
-from .augment_gates import Gates, Seen
+from .augment_gates import UNLIKE, Gates, Seen
 from .augment_makers import ByPrior, ByTransforms, FromNoise, Made, Maker, cause
 from .augment_plan import ROUNDS, Ticket, batches, lacking, planned, spread
 from .augment_scans import loaded
 from .augment_state import State
 from .evaluate import patients_of
 from .events import Event, OnEvent
-from .outcome import Output, written
+from .outcome import Output, file_name, written
 from .pictures import grey, upright, window_for
 from .requests import Augment
 from .sources import Known
-from .synthesize import file_name
 
 __all__ = ["Work"]
 
@@ -62,18 +61,21 @@ class Work:
         return ByPrior(self.request, self.known.prior, self.items)
 
     def all(self) -> None:
-        """Every round; with --fill what was refused too often is asked of the label's other scans."""
+        """Every round; with --fill what was refused too often is asked of the label's other scans.
+
+        A round is planned from those before it alone: after a kill lines of later rounds lie there too, and the plan must be the one it was.
+        """
         tickets = planned(self.request, self.items)
         for turn in range(ROUNDS):
             self.round(turn, tickets)
             if self.request.fill is None:
                 return
-            have = Counter(row["label"] for row in self.rows())
+            have = Counter(row["label"] for row in self.rows(turn))
             lack = {label: n - have[label] for label, n in lacking(self.request, self.items).items() if n > have[label]}
-            bad = self.failed()
+            bad = self.failed(turn)
             usable = [item if at not in bad else _nobody(item) for at, item in enumerate(self.items)]
             tickets = spread(self.request, usable, lack, self.asked, turn=turn + 1)
-            if not tickets or self.hopeless():
+            if not tickets or self.hopeless(turn):
                 return
 
     def round(self, turn: int, tickets: Sequence[Ticket]) -> None:
@@ -120,8 +122,11 @@ class Work:
         for (ticket, made), seen in zip(good, self.gates.look([t for t, _ in good], [m.image for _, m in good]), strict=True):
             line["copies"] += seen.copy
             if seen.refused:
-                line["refused"].append(self.refusal(ticket, made, seen, attempt))
-                again.append(ticket)
+                line["refused"].append(self.refusal(ticket, made, seen, attempt, line))
+                if seen.unlike:
+                    line["failed"][_key(ticket)] = UNLIKE  # another draw of it would be as unlike
+                else:
+                    again.append(ticket)
             elif (row := self.written(ticket, made, seen, attempt, line)) is not None:
                 line["rows"].append(row)
         return again
@@ -155,7 +160,7 @@ class Work:
             "path": path.relative_to(self.state.outputs).as_posix(),
             "label": ticket.label,
             "patient": "" if item is None else f"p{self.patients[item.patient or item.id]:05d}",
-            "split": self.request.split if item is None else item.split,
+            "split": item.split if item is not None else "train" if self.request.split == "all" else self.request.split,
             "mask": mask,
             "source": ticket.source,
             "attempt": attempt,
@@ -164,12 +169,13 @@ class Work:
             "rho": seen.rho,
             "nearest": seen.nearest,
             "copy": seen.copy,
+            "unlike": seen.unlike,
             **({"record": made.record} if made.record is not None else {}),
         }
 
-    def refusal(self, ticket: Ticket, made: Made, seen: Seen, attempt: int) -> dict[str, Any]:
-        """What was refused and why; a picture of the first few."""
-        why = [name for name, yes in (("label", seen.lost), ("copy", seen.copy)) if yes]
+    def refusal(self, ticket: Ticket, made: Made, seen: Seen, attempt: int, line: Mapping[str, Any]) -> dict[str, Any]:
+        """What was refused and why; a picture of the first few, by what is noted and not by what a killed batch has left. line: of its batch so far."""
+        why = [name for name, yes in (("label", seen.lost), ("copy", seen.copy), ("kind", seen.unlike)) if yes]
         told = {
             "label": ticket.label,
             "source": ticket.source,
@@ -181,8 +187,7 @@ class Work:
             "picture": "",
         }
         name = f"{'_'.join(why)}_{self.folders[ticket.label]}"
-        shown = len(list(self.state.examples.glob(f"{name}_*.png"))) if self.state.examples.is_dir() else 0
-        if shown < 2:
+        if sum(one["picture"].startswith(f"{name}_") for one in (*self.refused(), *line["refused"])) < 2:
             told["picture"] = f"{name}_{ticket.source}_{ticket.nth}_{attempt}.png"
             buffer = io.BytesIO()
             grey(upright(made.image), window_for(made.like or made.image)).save(buffer, "PNG")
@@ -194,20 +199,24 @@ class Work:
             return f"new_{ticket.nth + 1:06d}"
         return f"{ticket.source + 1:0{len(str(len(self.items)))}d}_{ticket.nth + 1}"
 
-    def rows(self) -> list[dict[str, Any]]:
+    def lines(self, turn: int | None = None) -> list[dict[str, Any]]:
+        """What the batches did, in order. turn: up to this round alone."""
+        return [line for key, line in self.state.lines.items() if turn is None or int(key.partition("/")[0]) <= turn]
+
+    def rows(self, turn: int | None = None) -> list[dict[str, Any]]:
         """Every image that was written, in order."""
-        return [row for line in self.state.lines.values() for row in line["rows"]]
+        return [row for line in self.lines(turn) for row in line["rows"]]
 
     def refused(self) -> list[dict[str, Any]]:
-        return [one for line in self.state.lines.values() for one in line["refused"]]
+        return [one for line in self.lines() for one in line["refused"]]
 
-    def failed(self) -> dict[int | str, str]:
+    def failed(self, turn: int | None = None) -> dict[int | str, str]:
         """Scan, or label of images from noise -> why nothing, or not all, could be made of it."""
-        return {int(at) if at.isdigit() else at: why for line in self.state.lines.values() for at, why in line["failed"].items()}
+        return {int(at) if at.isdigit() else at: why for line in self.lines(turn) for at, why in line["failed"].items()}
 
-    def hopeless(self) -> bool:
+    def hopeless(self, turn: int | None = None) -> bool:
         """Every one of the first images was a near copy."""
-        lines = self.state.lines.values()
+        lines = self.lines(turn)
         if self.request.keep_copies or any(line["copies"] < line["drawn"] for line in lines):
             return False
         return sum(line["drawn"] for line in lines) >= HOPELESS
@@ -231,10 +240,10 @@ def _nobody(item: Item) -> Item:
 
 
 def _folders(items: Sequence[Item]) -> dict[str, str]:
-    """label -> name of its folder, each its own."""
+    """label -> name of its folder, each its own; no name begins with a dash, which command lines take for an option and spreadsheets for a formula."""
     found: dict[str, str] = {}
     for label in sorted({item.label for item in items}):
-        name = plain = file_name(label) if label else "no_label"
+        name = plain = (file_name(label).lstrip("-") or "label") if label else "no_label"
         n = 1
         while name in (*found.values(), "masks"):
             n += 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +20,7 @@ from ..errors import FileProblem
 from ..evidence.metrics import Interval, interval
 from ..io.files import read_json, write_file, write_folder, write_json
 from ..io.index import Index, Item
+from ..io.listing import csv_cell
 from .environment import peak_mib, versions
 from .events import Event, OnEvent
 from .folder import RunFolder, default_out, finished, run_id, vacant
@@ -160,12 +163,27 @@ def evaluated(
 
     def fill(folder: Path) -> None:
         write_file(folder / "preview.png", result.preview)
-        write_file(folder / "results.csv", "".join(",".join(map(str, row)) + "\n" for row in result.rows).encode())
+        write_file(folder / "results.csv", _sheet(result.rows))
         write_report(folder, f"medprior {request.job.replace('-', ' ')}", about, result.sections, record)
 
     write_folder(out, fill)
     collected.forget()
     return RunFolder(out, record)
+
+
+def _sheet(rows: Sequence[Sequence[object]]) -> bytes:
+    """A table for people: a label may hold commas and quotes, and no label is a formula. Numbers stay numbers, negative ones too."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([[cell if _is_number(cell) else csv_cell(cell) for cell in map(str, row)] for row in rows])
+    return text.getvalue().encode(errors="backslashreplace")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _record(

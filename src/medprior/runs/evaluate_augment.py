@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from ..data.seeds import seed_for
 from ..errors import BadOption
@@ -20,13 +23,13 @@ from ..learning.segmenter import SegmenterSettings
 from ..prior import Card, Prior
 from ..prior.joint import MASK, is_joint, part_named
 from ..prior.paths import path_named
-from .arms import Arm, Pool, Trial, arms_of, chosen_scans, judged, pool_of
+from .arms import Arm, Pool, Trial, arms_of, chosen_scans, enough, images_of, judged, pool_of
 from .cost import announce, words
 from .evaluate import Collected, Evaluated, evaluated
 from .events import Event, OnEvent
 from .folder import RunFolder
-from .indexed import of_split
-from .labelled import SLICES, Labelled, generated, labelled
+from .indexed import indexed, of_split
+from .labelled import SLICES, Labelled, generated, labelled, mask_hash
 from .pictures import contact_sheet, plotted
 from .report import Grid, Picture, Section, Table
 from .requests import EvaluateAugment
@@ -41,7 +44,25 @@ LARGEST = 64
 
 def run_evaluate_augment(request: EvaluateAugment, on_event: OnEvent) -> RunFolder:
     """Evaluate and write the run folder. Raises what ``evaluated`` raises, BadOption where labels, splits or generated images are missing."""
-    return evaluated(request, on_event, _work, every=True, known=None if request.prior else _no_prior(request))
+    known = None if request.prior else _no_prior(request)
+    told = _masks_of(request.folder) if request.segment else None
+    if request.generated is None:
+        return evaluated(request, on_event, partial(_work, None), every=True, known=known, told=told)
+    with indexed(request.generated, request.unit, request.modality, on_event) as made:
+        more = {"generated_sha256": _digest(made, masks=request.segment)}
+        return evaluated(request, on_event, partial(_work, made), more=more, every=True, known=known, told=told)
+
+
+def _masks_of(folder: Path) -> Callable[[Sequence[Item]], list[str]]:
+    """What tells a mask from another one of the same scan: a run is another run with other masks."""
+    return lambda items: [f"/{mask_hash(folder / item.mask)}" if item.mask else "" for item in items]
+
+
+def _digest(made: Index, *, masks: bool) -> str:
+    """One SHA-256 over the generated images, their labels and masks: which folder they lie in says nothing of them."""
+    of = _masks_of(made.folder)(made.items) if masks else [""] * len(made.items)
+    facts = sorted(f"{item.digest}/{item.label}/{item.leaks}{mask}" for item, mask in zip(made.items, of, strict=True))
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()
 
 
 def _no_prior(request: EvaluateAugment) -> Known:
@@ -50,21 +71,24 @@ def _no_prior(request: EvaluateAugment) -> Known:
     return Known(Prior(nn.Identity(), path_named(card.path, card.sigma_data), card), "")
 
 
-def _work(request: EvaluateAugment, known: Known, index: Index, items: tuple[Item, ...], collected: Collected, on_event: OnEvent) -> Evaluated:
+def _work(
+    made: Index | None, request: EvaluateAugment, known: Known, index: Index, items: tuple[Item, ...], collected: Collected, on_event: OnEvent
+) -> Evaluated:
+    """made: of the folder of generated images."""
     parts = _read(request, known.prior, index, on_event)
     names, train = parts["train"].names, parts["train"]
     judges = {split: data for split, data in parts.items() if split != "train"}
     n_labels = int(max(int(data.masks.max()) for data in parts.values() if data.masks is not None)) + 1 if request.segment else len(names)
     given = None
-    if request.generated is not None:
+    if made is not None:
         digests = {digest for data in judges.values() for digest in data.digests}
-        given = generated(request, known.prior, names, (int(train.images.shape[2]), int(train.images.shape[3])), digests, on_event)
+        given = generated(request, known.prior, made, names, (int(train.images.shape[2]), int(train.images.shape[3])), digests, on_event)
     arms = _possible(request, arms_of(request.ratios), train, given, on_event)
     todo = [(seed, arm) for seed in range(request.seeds) for arm in arms if _key(seed, arm) not in collected]
     done, total, trial, started = request.seeds * len(arms) - len(todo), request.seeds * len(arms), None, time.monotonic()
     for n, (seed, arm) in enumerate(todo):
         if trial is None or trial.seed != _seed(request, seed):
-            trial = _trial(request, known.prior, train, given, seed, on_event, first=n == 0, left=len({s for s, _ in todo}))
+            trial = _trial(request, known.prior, train, given, arms, seed, on_event, first=n == 0, left=len({s for s, _ in todo}))
             on_event(Event("stage", "training", done, total))
             started = time.monotonic()
         collected.keep(_key(seed, arm), judged(trial, arm, judges, n_labels))
@@ -97,7 +121,20 @@ def _read(request: EvaluateAugment, prior: Prior, index: Index, on_event: OnEven
     owners = [set(data.patients) for data in read.values()]
     if sum(map(len, owners)) != len(set().union(*owners)):
         raise BadOption("evaluate augment: a patient lies in two splits", "check the folder with medprior scan")
+    for split, data in read.items():
+        if split != "train":
+            _can_judge(request, split, data)
     return read
+
+
+def _can_judge(request: EvaluateAugment, split: str, data: Labelled) -> None:
+    """Raises BadOption, before anything is trained, for a split that cannot say how good a network is, or not within which interval."""
+    own = sorted({data.names[int(k)] for k in data.scan_labels.tolist()}) if not request.segment else []
+    remedy = f"put scans of other patients into {split}: val chooses the ratio, test judges (docs/augment.md)"
+    if not request.segment and len(own) < 2:
+        raise BadOption(f"evaluate augment: the split {split} holds scans of one label alone, {own[0]}: no AUROC can be had of it", remedy)
+    if len(set(data.patients)) < 2:
+        raise BadOption(f"evaluate augment: the split {split} holds scans of one patient alone: no interval can be had of it", remedy)
 
 
 def _side(request: EvaluateAugment, items: Sequence[Item]) -> tuple[int, int]:
@@ -108,19 +145,25 @@ def _side(request: EvaluateAugment, items: Sequence[Item]) -> tuple[int, int]:
 
 
 def _possible(request: EvaluateAugment, arms: list[Arm], train: Labelled, given: Labelled | None, on_event: OnEvent) -> list[Arm]:
-    """Without the ratios for which the folder holds too few images."""
+    """Without the ratios for which the folder holds too few images, of any label and in any trial."""
     if given is None:
         return arms
-    scans = chosen_scans(train, request.per_class, _seed(request, 0), segment=request.segment)
-    labels = train.labels[train.of_scans(scans)]
+    trials = [_own(request, train, _seed(request, n)) for n in range(request.seeds)]
+    possible = {ratio: all(enough(given, train.labels[at], images_of(ratio, len(at))) for at in trials) for ratio in {arm.ratio for arm in arms}}
+    labels = train.labels[trials[0]]
     shares = [int((given.labels == k).sum()) / int((labels == k).sum()) for k in labels.unique()]
-    most = len(given.labels) / len(labels) if request.segment else min(shares)
-    left = [arm for arm in arms if not arm.extra or arm.ratio <= most + 1e-9]
+    most = f"{len(given.labels) / len(labels) if request.segment else min(shares):.2g} images for each real one"
+    left = [arm for arm in arms if not arm.extra or possible[arm.ratio]]
     if not any(arm.extra for arm in left):
-        raise BadOption(f"generated: the folder holds {most:.2g} images for each real one, fewer than the smallest ratio", "generate more, or lower --ratios")
-    if len(left) < len(arms):
-        on_event(Event("warning", f"ratios above {most:.2g} are left out: the folder holds no more images"))
+        raise BadOption(f"generated: the folder holds {most}, fewer than the smallest ratio", "generate more, or lower --ratios")
+    if out := sorted({arm.ratio for arm in arms} - {arm.ratio for arm in left}):
+        on_event(Event("warning", f"ratios left out: {', '.join(f'{ratio:g}' for ratio in out)}; the folder holds {most}"))
     return left
+
+
+def _own(request: EvaluateAugment, train: Labelled, seed: int) -> Tensor:
+    """Places of the images that have a label in a trial."""
+    return train.of_scans(chosen_scans(train, request.per_class, seed, segment=request.segment))
 
 
 def _seed(request: EvaluateAugment, n: int) -> int:
@@ -131,16 +174,27 @@ def _key(seed: int, arm: Arm) -> str:
     return f"{seed}/{arm.key}"
 
 
-def _trial(request: EvaluateAugment, prior: Prior, train: Labelled, given: Labelled | None, n: int, on_event: OnEvent, *, first: bool, left: int) -> Trial:
+def _trial(
+    request: EvaluateAugment,
+    prior: Prior,
+    train: Labelled,
+    given: Labelled | None,
+    arms: Sequence[Arm],
+    n: int,
+    on_event: OnEvent,
+    *,
+    first: bool,
+    left: int,
+) -> Trial:
     seed = _seed(request, n)
-    at = train.of_scans(chosen_scans(train, request.per_class, seed, segment=request.segment))
+    at = _own(request, train, seed)
+    wanted = max(images_of(arm.ratio, len(at)) for arm in arms)
     if given is None:
-        wanted = int(max(request.ratios) * len(at))
         if first:
             evaluations = 2 * request.levels if request.how == "vary" else 36
             announce(prior, wanted * left, (int(train.images.shape[2]), int(train.images.shape[3])), evaluations, on_event)
         on_event(Event("stage", f"generating images for trial {n + 1}", 0, wanted))
-    pool: Pool = pool_of(request, prior, train, at, given, seed, lambda done, total: on_event(Event("step", done=done, total=total)))
+    pool: Pool = pool_of(request, prior, train, at, given, wanted, seed, lambda done, total: on_event(Event("step", done=done, total=total)))
     settings = SegmenterSettings(steps=request.steps) if request.segment else ClassifierSettings(steps=request.steps)
     return Trial(seed, train, at, pool, settings, Classical([], seed))
 

@@ -18,7 +18,7 @@ from ..prior import Prior
 from ..prior.joint import is_joint, part_named, parts
 from .cost import announce
 from .events import Event, OnEvent
-from .outcome import Outcome, Output, suffix_of
+from .outcome import Outcome, Output, file_name, suffix_of
 from .pictures import Window, coloured, grey, mosaic, upright, window_for
 from .proof import unproven
 from .proven import guidance_of, standing, unseen
@@ -96,19 +96,30 @@ def _announce(request: Synthesize, prior: Prior, given: Mapping[str, Volume], n:
 
 
 def _outputs(prior: Prior, made: Sequence[Example], given: Mapping[str, Volume], plan: Mix, suffix: str) -> tuple[list[Output], str]:
-    """Every file, and scans.csv: the folder is a data set that ``medprior train`` and segmenters read as it is (marked synthetic, file by file)."""
+    """Every file, and scans.csv: the folder is a data set that ``medprior train`` and segmenters read as it is (marked synthetic, file by file).
+
+    A row is known by the file of its first channel: where that is the given one, each row has a copy of its own, else a scan would take one row for all.
+    """
     card, width = prior.card, len(str(len(made)))
     window = (card.low, card.high) if card.scaling == "fixed" else (0.0, 1.0)
-    outputs = [Output(f"given_{name}", _written(one, name), "converted", like=one, suffix=suffix, window=_window(one, name)) for name, one in given.items()]
+    names = [part.name for part in parts(card)]
+
+    def copied(name: str, stem: str = "given") -> Output:
+        one = given[name]
+        return Output(f"{stem}_{name}", _written(one, name), "converted", like=one, suffix=suffix, window=_window(one, name))
+
+    outputs = [copied(name) for name in given if name != names[0]]
     rows = []
     for i, example in enumerate(made):
         label = plan.labels[i]
-        stem = f"{''.join(c if c.isalnum() or c in '-_' else '-' for c in label or 'made')[:48]}_{i + 1:0{width}}"
+        stem = f"{file_name(label or 'made')}_{i + 1:0{width}}"
+        outputs += [copied(names[0], f"given_{i + 1:0{width}}")] if names[0] in given else []
         for name, one in example.items():
             outputs.append(Output(f"{stem}_{name}", one, "synthesized", suffix=suffix, window=None if one.unit == "label" else window))
-        files = {name: f"given_{name}{suffix}" for name in given} | {name: f"{stem}_{name}{suffix}" for name in example}
+        files = {name: f"given_{i + 1:0{width}}_{name}{suffix}" if name == names[0] else f"given_{name}{suffix}" for name in given}
+        files |= {name: f"{stem}_{name}{suffix}" for name in example}
         rows.append((files, label, {name: values[i] for name, values in plan.numbers.items()}))
-    return outputs, listed([part.name for part in parts(card)], rows)
+    return outputs, listed(names, rows)
 
 
 def listed(names: Sequence[str], rows: Sequence[tuple[Mapping[str, str], str | None, Mapping[str, float]]]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +14,17 @@ from torch.nn import functional as F
 from ..data.axes import axcodes, reoriented
 from ..data.volume import Volume
 from ..errors import BadOption, WrongKind, nearest, printable
-from ..io.index import Index, Item, scan
+from ..io.files import sha256
+from ..io.index import Index, Item
+from ..io.read import read
+from ..io.twins import pixel_hash
 from ..prior import Prior
 from ..prior.door import Admitted
 from ..prior.joint import admit_parts, is_joint
 from .events import Event, OnEvent
 from .requests import EvaluateAugment
 
-__all__ = ["Labelled", "generated", "labelled", "resized"]
+__all__ = ["Labelled", "generated", "labelled", "mask_hash", "resized"]
 
 SLICES = 8
 """Most slices of a volume that judges, evenly spaced in its middle half."""
@@ -108,26 +110,30 @@ def resized(images: Tensor, side: tuple[int, int]) -> Tensor:
     return images if smaller == side else F.interpolate(images, size=side, mode="bilinear", align_corners=False)
 
 
-def generated(request: EvaluateAugment, prior: Prior, names: Sequence[str], side: tuple[int, int], known: set[str], on_event: OnEvent) -> Labelled:
-    """The images of ``--generated FOLDER``, whose sub-folders are labels. known: digests of the scans that judge, which must not be among them.
+def generated(
+    request: EvaluateAugment, prior: Prior, index: Index, names: Sequence[str], side: tuple[int, int], known: set[str], on_event: OnEvent
+) -> Labelled:
+    """The images of ``--generated FOLDER``, whose sub-folders are labels. index: of it; known: digests of the scans that judge, which must not be there.
 
     Raises BadOption for a folder without one of the labels, and for scans of those that judge.
     """
-    folder = Path(request.generated or ".")
-    with tempfile.TemporaryDirectory(prefix="medprior-") as beside:
-        index = scan(folder, out=beside, unit=request.unit, modality=request.modality)
-        items = index.usable(allow_synthetic=True)
-        if leaks := [item for item in items if item.digest in known]:
-            raise BadOption(
-                f"generated: {len(leaks)} images are scans of those that judge, the first is {printable(leaks[0].path)}", "generate from the train split alone"
-            )
-        if unmarked := sum(not item.synthetic for item in items):
-            on_event(Event("warning", f"{unmarked} of {len(items)} generated images are not marked synthetic"))
-        if not request.segment:
-            missing = [name for name in names if name not in {item.label for item in items}]
-            if missing:
-                raise BadOption(f"generated: no image with the label {missing[0]!r}; its sub-folders are labels", nearest(missing[0], list(index.labels)))
-        return labelled(request, prior, index, items, names, side)
+    items = index.usable(allow_synthetic=True)
+    if leaks := [item for item in items if item.digest in known]:
+        raise BadOption(
+            f"generated: {len(leaks)} images are scans of those that judge, the first is {printable(leaks[0].path)}", "generate from the train split alone"
+        )
+    if unmarked := sum(not item.synthetic for item in items):
+        on_event(Event("warning", f"{unmarked} of {len(items)} generated images are not marked synthetic"))
+    if not request.segment:
+        missing = [name for name in names if name not in {item.label for item in items}]
+        if missing:
+            raise BadOption(f"generated: no image with the label {missing[0]!r}; its sub-folders are labels", nearest(missing[0], list(index.labels)))
+    return labelled(request, prior, index, items, names, side)
+
+
+def mask_hash(path: Path) -> str:
+    """SHA-256 of a mask's file; of a folder, that of its label map. Raises what ``read`` raises."""
+    return sha256(path) if path.is_file() else pixel_hash(read(path, unit="label"))
 
 
 def _middle(n: int, most: int) -> list[int]:

@@ -15,7 +15,7 @@ from ..errors import Unsupported
 from ..io.write import write
 from .report import Section
 
-__all__ = ["Outcome", "Output", "suffix_of", "write_scored", "written"]
+__all__ = ["Outcome", "Output", "file_name", "suffix_of", "write_scored", "written"]
 
 SUFFIXES = {"dicom": ".dcm", "nifti": ".nii.gz", "picture": ".png", "npz": ".npz", "hdf5": ".nii.gz", "memory": ".nii.gz"}
 
@@ -49,6 +49,11 @@ class Outcome:
     overrides: Sequence[str] = field(default_factory=tuple)
     scored: tuple[Volume, Any] | None = None
     tables: Mapping[str, str] = field(default_factory=dict)
+
+
+def file_name(label: str | None) -> str:
+    """A label as the start of a file's name: it comes from somebody's card, so nothing in it may lead out of the folder or be no name at all."""
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in label or "image")[:48]
 
 
 def suffix_of(volume: Volume) -> str:

@@ -73,6 +73,7 @@ class Augment(OneScan):
     keep_copies: bool = option(False, "data set: keep variations that are near copies of a real scan: for your own training, never for release.")
     tries: int = option(3, "data set: how often a refused image is drawn again before it is left out.", ge=1, le=100)
     allow_synthetic: bool = option(False, "data set: also vary images that are marked synthetic; written down in run.json.")
+    unproven: bool = option(False, "fill-by synthesis: write images of a prior that no audit has passed; written down in run.json.")
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -88,6 +89,8 @@ class Augment(OneScan):
             self._refuse(("n",), "no option with --fill, which says how many")
         elif self.fill_by != "variations":
             raise ValueError("fill_by: no option without --fill")
+        if self.unproven and self.fill_by != "synthesis":
+            raise ValueError("unproven: no option without --fill-by synthesis: variations are refused one by one where they are copies")
         return self
 
     def _refuse(self, names: tuple[str, ...], why: str) -> None:
@@ -95,7 +98,7 @@ class Augment(OneScan):
             raise ValueError(f"{', '.join(given)}: {why}")
 
 
-DATA_SET_ONLY = ("split", "fill", "fill_by", "judge", "alpha", "keep_copies", "tries", "allow_synthetic")
+DATA_SET_ONLY = ("split", "fill", "fill_by", "judge", "alpha", "keep_copies", "tries", "allow_synthetic", "unproven")
 """What only the augmentation of a whole data set can be told."""
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from medprior.errors import BadOption
-from medprior.evidence.fidelity import MEASURES, fidelity, gaussian_images
+from medprior.evidence.fidelity import MEASURES, _half, fidelity, gaussian_images
 from medprior.evidence.metrics import mean_discrepancy
 
 
@@ -33,8 +33,13 @@ def test_a_narrow_set_is_precise_and_covers_little():
 
 
 def test_halves_hold_whole_patients():
-    whose = [n // 4 for n in range(120)]
-    assert fidelity("plain", _features(120, 1), _features(150, 2), _features(120, 3), patients=whose).size == 60
+    whose = torch.tensor([n // 4 for n in torch.randperm(120, generator=torch.Generator().manual_seed(0)).tolist()])
+    rng = torch.Generator().manual_seed(1)
+    halves = [torch.bincount(whose[_half(whose, 60, rng)], minlength=30) for _ in range(20)]
+    assert all(set(half.tolist()) == {0, 4} and int(half.sum()) == 60 for half in halves) and len({tuple(h.tolist()) for h in halves}) > 1
+    sets = _features(120, 1), _features(150, 2), _features(120, 3)
+    of_patients = fidelity("plain", *sets, patients=whose.tolist())
+    assert of_patients.size == 60 and of_patients.made != fidelity("plain", *sets).made, "whose they are is asked"
 
 
 def test_the_same_seed_gives_the_same_numbers():

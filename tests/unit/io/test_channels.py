@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from medprior.data.volume import Volume
-from medprior.errors import BadOption, Corrupt
+from medprior.errors import BadOption, Corrupt, WrongKind
 from medprior.io.index import load_index, scan
+from medprior.io.read import read
 from medprior.io.write import write
 
 AFFINE = np.diag([2.0, 2.0, 3.0, 1.0])
@@ -107,3 +108,28 @@ def test_a_channel_outside_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data" / "index.json").write_text(json.dumps(record))
     with pytest.raises(Corrupt):
         load_index(tmp_path / "data")
+
+
+@pytest.mark.parametrize("which", ["t2", "seg"])
+def test_a_made_channel_or_mask_marks_the_scan_as_synthetic(tmp_path: Path, which: str) -> None:
+    """A real image with a made map teaches what a prior has made up: it wants to be allowed by name, also where the index is read again."""
+    three(tmp_path / "data")
+    path = tmp_path / "data" / f"2_{which}.nii.gz"
+    write(read(path, unit="label" if which == "seg" else None), path, kind="synthesized")
+    table(tmp_path / "data", "path:T1,channel:T2,mask", *(f"{n}_t1.nii.gz,{n}_t2.nii.gz,{n}_seg.nii.gz" for n in (1, 2, 3)))
+    for _ in range(2):
+        index = scan(tmp_path / "data", out=tmp_path / "index")
+        assert [item.synthetic for item in index.items] == [False, True, False] == [item.synthetic for item in load_index(tmp_path / "index").items]
+    with pytest.raises(WrongKind, match="1 of 3 scans are marked synthetic"):
+        index.usable()
+
+
+def test_two_maps_of_one_image_are_two_examples_and_equal_ones_are_twins(tmp_path: Path) -> None:
+    three(tmp_path)
+    for n in (2, 3):
+        (tmp_path / f"{n}_t1.nii.gz").write_bytes((tmp_path / "1_t1.nii.gz").read_bytes())
+    (tmp_path / "3_seg.nii.gz").write_bytes((tmp_path / "1_seg.nii.gz").read_bytes())
+    table(tmp_path, "path:T1,mask", *(f"{n}_t1.nii.gz,{n}_seg.nii.gz" for n in (1, 2, 3)))
+    index = scan(tmp_path, out=tmp_path / "index")
+    assert len({item.split for item in index.items}) == 1 and len(index.items) == 3
+    assert [item.path for item in index.usable()] == ["1_t1.nii.gz", "2_t1.nii.gz"]

@@ -18,7 +18,8 @@ from medprior.io.files import read_json
 from medprior.io.index import scan
 from medprior.io.read import read
 from medprior.io.write import write
-from medprior.runs.augment_makers import ByPrior
+from medprior.runs.augment_gates import UNLIKE, Gates, Seen
+from medprior.runs.augment_makers import ByPrior, FromNoise, Made
 from medprior.runs.augment_scans import is_data_set
 from medprior.runs.augment_state import beside
 from medprior.runs.augment_work import Work
@@ -26,6 +27,7 @@ from medprior.runs.events import Event
 from medprior.runs.execute import execute
 from medprior.runs.rebuild import reported
 from medprior.runs.requests import Augment
+from medprior.training.folder import save_trust
 
 from .conftest import save_tiny, scene
 
@@ -71,7 +73,7 @@ def test_each_scan_of_the_train_split_by_a_prior(folder: Path, tiny: Path, tmp_p
     text = b"".join(p.read_bytes() for p in done.path.rglob("*") if p.is_file())
     assert b"Mustermann" not in text
     metrics = done.record["metrics"]
-    assert metrics["mix"]["pneumonia"] == {"real": 2, "asked": 4, "written": 4, "refused_for_label": 0, "refused_as_copy": 0}
+    assert metrics["mix"]["pneumonia"] == {"real": 2, "asked": 4, "written": 4, "refused_for_label": 0, "refused_as_copy": 0, "refused_as_unlike": 0}
     assert not metrics["short"] and "near copies of real scans were kept: not for release" in done.record["overrides"]
     page = done.report.read_text(encoding="utf-8")
     assert all(words in page for words in ("it is not for release", "14 of 14 images were written", "Source 1: no_finding", "nobody looked: switched off"))
@@ -174,7 +176,7 @@ def test_fill_is_exact(fill: object, wanted: dict[str, int], folder: Path, tiny:
 
 
 def test_fill_from_noise_by_the_prior_s_label(folder: Path, tiny: Path, tmp_path: Path) -> None:
-    done = execute(asked(folder, tmp_path / "run", tiny, n=4, fill="balanced", fill_by="synthesis"))
+    done = execute(asked(folder, tmp_path / "run", tiny, n=4, fill="balanced", fill_by="synthesis", unproven=True))
     assert [(row["path"], row["label"], row["patient"]) for row in table(done.path)] == [(f"pneumonia/new_{n:06d}.png", "pneumonia", "") for n in (1, 2, 3)]
     unlabelled = save_tiny(tmp_path / "plain", labels=())
     with pytest.raises(BadOption, match="this prior has no labels"):
@@ -241,12 +243,29 @@ def test_volumes(tmp_path: Path) -> None:
     assert all(read(done.path / "outputs" / row["path"]).shape == (18, 20, 4) for row in rows)
 
 
+def test_an_option_of_data_sets_makes_a_folder_of_dicom_one(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the command line, too, and with the value that it has anyway."""
+
+    def seen(request, on_event):
+        raise BadOption("taken as a data set")
+
+    monkeypatch.setattr("medprior.runs.execute.run_augment_set", seen)
+    write(Volume(scene(1), modality="DX"), tmp_path / "dicom" / "one.dcm", kind="converted")
+    tokens = ["augment", str(tmp_path / "dicom"), "--prior", str(tiny), "--n", "1"]
+    assert main([*tokens, "--split", "train", "--out", str(tmp_path / "a")]) == 2 and "taken as a data set" in capsys.readouterr().err
+    assert main([*tokens, "--out", str(tmp_path / "b")]) == 0
+
+
 def test_a_series_is_one_scan_and_a_folder_of_pictures_a_data_set(folder: Path, picture: Path, tiny: Path, tmp_path: Path) -> None:
     assert is_data_set(Augment(input=folder, prior="p")) and not is_data_set(Augment(input=picture, prior="p"))
     (tmp_path / "dicom").mkdir()
     write(Volume(scene(1), modality="DX"), tmp_path / "dicom" / "one.dcm", kind="converted")
     assert not is_data_set(Augment(input=tmp_path / "dicom", prior="p"))
     assert is_data_set(Augment(input=tmp_path / "dicom", prior="p", split="all"))
+    assert is_data_set(Augment(input=tmp_path / "dicom", prior="p", split="train")), "said, although it is the default"
+    assert not is_data_set(Augment(input=picture, prior="p", split="train"))
     for request, words in (
         (Augment(input=picture, prior="p", fill=3), "fill: no option for one scan"),
         (Augment(input=folder, prior="p", label="x"), "label: no option for a data set"),
@@ -260,6 +279,7 @@ def test_a_series_is_one_scan_and_a_folder_of_pictures_a_data_set(folder: Path, 
     [
         ({"fill": "balanced", "n": 7}, "n: no option with --fill"),
         ({"fill_by": "synthesis"}, "fill_by: no option without --fill"),
+        ({"unproven": True}, "unproven: no option without --fill-by synthesis"),
         ({"fill": 0}, "fill"),
         ({"box": (1, 1, 2, 2), "paint": "m.png"}, "wanted one of them"),
         ({"box": (1, 1, 2, 2), "strength": 0.5}, "strength: no option where a region"),
@@ -300,3 +320,123 @@ def test_the_same_scan_in_other_company_is_the_same_image(folder: Path, tiny: Pa
     two = execute(asked(folder, tmp_path / "two", tiny))
     for a, b in zip(table(one.path), table(two.path), strict=True):
         assert a == b and np.allclose(read(one.path / "outputs" / a["path"]).data, read(two.path / "outputs" / b["path"]).data, atol=1)
+
+
+def test_a_killed_fill_with_refusals_goes_on_to_the_same_bytes(folder: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A round is planned from those before it: what a killed run had done of a later round changes neither its plan nor its names."""
+
+    def look(self, tickets, images):
+        return [Seen(copy=t.nth % 3 != 2, refused=t.nth % 3 != 2) for t in tickets]  # two thirds are refused, so all three rounds are asked
+
+    monkeypatch.setattr(Gates, "look", look)
+    monkeypatch.setattr("medprior.runs.augment_plan.BATCH", 2)
+    options = {"n": 4, "fill": 12, "tries": 1, "keep_copies": False}
+    whole, keys = execute(asked(folder, tmp_path / "whole", tiny, **options)), []
+    real = ByPrior.make
+
+    class Killed(BaseException):
+        pass
+
+    def make(self, tickets, volumes, attempt):
+        if len(keys) % 2:
+            keys.append("killed")
+            raise Killed
+        keys.append("made")
+        return real(self, tickets, volumes, attempt)
+
+    monkeypatch.setattr(ByPrior, "make", make)
+    out = tmp_path / "torn"
+    for _ in range(60):
+        try:
+            torn = execute(asked(folder, out, tiny, **options))
+            break
+        except Killed:
+            continue
+    else:
+        pytest.fail("it never came to its end")
+    assert keys.count("killed") > 10 and whole.record["metrics"]["drawn"] == torn.record["metrics"]["drawn"] > 17
+    assert everything(torn.path) == everything(whole.path)
+    names = [row["path"] for row in table(torn.path)]
+    assert len(set(names)) == len(names) and torn.record["metrics"]["mix"] == whole.record["metrics"]["mix"]
+
+
+def test_labels_that_look_like_formulas_scan_back_as_they_were(tmp_path: Path) -> None:
+    labels = ("+ve", "-ve", "<5 mm", "=1+1", "a, b", "@")
+    (tmp_path / "set").mkdir()
+    with open(tmp_path / "set" / "scans.csv", "w", newline="", encoding="utf-8") as file:
+        sheet = csv.writer(file)
+        sheet.writerow(["path", "label", "split"])
+        for n, label in enumerate(labels):
+            write(Volume(scene(n)), tmp_path / "set" / f"{n}.png", kind="converted")
+            sheet.writerow([f"{n}.png", label, "train"])
+    done = execute(Augment(input=tmp_path / "set", classical=True, n=2, modality="DX", out=tmp_path / "run"))
+    index = scan(done.path / "outputs", out=tmp_path / "index", modality="DX")
+    assert Counter(item.label for item in index.items) == dict.fromkeys(labels, 2) and not index.unusable
+    assert not any(row["path"].startswith(("-", "'")) for row in table(done.path))
+    people = (done.path / "variations.csv").read_text(encoding="utf-8")
+    assert "'=1+1" in people and "'+ve" in people, "what people open holds no formula"
+
+
+def test_images_from_noise_for_all_splits_are_for_training(folder: Path, tiny: Path, tmp_path: Path) -> None:
+    done = execute(asked(folder, tmp_path / "run", tiny, n=4, split="all", fill=6, fill_by="synthesis", unproven=True))
+    assert {row["split"] for row in table(done.path)} == {"train"}
+    index = scan(done.path / "outputs", out=tmp_path / "index", modality="DX")
+    assert len(index.items) == done.record["metrics"]["written"] > 0 and not index.unusable
+
+
+def test_images_from_noise_want_a_prior_whose_audit_passed(folder: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in synthesize: nothing is drawn before it was asked whether the prior copies its patients, and what was allowed is written down."""
+    options = {"n": 4, "fill": "balanced", "fill_by": "synthesis"}
+    real = FromNoise.make
+    monkeypatch.setattr(FromNoise, "make", lambda *given: pytest.fail("drawn before the audit was asked for"))
+    with pytest.raises(BadOption, match="fill_by: nobody has measured whether this prior copies its patients; nothing was written"):
+        execute(asked(folder, tmp_path / "run", tiny, **options))
+    save_trust(tiny, {"synthesize": {"passed": False}}, tmp_path / "failed")
+    with pytest.raises(BadOption, match="the audit of this prior found copies"):
+        execute(asked(folder, tmp_path / "run", tmp_path / "failed", **options))
+    assert list(tmp_path.iterdir()) == [tmp_path / "failed"]
+    monkeypatch.setattr(FromNoise, "make", real)
+    save_trust(tiny, {"synthesize": {"passed": True}}, tmp_path / "passed")
+    passed = execute(asked(folder, tmp_path / "run", tmp_path / "passed", **options)).record
+    allowed = execute(asked(folder, tmp_path / "unproven", tiny, **options, unproven=True)).record
+    assert not any("written although" in line for line in passed["overrides"])
+    assert "written although nobody has measured whether this prior copies its patients" in allowed["overrides"] and passed["id"] != allowed["id"]
+
+
+def test_a_run_without_a_val_split_says_that_nobody_looks_for_copies(tiny: Path, tmp_path: Path) -> None:
+    for n in range(2):
+        write(Volume(scene(n)), tmp_path / "set" / "train" / "a" / f"{n}.png", kind="converted")
+    heard: list[Event] = []
+    done = execute(asked(tmp_path / "set", tmp_path / "run", tiny, keep_copies=False, n=1), heard.append)
+    assert "nobody looked for copies of real scans: no scan of a val split to hold against" in done.record["overrides"]
+    assert any(e.kind == "warning" and "nobody looks for copies" in e.text for e in heard)
+    classical = execute(Augment(input=tmp_path / "set", classical=True, n=1, modality="DX", out=tmp_path / "classical")).record
+    assert not any("copies" in line for line in classical["overrides"])
+
+
+def test_what_no_gate_can_look_at_is_refused_and_named(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Volumes among images, the first of both splits: neither gate sees them, so they pass neither; copies that are kept keep them, too."""
+    learn = CopyIndex.learn
+    monkeypatch.setattr(CopyIndex, "learn", lambda train, held, *, seed: learn(train, held, seed=seed, steps=20))
+    for split, start, count in (("train", 0, 9), ("val", 50, 20)):
+        for n in range(count):
+            write(Volume(scene(start + n)), tmp_path / "set" / split / "a" / f"{n}.png", kind="converted")
+        solid = np.random.default_rng(start).random((1, 24, 24, 4), dtype=np.float32) * 200
+        write(Volume(solid, np.diag([2.0, 2.0, 3.0, 1.0]), modality="DX"), tmp_path / "set" / split / "a" / "!solid.nii.gz", kind="converted")
+    varied = ByPrior.make
+
+    def make(self, tickets, volumes, attempt):
+        """A prior of images that takes volumes as well; what it makes is far from every scan."""
+        if tickets[0].source and not volumes[tickets[0].source].ndim == 3:
+            return varied(self, tickets, volumes, attempt)
+        return [Made(volumes[t.source], like=volumes[t.source]) for t in tickets]
+
+    monkeypatch.setattr(ByPrior, "make", make)
+    done = execute(asked(tmp_path / "set", tmp_path / "run", tiny, strength=0.9, keep_copies=False, n=2))
+    metrics = done.record["metrics"]
+    assert metrics["mix"]["a"]["refused_as_unlike"] == 2 and metrics["written_unlike"] == 0 and metrics["short"]
+    assert metrics["gates"]["copies"]["held_out_scans"] == 20, "the kind that most scans are"
+    assert not any(row["path"].endswith(".nii.gz") for row in table(done.path))
+    assert f"a/!solid.nii.gz,{UNLIKE.partition(',')[0]}" in (done.path / "failed.csv").read_text().replace('"', "")
+    kept = execute(asked(tmp_path / "set", tmp_path / "kept", tiny, strength=0.9, n=2))
+    assert kept.record["metrics"]["written_unlike"] == 2 and any("2 images that no gate could look at were kept" in line for line in kept.record["overrides"])

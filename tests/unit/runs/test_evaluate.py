@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from dataclasses import replace
 from functools import partial
@@ -25,7 +27,7 @@ from medprior.learning.healthy import Healthy
 from medprior.runs import evaluate_reconstruct
 from medprior.runs.beside import Beside
 from medprior.runs.calibrate_detect import run_calibrate_detect
-from medprior.runs.evaluate import one_each
+from medprior.runs.evaluate import _sheet, one_each
 from medprior.runs.evaluate_detect import Scanned, figures, healthy_label, run_evaluate_detect
 from medprior.runs.evaluate_reconstruct import chosen, run_evaluate_reconstruct
 from medprior.runs.events import Event, silent
@@ -282,3 +284,11 @@ def test_the_verbs(scans: Path, healthy_folder: Path, tiny: Path, tmp_path: Path
     assert "10 healthy scans learned, 20 healthy patients calibrate" in capsys.readouterr().out
     assert main(["evaluate", "detect", *common, "--healthy", "nobody", "--out", str(tmp_path / "c")]) == 2
     assert "nobody" in capsys.readouterr().err and sorted(p.name for p in tmp_path.iterdir()) == ["a", "b", "d", "p"]
+
+
+def test_results_csv_is_a_table_whatever_a_label_holds() -> None:
+    rows = [["scan", "label", "score"], [1, "effusion, left", "-0.125000"], [2, '=1+"1"', 3.5], [3, "-ve", None], [4, "", -1e-9]]
+    text = _sheet(rows).decode()
+    found = list(csv.reader(io.StringIO(text)))
+    assert {len(row) for row in found} == {3} and [row[1] for row in found[1:]] == ["effusion, left", '\'=1+"1"', "'-ve", ""]
+    assert [row[2] for row in found[1:]] == ["-0.125000", "3.5", "None", "-1e-09"]

@@ -17,10 +17,13 @@ from medprior.io.write import write
 from medprior.learning.classifier import ClassifierSettings
 from medprior.learning.segmenter import SegmenterSettings
 from medprior.runs import evaluate_augment
-from medprior.runs.arms import Arm, arms_of, pool_of
+from medprior.runs.arms import Arm, arms_of, chosen_scans, images_of, pool_of
+from medprior.runs.evaluate import Evaluated
 from medprior.runs.evaluate_augment import run_evaluate_augment
 from medprior.runs.events import Event, silent
+from medprior.runs.labelled import Labelled
 from medprior.runs.rebuild import rebuild
+from medprior.runs.report import Section
 from medprior.runs.requests import EvaluateAugment
 from medprior.runs.worth import verdict_of, worth_of
 from tests.unit.runs.conftest import save_tiny
@@ -246,3 +249,97 @@ def test_a_hostile_value_is_one_line_and_code_2(option: str, scans: Path, tmp_pa
         said = capsys.readouterr()
         assert code == 2 and "Traceback" not in said.err + said.out, (value, said.err[-300:])
         assert len([line for line in said.err.splitlines() if line.startswith("medprior: ")]) == 1 and list(tmp_path.iterdir()) == []
+
+
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a run is called hangs on what it is told, not on what comes out."""
+    monkeypatch.setattr(evaluate_augment, "_work", lambda *given: Evaluated({"verdict": "none"}, [Section("none", "none")], [["none"]], b""))
+
+
+def test_other_generated_images_are_another_run(scans: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the folder lies says nothing; what lies in it does."""
+    quick(monkeypatch)
+    run_evaluate_augment(asked(scans, made / "more", tmp_path / "run"), silent)
+    assert run_evaluate_augment(asked(scans, (made / "more").rename(made / "moved"), tmp_path / "run"), silent).reused
+    (made / "moved").rename(made / "more")
+    with pytest.raises(BadOption, match="holds another run"):
+        run_evaluate_augment(asked(scans, made / "noise", tmp_path / "run"), silent)
+
+
+def test_other_masks_are_another_run(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick(monkeypatch)
+    discs(tmp_path / "data")
+    request = asked(tmp_path / "data", None, tmp_path / "run", prior=str(tiny), segment=True)
+    run_evaluate_augment(request, silent)
+    assert run_evaluate_augment(request, silent).reused
+    (tmp_path / "data" / "3_mask.png").write_bytes((tmp_path / "data" / "4_mask.png").read_bytes())
+    with pytest.raises(BadOption, match="holds another run"):
+        run_evaluate_augment(request, silent)
+    discs(tmp_path / "made")
+    given = asked(tmp_path / "data", tmp_path / "made", tmp_path / "given", segment=True)
+    run_evaluate_augment(given, silent)
+    (tmp_path / "made" / "3_mask.png").write_bytes((tmp_path / "made" / "4_mask.png").read_bytes())
+    with pytest.raises(BadOption, match="holds another run"):
+        run_evaluate_augment(given, silent)
+
+
+def labelled_scans(*counts: int, slices: tuple[int, ...] = ()) -> Labelled:
+    """So many scans of each label, of one image or of ``slices`` by turns."""
+    labels = [k for k, n in enumerate(counts) for _ in range(n)]
+    each = [slices[s % len(slices)] if slices else 1 for s in range(len(labels))]
+    scans = torch.tensor([s for s, n in enumerate(each) for _ in range(n)])
+    names = tuple("abc"[: len(counts)])
+    return Labelled(torch.zeros(len(scans), 1, 16, 16), torch.tensor(labels)[scans], scans, tuple(map(str, range(len(labels)))), names, (), "")
+
+
+def test_every_first_part_of_the_scans_has_each_label_in_its_share() -> None:
+    data = labelled_scans(10, 60, 30)
+    labels = data.scan_labels[chosen_scans(data, None, 1)]
+    for n in range(1, 101):
+        assert all(abs(int((labels[:n] == k).sum()) - n * share) <= 1 for k, share in enumerate((0.1, 0.6, 0.3))), n
+    balanced = data.scan_labels[chosen_scans(data, 4, 1)].tolist()
+    assert balanced == [0, 1, 2] * 4, "labels of equal number take turns"
+
+
+def test_no_arm_learns_from_fewer_images_than_its_ratio_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder with half as many images of each label serves ratio 0.5 to the last image; where a label runs out the ratio is left out, and said."""
+    request = asked(Path("x"), Path("y"), Path("z"), per_class=None, ratios=(0.25, 0.5), seeds=3)
+    train, given, heard = labelled_scans(10, 90), labelled_scans(5, 45), []
+    arms = evaluate_augment._possible(request, arms_of(request.ratios), train, given, heard.append)
+    assert arms == arms_of(request.ratios) and not heard
+    for n in range(3):
+        trial = evaluate_augment._trial(request, None, train, given, arms, n, silent, first=True, left=1)  # pyright: ignore[reportArgumentType]
+        assert trial.pool.labels.bincount().tolist() == [5, 45]
+    few = labelled_scans(3, 45)
+    left = evaluate_augment._possible(request, arms_of(request.ratios), train, few, heard.append)
+    assert {arm.ratio for arm in left} == {0.0, 0.25} and "ratios left out: 0.5; the folder holds 0.3 images for each real one" in heard[0].text
+    uneven = labelled_scans(4, 8, slices=(1, 7, 2, 3))  # the shares of the first images are not those of all
+    at = uneven.of_scans(chosen_scans(uneven, None, 0))
+    scarce = labelled_scans(1, 40)
+    with pytest.raises(BadOption, match="holds too few images"):
+        pool_of(request, None, uneven, at, scarce, images_of(0.5, len(at)), 0, print)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("split", "kept", "patient", "words"),
+    [
+        ("val", "upright", None, "the split val holds scans of one label alone, upright"),
+        ("test", "lying", None, "the split test holds scans of one label alone, lying"),
+        ("test", "", "one", "the split test holds scans of one patient alone"),
+    ],
+)
+def test_what_cannot_judge_is_refused_before_anything_is_trained(
+    split: str, kept: str, patient: str | None, words: str, scans: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate_augment, "judged", lambda *given: pytest.fail("trained"))
+    rows = ["path,label,split,patient"]
+    for path in sorted(scans.rglob("*.png")):
+        where, label = path.relative_to(scans).parts[:2]
+        if where != split or label == kept or patient:
+            target = tmp_path / "data" / path.relative_to(scans)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+            rows.append(f"{path.relative_to(scans).as_posix()},{label},{where},{patient if patient and where == split else path.relative_to(scans).as_posix()}")
+    (tmp_path / "data" / "scans.csv").write_text("\n".join(rows) + "\n")
+    with pytest.raises(BadOption, match=words):
+        run_evaluate_augment(asked(tmp_path / "data", made / "more", tmp_path / "run"), silent)

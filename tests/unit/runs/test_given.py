@@ -12,7 +12,7 @@ import pytest
 
 from medprior.cli import main
 from medprior.data.volume import Volume
-from medprior.errors import BadOption
+from medprior.errors import BadOption, WrongKind
 from medprior.io.index import scan
 from medprior.io.read import read
 from medprior.io.write import write
@@ -147,3 +147,28 @@ def test_nothing_is_written_without_an_audit_of_the_prior(slices: Path, tmp_path
     with pytest.raises(BadOption, match="data: pairs, volumes of slices"):
         run(slices, tmp_path / "run", data=tmp_path)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_command_line_ends_well(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A mix of labels is no mix of an augmented data set."""
+    tokens = ["synthesize", "--prior", str(pictures), "--n", "2", "--unproven"]
+    for more in (["--mix", "balanced"], []):
+        assert main([*tokens, *more, "--out", str(tmp_path / f"run{len(more)}")]) == 0
+        assert "report" in capsys.readouterr().out
+
+
+def test_a_given_first_channel_keeps_every_example(pictures: Path, tmp_path: Path) -> None:
+    """Three contrasts, or three maps, of one given image are three rows that a scan finds again, each marked by what was made of it."""
+    given = tmp_path / "scan.png"
+    write(Volume(np.random.default_rng(0).integers(0, 255, (1, 24, 30)).astype(np.float32)), given, kind="converted")
+    contrasts = save_tiny(tmp_path / "contrasts", channels=("T1", "T2"), labels=(), data={"shape": [16, 20]})
+    for prior, first, other, out in ((contrasts, "T1", "channel:T2", tmp_path / "contrast"), (pictures, "image", "mask", tmp_path / "map")):
+        done = run(prior, out, n=3, given=[given], **{"as": [first]})
+        table = rows(done)
+        assert len({row[f"path:{first}" if first != "image" else "path"] for row in table}) == 3 == len({row[other] for row in table})
+        index = scan(done.path / "outputs", out=tmp_path / f"index {first}")
+        assert len(index.items) == 3 and not index.unusable and all(item.synthetic for item in index.items)
+        with pytest.raises(WrongKind, match="3 of 3 scans are marked synthetic"):
+            index.usable()
+        assert len({item.split for item in index.items}) == 1, "all are of one patient"
+    assert len(scan(tmp_path / "contrast" / "outputs", out=tmp_path / "again").usable(allow_synthetic=True)) == 3
