@@ -95,11 +95,9 @@ def _audited(request: Augment, known: Known | None) -> tuple[str, ...]:
     """
     if request.fill_by != "synthesis" or known is None:
         return ()
-    try:
-        return unproven(known.prior.trust.get("synthesize"), request.unproven)
-    except BadOption as error:
-        why = Exception.__str__(error).removeprefix("synthesize: ")
-        raise BadOption(f"fill_by: {why}", "run medprior calibrate synthesize, or take --fill-by variations; --unproven writes them all the same") from None
+    remedy = "run medprior calibrate synthesize, or take --fill-by variations"
+    guidance = request.guidance if known.prior.card.labels else None
+    return unproven(known.prior.trust.get("synthesize"), request.unproven, guidance=guidance, remedy=remedy, job="fill_by")
 
 
 def _identity(request: Augment, known: Known | None, stated: Mapping[str, Any], items: Sequence[Item], index: Index) -> dict[str, Any]:

@@ -78,19 +78,21 @@ def failing(found: SetEvidence, *, filtered: bool = True) -> str:
 _COMPARE = "name the data set it learned from with --data, or run medprior calibrate synthesize"
 
 
-def unproven(entry: Mapping[str, Any] | None, allowed: bool, *, guidance: float | None = None, remedy: str = _COMPARE) -> tuple[str, ...]:
+def unproven(
+    entry: Mapping[str, Any] | None, allowed: bool, *, guidance: float | None = None, remedy: str = _COMPARE, job: str = "synthesize"
+) -> tuple[str, ...]:
     """What to write down where a set is not compared with scans itself: nothing where the prior's own audit (trust.json) passed and is of such images.
 
     guidance: of a label that is asked for. Raises BadOption where the audit did not pass, is of other images or was never made, unless that is allowed.
     """
     why = _lacking(entry, guidance)
-    return permitted(why, allowed, remedy) if why else ()
+    return permitted(why, allowed, remedy, job) if why else ()
 
 
-def permitted(why: str, allowed: bool, remedy: str) -> tuple[str, ...]:
+def permitted(why: str, allowed: bool, remedy: str, job: str = "synthesize") -> tuple[str, ...]:
     """The line for run.json. Raises BadOption where it is not allowed."""
     if not allowed:
-        raise BadOption(f"synthesize: {why}; nothing was written", f"{remedy}; --unproven writes them all the same and says so")
+        raise BadOption(f"{job}: {why}; nothing was written", f"{remedy}; --unproven writes them all the same and says so")
     return (f"written although {why}",)
 
 

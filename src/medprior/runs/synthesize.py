@@ -17,7 +17,7 @@ from ..prior.joint import is_joint
 from .cost import announce
 from .events import Event, OnEvent
 from .given import listed, run_joint
-from .outcome import Outcome, Output
+from .outcome import Outcome, Output, file_name
 from .pictures import Window, grey, mosaic, upright, window_for
 from .proven import Draw, proven
 from .report import Grid, Picture, Section
@@ -91,11 +91,6 @@ def _drawer(request: Synthesize, prior: Prior, plan: Mix, size: tuple[int, ...],
         return torch.stack([made[at] for at in range(len(rows))])
 
     return draw
-
-
-def file_name(label: str | None) -> str:
-    """A label as the start of a file's name: it comes from somebody's card, so nothing in it may lead out of the folder or be no name at all."""
-    return "".join(c if c.isalnum() or c in "-_" else "-" for c in label or "image")[:48]
 
 
 def sheet(request: Synthesize, prior: Prior, made: list[Volume], window: Window) -> tuple[Section, list]:
