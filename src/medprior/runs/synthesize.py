@@ -58,7 +58,13 @@ def run_synthesize(request: Synthesize, prior: Prior, given: Mapping[str, Volume
     tables = {"scans.csv": listed(["image"], files)} if plan.counts else {}
     window = window_for(made[0]) if card.unit == "HU" else Window(low, high, "range of the prior")
     section, preview = sheet(request, prior, made, window)
-    metrics = {"n": len(made), "size": list(size), "label": request.label, **({"mix": dict(Counter(labels))} if plan.counts else {}), **proved.metrics}
+    metrics = {
+        "n": len(made),
+        "size": list(size),
+        "label": request.label,
+        **({"mix": dict(plan.counts), "written": dict(Counter(label or "" for label in labels))} if plan.counts else {}),
+        **proved.metrics,
+    }
     return Outcome(outputs, metrics, [section, *proved.sections], preview, proved.overrides, tables=tables)
 
 

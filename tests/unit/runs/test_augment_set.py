@@ -18,6 +18,7 @@ from medprior.io.files import read_json
 from medprior.io.index import scan
 from medprior.io.read import read
 from medprior.io.write import write
+from medprior.jobs.synthesize import DRAWING
 from medprior.runs.augment_gates import UNLIKE, Gates, Seen
 from medprior.runs.augment_makers import ByPrior, FromNoise, Made
 from medprior.runs.augment_scans import is_data_set
@@ -396,7 +397,7 @@ def test_images_from_noise_want_a_prior_whose_audit_passed(folder: Path, tiny: P
         execute(asked(folder, tmp_path / "run", tmp_path / "failed", **options))
     assert list(tmp_path.iterdir()) == [tmp_path / "failed"]
     monkeypatch.setattr(FromNoise, "make", real)
-    save_trust(tiny, {"synthesize": {"passed": True}}, tmp_path / "passed")
+    save_trust(tiny, {"synthesize": {"passed": True, "drawing": DRAWING, "guidance": 1.5}}, tmp_path / "passed")
     passed = execute(asked(folder, tmp_path / "run", tmp_path / "passed", **options)).record
     allowed = execute(asked(folder, tmp_path / "unproven", tiny, **options, unproven=True)).record
     assert not any("written although" in line for line in passed["overrides"])

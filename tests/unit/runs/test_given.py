@@ -111,6 +111,7 @@ def test_labels_alone_are_mixed_too(tiny: Path, tmp_path: Path) -> None:
     done = run(tiny, tmp_path / "run", n=5, size=(16, 16), mix="balanced")
     names = Counter(path.name.rpartition("_")[0] for path in done.outputs if path.suffix == ".png")
     assert names == {"no_finding": 3, "pneumonia": 2} and done.record["metrics"]["mix"] == {"label": {"no_finding": 3, "pneumonia": 2}}
+    assert done.record["metrics"]["written"] == {"no_finding": 3, "pneumonia": 2}
     assert [row["label"] for row in rows(done)] == ["no_finding"] * 3 + ["pneumonia"] * 2
 
 
