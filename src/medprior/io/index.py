@@ -24,7 +24,7 @@ from ..errors import Corrupt, FileProblem, MedpriorError
 from .files import read_json, write_file
 from .items import INDEX, KEY, SCHEMA, Index, Item, Unusable, index_from, load_index, read_item, save_index
 from .limits import Limits
-from .listing import AS_MASK, Listed, list_files, place
+from .listing import AS_MASK, Listed, file_state, list_files, place
 from .read import kind_of, read
 from .twins import groups, near_pairs, pixel_hash, thumbnail
 
@@ -111,7 +111,7 @@ class _Scanner:
             if kind == "dicom":
                 self.dicom |= dict.fromkeys(_files_of(entry.path), entry)
                 return entry.path in self.dicom
-            signature = _signature([entry.path, *self.companions(entry)])
+            signature = file_state([entry.path, *self.companions(entry)])
             known = [i for i in self.stacks.get(self.relative(entry.path), []) if i.signature == signature and _as_before(i, entry)]
             if known:
                 self.items += [self.renewed(item, entry) for item in known]
@@ -171,7 +171,7 @@ class _Scanner:
         entry = replace(entry, tags=entry.tags.over(tags_in_header(one.planes[0].header)))
         where = self.relative(home)
         try:
-            signature = _signature([*one.paths, *self.companions(entry)])
+            signature = file_state([*one.paths, *self.companions(entry)])
             known = self.old.get((where, one.id))
             if known is not None and known.signature == signature and _as_before(known, entry) and not one.damaged:
                 self.items.append(self.renewed(known, entry))
@@ -316,17 +316,6 @@ def _homes(series: Sequence) -> dict[str, Path]:
 def _bucket(kind: str, text: str) -> int:
     """0 to 99, the same on every machine. One of a hundred says next to nothing about a patient; the id itself is never written."""
     return int.from_bytes(hashlib.sha256(f"medprior split {SCHEMA}|{kind}|{text}".encode(errors="replace")).digest()[:8], "big") % 100
-
-
-def _signature(paths: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        try:
-            about = path.stat()
-        except OSError as error:
-            raise FileProblem(path, f"cannot be read any more ({error.strerror})") from error
-        digest.update(f"{path.name}|{about.st_size}|{about.st_mtime_ns}\n".encode(errors="replace"))
-    return digest.hexdigest()[:32]
 
 
 def _finished(folder: Path, scanner: _Scanner, passed: Sequence[str], options: dict[str, str], old: Index | None) -> Index:

@@ -8,6 +8,7 @@ import math
 import os
 import re
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
@@ -15,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from ..errors import BadOption, Corrupt, FileProblem, nearest, printable
 from .tags import TAGS, UNTOLD, Tags, tags_in_row
 
-__all__ = ["AS_MASK", "OWN_FILES", "SPLITS", "Listed", "Listing", "csv_cell", "folder_state", "list_files", "place"]
+__all__ = ["AS_MASK", "OWN_FILES", "SPLITS", "Listed", "Listing", "csv_cell", "file_state", "folder_state", "list_files", "place"]
 
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test"}
 """Names of folders (and of the split column) that say which part of a data set something belongs to."""
@@ -102,6 +103,18 @@ def list_files(folder: Path) -> Listing:
     if not any(not entry.fault for entry in images):
         return Listing(tuple(found), tuple(passed))  # a folder of nothing but such names: they are what is meant
     return Listing(tuple(images), tuple(passed), tuple(maps.items()))
+
+
+def file_state(paths: Sequence[Path]) -> str:
+    """Changes when a file does: names, sizes and times. Raises FileProblem for one that is gone."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            about = path.stat()
+        except OSError as error:
+            raise FileProblem(path, f"cannot be read any more ({error.strerror})") from error
+        digest.update(f"{path.name}|{about.st_size}|{about.st_mtime_ns}\n".encode(errors="replace"))
+    return digest.hexdigest()[:32]
 
 
 def folder_state(folder: Path) -> str:

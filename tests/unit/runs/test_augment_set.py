@@ -184,13 +184,18 @@ def test_fill_from_noise_by_the_prior_s_label(folder: Path, tiny: Path, tmp_path
         execute(asked(folder, tmp_path / "no", unlabelled, n=4, fill="balanced", fill_by="synthesis"))
 
 
-def test_what_is_refused_is_drawn_again_and_then_left_out(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Next to no noise: every variation is its source, so a gate that works lets none pass, and the run says so."""
+def gated(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scans enough for a copy gate, whose embedding has hardly learned."""
     learn = CopyIndex.learn
     monkeypatch.setattr(CopyIndex, "learn", lambda train, held, *, seed: learn(train, held, seed=seed, steps=20))
     for split, start, count in (("train", 0, 9), ("val", 50, 20)):
         for n in range(count):
-            write(Volume(scene(start + n)), tmp_path / "set" / split / "a" / f"{n}.png", kind="converted")
+            write(Volume(scene(start + n)), folder / split / "a" / f"{n}.png", kind="converted")
+
+
+def test_what_is_refused_is_drawn_again_and_then_left_out(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Next to no noise: every variation is its source, so a gate that works lets none pass, and the run says so."""
+    gated(tmp_path / "set", monkeypatch)
     heard: list[Event] = []
     done = execute(asked(tmp_path / "set", tmp_path / "run", tiny, strength=0.001, keep_copies=False, n=6, tries=3), heard.append)
     mix, metrics = done.record["metrics"]["mix"], done.record["metrics"]
@@ -417,11 +422,8 @@ def test_a_run_without_a_val_split_says_that_nobody_looks_for_copies(tiny: Path,
 
 def test_what_no_gate_can_look_at_is_refused_and_named(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Volumes among images, the first of both splits: neither gate sees them, so they pass neither; copies that are kept keep them, too."""
-    learn = CopyIndex.learn
-    monkeypatch.setattr(CopyIndex, "learn", lambda train, held, *, seed: learn(train, held, seed=seed, steps=20))
-    for split, start, count in (("train", 0, 9), ("val", 50, 20)):
-        for n in range(count):
-            write(Volume(scene(start + n)), tmp_path / "set" / split / "a" / f"{n}.png", kind="converted")
+    gated(tmp_path / "set", monkeypatch)
+    for split, start in (("train", 0), ("val", 50)):
         solid = np.random.default_rng(start).random((1, 24, 24, 4), dtype=np.float32) * 200
         write(Volume(solid, np.diag([2.0, 2.0, 3.0, 1.0]), modality="DX"), tmp_path / "set" / split / "a" / "!solid.nii.gz", kind="converted")
     varied = ByPrior.make
