@@ -1,15 +1,17 @@
-"""A new class from 20 images: a prior of 700 normal chest radiographs learns pneumonia, beside training from nothing at equal cost.
+"""A new class from 20 images, beside training from nothing at equal cost: a prior of 700 normal chest radiographs learns pneumonia (PneumoniaMNIST), one of
+1170 slices with gliomas and pituitary tumours learns meningiomas (Cheng's brain tumours, reduced to 64 x 64).
 
-    python bench/adapt.py parent --out runs/normals --minutes 12         # normals of PneumoniaMNIST alone; its cost is stated apart
+    python bench/adapt.py parent --out runs/normals --minutes 12 [--set tumour]   # the old kinds alone; its cost is stated apart
     python bench/adapt.py run --parent runs/normals --work .cache/adapt --arms lora norm full full-alone scratch scratch-20 --seeds 5 --seconds 60 --losses
-    python bench/adapt.py run ... --arms lora-all scratch --guidance 2 --strength 0.7 --both [--of-normals]        # the classifiers
+    python bench/adapt.py run ... --arms lora-all scratch --guidance 2 --strength 0.7 --both [--of-old]        # the classifiers
+    python bench/adapt.py run ... --set tumour [--olds 20]               # olds: so few images of each old kind has the classifier, too
     python bench/adapt.py run ... --split test --arms lora               # once, with what was chosen on val
     python bench/adapt.py table --work .cache/adapt [--split test]
 
 Every seed is another draw of the 20 from the train split. Equal cost: CPU seconds of one core, drawing what is replayed included; the steps that each way of
-learning may take follow from its own measured pace. Judges: the denoising loss on val, of pneumonia (gained) and of normals (forgotten); and a small
-classifier, trained on the 700 normals and the 20 images, balanced, with classical augmentation, beside the same with synthetic pneumonia taking half of the
-places of the sick. AUC, with intervals over draws and cases together (both are resampled), paired by draw, case and the classifier's seed.
+learning may take follow from its own measured pace. Judges: the denoising loss on val, of the new class (gained) and of the old (forgotten); and a
+small classifier, new against old, trained on all old images and the 20, balanced, with classical augmentation, beside the same with synthetic ones taking half
+of the places of the new. AUC, with intervals over draws and cases together (both are resampled), paired by draw, case and the classifier's seed.
 Everything is kept in --work and not done twice. Reads MEDPRIOR_DATA.
 """
 
@@ -19,14 +21,15 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from detect import cases, prepare
+from detect import cases
 from PIL import Image
+from pretrain import DATA
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -50,8 +53,25 @@ from medprior.training.patches import Images
 from medprior.training.patches import draw as batch_of
 from medprior.training.tuning import METHODS, prepared, with_labels
 
-SHOTS, NORMALS = 20, 700
-OLD, NEW = "normal", "pneumonia"
+SHOTS = 20
+
+
+@dataclass(frozen=True)
+class Kind:
+    """old: labels that the parent knows; new: the one it learns. said: what is judged."""
+
+    old: tuple[str, ...]
+    new: str
+    modality: str
+    said: str
+
+
+KINDS = {
+    "pneumonia": Kind(("normal",), "pneumonia", "DX", "PneumoniaMNIST; the parent knows 700 normals"),
+    "tumour": Kind(("glioma", "pituitary"), "meningioma", "MR", "brain tumours, 64 x 64; the parent knows 1170 slices with gliomas and pituitary tumours"),
+}
+SIDE = 64
+"""Pixels that the tumours are reduced to."""
 ARMS: dict[str, dict] = {
     "lora": {"method": "lora"},
     "norm": {"method": "norm"},
@@ -60,31 +80,55 @@ ARMS: dict[str, dict] = {
     "lora-real": {"method": "lora", "replay": "real"},
     "lora-all": {"method": "lora", "hold": 0.0},
     "scratch": {},
+    "scratch-few": {},
     "scratch-20": {},
 }
-"""full-alone: without replay. lora-real: replays real normals. lora-all: none is held out.
-scratch: from nothing on normals and the 20, half and half. scratch-20: on the 20 alone."""
+"""full-alone: without replay. lora-real: replays real old ones. lora-all: none is held out.
+scratch: from nothing on the old and the 20, half and half; scratch-few: on 20 of each old kind and the 20; scratch-20: on the 20 alone."""
 SYNTHETIC = 256
 INITS = 2
 
 
 class World:
-    """The images in network units: normals, every draw's 20, and a split to judge by."""
+    """The images in network units: old ones with their labels, every draw's 20, and a split to judge by."""
 
-    def __init__(self, parent: Prior, split: str) -> None:
-        every = cases("pneumonia")
-        self.parent = parent
-        self.normals = [self.inside(c.volume) for c in every if c.split == "train" and not c.sick]
-        self.sick = [c.volume for c in every if c.split == "train" and c.sick]
-        judged = [c for c in every if c.split == split]
-        self.judged, self.truth = torch.stack([self.inside(c.volume) for c in judged]), np.array([c.sick for c in judged])
+    def __init__(self, parent: Prior, name: str, split: str) -> None:
+        every = images_of(name)
+        self.kind, self.parent = KINDS[name], parent
+        old = [(image, label) for part, label, image in every if part == "train" and label != self.kind.new]
+        self.raw = old
+        self.old, self.labels = [self.inside(image) for image, _ in old], [self.kind.old.index(label) for _, label in old]
+        self.new = [image for part, label, image in every if part == "train" and label == self.kind.new]
+        judged = [(label, image) for part, label, image in every if part == split]
+        self.judged = torch.stack([self.inside(image) for _, image in judged])
+        self.names = (*self.kind.old, self.kind.new)
+        self.kinds = torch.tensor([self.names.index(label) for label, _ in judged])
+        self.truth = np.array([label == self.kind.new for label, _ in judged])
 
     def inside(self, volume: Volume) -> Tensor:
         return self.parent.admit(volume).images[0]
 
     def shots(self, seed: int) -> list[Volume]:
-        order = torch.randperm(len(self.sick), generator=generator(seed, "shots"))
-        return [self.sick[i] for i in order[:SHOTS].tolist()]
+        order = torch.randperm(len(self.new), generator=generator(seed, "shots"))
+        return [self.new[i] for i in order[:SHOTS].tolist()]
+
+    def some_old(self, seed: int, each: int) -> list[int]:
+        """Which old images: ``each`` of every old kind, another draw for another seed; all where 0."""
+        order = torch.randperm(len(self.old), generator=generator(seed, "olds")).tolist()
+        found = [[i for i in order if self.labels[i] == k] for k in range(len(self.kind.old))]
+        return [i for of in found for i in (of[:each] if each else of)]
+
+
+def images_of(name: str) -> list[tuple[str, str, Volume]]:
+    """(split, label, image) of everything."""
+    if name == "pneumonia":
+        return [(c.split, "pneumonia" if c.sick else "normal", c.volume) for c in cases(name)]
+    found = []
+    for path in sorted((DATA / "brain_mri_tumour_2d").glob("*/*/*.png")):
+        with Image.open(path) as picture:
+            small = np.asarray(picture.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float32)
+        found.append((path.parts[-3], path.parent.name, Volume(small[None], modality="MR")))
+    return found
 
 
 def folder_of(images: Sequence[Volume], path: Path) -> None:
@@ -100,19 +144,19 @@ def one_step(prior: Prior, optimizer: torch.optim.Adam, images: Images) -> None:
     optimizer.step()
 
 
-def paces(parent: Prior, work: Path) -> dict[str, float]:
+def paces(parent: Prior, names: tuple[str, ...], shape: torch.Size, work: Path) -> dict[str, float]:
     """CPU seconds of a step of each method, and of drawing what is replayed; measured in turns, once."""
     path = work / "paces.json"
     if path.is_file():
         return json.loads(path.read_text())
-    images = Images([torch.randn(1, 28, 28) for _ in range(40)], torch.zeros(40, dtype=torch.int64))
+    images = Images([torch.randn(shape) for _ in range(40)], torch.zeros(40, dtype=torch.int64))
     steps: dict[str, Callable[[], None]] = {}
     for method in METHODS:
-        prior = with_labels(parent, (OLD, NEW))
-        names = prepared(prior.net, method)
+        prior = with_labels(parent, names)
+        moving = prepared(prior.net, method)
         net = prior.net.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for name, parameter in net.named_parameters():
-            parameter.requires_grad_(name in names)
+            parameter.requires_grad_(name in moving)
         optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=1e-5)
 
         steps[method] = partial(one_step, prior, optimizer, images)
@@ -137,43 +181,45 @@ def learned(arm: str, world: World, parent: Path, work: Path, seed: int, seconds
         return load(home / "prior"), json.loads((home / "cost.json").read_text())
     options, shots = ARMS[arm], work / "shots" / str(seed)
     if not shots.is_dir():
-        folder_of(world.shots(seed), shots / NEW)
+        folder_of(world.shots(seed), shots / world.kind.new)
     began = time.process_time()
     if options:
         replays = options.get("replay", "generative")
         steps = int((seconds - (pace["replay"] if replays == "generative" else 0.0)) / pace[options["method"]])
         if replays == "real":
-            real = work / "normals"
+            real = work / "old"
             if not real.is_dir():
-                folder_of([c.volume for c in cases("pneumonia") if c.split == "train" and not c.sick], real / OLD)
+                for label in world.kind.old:
+                    folder_of([image for image, its in world.raw if its == label], real / label)
             options = {**options, "replay": real}
-        made = adapt(parent, shots, steps=max(20, steps), seed=seed, out=home, old_label=OLD, modality="DX", **options).prior
+        unnamed = None if world.parent.card.labels else world.kind.old[0]
+        made = adapt(parent, shots, steps=max(20, steps), seed=seed, out=home, old_label=unnamed, modality=world.kind.modality, **options).prior
     else:
         steps = int(seconds / pace["full"])
-        made = scratch(world, seed, steps, home, alone=arm == "scratch-20")
+        made = scratch(world, seed, steps, home, [] if arm == "scratch-20" else world.some_old(seed, SHOTS if arm == "scratch-few" else 0))
     cost = {"seconds": time.process_time() - began, "steps": steps, "kept": made.card.training["steps"]}
     (home / "cost.json").write_text(json.dumps(cost))
     return made, cost
 
 
-def scratch(world: World, seed: int, steps: int, home: Path, *, alone: bool) -> Prior:
+def scratch(world: World, seed: int, steps: int, home: Path, old: Sequence[int]) -> Prior:
     """From nothing, with the same variations, the same held-out images to choose the step by, and the rate of ``medprior train``."""
-    card = replace(world.parent.card, labels=(OLD, NEW), errors=(), doubt=False)
+    card = replace(world.parent.card, labels=world.names, errors=(), doubt=False)
     torch.manual_seed(seed)
     prior = fresh(card)
     few = [world.inside(v) for v in world.shots(seed)]
     held, few = few[: SHOTS // 5], few[SHOTS // 5 :]
-    varied = variations(card, Shown(tuple(few), (1,) * len(few), (torch.zeros(0),) * len(few)), seed=seed)
-    normals = [] if alone else world.normals
-    parts = ((few, 0.25, 1), (varied.images, 0.25, 1), (normals, 0.5, 0))
+    new = len(world.kind.old)
+    varied = variations(card, Shown(tuple(few), (new,) * len(few), (torch.zeros(0),) * len(few)), seed=seed)
+    parts = ((few, 0.25), (varied.images, 0.25), ([world.old[i] for i in old], 0.5))
     images = Images(
-        [x for part, _, _ in parts for x in part],
-        torch.tensor([label for part, _, label in parts for _ in part]),
-        weights=torch.cat([torch.full((len(part),), mass / max(1, len(part))) for part, mass, _ in parts]),
+        [x for part, _ in parts for x in part],
+        torch.tensor([new] * (len(few) + len(varied)) + [world.labels[i] for i in old]),
+        weights=torch.cat([torch.full((len(part),), mass / max(1, len(part))) for part, mass in parts]),
     )
     made = train(
         prior, images, Settings(steps=steps, seed=seed, save_every=max(10, min(100, steps // 10))), home,
-        judge=lambda now: float(denoising_losses(now, held, torch.ones(len(held), dtype=torch.int64)).mean()),
+        judge=lambda now: float(denoising_losses(now, held, torch.full((len(held),), new)).mean()),
     )  # fmt: skip
     made.net.eval().requires_grad_(False)
     save_prior(made, home / "prior", trust={})
@@ -181,48 +227,55 @@ def scratch(world: World, seed: int, steps: int, home: Path, *, alone: bool) -> 
 
 
 def heldout(prior: Prior, world: World) -> dict[str, list[float]]:
-    """Denoising loss of 64 sick and 64 normal images of val, each with its label where the prior has labels."""
+    """Denoising loss of up to 64 new and 64 old images of the split, each with its label where the prior has it."""
     found = {}
-    for name, sick in (("sick", True), ("normal", False)):
-        at = np.flatnonzero(world.truth == sick)
-        images = [world.judged[i] for i in at[np.linspace(0, len(at) - 1, 64).round().astype(int)]]
-        labels = torch.full((64,), int(sick)) if prior.card.labels else None
-        found[name] = denoising_losses(prior, images, labels).tolist()
+    for name, new in (("sick", True), ("normal", False)):
+        at = np.flatnonzero(world.truth == new)
+        at = at[np.linspace(0, len(at) - 1, min(64, len(at))).round().astype(int)]
+        known = torch.tensor([prior.card.labels.index(world.names[k]) if world.names[k] in prior.card.labels else -1 for k in world.kinds[at].tolist()])
+        found[name] = denoising_losses(prior, [world.judged[i] for i in at], known if prior.card.labels else None).tolist()
     return found
 
 
-def synthetic(prior: Prior, label: str, seed: int, few: Tensor, guidance: float, strength: float) -> Tensor:
-    """A class as the prior draws it: from noise, or (strength > 0) variations of the images ``few``, of this class or of another."""
-    if strength == 0:
-        return drawn(prior, SYNTHETIC, label=label, seed=seed, guidance=guidance, n_steps=10)[0]
-    spread = few.repeat(-(-SYNTHETIC // len(few)), 1, 1, 1)[:SYNTHETIC]
-    with torch.no_grad():
-        return revisit(guided(prior, prior.card.labels.index(label), guidance), spread, level_of(strength), rng=generator(seed, "vary"), condition=Condition())
+def synthetic(prior: Prior, labels: Sequence[str], seed: int, few: Tensor, guidance: float, strength: float) -> Tensor:
+    """Classes as the prior draws them: from noise, or (strength > 0) variations of the images ``few``, of these classes or of another."""
+    parts = []
+    for k, label in enumerate(labels):
+        n = SYNTHETIC // len(labels)
+        if strength == 0:
+            parts.append(drawn(prior, n, label=label, seed=seed + 1000 * k, guidance=guidance, n_steps=10)[0])
+            continue
+        spread = few[k :: len(labels)].repeat(-(-n // len(few[k :: len(labels)])), 1, 1, 1)[:n]
+        with torch.no_grad():
+            teller = guided(prior, prior.card.labels.index(label), guidance)
+            parts.append(revisit(teller, spread, level_of(strength), rng=generator(seed, "vary", k), condition=Condition()))
+    return torch.cat(parts)
 
 
-def augmented(images: Sequence[Tensor], copies: int, seed: int, label: str) -> Tensor:
-    policy = Policy.of("DX", label=label)
-    frame = Frame((28, 28), (), "", "", "DX")
+def augmented(images: Sequence[Tensor], copies: int, seed: int, kind: Kind) -> Tensor:
+    policy = Policy.of(kind.modality, label=kind.new)
+    frame = Frame(tuple(images[0].shape[1:]), (), "", "", kind.modality)
     return torch.stack([applied(draw(policy, frame, seed, n, k), image)[0] for n, image in enumerate(images) for k in range(copies)])
 
 
-def classifier() -> nn.Module:
+def classifier(side: int) -> nn.Module:
+    """Down to 3 or 4 pixels a side."""
     parts: list[nn.Module] = []
-    for a, b in ((1, 16), (16, 32), (32, 64)):
+    for a, b in ((1, 16), (16, 32), (32, 64), (64, 64))[: 3 if side < SIDE else 4]:
         parts += [nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU(), nn.MaxPool2d(2)]
     return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(64, 1))
 
 
-def scores(normals: Tensor, sick: Tensor, made: tuple[Tensor | None, Tensor | None], judged: Tensor, seed: int, mix: float, steps: int = 300) -> np.ndarray:
-    """Of the judged images. Half of each batch is normal; of each half a share ``mix`` is synthetic where ``made`` has synthetic normals, synthetic sick."""
+def scores(old: Tensor, new: Tensor, made: tuple[Tensor | None, Tensor | None], judged: Tensor, seed: int, mix: float, steps: int = 300) -> np.ndarray:
+    """Of the judged images. Half of each batch is old, half new; of each a share ``mix`` is synthetic where ``made`` has synthetic old ones, new ones."""
     torch.manual_seed(seed)
-    net, rng = classifier(), generator(seed, "classifier")
+    net, rng = classifier(judged.shape[-1]), generator(seed, "classifier")
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=1e-2)
     plan = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
     target = torch.cat([torch.zeros(32), torch.ones(32)])[:, None]
     for _ in range(steps):
         parts = []
-        for real, other in zip((normals, sick), made, strict=True):
+        for real, other in zip((old, new), made, strict=True):
             some = 0 if other is None else round(32 * mix)
             parts += [(real, 32 - some), *([(other, some)] if other is not None and some else [])]
         x = torch.cat([pool[torch.randint(len(pool), (n,), generator=rng)] for pool, n in parts])
@@ -237,13 +290,15 @@ def scores(normals: Tensor, sick: Tensor, made: tuple[Tensor | None, Tensor | No
 def run(options: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     work, parent = options.work, options.parent / "prior" if (options.parent / "prior").is_dir() else options.parent
-    world = World(load(parent), options.split)
-    pace = paces(world.parent, work)
+    world = World(load(parent), options.set, options.split)
+    kind, pace = world.kind, paces(world.parent, world.names, world.judged.shape[1:], work)
     results = work / options.split
     results.mkdir(parents=True, exist_ok=True)
     np.save(results / "truth.npy", world.truth)
+    (work / "set.json").write_text(json.dumps(options.set))
     variant = f"g{options.guidance:g}" + (f"-s{options.strength:g}" if options.strength else "") + (f"-m{options.mix:g}" if options.mix != 0.5 else "")
-    variant += ("-both" if options.both else "") + ("-ofnormals" if options.of_normals else "")
+    variant += ("-both" if options.both else "") + ("-ofold" if options.of_old else "")
+    few_old = f"-olds{options.olds}" if options.olds else ""
     for seed in range(options.first, options.first + options.seeds):
         pools: tuple[Tensor, Tensor] | None = None
         for arm in options.arms if options.losses else []:
@@ -254,7 +309,7 @@ def run(options: argparse.Namespace) -> None:
                 print(arm, seed, cost, {k: round(float(np.mean(v)), 4) for k, v in json.loads(path.read_text())["losses"].items()}, flush=True)
         few = torch.stack([world.inside(v) for v in world.shots(seed)])
         for arm in [] if options.losses else ["real", *options.arms]:
-            path = results / f"{arm}{'' if arm == 'real' else '-' + variant}-{seed}.json"
+            path = results / f"{arm}{'' if arm == 'real' else '-' + variant}{few_old}-{seed}.json"
             if path.is_file():
                 continue
             record: dict = {}
@@ -264,18 +319,20 @@ def run(options: argparse.Namespace) -> None:
             else:
                 prior, record["cost"] = learned(arm, world, parent, work, seed, options.seconds, pace)
                 record["losses"] = heldout(prior, world)
-                some = torch.stack(world.normals[:SYNTHETIC])
-                sick = synthetic(prior, NEW, seed, some if options.of_normals else few, options.guidance, options.strength)
-                made = (synthetic(prior, OLD, seed + 1, some, options.guidance, options.strength) if options.both else None, sick)
+                some = torch.stack([world.old[i] for i in world.some_old(seed, options.olds or SYNTHETIC // len(kind.old))])
+                sick = synthetic(prior, (kind.new,), seed, some if options.of_old else few, options.guidance, options.strength)
+                made = (synthetic(prior, kind.old, seed + 1, some, options.guidance, options.strength) if options.both else None, sick)
                 if seed == options.first:
                     sheet(sick, few, work / f"{arm}-{variant}-{seed}.png")
-            pools = pools or (augmented(world.normals, 2, seed, OLD), augmented(list(few), 70, seed, NEW))
+            if pools is None:
+                old = [world.old[i] for i in world.some_old(seed, options.olds)]
+                pools = augmented(old, max(2, 1400 // len(old)), seed, kind), augmented(list(few), 70, seed, kind)
             # what the prior draws gets the same classical augmentation: the classifier must not tell the two apart by it
-            mixed = tuple(None if part is None else augmented(list(part), 3, seed + 1, NEW) for part in made)
+            mixed = tuple(None if part is None else augmented(list(part), 3, seed + 1, kind) for part in made)
             every = [scores(*pools, (mixed[0], mixed[1]), world.judged, 100 * seed + k, options.mix) for k in range(INITS)]
             record["scores"] = [one.tolist() for one in every]
             path.write_text(json.dumps(record))
-            print(f"{arm} {variant} seed {seed}: AUC {', '.join(f'{auroc(s, world.truth):.4f}' for s in every)}; losses "
+            print(f"{path.stem}: AUC {', '.join(f'{auroc(s, world.truth):.4f}' for s in every)}; losses "
                   + ", ".join(f"{k} {np.mean(v):.4f}" for k, v in (record.get("losses") or record["parent"]).items())
                   + (f"; {record['cost']}" if arm != "real" else ""), flush=True)  # fmt: skip
 
@@ -284,8 +341,9 @@ def table(options: argparse.Namespace) -> None:
     """What was measured, as text; only draws of the 20 that every arm of a table has are counted."""
     results = options.work / options.split
     truth = np.load(results / "truth.npy")
-    print(f"PneumoniaMNIST, {options.split}: {int((~truth).sum())} normals, {int(truth.sum())} pneumonia.")
-    print(f"{SHOTS} pneumonia images of train taught a prior of {NORMALS} normals what pneumonia is.\n")
+    kind = KINDS[json.loads((options.work / "set.json").read_text())]
+    print(f"{kind.said}. {options.split}: {int((~truth).sum())} old ({', '.join(kind.old)}), {int(truth.sum())} new ({kind.new}).")
+    print(f"{SHOTS} images of train taught the parent the new class.\n")
     print(losses_table(results))
     print(auc_table(results, truth))
 
@@ -301,13 +359,13 @@ def found_of(results: Path, pattern: str) -> dict[str, dict[int, dict]]:
 
 def losses_table(results: Path) -> str:
     every = found_of(results, "*-losses-*.json")
-    real = found_of(results, "real-*.json").get("real", {})
-    if not real:
-        return "no losses yet"
-    before = {k: float(np.mean(next(iter(real.values()))["parent"][k])) for k in ("sick", "normal")}
+    parents = [record["parent"] for name, draws in found_of(results, "real*.json").items() if not name.endswith("-losses") for record in draws.values()]
+    if not parents or not every:
+        return "no losses yet\n"
+    before = {k: float(np.mean(parents[0][k])) for k in ("sick", "normal")}
     lines = [
-        "Denoising loss on 64 pneumonia and 64 normals (lower is better), each with its label; mean over draws, 95 % interval over draws and images",
-        f"{'':14} {'draws':>5} {'CPU s':>6} {'steps':>6} {'kept':>6}   {'pneumonia':>24}   {'normals':>24}",
+        "Denoising loss on up to 64 new and 64 old images (lower is better), each with its label; mean over draws, 95 % interval over draws and images",
+        f"{'':14} {'draws':>5} {'CPU s':>6} {'steps':>6} {'kept':>6}   {'new':>24}   {'old':>24}",
         f"{'parent':14} {'':5} {'':6} {'':6} {'':6}   {before['sick']:24.4f}   {before['normal']:24.4f}",
     ]
     for name, draws in sorted(every.items(), key=lambda item: np.mean([np.mean(r["losses"]["sick"]) for r in item[1].values()])):
@@ -324,8 +382,7 @@ def losses_table(results: Path) -> str:
 
 def auc_table(results: Path, truth: np.ndarray) -> str:
     every = {name: draws for name, draws in found_of(results, "*.json").items() if not name.endswith("-losses")}
-    real = every.pop("real", {})
-    if not real:
+    if not every:
         return "no classifiers yet"
     lines = [
         f"AUC of the classifier (mean of {INITS} trainings a draw), and the difference to 'real' on the same draws; intervals over draws and cases",
@@ -333,7 +390,9 @@ def auc_table(results: Path, truth: np.ndarray) -> str:
     ]
     kinds = (np.flatnonzero(truth), np.flatnonzero(~truth))
     sizes = [len(part) for part in kinds]
-    for name, draws in (("real", real), *sorted(every.items())):
+    for name, draws in sorted(every.items(), key=lambda item: (item[0].partition("-olds")[2], not item[0].startswith("real"), item[0])):
+        mark = "".join(name.partition("-olds")[1:])
+        real = every["real" + mark]
         seeds = sorted(set(draws) & set(real))
         if not seeds:
             continue
@@ -341,7 +400,7 @@ def auc_table(results: Path, truth: np.ndarray) -> str:
         one, two = partial(auc_of, mine, [], truth, kinds), partial(auc_of, mine, base, truth, kinds)
         low, high = resampled(one, len(seeds), sizes)
         text = f"{name:32} {len(seeds):5}   {one():.4f} ({low:.4f} to {high:.4f})"
-        if name != "real":
+        if name != "real" + mark:
             low, high = resampled(two, len(seeds), sizes)
             text += f"   {two():+.4f} ({low:+.4f} to {high:+.4f})"
         lines.append(text)
@@ -381,10 +440,12 @@ def main() -> None:
     verbs = parser.add_subparsers(dest="verb", required=True)
     one = verbs.add_parser("parent")
     one.add_argument("--out", type=Path, required=True)
+    one.add_argument("--set", choices=KINDS, default="pneumonia")
     one.add_argument("--minutes", type=float, default=12.0)
     two = verbs.add_parser("run")
     two.add_argument("--parent", type=Path, required=True)
     two.add_argument("--work", type=Path, required=True)
+    two.add_argument("--set", choices=KINDS, default="pneumonia")
     two.add_argument("--arms", nargs="+", choices=ARMS, default=["lora", "norm", "full", "full-alone", "scratch", "scratch-20"])
     two.add_argument("--seeds", type=int, default=5)
     two.add_argument("--first", type=int, default=0)
@@ -392,8 +453,9 @@ def main() -> None:
     two.add_argument("--guidance", type=float, default=1.0)
     two.add_argument("--strength", type=float, default=0.0)
     two.add_argument("--mix", type=float, default=0.5)
-    two.add_argument("--both", action="store_true", help="synthetic normals, too, so that being synthetic tells nothing")
-    two.add_argument("--of-normals", action="store_true", help="with --strength: the sick are variations of normals, asked to be sick: other bodies")
+    two.add_argument("--both", action="store_true", help="synthetic old ones, too, so that being synthetic tells nothing")
+    two.add_argument("--of-old", action="store_true", help="with --strength: the new are variations of old ones, asked to be new: other bodies")
+    two.add_argument("--olds", type=int, default=0, help="images of each old kind that the classifier has; 0: all")
     two.add_argument("--losses", action="store_true", help="learn and measure the denoising loss; no classifier")
     two.add_argument("--split", choices=("val", "test"), default="val")
     three = verbs.add_parser("table")
@@ -401,8 +463,11 @@ def main() -> None:
     three.add_argument("--split", choices=("val", "test"), default="val")
     options = parser.parse_args()
     if options.verb == "parent":
-        prepare("pneumonia", options.out.with_name(options.out.name + "-data"))
-        fit(options.out.with_name(options.out.name + "-data"), minutes=options.minutes, out=options.out, modality="DX")
+        kind, folder = KINDS[options.set], options.out.with_name(options.out.name + "-data")
+        for label in kind.old:
+            for split in ("train", "val"):
+                folder_of([image for part, its, image in images_of(options.set) if part == split and its == label], folder / split / label)
+        fit(folder, minutes=options.minutes, out=options.out, modality=kind.modality)
     if options.verb == "run":
         run(options)
     if options.verb == "table":

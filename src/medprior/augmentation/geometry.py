@@ -145,8 +145,7 @@ def _grids(where: Mapping, step: int, like: Tensor) -> Iterator[Tensor]:
     """(1, rows, j[, k], n) of each slab, as grid_sample wants it: last axis first, -1 to 1 from edge to edge."""
     shape, n = where.shape, len(where.shape)
     sizes = np.array(shape, dtype=np.float64)
-    matrix = where.matrix * 2 / sizes[:, None]
-    origin = (2 * (where.centre + where.offset) + 1) / sizes - 1
+    matrix, origin = where.matrix * (2 / sizes[:, None]), where.offset * (2 / sizes)
     along = [_along(size) for size in shape]
     bases = where.bases()
     knots = None if where.knots is None else torch.einsum("da,a...->d...", torch.from_numpy(matrix).to(where.knots), where.knots).to(like)

@@ -24,7 +24,7 @@ __all__ = ["Seen", "bias_field", "blur", "brightness", "contrast", "gamma", "lig
 
 Parameters = Mapping[str, Any]
 
-SAMPLES = 2048
+SAMPLES = 1024
 """Evenly spaced voxels that the range is taken from: the same of the same image, and no sort of millions."""
 
 AIR, WATER = -1000.0, 0.0
@@ -54,9 +54,9 @@ def seen(x: Tensor, frame: Frame) -> Seen:
     flat = x.reshape(len(x), -1)
     some = np.sort(flat[:, :: max(1, flat.shape[1] // SAMPLES)].cpu().numpy())  # vectorised: five times as fast as a partition
     last = some.shape[1] - 1
-    first, second = some[:, round(0.01 * last)], some[:, round(0.99 * last)]
-    low, high, span = (torch.from_numpy(of.copy()).to(x.device).view(wide) for of in (first, second, second - first))
-    return Seen(frame, low, high, span, bool((first >= second).any()))
+    ends = some[:, (round(0.01 * last), round(0.99 * last))]
+    low, high = torch.from_numpy(ends).to(x.device).view(len(x), 2, *wide[1:]).unbind(1)
+    return Seen(frame, low, high, high - low, any(first >= second for first, second in ends.tolist()))
 
 
 def brightness(x: Tensor, p: Parameters, at: Seen) -> Tensor:

@@ -31,10 +31,10 @@ def draw(policy: Policy, frame: Frame, seed: int, *item: int) -> Record:
     """
     policy.fits(frame)
     steps = []
-    rows = torch.rand((len(TRANSFORMS), DRAWN), generator=generator(seed, "augmentation", *item), dtype=torch.float64).tolist()  # all at once: a call costs
+    rows = torch.rand((len(TRANSFORMS), DRAWN), generator=generator(seed, "augmentation", *item), dtype=torch.float64).numpy()  # all at once: a call costs
     for (name, transform), row in zip(TRANSFORMS.items(), rows, strict=True):
-        strength, numbers = policy.allowed.get(name), iter(row)
-        if strength is None or next(numbers) >= strength.probability:
+        strength = policy.allowed.get(name)
+        if strength is None or next(numbers := iter(row.tolist())) >= strength.probability:
             continue
         if (drawn := transform.draw(strength, frame, numbers)) is not None:
             steps.append({"name": name, **drawn})
