@@ -237,11 +237,11 @@ def heldout(prior: Prior, world: World) -> dict[str, list[float]]:
     return found
 
 
-def synthetic(prior: Prior, labels: Sequence[str], seed: int, few: Tensor, guidance: float, strength: float) -> Tensor:
+def synthetic(prior: Prior, labels: Sequence[str], seed: int, few: Tensor, guidance: float, strength: float, count: int) -> Tensor:
     """Classes as the prior draws them: from noise, or (strength > 0) variations of the images ``few``, of these classes or of another."""
     parts = []
     for k, label in enumerate(labels):
-        n = SYNTHETIC // len(labels)
+        n = count // len(labels)
         if strength == 0:
             parts.append(drawn(prior, n, label=label, seed=seed + 1000 * k, guidance=guidance, n_steps=10)[0])
             continue
@@ -266,10 +266,10 @@ def classifier(side: int) -> nn.Module:
     return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(64, 1))
 
 
-def scores(old: Tensor, new: Tensor, made: tuple[Tensor | None, Tensor | None], judged: Tensor, seed: int, mix: float, steps: int = 300) -> np.ndarray:
-    """Of the judged images. Half of each batch is old, half new; of each a share ``mix`` is synthetic where ``made`` has synthetic old ones, new ones."""
+def trained(old: Tensor, new: Tensor, made: tuple[Tensor | None, Tensor | None], seed: int, mix: float, steps: int = 300) -> nn.Module:
+    """A classifier. Half of each batch is old, half new; of each a share ``mix`` is synthetic where ``made`` has synthetic old ones, new ones."""
     torch.manual_seed(seed)
-    net, rng = classifier(judged.shape[-1]), generator(seed, "classifier")
+    net, rng = classifier(old.shape[-1]), generator(seed, "classifier")
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=1e-2)
     plan = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
     target = torch.cat([torch.zeros(32), torch.ones(32)])[:, None]
@@ -283,8 +283,15 @@ def scores(old: Tensor, new: Tensor, made: tuple[Tensor | None, Tensor | None], 
         F.binary_cross_entropy_with_logits(net(x), target).backward()
         optimizer.step()
         plan.step()
-    with torch.no_grad():
-        return net.eval()(judged)[:, 0].numpy()
+    return net.eval().requires_grad_(False)
+
+
+def confirmed(judge: nn.Module, made: Tensor | None, new: bool) -> Tensor | None:
+    """The half of what was made that a classifier of the real images alone takes most surely for what it shall be."""
+    if made is None:
+        return None
+    order = judge(made)[:, 0].argsort(descending=new)
+    return made[order[: len(made) // 2].sort().values]
 
 
 def run(options: argparse.Namespace) -> None:
@@ -297,7 +304,8 @@ def run(options: argparse.Namespace) -> None:
     np.save(results / "truth.npy", world.truth)
     (work / "set.json").write_text(json.dumps(options.set))
     variant = f"g{options.guidance:g}" + (f"-s{options.strength:g}" if options.strength else "") + (f"-m{options.mix:g}" if options.mix != 0.5 else "")
-    variant += ("-both" if options.both else "") + ("-ofold" if options.of_old else "")
+    variant += ("-both" if options.both else "") + ("-ofold" if options.of_old else "") + ("-filtered" if options.filtered else "")
+    count = SYNTHETIC * (2 if options.filtered else 1)
     few_old = f"-olds{options.olds}" if options.olds else ""
     for seed in range(options.first, options.first + options.seeds):
         pools: tuple[Tensor, Tensor] | None = None
@@ -314,22 +322,30 @@ def run(options: argparse.Namespace) -> None:
                 continue
             record: dict = {}
             made: tuple[Tensor | None, Tensor | None] = (None, None)
+            if pools is None:
+                old = [world.old[i] for i in world.some_old(seed, options.olds)]
+                pools = augmented(old, max(2, 1400 // len(old)), seed, kind), augmented(list(few), 70, seed, kind)
             if arm == "real":
                 record["parent"] = heldout(world.parent, world)
             else:
                 prior, record["cost"] = learned(arm, world, parent, work, seed, options.seconds, pace)
                 record["losses"] = heldout(prior, world)
-                some = torch.stack([world.old[i] for i in world.some_old(seed, options.olds or SYNTHETIC // len(kind.old))])
-                sick = synthetic(prior, (kind.new,), seed, some if options.of_old else few, options.guidance, options.strength)
-                made = (synthetic(prior, kind.old, seed + 1, some, options.guidance, options.strength) if options.both else None, sick)
-                if seed == options.first:
-                    sheet(sick, few, work / f"{arm}-{variant}-{seed}.png")
-            if pools is None:
-                old = [world.old[i] for i in world.some_old(seed, options.olds)]
-                pools = augmented(old, max(2, 1400 // len(old)), seed, kind), augmented(list(few), 70, seed, kind)
+                kept = work / f"{arm}-{seed}" / f"{variant}{few_old}.pt"  # another split is judged by the same images
+                if kept.is_file():
+                    made = torch.load(kept, weights_only=True)
+                else:
+                    some = torch.stack([world.old[i] for i in world.some_old(seed, options.olds or SYNTHETIC // len(kind.old))])
+                    sick = synthetic(prior, (kind.new,), seed, some if options.of_old else few, options.guidance, options.strength, count)
+                    made = (synthetic(prior, kind.old, seed + 1, some, options.guidance, options.strength, count) if options.both else None, sick)
+                    if options.filtered:
+                        judge = trained(*pools, (None, None), 100 * seed + INITS, 0.0)
+                        made = confirmed(judge, made[0], False), confirmed(judge, made[1], True)
+                    torch.save(made, kept)
+                if seed == options.first and made[1] is not None:
+                    sheet(made[1], few, work / f"{arm}-{variant}-{seed}.png")
             # what the prior draws gets the same classical augmentation: the classifier must not tell the two apart by it
             mixed = tuple(None if part is None else augmented(list(part), 3, seed + 1, kind) for part in made)
-            every = [scores(*pools, (mixed[0], mixed[1]), world.judged, 100 * seed + k, options.mix) for k in range(INITS)]
+            every = [trained(*pools, (mixed[0], mixed[1]), 100 * seed + k, options.mix)(world.judged)[:, 0].numpy() for k in range(INITS)]
             record["scores"] = [one.tolist() for one in every]
             path.write_text(json.dumps(record))
             print(f"{path.stem}: AUC {', '.join(f'{auroc(s, world.truth):.4f}' for s in every)}; losses "
@@ -456,6 +472,7 @@ def main() -> None:
     two.add_argument("--both", action="store_true", help="synthetic old ones, too, so that being synthetic tells nothing")
     two.add_argument("--of-old", action="store_true", help="with --strength: the new are variations of old ones, asked to be new: other bodies")
     two.add_argument("--olds", type=int, default=0, help="images of each old kind that the classifier has; 0: all")
+    two.add_argument("--filtered", action="store_true", help="twice as many are drawn, and a classifier of the real images keeps the half that it is surest of")
     two.add_argument("--losses", action="store_true", help="learn and measure the denoising loss; no classifier")
     two.add_argument("--split", choices=("val", "test"), default="val")
     three = verbs.add_parser("table")
