@@ -401,25 +401,29 @@ def auc_table(results: Path, truth: np.ndarray) -> str:
     if not every:
         return "no classifiers yet"
     lines = [
-        f"AUC of the classifier (mean of {INITS} trainings a draw), and the difference to 'real' on the same draws; intervals over draws and cases",
-        f"{'':32} {'draws':>5}   {'AUC':>26}   {'difference to real alone':>28}",
+        f"AUC of the classifier (mean of {INITS} trainings a draw); differences on the same draws to the classifier of real images alone, and to that with the",
+        "images of a network from nothing, drawn in the same way; 95 % intervals over draws and cases",
+        f"{'':36} {'draws':>5}   {'AUC':>26}   {'minus real alone':>28}   {'minus from nothing':>28}",
     ]
     kinds = (np.flatnonzero(truth), np.flatnonzero(~truth))
-    sizes = [len(part) for part in kinds]
+
+    def cell(mine: dict[int, dict], base: dict[int, dict] | None) -> str:
+        seeds = sorted(set(mine) & set(mine if base is None else base))
+        if not seeds:
+            return ""
+        ours, theirs = [np.array(mine[s]["scores"]) for s in seeds], [np.array(base[s]["scores"]) for s in seeds] if base else []
+        statistic = partial(auc_of, ours, theirs, truth, kinds)
+        low, high = resampled(statistic, len(seeds), [len(part) for part in kinds])
+        sign = "+" if base else ""
+        return f"{statistic():{sign}.4f} ({low:{sign}.4f} to {high:{sign}.4f})"
+
     for name, draws in sorted(every.items(), key=lambda item: (item[0].partition("-olds")[2], not item[0].startswith("real"), item[0])):
         mark = "".join(name.partition("-olds")[1:])
-        real = every["real" + mark]
-        seeds = sorted(set(draws) & set(real))
-        if not seeds:
-            continue
-        mine, base = ([np.array(of[s]["scores"]) for s in seeds] for of in (draws, real))
-        one, two = partial(auc_of, mine, [], truth, kinds), partial(auc_of, mine, base, truth, kinds)
-        low, high = resampled(one, len(seeds), sizes)
-        text = f"{name:32} {len(seeds):5}   {one():.4f} ({low:.4f} to {high:.4f})"
-        if name != "real" + mark:
-            low, high = resampled(two, len(seeds), sizes)
-            text += f"   {two():+.4f} ({low:+.4f} to {high:+.4f})"
-        lines.append(text)
+        way = next((name.removeprefix(arm) for arm in sorted(ARMS, key=len, reverse=True) if name.startswith(arm)), "")
+        rivals = [f"{arm}{way}" for arm in (("scratch-few", "scratch") if mark else ("scratch",)) if ARMS.get(name.removesuffix(way))]
+        rival = next((every[one] for one in rivals if one in every), None)
+        cells = [cell(draws, None), "" if name == "real" + mark else cell(draws, every["real" + mark]), cell(draws, rival) if rival else ""]
+        lines.append(f"{name:36} {len(draws):5}   {cells[0]:>26}   {cells[1]:>28}   {cells[2]:>28}".rstrip())
     return "\n".join(lines)
 
 
