@@ -3,7 +3,7 @@
 
     python bench/adapt.py parent --out runs/normals --minutes 12 [--set tumour]   # the old kinds alone; its cost is stated apart
     python bench/adapt.py run --parent runs/normals --work .cache/adapt --arms lora norm full full-alone scratch scratch-20 --seeds 5 --seconds 60 --losses
-    python bench/adapt.py run ... --arms lora-all scratch --guidance 2 --strength 0.7 --both [--of-old]        # the classifiers
+    python bench/adapt.py run ... --arms lora-all scratch-few-all --guidance 1.5 --both --olds 20           # the classifiers
     python bench/adapt.py run ... --set tumour [--olds 20]               # olds: so few images of each old kind has the classifier, too
     python bench/adapt.py run ... --split test --arms lora               # once, with what was chosen on val
     python bench/adapt.py table --work .cache/adapt [--split test]
@@ -37,6 +37,7 @@ from medprior import Policy, Prior, Volume
 from medprior.augmentation import Frame, applied, draw
 from medprior.data.seeds import generator
 from medprior.evidence.metrics import auroc
+from medprior.io.files import sha256
 from medprior.jobs.adapt import adapt
 from medprior.jobs.augment import level_of
 from medprior.jobs.fit import fit
@@ -81,10 +82,14 @@ ARMS: dict[str, dict] = {
     "lora-all": {"method": "lora", "hold": 0.0},
     "scratch": {},
     "scratch-few": {},
+    "scratch-few-all": {},
     "scratch-20": {},
 }
 """full-alone: without replay. lora-real: replays real old ones. lora-all: none is held out.
-scratch: from nothing on the old and the 20, half and half; scratch-few: on 20 of each old kind and the 20; scratch-20: on the 20 alone."""
+scratch: from nothing on the old and the 20, half and half; scratch-few: on 20 of each old kind and the 20; scratch-20: on the 20 alone.
+Four of the 20 choose the step, but for lora-all and its rival scratch-few-all, which also varies the 20 old ones."""
+RIVALS = {"lora-all": ("scratch-few-all", "scratch"), "lora": ("scratch-few", "scratch")}
+"""From nothing, of the same few old images where the classifier has only those, else of all."""
 SYNTHETIC = 256
 INITS = 2
 
@@ -95,15 +100,16 @@ class World:
     def __init__(self, parent: Prior, name: str, split: str) -> None:
         every = images_of(name)
         self.kind, self.parent = KINDS[name], parent
-        old = [(image, label) for part, label, image in every if part == "train" and label != self.kind.new]
+        old = [(image, label) for part, label, image, _ in every if part == "train" and label != self.kind.new]
         self.raw = old
         self.old, self.labels = [self.inside(image) for image, _ in old], [self.kind.old.index(label) for _, label in old]
-        self.new = [image for part, label, image in every if part == "train" and label == self.kind.new]
-        judged = [(label, image) for part, label, image in every if part == split]
+        self.new = [image for part, label, image, _ in every if part == "train" and label == self.kind.new]
+        judged = [(label, image) for part, label, image, _ in every if part == split]
         self.judged = torch.stack([self.inside(image) for _, image in judged])
         self.names = (*self.kind.old, self.kind.new)
         self.kinds = torch.tensor([self.names.index(label) for label, _ in judged])
         self.truth = np.array([label == self.kind.new for label, _ in judged])
+        self.groups = np.array([group for part, _, _, group in every if part == split])
 
     def inside(self, volume: Volume) -> Tensor:
         return self.parent.admit(volume).images[0]
@@ -116,18 +122,21 @@ class World:
         """Which old images: ``each`` of every old kind, another draw for another seed; all where 0."""
         order = torch.randperm(len(self.old), generator=generator(seed, "olds")).tolist()
         found = [[i for i in order if self.labels[i] == k] for k in range(len(self.kind.old))]
-        return [i for of in found for i in (of[:each] if each else of)]
+        if each:  # one of each kind in turn, as ``synthetic`` deals them out
+            return [i for row in zip(*(of[:each] for of in found), strict=True) for i in row]
+        return [i for of in found for i in of]
 
 
-def images_of(name: str) -> list[tuple[str, str, Volume]]:
-    """(split, label, image) of everything."""
+def images_of(name: str) -> list[tuple[str, str, Volume, int]]:
+    """(split, label, image, group) of everything. Nobody names patients: of PneumoniaMNIST every image is a group; the tumours were filed nearly patient
+    by patient, 3064 of 233, so that 13 neighbours of a label are one."""
     if name == "pneumonia":
-        return [(c.split, "pneumonia" if c.sick else "normal", c.volume) for c in cases(name)]
+        return [(c.split, "pneumonia" if c.sick else "normal", c.volume, n) for n, c in enumerate(cases(name))]
     found = []
     for path in sorted((DATA / "brain_mri_tumour_2d").glob("*/*/*.png")):
         with Image.open(path) as picture:
             small = np.asarray(picture.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float32)
-        found.append((path.parts[-3], path.parent.name, Volume(small[None], modality="MR")))
+        found.append((path.parts[-3], path.parent.name, Volume(small[None], modality="MR"), int(path.stem.split("_")[1]) // 13))
     return found
 
 
@@ -182,7 +191,11 @@ def learned(arm: str, world: World, parent: Path, work: Path, seed: int, seconds
     options, shots = ARMS[arm], work / "shots" / str(seed)
     if not shots.is_dir():
         folder_of(world.shots(seed), shots / world.kind.new)
-    began = time.process_time()
+    began, spent = time.process_time(), home / "spent.json"
+    home.mkdir(parents=True, exist_ok=True)
+    if spent.is_file():
+        raise SystemExit(f"{home} was interrupted, and nobody knows what it cost: remove it")
+    spent.write_text("{}")
     if options:
         replays = options.get("replay", "generative")
         steps = int((seconds - (pace["replay"] if replays == "generative" else 0.0)) / pace[options["method"]])
@@ -196,30 +209,34 @@ def learned(arm: str, world: World, parent: Path, work: Path, seed: int, seconds
         made = adapt(parent, shots, steps=max(20, steps), seed=seed, out=home, old_label=unnamed, modality=world.kind.modality, **options).prior
     else:
         steps = int(seconds / pace["full"])
-        made = scratch(world, seed, steps, home, [] if arm == "scratch-20" else world.some_old(seed, SHOTS if arm == "scratch-few" else 0))
+        made = scratch(world, seed, steps, home, [] if arm == "scratch-20" else world.some_old(seed, SHOTS if "few" in arm else 0), arm)
     cost = {"seconds": time.process_time() - began, "steps": steps, "kept": made.card.training["steps"]}
     (home / "cost.json").write_text(json.dumps(cost))
+    spent.unlink()
     return made, cost
 
 
-def scratch(world: World, seed: int, steps: int, home: Path, old: Sequence[int]) -> Prior:
+def scratch(world: World, seed: int, steps: int, home: Path, old: Sequence[int], arm: str) -> Prior:
     """From nothing, with the same variations, the same held-out images to choose the step by, and the rate of ``medprior train``."""
     card = replace(world.parent.card, labels=world.names, errors=(), doubt=False)
     torch.manual_seed(seed)
     prior = fresh(card)
     few = [world.inside(v) for v in world.shots(seed)]
-    held, few = few[: SHOTS // 5], few[SHOTS // 5 :]
-    new = len(world.kind.old)
+    held, few = ([], few) if arm == "scratch-few-all" else (few[: SHOTS // 5], few[SHOTS // 5 :])
+    new, known, its = len(world.kind.old), [world.old[i] for i in old], [world.labels[i] for i in old]
     varied = variations(card, Shown(tuple(few), (new,) * len(few), (torch.zeros(0),) * len(few)), seed=seed)
-    parts = ((few, 0.25), (varied.images, 0.25), ([world.old[i] for i in old], 0.5))
+    if arm == "scratch-few-all":
+        turned = variations(card, Shown(tuple(known), tuple(its), (torch.zeros(0),) * len(known)), seed=seed)
+        known, its = known + list(turned.images), its + list(turned.labels)
+    parts = ((few, 0.25), (varied.images, 0.25), (known, 0.5))
     images = Images(
         [x for part, _ in parts for x in part],
-        torch.tensor([new] * (len(few) + len(varied)) + [world.labels[i] for i in old]),
+        torch.tensor([new] * (len(few) + len(varied)) + its),
         weights=torch.cat([torch.full((len(part),), mass / max(1, len(part))) for part, mass in parts]),
     )
     made = train(
         prior, images, Settings(steps=steps, seed=seed, save_every=max(10, min(100, steps // 10))), home,
-        judge=lambda now: float(denoising_losses(now, held, torch.full((len(held),), new)).mean()),
+        judge=(lambda now: float(denoising_losses(now, held, torch.full((len(held),), new)).mean())) if held else None,
     )  # fmt: skip
     made.net.eval().requires_grad_(False)
     save_prior(made, home / "prior", trust={})
@@ -301,12 +318,19 @@ def run(options: argparse.Namespace) -> None:
     kind, pace = world.kind, paces(world.parent, world.names, world.judged.shape[1:], work)
     results = work / options.split
     results.mkdir(parents=True, exist_ok=True)
-    np.save(results / "truth.npy", world.truth)
-    (work / "set.json").write_text(json.dumps(options.set))
+    np.savez(results / "judged.npz", truth=world.truth, groups=world.groups)
+    asked = {"set": options.set, "seconds": options.seconds, "parent": sha256(parent / "weights.safetensors")}
+    if (work / "asked.json").is_file() and json.loads((work / "asked.json").read_text()) != asked:
+        raise SystemExit(f"{work} holds another set, parent or --seconds: take another --work")
+    (work / "asked.json").write_text(json.dumps(asked))
+    if (options.of_old and not options.strength) or (options.both and "scratch-20" in options.arms):
+        raise SystemExit("--of-old wants --strength; scratch-20 knows no old kind that --both could ask for")
     variant = f"g{options.guidance:g}" + (f"-s{options.strength:g}" if options.strength else "") + (f"-m{options.mix:g}" if options.mix != 0.5 else "")
     variant += ("-both" if options.both else "") + ("-ofold" if options.of_old else "") + ("-filtered" if options.filtered else "")
     count = SYNTHETIC * (2 if options.filtered else 1)
     few_old = f"-olds{options.olds}" if options.olds else ""
+    if not (work / f"parent-{options.split}.json").is_file():
+        (work / f"parent-{options.split}.json").write_text(json.dumps(heldout(world.parent, world)))
     for seed in range(options.first, options.first + options.seeds):
         pools: tuple[Tensor, Tensor] | None = None
         for arm in options.arms if options.losses else []:
@@ -325,9 +349,7 @@ def run(options: argparse.Namespace) -> None:
             if pools is None:
                 old = [world.old[i] for i in world.some_old(seed, options.olds)]
                 pools = augmented(old, max(2, 1400 // len(old)), seed, kind), augmented(list(few), 70, seed, kind)
-            if arm == "real":
-                record["parent"] = heldout(world.parent, world)
-            else:
+            if arm != "real":
                 prior, record["cost"] = learned(arm, world, parent, work, seed, options.seconds, pace)
                 record["losses"] = heldout(prior, world)
                 kept = work / f"{arm}-{seed}" / f"{variant}{few_old}.pt"  # another split is judged by the same images
@@ -349,19 +371,21 @@ def run(options: argparse.Namespace) -> None:
             record["scores"] = [one.tolist() for one in every]
             path.write_text(json.dumps(record))
             print(f"{path.stem}: AUC {', '.join(f'{auroc(s, world.truth):.4f}' for s in every)}; losses "
-                  + ", ".join(f"{k} {np.mean(v):.4f}" for k, v in (record.get("losses") or record["parent"]).items())
-                  + (f"; {record['cost']}" if arm != "real" else ""), flush=True)  # fmt: skip
+                  + ", ".join(f"{k} {np.mean(v):.4f}" for k, v in record.get("losses", {}).items()) + f"; {record.get('cost', '')}", flush=True)  # fmt: skip
 
 
 def table(options: argparse.Namespace) -> None:
-    """What was measured, as text; only draws of the 20 that every arm of a table has are counted."""
+    """What was measured, as text."""
     results = options.work / options.split
-    truth = np.load(results / "truth.npy")
-    kind = KINDS[json.loads((options.work / "set.json").read_text())]
+    with np.load(results / "judged.npz") as judged:
+        truth, groups = judged["truth"], judged["groups"]
+    kind = KINDS[json.loads((options.work / "asked.json").read_text())["set"]]
     print(f"{kind.said}. {options.split}: {int((~truth).sum())} old ({', '.join(kind.old)}), {int(truth.sum())} new ({kind.new}).")
-    print(f"{SHOTS} images of train taught the parent the new class.\n")
-    print(losses_table(results))
-    print(auc_table(results, truth))
+    many = [len(set(groups[truth == new].tolist())) for new in (False, True)]
+    print(f"{SHOTS} images of train taught the parent the new class. Cases are drawn again by group: {many[0]} old, {many[1]} new.")
+    print("The old images of val had chosen the parent's step of training.\n")
+    print(losses_table(options.work, results))
+    print(auc_table(results, truth, groups))
 
 
 def found_of(results: Path, pattern: str) -> dict[str, dict[int, dict]]:
@@ -373,12 +397,11 @@ def found_of(results: Path, pattern: str) -> dict[str, dict[int, dict]]:
     return found
 
 
-def losses_table(results: Path) -> str:
+def losses_table(work: Path, results: Path) -> str:
     every = found_of(results, "*-losses-*.json")
-    parents = [record["parent"] for name, draws in found_of(results, "real*.json").items() if not name.endswith("-losses") for record in draws.values()]
-    if not parents or not every:
+    if not every:
         return "no losses yet\n"
-    before = {k: float(np.mean(parents[0][k])) for k in ("sick", "normal")}
+    before = {k: float(np.mean(v)) for k, v in json.loads((work / f"parent-{results.name}.json").read_text()).items()}
     lines = [
         "Denoising loss on up to 64 new and 64 old images (lower is better), each with its label; mean over draws, 95 % interval over draws and images",
         f"{'':14} {'draws':>5} {'CPU s':>6} {'steps':>6} {'kept':>6}   {'new':>24}   {'old':>24}",
@@ -396,43 +419,44 @@ def losses_table(results: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def auc_table(results: Path, truth: np.ndarray) -> str:
+def auc_table(results: Path, truth: np.ndarray, groups: np.ndarray) -> str:
     every = {name: draws for name, draws in found_of(results, "*.json").items() if not name.endswith("-losses")}
     if not every:
         return "no classifiers yet"
     lines = [
-        f"AUC of the classifier (mean of {INITS} trainings a draw); differences on the same draws to the classifier of real images alone, and to that with the",
-        "images of a network from nothing, drawn in the same way; 95 % intervals over draws and cases",
-        f"{'':36} {'draws':>5}   {'AUC':>26}   {'minus real alone':>28}   {'minus from nothing':>28}",
+        f"AUC of the classifier (mean of {INITS} trainings a draw); differences to the classifier of real images alone, and to that with the images of a",
+        "network from nothing, taught and drawn in the same way, on the draws that both have; 95 % intervals over draws and groups of cases (from 3 draws on)",
+        f"{'':40} {'draws':>5}   {'AUC':>26}   {'minus real alone':>31}   {'minus from nothing':>44}",
     ]
-    kinds = (np.flatnonzero(truth), np.flatnonzero(~truth))
+    kinds = tuple([np.flatnonzero((truth == new) & (groups == g)) for g in np.unique(groups[truth == new])] for new in (True, False))
 
     def cell(mine: dict[int, dict], base: dict[int, dict] | None) -> str:
         seeds = sorted(set(mine) & set(mine if base is None else base))
         if not seeds:
             return ""
         ours, theirs = [np.array(mine[s]["scores"]) for s in seeds], [np.array(base[s]["scores"]) for s in seeds] if base else []
-        statistic = partial(auc_of, ours, theirs, truth, kinds)
+        statistic, sign = partial(auc_of, ours, theirs, truth, kinds), "+" if base else ""
         low, high = resampled(statistic, len(seeds), [len(part) for part in kinds])
-        sign = "+" if base else ""
-        return f"{statistic():{sign}.4f} ({low:{sign}.4f} to {high:{sign}.4f})"
+        return f"{statistic():{sign}.4f} " + (f"({low:{sign}.4f} to {high:{sign}.4f})" if len(seeds) > 2 else f"({len(seeds)} draws)")
 
     for name, draws in sorted(every.items(), key=lambda item: (item[0].partition("-olds")[2], not item[0].startswith("real"), item[0])):
         mark = "".join(name.partition("-olds")[1:])
-        way = next((name.removeprefix(arm) for arm in sorted(ARMS, key=len, reverse=True) if name.startswith(arm)), "")
-        rivals = [f"{arm}{way}" for arm in (("scratch-few", "scratch") if mark else ("scratch",)) if ARMS.get(name.removesuffix(way))]
-        rival = next((every[one] for one in rivals if one in every), None)
-        cells = [cell(draws, None), "" if name == "real" + mark else cell(draws, every["real" + mark]), cell(draws, rival) if rival else ""]
-        lines.append(f"{name:36} {len(draws):5}   {cells[0]:>26}   {cells[1]:>28}   {cells[2]:>28}".rstrip())
+        arm = next((arm for arm in sorted(ARMS, key=len, reverse=True) if name.startswith(f"{arm}-")), "")
+        few, every_old = RIVALS.get(arm, ("", ""))
+        rival = few if mark == f"-olds{SHOTS}" else every_old if not mark else ""
+        cells = ["" if name == "real" + mark else cell(draws, every["real" + mark]), ""]
+        if rival and (its := every.get(rival + name.removeprefix(arm))):
+            cells[1] = f"{rival}: {cell(draws, its)}"
+        lines.append(f"{name:40} {len(draws):5}   {cell(draws, None):>26}   {cells[0]:>31}   {cells[1]:>44}".rstrip())
     return "\n".join(lines)
 
 
 def auc_of(
-    mine: Sequence[np.ndarray], base: Sequence[np.ndarray], truth: np.ndarray, kinds: tuple[np.ndarray, np.ndarray],
+    mine: Sequence[np.ndarray], base: Sequence[np.ndarray], truth: np.ndarray, kinds: tuple[list[np.ndarray], ...],
     draws: Sequence[int] | None = None, sick: Sequence[int] | None = None, normal: Sequence[int] | None = None,
 ) -> float:  # fmt: skip
     """Mean AUC over these draws and their classifiers on these cases, less that of ``base`` where it is given; all of them by default."""
-    at = np.concatenate([kind if chosen is None else kind[chosen] for kind, chosen in zip(kinds, (sick, normal), strict=True)])
+    at = np.concatenate([kind[g] for kind, chosen in zip(kinds, (sick, normal), strict=True) for g in (range(len(kind)) if chosen is None else chosen)])
     which = range(len(mine)) if draws is None else draws
 
     def mean(of: Sequence[np.ndarray]) -> float:
@@ -442,7 +466,7 @@ def auc_of(
 
 
 def resampled(statistic: Callable[..., float], draws: int, sizes: Sequence[int], n: int = 300) -> tuple[float, float]:
-    """95 % percentile interval; draws and, apart from them, the cases of each kind are drawn again with replacement."""
+    """95 % percentile interval; draws and, apart from them, the groups of each kind are drawn again with replacement."""
     rng = np.random.default_rng(0)
     found = [statistic(rng.integers(0, draws, draws), *(rng.integers(0, size, size) for size in sizes)) for _ in range(n)]
     low, high = np.quantile(found, (0.025, 0.975))
@@ -487,7 +511,7 @@ def main() -> None:
         kind, folder = KINDS[options.set], options.out.with_name(options.out.name + "-data")
         for label in kind.old:
             for split in ("train", "val"):
-                folder_of([image for part, its, image in images_of(options.set) if part == split and its == label], folder / split / label)
+                folder_of([image for part, its, image, _ in images_of(options.set) if part == split and its == label], folder / split / label)
         fit(folder, minutes=options.minutes, out=options.out, modality=kind.modality)
     if options.verb == "run":
         run(options)

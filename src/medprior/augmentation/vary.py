@@ -34,7 +34,10 @@ def draw(policy: Policy, frame: Frame, seed: int, *item: int) -> Record:
     rows = torch.rand((len(TRANSFORMS), DRAWN), generator=generator(seed, "augmentation", *item), dtype=torch.float64).numpy()  # all at once: a call costs
     for (name, transform), row in zip(TRANSFORMS.items(), rows, strict=True):
         strength = policy.allowed.get(name)
-        if strength is None or next(numbers := iter(row.tolist())) >= strength.probability:
+        if strength is None:
+            continue
+        numbers = iter(row.tolist())
+        if next(numbers) >= strength.probability:
             continue
         if (drawn := transform.draw(strength, frame, numbers)) is not None:
             steps.append({"name": name, **drawn})

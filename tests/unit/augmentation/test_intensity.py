@@ -39,6 +39,15 @@ def test_shares_are_of_the_range_of_each_channel(shape: tuple[int, ...]) -> None
     assert torch.allclose(noise.std(1), 0.1 * at.span.flatten(), rtol=0.05)
 
 
+@pytest.mark.parametrize("shape", [(256, 256), (512, 512), (1024, 1024), (1024, 768), (28, 28), (64, 64, 64), (96, 96, 96), (256, 256, 24), (300, 277)])
+def test_the_range_is_measured_all_over_the_image_and_not_in_its_empty_border(shape: tuple[int, ...]) -> None:
+    around = torch.meshgrid(*(torch.linspace(-1.25, 1.25, n) for n in shape), indexing="ij")
+    x = (1 - torch.stack(list(around)).square().sum(0)).clamp(0)[None]  # a ball in the middle, nothing at the border
+    at, wanted = seen(x, Frame(shape)), np.quantile(x.numpy(), (0.01, 0.99))
+    assert not at.flat
+    assert np.allclose([float(at.low), float(at.high)], wanted, atol=0.03)
+
+
 def test_shares_of_hounsfield_units_are_of_water_and_air() -> None:
     x = torch.zeros(1, 200, 200, dtype=torch.float64)
     assert one(x, "noise", "HU", share=0.02, seed=0).std().item() == pytest.approx(20, rel=0.02)
