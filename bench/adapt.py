@@ -88,8 +88,8 @@ ARMS: dict[str, dict] = {
 """full-alone: without replay. lora-real: replays real old ones. lora-all: none is held out.
 scratch: from nothing on the old and the 20, half and half; scratch-few: on 20 of each old kind and the 20; scratch-20: on the 20 alone.
 Four of the 20 choose the step, but for lora-all and its rival scratch-few-all, which also varies the 20 old ones."""
-RIVALS = {"lora-all": ("scratch-few-all", "scratch"), "lora": ("scratch-few", "scratch")}
-"""From nothing, of the same few old images where the classifier has only those, else of all."""
+RIVALS = (("scratch-few-all", "scratch-few"), ("scratch",))
+"""From nothing: of the same few old images where the classifier has only those (as it was taught, and with a step that held-out images chose), else of all."""
 SYNTHETIC = 256
 INITS = 2
 
@@ -426,7 +426,7 @@ def auc_table(results: Path, truth: np.ndarray, groups: np.ndarray) -> str:
     lines = [
         f"AUC of the classifier (mean of {INITS} trainings a draw); differences to the classifier of real images alone, and to that with the images of a",
         "network from nothing, taught and drawn in the same way, on the draws that both have; 95 % intervals over draws and groups of cases (from 3 draws on)",
-        f"{'':40} {'draws':>5}   {'AUC':>26}   {'minus real alone':>31}   {'minus from nothing':>44}",
+        f"{'':40} {'draws':>5}   {'AUC':>26}   {'minus real alone':>28}   minus a network from nothing",
     ]
     kinds = tuple([np.flatnonzero((truth == new) & (groups == g)) for g in np.unique(groups[truth == new])] for new in (True, False))
 
@@ -437,17 +437,16 @@ def auc_table(results: Path, truth: np.ndarray, groups: np.ndarray) -> str:
         ours, theirs = [np.array(mine[s]["scores"]) for s in seeds], [np.array(base[s]["scores"]) for s in seeds] if base else []
         statistic, sign = partial(auc_of, ours, theirs, truth, kinds), "+" if base else ""
         low, high = resampled(statistic, len(seeds), [len(part) for part in kinds])
-        return f"{statistic():{sign}.4f} " + (f"({low:{sign}.4f} to {high:{sign}.4f})" if len(seeds) > 2 else f"({len(seeds)} draws)")
+        return f"{statistic():{sign}.4f} " + (f"({low:{sign}.4f} to {high:{sign}.4f})" if len(seeds) > 2 else f"(draws: {len(seeds)})")
 
     for name, draws in sorted(every.items(), key=lambda item: (item[0].partition("-olds")[2], not item[0].startswith("real"), item[0])):
         mark = "".join(name.partition("-olds")[1:])
         arm = next((arm for arm in sorted(ARMS, key=len, reverse=True) if name.startswith(f"{arm}-")), "")
-        few, every_old = RIVALS.get(arm, ("", ""))
-        rival = few if mark == f"-olds{SHOTS}" else every_old if not mark else ""
-        cells = ["" if name == "real" + mark else cell(draws, every["real" + mark]), ""]
-        if rival and (its := every.get(rival + name.removeprefix(arm))):
-            cells[1] = f"{rival}: {cell(draws, its)}"
-        lines.append(f"{name:40} {len(draws):5}   {cell(draws, None):>26}   {cells[0]:>31}   {cells[1]:>44}".rstrip())
+        rivals = RIVALS[0 if mark == f"-olds{SHOTS}" else 1] if arm and not arm.startswith("scratch") and mark in ("", f"-olds{SHOTS}") else ()
+        known = {rival: its for rival in rivals if (its := every.get(rival + name.removeprefix(arm)))}
+        beside = "; ".join(f"{rival} {cell(draws, its)}" for rival, its in known.items())
+        real = "" if name == "real" + mark else cell(draws, every["real" + mark])
+        lines.append(f"{name:40} {len(draws):5}   {cell(draws, None):>26}   {real:>28}   {beside}".rstrip())
     return "\n".join(lines)
 
 
