@@ -24,10 +24,13 @@ from ..prior.joint import admit_parts, is_joint
 from .events import Event, OnEvent
 from .requests import EvaluateAugment
 
-__all__ = ["Labelled", "generated", "labelled", "mask_hash", "resized"]
+__all__ = ["Labelled", "generated", "labelled", "mask_hash", "middle_slices", "resized"]
 
 SLICES = 8
 """Most slices of a volume that judges, evenly spaced in its middle half."""
+
+_GOLDEN = 0.618034
+"""Steps of this size, modulo 1, are never all on one side."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +74,7 @@ def labelled(
     kept_items = [item for item in items if item.label in names or request.segment]
     for item, volume in index.volumes(kept_items):
         admitted = _admitted(request, prior, item, volume)
-        at = _middle(len(admitted.images), most)
+        at = middle_slices(len(admitted.images), most, len(kept))
         images.append(resized(admitted.images[at], side))
         labels += [names.index(item.label) if item.label in names else 0] * len(at)
         scans += [len(kept)] * len(at)
@@ -136,11 +139,12 @@ def mask_hash(path: Path) -> str:
     return sha256(path) if path.is_file() else pixel_hash(read(path, unit="label"))
 
 
-def _middle(n: int, most: int) -> list[int]:
-    if n == 1:
-        return [0]
-    inner = list(range(n // 4, max(n // 4 + 1, n - n // 4)))
-    return [inner[round(i)] for i in np.linspace(0, len(inner) - 1, min(most, len(inner)))]
+def middle_slices(n: int, most: int, scan: int = 0) -> list[int]:
+    """At most so many of n slices, evenly spaced in their middle half, shifted from scan to scan: one slice of each patient then shows all heights, as those
+    that judge do, and not the same one of everybody."""
+    inner = range(n // 4, max(n // 4 + 1, n - n // 4))
+    count = min(most, len(inner))
+    return [inner[int((i + (0.5 + scan * _GOLDEN) % 1) * len(inner) / count)] for i in range(count)]
 
 
 def _mask_slices(index: Index, item: Item, volume: Volume, turned: Volume, at: list[int], side: tuple[int, int]) -> Tensor:

@@ -21,7 +21,7 @@ from medprior.runs.arms import Arm, arms_of, chosen_scans, images_of, pool_of
 from medprior.runs.evaluate import Evaluated
 from medprior.runs.evaluate_augment import run_evaluate_augment
 from medprior.runs.events import Event, silent
-from medprior.runs.labelled import Labelled
+from medprior.runs.labelled import Labelled, middle_slices
 from medprior.runs.rebuild import rebuild
 from medprior.runs.report import Section
 from medprior.runs.requests import EvaluateAugment
@@ -290,6 +290,20 @@ def labelled_scans(*counts: int, slices: tuple[int, ...] = ()) -> Labelled:
     scans = torch.tensor([s for s, n in enumerate(each) for _ in range(n)])
     names = tuple("abc"[: len(counts)])
     return Labelled(torch.zeros(len(scans), 1, 16, 16), torch.tensor(labels)[scans], scans, tuple(map(str, range(len(labels)))), names, (), "")
+
+
+def test_one_slice_of_each_patient_shows_all_heights() -> None:
+    """What labels are given for must look like what judges: the same slice of everybody would teach one height, and any other image would seem to help."""
+    one = [middle_slices(36, 1, scan)[0] for scan in range(40)]
+    judged = middle_slices(36, 8)
+    assert len(set(one)) == 18 and set(one) == set(range(9, 27))
+    assert abs(np.mean(one) - np.mean(judged)) < 1
+    for part in (one[:10], one[17:27]):
+        assert np.ptp(part) > 12, "any few of them, too"
+    for n in range(1, 40):
+        for most in (1, 2, 8, 50):
+            found = middle_slices(n, most, scan=n)
+            assert len(set(found)) == len(found) <= most and n // 4 <= min(found) and max(found) <= max(n // 4, n - n // 4 - 1)
 
 
 def test_every_first_part_of_the_scans_has_each_label_in_its_share() -> None:
