@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..data.seeds import generator
 from ..errors import BadOption
-from .likeness import Embedding, Nearest, aligned_nearest, embedding_of, nearest_by, pictured
+from .likeness import CANDIDATES, Embedding, aligned, alike, embedding_of, pictured
 from .metrics import Interval, clopper_pearson, interval
 
 __all__ = ["LEAST_HELD", "WAYS", "CopyIndex", "Nearness", "WayAudit", "by_chance", "way_audit"]
@@ -35,16 +35,25 @@ _RARE = 0.01
 _AGAIN = 0.1
 """Share of that scan's distance (1 - correlation) below which an image is a training scan over again."""
 
-_SUBSETS = 4
-"""Random parts of T, each as large as H, where H is smaller: what is nearer is asked of sets of equal size."""
+_PARTS = 40
+"""Random parts of T and H, equally large, of which it is asked what is nearer to which."""
+
+_ASKED = 300
+"""Most training scans that are asked how near to others they lie."""
 
 
 @dataclass(frozen=True, slots=True)
 class Nearness:
-    """Of n images, in each way of WAYS. rho: (n, 2) correlation with the nearest training scan; at: (n, 2) which one."""
+    """Of n images, in each way of WAYS. rho: (n, 2) correlation with the nearest training scan; at: (n, 2) which one; every: (n, m) with each of them."""
 
     rho: Tensor
     at: Tensor
+    every: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, *every: Tensor) -> Nearness:
+        best = [rho.max(1) for rho in every]
+        return cls(torch.stack([b.values for b in best], 1), torch.stack([b.indices for b in best], 1), every)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +84,7 @@ class CopyIndex:
         a, b = pictured(train), pictured(held)
         known = embedding or embedding_of(a, seed=seed, steps=steps)
         places = (known(a), known(b))
-        usual = _joined(aligned_nearest(b, a), nearest_by(places[1], places[0]))
+        usual = Nearness.of(aligned(b, a, candidates=_candidates(a, b)), alike(places[1], places[0]))
         return cls(a, b, known, places, usual, seed)
 
     @property
@@ -89,7 +98,8 @@ class CopyIndex:
     def nearest(self, images: Sequence[Tensor]) -> Nearness:
         """The nearest training scan of each image, in both ways."""
         pictures = pictured(images)
-        return _joined(aligned_nearest(pictures, self.train), nearest_by(self.embedding(pictures), self.places[0]))
+        fine = aligned(pictures, self.train, candidates=_candidates(self.train, self.held))
+        return Nearness.of(fine, alike(self.embedding(pictures), self.places[0]))
 
     def too_close(self, images: Sequence[Tensor]) -> Tensor:
         """(n,) bool: nearer to a training scan than any held-out scan is, in either way. Such an image is not written."""
@@ -99,8 +109,9 @@ class CopyIndex:
         return (found.rho > self.limit).any(1)
 
 
-def _joined(pixels: Nearest, embedding: Nearest) -> Nearness:
-    return Nearness(torch.stack([pixels.rho, embedding.rho], 1), torch.stack([pixels.at, embedding.at], 1))
+def _candidates(these: Tensor, those: Tensor) -> int:
+    """How many of these an image is aligned with: as large a part of both sides, so that both have the same chance to be found."""
+    return -(-CANDIDATES * len(these) // min(len(these), len(those)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +121,8 @@ class WayAudit:
     copies: share of S nearer than tau to a training scan; allowed: the upper end of what 5 % of so many held-out patients can be.
     memorised: share of T hit by such a copy. nearer: share of S nearer to T than to an equally large H (0.5 where nothing was copied).
     placebo: share of S nearer to a held-out scan than 95 % of as many training scans are: no copying can raise it, but images smoother than real ones do.
+    reference: what real scans show in the place of S, by pixels: share of training scans nearer to training scans of other patients than to as many of H. 0.5
+    where H was drawn as T was; above it H is unlike T (or T shows patients twice that nobody named), and ``nearer`` cannot tell that from copying.
     beyond: how many of S are nearer than every held-out scan; chance: of so many where nothing was copied. again: how many are a training scan over again, ten
     times as near as the nearest held-out scan (1 - correlation): a single one is a copy, however few scans say what is usual.
     """
@@ -122,9 +135,15 @@ class WayAudit:
     memorised: Interval
     nearer: Interval
     placebo: float
+    reference: Interval | None = None
     beyond: int = 0
     chance: float = 1.0
     again: int = 0
+
+    @property
+    def unlike(self) -> bool:
+        """Whether held-out scans are of another kind than training scans, or patients lie in training twice: then ``nearer`` does not speak of copying."""
+        return self.reference is not None and not self.reference.low <= 0.5 <= self.reference.high
 
     @property
     def passed(self) -> bool:
@@ -147,17 +166,26 @@ def way_audit(index: CopyIndex, images: Sequence[Tensor], *, patients: Sequence[
         raise BadOption(f"copies: wanted at least 20 synthetic images, got {len(images)}", "ask for more with --n: a share of few images says nothing")
     found = found or index.nearest(images)
     pictures = pictured(images)
-    own = index.embedding(pictures)
-    m = len(index.train)
-    whose = list(range(m + len(index.held))) if patients is None else list(patients)
-    owners = len(set(whose[m:]))  # slices of one patient say the same thing
+    m, h = len(index.train), len(index.held)
+    whose = [str(who) for who in (range(m + h) if patients is None else patients)]
+    own, others = whose[:m], whose[m:]
+    rng = generator(index.seed, "asked")
+    asked = torch.randperm(m, generator=rng)[:_ASKED]
+    strangers = torch.tensor([[a != b for b in own] for a in (own[n] for n in asked.tolist())])
+    candidates = [_candidates(side, other) for side, other in ((index.train, index.held), (index.held, index.train))]
     result = []
     for n, way in enumerate(WAYS):
+        if way == "pixels":
+            far = aligned(pictures, index.held, candidates=candidates[1])
+            real = [aligned(index.train[asked], side, candidates=c) for side, c in zip((index.train, index.held), candidates, strict=True)]
+        else:
+            far = alike(index.embedding(pictures), index.places[1])
+            real = [alike(index.places[0][asked], places) for places in index.places]
         tau = float(index.tau[n])
         copied = found.rho[:, n] > tau
         near = [whose[i] for i in found.at[:, n].tolist()]
         hit = len({i for i, is_copy in zip(found.at[:, n].tolist(), copied.tolist(), strict=True) if is_copy})
-        nearer, placebo = _between(index, way, pictures, own, found, whose)
+        owners = len(set(others))  # slices of one patient say the same thing
         result.append(
             WayAudit(
                 way,
@@ -166,14 +194,54 @@ def way_audit(index: CopyIndex, images: Sequence[Tensor], *, patients: Sequence[
                 _share(copied, near),
                 clopper_pearson(round((1 - _USUAL) * owners), owners).high,
                 clopper_pearson(hit, m),
-                nearer,
-                placebo,
+                nearer_share(found.every[n], far, own, others, rng),
+                float((far.amax(1) > torch.quantile(real[1].amax(1), _USUAL)).float().mean()),
+                # the embedding has learned from T, so that it cannot be asked how alike T and H are
+                nearer_share(real[0].where(strangers, -1.0), real[1], own, others, rng) if way == "pixels" else None,
                 beyond := int((found.rho[:, n] > index.limit[n]).sum()),
                 by_chance(beyond, len(images), owners),
                 int((1 - found.rho[:, n] < _AGAIN * (1 - index.limit[n])).sum()) if way == "pixels" else 0,
             )
         )
     return tuple(result)
+
+
+def nearer_share(near: Tensor, far: Tensor, own: Sequence[str], others: Sequence[str], rng: torch.Generator) -> Interval:
+    """Share of images that lie nearer to one set of scans than to as many of another, over random parts of both: as many patients, and as many scans.
+
+    near, far: (n, m), (n, h) correlations with the scans of each; own, others: their patients, at least two a side. The interval (95 %, normal) is that of
+    which patients the two sets happen to hold, which no number of images makes narrower: it is measured between halves that have no patient in common. Beside
+    it stands what the choice of n images does.
+    """
+    hits, spread = [], 0.0
+    for _ in range(_PARTS):
+        pairs = _pairs(own, others, rng)
+        first, second = (_nearer(near, far, half) for half in (pairs[::2], pairs[1::2]))
+        apart = first - second
+        # halves are half as large: the variance of their difference is four times that of the whole; what the images' own chance adds is taken out
+        spread += float(apart.mean().square() - apart.var() / len(near)) / 4 / _PARTS
+        hits.append(_nearer(near, far, pairs))
+    each = torch.stack(hits).mean(0)
+    share, half = float(each.mean()), 1.96 * (max(0.0, spread) + float(each.var()) / len(near)) ** 0.5
+    return Interval(share, max(0.0, share - half), min(1.0, share + half), 0.95, len({*own, *others}))
+
+
+def _nearer(near: Tensor, far: Tensor, pairs: Sequence[tuple[list[int], list[int]]]) -> Tensor:
+    """(n,) 1 where an image lies nearer to the scans of the one side than to those of the other."""
+    some, others = ([n for pair in pairs for n in pair[side]] for side in (0, 1))
+    return (near[:, some].amax(1) > far[:, others].amax(1)).double()
+
+
+def _pairs(own: Sequence[str], others: Sequence[str], rng: torch.Generator) -> list[tuple[list[int], list[int]]]:
+    """A patient of each set by chance, and as many scans of both: 80 slices of 60 patients are more various than 80 of 20, and then lie nearer to everybody."""
+    sides = []
+    for whose in (own, others):
+        scans: dict[str, list[int]] = {}
+        for n in torch.randperm(len(whose), generator=rng).tolist():
+            scans.setdefault(whose[n], []).append(n)
+        names = sorted(scans)
+        sides.append([scans[names[n]] for n in torch.randperm(len(names), generator=rng).tolist()])
+    return [(a[: len(b)], b[: len(a)]) for a, b in zip(*sides, strict=False)]
 
 
 def by_chance(beyond: int, n: int, held: int) -> float:
@@ -192,27 +260,3 @@ def _share(hits: Tensor, clusters: Sequence[object]) -> Interval:
     if whole < 2:
         return Interval(share, 0.0, 1.0, 0.95, whole)
     return interval(lambda x: float(x.mean()), hits.double().numpy(), patients=list(clusters), draws=1000)
-
-
-def _between(index: CopyIndex, way: str, pictures: Tensor, own: Tensor, nearest: Nearness, whose: Sequence[object]) -> tuple[Interval, float]:
-    """Share nearer to T than to H, and the placebo, over parts of the larger set that are as large as the smaller one."""
-    m, h = len(index.train), len(index.held)
-    size, rng = min(m, h), generator(index.seed, "equal", way)
-    hits, placebos = [], []
-    for _ in range(1 if m == h else _SUBSETS):
-        some, others = torch.randperm(m, generator=rng)[:size], torch.randperm(h, generator=rng)[:size]
-        if way == "pixels":
-            t, o = aligned_nearest(pictures, index.train[some]), aligned_nearest(pictures, index.held[others])
-            usual = aligned_nearest(index.train[some], index.held[others])
-        else:
-            t, o = nearest_by(own, index.places[0][some]), nearest_by(own, index.places[1][others])
-            usual = nearest_by(index.places[0][some], index.places[1][others])
-        hits.append((t.rho > o.rho).double())
-        placebos.append(float((o.rho > torch.quantile(usual.rho, _USUAL)).float().mean()))
-    if way == "pixels":
-        t, o = nearest.rho[:, 0], aligned_nearest(pictures, index.held)
-    else:
-        t, o = nearest.rho[:, 1], nearest_by(own, index.places[1])
-    at = torch.where(t > o.rho, nearest.at[:, WAYS.index(way)], m + o.at)
-    # each image counts once, by its mean over the parts: the same image again is no new evidence
-    return _share(torch.stack(hits).mean(0), [whose[i] for i in at.tolist()]), sum(placebos) / len(placebos)

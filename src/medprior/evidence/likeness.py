@@ -14,7 +14,7 @@ from ..data.seeds import generator
 from ..errors import BadOption
 from .moved import Move, moved, random_move, views
 
-__all__ = ["SIDE", "Embedding", "Nearest", "aligned_nearest", "embedding_of", "nearest_by", "pictured"]
+__all__ = ["CANDIDATES", "SIDE", "Embedding", "aligned", "alike", "embedding_of", "pictured"]
 
 SIDE = 32
 """Pixels on a side of the pictures whose pixels are compared, and of those that are embedded."""
@@ -22,16 +22,8 @@ SIDE = 32
 _RIM = 2
 """Pixels at the border that do not count: a shift has invented them."""
 
-_CANDIDATES = 48
+CANDIDATES = 48
 """Training pictures a query is aligned with: those nearest to it before the fine alignment."""
-
-
-@dataclass(frozen=True, slots=True)
-class Nearest:
-    """The nearest training picture of each of n pictures. rho: (n,) correlation with it, -1..1; at: (n,) which one."""
-
-    rho: Tensor
-    at: Tensor
 
 
 def _unit(x: Tensor) -> Tensor:
@@ -53,24 +45,26 @@ _FINE = _grid((False, True), (-8.0, -4.0, 0.0, 4.0, 8.0), (-0.1, -0.05, 0.0, 0.0
 """A copy may be mirrored, turned, cut and shifted; the steps are what a correlation forgives at 32 pixels."""
 
 
-def aligned_nearest(queries: Tensor, references: Tensor) -> Nearest:
-    """queries (n, C, 32, 32), references (m, C, 32, 32) -> the reference of highest pixel correlation after alignment by mirror, turn, crop and shift.
+def aligned(queries: Tensor, references: Tensor, *, candidates: int = CANDIDATES) -> Tensor:
+    """queries (n, C, 32, 32), references (m, C, 32, 32) -> (n, m): highest pixel correlation after alignment by mirror, turn, crop and shift.
 
-    Every query is first compared with all references under eighteen coarse moves, then with its 48 nearest under 450 fine ones.
+    Every query is first compared with all references under eighteen coarse moves, then with its nearest ``candidates`` under 450 fine ones.
     Source: pixel correlation with every training image, Akbar et al., arXiv 2305.07644; the alignment is ours.
     """
     known = _unit(_inner(references))
     best = torch.full((len(queries), len(references)), -1.0)
     for move in _COARSE:
         best = torch.maximum(best, _unit(_inner(moved(queries, _each(move, len(queries))))) @ known.T)
-    near = best.topk(min(_CANDIDATES, len(references)), dim=1)
-    rho, at = near.values[:, 0].clone(), near.indices[:, 0].clone()
+    near = best.topk(min(candidates, len(references)), dim=1).indices
     for n, query in enumerate(queries):
         tried = _unit(_inner(moved(query.expand(len(_FINE), *query.shape), _FINE_MOVES)))
-        found = (tried @ known[near.indices[n]].T).amax(0)
-        if found.max() > rho[n]:
-            rho[n], at[n] = found.max(), near.indices[n, int(found.argmax())]
-    return Nearest(rho, at)
+        best[n, near[n]] = torch.maximum(best[n, near[n]], (tried @ known[near[n]].T).amax(0))
+    return best
+
+
+def alike(queries: Tensor, references: Tensor) -> Tensor:
+    """Embeddings (n, d), (m, d) -> (n, m): their correlations."""
+    return _unit(queries) @ _unit(references).T
 
 
 def _each(move: Move, n: int) -> Move:
@@ -83,12 +77,6 @@ def _together(moves: Sequence[Move]) -> Move:
 
 
 _FINE_MOVES = _together(_FINE)
-
-
-def nearest_by(queries: Tensor, references: Tensor) -> Nearest:
-    """Embeddings (n, d), (m, d) -> the reference of highest correlation."""
-    best = (_unit(queries) @ _unit(references).T).max(1)
-    return Nearest(best.values, best.indices)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BadOption
-from ..evidence.copies import WAYS
+from ..evidence.copies import WAYS, WayAudit
 from ..evidence.described import left_out
 from ..evidence.fidelity import MEASURES, Fidelity
 from ..evidence.metrics import Interval
@@ -58,6 +58,11 @@ def proof_lines(found: SetEvidence) -> list[str]:
         f"nearer to training {way.nearer.value:.3f} ({way.nearer.low:.3f} to {way.nearer.high:.3f}){'' if way.passed else '  ABOVE THE BAR'}"
         for way in found.copies
     ]
+    lines += [
+        f"real scans in their place, by {way.way}: nearer to training {_at(way.reference)}{'  HELD-OUT SCANS ARE UNLIKE TRAINING' if way.unlike else ''}"
+        for way in found.copies
+        if way.reference
+    ]
     return lines + [
         f"Fréchet distance on {one.descriptor}: {one.made['frechet'].value:.3g}, real against real {one.floor['frechet'].value:.3g}, "
         f"plain Gaussian {plain.made['frechet'].value:.3g}; coverage {one.made['coverage'].value:.2f} of {one.floor['coverage'].value:.2f}"
@@ -70,8 +75,19 @@ def failing(found: SetEvidence, *, filtered: bool = True) -> str:
     return "; ".join(
         f"by {way.way} {way.copies.value:.1%} are copies (at most {way.allowed:.1%}), {_at(way.nearer)} lie nearer to training scans than to as many others "
         f"(0.5 where nothing was copied), {way.beyond} lie nearer than every held-out scan (chance {way.chance:.2g}), {way.again} are a scan over again"
+        + _unlike(way)
         for way in found.copies
         if not (way.passed if filtered else way.passed_unfiltered)
+    )
+
+
+def _unlike(way: WayAudit) -> str:
+    """Said where a share that blocks is one that real scans show as well."""
+    if way.reference is None or not way.unlike or way.nearer.low <= 0.5:
+        return ""
+    return (
+        f"; but so do {_at(way.reference)} of real scans in their place: what is held out is unlike training, and this share proves nothing. "
+        "Divide train and val by chance, patient by patient, and train again"
     )
 
 
@@ -119,7 +135,19 @@ def _at(x: Interval, digits: int = 3) -> str:
 
 
 def _copies(found: SetEvidence, known: Known, refused: int) -> Section:
-    rows = [["alike by", "copies", "at most", "training scans hit", "nearer to training than to others", "beyond", "placebo", "verdict"]]
+    rows = [
+        [
+            "alike by",
+            "copies",
+            "at most",
+            "training scans hit",
+            "nearer to training than to others",
+            "real scans in their place",
+            "beyond",
+            "placebo",
+            "verdict",
+        ]
+    ]
     rows += [
         [
             way.way,
@@ -127,6 +155,7 @@ def _copies(found: SetEvidence, known: Known, refused: int) -> Section:
             f"{way.allowed:.3f}",
             _at(way.memorised),
             _at(way.nearer),
+            "not asked" if way.reference is None else _at(way.reference),
             f"{way.beyond} (chance {way.chance:.2g})",
             f"{way.placebo:.3f}",
             "passes" if way.passed else "ABOVE THE BAR",
@@ -135,9 +164,10 @@ def _copies(found: SetEvidence, known: Known, refused: int) -> Section:
     ]
     note = (
         "copies: share nearer to a training scan than 95 % of held-out scans are; at most: what 5 % of so many held-out patients can be by chance. Nearer to "
-        "training: 0.5 where nothing was copied. Beyond: how many are nearer than every held-out scan, and how likely so many are by chance. Placebo: the same "
-        "as copies with held-out scans in the place of training scans; no copying can raise it, so where it is as high, the set is plainer than real scans, "
-        "not copied."
+        "training: 0.5 where nothing was copied. Real scans in their place: half of the training scans held against the other half's patients and as many "
+        "held-out scans; where that is not 0.5, what is held out is unlike training, or patients lie in training twice. Beyond: how many are nearer than every "
+        "held-out scan, and how likely so many are by chance. Placebo: the same as copies with held-out scans in the place of training scans; no copying can "
+        "raise it, so where it is as high, the set is plainer than real scans, not copied."
     )
     verdict = "No sign that training scans were copied." if found.passed else f"Copies: {failing(found)}."
     text = (

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from medprior.errors import BadOption
-from medprior.evidence.copies import WAYS, CopyIndex, by_chance, way_audit
-from medprior.evidence.likeness import aligned_nearest, embedding_of, nearest_by, pictured
+from medprior.evidence.copies import WAYS, CopyIndex, by_chance, nearer_share, way_audit
+from medprior.evidence.likeness import aligned, alike, embedding_of, pictured
 from medprior.evidence.moved import Move, moved
 
 
@@ -39,6 +39,71 @@ def test_moved_training_scans_are_found_and_refused(index: CopyIndex):
     assert pixels.memorised.value > 0.8
     assert embedding.nearer.low > 0.5
     assert float(index.too_close(copies).float().mean()) > 0.9
+
+
+@pytest.mark.parametrize("each", [1, 4])
+def test_the_interval_of_what_is_nearer_holds_a_half_where_all_are_of_one_law(each: int):
+    """New sets each time, so that it must tell of which scans the sets happen to hold: many images near few scans made a narrower one wrong.
+
+    each: slices of one patient, alike."""
+    rng = torch.Generator().manual_seed(0)
+
+    def drawn(n: int) -> Tensor:
+        own = torch.randn((n // each, 6), generator=rng).repeat_interleave(each, 0)
+        return F.normalize(own + 0.3 * torch.randn((n, 6), generator=rng), dim=1)
+
+    found = []
+    for _ in range(100):
+        s, t, h = (
+            drawn(600),
+            drawn(240),
+            drawn(80),
+        )  # of the larger set as many patients are asked as of the smaller: 240 slices of 60 are more various than 80 of 20
+        at = nearer_share(s @ t.T, s @ h.T, [f"t{n // each}" for n in range(240)], [f"h{n // each}" for n in range(80)], rng)
+        found.append((at.value, at.low, at.high))
+    value, low, high = np.array(found).T
+    assert 0.88 <= ((low <= 0.5) & (high >= 0.5)).mean()
+    assert (high - low).mean() < 2 * 1.96 * 1.4 * value.std(), "no wider than it must be"
+    assert abs(value.mean() - 0.5) < 0.02
+
+
+def test_copies_are_nearer_to_training_whatever_the_sets_hold():
+    rng = torch.Generator().manual_seed(1)
+    s, t, h = (F.normalize(torch.randn((n, 6), generator=rng), dim=1) for n in (200, 100, 100))
+    copies = F.normalize(t[:60] + 0.01 * torch.randn((60, 6), generator=rng), dim=1)
+    own, others = [f"t{n}" for n in range(100)], [f"h{n}" for n in range(100)]
+    mixed = torch.cat([s[:140], copies])
+    at = nearer_share(mixed @ t.T, mixed @ h.T, own, others, rng)
+    assert at.low > 0.5 and at.value == pytest.approx(0.65, abs=0.08)
+
+
+def test_held_out_scans_of_another_kind_are_told_from_copying():
+    """Where every held-out scan is darker at one side than training scans are, real scans lie nearer to training, too: the audit says so."""
+    shade = torch.linspace(-0.9, 0.9, 28)
+    other = [(x + shade).clamp(-1, 1) for x in patients(60, 2)]
+    pixels, embedding = way_audit(CopyIndex.learn(patients(60, 1), other, steps=60), patients(80, 3))
+    assert pixels.nearer.low > 0.5 and pixels.unlike
+    assert pixels.reference is not None and pixels.reference.low > 0.5
+    assert embedding.reference is None and not embedding.unlike
+
+
+def test_copies_do_not_pass_as_held_out_scans_of_another_kind():
+    """The reference asks real scans alone: copies in the set cannot move it."""
+    index = CopyIndex.learn(patients(60, 11), patients(60, 12), steps=5)
+    pixels = way_audit(index, patients(60, 11))[0]
+    assert pixels.nearer.value > 0.9 and not pixels.passed
+    assert not pixels.unlike and pixels.reference == way_audit(index, patients(60, 13))[0].reference
+
+
+def test_training_scans_are_not_held_against_other_scans_of_their_own_patient():
+    """Two scans of each patient, hardly different: without patients half of them find their twin, with them none does."""
+    rng = torch.Generator().manual_seed(7)
+    twice = [x + 0.02 * torch.randn(x.shape, generator=rng) for x in patients(40, 11) for _ in range(2)]
+    index = CopyIndex.learn(twice, patients(40, 12), steps=5)
+    unnamed = way_audit(index, patients(40, 13))[0]
+    named = way_audit(index, patients(40, 13), patients=[n // 2 for n in range(80)] + list(range(100, 140)))[0]
+    assert unnamed.reference is not None and named.reference is not None and not named.unlike
+    assert unnamed.reference.value > named.reference.value + 0.15
 
 
 def test_a_share_of_copies_among_new_images_is_that_share(index: CopyIndex):
@@ -108,14 +173,14 @@ def test_the_embedding_is_that_of_its_seed_and_knows_moved_pictures():
     known = pictured(patients(40, 1))
     a, b = embedding_of(known, steps=40), embedding_of(known, steps=40)
     assert torch.equal(a(known), b(known))
-    back = nearest_by(a(moved(known, Move.of(40, turn=4.0))), a(known))
-    assert float((back.at == torch.arange(40)).float().mean()) > 0.8
+    back = alike(a(moved(known, Move.of(40, turn=4.0))), a(known))
+    assert float((back.argmax(1) == torch.arange(40)).float().mean()) > 0.8
 
 
 def test_alignment_sees_through_a_crop():
     known = pictured(patients(40, 1))
-    found = aligned_nearest(moved(known, Move.of(40, crop=0.1, flip=True)), known)
-    assert found.at.tolist() == list(range(40)) and found.rho.min() > 0.97
+    found = aligned(moved(known, Move.of(40, crop=0.1, flip=True)), known)
+    assert found.argmax(1).tolist() == list(range(40)) and found.amax(1).min() > 0.97
 
 
 def test_volumes_are_compared_by_their_middle_planes():
