@@ -1,26 +1,35 @@
 """Joint priors: does an image show the label map that was given, does a second contrast look like the patient's own, do slices made one by one hang together.
 
-    python bench/joint.py prepare FOLDER                                      hippocampi of MEDPRIOR_DATA with a scans.csv; then, for example:
+    python bench/joint.py prepare FOLDER [--of hippocampus]                   a folder with a scans.csv from MEDPRIOR_DATA; then, for example:
         medprior train FOLDER --preset small --minutes 12 --plane sagittal --modality MR --out PRIOR
     python bench/joint.py masks PRIOR FOLDER [--patients 20] [--slices 3]     Dice of the map that is found again in the made image
+    python bench/joint.py numbers PRIOR FOLDER --name age --values 52,58,64,70    does a drawn map change with the number as real maps do
     python bench/joint.py contrast PRIOR --known T1.nii.gz --as T1 --hidden T2=T2.nii.gz --taught T1=a.nii.gz,T2=b.nii.gz
     python bench/joint.py slices PRIOR FOLDER [--patients 4] [--given mask]   differences of neighbours through the slices, over those in the plane
 
-FOLDER is a data set with a scans.csv that has a mask; the prior was trained on its train split, and everything here is of its val split.
+FOLDER is a data set with a scans.csv that has a mask; the prior was trained on its train split, and everything here is of its val split, or of --split.
+--of: hippocampus (1 mm, two classes), ixi (heads of 2 mm, their 145 regions grouped into six tissues, age), contrasts (T1, T2, FLAIR: one patient in train, one
+in test). Nothing is chosen by looking at test.
 
 masks. Two judges look for the map in an image. "same prior": the image is given and the map is drawn, the prior the other way round: it may agree with itself.
 "independent": a U-Net (MONAI) that was trained on the real slices of train and has never seen a made image. Slices as the prior knows them, each by itself.
 Beside the made image: the real image (the ceiling of the judge), the mean training image (the floor), the made image held against the map of the next patient
 (shuffled: what any map of the kind would get), and that map against the true one. Intervals: bootstrap over patients, 95 %; under 20 patients too narrow.
+
+numbers. Share of each class in the label map of a slice, at five heights, regressed on the number with a level of its own for each height. Real: slices of the
+patients of a split, intervals by patient. Drawn: nothing given but number and height, intervals by draw. The map is the drawn one, or what the
+independent judge finds in the drawn image, which the prior cannot have agreed upon with itself.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -44,8 +53,10 @@ MEAN_SHAPE = (40, 48, 40)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    verbs.add_parser("prepare").add_argument("folder", type=Path)
-    for verb in ("masks", "slices"):
+    one = verbs.add_parser("prepare")
+    one.add_argument("folder", type=Path)
+    one.add_argument("--of", choices=list(SETS), default="hippocampus")
+    for verb in ("masks", "numbers", "slices"):
         one = verbs.add_parser(verb)
         one.add_argument("prior")
         one.add_argument("folder", type=Path)
@@ -55,7 +66,11 @@ def main() -> None:
         one.add_argument("--slices", type=int, default=3, help="masks: slices of each patient")
         one.add_argument("--alike", default="0.9,0", help="slices: correlations of neighbours' noise to try")
         one.add_argument("--given", default="", help="slices: what is given; nothing by default")
-        one.add_argument("--seconds", type=float, default=90.0, help="masks: budget of the independent judge")
+        one.add_argument("--seconds", type=float, default=90.0, help="masks, numbers: budget of the independent judge")
+        one.add_argument("--split", default="val", choices=("val", "test", "both"))
+        one.add_argument("--name", default="age", help="numbers: which")
+        one.add_argument("--values", default="52,58,64,70", help="numbers: what is asked for")
+        one.add_argument("--draws", type=int, default=12, help="numbers: of each value and height")
     one = verbs.add_parser("contrast")
     one.add_argument("prior")
     one.add_argument("--known", type=Path, required=True)
@@ -65,16 +80,68 @@ def main() -> None:
     one.add_argument("--draws", type=int, default=4)
     chosen = parser.parse_args()
     if chosen.verb == "prepare":
-        prepare(chosen.folder)
+        SETS[chosen.of](chosen.folder)
         return
     torch.manual_seed(0)
     prior = known_prior(chosen.prior).prior
-    {"masks": masks, "slices": slices, "contrast": contrast}[chosen.verb](prior, chosen)
+    {"masks": masks, "numbers": numbers, "slices": slices, "contrast": contrast}[chosen.verb](prior, chosen)
 
 
 def prepare(folder: Path) -> None:
     """The scans of train and val; test is not touched."""
     linked(folder, {split: hippocampi(split) for split in ("train", "val")})
+
+
+TISSUES = (
+    (1, 46),  # fluid around the brain
+    (4, 11, 49, 50, 51, 52),  # ventricles
+    tuple(range(100, 208)),  # grey matter of the cortex
+    tuple(range(81, 96)),  # white matter, fornix, internal capsule, corpus callosum
+    (23, 30, 31, 32, 36, 37, 47, 48, *range(55, 63), 69, 75, 76),  # deep grey matter, hippocampus, amygdala
+    (35, 38, 39, 40, 41, 71, 72, 73),  # cerebellum and brain stem
+)
+"""Regions of MUSE (Doshi et al., NeuroImage 127, 2016) by tissue; the first is class 1."""
+NAMES = ("outer fluid", "ventricles", "cortex", "white matter", "deep grey", "hindbrain")
+
+
+def prepare_ixi(folder: Path) -> None:
+    """Heads with their regions grouped into tissues, and ages."""
+    import nibabel as nib
+
+    sets = json.loads((DATA / "manifest.json").read_text(encoding="utf-8"))["datasets"]
+    ages = {file["path"]: file["age"] for one in (sets if isinstance(sets, list) else sets.values()) for file in one["files"] if "age" in file}
+    table = np.zeros(256, np.uint8)
+    for n, regions in enumerate(TISSUES, start=1):
+        table[list(regions)] = n
+    lines = ["path,mask,patient,split,number:age"]
+    for path, age in sorted(ages.items()):
+        source = DATA / path
+        patient, split = source.name.removesuffix("_t1.nii.gz"), source.parent.name
+        (folder / split).mkdir(parents=True, exist_ok=True)
+        link = folder / split / source.name
+        link.unlink(missing_ok=True)
+        link.symlink_to(source.resolve())
+        regions = nib.load(source.with_name(f"{patient}_labels.nii.gz"))  # type: ignore[attr-defined]
+        grouped = nib.Nifti1Image(table[np.asarray(regions.dataobj)], regions.affine)  # type: ignore[attr-defined]
+        nib.save(grouped, folder / split / f"{patient}_tissues.nii.gz")  # type: ignore[attr-defined]
+        lines.append(f"{split}/{source.name},{split}/{patient}_tissues.nii.gz,{patient},{split},{age}")
+    (folder / "scans.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def prepare_contrasts(folder: Path) -> None:
+    """T1, T2 and FLAIR of the two patients who have them."""
+    lines = ["path:T1,channel:T2,channel:FLAIR,patient,split"]
+    for split, stored, patient in (("train", "val", "patient07"), ("test", "test", "patient19")):
+        (folder / split).mkdir(parents=True, exist_ok=True)
+        names = [f"{patient}_{contrast}.nii.gz" for contrast in ("t1", "t2", "flair")]
+        for name in names:
+            (folder / split / name).unlink(missing_ok=True)
+            (folder / split / name).symlink_to((DATA / "brain_mri_ms_lesions_3d" / stored / name).resolve())
+        lines.append(",".join([*(f"{split}/{name}" for name in names), patient, split]))
+    (folder / "scans.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+SETS = {"hippocampus": prepare, "ixi": prepare_ixi, "contrasts": prepare_contrasts}
 
 
 def hippocampi(split: str) -> list[Path]:
@@ -102,7 +169,7 @@ def opened(folder: Path, work: Path) -> Index:
 
 
 def chosen_items(index: Index, split: str, most: int) -> list[Item]:
-    items = [item for item in index.usable(split) if item.mask]
+    items = [item for one in (("val", "test") if split == "both" else (split,)) for item in index.usable(one) if item.mask]
     return [items[i] for i in np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int)]
 
 
@@ -176,7 +243,7 @@ def masks(prior: Prior, chosen: argparse.Namespace) -> None:
     n_steps = 18 * chosen.levels // LEVELS
     index = opened(chosen.folder, chosen.work)
     part = part_named(prior.card, MASK)
-    items = chosen_items(index, "val", chosen.patients)
+    items = chosen_items(index, chosen.split, chosen.patients)
     own = items[0].called
     mean_image = mean_image_of(index)
     judge = Judge(prior, index, chosen.seconds)
@@ -207,7 +274,7 @@ def masks(prior: Prior, chosen: argparse.Namespace) -> None:
             owners.append(items[at].patient)
         if at + 1 == len(items) or (at + 1) % 5 == 0:
             seconds = (time.process_time() - began) / len(owners)
-            print(f"\n{prior.card.name}: {len(owners)} slices of {at + 1} val patients, one draw each, {len(part.classes)} classes; Dice, mean of the classes")
+            print(f"\n{prior.card.name}: {len(owners)} slices of {at + 1} patients ({chosen.split}), one draw each; Dice, mean of {len(part.classes)} classes")
             print(f"independent judge: {judge.steps} steps of 24 slices; {n_steps * LEVELS} levels; {seconds:.1f} s a slice for all lines, of one core")
             for name, values in sorted(rows.items()):
                 found = interval(lambda v: float(np.mean(v)), values, patients=owners)
@@ -225,6 +292,67 @@ def stretched(x: NDArray, shape: tuple[int, ...]) -> NDArray:
 
 def moved_onto(x: NDArray, shape: tuple[int, ...]) -> NDArray:
     return F.interpolate(torch.from_numpy(np.asarray(x, np.float32))[None, None], size=shape, mode="nearest-exact")[0, 0].numpy()
+
+
+# numbers
+
+HEIGHTS = (-0.3, -0.1, 0.1, 0.3, 0.5)
+
+
+def numbers(prior: Prior, chosen: argparse.Namespace) -> None:
+    index = opened(chosen.folder, chosen.work)
+    part, values = part_named(prior.card, MASK), [float(v) for v in chosen.values.split(",")]
+    own = chosen_items(index, "train", 1)[0].called
+    judge = Judge(prior, index, chosen.seconds)
+    rows: dict[str, list[Shares]] = {"real, train": [], "real, other patients": []}
+    for name, split in zip(rows, ("train", chosen.split), strict=True):
+        for item in chosen_items(index, split, 1000):
+            turned = admit_parts(prior.card, {MASK: index.beside(item, MASK)})[0].turned.data[0]
+            for at, height in enumerate(HEIGHTS):
+                k = round((height + 1) / 2 * turned.shape[2] - 0.5)
+                rows[name].append(Shares(item.patient, dict(item.numbers)[chosen.name], at, shares(turned[:, :, k], part.classes)))
+    began = time.process_time()
+    for at, height in enumerate(HEIGHTS):
+        asked = [value for value in values for _ in range(chosen.draws)]
+        made = synthesize_joint(prior, n=len(asked), numbers={chosen.name: asked, "height": height}, seed=at)
+        for n, (value, one) in enumerate(zip(asked, made, strict=True)):
+            found = {"drawn, its own map": one[MASK].data[0], "drawn, map of its image by the judge": judge(one[own], chosen_items(index, "train", 1)[0])}
+            for name, label in found.items():
+                rows.setdefault(name, []).append(Shares(f"{at} {n}", value, at, shares(label, part.classes)))
+    seconds = (time.process_time() - began) / (len(values) * chosen.draws * len(HEIGHTS))
+    print(f"{prior.card.name}: share of a class in the label map of a slice, in percent, mean and change with ten of {chosen.name}")
+    print(f"drawn for {chosen.name} {chosen.values}, {chosen.draws} each at {len(HEIGHTS)} heights, {seconds:.1f} s a slice; judge: {judge.steps} steps\n")
+    print(f"{'':<40}" + "".join(f"{name:<32}" for name in NAMES[: len(part.classes)]))
+    for name, found in rows.items():
+        cells = []
+        for c in range(len(part.classes)):
+            y, x, where = (np.array([v[c] for *_, v in found]), np.array([one.value for one in found]), np.array([one.height for one in found]))
+            change = interval(_slope, x, y, where, patients=[one.whose for one in found])
+            cells.append(f"{100 * y.mean():5.1f} {1000 * change.value:+.2f} ({1000 * change.low:+.2f} to {1000 * change.high:+.2f})")
+        print(f"{name + f', {len({one.whose for one in found})}':<40}" + "".join(f"{cell:<32}" for cell in cells), flush=True)
+
+
+class Shares(NamedTuple):
+    """whose: patient or draw. value: of the number. height: which of HEIGHTS. each: share of each class."""
+
+    whose: str
+    value: float
+    height: int
+    each: list[float]
+
+
+def shares(label: NDArray, classes: tuple[int, ...]) -> list[float]:
+    """Of each class among all that is labelled."""
+    return [float((label == c).sum() / max(1, (label > 0).sum())) for c in classes]
+
+
+def _slope(x: NDArray, y: NDArray, height: NDArray) -> float:
+    """Of y on x, where each height has a level of its own."""
+    x, y = x.astype(float).copy(), y.copy()
+    for at in np.unique(height):
+        x[height == at] -= x[height == at].mean()
+        y[height == at] -= y[height == at].mean()
+    return float((x * y).sum() / max((x * x).sum(), 1e-12))
 
 
 # through the slices
