@@ -7,7 +7,7 @@ so every threshold is what H, which cannot have been copied, shows.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from scipy.stats import betabinom
@@ -39,12 +39,15 @@ _PARTS = 40
 """Random parts of T and H, equally large, of which it is asked what is nearer to which."""
 
 _ASKED = 300
-"""Most training scans that are asked how near to others they lie."""
+"""Most training scans, one a patient, that are asked how near to others they lie."""
+
+_LEAST_PAIRS = 4
+"""Patients a side below which halves say nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Nearness:
-    """Of n images, in each way of WAYS. rho: (n, 2) correlation with the nearest training scan; at: (n, 2) which one; every: (n, m) with each of them."""
+    """Of n images, in each way of WAYS. rho: (n, 2) correlation with the nearest training scan; at: (n, 2) which one; every: (n, m) with each, or ()."""
 
     rho: Tensor
     at: Tensor
@@ -85,7 +88,7 @@ class CopyIndex:
         known = embedding or embedding_of(a, seed=seed, steps=steps)
         places = (known(a), known(b))
         usual = Nearness.of(aligned(b, a, candidates=_candidates(a, b)), alike(places[1], places[0]))
-        return cls(a, b, known, places, usual, seed)
+        return cls(a, b, known, places, replace(usual, every=()), seed)
 
     @property
     def tau(self) -> Tensor:
@@ -110,7 +113,8 @@ class CopyIndex:
 
 
 def _candidates(these: Tensor, those: Tensor) -> int:
-    """How many of these an image is aligned with: as large a part of both sides, so that both have the same chance to be found."""
+    """How many of these an image is aligned with: as large a part of both sides, so that both have the same chance to be found. Where training scans are many
+    and held-out ones few that is most of the cost: a third of a second an image at 20,000 candidates."""
     return -(-CANDIDATES * len(these) // min(len(these), len(those)))
 
 
@@ -120,7 +124,7 @@ class WayAudit:
 
     copies: share of S nearer than tau to a training scan; allowed: the upper end of what 5 % of so many held-out patients can be.
     memorised: share of T hit by such a copy. nearer: share of S nearer to T than to an equally large H (0.5 where nothing was copied).
-    placebo: share of S nearer to a held-out scan than 95 % of as many training scans are: no copying can raise it, but images smoother than real ones do.
+    placebo: share of S nearer to a held-out scan than 95 % of training scans are: no copying can raise it, but images smoother than real ones do.
     reference: what real scans show in the place of S, by pixels: share of training scans nearer to training scans of other patients than to as many of H. 0.5
     where H was drawn as T was; above it H is unlike T (or T shows patients twice that nobody named), and ``nearer`` cannot tell that from copying.
     beyond: how many of S are nearer than every held-out scan; chance: of so many where nothing was copied. again: how many are a training scan over again, ten
@@ -159,8 +163,8 @@ class WayAudit:
 def way_audit(index: CopyIndex, images: Sequence[Tensor], *, patients: Sequence[object] | None = None, found: Nearness | None = None) -> tuple[WayAudit, ...]:
     """images: S in network units. patients: whose each training scan is, then each held-out one, (m + h,); default one a scan.
 
-    Intervals draw the patients that images lie nearest to, since images near the same patient say the same thing. found: ``index.nearest(images)`` where
-    it is known. Raises BadOption for fewer than 20 images.
+    Intervals of shares of copies draw the patients that images lie nearest to, since images near the same patient say the same thing; of ``nearer`` and
+    ``reference`` see ``nearer_share``. found: ``index.nearest(images)`` where it is known. Raises BadOption for fewer than 20 images.
     """
     if len(images) < 20:
         raise BadOption(f"copies: wanted at least 20 synthetic images, got {len(images)}", "ask for more with --n: a share of few images says nothing")
@@ -170,14 +174,20 @@ def way_audit(index: CopyIndex, images: Sequence[Tensor], *, patients: Sequence[
     whose = [str(who) for who in (range(m + h) if patients is None else patients)]
     own, others = whose[:m], whose[m:]
     rng = generator(index.seed, "asked")
-    asked = torch.randperm(m, generator=rng)[:_ASKED]
-    strangers = torch.tensor([[a != b for b in own] for a in (own[n] for n in asked.tolist())])
+    # one scan of each patient: slices of one say the same thing
+    asked = torch.tensor([scans[0] for scans in _by_patient(own, rng)][:_ASKED])
+    code = {name: n for n, name in enumerate(set(own))}
+    codes = torch.tensor([code[name] for name in own])
+    strangers = codes[asked, None] != codes
     candidates = [_candidates(side, other) for side, other in ((index.train, index.held), (index.held, index.train))]
     result = []
     for n, way in enumerate(WAYS):
         if way == "pixels":
             far = aligned(pictures, index.held, candidates=candidates[1])
-            real = [aligned(index.train[asked], side, candidates=c) for side, c in zip((index.train, index.held), candidates, strict=True)]
+            real = [
+                aligned(index.train[asked], side, candidates=c, asked=allowed)
+                for side, c, allowed in zip((index.train, index.held), candidates, (strangers, None), strict=True)
+            ]
         else:
             far = alike(index.embedding(pictures), index.places[1])
             real = [alike(index.places[0][asked], places) for places in index.places]
@@ -197,7 +207,7 @@ def way_audit(index: CopyIndex, images: Sequence[Tensor], *, patients: Sequence[
                 nearer_share(found.every[n], far, own, others, rng),
                 float((far.amax(1) > torch.quantile(real[1].amax(1), _USUAL)).float().mean()),
                 # the embedding has learned from T, so that it cannot be asked how alike T and H are
-                nearer_share(real[0].where(strangers, -1.0), real[1], own, others, rng) if way == "pixels" else None,
+                nearer_share(real[0], real[1], own, others, rng) if way == "pixels" else None,
                 beyond := int((found.rho[:, n] > index.limit[n]).sum()),
                 by_chance(beyond, len(images), owners),
                 int((1 - found.rho[:, n] < _AGAIN * (1 - index.limit[n])).sum()) if way == "pixels" else 0,
@@ -209,21 +219,25 @@ def way_audit(index: CopyIndex, images: Sequence[Tensor], *, patients: Sequence[
 def nearer_share(near: Tensor, far: Tensor, own: Sequence[str], others: Sequence[str], rng: torch.Generator) -> Interval:
     """Share of images that lie nearer to one set of scans than to as many of another, over random parts of both: as many patients, and as many scans.
 
-    near, far: (n, m), (n, h) correlations with the scans of each; own, others: their patients, at least two a side. The interval (95 %, normal) is that of
-    which patients the two sets happen to hold, which no number of images makes narrower: it is measured between halves that have no patient in common. Beside
-    it stands what the choice of n images does.
+    near, far: (n, m), (n, h) correlations with the scans of each; own, others: their patients. The interval (95 %, normal) is that of which patients the two
+    sets happen to hold, which no number of images makes narrower: it is measured between halves that have no patient in common. Beside it stands what the
+    choice of n images does, each drawn by itself. With fewer than four patients on a side nothing is known: 0 to 1.
     """
     hits, spread = [], 0.0
     for _ in range(_PARTS):
         pairs = _pairs(own, others, rng)
+        hits.append(_nearer(near, far, pairs))
+        if len(pairs) < _LEAST_PAIRS:
+            continue
         first, second = (_nearer(near, far, half) for half in (pairs[::2], pairs[1::2]))
         apart = first - second
         # halves are half as large: the variance of their difference is four times that of the whole; what the images' own chance adds is taken out
         spread += float(apart.mean().square() - apart.var() / len(near)) / 4 / _PARTS
-        hits.append(_nearer(near, far, pairs))
     each = torch.stack(hits).mean(0)
     share, half = float(each.mean()), 1.96 * (max(0.0, spread) + float(each.var()) / len(near)) ** 0.5
-    return Interval(share, max(0.0, share - half), min(1.0, share + half), 0.95, len({*own, *others}))
+    if (n := min(len(set(own)), len(set(others)))) < _LEAST_PAIRS:
+        return Interval(share, 0.0, 1.0, 0.95, n)
+    return Interval(share, max(0.0, share - half), min(1.0, share + half), 0.95, n)
 
 
 def _nearer(near: Tensor, far: Tensor, pairs: Sequence[tuple[list[int], list[int]]]) -> Tensor:
@@ -234,14 +248,16 @@ def _nearer(near: Tensor, far: Tensor, pairs: Sequence[tuple[list[int], list[int
 
 def _pairs(own: Sequence[str], others: Sequence[str], rng: torch.Generator) -> list[tuple[list[int], list[int]]]:
     """A patient of each set by chance, and as many scans of both: 80 slices of 60 patients are more various than 80 of 20, and then lie nearer to everybody."""
-    sides = []
-    for whose in (own, others):
-        scans: dict[str, list[int]] = {}
-        for n in torch.randperm(len(whose), generator=rng).tolist():
-            scans.setdefault(whose[n], []).append(n)
-        names = sorted(scans)
-        sides.append([scans[names[n]] for n in torch.randperm(len(names), generator=rng).tolist()])
-    return [(a[: len(b)], b[: len(a)]) for a, b in zip(*sides, strict=False)]
+    return [(a[: len(b)], b[: len(a)]) for a, b in zip(_by_patient(own, rng), _by_patient(others, rng), strict=False)]
+
+
+def _by_patient(whose: Sequence[str], rng: torch.Generator) -> list[list[int]]:
+    """The scans of each patient; patients and scans in random order."""
+    scans: dict[str, list[int]] = {}
+    for n in torch.randperm(len(whose), generator=rng).tolist():
+        scans.setdefault(whose[int(n)], []).append(int(n))
+    names = sorted(scans)
+    return [scans[names[n]] for n in torch.randperm(len(names), generator=rng).tolist()]
 
 
 def by_chance(beyond: int, n: int, held: int) -> float:

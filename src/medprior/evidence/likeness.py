@@ -45,21 +45,24 @@ _FINE = _grid((False, True), (-8.0, -4.0, 0.0, 4.0, 8.0), (-0.1, -0.05, 0.0, 0.0
 """A copy may be mirrored, turned, cut and shifted; the steps are what a correlation forgives at 32 pixels."""
 
 
-def aligned(queries: Tensor, references: Tensor, *, candidates: int = CANDIDATES) -> Tensor:
+def aligned(queries: Tensor, references: Tensor, *, candidates: int = CANDIDATES, asked: Tensor | None = None) -> Tensor:
     """queries (n, C, 32, 32), references (m, C, 32, 32) -> (n, m): highest pixel correlation after alignment by mirror, turn, crop and shift.
 
     Every query is first compared with all references under eighteen coarse moves, then with its nearest ``candidates`` under 450 fine ones.
+    asked: (n, m) bool, which pairs may count; -1 for all others.
     Source: pixel correlation with every training image, Akbar et al., arXiv 2305.07644; the alignment is ours.
     """
     known = _unit(_inner(references))
     best = torch.full((len(queries), len(references)), -1.0)
     for move in _COARSE:
         best = torch.maximum(best, _unit(_inner(moved(queries, _each(move, len(queries))))) @ known.T)
+    if asked is not None:
+        best = best.where(asked, -1.0)
     near = best.topk(min(candidates, len(references)), dim=1).indices
     for n, query in enumerate(queries):
         tried = _unit(_inner(moved(query.expand(len(_FINE), *query.shape), _FINE_MOVES)))
         best[n, near[n]] = torch.maximum(best[n, near[n]], (tried @ known[near[n]].T).amax(0))
-    return best
+    return best if asked is None else best.where(asked, -1.0)
 
 
 def alike(queries: Tensor, references: Tensor) -> Tensor:

@@ -165,7 +165,7 @@ def set_evidence(made: Sequence[Tensor], known: Known, index: CopyIndex, *, labe
             for images, into in ((made, found), (baseline, plain)):
                 into.append(fidelity(descriptor.name, descriptor(images), of_train, of_held, patients=whose, seed=seed))
     copies = way_audit(index, made, patients=known.patients, found=nearest)
-    return SetEvidence(tuple(found), tuple(plain), copies, nearest, int(index.beyond(nearest).sum()))
+    return SetEvidence(tuple(found), tuple(plain), copies, replace(nearest, every=()), int(index.beyond(nearest).sum()))
 
 
 def _one_shape(images: Sequence[Tensor]) -> list[Tensor]:

@@ -67,6 +67,23 @@ def test_the_interval_of_what_is_nearer_holds_a_half_where_all_are_of_one_law(ea
     assert abs(value.mean() - 0.5) < 0.02
 
 
+def test_too_few_patients_say_nothing_of_what_is_nearer():
+    rng = torch.Generator().manual_seed(0)
+    near, far = torch.rand((50, 12), generator=rng), torch.rand((50, 30), generator=rng)
+    for patients_of_training in (1, 3):
+        at = nearer_share(near, far, [str(n % patients_of_training) for n in range(12)], [f"h{n}" for n in range(30)], rng)
+        assert (at.low, at.high, at.n) == (0.0, 1.0, patients_of_training) and 0 < at.value < 1
+
+
+def test_pairs_that_may_not_count_leave_room_for_others():
+    """Of forty slices all but a few are of one's own patient: strangers are aligned all the same, as finely as where they are alone."""
+    pictures = pictured(patients(44, 5))
+    mine = torch.tensor([[False] * 40 + [True] * 4])
+    found = aligned(pictures[:1], pictures, candidates=4, asked=mine)
+    assert torch.equal(found[0, :40], torch.full((40,), -1.0))
+    assert torch.allclose(found[0, 40:], aligned(pictures[:1], pictures[40:])[0])
+
+
 def test_copies_are_nearer_to_training_whatever_the_sets_hold():
     rng = torch.Generator().manual_seed(1)
     s, t, h = (F.normalize(torch.randn((n, 6), generator=rng), dim=1) for n in (200, 100, 100))

@@ -15,16 +15,17 @@ from torch import Tensor
 
 from medprior.data.volume import Volume
 from medprior.errors import BadOption
+from medprior.evidence.copies import Nearness, WayAudit
 from medprior.evidence.described import Descriptor
-from medprior.evidence.metrics import clopper_pearson
+from medprior.evidence.metrics import Interval, clopper_pearson
 from medprior.io.index import scan
 from medprior.io.write import write
-from medprior.jobs.audit import Control
+from medprior.jobs.audit import Control, SetEvidence
 from medprior.jobs.synthesize import DRAWING
 from medprior.runs import synthesize as run
 from medprior.runs.calibrate_synthesize import run_calibrate_synthesize
 from medprior.runs.execute import execute
-from medprior.runs.proof import unproven
+from medprior.runs.proof import failing, unproven
 from medprior.runs.requests import CalibrateSynthesize, Synthesize
 from medprior.training.folder import read_trust
 from tests.unit.runs.conftest import save_tiny, scene
@@ -184,3 +185,20 @@ def test_an_audit_stands_for_images_of_its_kind(entry: dict | None, guidance: fl
     with pytest.raises(BadOption, match=why):
         unproven(entry, False, guidance=guidance)
     assert why in unproven(entry, True, guidance=guidance)[0]
+
+
+@pytest.mark.parametrize(
+    ("nearer", "reference", "excused"),
+    [(0.56, 0.57, True), (0.95, 0.57, False), (0.56, 0.30, False), (0.56, 0.51, False)],
+)
+def test_what_real_scans_show_excuses_that_and_no_more(nearer: float, reference: float, excused: bool):
+    """Held-out scans of another kind are the reason where real scans lie as near to training; not where the set lies nearer still, or real scans do not."""
+
+    def around(x: float) -> Interval:
+        return Interval(x, x - 0.03, x + 0.03, 0.95, 100)
+
+    way = WayAudit("pixels", 0.9, 0.95, clopper_pearson(1, 100), 0.1, clopper_pearson(1, 100), around(nearer), 0.05, around(reference))
+    nothing = Nearness(torch.zeros(0, 2), torch.zeros(0, 2, dtype=torch.long), ())
+    said = failing(SetEvidence((), (), (way,), nothing, 0))
+    assert said and not way.passed
+    assert ("what is held out is unlike training" in said) is excused
