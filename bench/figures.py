@@ -21,7 +21,7 @@ CHAPTERS = {
     "Measured data": ("measured-kspace", "htc2022"),
     "Trust": ("coverage", "deviation", "attribution", "lesions", "patches", "stability"),
     "Detection": ("detect-pneumonia", "detect-chest", "detect-breast", "detect-brain", "detect-lesions", "detect-val", "gate"),
-    "Synthesis and augmentation": ("synthesis", "generators", "joint", "adapt", "augment_gain", "augment_gates"),
+    "Synthesis and augmentation": ("synthesis", "nearer", "moves", "generators", "joint", "adapt", "augment_gain", "augment_gates"),
     "Networks, speed and safety": ("networks", "operators", "speed", "dicom_speed", "augment_speed", "kill"),
 }
 BEGIN, END = "<!-- figures: begin", "<!-- figures: end -->"

@@ -25,6 +25,7 @@ from ..training.doubt import with_doubt
 from ..training.errors import denoising_losses, error_tables
 from ..training.folder import save_prior
 from ..training.loop import Progress, Settings, train
+from ..training.moves import Moves
 from ..training.patches import Images
 from ..training.presets import preset_named
 from .channels import all_channels, between_slices, known_numbers, lacking, with_channels
@@ -122,7 +123,7 @@ def fit(
         precision="bfloat16" if device != "cpu" else "float32",
     )
     levels, patches = pieces(min(min(x.shape[1:]) for x in data.train), ndim)
-    images = Images(data.train, data.labels, data.numbers, levels=levels, patches=patches, flip=None)
+    images = Images(data.train, data.labels, data.numbers, levels=levels, patches=patches, moves=moves_of(card))
     made = train(prior, images, settings, out, device=device, on_progress=on_progress, fresh=restart, judge=_judge(data))
     made.net.to("cpu").eval().requires_grad_(False)
     if ranks.rank:
@@ -153,6 +154,13 @@ def _judge(data: Dataset) -> Callable[[Prior], float] | None:
             return float(denoising_losses(prior, images, None, numbers).mean())
 
     return judge
+
+
+def moves_of(card: Card) -> Moves:
+    """Mirrored from side to side: along the columns of a picture, in scans along the axis from right to left, where there is one."""
+    sides = [axis for axis, points in enumerate(card.axes) if points in "RL"]
+    mirror = sides[0] if sides else None if card.axes else card.ndim - 1
+    return Moves(mirror=mirror, maps=tuple(c for part in parts(card) if part.classes for c in part.channels))
 
 
 def pieces(shortest: int, ndim: int) -> tuple[tuple[float, ...], tuple[tuple[int, float], ...]]:

@@ -119,7 +119,7 @@ class EvaluateAugment(Evaluation):
     levels: int = option(6, "vary: noise levels of each variation.", ge=2, le=100)
     segment: bool = option(False, "Train a segmenter on the masks of scans.csv instead of a classifier on the labels.")
     per_class: int | None = option(None, "Low data: only so many labelled scans a class (of a segmentation: in all), drawn anew for each seed.", ge=2)
-    slices: int = option(8, "Labelled slices of each training volume, evenly spaced in its middle half.", ge=1, le=64)
+    slices: int = option(8, "Labelled slices of each training volume, evenly spaced in its middle half, other ones from scan to scan.", ge=1, le=64)
     seeds: int = option(5, "Trials: first weights, batches, and with --per-class which scans are labelled.", ge=2, le=1000)
     ratios: tuple[Annotated[float, Field(gt=0, le=100)], ...] = option((0.25, 0.5, 1.0, 2.0, 4.0), "Generated images for each real one.", min_length=1)
     steps: int = option(200, "Steps of each training, the same for every arm.", ge=10, le=1_000_000)

@@ -163,7 +163,8 @@ class _Run:
     def advance(self, stop: bool) -> float:
         """One step. A loss or gradient that is not finite is skipped and counted; three in a row stop the run. stop: this process was asked to."""
         settings, ranks = self.settings, self.ranks
-        batch = self.draw(self.step, seed=settings.seed, batch=settings.batch, sigmas=settings.sigmas, drop=settings.drop, rank=ranks.rank, ranks=ranks.count)
+        share = {"rank": ranks.rank, "ranks": ranks.count, "steps": self.steps if self.budgeted or not settings.minutes else 0}
+        batch = self.draw(self.step, seed=settings.seed, batch=settings.batch, sigmas=settings.sigmas, drop=settings.drop, **share)
         for group in self.optimizer.param_groups:
             group["lr"] = settings.rate * group["factor"] * schedule(self.step, self.steps)
         self.optimizer.zero_grad(set_to_none=True)

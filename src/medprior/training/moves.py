@@ -1,7 +1,8 @@
 """Few scans made many: patches are turned, stretched, shifted and mirrored *together with their places*.
 
 The network is told where each voxel comes from, so that it learns what a turned patch looks like as something else than a plain one; asked for plain places
-it draws plain images (augmentation that does not leak into what is drawn: Karras et al., NeurIPS 2022, told there by numbers, here by the places themselves).
+it draws plain images (augmentation that is told, so that it need not leak into what is drawn: Karras et al., NeurIPS 2022, told there by numbers, here by the
+places themselves; a stretch without a turn has the places of a plain patch of an image of another size).
 """
 
 from __future__ import annotations
@@ -25,17 +26,17 @@ _TURN, _ZOOM, _SHIFT = math.radians(10.0), (-0.25, 0.15), 0.1
 
 @dataclass(frozen=True, slots=True)
 class Moves:
-    """share: of the patches, at most. passes: over the training set until then; it grows with them from 0, since what was seen once needs no disguise, and a
-    short training on many scans is better off without. mirror: array axis (0 = i) along which half of the moved patches are mirrored, or None.
-    maps: channels that are 1 or -1 and stay so."""
+    """share: of the patches, at most. passes: over the training set, from first to last, up to which nothing moves; at twice as many it is ``share``. A
+    training that sees its scans less often does not learn them by heart and is better off with plain ones. mirror: array axis (0 = i) along which half of the
+    moved patches are mirrored, or None. maps: channels of label maps, which move by nearest neighbour."""
 
     share: float = 0.8
-    passes: float = 300.0
+    passes: float = 80.0
     mirror: int | None = None
     maps: tuple[int, ...] = ()
 
-    def share_after(self, passes: float) -> float:
-        return self.share * min(1.0, passes / self.passes)
+    def share_of(self, passes: float) -> float:
+        return self.share * min(1.0, max(0.0, passes / self.passes - 1))
 
 
 def moved(x0: Tensor, position: Tensor, u: Tensor, share: float, moves: Moves) -> tuple[Tensor, Tensor]:
@@ -52,8 +53,9 @@ def moved(x0: Tensor, position: Tensor, u: Tensor, share: float, moves: Moves) -
     places = _places(size, u, zoom, moves.mirror)
     inside, where = x0[rows], position[rows]
     x = F.grid_sample(inside, places, mode="bicubic" if len(size) == 2 else "bilinear", padding_mode="reflection", align_corners=False)
-    for channel in moves.maps:
-        x[:, channel] = torch.where(x[:, channel] > 0, 1.0, -1.0)
+    if moves.maps:
+        maps = list(moves.maps)
+        x[:, maps] = F.grid_sample(inside[:, maps], places, mode="nearest", padding_mode="reflection", align_corners=False)
     where = F.grid_sample(where, places, mode="bilinear", padding_mode="reflection", align_corners=False)
     where[:, -1] -= (zoom.log2() / 2).reshape(-1, *[1] * len(size))  # a part of the side on as many voxels is a finer image
     x0, position = x0.clone(), position.clone()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 
 import torch
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from ..data.seeds import generator
 from ..errors import BadOption, ShapeMismatch
 from ..prior import Condition, grid
+from .moves import RANDOM, Moves, moved
 
 __all__ = ["Batch", "Images", "Plan", "draw", "planned"]
 
@@ -41,6 +42,8 @@ class Images:
     patches: (side, weight) of each patch size; a side beyond the image means the whole image.
     weights: how often each image is taken, in any unit; None = all alike.
     flip: array axis (0 = i) that may be mirrored without making a wrong patient, or None.
+    moves: how patches are moved together with their places, or None.
+    typical: shape of the image of middle size.
     """
 
     images: Sequence[Tensor]
@@ -50,10 +53,13 @@ class Images:
     patches: tuple[tuple[int, float], ...] = ((64, 1.0),)
     flip: int | None = None
     weights: Tensor | None = None
+    moves: Moves | None = None
+    typical: tuple[int, ...] = field(init=False, default=())
 
     def __post_init__(self) -> None:
         if not self.images:
             raise BadOption("training set: no images")
+        object.__setattr__(self, "typical", sorted((tuple(x.shape[1:]) for x in self.images), key=prod)[len(self.images) // 2])
         shapes = {(x.shape[0], x.ndim) for x in self.images}
         if len(shapes) > 1:
             raise ShapeMismatch("training set", "images with the same channels and dimensions", sorted(shapes))
@@ -74,15 +80,16 @@ class Images:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What all ranks must agree on before they draw. level: halvings of the resolution. size: of each window, there. order: an image for each patch; the
-    first ``count`` are taken."""
+    first ``count`` are taken. moved: share of them that is moved."""
 
     level: int
     size: tuple[int, ...]
     order: list[int]
     count: int
+    moved: float
 
 
-def planned(data: Images, step: int, *, seed: int, batch: int, ranks: int) -> Plan:
+def planned(data: Images, step: int, *, seed: int, batch: int, ranks: int, steps: int = 0) -> Plan:
     """The plan of one step. Raises BadOption where there are more ranks than patches."""
     if batch < ranks:
         raise BadOption(f"batch: wanted at least one patch a rank, got {batch} for {ranks} ranks", "raise batch, or start fewer processes")
@@ -96,21 +103,43 @@ def planned(data: Images, step: int, *, seed: int, batch: int, ranks: int) -> Pl
     ndim = data.images[0].ndim - 1
     # every image of a step gives a window of the same size: the smallest that all can give
     size = tuple(min(side, *(data.images[i].shape[1 + a] >> level for i in order)) for a in range(ndim))
-    return Plan(level, size, order, min(batch, max(ranks, round(batch * 64**ndim / max(64**ndim, prod(size))))))
+    moved = 0.0 if data.moves is None or not steps else data.moves.share_of(passes(data, steps, batch))
+    return Plan(level, size, order, _count(batch, size, ranks), moved)
 
 
-def draw(data: Images, step: int, *, seed: int, batch: int, sigmas: tuple[float, float], drop: float = 0.1, rank: int = 0, ranks: int = 1) -> Batch:
-    """The batch of one step: a pure function of (seed, step, rank), so that a resumed run sees what an unbroken run sees.
+def _count(batch: int, size: Sequence[int], ranks: int = 1) -> int:
+    return min(batch, max(ranks, round(batch * 64 ** len(size) / max(64 ** len(size), prod(size)))))
+
+
+def passes(data: Images, steps: int, batch: int) -> float:
+    """How often so many steps will have shown each voxel, on average: by the weights of resolutions and patches, of the typical image."""
+    seen = 0.0
+    for level, often in enumerate(data.levels):
+        for side, weight in data.patches:
+            size = [min(side, n >> level) for n in data.typical]
+            share = often * weight / (sum(data.levels) * sum(w for _, w in data.patches))
+            seen += share * _count(batch, size) * (prod(size) << level * len(size))
+    return steps * seen / (len(data) * prod(data.typical))
+
+
+def draw(
+    data: Images, step: int, *, seed: int, batch: int, sigmas: tuple[float, float], drop: float = 0.1, rank: int = 0, ranks: int = 1, steps: int = 0
+) -> Batch:
+    """The batch of one step: a pure function of (seed, step, rank, steps), so that a resumed run sees what an unbroken run sees.
 
     batch: 64-voxel patches a step, over all ranks; larger patches come in smaller numbers. sigmas: mean and standard deviation of ln sigma.
-    drop: share of labels and numbers hidden, so that guidance has an unconditional side.
+    drop: share of labels and numbers hidden, so that guidance has an unconditional side. steps: of the whole training, by which ``data.moves`` knows how often
+    each scan will be seen.
     Raises BadOption where there are more ranks than patches.
     """
-    plan = planned(data, step, seed=seed, batch=batch, ranks=ranks)
+    plan = planned(data, step, seed=seed, batch=batch, ranks=ranks, steps=steps)
     own = [(n, plan.order[n]) for n in range(rank, plan.count, ranks)]
     pieces = [_window(data, item, plan.level, plan.size, generator(seed, "item", step, n)) for n, item in own]
     x0 = torch.stack([p[0] for p in pieces])
     position = torch.stack([p[1] for p in pieces])
+    if data.moves is not None:
+        u = torch.stack([torch.rand(RANDOM, generator=generator(seed, "move", step, n)) for n, _ in own])
+        x0, position = moved(x0, position, u, plan.moved, data.moves)
     label, numbers = _known(data, own, step, seed, drop)
     makers = [generator(seed, "noise", step, n) for n, _ in own]
     noise = torch.stack([torch.randn(x0.shape[1:], generator=g) for g in makers])

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from ..data.seeds import generator
 from ..prior import Condition
+from .moves import RANDOM, moved
 from .patches import Batch, Images, Plan, planned
 
 __all__ = ["Resident"]
@@ -18,8 +19,8 @@ __all__ = ["Resident"]
 class Resident:
     """Draws the batches of ``data`` on ``device``.
 
-    The law is that of ``patches.draw``: windows, places, mirrors, noise levels and what is hidden have the same distributions, and a batch is a pure
-    function of (seed, step, rank). The numbers are others, because another generator makes them.
+    The law is that of ``patches.draw``: windows, places, mirrors, moves, noise levels and what is hidden have the same distributions, and a batch is a pure
+    function of (seed, step, rank, steps). The numbers are others, because another generator makes them.
     All voxels lie in one line; those of a window are gathered by their numbers. Where they would take more than half of the GPU's free memory they
     stay on the host, and only the windows travel: slower, and the same batches.
     """
@@ -37,9 +38,9 @@ class Resident:
         free = torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else 2 * size
         return self.device if 2 * size <= free else torch.device("cpu")
 
-    def draw(self, step: int, *, seed: int, batch: int, sigmas: tuple[float, float], drop: float = 0.1, rank: int = 0, ranks: int = 1) -> Batch:
+    def draw(self, step: int, *, seed: int, batch: int, sigmas: tuple[float, float], drop: float = 0.1, rank: int = 0, ranks: int = 1, steps: int = 0) -> Batch:
         """The batch of one step for one rank, on the device. Arguments and errors are those of ``patches.draw``."""
-        plan = planned(self.data, step, seed=seed, batch=batch, ranks=ranks)
+        plan = planned(self.data, step, seed=seed, batch=batch, ranks=ranks, steps=steps)
         # every rank draws for all and keeps its share: cheap beside the network, and one law for any number of ranks
         mine = slice(rank, plan.count, ranks)
         items = torch.tensor(plan.order[: plan.count])
@@ -52,7 +53,11 @@ class Resident:
         noise = torch.randn((plan.count, len(self.voxels), *plan.size), generator=near, device=self.device)
         sigma = torch.exp(torch.randn(plan.count, generator=near, device=self.device) * sigmas[1] + sigmas[0])
         x0 = self._windows(plan, items[mine], start[mine], turned[mine])
-        condition = self._known(items[mine], hidden[mine], _positions(plan.size, full[mine].to(self.device), start[mine].to(self.device)))
+        position = _positions(plan.size, full[mine].to(self.device), start[mine].to(self.device))
+        if self.data.moves is not None:
+            u = torch.rand((plan.count, RANDOM), generator=generator(seed, "moves", step))[mine]
+            x0, position = moved(x0, position, u.to(self.device), plan.moved, self.data.moves)
+        condition = self._known(items[mine], hidden[mine], position)
         return Batch(x0, sigma[mine], noise[mine], condition, tuple(items[mine].tolist()), plan.count)
 
     def _windows(self, plan: Plan, items: Tensor, start: Tensor, turned: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from medprior.jobs.fit import moves_of
 from medprior.prior import Card, grid
 from medprior.training.moves import RANDOM, Moves, moved
-from medprior.training.patches import Images, draw
+from medprior.training.patches import Batch, Images, draw, passes, planned
 from medprior.training.resident import Resident
 
 
@@ -64,33 +64,45 @@ def test_about_the_share_moves_half_of_it_is_mirrored_and_the_rest_keeps_its_bit
     assert bool((where[~same, 0, :, 8].diff(dim=-1).mean(-1) > 0).all()), "no other axis is mirrored"
 
 
-def test_a_label_map_stays_one():
+def test_label_maps_stay_what_they_are():
+    """Classes that tile the plane tile it still; the picture is interpolated."""
     size = (24, 24)
     position = grid(size).expand(20, -1, *size)
-    x0 = torch.where(torch.randn((20, 3, *size), generator=torch.Generator().manual_seed(2)) > 0, 1.0, -1.0)
-    x, _ = moved(x0, position, randoms(20), 1.0, Moves(maps=(1, 2)))
-    assert set(x[:, 1:].unique().tolist()) == {-1.0, 1.0}
+    rng = torch.Generator().manual_seed(2)
+    label = torch.randint(0, 4, (20, *size), generator=rng)
+    x0 = torch.stack([torch.randn((20, *size), generator=rng), *(torch.where(label == c, 1.0, -1.0) for c in (0, 1, 2, 3))], dim=1)
+    x, _ = moved(x0, position, randoms(20), 1.0, Moves(maps=(1, 2, 3, 4)))
+    assert bool(((x[:, 1:] == 1).sum(1) == 1).all()) and not torch.equal(x[:, 1:], x0[:, 1:])
     assert len(x[:, 0].unique()) > 1000
 
 
-def test_moves_grow_with_the_passes_over_the_scans():
-    moves = Moves(share=0.8, passes=300)
-    assert [moves.share_after(p) for p in (0, 150, 300, 3000)] == [0.0, 0.4, 0.8, 0.8]
+def test_how_often_scans_are_seen_is_known_before_they_are():
+    """What the steps of a training show, counted, over all resolutions and sizes of patch: the same share of moves at every step."""
+    data = Images([torch.zeros(1, 128, 128) for _ in range(30)], levels=(0.7, 0.3), patches=((64, 0.5), (128, 0.2), (256, 0.3)), moves=Moves())
+    plans = [planned(data, step, seed=0, batch=16, ranks=1, steps=600) for step in range(600)]
+    seen = sum(plan.count * (plan.size[0] * plan.size[1] << 2 * plan.level) for plan in plans) / (30 * 128 * 128)
+    assert passes(data, 600, 16) == pytest.approx(seen, rel=0.05)
+    assert {plan.moved for plan in plans} == {data.moves.share_of(passes(data, 600, 16))} if data.moves else False
+
+
+def test_what_will_be_seen_often_is_moved():
+    moves = Moves(share=0.8, passes=80)
+    assert [moves.share_of(p) for p in (0, 80, 120, 160, 3000)] == [0.0, 0.0, 0.4, 0.8, 0.8]
     data = Images([grid((32, 32))[:2] for _ in range(4)], patches=((32, 1.0),), moves=moves)
 
-    def still(batch) -> float:
+    def still(batch: Batch) -> float:
         assert isinstance(batch.condition.position, Tensor)
         return float(torch.tensor([torch.equal(p[:2], grid((32, 32))[:2]) for p in batch.condition.position]).float().mean())
 
     for way in (partial(draw, data), Resident(data, "cpu").draw):
-        drawn = partial(way, seed=0, batch=40, sigmas=(-1.0, 1.4))
-        assert still(drawn(0)) == 1.0
-        assert still(drawn(5)) > 0.7, "50 passes"
-        late = drawn(100)
-        assert 0.02 < still(late) < 0.45
-        assert torch.equal(late.x0, drawn(100).x0), "a batch is a function of seed, step and rank"
-        assert isinstance(late.condition.position, Tensor)
-        assert float((late.x0 - late.condition.position[:, :2]).abs().median()) < 0.06 * 2 / 32
+        drawn = partial(way, 0, seed=0, batch=80, sigmas=(-1.0, 1.4))
+        # a step of 80 patches looks 20 times at each of four images
+        assert still(drawn()) == still(drawn(steps=4)) == 1.0
+        often = drawn(steps=20)
+        assert 0.08 < still(often) < 0.35
+        assert torch.equal(often.x0, drawn(steps=20).x0), "a batch is a function of seed, step, rank and steps"
+        assert isinstance(often.condition.position, Tensor)
+        assert float((often.x0 - often.condition.position[:, :2]).abs().median()) < 0.06 * 2 / 32
 
 
 @pytest.mark.parametrize(("axes", "ndim", "mirror"), [("", 2, 1), ("PL", 2, 1), ("IP", 2, None), ("RAS", 3, 0)])
