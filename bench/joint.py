@@ -18,7 +18,7 @@ Beside the made image: the real image (the ceiling of the judge), the mean train
 
 numbers. Share of each class in the label map of a slice, at five heights, regressed on the number with a level of its own for each height. Real: slices of the
 patients of a split, intervals by patient. Drawn: nothing given but number and height, intervals by draw. The map is the drawn one, or what the
-independent judge finds in the drawn image, which the prior cannot have agreed upon with itself.
+independent judge finds in the drawn image, which the prior cannot have agreed upon with itself. --guidance: by how much the number is exaggerated, 1 is plain.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,6 +72,7 @@ def main() -> None:
         one.add_argument("--name", default="age", help="numbers: which")
         one.add_argument("--values", default="52,58,64,70", help="numbers: what is asked for")
         one.add_argument("--draws", type=int, default=12, help="numbers: of each value and height")
+        one.add_argument("--guidance", default="1", help="numbers: weights to try")
     one = verbs.add_parser("contrast")
     one.add_argument("prior")
     one.add_argument("--known", type=Path, required=True)
@@ -312,14 +314,15 @@ def numbers(prior: Prior, chosen: argparse.Namespace) -> None:
                 k = round((height + 1) / 2 * turned.shape[2] - 0.5)
                 rows[name].append(Shares(item.patient, dict(item.numbers)[chosen.name], at, shares(turned[:, :, k], part.classes)))
     began = time.process_time()
-    for at, height in enumerate(HEIGHTS):
-        asked = [value for value in values for _ in range(chosen.draws)]
-        made = synthesize_joint(prior, n=len(asked), numbers={chosen.name: asked, "height": height}, seed=at)
+    asked = [value for value in values for _ in range(chosen.draws)]
+    weights = [float(weight) for weight in chosen.guidance.split(",")]
+    for weight, (at, height) in product(weights, enumerate(HEIGHTS)):
+        made = synthesize_joint(prior, n=len(asked), numbers={chosen.name: asked, "height": height}, seed=at, guidance=weight)
         for n, (value, one) in enumerate(zip(asked, made, strict=True)):
-            found = {"drawn, its own map": one[MASK].data[0], "drawn, map of its image by the judge": judge(one[own], chosen_items(index, "train", 1)[0])}
+            found = {"its own map": one[MASK].data[0], "map by the judge": judge(one[own], chosen_items(index, "train", 1)[0])}
             for name, label in found.items():
-                rows.setdefault(name, []).append(Shares(f"{at} {n}", value, at, shares(label, part.classes)))
-    seconds = (time.process_time() - began) / (len(values) * chosen.draws * len(HEIGHTS))
+                rows.setdefault(f"drawn at {weight:g}, {name}", []).append(Shares(f"{at} {n}", value, at, shares(label, part.classes)))
+    seconds = (time.process_time() - began) / (len(asked) * len(HEIGHTS) * len(weights))
     print(f"{prior.card.name}: share of a class in the label map of a slice, in percent, mean and change with ten of {chosen.name}")
     print(f"drawn for {chosen.name} {chosen.values}, {chosen.draws} each at {len(HEIGHTS)} heights, {seconds:.1f} s a slice; judge: {judge.steps} steps\n")
     print(f"{'':<40}" + "".join(f"{name:<32}" for name in NAMES[: len(part.classes)]))

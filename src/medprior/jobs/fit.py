@@ -123,7 +123,7 @@ def fit(
         precision="bfloat16" if device != "cpu" else "float32",
     )
     levels, patches = pieces(min(min(x.shape[1:]) for x in data.train), ndim)
-    images = Images(data.train, data.labels, data.numbers, levels=levels, patches=patches, moves=moves_of(card))
+    images = Images(data.train, data.labels, data.numbers, levels=levels, patches=patches, moves=moves_of(card), blur=blur_of(card, data.numbers))
     made = train(prior, images, settings, out, device=device, on_progress=on_progress, fresh=restart, judge=_judge(data))
     made.net.to("cpu").eval().requires_grad_(False)
     if ranks.rank:
@@ -161,6 +161,15 @@ def moves_of(card: Card) -> Moves:
     sides = [axis for axis, points in enumerate(card.axes) if points in "RL"]
     mirror = sides[0] if sides else None if card.axes else card.ndim - 1
     return Moves(mirror=mirror, maps=tuple(c for part in parts(card) if part.classes for c in part.channels))
+
+
+def blur_of(card: Card, numbers: Tensor | None) -> tuple[float, ...]:
+    """The bandwidth of a kernel density of each number's values (Silverman's rule, 1986, eq. 3.31), none for heights: what lies between the ages of few
+    patients is learned from them all, and no age is a patient's name."""
+    if numbers is None or set(card.numbers) <= {HEIGHT}:
+        return ()
+    values = [column[column.isfinite()].unique() for column in numbers.T]
+    return tuple(0.0 if name == HEIGHT or len(x) < 2 else 0.9 * float(x.std()) * len(x) ** -0.2 for name, x in zip(card.numbers, values, strict=True))
 
 
 def pieces(shortest: int, ndim: int) -> tuple[tuple[float, ...], tuple[tuple[int, float], ...]]:

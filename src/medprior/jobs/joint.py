@@ -18,14 +18,14 @@ from ..data.volume import Volume
 from ..errors import BadOption
 from ..operators import Gaussian, Measurement, channels, downsample, neighbours, together
 from ..prior import Condition, Denoiser, Prior
+from ..prior.card import Card
 from ..prior.door import Admitted, heights
 from ..prior.joint import Part, admit_parts, part_volume, parts, unlaid_volume
 from ..prior.numbers import told
-from ..prior.wrappers import guided, kept
+from ..prior.wrappers import kept
 from ..sampling import anneal, flow, held, karras_levels, log_levels, proximal, start
-from .reconstruct import label_index, windowed
 from .stacks import stacked
-from .synthesize import default_size, finenesses, ladder
+from .synthesize import default_size, finenesses, ladder, steered
 
 __all__ = ["drawn_joint", "synthesize_joint"]
 
@@ -106,6 +106,7 @@ def synthesize_joint(
     given: channels that are known, on one grid; they are left out of the result, which lies on that grid (affine and array order are theirs). Each is a
     Measurement with a noise of 0.02 in network units, through the rule ``proximal``, or ``held`` where nothing else is known.
     label: a class of the card. numbers: one for all or one for each, as the card names them; what is not said stays unknown, but for the height of slices.
+    guidance: weight of the label and of the numbers that are asked for; 1 is plain.
     size: of an image, where nothing is given. slices: a volume of so many by a prior of slices; a given volume has its own. alike: correlation, 0 to below 1,
     of the noise that neighbouring slices are drawn from; 0 makes each of another patient. n_steps: levels; three times as many for an image of which something
     is given. stream: words that set these draws apart from others with the same seed.
@@ -153,6 +154,7 @@ def _examples(
 ) -> Tensor:
     """(n, *shape) in network units, in batches."""
     card = prior.card
+    inside = steered(prior, label, numbers or {}, guidance)
     values = told(card, {name: _each(name, value, n) for name, value in (numbers or {}).items()}, n)
     rng = generator(seed, "synthesize", *([stream] if stream else []))
     solid = card.ndim == 2 and len(shape) == 4
@@ -162,9 +164,7 @@ def _examples(
     drawn = []
     with torch.no_grad():
         for at, batch in enumerate(batches):
-            denoiser, condition = _asked(prior, shape, None if values is None else values[batch], batch.stop - batch.start, rng, door)
-            if label is not None:
-                denoiser = guided(denoiser, label_index(prior, label), guidance)
+            denoiser, condition = _asked(inside, card, shape, None if values is None else values[batch], batch.stop - batch.start, rng, door)
             task = _Task(denoiser, shape, known, _tie(prior) if solid else None, alike, n_steps, finenesses(prior))
             drawn.append(_drawn(task, batch.stop - batch.start, condition, prior.card.frame[0], rng, told_steps(at)))
     return torch.cat(drawn)
@@ -192,9 +192,10 @@ def _each(name: str, value: float | Sequence[float], n: int) -> list[float]:
     return values
 
 
-def _asked(prior: Prior, shape: tuple[int, ...], values: Tensor | None, n: int, rng: torch.Generator, door: Admitted | None) -> tuple[Denoiser, Condition]:
+def _asked(
+    inside: Denoiser, card: Card, shape: tuple[int, ...], values: Tensor | None, n: int, rng: torch.Generator, door: Admitted | None
+) -> tuple[Denoiser, Condition]:
     """The denoiser for such images, and what it is told of each; slices get their heights."""
-    card, inside = prior.card, windowed(prior)
     if values is None:
         return (stacked(inside, None) if len(shape) == card.ndim + 2 else inside), Condition()
     at = card.numbers.index("height") if "height" in card.numbers else None

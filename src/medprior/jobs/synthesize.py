@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -15,12 +15,12 @@ from ..operators import Gaussian, Measurement
 from ..operators import downsample as downsampled
 from ..prior import Condition, Denoiser, Prior
 from ..prior.joint import is_joint, parts
-from ..prior.numbers import HEIGHT, told
+from ..prior.numbers import HEIGHT, asked_numbers, told
 from ..prior.wrappers import guided
 from ..sampling import anneal, karras_levels, multistep, proximal, start
 from .reconstruct import label_index, windowed
 
-__all__ = ["DRAWING", "default_size", "drawn", "finenesses", "ladder", "synthesize", "volumes_of"]
+__all__ = ["DRAWING", "default_size", "drawn", "finenesses", "ladder", "steered", "synthesize", "volumes_of"]
 
 
 DRAWING = 2
@@ -68,6 +68,7 @@ def drawn(
     label: a class of the card, or None for any. size: of the image, default what the prior was trained to show whole; an image at least twice as large
     as its smallest frame is made coarse to fine, each finer one a draw given the coarser as its measurement (one prior, no second network).
     The same seed and n give the same bytes; another n gives other images, since all of a batch share one stream of random numbers.
+    guidance: weight of the label and of the numbers that are asked for; 1 is plain.
     numbers: of each image, by the names on the card (age, ...), NaN = unknown; default unknown, and heights of slices by chance. stream: words that set these
     draws apart from others with the same seed. on_step: (levels of the ladder done, in all).
     Raises BadOption (n, label, number, guidance, size smaller than 16), Diverged.
@@ -75,9 +76,7 @@ def drawn(
     size = size or default_size(prior)
     if n < 1 or min(size) < 16 or len(size) != prior.card.ndim:
         raise BadOption(f"synthesize: wanted n >= 1 and a {prior.card.ndim}-D size of at least 16, got n {n}, size {size}")
-    denoiser = windowed(prior)
-    if label is not None:
-        denoiser = guided(denoiser, label_index(prior, label), guidance)
+    denoiser = steered(prior, label, numbers or {}, guidance)
     rng = generator(seed, "synthesize", *([stream] if stream else []))
     levels = ladder(size, prior.card.frame[0])[-finenesses(prior) :]
     with torch.no_grad():
@@ -91,6 +90,13 @@ def drawn(
     if on_step:
         on_step(len(levels), len(levels))
     return x, condition
+
+
+def steered(prior: Prior, label: str | None, numbers: Collection[str], guidance: float) -> Denoiser:
+    """The prior's denoiser, with guidance towards the label and the numbers that are asked for. Raises BadOption (label, guidance)."""
+    at = None if label is None else label_index(prior, label)
+    columns = asked_numbers(prior.card, numbers)
+    return windowed(prior) if at is None and not columns else guided(windowed(prior), at, guidance, columns)
 
 
 def volumes_of(prior: Prior, x: Tensor, how: str) -> list[Volume]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from ..errors import BadOption, nearest
 from .card import Card
 
-__all__ = ["HEIGHT", "learned_range", "range_of", "told"]
+__all__ = ["HEIGHT", "asked_numbers", "learned_range", "range_of", "told"]
 
 HEIGHT = "height"
 """Where a slice lies in its volume, -1 (first) to 1 (last): known without being asked for."""
@@ -37,6 +37,11 @@ def learned_range(values: Sequence[float]) -> tuple[float, float]:
     mean = sum(known) / len(known)
     spread = 2 * math.sqrt(sum((v - mean) ** 2 for v in known) / len(known)) or 1.0
     return float(f"{mean - spread:.4g}"), float(f"{mean + spread:.4g}")
+
+
+def asked_numbers(card: Card, names: Collection[str]) -> tuple[int, ...]:
+    """Columns of what is asked for, which guidance may exaggerate; where a slice lies is no property of a patient."""
+    return tuple(n for n, name in enumerate(card.numbers) if name in names and name != HEIGHT)
 
 
 def told(card: Card, values: Mapping[str, Sequence[float]], n: int) -> Tensor | None:

@@ -45,36 +45,46 @@ class _Through(_Wrapped):
 
 
 class _Guided(_Wrapped):
-    def __init__(self, denoiser: Denoiser, label: int, weight: float) -> None:
+    def __init__(self, denoiser: Denoiser, label: int | None, weight: float, numbers: tuple[int, ...]) -> None:
         super().__init__(denoiser)
-        self.label, self.weight = label, weight
+        self.label, self.weight, self.numbers = label, weight, list(numbers)
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
         return self._steered(self.denoiser(x, sigma, self._asked(x, condition)), x, sigma, condition)
 
     def moments(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
-        """The deviation is that of the label asked for."""
+        """The deviation is that of what is asked for."""
         towards, std = self.denoiser.moments(x, sigma, self._asked(x, condition))
         return self._steered(towards, x, sigma, condition), std
 
     def _asked(self, x: Tensor, condition: Condition | None) -> Condition:
-        return replace(condition or Condition(), label=torch.full((len(x),), self.label, device=x.device))
+        known = condition or Condition()
+        return known if self.label is None else replace(known, label=torch.full((len(x),), self.label, device=x.device))
 
     def _steered(self, towards: Tensor, x: Tensor, sigma: Tensor, condition: Condition | None) -> Tensor:
         if self.weight == 1:
             return towards
-        away = self.denoiser(x, sigma, replace(condition or Condition(), label=None))
+        known = condition or Condition()
+        away = self.denoiser(x, sigma, Condition(None if self.label is not None else known.label, self._unsaid(known.numbers), known.position))
         return away + self.weight * (towards - away)
 
+    def _unsaid(self, numbers: Tensor | None) -> Tensor | None:
+        if numbers is None or not self.numbers:
+            return numbers
+        hidden = numbers.clone()
+        hidden[:, self.numbers] = torch.nan
+        return hidden
 
-def guided(denoiser: Denoiser, label: int, weight: float = 1.0) -> Denoiser:
+
+def guided(denoiser: Denoiser, label: int | None, weight: float = 1.0, numbers: tuple[int, ...] = ()) -> Denoiser:
     """Ask for a label; weight 1 is the plain conditional mean, above it exaggerates (classifier-free guidance, Ho and Salimans 2022).
 
+    numbers: columns of ``Condition.numbers`` that are exaggerated with it, or alone where label is None; what else is known holds on both sides.
     Raises BadOption for a negative weight.
     """
     if not weight >= 0:
         raise BadOption(f"guidance weight: wanted a number >= 0, got {weight}")
-    return _Guided(denoiser, label, weight)
+    return _Guided(denoiser, label, weight, numbers)
 
 
 class _Clamped(_Wrapped):

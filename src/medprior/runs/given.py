@@ -91,7 +91,7 @@ def _announce(request: Synthesize, prior: Prior, given: Mapping[str, Volume], n:
     size = (request.size or default_size(prior)) if known is None else known.shape
     slices = 1 if prior.card.ndim == 3 else request.slices or (known.shape[-1] if known is not None and known.ndim == 3 else 1)
     evaluations = 36 if known is None and slices == 1 else 56
-    guided = bool(request.label or request.mix) and request.guidance != 1
+    guided = request.steers and request.guidance != 1
     announce(prior, n * slices, tuple(size)[: prior.card.ndim], evaluations * (2 if guided else 1), on_event)
 
 

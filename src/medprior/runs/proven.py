@@ -51,8 +51,8 @@ def proven(request: Synthesize, prior: Prior, draw: Draw, n: int, on_event: OnEv
 
 
 def guidance_of(request: Synthesize) -> float | None:
-    """Of the labels that are asked for; None where none are."""
-    return request.guidance if request.label or request.mix else None
+    """Of the labels and numbers that are asked for; None where none are."""
+    return request.guidance if request.steers else None
 
 
 def _compared(request: Synthesize, data: Path, prior: Prior, draw: Draw, n: int, on_event: OnEvent) -> Proven:

@@ -42,7 +42,7 @@ def run_synthesize(request: Synthesize, prior: Prior, given: Mapping[str, Volume
     suffix = f".{request.format or ('nii.gz' if solid else 'png')}"
     # at full size: 14 levels refine the coarser image, which costs a third of that; an image that is small enough is drawn at once
     evaluations = 26
-    total, guided = len(plan.labels), (request.label or request.mix) and request.guidance != 1
+    total, guided = len(plan.labels), request.steers and request.guidance != 1
     announce(prior, total, size, evaluations * (2 if guided else 1), on_event)
     proved = proven(request, prior, _drawer(request, prior, plan, size, on_event), total, on_event)
     rows = sorted(proved.kept)
@@ -104,8 +104,9 @@ def sheet(request: Synthesize, prior: Prior, made: list[Volume], window: Window)
     shown = [grey(upright(image), window) for image in made[:SHOWN]]
     columns = min(8, max(1, round(len(shown) ** 0.5 * 1.4)))
     picture = mosaic(shown, columns)
-    label = f"label {request.label}, guidance {request.guidance:g}" if request.label else f"mix {request.mix}" if request.mix else "no label asked for"
+    label = f"label {request.label}" if request.label else f"mix {request.mix}" if request.mix else "no label asked for"
     label += f", {', '.join(request.number)}" if request.number else ""
+    label += f", guidance {request.guidance:g}" if request.steers else ""
     twins = " The same seed draws the same noise, so sheets of two labels differ by the label alone." if request.label else ""
     section = Section(
         f"Synthesize: {len(made)} new images{f', {request.label}' if request.label else ''}",

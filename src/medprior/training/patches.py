@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import prod
+from math import inf, prod
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from ..errors import BadOption, ShapeMismatch
 from ..prior import Condition, grid
 from .moves import RANDOM, Moves, moved
 
-__all__ = ["Batch", "Images", "Plan", "draw", "planned"]
+__all__ = ["Batch", "Images", "Plan", "draw", "planned", "told_off"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,7 @@ class Images:
     weights: how often each image is taken, in any unit; None = all alike.
     flip: array axis (0 = i) that may be mirrored without making a wrong patient, or None.
     moves: how patches are moved together with their places, or None.
+    blur: standard deviation by which each number is told off its value, () for none: told exactly, the ages of few patients would be their names.
     typical: shape of the image of middle size.
     """
 
@@ -54,6 +55,7 @@ class Images:
     flip: int | None = None
     weights: Tensor | None = None
     moves: Moves | None = None
+    blur: tuple[float, ...] = ()
     typical: tuple[int, ...] = field(init=False, default=())
 
     def __post_init__(self) -> None:
@@ -70,6 +72,8 @@ class Images:
             raise ShapeMismatch("training set, labels", f"one for each of {len(self)} images", len(self.labels))
         if self.numbers is not None and len(self.numbers) != len(self):
             raise ShapeMismatch("training set, numbers", f"a row for each of {len(self)} images", len(self.numbers))
+        if self.blur and (self.numbers is None or len(self.blur) != self.numbers.shape[1] or not all(0 <= b < inf for b in self.blur)):
+            raise ShapeMismatch("training set, blur", "one standard deviation for each number", self.blur)
         if self.weights is not None and (len(self.weights) != len(self) or not bool((self.weights >= 0).all()) or not float(self.weights.sum()) > 0):
             raise ShapeMismatch("training set, weights", f"one >= 0 for each of {len(self)} images, not all 0", tuple(self.weights.shape))
 
@@ -128,8 +132,8 @@ def draw(
     """The batch of one step: a pure function of (seed, step, rank, steps), so that a resumed run sees what an unbroken run sees.
 
     batch: 64-voxel patches a step, over all ranks; larger patches come in smaller numbers. sigmas: mean and standard deviation of ln sigma.
-    drop: share of labels and numbers hidden, so that guidance has an unconditional side. steps: of the whole training, by which ``data.moves`` knows how often
-    each scan will be seen.
+    drop: share of labels, and of all numbers at once, hidden, so that guidance has an unconditional side; of several numbers each is hidden alone as often,
+    since some may be known and others not. steps: of the whole training, by which ``data.moves`` knows how often each scan will be seen.
     Raises BadOption where there are more ranks than patches.
     """
     plan = planned(data, step, seed=seed, batch=batch, ranks=ranks, steps=steps)
@@ -165,7 +169,22 @@ def _window(data: Images, item: int, level: int, size: tuple[int, ...], rng: tor
 
 def _known(data: Images, own: list[tuple[int, int]], step: int, seed: int, drop: float) -> tuple[Tensor | None, Tensor | None]:
     items = torch.tensor([item for _, item in own])
-    hidden = torch.stack([torch.rand(2, generator=generator(seed, "drop", step, n)) for n, _ in own]) < drop
+    makers = [generator(seed, "drop", step, n) for n, _ in own]
+    hidden = torch.stack([torch.rand(2, generator=rng) for rng in makers]) < drop
     label = None if data.labels is None else torch.where(hidden[:, 0], -1, data.labels[items])
-    numbers = None if data.numbers is None else torch.where(hidden[:, 1:], torch.nan, data.numbers[items])
-    return label, numbers
+    if data.numbers is None:
+        return label, None
+    k = data.numbers.shape[1]
+    alone = torch.stack([torch.rand(k, generator=rng) for rng in makers]) < drop
+    white = torch.stack([torch.randn(k, generator=rng) for rng in makers])
+    return label, told_off(data, items, hidden[:, 1:], alone, white)
+
+
+def told_off(data: Images, items: Tensor, hidden: Tensor, alone: Tensor, white: Tensor) -> Tensor | None:
+    """What a batch is told of the numbers of ``items`` (n,), off by ``white`` (n, k) times the blur. hidden: (n, 1) whole rows, alone: (n, k) single ones."""
+    if data.numbers is None:
+        return None
+    numbers = data.numbers[items]
+    if data.blur:
+        numbers = numbers + white * torch.tensor(data.blur)
+    return torch.where(hidden | alone if numbers.shape[1] > 1 else hidden, torch.nan, numbers)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from ..data.seeds import generator
 from ..prior import Condition
 from .moves import RANDOM, moved
-from .patches import Batch, Images, Plan, planned
+from .patches import Batch, Images, Plan, planned, told_off
 
 __all__ = ["Resident"]
 
@@ -50,6 +50,8 @@ class Resident:
         start = (torch.rand(room.shape, generator=host, dtype=torch.float64) * room).long()
         turned = torch.rand(plan.count, generator=host) < (0.0 if self.data.flip is None else 0.5)
         hidden = torch.rand((plan.count, 2), generator=host) < drop
+        k = 0 if self.data.numbers is None else self.data.numbers.shape[1]
+        alone, white = torch.rand((plan.count, k), generator=host) < drop, torch.randn((plan.count, k), generator=host)
         noise = torch.randn((plan.count, len(self.voxels), *plan.size), generator=near, device=self.device)
         sigma = torch.exp(torch.randn(plan.count, generator=near, device=self.device) * sigmas[1] + sigmas[0])
         x0 = self._windows(plan, items[mine], start[mine], turned[mine])
@@ -57,7 +59,9 @@ class Resident:
         if self.data.moves is not None:
             u = torch.rand((plan.count, RANDOM), generator=generator(seed, "moves", step))[mine]
             x0, position = moved(x0, position, u.to(self.device), plan.moved, self.data.moves)
-        condition = self._known(items[mine], hidden[mine], position)
+        label = None if self.data.labels is None else torch.where(hidden[mine, 0], -1, self.data.labels[items[mine]]).to(self.device)
+        numbers = told_off(self.data, items[mine], hidden[mine, 1:], alone[mine], white[mine])
+        condition = Condition(label, None if numbers is None else numbers.to(self.device), position)
         return Batch(x0, sigma[mine], noise[mine], condition, tuple(items[mine].tolist()), plan.count)
 
     def _windows(self, plan: Plan, items: Tensor, start: Tensor, turned: Tensor) -> Tensor:
@@ -74,12 +78,6 @@ class Resident:
         x = self.voxels[:, index].movedim(0, 1).to(self.device)
         pool = F.avg_pool2d if ndim == 2 else F.avg_pool3d
         return pool(x, 2**plan.level) if plan.level else x.contiguous()
-
-    def _known(self, items: Tensor, hidden: Tensor, position: Tensor) -> Condition:
-        labels, numbers = self.data.labels, self.data.numbers
-        label = None if labels is None else torch.where(hidden[:, 0], -1, labels[items]).to(self.device)
-        number = None if numbers is None else torch.where(hidden[:, 1:], torch.nan, numbers[items]).to(self.device)
-        return Condition(label, number, position)
 
 
 def _along(values: Tensor, axis: int, ndim: int) -> Tensor:

@@ -12,7 +12,8 @@ from medprior.data.volume import Volume
 from medprior.errors import BadOption, WrongKind
 from medprior.io.index import scan
 from medprior.io.write import write
-from medprior.jobs.fit import Dataset, dataset
+from medprior.jobs.fit import Dataset, blur_of, dataset
+from medprior.prior import Card
 from medprior.prior.joint import is_joint
 
 AFFINE = np.diag([2.0, 2.0, 3.0, 1.0])
@@ -94,3 +95,14 @@ def test_too_many_classes_and_none(tmp_path: Path) -> None:
 def test_a_name_that_is_taken(tmp_path: Path) -> None:
     with pytest.raises(BadOption, match="this name is taken"):
         learned(folder_of(tmp_path, head="path:T1,channel:T2,mask,split,number:height"))
+
+
+def test_a_number_is_blurred_by_what_its_patients_leave_open() -> None:
+    """Silverman's rule over the patients, not over their slices; a height is where a slice lies, and exact."""
+    card = Card("x", "MR", numbers=("height", "age", "dose"), ranges=((-1.0, 1.0), (20.0, 80.0), (0.0, 1.0)))
+    ages = torch.randn(32, generator=torch.Generator().manual_seed(0)) / 2
+    numbers = torch.stack([torch.linspace(-1, 1, 320), ages.repeat(10), torch.full((320,), 0.3)], dim=1)
+    numbers[::7, 1] = torch.nan
+    blur = blur_of(card, numbers)
+    assert blur[0] == blur[2] == 0 and blur[1] == pytest.approx(0.9 * float(ages.std()) / 2)
+    assert blur_of(Card("x", "MR", numbers=("height",), ranges=((-1.0, 1.0),)), numbers[:, :1]) == () == blur_of(card, None)

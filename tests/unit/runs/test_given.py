@@ -16,9 +16,11 @@ from medprior.errors import BadOption, WrongKind
 from medprior.io.index import scan
 from medprior.io.read import read
 from medprior.io.write import write
+from medprior.jobs.synthesize import DRAWING
 from medprior.runs.execute import execute
 from medprior.runs.folder import RunFolder
 from medprior.runs.requests import Synthesize, request_from
+from medprior.training.folder import save_trust
 from tests.unit.runs.conftest import save_tiny
 
 JOINT = {"channels": ("image", "mask:1", "mask:2"), "labels": ("ill", "well"), "numbers": ("age",), "ranges": ((20.0, 80.0),), "data": {"shape": [16, 20]}}
@@ -148,6 +150,18 @@ def test_nothing_is_written_without_an_audit_of_the_prior(slices: Path, tmp_path
     with pytest.raises(BadOption, match="data: pairs, volumes of slices"):
         run(slices, tmp_path / "run", data=tmp_path)
     assert not (tmp_path / "run").exists()
+
+
+def test_an_audit_stands_for_no_stronger_guidance_of_a_number(pictures: Path, tmp_path: Path) -> None:
+    """Guidance has nothing to exaggerate where nothing, or a height alone, is asked for."""
+    passed = {"passed": True, "drawing": DRAWING, "guidance": 1.5, "n": 100, "held": 40, "date": "2026-01-01", "said": []}
+    prior = tmp_path / "prior"
+    save_trust(pictures, {"synthesize": passed}, prior)
+    assert run(prior, tmp_path / "free", guidance=3.0, unproven=False).record["metrics"]["n"] == 2
+    assert run(prior, tmp_path / "told", guidance=1.5, number=["age=60"], unproven=False).record["metrics"]["n"] == 2
+    with pytest.raises(BadOption, match=r"of a guidance of 1\.5, and 3 asks"):
+        run(prior, tmp_path / "more", guidance=3.0, number=["age=60"], unproven=False)
+    assert not Synthesize(prior=str(prior), number=("height=0.2",)).steers and Synthesize(prior=str(prior), number=("age=60",)).steers
 
 
 def test_the_command_line_ends_well(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -159,6 +159,28 @@ def test_what_is_known_is_hidden_as_often_as_asked(at: At) -> None:
     assert float((hidden[0] & hidden[1]).double().mean()) == pytest.approx(0.09, abs=0.04)
 
 
+def test_of_several_numbers_each_is_hidden_alone_too(at: At) -> None:
+    """A height is known and an age is not, in most of what a prior is used for: it must have seen that."""
+    data = Images(small.images().images, None, torch.ones(6, 2))
+    hidden = torch.cat([at(step, batch=100, drop=0.3, data=data).condition.numbers.isnan() for step in range(12)])  # type: ignore[union-attr]
+    both, first, second = (float(h.double().mean()) for h in (hidden.all(1), hidden[:, 0] & ~hidden[:, 1], hidden[:, 1] & ~hidden[:, 0]))
+    assert both == pytest.approx(0.3 + 0.7 * 0.09, abs=0.05)
+    assert first == pytest.approx(0.7 * 0.3 * 0.7, abs=0.04) and second == pytest.approx(0.7 * 0.3 * 0.7, abs=0.04)
+
+
+def test_numbers_are_told_off_their_values_by_the_blur(at: At) -> None:
+    data = Images(small.images().images, None, torch.tensor([[0.5, -0.25]] * 6), blur=(0.0, 0.2))
+    numbers = torch.cat([at(step, batch=100, drop=0.0, data=data).condition.numbers for step in range(12)])  # type: ignore[union-attr]
+    assert torch.equal(numbers[:, 0], torch.full_like(numbers[:, 0], 0.5))
+    assert float(numbers[:, 1].mean()) == pytest.approx(-0.25, abs=0.03) and float(numbers[:, 1].std()) == pytest.approx(0.2, abs=0.02)
+
+
+@pytest.mark.parametrize("blur", [(0.1,), (-0.1, 0.0), (float("nan"), 0.0)])
+def test_a_blur_is_one_deviation_a_number(blur: tuple[float, ...]) -> None:
+    with pytest.raises(ShapeMismatch, match="blur"):
+        Images(small.images().images, None, torch.ones(6, 2), blur=blur)
+
+
 def test_larger_patches_come_in_smaller_numbers(at: At) -> None:
     """A step costs about the same whatever the size of its patches."""
     data = Images([torch.zeros(1, 128, 128)] * 3, patches=((64, 0.5), (128, 0.5)))
