@@ -22,7 +22,7 @@ from ..training.loop import Progress, Settings, train
 from ..training.patches import Images
 from ..training.presets import PRESETS
 from ..training.tuning import METHODS, RATES, merged, prepared, with_labels
-from .fit import HELD_OUT, blur_of, named_after, pieces
+from .fit import HELD_OUT, named_after, pieces
 from .newcomers import HELD, Newcomers, OnNote, Shown, known_of, newcomers, remembered, variations
 
 __all__ = ["FEW", "Adapted", "adapt"]
@@ -207,7 +207,7 @@ def _images(card: Card, few: Shown, varied: Shown, kept: Shown, share: float) ->
     weights = torch.cat([torch.full((len(part),), mass / max(1, len(part))) for part, mass in parts])
     labels, numbers = every.known(card)
     levels, patches = pieces(min(side for image in every.images for side in image.shape[1:]), card.ndim)
-    return Images(every.images, labels, numbers, levels=levels, patches=patches, flip=None, weights=weights, blur=blur_of(card, numbers))
+    return Images(every.images, labels, numbers, levels=levels, patches=patches, flip=None, weights=weights)
 
 
 def _settings(card: Card, minutes: float | None, steps: int | None, seed: int, rate: float, device: str) -> Settings:

@@ -18,7 +18,7 @@ from ..errors import BadOption, FileProblem, WrongKind
 from ..io.index import Index, Item, load_index, scan
 from ..prior import Card, Prior
 from ..prior.joint import parts
-from ..prior.numbers import HEIGHT
+from ..prior.numbers import HEIGHT, asked_numbers
 from ..prior.prior import fresh
 from ..training.distributed import ranks_for
 from ..training.doubt import with_doubt
@@ -38,6 +38,8 @@ HELD_OUT = {2: 64, 3: 4}
 """Most images, and volumes, behind the error table: a volume is evaluated whole."""
 LEAST_HELD, JUDGED = 4, 32
 """Held-out images (or volumes) from which the best step is chosen by them, and how many of 64 voxels a side that costs at most (about 3 % of the training)."""
+DISTINCT = 5
+"""Values of a number from which on what lies between them means something: a field strength or a yes has fewer."""
 SOLID = "RAS"
 """Axes of a 3-D prior."""
 
@@ -47,7 +49,8 @@ OnProgress = Callable[[Progress, Prior], None]
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Images in network units. train, held: (C, i, j[, k]) each; labels: of train, -1 = none; numbers: (n, n_numbers) of train and of held, NaN = unknown."""
+    """Images in network units. train, held: (C, i, j[, k]) each; labels: of train, -1 = none; numbers: (n, n_numbers) of train and of held, NaN = unknown.
+    asked: as of ``Images``."""
 
     card: Card
     train: tuple[Tensor, ...]
@@ -55,6 +58,7 @@ class Dataset:
     numbers: Tensor | None
     held: tuple[Tensor, ...]
     held_numbers: Tensor | None
+    asked: tuple[tuple[int, float], ...] = ()
 
     @property
     def heights(self) -> Tensor | None:
@@ -123,7 +127,7 @@ def fit(
         precision="bfloat16" if device != "cpu" else "float32",
     )
     levels, patches = pieces(min(min(x.shape[1:]) for x in data.train), ndim)
-    images = Images(data.train, data.labels, data.numbers, levels=levels, patches=patches, moves=moves_of(card), blur=blur_of(card, data.numbers))
+    images = Images(data.train, data.labels, data.numbers, levels=levels, patches=patches, moves=moves_of(card), asked=data.asked)
     made = train(prior, images, settings, out, device=device, on_progress=on_progress, fresh=restart, judge=_judge(data))
     made.net.to("cpu").eval().requires_grad_(False)
     if ranks.rank:
@@ -163,13 +167,21 @@ def moves_of(card: Card) -> Moves:
     return Moves(mirror=mirror, maps=tuple(c for part in parts(card) if part.classes for c in part.channels))
 
 
-def blur_of(card: Card, numbers: Tensor | None) -> tuple[float, ...]:
-    """The bandwidth of a kernel density of each number's values (Silverman's rule, 1986, eq. 3.31), none for heights: what lies between the ages of few
-    patients is learned from them all, and no age is a patient's name."""
-    if numbers is None or set(card.numbers) <= {HEIGHT}:
-        return ()
-    values = [column[column.isfinite()].unique() for column in numbers.T]
-    return tuple(0.0 if name == HEIGHT or len(x) < 2 else 0.9 * float(x.std()) * len(x) ** -0.2 for name, x in zip(card.numbers, values, strict=True))
+def asked_of(card: Card, items: Sequence[Item]) -> tuple[tuple[int, float], ...]:
+    """The numbers that are asked for, by column, and the standard deviation of the error, in network units, with which a training tells them: the bandwidth of
+    a kernel density of the patients' values (Silverman 1986, eq. 3.31).
+
+    What lies between the ages of few patients is then learned from them all. Of fewer than ``DISTINCT`` values each is a class of its own, and exact.
+    """
+    found = []
+    for column in asked_numbers(card, card.numbers):
+        name, (low, high) = card.numbers[column], card.ranges[column]
+        by_patient = {item.patient or item.id: dict(item.numbers)[name] for item in items if name in dict(item.numbers)}
+        values = np.array(list(by_patient.values()))
+        spread = min(values.std(), float(np.subtract(*np.quantile(values, (0.75, 0.25)))) / 1.34)
+        error = 0.9 * spread * len(values) ** -0.2 * 2 / (high - low)
+        found.append((column, float(error) if len(set(values)) >= DISTINCT else 0.0))
+    return tuple(found)
 
 
 def pieces(shortest: int, ndim: int) -> tuple[tuple[float, ...], tuple[tuple[int, float], ...]]:
@@ -233,6 +245,7 @@ def dataset(
         torch.stack(numbers) if card.numbers else None,
         tuple(held),
         torch.stack(held_numbers) if card.numbers and held else None,
+        asked_of(card, items),
     )
 
 

@@ -15,9 +15,10 @@ from ..evidence.membership import Leak
 from ..io.index import Index, Item
 from ..jobs.audit import Control, SetEvidence, leakage, over_fitted_twin, passed_off, set_evidence
 from ..jobs.audit import Known as Scans
-from ..jobs.mix import counted
+from ..jobs.mix import counted, mixed
 from ..jobs.synthesize import DRAWING, default_size, drawn
 from ..prior import Prior
+from ..prior.numbers import asked_numbers, range_of
 from ..training.folder import read_healthy, read_trust, save_trust
 from .calibrate import into
 from .cost import announce
@@ -57,14 +58,14 @@ def _work(request: CalibrateSynthesize, known: Known, index: Index, items: tuple
     on_event(Event("stage", "learning a twin by heart", 0, 0))
     controls.append(over_fitted_twin(prior, nearness, seed=request.seed, on_step=lambda done, total: on_event(Event("step", done=done, total=total))))
     size = default_size(prior)
-    announce(prior, request.n, size, 52 if prior.card.labels and request.guidance != 1 else 26, on_event)
+    announce(prior, request.n, size, 52 if (prior.card.labels or _told(prior)) and request.guidance != 1 else 26, on_event)
     on_event(Event("stage", "drawing images", 0, 0))
     made, labels = _drawn(prior, scans, request)
     on_event(Event("stage", "comparing sets"))
     found = set_evidence(made, scans, nearness, seed=request.seed)
     on_event(Event("stage", "trying to tell who was a member", 0, 0))
     leaks = leakage(prior, scans, seed=request.seed, on_step=lambda done, total: on_event(Event("step", done=done, total=total)))
-    entry = _entry(request, found, controls, leaks, scans, [*train, *held], labels)
+    entry = _entry(prior, request, found, controls, leaks, scans, [*train, *held], labels)
     window = Window(-1.0, 1.0, "network range")
     shown = mosaic([grey(x[0].numpy() if x.ndim == 3 else x[0, ..., x.shape[-1] // 2].numpy(), window) for x in made[:32]], 8)
     sections = [*proof_sections(found, scans, made, found.beyond, None), control_section(controls), _members(leaks)]
@@ -76,7 +77,7 @@ def _work(request: CalibrateSynthesize, known: Known, index: Index, items: tuple
 
 
 def _drawn(prior: Prior, scans: Scans, request: CalibrateSynthesize) -> tuple[list[Tensor], list[str]]:
-    """request.n images, the labels in the shares of the training scans."""
+    """request.n images, the labels in the shares of the training scans, numbers over the range of the card."""
     found = Counter(name for name in scans.labels[0] if name in prior.card.labels) if prior.card.labels else Counter({"": 1})
     counts = counted({name: count / found.total() for name, count in found.items()}, request.n)
     made: list[Tensor] = []
@@ -84,19 +85,35 @@ def _drawn(prior: Prior, scans: Scans, request: CalibrateSynthesize) -> tuple[li
     for name, count in counts.items():
         if count:
             # another seed a label: the same noise twice would give pairs of twins
-            made += list(drawn(prior, count, label=name or None, seed=request.seed + len(labels), guidance=request.guidance)[0])
+            seed = request.seed + len(labels)
+            ranges = {number: range_of(prior.card, number) for number in _told(prior)}
+            numbers = mixed(prior.card, n=count, numbers=[f"{number}={low}..{high}" for number, (low, high) in ranges.items()], seed=seed).numbers
+            made += list(drawn(prior, count, label=name or None, seed=seed, guidance=request.guidance, numbers=numbers)[0])
             labels += [name] * count
     return made, labels
 
 
+def _told(prior: Prior) -> tuple[str, ...]:
+    """Numbers that its images are asked for."""
+    return tuple(prior.card.numbers[column] for column in asked_numbers(prior.card, prior.card.numbers))
+
+
 def _entry(
-    request: CalibrateSynthesize, found: SetEvidence, controls: list[Control], leaks: tuple[Leak, ...], scans: Scans, items: list[Item], labels: list[str]
+    prior: Prior,
+    request: CalibrateSynthesize,
+    found: SetEvidence,
+    controls: list[Control],
+    leaks: tuple[Leak, ...],
+    scans: Scans,
+    items: list[Item],
+    labels: list[str],
 ) -> dict[str, Any]:
     valid = all(control.passed for control in controls)
     return {
         **as_json(found),
         "n": len(labels),
         "guidance": request.guidance,
+        "numbers": list(_told(prior)),
         "drawing": DRAWING,
         "mix": dict(Counter(labels)),
         "train": len(scans.train),

@@ -21,7 +21,7 @@ from .events import Event, OnEvent
 from .outcome import Outcome, Output, file_name, suffix_of
 from .pictures import Window, coloured, grey, mosaic, upright, window_for
 from .proof import unproven
-from .proven import guidance_of, standing, unseen
+from .proven import Steered, standing, unseen
 from .report import Grid, Picture, Section
 from .requests import Synthesize
 
@@ -45,8 +45,9 @@ def run_joint(request: Synthesize, prior: Prior, given: Mapping[str, Volume], pl
             "leave --data out; medprior calibrate synthesize measures the prior itself, whose audit then stands for the set",
         )
     entry = prior.trust.get("synthesize")
-    overrides = unproven(entry, request.unproven, guidance=guidance_of(request))
-    _announce(request, prior, given, len(plan.labels), on_event)
+    steered = Steered.of(request, prior, plan)
+    overrides = unproven(entry, request.unproven, guidance=steered.guidance, numbers=steered.numbers)
+    _announce(request, prior, given, len(plan.labels), steered.twice, on_event)
     on_event(Event("stage", "drawing what is not given" if given else "drawing new images", 0, 0))
     made: list[Example] = []
     blocks = plan.blocks()
@@ -65,7 +66,7 @@ def run_joint(request: Synthesize, prior: Prior, given: Mapping[str, Volume], pl
             on_step=lambda done, total, at=at: on_event(Event("step", done=at * total + done, total=total * len(blocks))),
         )
     outputs, table = _outputs(prior, made, given, plan, suffix)
-    section, preview = _section(request, prior, made, given)
+    section, preview = _section(request, prior, made, given, steered.said(request))
     size = list(next(iter(made[0].values())).shape)
     metrics = {"n": len(made), "size": size, "label": request.label, "given": sorted(given), "made": sorted(made[0]), "mix": dict(plan.counts)}
     metrics |= {"proof": standing(entry)}
@@ -85,14 +86,13 @@ def _suffix(request: Synthesize, prior: Prior, given: Mapping[str, Volume], soli
     return own if own in (".nii.gz", ".npz", ".png") else ".nii.gz" if solid or given else ".png"
 
 
-def _announce(request: Synthesize, prior: Prior, given: Mapping[str, Volume], n: int, on_event: OnEvent) -> None:
+def _announce(request: Synthesize, prior: Prior, given: Mapping[str, Volume], n: int, twice: int, on_event: OnEvent) -> None:
     """What is given is on its own grid, which the prior's may differ from: its pixels are a guide to the time, no more."""
     known = next(iter(given.values()), None)
     size = (request.size or default_size(prior)) if known is None else known.shape
     slices = 1 if prior.card.ndim == 3 else request.slices or (known.shape[-1] if known is not None and known.ndim == 3 else 1)
     evaluations = 36 if known is None and slices == 1 else 56
-    guided = request.steers and request.guidance != 1
-    announce(prior, n * slices, tuple(size)[: prior.card.ndim], evaluations * (2 if guided else 1), on_event)
+    announce(prior, n * slices, tuple(size)[: prior.card.ndim], evaluations * twice, on_event)
 
 
 def _outputs(prior: Prior, made: Sequence[Example], given: Mapping[str, Volume], plan: Mix, suffix: str) -> tuple[list[Output], str]:
@@ -142,7 +142,9 @@ def _window(one: Volume, name: str) -> tuple[float, float] | None:
     return None if name == "mask" else (float(one.data.min()), float(max(one.data.max(), one.data.min() + 1)))
 
 
-def _section(request: Synthesize, prior: Prior, made: Sequence[Example], given: Mapping[str, Volume]) -> tuple[Section, list[tuple[str, Image.Image]]]:
+def _section(
+    request: Synthesize, prior: Prior, made: Sequence[Example], given: Mapping[str, Volume], asked: str
+) -> tuple[Section, list[tuple[str, Image.Image]]]:
     names = [part.name for part in parts(prior.card)]
     shown = made[:SHOWN]
     what = f"{', '.join(n for n in names if n not in given)} for a given {', '.join(given)}" if given else ", ".join(names)
@@ -154,7 +156,7 @@ def _section(request: Synthesize, prior: Prior, made: Sequence[Example], given: 
     together = "Each example has all of them on one grid" if is_joint(prior.card) else "Slices were drawn together, neighbours from noise that is alike"
     section = Section(
         f"Synthesize: {len(made)} x {what}",
-        f"Drawn by the prior {prior.card.name}. {together}. They show no patient{', but what was given may' if given else ''}.",
+        f"Drawn by the prior {prior.card.name}: {asked}. {together}. They show no patient{', but what was given may' if given else ''}.",
         [Grid([one]) for one in grids],
         caveats=(
             "An image follows its label map as far as the prior has learned it; how far has not been measured for this prior (bench/joint.py measures others).",

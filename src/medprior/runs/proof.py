@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -96,13 +96,20 @@ _COMPARE = "name the data set it learned from with --data, or run medprior calib
 
 
 def unproven(
-    entry: Mapping[str, Any] | None, allowed: bool, *, guidance: float | None = None, remedy: str = _COMPARE, job: str = "synthesize"
+    entry: Mapping[str, Any] | None,
+    allowed: bool,
+    *,
+    guidance: float | None = None,
+    numbers: Collection[str] = (),
+    remedy: str = _COMPARE,
+    job: str = "synthesize",
 ) -> tuple[str, ...]:
     """What to write down where a set is not compared with scans itself: nothing where the prior's own audit (trust.json) passed and is of such images.
 
-    guidance: of a label that is asked for. Raises BadOption where the audit did not pass, is of other images or was never made, unless that is allowed.
+    guidance: of a label or of ``numbers`` that are asked for. Raises BadOption where the audit did not pass, is of other images or was never made, unless that
+    is allowed.
     """
-    why = _lacking(entry, guidance)
+    why = _lacking(entry, guidance, numbers)
     return permitted(why, allowed, remedy, job) if why else ()
 
 
@@ -113,7 +120,7 @@ def permitted(why: str, allowed: bool, remedy: str, job: str = "synthesize") -> 
     return (f"written although {why}",)
 
 
-def _lacking(entry: Mapping[str, Any] | None, guidance: float | None) -> str:
+def _lacking(entry: Mapping[str, Any] | None, guidance: float | None, numbers: Collection[str]) -> str:
     """Why the audit of a prior does not stand for a set; "" where it does."""
     if entry is None:
         return "nobody has measured whether this prior copies its patients"
@@ -121,6 +128,8 @@ def _lacking(entry: Mapping[str, Any] | None, guidance: float | None) -> str:
         return "the audit of this prior found copies, or its controls failed"
     if entry.get("drawing") != DRAWING:
         return "the audit of this prior is of images that another version drew in another way"
+    if guidance is not None and guidance > 1 and (untold := [name for name in numbers if name not in entry.get("numbers", ())]):
+        return f"the audit of this prior told no {', '.join(untold)}, and a guidance of {guidance:g} asks for images that are nearer to what it learned"
     if guidance is not None and guidance > entry["guidance"]:
         return f"the audit of this prior is of a guidance of {entry['guidance']:g}, and {guidance:g} asks for images that are nearer to what it learned"
     return ""

@@ -12,14 +12,16 @@ from torch import Tensor
 from ..errors import BadOption
 from ..evidence.copies import CopyIndex
 from ..jobs.audit import LEAST, Control, control_of, filtered, over_fitted_twin, passed_off, set_evidence
+from ..jobs.mix import Mix
 from ..prior import Prior
+from ..prior.numbers import asked_numbers
 from .events import Event, OnEvent
 from .proof import as_json, control_section, failing, permitted, proof_lines, proof_sections, unproven
 from .report import Section
 from .requests import Synthesize
 from .training_scans import scans_of_folder
 
-__all__ = ["Draw", "Proven", "guidance_of", "proven", "standing", "unseen"]
+__all__ = ["Draw", "Proven", "Steered", "proven", "standing", "unseen"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ Draw = Callable[[Sequence[int], int], Tensor]
 """(rows that are wanted, seed) -> images in network units, in their order."""
 
 
-def proven(request: Synthesize, prior: Prior, draw: Draw, n: int, on_event: OnEvent) -> Proven:
+def proven(request: Synthesize, prior: Prior, draw: Draw, n: int, on_event: OnEvent, *, steered: Steered) -> Proven:
     """n images that may be written.
 
     With the data set behind the prior every image is compared with it; else the prior's own audit in trust.json stands for the set.
@@ -44,23 +46,43 @@ def proven(request: Synthesize, prior: Prior, draw: Draw, n: int, on_event: OnEv
     """
     entry = prior.trust.get("synthesize")
     if request.data is None:
-        overrides = unproven(entry, request.unproven, guidance=guidance_of(request))  # before minutes are spent
+        overrides = unproven(entry, request.unproven, guidance=steered.guidance, numbers=steered.numbers)  # before minutes are spent
         made = draw(range(n), request.seed)
         return Proven(dict(enumerate(made)), {"proof": standing(entry)}, [unseen(entry)], overrides)
-    return _compared(request, request.data, prior, draw, n, on_event)
+    return _compared(request, request.data, prior, draw, n, on_event, steered)
 
 
-def guidance_of(request: Synthesize) -> float | None:
-    """Of the labels and numbers that are asked for; None where none are."""
-    return request.guidance if request.steers else None
+@dataclass(frozen=True, slots=True)
+class Steered:
+    """What guidance exaggerates. guidance: None where nothing of it is asked for. numbers: their names."""
+
+    guidance: float | None
+    numbers: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, request: Synthesize, prior: Prior, plan: Mix) -> Steered:
+        numbers = tuple(prior.card.numbers[column] for column in asked_numbers(prior.card, plan.numbers))
+        return cls(request.guidance if request.label or request.mix or numbers else None, numbers)
+
+    @property
+    def twice(self) -> int:
+        """Network evaluations for one of a plain draw."""
+        return 1 if self.guidance in (None, 1) else 2
+
+    def said(self, request: Synthesize) -> str:
+        """What was asked for, in a report."""
+        label = f"label {request.label}" if request.label else f"mix {request.mix}" if request.mix else "no label asked for"
+        label += f", {', '.join(request.number)}" if request.number else ""
+        return label if self.guidance is None else f"{label}, guidance {self.guidance:g}"
 
 
-def _compared(request: Synthesize, data: Path, prior: Prior, draw: Draw, n: int, on_event: OnEvent) -> Proven:
+def _compared(request: Synthesize, data: Path, prior: Prior, draw: Draw, n: int, on_event: OnEvent, steered: Steered) -> Proven:
     scans, unnamed = scans_of_folder(prior, data, on_event)
     overrides = permitted(unnamed, request.unproven, "train it with medprior train, whose card names them by a digest") if unnamed else ()
     if n < LEAST:  # of so few no shares are known: the audit of the prior must stand for them, and says so before minutes are spent
         remedy = f"ask for {LEAST} or more, of which they are, or run medprior calibrate synthesize"
-        overrides += unproven(prior.trust.get("synthesize"), request.unproven, guidance=guidance_of(request), remedy=remedy)
+        entry = prior.trust.get("synthesize")
+        overrides += unproven(entry, request.unproven, guidance=steered.guidance, numbers=steered.numbers, remedy=remedy)
     on_event(Event("stage", "learning how alike two patients are"))
     index = CopyIndex.learn(scans.train, scans.held, seed=request.seed)
     controls = [*passed_off(index, seed=request.seed), *(control_of(prior) or _twin(request, prior, index, on_event))]

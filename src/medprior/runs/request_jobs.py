@@ -7,7 +7,6 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from ..prior.numbers import HEIGHT
 from .request import HasFolder, OneScan, Request, WithPrior, option
 
 __all__ = [
@@ -117,7 +116,7 @@ class Synthesize(WithPrior):
     as_: tuple[str, ...] = option((), "What the given file is: mask, T1, ...; once for each --given, in their order.", alias="as")
     slices: int | None = option(None, "A volume of so many slices by a prior of slices, neighbours alike.", ge=2, le=2048)
     size: tuple[int, int] | None = option(None, "Rows and columns; default the size the prior was trained to show. A 3-D prior draws that size only.")
-    guidance: float = option(1.5, "Weight of the label and of numbers; 1 is plain, above it exaggerates.", ge=0, le=20)
+    guidance: float = option(1.5, "Weight of the label and of the numbers asked for, not of a height; 1 is plain, above it exaggerates.", ge=0, le=20)
     data: Path | None = option(None, "The data set the prior learned from: its train split is searched for copies, its val split says what is usual.")
     unproven: bool = option(False, "Write images that no audit has passed; written down in run.json and in the report.")
     format: Literal["png", "nii.gz", "npz", "dcm"] | None = option(None, "Format; default that of what is given, else png, of volumes nii.gz.")
@@ -131,11 +130,6 @@ class Synthesize(WithPrior):
         if self.mix is not None and self.label is not None:
             raise ValueError("label, mix: wanted one of them, got both")
         return self
-
-    @property
-    def steers(self) -> bool:
-        """Whether anything is asked for that guidance exaggerates."""
-        return bool(self.label or self.mix) or any(not number.startswith(f"{HEIGHT}=") for number in self.number)
 
 
 class Reconstruct(OneScan):

@@ -19,7 +19,7 @@ from .events import Event, OnEvent
 from .given import listed, run_joint
 from .outcome import Outcome, Output, file_name
 from .pictures import Window, grey, mosaic, upright, window_for
-from .proven import Draw, proven
+from .proven import Draw, Steered, proven
 from .report import Grid, Picture, Section
 from .requests import Synthesize
 
@@ -42,9 +42,9 @@ def run_synthesize(request: Synthesize, prior: Prior, given: Mapping[str, Volume
     suffix = f".{request.format or ('nii.gz' if solid else 'png')}"
     # at full size: 14 levels refine the coarser image, which costs a third of that; an image that is small enough is drawn at once
     evaluations = 26
-    total, guided = len(plan.labels), request.steers and request.guidance != 1
-    announce(prior, total, size, evaluations * (2 if guided else 1), on_event)
-    proved = proven(request, prior, _drawer(request, prior, plan, size, on_event), total, on_event)
+    total, steered = len(plan.labels), Steered.of(request, prior, plan)
+    announce(prior, total, size, evaluations * steered.twice, on_event)
+    proved = proven(request, prior, _drawer(request, prior, plan, size, on_event), total, on_event, steered=steered)
     rows = sorted(proved.kept)
     made = volumes_of(prior, torch.stack([proved.kept[row] for row in rows]), f"label {request.label or request.mix}, seed {request.seed}")
     labels = [plan.labels[row] for row in rows]
@@ -57,7 +57,7 @@ def run_synthesize(request: Synthesize, prior: Prior, given: Mapping[str, Volume
     files = [({"image": f"{name}{suffix}"}, label, told) for name, label, told in zip(names, labels, numbers, strict=True)]
     tables = {"scans.csv": listed(["image"], files)} if plan.counts else {}
     window = window_for(made[0]) if card.unit == "HU" else Window(low, high, "range of the prior")
-    section, preview = sheet(request, prior, made, window)
+    section, preview = sheet(request, prior, made, window, steered)
     metrics = {
         "n": len(made),
         "size": list(size),
@@ -99,18 +99,15 @@ def _drawer(request: Synthesize, prior: Prior, plan: Mix, size: tuple[int, ...],
     return draw
 
 
-def sheet(request: Synthesize, prior: Prior, made: list[Volume], window: Window) -> tuple[Section, list]:
+def sheet(request: Synthesize, prior: Prior, made: list[Volume], window: Window, steered: Steered) -> tuple[Section, list]:
     """The section with all images side by side."""
     shown = [grey(upright(image), window) for image in made[:SHOWN]]
     columns = min(8, max(1, round(len(shown) ** 0.5 * 1.4)))
     picture = mosaic(shown, columns)
-    label = f"label {request.label}" if request.label else f"mix {request.mix}" if request.mix else "no label asked for"
-    label += f", {', '.join(request.number)}" if request.number else ""
-    label += f", guidance {request.guidance:g}" if request.steers else ""
     twins = " The same seed draws the same noise, so sheets of two labels differ by the label alone." if request.label else ""
     section = Section(
         f"Synthesize: {len(made)} new images{f', {request.label}' if request.label else ''}",
-        f"Drawn from the prior {prior.card.name} alone: {label}. They show no patient.{twins}",
+        f"Drawn from the prior {prior.card.name} alone: {steered.said(request)}. They show no patient.{twins}",
         [Grid([Picture(picture, f"{len(shown)} images", f"Seed {request.seed}; none was picked out; {window}.", synthetic=True, wide=True)])],
         caveats=("A synthetic set inherits the gaps and the biases of the data behind the prior; its card names them.",),
     )

@@ -15,7 +15,7 @@ from ..errors import BadOption, ShapeMismatch
 from ..prior import Condition, grid
 from .moves import RANDOM, Moves, moved
 
-__all__ = ["Batch", "Images", "Plan", "draw", "planned", "told_off"]
+__all__ = ["Batch", "Images", "Plan", "draw", "known", "planned"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Images:
     weights: how often each image is taken, in any unit; None = all alike.
     flip: array axis (0 = i) that may be mirrored without making a wrong patient, or None.
     moves: how patches are moved together with their places, or None.
-    blur: standard deviation by which each number is told off its value, () for none: told exactly, the ages of few patients would be their names.
+    asked: columns of the numbers that are properties of a patient, as heights are not, each with the standard deviation of the error with which it is told.
     typical: shape of the image of middle size.
     """
 
@@ -55,7 +55,7 @@ class Images:
     flip: int | None = None
     weights: Tensor | None = None
     moves: Moves | None = None
-    blur: tuple[float, ...] = ()
+    asked: tuple[tuple[int, float], ...] = ()
     typical: tuple[int, ...] = field(init=False, default=())
 
     def __post_init__(self) -> None:
@@ -72,8 +72,9 @@ class Images:
             raise ShapeMismatch("training set, labels", f"one for each of {len(self)} images", len(self.labels))
         if self.numbers is not None and len(self.numbers) != len(self):
             raise ShapeMismatch("training set, numbers", f"a row for each of {len(self)} images", len(self.numbers))
-        if self.blur and (self.numbers is None or len(self.blur) != self.numbers.shape[1] or not all(0 <= b < inf for b in self.blur)):
-            raise ShapeMismatch("training set, blur", "one standard deviation for each number", self.blur)
+        columns = 0 if self.numbers is None else self.numbers.shape[1]
+        if not all(0 <= column < columns and 0 <= error < inf for column, error in self.asked):
+            raise ShapeMismatch("training set, asked", f"columns below {columns}, each with a standard deviation", self.asked)
         if self.weights is not None and (len(self.weights) != len(self) or not bool((self.weights >= 0).all()) or not float(self.weights.sum()) > 0):
             raise ShapeMismatch("training set, weights", f"one >= 0 for each of {len(self)} images, not all 0", tuple(self.weights.shape))
 
@@ -132,8 +133,7 @@ def draw(
     """The batch of one step: a pure function of (seed, step, rank, steps), so that a resumed run sees what an unbroken run sees.
 
     batch: 64-voxel patches a step, over all ranks; larger patches come in smaller numbers. sigmas: mean and standard deviation of ln sigma.
-    drop: share of labels, and of all numbers at once, hidden, so that guidance has an unconditional side; of several numbers each is hidden alone as often,
-    since some may be known and others not. steps: of the whole training, by which ``data.moves`` knows how often each scan will be seen.
+    drop: how often labels and numbers are hidden, see ``known``. steps: of the whole training, by which ``data.moves`` knows how often each scan will be seen.
     Raises BadOption where there are more ranks than patches.
     """
     plan = planned(data, step, seed=seed, batch=batch, ranks=ranks, steps=steps)
@@ -144,7 +144,11 @@ def draw(
     if data.moves is not None:
         u = torch.stack([torch.rand(RANDOM, generator=generator(seed, "move", step, n)) for n, _ in own])
         x0, position = moved(x0, position, u, plan.moved, data.moves)
-    label, numbers = _known(data, own, step, seed, drop)
+    k = 0 if data.numbers is None else data.numbers.shape[1]
+    rngs = [generator(seed, "drop", step, n) for n, _ in own]
+    u = torch.stack([torch.cat([torch.rand(2, generator=rng), torch.rand(k, generator=rng)]) for rng in rngs])
+    white = torch.stack([torch.randn(k, generator=rng) for rng in rngs])
+    label, numbers = known(data, torch.tensor([item for _, item in own]), u, white, drop)
     makers = [generator(seed, "noise", step, n) for n, _ in own]
     noise = torch.stack([torch.randn(x0.shape[1:], generator=g) for g in makers])
     sigma = torch.exp(torch.cat([torch.randn(1, generator=g) for g in makers]) * sigmas[1] + sigmas[0])
@@ -167,24 +171,18 @@ def _window(data: Images, item: int, level: int, size: tuple[int, ...], rng: tor
     return x, grid(size, full=full, start=start)
 
 
-def _known(data: Images, own: list[tuple[int, int]], step: int, seed: int, drop: float) -> tuple[Tensor | None, Tensor | None]:
-    items = torch.tensor([item for _, item in own])
-    makers = [generator(seed, "drop", step, n) for n, _ in own]
-    hidden = torch.stack([torch.rand(2, generator=rng) for rng in makers]) < drop
-    label = None if data.labels is None else torch.where(hidden[:, 0], -1, data.labels[items])
+def known(data: Images, items: Tensor, u: Tensor, white: Tensor, drop: float) -> tuple[Tensor | None, Tensor | None]:
+    """Labels (n,) and numbers (n, k) of ``items`` (n,) as the network is told them. u: (n, 2 + k) uniform, white: (n, k) normal.
+
+    Hidden with probability ``drop``: the label; all numbers at once; of several each by itself. The other side of guidance knows neither label nor what is
+    asked for, so with half of the hidden labels these numbers are hidden, too.
+    """
+    label = None if data.labels is None else torch.where(u[:, 0] < drop, -1, data.labels[items])
     if data.numbers is None:
         return label, None
-    k = data.numbers.shape[1]
-    alone = torch.stack([torch.rand(k, generator=rng) for rng in makers]) < drop
-    white = torch.stack([torch.randn(k, generator=rng) for rng in makers])
-    return label, told_off(data, items, hidden[:, 1:], alone, white)
-
-
-def told_off(data: Images, items: Tensor, hidden: Tensor, alone: Tensor, white: Tensor) -> Tensor | None:
-    """What a batch is told of the numbers of ``items`` (n,), off by ``white`` (n, k) times the blur. hidden: (n, 1) whole rows, alone: (n, k) single ones."""
-    if data.numbers is None:
-        return None
     numbers = data.numbers[items]
-    if data.blur:
-        numbers = numbers + white * torch.tensor(data.blur)
-    return torch.where(hidden | alone if numbers.shape[1] > 1 else hidden, torch.nan, numbers)
+    hidden = (u[:, 1:2] < drop) | ((u[:, 2:] < drop) if numbers.shape[1] > 1 else torch.zeros_like(numbers, dtype=torch.bool))
+    for column, error in data.asked:
+        numbers[:, column] += error * white[:, column]
+        hidden[:, column] |= u[:, 0] < drop / 2
+    return label, torch.where(hidden, torch.nan, numbers)

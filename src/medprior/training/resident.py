@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from ..data.seeds import generator
 from ..prior import Condition
 from .moves import RANDOM, moved
-from .patches import Batch, Images, Plan, planned, told_off
+from .patches import Batch, Images, Plan, known, planned
 
 __all__ = ["Resident"]
 
@@ -49,19 +49,18 @@ class Resident:
         room = full - torch.tensor(plan.size) + 1
         start = (torch.rand(room.shape, generator=host, dtype=torch.float64) * room).long()
         turned = torch.rand(plan.count, generator=host) < (0.0 if self.data.flip is None else 0.5)
-        hidden = torch.rand((plan.count, 2), generator=host) < drop
+        u = torch.rand((plan.count, 2), generator=host)
         k = 0 if self.data.numbers is None else self.data.numbers.shape[1]
-        alone, white = torch.rand((plan.count, k), generator=host) < drop, torch.randn((plan.count, k), generator=host)
+        u, white = torch.cat([u, torch.rand((plan.count, k), generator=host)], dim=1), torch.randn((plan.count, k), generator=host)
         noise = torch.randn((plan.count, len(self.voxels), *plan.size), generator=near, device=self.device)
         sigma = torch.exp(torch.randn(plan.count, generator=near, device=self.device) * sigmas[1] + sigmas[0])
         x0 = self._windows(plan, items[mine], start[mine], turned[mine])
         position = _positions(plan.size, full[mine].to(self.device), start[mine].to(self.device))
         if self.data.moves is not None:
-            u = torch.rand((plan.count, RANDOM), generator=generator(seed, "moves", step))[mine]
-            x0, position = moved(x0, position, u.to(self.device), plan.moved, self.data.moves)
-        label = None if self.data.labels is None else torch.where(hidden[mine, 0], -1, self.data.labels[items[mine]]).to(self.device)
-        numbers = told_off(self.data, items[mine], hidden[mine, 1:], alone[mine], white[mine])
-        condition = Condition(label, None if numbers is None else numbers.to(self.device), position)
+            how = torch.rand((plan.count, RANDOM), generator=generator(seed, "moves", step))[mine]
+            x0, position = moved(x0, position, how.to(self.device), plan.moved, self.data.moves)
+        label, numbers = (x if x is None else x.to(self.device) for x in known(self.data, items[mine], u[mine], white[mine], drop))
+        condition = Condition(label, numbers, position)
         return Batch(x0, sigma[mine], noise[mine], condition, tuple(items[mine].tolist()), plan.count)
 
     def _windows(self, plan: Plan, items: Tensor, start: Tensor, turned: Tensor) -> Tensor:

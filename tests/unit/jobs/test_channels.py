@@ -11,10 +11,12 @@ import torch
 from medprior.data.volume import Volume
 from medprior.errors import BadOption, WrongKind
 from medprior.io.index import scan
+from medprior.io.items import Item
 from medprior.io.write import write
-from medprior.jobs.fit import Dataset, blur_of, dataset
-from medprior.prior import Card
+from medprior.jobs.fit import Dataset, asked_of, dataset, fit
+from medprior.prior import Card, Prior
 from medprior.prior.joint import is_joint
+from medprior.training.patches import Images
 
 AFFINE = np.diag([2.0, 2.0, 3.0, 1.0])
 
@@ -97,12 +99,39 @@ def test_a_name_that_is_taken(tmp_path: Path) -> None:
         learned(folder_of(tmp_path, head="path:T1,channel:T2,mask,split,number:height"))
 
 
-def test_a_number_is_blurred_by_what_its_patients_leave_open() -> None:
-    """Silverman's rule over the patients, not over their slices; a height is where a slice lies, and exact."""
-    card = Card("x", "MR", numbers=("height", "age", "dose"), ranges=((-1.0, 1.0), (20.0, 80.0), (0.0, 1.0)))
-    ages = torch.randn(32, generator=torch.Generator().manual_seed(0)) / 2
-    numbers = torch.stack([torch.linspace(-1, 1, 320), ages.repeat(10), torch.full((320,), 0.3)], dim=1)
-    numbers[::7, 1] = torch.nan
-    blur = blur_of(card, numbers)
-    assert blur[0] == blur[2] == 0 and blur[1] == pytest.approx(0.9 * float(ages.std()) / 2)
-    assert blur_of(Card("x", "MR", numbers=("height",), ranges=((-1.0, 1.0),)), numbers[:, :1]) == () == blur_of(card, None)
+def item(patient: str, **numbers: float) -> Item:
+    read = ("picture", (8, 8), 1, "a.u.", "MR", None, False, "", "", 0, True, False, "")
+    return Item(f"i{patient}", f"{patient}.png", "", "", patient, "train", "", *read, numbers=tuple(numbers.items()))
+
+
+CARD = Card("x", "MR", numbers=("height", "age", "field"), ranges=((-1.0, 1.0), (20.0, 80.0), (0.0, 4.0)))
+
+
+def test_a_number_is_told_with_the_bandwidth_of_its_patients() -> None:
+    """Silverman's rule by hand, in network units; two scans of a patient count once, two field strengths are exact."""
+    ages = np.round(50 + 8 * np.random.default_rng(0).standard_normal(400))
+    items = [item(str(n), age=float(age), field=1.5 + 1.5 * (n % 2)) for n, age in enumerate(ages)]
+    a = min(ages.std(), (np.quantile(ages, 0.75) - np.quantile(ages, 0.25)) / 1.34)
+    wanted = ((1, pytest.approx(0.9 * a * 400**-0.2 / 30)), (2, 0.0))
+    assert asked_of(CARD, items) == wanted and asked_of(CARD, [*items, *items[:100]]) == wanted
+    assert asked_of(Card("x", "MR", numbers=("height",), ranges=((-1.0, 1.0),)), items) == ()
+
+
+def test_a_training_is_given_what_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three patients have three ages, each a class of its own; the height of a slice is no property of theirs."""
+    given: list[Images] = []
+
+    def stopped(prior: Prior, images: Images, *_: object, **__: object) -> Prior:
+        given.append(images)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("medprior.jobs.fit.train", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        fit(folder_of(tmp_path), steps=1, out=tmp_path / "run")
+    assert given[0].asked == ((1, 0.0),)
+
+
+def test_an_unknown_age_moves_no_bandwidth() -> None:
+    ages = [41.0, 47.0, 52.0, 58.0, 63.0, 70.0]
+    known = [item(str(n), age=age, field=3.0) for n, age in enumerate(ages)]
+    assert asked_of(CARD, [*known, item("none", field=3.0)]) == asked_of(CARD, known)

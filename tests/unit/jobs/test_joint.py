@@ -137,6 +137,25 @@ def test_slices_are_told_their_height_and_the_age() -> None:
     assert all(torch.allclose(n[:, 0], told[:, 0]) and bool(n[:, 1].isnan().all()) for n in heard[1::2])
 
 
+def test_slices_of_a_volume_follow_label_and_age_together() -> None:
+    """The denoiser is asked for both, and for neither; its heights are the slices' own."""
+    heard: list = []
+
+    class Listening(type(mri())):  # type: ignore[misc]
+        def _out(self, x, sigma, condition):
+            heard.append((condition.label, condition.numbers))  # type: ignore[union-attr]
+            return super()._out(x, sigma, condition)
+
+    prior = mri(labels=("ill", "well"))
+    prior.__class__ = Listening
+    synthesize_joint(prior, n=1, slices=4, label="well", numbers={"age": 65}, n_steps=2, guidance=2.0)
+    assert heard and len(heard) % 2 == 0
+    for (label, numbers), (none, away) in zip(heard[::2], heard[1::2], strict=True):
+        assert label.tolist() == [1] * 4 and none is None
+        assert torch.allclose(numbers[:, 0], torch.tensor([-0.75, -0.25, 0.25, 0.75])) and torch.equal(numbers[:, 0], away[:, 0])
+        assert numbers[:, 1].tolist() == [0.5] * 4 and bool(away[:, 1].isnan().all())
+
+
 def test_a_label_map_that_is_drawn_has_whole_numbers() -> None:
     made = synthesize_joint(mri(), n=2, n_steps=3)[0]
     assert list(made) == ["T1", "mask"] and made["mask"].unit == "label" and set(np.unique(made["mask"].data)) <= {0.0, 1.0, 3.0}

@@ -153,15 +153,17 @@ def test_nothing_is_written_without_an_audit_of_the_prior(slices: Path, tmp_path
 
 
 def test_an_audit_stands_for_no_stronger_guidance_of_a_number(pictures: Path, tmp_path: Path) -> None:
-    """Guidance has nothing to exaggerate where nothing, or a height alone, is asked for."""
-    passed = {"passed": True, "drawing": DRAWING, "guidance": 1.5, "n": 100, "held": 40, "date": "2026-01-01", "said": []}
-    prior = tmp_path / "prior"
-    save_trust(pictures, {"synthesize": passed}, prior)
-    assert run(prior, tmp_path / "free", guidance=3.0, unproven=False).record["metrics"]["n"] == 2
-    assert run(prior, tmp_path / "told", guidance=1.5, number=["age=60"], unproven=False).record["metrics"]["n"] == 2
+    """Nor for a number that its own images were never asked for; guidance has nothing to exaggerate where nothing is asked for."""
+    told = {"passed": True, "drawing": DRAWING, "guidance": 1.5, "numbers": ["age"], "n": 100, "held": 40, "date": "2026-01-01", "said": []}
+    heard, untold = tmp_path / "heard", tmp_path / "untold"
+    save_trust(pictures, {"synthesize": told}, heard)
+    save_trust(pictures, {"synthesize": {**told, "numbers": []}}, untold)
+    for prior, options in ((heard, {"guidance": 3.0}), (heard, {"number": ["age =60"]}), (untold, {"number": ["age=60"], "guidance": 1.0})):
+        assert run(prior, tmp_path / f"{prior.name}{len(options)}{options.get('guidance', '')}", unproven=False, **options).record["metrics"]["n"] == 2
     with pytest.raises(BadOption, match=r"of a guidance of 1\.5, and 3 asks"):
-        run(prior, tmp_path / "more", guidance=3.0, number=["age=60"], unproven=False)
-    assert not Synthesize(prior=str(prior), number=("height=0.2",)).steers and Synthesize(prior=str(prior), number=("age=60",)).steers
+        run(heard, tmp_path / "more", guidance=3.0, number=["age=60"], unproven=False)
+    with pytest.raises(BadOption, match=r"told no age, and a guidance of 1\.5 asks"):
+        run(untold, tmp_path / "more", number=["age=60"], unproven=False)
 
 
 def test_the_command_line_ends_well(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,14 +21,16 @@ from medprior.evidence.described import Descriptor
 from medprior.evidence.metrics import Interval, clopper_pearson
 from medprior.io.index import scan
 from medprior.io.write import write
-from medprior.jobs.audit import Control, SetEvidence
+from medprior.jobs.audit import Control, Known, SetEvidence
 from medprior.jobs.synthesize import DRAWING
+from medprior.prior import Prior
+from medprior.runs import calibrate_synthesize
 from medprior.runs import synthesize as run
 from medprior.runs.calibrate_synthesize import run_calibrate_synthesize
 from medprior.runs.execute import execute
 from medprior.runs.proof import failing, unproven
 from medprior.runs.requests import CalibrateSynthesize, Synthesize
-from medprior.training.folder import read_trust
+from medprior.training.folder import load, read_trust
 from tests.unit.runs.conftest import save_tiny, scene
 
 N_TRAIN, N_HELD = 26, 30
@@ -202,3 +205,18 @@ def test_what_real_scans_show_excuses_that_and_no_more(nearer: float, reference:
     said = failing(SetEvidence((), (), (way,), nothing, 0))
     assert said and not way.passed
     assert ("what is held out is unlike training" in said) is excused
+
+
+def test_an_audit_asks_for_numbers_over_the_range_of_the_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values are spread evenly and are nobody's; heights are left to chance, as every draw leaves them."""
+    prior = load(save_tiny(tmp_path / "p", labels=(), numbers=("height", "age"), ranges=((-1.0, 1.0), (20.0, 80.0))))
+    heard: list[dict[str, Sequence[float]]] = []
+
+    def listening(prior: Prior, n: int, **options: Any) -> tuple[Tensor, None]:
+        heard.append(options["numbers"])
+        return torch.zeros(n, 1, 16, 16), None
+
+    monkeypatch.setattr("medprior.runs.calibrate_synthesize.drawn", listening)
+    made, _ = calibrate_synthesize._drawn(prior, Known((), (), ((), ()), ((), ()), ()), CalibrateSynthesize(prior="p", folder=tmp_path, n=24))
+    assert len(made) == 24 and list(heard[0]) == ["age"]
+    assert sorted(heard[0]["age"]) == pytest.approx([20 + 60 * (n + 0.5) / 24 for n in range(24)])

@@ -69,6 +69,11 @@ def known(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     return given.label, given.numbers, given.position
 
 
+def numbers_of(batch: Batch) -> Tensor:
+    assert batch.condition.numbers is not None
+    return batch.condition.numbers
+
+
 def known_position(batch: Batch) -> Tensor:
     assert batch.condition.position is not None
     return batch.condition.position
@@ -159,26 +164,37 @@ def test_what_is_known_is_hidden_as_often_as_asked(at: At) -> None:
     assert float((hidden[0] & hidden[1]).double().mean()) == pytest.approx(0.09, abs=0.04)
 
 
-def test_of_several_numbers_each_is_hidden_alone_too(at: At) -> None:
+def test_of_several_numbers_each_is_hidden_by_itself_too(at: At) -> None:
     """A height is known and an age is not, in most of what a prior is used for: it must have seen that."""
     data = Images(small.images().images, None, torch.ones(6, 2))
-    hidden = torch.cat([at(step, batch=100, drop=0.3, data=data).condition.numbers.isnan() for step in range(12)])  # type: ignore[union-attr]
+    hidden = torch.cat([numbers_of(at(step, batch=100, drop=0.3, data=data)).isnan() for step in range(12)])
     both, first, second = (float(h.double().mean()) for h in (hidden.all(1), hidden[:, 0] & ~hidden[:, 1], hidden[:, 1] & ~hidden[:, 0]))
     assert both == pytest.approx(0.3 + 0.7 * 0.09, abs=0.05)
     assert first == pytest.approx(0.7 * 0.3 * 0.7, abs=0.04) and second == pytest.approx(0.7 * 0.3 * 0.7, abs=0.04)
 
 
-def test_numbers_are_told_off_their_values_by_the_blur(at: At) -> None:
-    data = Images(small.images().images, None, torch.tensor([[0.5, -0.25]] * 6), blur=(0.0, 0.2))
-    numbers = torch.cat([at(step, batch=100, drop=0.0, data=data).condition.numbers for step in range(12)])  # type: ignore[union-attr]
+def test_the_other_side_of_guidance_is_seen_often_enough(at: At) -> None:
+    """No label, no age, a known height: by chance alone that would be one patch in a hundred of a drop of a tenth."""
+    data = Images(small.images().images, torch.ones(6, dtype=torch.long), torch.ones(6, 2), asked=((1, 0.0),))
+    batches = [at(step, batch=100, drop=0.1, data=data) for step in range(24)]
+    labels, numbers, _ = (torch.cat(part) for part in zip(*map(known, batches), strict=True))
+    away = (labels < 0) & numbers[:, 1].isnan() & ~numbers[:, 0].isnan()
+    assert float(away.double().mean()) == pytest.approx(0.9 * 0.9 * 0.05 + 0.9 * 0.9 * 0.05 * 0.1, abs=0.015)
+    assert float((labels < 0).double().mean()) == pytest.approx(0.1, abs=0.02)
+
+
+def test_numbers_are_told_with_the_error_that_was_asked_for(at: At) -> None:
+    data = Images(small.images().images, None, torch.tensor([[0.5, -0.25]] * 6), asked=((1, 0.2),))
+    numbers = torch.cat([numbers_of(at(step, batch=100, drop=0.0, data=data)) for step in range(12)])
     assert torch.equal(numbers[:, 0], torch.full_like(numbers[:, 0], 0.5))
     assert float(numbers[:, 1].mean()) == pytest.approx(-0.25, abs=0.03) and float(numbers[:, 1].std()) == pytest.approx(0.2, abs=0.02)
+    assert data.numbers is not None and torch.equal(data.numbers[:, 1], torch.full((6,), -0.25))
 
 
-@pytest.mark.parametrize("blur", [(0.1,), (-0.1, 0.0), (float("nan"), 0.0)])
-def test_a_blur_is_one_deviation_a_number(blur: tuple[float, ...]) -> None:
-    with pytest.raises(ShapeMismatch, match="blur"):
-        Images(small.images().images, None, torch.ones(6, 2), blur=blur)
+@pytest.mark.parametrize("asked", [((2, 0.1),), ((0, -0.1),), ((0, float("nan")),)])
+def test_what_is_asked_is_a_column_and_a_deviation(asked: tuple[tuple[int, float], ...]) -> None:
+    with pytest.raises(ShapeMismatch, match="asked"):
+        Images(small.images().images, None, torch.ones(6, 2), asked=asked)
 
 
 def test_larger_patches_come_in_smaller_numbers(at: At) -> None:
