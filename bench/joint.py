@@ -18,7 +18,8 @@ Beside the made image: the real image (the ceiling of the judge), the mean train
 
 numbers. Share of each class in the label map of a slice, at five heights, regressed on the number with a level of its own for each height. Real: slices of the
 patients of a split, intervals by patient. Drawn: nothing given but number and height, intervals by draw. The map is the drawn one, or what the
-independent judge finds in the drawn image, which the prior cannot have agreed upon with itself. --guidance: by how much the number is exaggerated, 1 is plain.
+independent judge finds in the drawn image, which the prior cannot have agreed upon with itself.
+--number-guidance: by how much the number is exaggerated, 1 is plain.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def main() -> None:
         one.add_argument("--name", default="age", help="numbers: which")
         one.add_argument("--values", default="52,58,64,70", help="numbers: what is asked for")
         one.add_argument("--draws", type=int, default=12, help="numbers: of each value and height")
-        one.add_argument("--guidance", default="1", help="numbers: weights to try")
+        one.add_argument("--number-guidance", default="1", help="numbers: weights to try")
     one = verbs.add_parser("contrast")
     one.add_argument("prior")
     one.add_argument("--known", type=Path, required=True)
@@ -315,9 +316,9 @@ def numbers(prior: Prior, chosen: argparse.Namespace) -> None:
                 rows[name].append(Shares(item.patient, dict(item.numbers)[chosen.name], at, shares(turned[:, :, k], part.classes)))
     began = time.process_time()
     asked = [value for value in values for _ in range(chosen.draws)]
-    weights = [float(weight) for weight in chosen.guidance.split(",")]
+    weights = [float(weight) for weight in chosen.number_guidance.split(",")]
     for weight, (at, height) in product(weights, enumerate(HEIGHTS)):
-        made = synthesize_joint(prior, n=len(asked), numbers={chosen.name: asked, "height": height}, seed=at, guidance=weight)
+        made = synthesize_joint(prior, n=len(asked), numbers={chosen.name: asked, "height": height}, seed=at, number_guidance=weight)
         for n, (value, one) in enumerate(zip(asked, made, strict=True)):
             found = {"its own map": one[MASK].data[0], "map by the judge": judge(one[own], chosen_items(index, "train", 1)[0])}
             for name, label in found.items():

@@ -24,6 +24,7 @@ from ..prior.joint import Part, admit_parts, part_volume, parts, unlaid_volume
 from ..prior.numbers import told
 from ..prior.wrappers import kept
 from ..sampling import anneal, flow, held, karras_levels, log_levels, proximal, start
+from .reconstruct import windowed
 from .stacks import stacked
 from .synthesize import default_size, finenesses, ladder, steered
 
@@ -96,6 +97,7 @@ def synthesize_joint(
     size: tuple[int, ...] | None = None,
     slices: int | None = None,
     guidance: float = 1.5,
+    number_guidance: float = 1.0,
     n_steps: int = 18,
     alike: float = ALIKE,
     stream: str = "",
@@ -106,7 +108,7 @@ def synthesize_joint(
     given: channels that are known, on one grid; they are left out of the result, which lies on that grid (affine and array order are theirs). Each is a
     Measurement with a noise of 0.02 in network units, through the rule ``proximal``, or ``held`` where nothing else is known.
     label: a class of the card. numbers: one for all or one for each, as the card names them; what is not said stays unknown, but for the height of slices.
-    guidance: weight of the label and of the numbers that are asked for; 1 is plain.
+    guidance, number_guidance: weights of the label and of the numbers that are asked for (never of a height); 1 is plain, above it exaggerates.
     size: of an image, where nothing is given. slices: a volume of so many by a prior of slices; a given volume has its own. alike: correlation, 0 to below 1,
     of the noise that neighbouring slices are drawn from; 0 makes each of another patient. n_steps: levels; three times as many for an image of which something
     is given. stream: words that set these draws apart from others with the same seed.
@@ -126,7 +128,8 @@ def synthesize_joint(
         shape = (len(card.channels), *known[0].shape[2:])
     else:
         shape = _free_shape(prior, size, slices)
-    drawn = _examples(prior, n, shape, known, door, label, numbers, seed, guidance, n_steps, alike, stream, on_step)
+    inside = steered(prior, label, numbers or {}, guidance, number_guidance)
+    drawn = _examples(prior, inside, n, shape, known, door, numbers, seed, n_steps, alike, stream, on_step)
     wanted = [part for part in parts(card) if part.name not in (given or {})]
     sentence = f"made by medprior: prior {card.name}, {'given ' + ', '.join(given) + ', ' if given else ''}label {label}, seed {seed}"
     return [{part.name: _volume(prior, part, door, x, f"{sentence}, number {i}") for part in wanted} for i, x in enumerate(drawn)]
@@ -134,19 +137,18 @@ def synthesize_joint(
 
 def drawn_joint(prior: Prior, n: int, *, seed: int = 0, size: tuple[int, ...] | None = None, n_steps: int = 18, on_step: OnStep | None = None) -> Tensor:
     """n examples with nothing given, as the network has them: (n, C, i, j[, k]) in network units. Arguments and errors as of ``synthesize_joint``."""
-    return _examples(prior, n, _free_shape(prior, size, None), None, None, None, None, seed, 1.0, n_steps, ALIKE, "", on_step)
+    return _examples(prior, windowed(prior), n, _free_shape(prior, size, None), None, None, None, seed, n_steps, ALIKE, "", on_step)
 
 
 def _examples(
     prior: Prior,
+    inside: Denoiser,
     n: int,
     shape: tuple[int, ...],
     known: tuple[Tensor, tuple[int, ...]] | None,
     door: Admitted | None,
-    label: str | None,
     numbers: Mapping[str, float | Sequence[float]] | None,
     seed: int,
-    guidance: float,
     n_steps: int,
     alike: float,
     stream: str,
@@ -154,7 +156,6 @@ def _examples(
 ) -> Tensor:
     """(n, *shape) in network units, in batches."""
     card = prior.card
-    inside = steered(prior, label, numbers or {}, guidance)
     values = told(card, {name: _each(name, value, n) for name, value in (numbers or {}).items()}, n)
     rng = generator(seed, "synthesize", *([stream] if stream else []))
     solid = card.ndim == 2 and len(shape) == 4

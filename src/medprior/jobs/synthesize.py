@@ -35,6 +35,7 @@ def synthesize(
     seed: int = 0,
     size: tuple[int, ...] | None = None,
     guidance: float = 1.5,
+    number_guidance: float = 1.0,
     n_steps: int = 24,
     numbers: Mapping[str, Sequence[float]] | None = None,
     stream: str = "",
@@ -46,7 +47,19 @@ def synthesize(
     """
     if is_joint(prior.card):
         raise BadOption(f"synthesize: prior {prior.card.name!r} draws {', '.join(p.name for p in parts(prior.card))} together", "use synthesize_joint")
-    x, _ = drawn(prior, n, label=label, seed=seed, size=size, guidance=guidance, n_steps=n_steps, numbers=numbers, stream=stream, on_step=on_step)
+    x, _ = drawn(
+        prior,
+        n,
+        label=label,
+        seed=seed,
+        size=size,
+        guidance=guidance,
+        number_guidance=number_guidance,
+        n_steps=n_steps,
+        numbers=numbers,
+        stream=stream,
+        on_step=on_step,
+    )
     return volumes_of(prior, x, f"label {label}, seed {seed}")
 
 
@@ -58,6 +71,7 @@ def drawn(
     seed: int = 0,
     size: tuple[int, ...] | None = None,
     guidance: float = 1.5,
+    number_guidance: float = 1.0,
     n_steps: int = 24,
     numbers: Mapping[str, Sequence[float]] | None = None,
     stream: str = "",
@@ -68,7 +82,7 @@ def drawn(
     label: a class of the card, or None for any. size: of the image, default what the prior was trained to show whole; an image at least twice as large
     as its smallest frame is made coarse to fine, each finer one a draw given the coarser as its measurement (one prior, no second network).
     The same seed and n give the same bytes; another n gives other images, since all of a batch share one stream of random numbers.
-    guidance: weight of the label and of the numbers that are asked for; 1 is plain.
+    guidance, number_guidance: weights of the label and of the numbers that are asked for (never of a height); 1 is plain, above it exaggerates.
     numbers: of each image, by the names on the card (age, ...), NaN = unknown; default unknown, and heights of slices by chance. stream: words that set these
     draws apart from others with the same seed. on_step: (levels of the ladder done, in all).
     Raises BadOption (n, label, number, guidance, size smaller than 16), Diverged.
@@ -76,7 +90,7 @@ def drawn(
     size = size or default_size(prior)
     if n < 1 or min(size) < 16 or len(size) != prior.card.ndim:
         raise BadOption(f"synthesize: wanted n >= 1 and a {prior.card.ndim}-D size of at least 16, got n {n}, size {size}")
-    denoiser = steered(prior, label, numbers or {}, guidance)
+    denoiser = steered(prior, label, numbers or {}, guidance, number_guidance)
     rng = generator(seed, "synthesize", *([stream] if stream else []))
     levels = ladder(size, prior.card.frame[0])[-finenesses(prior) :]
     with torch.no_grad():
@@ -92,11 +106,11 @@ def drawn(
     return x, condition
 
 
-def steered(prior: Prior, label: str | None, numbers: Collection[str], guidance: float) -> Denoiser:
+def steered(prior: Prior, label: str | None, numbers: Collection[str], guidance: float, number_guidance: float) -> Denoiser:
     """The prior's denoiser, with guidance towards the label and the numbers that are asked for. Raises BadOption (label, guidance)."""
-    at = None if label is None else label_index(prior, label)
+    denoiser = windowed(prior) if label is None else guided(windowed(prior), label_index(prior, label), guidance)
     columns = asked_numbers(prior.card, numbers)
-    return windowed(prior) if at is None and not columns else guided(windowed(prior), at, guidance, columns)
+    return guided(denoiser, None, number_guidance, columns) if columns else denoiser
 
 
 def volumes_of(prior: Prior, x: Tensor, how: str) -> list[Volume]:

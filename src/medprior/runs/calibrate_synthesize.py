@@ -28,6 +28,7 @@ from .folder import RunFolder
 from .indexed import of_split
 from .pictures import Window, contact_sheet, grey, mosaic
 from .proof import as_json, control_section, failing, proof_lines, proof_sections
+from .proven import Steered
 from .report import Section, Table
 from .requests import CalibrateSynthesize
 from .sources import Known
@@ -58,7 +59,8 @@ def _work(request: CalibrateSynthesize, known: Known, index: Index, items: tuple
     on_event(Event("stage", "learning a twin by heart", 0, 0))
     controls.append(over_fitted_twin(prior, nearness, seed=request.seed, on_step=lambda done, total: on_event(Event("step", done=done, total=total))))
     size = default_size(prior)
-    announce(prior, request.n, size, 52 if (prior.card.labels or _told(prior)) and request.guidance != 1 else 26, on_event)
+    steered = Steered(request.guidance if prior.card.labels else None, request.number_guidance if _told(prior) else None)
+    announce(prior, request.n, size, 26 * steered.times, on_event)
     on_event(Event("stage", "drawing images", 0, 0))
     made, labels = _drawn(prior, scans, request)
     on_event(Event("stage", "comparing sets"))
@@ -88,7 +90,8 @@ def _drawn(prior: Prior, scans: Scans, request: CalibrateSynthesize) -> tuple[li
             seed = request.seed + len(labels)
             ranges = {number: range_of(prior.card, number) for number in _told(prior)}
             numbers = mixed(prior.card, n=count, numbers=[f"{number}={low}..{high}" for number, (low, high) in ranges.items()], seed=seed).numbers
-            made += list(drawn(prior, count, label=name or None, seed=seed, guidance=request.guidance, numbers=numbers)[0])
+            weight, told_weight = request.guidance, request.number_guidance
+            made += drawn(prior, count, label=name or None, seed=seed, guidance=weight, number_guidance=told_weight, numbers=numbers)[0]
             labels += [name] * count
     return made, labels
 
@@ -113,6 +116,7 @@ def _entry(
         **as_json(found),
         "n": len(labels),
         "guidance": request.guidance,
+        "number_guidance": request.number_guidance,
         "numbers": list(_told(prior)),
         "drawing": DRAWING,
         "mix": dict(Counter(labels)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 import numpy as np
 from PIL import Image
@@ -46,8 +47,8 @@ def run_joint(request: Synthesize, prior: Prior, given: Mapping[str, Volume], pl
         )
     entry = prior.trust.get("synthesize")
     steered = Steered.of(request, prior, plan)
-    overrides = unproven(entry, request.unproven, guidance=steered.guidance, numbers=steered.numbers)
-    _announce(request, prior, given, len(plan.labels), steered.twice, on_event)
+    overrides = unproven(entry, request.unproven, **asdict(steered))
+    _announce(request, prior, given, len(plan.labels), steered.times, on_event)
     on_event(Event("stage", "drawing what is not given" if given else "drawing new images", 0, 0))
     made: list[Example] = []
     blocks = plan.blocks()
@@ -62,6 +63,7 @@ def run_joint(request: Synthesize, prior: Prior, given: Mapping[str, Volume], pl
             size=request.size,
             slices=request.slices,
             guidance=request.guidance,
+            number_guidance=request.number_guidance,
             stream="" if label is None or request.mix is None else label,
             on_step=lambda done, total, at=at: on_event(Event("step", done=at * total + done, total=total * len(blocks))),
         )
@@ -86,13 +88,13 @@ def _suffix(request: Synthesize, prior: Prior, given: Mapping[str, Volume], soli
     return own if own in (".nii.gz", ".npz", ".png") else ".nii.gz" if solid or given else ".png"
 
 
-def _announce(request: Synthesize, prior: Prior, given: Mapping[str, Volume], n: int, twice: int, on_event: OnEvent) -> None:
+def _announce(request: Synthesize, prior: Prior, given: Mapping[str, Volume], n: int, times: int, on_event: OnEvent) -> None:
     """What is given is on its own grid, which the prior's may differ from: its pixels are a guide to the time, no more."""
     known = next(iter(given.values()), None)
     size = (request.size or default_size(prior)) if known is None else known.shape
     slices = 1 if prior.card.ndim == 3 else request.slices or (known.shape[-1] if known is not None and known.ndim == 3 else 1)
     evaluations = 36 if known is None and slices == 1 else 56
-    announce(prior, n * slices, tuple(size)[: prior.card.ndim], evaluations * twice, on_event)
+    announce(prior, n * slices, tuple(size)[: prior.card.ndim], evaluations * times, on_event)
 
 
 def _outputs(prior: Prior, made: Sequence[Example], given: Mapping[str, Volume], plan: Mix, suffix: str) -> tuple[list[Output], str]:

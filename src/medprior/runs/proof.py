@@ -100,16 +100,17 @@ def unproven(
     allowed: bool,
     *,
     guidance: float | None = None,
+    number_guidance: float | None = None,
     numbers: Collection[str] = (),
     remedy: str = _COMPARE,
     job: str = "synthesize",
 ) -> tuple[str, ...]:
     """What to write down where a set is not compared with scans itself: nothing where the prior's own audit (trust.json) passed and is of such images.
 
-    guidance: of a label or of ``numbers`` that are asked for. Raises BadOption where the audit did not pass, is of other images or was never made, unless that
-    is allowed.
+    guidance, number_guidance: of a label and of the ``numbers`` that are asked for, None where none is.
+    Raises BadOption where the audit did not pass, is of other images or was never made, unless that is allowed.
     """
-    why = _lacking(entry, guidance, numbers)
+    why = _lacking(entry, guidance, number_guidance, numbers)
     return permitted(why, allowed, remedy, job) if why else ()
 
 
@@ -120,7 +121,7 @@ def permitted(why: str, allowed: bool, remedy: str, job: str = "synthesize") -> 
     return (f"written although {why}",)
 
 
-def _lacking(entry: Mapping[str, Any] | None, guidance: float | None, numbers: Collection[str]) -> str:
+def _lacking(entry: Mapping[str, Any] | None, guidance: float | None, number_guidance: float | None, numbers: Collection[str]) -> str:
     """Why the audit of a prior does not stand for a set; "" where it does."""
     if entry is None:
         return "nobody has measured whether this prior copies its patients"
@@ -128,10 +129,12 @@ def _lacking(entry: Mapping[str, Any] | None, guidance: float | None, numbers: C
         return "the audit of this prior found copies, or its controls failed"
     if entry.get("drawing") != DRAWING:
         return "the audit of this prior is of images that another version drew in another way"
-    if guidance is not None and guidance > 1 and (untold := [name for name in numbers if name not in entry.get("numbers", ())]):
-        return f"the audit of this prior told no {', '.join(untold)}, and a guidance of {guidance:g} asks for images that are nearer to what it learned"
-    if guidance is not None and guidance > entry["guidance"]:
-        return f"the audit of this prior is of a guidance of {entry['guidance']:g}, and {guidance:g} asks for images that are nearer to what it learned"
+    if (number_guidance or 0) > 1 and (untold := [name for name in numbers if name not in entry.get("numbers", ())]):
+        return f"the audit of this prior told no {', '.join(untold)}, and a guidance of {number_guidance:g} asks for images that are nearer to what it learned"
+    asked = (("guidance", guidance, entry["guidance"]), ("number guidance", number_guidance, entry.get("number_guidance", 1.0)))
+    for name, weight, audited in asked:
+        if weight is not None and weight > audited:
+            return f"the audit of this prior is of a {name} of {audited:g}, and {weight:g} asks for images that are nearer to what it learned"
     return ""
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def proven(request: Synthesize, prior: Prior, draw: Draw, n: int, on_event: OnEv
     """
     entry = prior.trust.get("synthesize")
     if request.data is None:
-        overrides = unproven(entry, request.unproven, guidance=steered.guidance, numbers=steered.numbers)  # before minutes are spent
+        overrides = unproven(entry, request.unproven, **asdict(steered))  # before minutes are spent
         made = draw(range(n), request.seed)
         return Proven(dict(enumerate(made)), {"proof": standing(entry)}, [unseen(entry)], overrides)
     return _compared(request, request.data, prior, draw, n, on_event, steered)
@@ -54,26 +55,28 @@ def proven(request: Synthesize, prior: Prior, draw: Draw, n: int, on_event: OnEv
 
 @dataclass(frozen=True, slots=True)
 class Steered:
-    """What guidance exaggerates. guidance: None where nothing of it is asked for. numbers: their names."""
+    """What guidance exaggerates. guidance, number_guidance: None where no label, no number is asked for. numbers: their names."""
 
-    guidance: float | None
+    guidance: float | None = None
+    number_guidance: float | None = None
     numbers: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, request: Synthesize, prior: Prior, plan: Mix) -> Steered:
         numbers = tuple(prior.card.numbers[column] for column in asked_numbers(prior.card, plan.numbers))
-        return cls(request.guidance if request.label or request.mix or numbers else None, numbers)
+        return cls(request.guidance if request.label or request.mix else None, request.number_guidance if numbers else None, numbers)
 
     @property
-    def twice(self) -> int:
+    def times(self) -> int:
         """Network evaluations for one of a plain draw."""
-        return 1 if self.guidance in (None, 1) else 2
+        return math.prod(1 if weight in (None, 1) else 2 for weight in (self.guidance, self.number_guidance))
 
     def said(self, request: Synthesize) -> str:
         """What was asked for, in a report."""
         label = f"label {request.label}" if request.label else f"mix {request.mix}" if request.mix else "no label asked for"
         label += f", {', '.join(request.number)}" if request.number else ""
-        return label if self.guidance is None else f"{label}, guidance {self.guidance:g}"
+        label += "" if self.guidance is None else f", guidance {self.guidance:g}"
+        return label if self.number_guidance in (None, 1) else f"{label}, number guidance {self.number_guidance:g}"
 
 
 def _compared(request: Synthesize, data: Path, prior: Prior, draw: Draw, n: int, on_event: OnEvent, steered: Steered) -> Proven:
@@ -82,7 +85,7 @@ def _compared(request: Synthesize, data: Path, prior: Prior, draw: Draw, n: int,
     if n < LEAST:  # of so few no shares are known: the audit of the prior must stand for them, and says so before minutes are spent
         remedy = f"ask for {LEAST} or more, of which they are, or run medprior calibrate synthesize"
         entry = prior.trust.get("synthesize")
-        overrides += unproven(entry, request.unproven, guidance=steered.guidance, numbers=steered.numbers, remedy=remedy)
+        overrides += unproven(entry, request.unproven, remedy=remedy, **asdict(steered))
     on_event(Event("stage", "learning how alike two patients are"))
     index = CopyIndex.learn(scans.train, scans.held, seed=request.seed)
     controls = [*passed_off(index, seed=request.seed), *(control_of(prior) or _twin(request, prior, index, on_event))]

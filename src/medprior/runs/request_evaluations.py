@@ -86,7 +86,8 @@ class CalibrateSynthesize(Calibration):
     job: ClassVar[str] = "calibrate-synthesize"
     split: Literal["auto", "train", "val", "test", "all"] = option("auto", "The held-out scans; auto: val. Those of train are what the prior learned from.")
     n: int = option(400, "Images drawn, with the labels in the shares of the training scans; the intervals want 2000.", ge=24, le=100_000)
-    guidance: float = option(1.5, "Weight of the label and of numbers, as synthesize takes it.", ge=0, le=20)
+    guidance: float = option(1.5, "Weight of the label, as synthesize takes it.", ge=0, le=20)
+    number_guidance: float = option(1.0, "Weight of numbers, as synthesize takes it.", ge=0, le=20)
 
 
 class EvaluateDetect(Evaluation):

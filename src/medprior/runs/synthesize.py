@@ -43,7 +43,7 @@ def run_synthesize(request: Synthesize, prior: Prior, given: Mapping[str, Volume
     # at full size: 14 levels refine the coarser image, which costs a third of that; an image that is small enough is drawn at once
     evaluations = 26
     total, steered = len(plan.labels), Steered.of(request, prior, plan)
-    announce(prior, total, size, evaluations * steered.twice, on_event)
+    announce(prior, total, size, evaluations * steered.times, on_event)
     proved = proven(request, prior, _drawer(request, prior, plan, size, on_event), total, on_event, steered=steered)
     rows = sorted(proved.kept)
     made = volumes_of(prior, torch.stack([proved.kept[row] for row in rows]), f"label {request.label or request.mix}, seed {request.seed}")
@@ -89,6 +89,7 @@ def _drawer(request: Synthesize, prior: Prior, plan: Mix, size: tuple[int, ...],
                 seed=seed,
                 size=size,
                 guidance=request.guidance,
+                number_guidance=request.number_guidance,
                 numbers={name: [values[rows[at]] for at in places] for name, values in plan.numbers.items()},
                 stream="" if label is None or request.mix is None else label,
                 on_step=told,

@@ -130,15 +130,16 @@ def test_slices_are_told_their_height_and_the_age() -> None:
 
     prior = mri()
     prior.__class__ = Listening
-    synthesize_joint(prior, n=1, given={"mask": brain(4)}, numbers={"age": 65}, n_steps=1)
+    synthesize_joint(prior, n=1, given={"mask": brain(4)}, numbers={"age": 65}, number_guidance=2.0, n_steps=1)
     told = torch.tensor([[-0.75, 0.5], [-0.25, 0.5], [0.25, 0.5], [0.75, 0.5]])
     assert heard and all(torch.allclose(n, told) for n in heard[::2])
     # the other side of guidance knows the heights alone
     assert all(torch.allclose(n[:, 0], told[:, 0]) and bool(n[:, 1].isnan().all()) for n in heard[1::2])
 
 
-def test_slices_of_a_volume_follow_label_and_age_together() -> None:
-    """The denoiser is asked for both, and for neither; its heights are the slices' own."""
+@pytest.mark.parametrize("firmly", [1.0, 3.0])
+def test_slices_of_a_volume_follow_label_and_age_together(firmly: float) -> None:
+    """A label is exaggerated alone, unless the age is to be, too; heights are the slices' own on every side."""
     heard: list = []
 
     class Listening(type(mri())):  # type: ignore[misc]
@@ -148,12 +149,15 @@ def test_slices_of_a_volume_follow_label_and_age_together() -> None:
 
     prior = mri(labels=("ill", "well"))
     prior.__class__ = Listening
-    synthesize_joint(prior, n=1, slices=4, label="well", numbers={"age": 65}, n_steps=2, guidance=2.0)
-    assert heard and len(heard) % 2 == 0
-    for (label, numbers), (none, away) in zip(heard[::2], heard[1::2], strict=True):
-        assert label.tolist() == [1] * 4 and none is None
-        assert torch.allclose(numbers[:, 0], torch.tensor([-0.75, -0.25, 0.25, 0.75])) and torch.equal(numbers[:, 0], away[:, 0])
-        assert numbers[:, 1].tolist() == [0.5] * 4 and bool(away[:, 1].isnan().all())
+    synthesize_joint(prior, n=1, slices=4, label="well", numbers={"age": 65}, n_steps=2, guidance=2.0, number_guidance=firmly)
+    both = [(True, True), (False, True)]
+    wanted = both if firmly == 1 else [*both, (True, False), (False, False)]
+    assert heard and len(heard) % len(wanted) == 0
+    for at, (label, numbers) in enumerate(heard):
+        labelled, aged = wanted[at % len(wanted)]
+        assert label.tolist() == [1] * 4 if labelled else label is None
+        assert numbers[:, 1].tolist() == [0.5] * 4 if aged else bool(numbers[:, 1].isnan().all())
+        assert torch.allclose(numbers[:, 0], torch.tensor([-0.75, -0.25, 0.25, 0.75]))
 
 
 def test_a_label_map_that_is_drawn_has_whole_numbers() -> None:

@@ -154,16 +154,18 @@ def test_nothing_is_written_without_an_audit_of_the_prior(slices: Path, tmp_path
 
 def test_an_audit_stands_for_no_stronger_guidance_of_a_number(pictures: Path, tmp_path: Path) -> None:
     """Nor for a number that its own images were never asked for; guidance has nothing to exaggerate where nothing is asked for."""
-    told = {"passed": True, "drawing": DRAWING, "guidance": 1.5, "numbers": ["age"], "n": 100, "held": 40, "date": "2026-01-01", "said": []}
+    about = {"n": 100, "held": 40, "date": "2026-01-01", "said": []}
+    told = {"passed": True, "drawing": DRAWING, "guidance": 1.5, "number_guidance": 1.5, "numbers": ["age"], **about}
     heard, untold = tmp_path / "heard", tmp_path / "untold"
     save_trust(pictures, {"synthesize": told}, heard)
     save_trust(pictures, {"synthesize": {**told, "numbers": []}}, untold)
-    for prior, options in ((heard, {"guidance": 3.0}), (heard, {"number": ["age =60"]}), (untold, {"number": ["age=60"], "guidance": 1.0})):
-        assert run(prior, tmp_path / f"{prior.name}{len(options)}{options.get('guidance', '')}", unproven=False, **options).record["metrics"]["n"] == 2
-    with pytest.raises(BadOption, match=r"of a guidance of 1\.5, and 3 asks"):
-        run(heard, tmp_path / "more", guidance=3.0, number=["age=60"], unproven=False)
+    stands = ((heard, {"guidance": 3.0, "number_guidance": 3.0}), (heard, {"number": ["age =60"], "number_guidance": 1.5}), (untold, {"number": ["age=60"]}))
+    for at, (prior, options) in enumerate(stands):
+        assert run(prior, tmp_path / f"stands{at}", unproven=False, **options).record["metrics"]["n"] == 2
+    with pytest.raises(BadOption, match=r"of a number guidance of 1\.5, and 3 asks"):
+        run(heard, tmp_path / "more", number_guidance=3.0, number=["age=60"], unproven=False)
     with pytest.raises(BadOption, match=r"told no age, and a guidance of 1\.5 asks"):
-        run(untold, tmp_path / "more", number=["age=60"], unproven=False)
+        run(untold, tmp_path / "more", number_guidance=1.5, number=["age=60"], unproven=False)
 
 
 def test_the_command_line_ends_well(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
