@@ -81,6 +81,7 @@ def main() -> None:
     one.add_argument("--hidden", nargs="+", required=True)
     one.add_argument("--taught", required=True)
     one.add_argument("--draws", type=int, default=4)
+    one.add_argument("--slices", type=int, default=8)
     chosen = parser.parse_args()
     if chosen.verb == "prepare":
         SETS[chosen.of](chosen.folder)
@@ -235,11 +236,17 @@ def cuts(prior: Prior, index: Index, item: Item, most: int, mean: NDArray) -> li
     full = [k for k in range(label.shape[2]) if (label.data[0, :, :, k] > 0).sum() >= 40]
     inner = np.linspace(0, len(full) - 1, most + 2).round().astype(int)[1:-1]  # at both ends there is hardly anything of the map
     chosen = [full[i] for i in np.unique(inner)]
+    return [(cut(image, k), cut(label, k), cut(average, k), height_of(k, label.shape[2])) for k in chosen]
 
-    def cut(one: Volume, k: int) -> Volume:
-        return Volume(one.data[..., k], None, one.unit, one.modality, None if one.spacing_mm is None else one.spacing_mm[:2])
 
-    return [(cut(image, k), cut(label, k), cut(average, k), (2 * k + 1) / label.shape[2] - 1) for k in chosen]
+def cut(one: Volume, k: int) -> Volume:
+    """A slice of a volume on the card's axes."""
+    return Volume(one.data[..., k], None, one.unit, one.modality, None if one.spacing_mm is None else one.spacing_mm[:2])
+
+
+def height_of(k: int, depth: int) -> float:
+    """Of slice k as the prior is told it, -1 to 1."""
+    return (2 * k + 1) / depth - 1
 
 
 def masks(prior: Prior, chosen: argparse.Namespace) -> None:
@@ -404,38 +411,50 @@ def line(name: str, volumes: list[Tensor]) -> None:
 
 
 def contrast(prior: Prior, chosen: argparse.Namespace) -> None:
-    """PSNR of a contrast that is hidden, in the units of the prior's door, beside what a curve of grey values learned from the training patient gives."""
-    known = read(chosen.known, modality="MR")
-    hidden = {name: read(path, modality="MR") for name, path in (pair.split("=") for pair in chosen.hidden)}
-    taught: Mapping[str, Volume] = {name: read(path, modality="MR") for name, path in (pair.split("=") for pair in chosen.taught.split(","))}
-    drawn = synthesize_joint(prior, n=chosen.draws, given={chosen.name: known}, seed=0)
+    """PSNR of a contrast that is hidden in slices of a patient, in network units, each slice scaled by itself as the prior's door does.
 
-    def inside(volumes: Mapping[str, Volume], name: str) -> Tensor:
-        return admit_parts(prior.card, {name: volumes[name]})[0].whole
+    Beside it what a curve of grey values gives, and the mean grey value, both learned from slices at the same heights of the training patient.
+    """
 
+    def door(name: str, one: Volume) -> Tensor:
+        return admit_parts(prior.card, {name: one})[0].whole
+
+    apart = {chosen.name: chosen.known} | {name: Path(path) for name, path in (pair.split("=") for pair in chosen.hidden)}
+    taught = {name: Path(path) for name, path in (pair.split("=") for pair in chosen.taught.split(","))}
+    own, other = ({name: _spread(prior, name, path, chosen.slices) for name, path in paths.items()} for paths in (apart, taught))
+    hidden = [name for name in own if name != chosen.name]
+    found: dict[str, list[list[float]]] = {name: [] for name in hidden}
+    began = time.process_time()
+    for at, (given, height) in enumerate(own[chosen.name]):
+        drawn = synthesize_joint(prior, n=chosen.draws, given={chosen.name: given}, numbers={"height": height}, seed=at)
+        x, source = door(chosen.name, given), door(chosen.name, other[chosen.name][at][0])
+        body, inner = x > -0.95, source > -0.95
+        for name in hidden:
+            truth, there = door(name, own[name][at][0]), door(name, other[name][at][0])
+            draws = torch.stack([2 * torch.from_numpy(one[name].data) - 1 for one in drawn])
+            images = (draws[0], draws.mean(0), _curved(x, source[inner], there[inner]), torch.full_like(truth, float(there[inner].mean())))
+            found[name].append([float(psnr(image[body][None, None], truth[body][None, None], 2.0)) for image in images])
+    seconds = (time.process_time() - began) / (chosen.slices * chosen.draws)
     print(f"{prior.card.name}: {chosen.name} of one patient given, learned from one other patient: a demonstration, no evidence")
-    print(f"{'':<10}{'one draw':<12}{f'mean of {chosen.draws}':<12}{'grey-value curve':<18}{'mean of training':<18}PSNR dB over the head")
-    x = inside({chosen.name: known}, chosen.name)
-    body = x > -0.95
+    print(f"{chosen.slices} slices, {seconds:.1f} s a draw; PSNR in dB over the head, mean of slices (lowest to highest)")
+    print(f"{'':<10}" + "".join(f"{name:<24}" for name in ("one draw", f"mean of {chosen.draws} draws", "grey-value curve", "mean grey value")))
+    for name, rows in found.items():
+        print(f"{name:<10}" + "".join(f"{f'{np.mean(v):.2f} ({min(v):.2f} to {max(v):.2f})':<24}" for v in zip(*rows, strict=True)))
+
+
+def _spread(prior: Prior, name: str, path: Path, n: int) -> list[tuple[Volume, float]]:
+    """n slices and their heights, evenly over the middle six tenths of a volume."""
+    turned = admit_parts(prior.card, {name: read(path, modality="MR")})[0].turned
+    depth = turned.shape[2]
+    return [(cut(turned, k), height_of(k, depth)) for k in np.linspace(0.2 * depth, 0.8 * depth, n).astype(int)]
+
+
+def _curved(x: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    """x by the curve of grey values that takes source to target, voxel by voxel, in 55 bins."""
     bins = np.linspace(-1.0, 1.2, 56)
-    source = inside(taught, chosen.name)
-    for name, volume in hidden.items():
-        truth = inside({name: volume}, name)
-        draws = [2 * torch.from_numpy(one[name].data) - 1 for one in drawn]
-        draws = [d if d.shape == truth.shape else inside({name: one[name]}, name) for d, one in zip(draws, drawn, strict=True)]
-        there = inside(taught, name)
-        inner = source > -0.95
-        number = np.digitize(source[inner].numpy(), bins)
-        curve = np.array([there[inner].numpy()[number == n].mean() if (number == n).any() else 0.0 for n in range(len(bins) + 1)])
-        curved = torch.from_numpy(curve[np.digitize(x.numpy(), bins)].astype(np.float32))
-        flat = torch.full_like(truth, float(there[inner].mean()))
-        mean = torch.stack(draws).mean(0)
-        cells = [_over(image, truth, body) for image in (draws[0], mean, curved, flat)]
-        print(f"{name:<10}{cells[0]:<12.2f}{cells[1]:<12.2f}{cells[2]:<18.2f}{cells[3]:<18.2f}")
-
-
-def _over(image: Tensor, truth: Tensor, body: Tensor) -> float:
-    return float(psnr(image[body][None, None], truth[body][None, None], 2.0))
+    number = np.digitize(source.numpy(), bins)
+    curve = np.array([target.numpy()[number == n].mean() if (number == n).any() else 0.0 for n in range(len(bins) + 1)])
+    return torch.from_numpy(curve[np.digitize(x.numpy(), bins)].astype(np.float32))
 
 
 if __name__ == "__main__":
