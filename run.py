@@ -6,8 +6,9 @@
 
 also  python3 run.py setup    only make .venv and install into it
 
-The first call makes .venv beside this file and installs into it with pip and constraints.txt; later calls start at once.
-Further arguments are passed on: 'run.py demo --help', 'run.py test -k floors' (then only pytest runs).
+The first call makes .venv beside this file and installs into it with pip and constraints.txt; later calls
+start at once. Further arguments are passed on: 'run.py demo --help', 'run.py test -k floors' (then only
+pytest runs).
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 EXTRAS = {"setup": "demo", "demo": "demo", "test": "demo,test"}
 CPU_HINT = """\
-No NVIDIA driver was found, and torch is not installed yet. pip's default torch for Linux brings CUDA, several gigabytes that this
-machine cannot use. For the small CPU build (about 200 MB) stop now and start again with the CPU index that pytorch.org names:
+No NVIDIA driver was found, and torch is not installed yet. pip's default torch for Linux brings CUDA:
+several gigabytes that this machine cannot use. For the small CPU build (about 200 MB) stop now and start
+again with the CPU index that pytorch.org names:
     PIP_EXTRA_INDEX_URL=<the CPU index named on pytorch.org> python3 run.py {command}
 or with a folder that holds a CPU wheel of torch:
     PIP_FIND_LINKS=<folder> python3 run.py {command}
@@ -41,11 +43,22 @@ def main(arguments: list[str]) -> int:
         return 0 if arguments else 2
     command, rest = arguments[0], arguments[1:]
     if command not in EXTRAS:
-        print(f"run.py: unknown command {command!r}; choose from {', '.join(sorted(EXTRAS))} (python3 run.py --help)", file=sys.stderr)
+        print(
+            f"run.py: unknown command {command!r}; choose from {', '.join(sorted(EXTRAS))} (python3 run.py "
+            "--help)",
+            file=sys.stderr,
+        )
         return 2
     if sys.version_info < (3, 11):  # noqa: UP036 (this file is started by whatever Python is there, to say so)
-        print(f"run.py: medprior needs Python 3.11 or newer, this is {sys.version.split()[0]} ({sys.executable}).", file=sys.stderr)
-        print(f"        Install a newer one and call it by name, e.g. python3.12 run.py {command}", file=sys.stderr)
+        print(
+            f"run.py: medprior needs Python 3.11 or newer, this is {sys.version.split()[0]} "
+            f"({sys.executable}).",
+            file=sys.stderr,
+        )
+        print(
+            f"        Install a newer one and call it by name, e.g. python3.12 run.py {command}",
+            file=sys.stderr,
+        )
         return 2
     code = install(command)
     if code or command == "setup":
@@ -73,14 +86,33 @@ def install(command: str) -> int:
             venv.create(VENV, with_pip=True, clear=VENV.exists(), symlinks=os.name != "nt")
         except (OSError, subprocess.CalledProcessError) as error:
             print(f"run.py: the environment could not be made ({error}).", file=sys.stderr)
-            print("        On Debian and Ubuntu: apt install python3-venv; elsewhere check the free space and try again.", file=sys.stderr)
+            print(
+                "        On Debian and Ubuntu: apt install python3-venv; elsewhere check the free space and "
+                "try again.",
+                file=sys.stderr,
+            )
             return 2
-    if no_gpu_driver() and not runs("import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)"):
+    if no_gpu_driver() and not runs(
+        "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)"
+    ):
         print(CPU_HINT.format(command=command), flush=True)
     print(f"Installing medprior[{EXTRAS[command]}] with pip (a few minutes the first time)", flush=True)
-    code = call("-m", "pip", "install", "--disable-pip-version-check", "-c", "constraints.txt", "-e", f".[{EXTRAS[command]}]")
+    code = call(
+        "-m",
+        "pip",
+        "install",
+        "--disable-pip-version-check",
+        "-c",
+        "constraints.txt",
+        "-e",
+        f".[{EXTRAS[command]}]",
+    )
     if code:
-        print("run.py: pip could not install what medprior needs; its reason stands above. Nothing else was changed: try again.", file=sys.stderr)
+        print(
+            "run.py: pip could not install what medprior needs; its reason stands above. Nothing else was "
+            "changed: try again.",
+            file=sys.stderr,
+        )
         return code
     path.write_text(wanted + "\n")
     print(f"Installed in {time.monotonic() - started:.0f} s\n", flush=True)
@@ -99,12 +131,23 @@ def runs(code: str) -> bool:
     """Whether the environment's Python exists and runs a line of code without an error."""
     if not PYTHON.exists():
         return False
-    return subprocess.run([str(PYTHON), "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
+    return (
+        subprocess.run(
+            [str(PYTHON), "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+        ).returncode
+        == 0
+    )
 
 
 def no_gpu_driver() -> bool:
-    """Linux without an NVIDIA driver: the one place where pip's default torch is much larger than what can be used."""
-    return sys.platform == "linux" and shutil.which("nvidia-smi") is None and not Path("/proc/driver/nvidia/version").exists()
+    """Linux without an NVIDIA driver: the one place where pip's default torch is much larger than what can be
+    used.
+    """
+    return (
+        sys.platform == "linux"
+        and shutil.which("nvidia-smi") is None
+        and not Path("/proc/driver/nvidia/version").exists()
+    )
 
 
 def test() -> int:

@@ -1,4 +1,5 @@
-"""Is it worth it, on public data with few labels: `medprior evaluate augment` with several ways to generate, the way chosen on val, judged on test.
+"""Is it worth it, on public data with few labels: `medprior evaluate augment` with several ways to generate,
+the way chosen on val, judged on test.
 
 python bench/augment_gain.py prepare WORK                    # folders from the shared data; then train a prior for each set, e.g.:
   medprior train WORK/pneumonia-others --out WORK/p_pneumonia --minutes 45    (the half of the train split from which no labelled scan is drawn)
@@ -24,16 +25,18 @@ import numpy as np
 from joint import hippocampi, linked
 from PIL import Image
 
-from medprior.runs.evaluate_augment import run_evaluate_augment
-from medprior.runs.events import Event
-from medprior.runs.requests import EvaluateAugment
+from medprior.runs.ask.requests import EvaluateAugment
+from medprior.runs.core.events import Event
+from medprior.runs.studies.augment import run_evaluate_augment
 
 DATA = Path(os.environ.get("MEDPRIOR_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A data set. folder: in WORK, or among the shared data. knows: what its prior has learned from, in words. common: options of all its runs."""
+    """A data set. folder: in WORK, or among the shared data. knows: what its prior has learned from, in
+    words. common: options of all its runs.
+    """
 
     folder: str
     modality: str
@@ -42,15 +45,30 @@ class Kind:
 
 
 KINDS = {
-    "pneumonia": Kind("pneumonia", "DX", "the other half of the train split, 1872 scans with labels; none of the labelled scans", {}),
-    "breast": Kind("breast", "US", "the train split, 410 scans with labels, the labelled scans and 56 near twins of test scans among them: too kind to it", {}),
+    "pneumonia": Kind(
+        "pneumonia",
+        "DX",
+        "the other half of the train split, 1872 scans with labels; none of the labelled scans",
+        {},
+    ),
+    "breast": Kind(
+        "breast",
+        "US",
+        "the train split, 410 scans with labels, the labelled scans and 56 near twins of test scans among them: too kind to it",
+        {},
+    ),
     "hippocampus": Kind(
         "hippocampus",
         "MR",
         "images and masks of 80 patients of the train split; the labelled slices are of the 80 others",
         {"segment": True, "slices": 1, "steps": 400, "ratios": (4.0,)},
     ),
-    "nih": Kind("chest_xray_nih", "DX", "the train split, 596 scans with labels, the labelled scans among them (the bundled chest-xray)", {"size": 64}),
+    "nih": Kind(
+        "chest_xray_nih",
+        "DX",
+        "the train split, 596 scans with labels, the labelled scans among them (the bundled chest-xray)",
+        {"size": 64},
+    ),
 }
 COUNTS = (25, 50, 100)
 WAYS: dict[str, dict[str, Any]] = {
@@ -59,14 +77,23 @@ WAYS: dict[str, dict[str, Any]] = {
     "synthesize by label": {"how": "synthesize", "guidance": 1.0},
     "pairs": {"how": "synthesize"},
 }
-"""What is tried. The first asks for no label; the others ask a prior that knows labels, and by it know more labels than the plain arms."""
-LABELS = {"vary 0.5": "not asked for", "vary by label": "the prior's", "synthesize by label": "the prior's", "pairs": "the prior's"}
+"""What is tried. The first asks for no label; the others ask a prior that knows labels, and by it know more
+labels than the plain arms.
+"""
+LABELS = {
+    "vary 0.5": "not asked for",
+    "vary by label": "the prior's",
+    "synthesize by label": "the prior's",
+    "pairs": "the prior's",
+}
 AGAIN = "-again"
 COMMON: dict[str, Any] = {"ratios": (1.0, 4.0), "steps": 120, "seed": 0}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("do", choices=("prepare", "run", "again", "print"))
     parser.add_argument("work", type=Path)
     parser.add_argument("cell", nargs="?", default="")
@@ -81,14 +108,25 @@ def main() -> None:
             run(asked.work, asked.cell, asked.prior, way, {**COMMON, "seeds": asked.seeds}, "")
     elif asked.do == "again":
         for way in asked.ways:
-            first = json.loads((_folder(asked.work, asked.cell, way, "") / "run.json").read_text(encoding="utf-8"))
-            run(asked.work, asked.cell, asked.prior, way, {**COMMON, "seeds": 10, "seed": 1, "ratios": (first["metrics"]["ratio"],)}, AGAIN)
+            first = json.loads(
+                (_folder(asked.work, asked.cell, way, "") / "run.json").read_text(encoding="utf-8")
+            )
+            run(
+                asked.work,
+                asked.cell,
+                asked.prior,
+                way,
+                {**COMMON, "seeds": 10, "seed": 1, "ratios": (first["metrics"]["ratio"],)},
+                AGAIN,
+            )
     else:
         print(table(asked.work))
 
 
 def prepare(work: Path) -> None:
-    """Folders of PNG, splits as published; of the pneumonia train split one half, stratified, is for the prior alone, and half of the hippocampi."""
+    """Folders of PNG, splits as published; of the pneumonia train split one half, stratified, is for the
+    prior alone, and half of the hippocampi.
+    """
     for name, source, labels in (
         ("pneumonia", "medmnist_pneumonia", ("normal", "pneumonia")),
         ("breast", "medmnist_breast", ("malignant", "benign")),
@@ -119,9 +157,21 @@ def run(work: Path, cell: str, prior: str, way: str, values: dict[str, Any], mar
     name, count = cell.rsplit("-", 1)
     kind = KINDS[name]
     folder = work / kind.folder if (work / kind.folder).is_dir() else DATA / kind.folder
-    values = {**values, **kind.common, **WAYS[way], "folder": folder, "prior": prior, "modality": kind.modality, "per_class": int(count)}
-    done = run_evaluate_augment(EvaluateAugment.model_validate({**values, "out": _folder(work, cell, way, mark)}), _heard)
-    print(f"{cell}, {way}: val {_on_val(done.record['metrics']):+.4f}", flush=True)  # not a word of test before the way is chosen
+    values = {
+        **values,
+        **kind.common,
+        **WAYS[way],
+        "folder": folder,
+        "prior": prior,
+        "modality": kind.modality,
+        "per_class": int(count),
+    }
+    done = run_evaluate_augment(
+        EvaluateAugment.model_validate({**values, "out": _folder(work, cell, way, mark)}), _heard
+    )
+    print(
+        f"{cell}, {way}: val {_on_val(done.record['metrics']):+.4f}", flush=True
+    )  # not a word of test before the way is chosen
 
 
 def _folder(work: Path, cell: str, way: str, mark: str) -> Path:
@@ -136,14 +186,18 @@ def _heard(event: Event) -> None:
 def _on_val(metrics: dict[str, Any]) -> float:
     """By how much the chosen arm is ahead of the better plain arm on val."""
     values = metrics["values"]
-    return values[metrics["chosen"]]["val"] - max(values[plain]["val"] for plain in ("real", "real + classical"))
+    return values[metrics["chosen"]]["val"] - max(
+        values[plain]["val"] for plain in ("real", "real + classical")
+    )
 
 
 def table(work: Path) -> str:
     """What val chose, and what test then said of it; nothing of test that val did not choose."""
     lines = [HEAD, ""]
     ends = ("test", "gain over real + classical", "gain over real")
-    lines.append(f"{'data, labelled a class':24s}{'labels':15s}{'way that val chose':22s}{'arm and ratio':38s}{ends[0]:>12s}{ends[1]:>32s}{ends[2]:>32s}")
+    lines.append(
+        f"{'data, labelled a class':24s}{'labels':15s}{'way that val chose':22s}{'arm and ratio':38s}{ends[0]:>12s}{ends[1]:>32s}{ends[2]:>32s}"
+    )
     for name, count, asks in product(KINDS, COUNTS, dict.fromkeys(LABELS.values())):
         cell, ways = f"{name}-{count}", [way for way in WAYS if LABELS[way] == asks]
         found = {way: _metrics(_folder(work, cell, way, "")) for way in ways}
@@ -169,8 +223,14 @@ def _metrics(folder: Path) -> dict[str, Any]:
 
 def _row(cell: str, asks: str, way: str, metrics: dict[str, Any], chosen: str) -> str:
     over = metrics["gains"][chosen]["test"]
-    spans = [f"{over[base]['value']:+.3f} ({over[base]['low']:+.3f} to {over[base]['high']:+.3f})" for base in ("real + classical", "real")]
-    starred = [f"{text} {'*' if over[base]['low'] > 0 else ' '}" for text, base in zip(spans, ("real + classical", "real"), strict=True)]
+    spans = [
+        f"{over[base]['value']:+.3f} ({over[base]['low']:+.3f} to {over[base]['high']:+.3f})"
+        for base in ("real + classical", "real")
+    ]
+    starred = [
+        f"{text} {'*' if over[base]['low'] > 0 else ' '}"
+        for text, base in zip(spans, ("real + classical", "real"), strict=True)
+    ]
     value = metrics["values"][chosen]["test"]
     return f"{cell:24s}{asks:15s}{way:22s}{chosen.replace(' + ', '+'):38s}{metrics['metric']:>6s} {value:5.3f}{starred[0]:>32s}{starred[1]:>32s}"
 

@@ -1,9 +1,11 @@
 """Classical augmentation: medprior beside other libraries, the same transforms, one thread, in one run.
 
-Three tasks: 2-D 256 x 256 (affine, brightness, contrast, gamma), 3-D 128^3 (affine, noise), and the same with gamma and a bias field. Every library draws its
-own parameters from the same ranges for every image; medprior's time contains the record that replays it. The libraries take turns, 20 images (one volume) at a
-time as a loader would, and what is printed is the median of repeated pairs: seconds of CPU of this process, since the machine may be busy. What is
-not installed is named and left out. OpenCV moves the pixels for albumentations and rounds where it looks to 1/32 of a pixel: what that costs is printed, too.
+Three tasks: 2-D 256 x 256 (affine, brightness, contrast, gamma), 3-D 128^3 (affine, noise), and the same with
+gamma and a bias field. Every library draws its own parameters from the same ranges for every image;
+medprior's time contains the record that replays it. The libraries take turns, 20 images (one volume) at a
+time as a loader would, and what is printed is the median of repeated pairs: seconds of CPU of this process,
+since the machine may be busy. What is not installed is named and left out. OpenCV moves the pixels for
+albumentations and rounds where it looks to 1/32 of a pixel: what that costs is printed, too.
 
     python bench/augment_speed.py [--rounds2 200] [--rounds3 15]
 """
@@ -35,7 +37,9 @@ Call = Callable[[], object]
 def image(shape: tuple[int, ...]) -> torch.Tensor:
     """(1, ...) smooth, 0 to 1."""
     coarse = torch.rand((1, 1, *[9] * len(shape)), generator=torch.Generator().manual_seed(0))
-    return torch.nn.functional.interpolate(coarse, shape, mode="bilinear" if len(shape) == 2 else "trilinear")[0]
+    return torch.nn.functional.interpolate(
+        coarse, shape, mode="bilinear" if len(shape) == 2 else "trilinear"
+    )[0]
 
 
 def ours(x: torch.Tensor, names: tuple[str, ...]) -> Call:
@@ -64,7 +68,13 @@ def with_albumentations(x: torch.Tensor, names: tuple[str, ...]) -> Call | None:
     cv2.setNumThreads(0)
     if x.ndim == 4:
         return None
-    affine = A.Affine(rotate=(-DEGREES, DEGREES), scale=SCALE, translate_percent=(-SHIFT, SHIFT), border_mode=cv2.BORDER_REPLICATE, p=1)
+    affine = A.Affine(
+        rotate=(-DEGREES, DEGREES),
+        scale=SCALE,
+        translate_percent=(-SHIFT, SHIFT),
+        border_mode=cv2.BORDER_REPLICATE,
+        p=1,
+    )
     steps = [affine, A.RandomBrightnessContrast(BRIGHT, 0.2, p=1), A.RandomGamma((80, 125), p=1)]
     pipeline, data = A.Compose(steps), np.ascontiguousarray(x[0].numpy()[..., None])
     return lambda: pipeline(image=data)["image"]
@@ -84,7 +94,10 @@ def with_kornia(x: torch.Tensor, names: tuple[str, ...]) -> Call | None:
         return None
     else:
         turn = (DEGREES, DEGREES, DEGREES)
-        steps = [K.RandomAffine3D(turn, (SHIFT, SHIFT, SHIFT), SCALE, p=1.0), K.RandomGaussianNoise(std=NOISE, p=1.0)]
+        steps = [
+            K.RandomAffine3D(turn, (SHIFT, SHIFT, SHIFT), SCALE, p=1.0),
+            K.RandomGaussianNoise(std=NOISE, p=1.0),
+        ]
         noise = steps[1]
         move = steps[0]
         return lambda: noise(move(x[None])[:, 0])
@@ -105,7 +118,15 @@ def with_monai(x: torch.Tensor, names: tuple[str, ...]) -> Call:
         "bias_field": M.RandBiasField(prob=1, coeff_range=(0.0, BIAS)),
         "noise": M.RandGaussianNoise(prob=1, std=NOISE),
     }
-    affine = M.RandAffine(prob=1, rotate_range=turn, translate_range=shift, scale_range=grow, padding_mode="border", cache_grid=True, spatial_size=x.shape[1:])
+    affine = M.RandAffine(
+        prob=1,
+        rotate_range=turn,
+        translate_range=shift,
+        scale_range=grow,
+        padding_mode="border",
+        cache_grid=True,
+        spatial_size=x.shape[1:],
+    )
     return _called(M.Compose([affine, *(step for name, step in made.items() if name in names)]), x)
 
 
@@ -122,7 +143,9 @@ def with_torchio(x: torch.Tensor, names: tuple[str, ...]) -> Call:
         "bias_field": tio.RandomBiasField(BIAS),
         "noise": tio.RandomNoise(std=(0.01, NOISE)),
     }
-    affine = tio.RandomAffine(scales=SCALE, degrees=turn, translation=shift, isotropic=True, default_pad_value="minimum")
+    affine = tio.RandomAffine(
+        scales=SCALE, degrees=turn, translation=shift, isotropic=True, default_pad_value="minimum"
+    )
     pipeline = tio.Compose([affine, *(step for name, step in made.items() if name in names)])
     return _called(pipeline, x[..., None] if flat else x)
 
@@ -139,12 +162,21 @@ def with_batchgeneratorsv2(x: torch.Tensor, names: tuple[str, ...]) -> Call | No
         return None
     radians = float(np.deg2rad(DEGREES))
     affine = SpatialTransform(
-        tuple(x.shape[1:]), 0, random_crop=False, p_rotation=1, rotation=(-radians, radians), p_scaling=1, scaling=SCALE, p_synchronize_scaling_across_axes=1
+        tuple(x.shape[1:]),
+        0,
+        random_crop=False,
+        p_rotation=1,
+        rotation=(-radians, radians),
+        p_scaling=1,
+        scaling=SCALE,
+        p_synchronize_scaling_across_axes=1,
     )
     made: dict[str, Any] = {
         "brightness": MultiplicativeBrightnessTransform((1 - BRIGHT, 1 + BRIGHT), synchronize_channels=False),
         "contrast": ContrastTransform(BGContrast(CONTRAST), preserve_range=True, synchronize_channels=False),
-        "gamma": GammaTransform(BGContrast(GAMMA), p_invert_image=0, synchronize_channels=False, p_per_channel=1, p_retain_stats=0),
+        "gamma": GammaTransform(
+            BGContrast(GAMMA), p_invert_image=0, synchronize_channels=False, p_per_channel=1, p_retain_stats=0
+        ),
         "noise": GaussianNoiseTransform((1e-4, NOISE**2)),
     }
     pipeline = ComposeTransforms([affine, *(step for name, step in made.items() if name in names)])
@@ -157,7 +189,12 @@ def with_torch(x: torch.Tensor, names: tuple[str, ...]) -> Call:
 
     def call() -> torch.Tensor:
         theta = torch.eye(n, n + 1)[None] + 0.05 * torch.randn(1, n, n + 1)
-        y = F.grid_sample(x[None], F.affine_grid(theta, [1, *x.shape], align_corners=False), padding_mode="border", align_corners=False)[0]
+        y = F.grid_sample(
+            x[None],
+            F.affine_grid(theta, [1, *x.shape], align_corners=False),
+            padding_mode="border",
+            align_corners=False,
+        )[0]
         for name in names:
             if name == "brightness":
                 y = y + BRIGHT * torch.rand(())
@@ -187,9 +224,15 @@ PEERS: dict[str, Callable[[torch.Tensor, tuple[str, ...]], Call | None]] = {
 }
 
 TASKS: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
-    "2-D 256x256: affine, brightness, contrast, gamma": ((256, 256), ("rotate", "scale", "shift", "brightness", "contrast", "gamma")),
+    "2-D 256x256: affine, brightness, contrast, gamma": (
+        (256, 256),
+        ("rotate", "scale", "shift", "brightness", "contrast", "gamma"),
+    ),
     "3-D 128x128x128: affine, noise": ((128, 128, 128), ("rotate", "scale", "shift", "noise")),
-    "3-D 128x128x128: affine, gamma, bias field, noise": ((128, 128, 128), ("rotate", "scale", "shift", "gamma", "bias_field", "noise")),
+    "3-D 128x128x128: affine, gamma, bias field, noise": (
+        (128, 128, 128),
+        ("rotate", "scale", "shift", "gamma", "bias_field", "noise"),
+    ),
 }
 
 
@@ -237,11 +280,15 @@ def compare(name: str, shape: tuple[int, ...], names: tuple[str, ...], rounds: i
         except PackageNotFoundError:
             edition = ""
         middle = statistics.median(spent)
-        print(f"  {who + ' ' + edition:28s} {1000 * middle:8.2f} ms  {1 / middle:7.1f} / s   {ratio:6.2f} x medprior's time ({low:.2f} to {high:.2f})")
+        print(
+            f"  {who + ' ' + edition:28s} {1000 * middle:8.2f} ms  {1 / middle:7.1f} / s   {ratio:6.2f} x medprior's time ({low:.2f} to {high:.2f})"
+        )
 
 
 def rounded() -> str:
-    """How far OpenCV's linear resampling, and ours, lie from the same in double precision: a turn of 7 degrees of white noise, its range 1."""
+    """How far OpenCV's linear resampling, and ours, lie from the same in double precision: a turn of 7
+    degrees of white noise, its range 1.
+    """
     try:
         import cv2  # pyright: ignore[reportMissingImports]
     except ImportError as error:
@@ -253,15 +300,29 @@ def rounded() -> str:
     (a, b), (c, d) = where.matrix.tolist()
     i, j = (where.centre - where.matrix @ where.centre + where.offset).tolist()
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    theirs = cv2.warpAffine(x[0].numpy(), np.array([[d, c, j], [b, a, i]]), (256, 256), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    theirs = cv2.warpAffine(
+        x[0].numpy(),
+        np.array([[d, c, j], [b, a, i]]),
+        (256, 256),
+        flags=flags,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
     exact = resampled(x.double(), where)[0]
-    errors = {"OpenCV " + cv2.__version__: torch.from_numpy(theirs) - exact, "medprior": resampled(x, where)[0] - exact}
-    said = "; ".join(f"{who}: rms {float((e**2).mean().sqrt()):.1e}, largest {float(e.abs().max()):.1e}" for who, e in errors.items())
+    errors = {
+        "OpenCV " + cv2.__version__: torch.from_numpy(theirs) - exact,
+        "medprior": resampled(x, where)[0] - exact,
+    }
+    said = "; ".join(
+        f"{who}: rms {float((e**2).mean().sqrt()):.1e}, largest {float(e.abs().max()):.1e}"
+        for who, e in errors.items()
+    )
     return f"distance to the same turn in double precision, white noise of range 1: {said}"
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("--rounds2", type=int, default=60)
     options.add_argument("--rounds3", type=int, default=15)
     chosen = options.parse_args()

@@ -1,11 +1,13 @@
-"""Intervals of the bundled priors: calibrates them on val patients, measures their coverage on test patients, writes both into trust.json.
+"""Intervals of the bundled priors: calibrates them on val patients, measures their coverage on test patients,
+writes both into trust.json.
 
     python bench/calibrate.py collect brain-t1 --task mri4 --split val [--fast] [--per-patient 16] --work .cache/calibrate
     python bench/calibrate.py write brain-t1 --work .cache/calibrate       # what was collected, into the prior's trust.json
     python bench/calibrate.py table --work .cache/calibrate                # coverage on test, widths, image-level bounds
 
-Measurements are simulated as ``medprior reconstruct`` simulates them; what was collected is kept image by image, so that a stopped run goes on.
-Reads MEDPRIOR_DATA. Val patients calibrate, test patients measure, neither was learned from.
+Measurements are simulated as ``medprior reconstruct`` simulates them; what was collected is kept image by
+image, so that a stopped run goes on. Reads MEDPRIOR_DATA. Val patients calibrate, test patients measure,
+neither was learned from.
 """
 
 from __future__ import annotations
@@ -31,9 +33,9 @@ from medprior.evidence.calibration import LEAST, SCALES, How, Kind
 from medprior.evidence.metrics import clopper_pearson, interval
 from medprior.jobs.calibrate import Judged, calibrated, judged
 from medprior.jobs.reconstruct import Settings, how_of, reconstruct
-from medprior.runs.calibrate import title_of
-from medprior.runs.requests import TASKS, Reconstruct
-from medprior.runs.simulate import case_of
+from medprior.runs.ask.requests import TASKS, Reconstruct
+from medprior.runs.reconstruct.simulate import case_of
+from medprior.runs.studies.calibrate_reconstruct import title_of
 from medprior.training.folder import save_prior
 
 FOLDER = Path("src/medprior/pretrained")
@@ -41,13 +43,17 @@ DRAWS = 8
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("stage", choices=("collect", "write", "table"))
     parser.add_argument("name", nargs="?", choices=sorted(RECIPES))
     parser.add_argument("--task", choices=sorted(TASKS))
     parser.add_argument("--split", choices=("val", "test"), default="val")
     parser.add_argument("--fast", action="store_true")
-    parser.add_argument("--per-patient", type=int, default=16, help="slices of a volume, evenly spaced in its middle half")
+    parser.add_argument(
+        "--per-patient", type=int, default=16, help="slices of a volume, evenly spaced in its middle half"
+    )
     parser.add_argument("--precision", default="bfloat16", choices=("float32", "bfloat16"))
     parser.add_argument("--work", type=Path, default=Path(".cache/calibrate"))
     chosen = parser.parse_args()
@@ -78,19 +84,42 @@ def _slices(name: str, volume: Volume, n: int) -> list[int | None]:
 
 
 def collect(chosen: argparse.Namespace) -> None:
-    path = chosen.work / f"{chosen.name}_{chosen.task}_{'fast' if chosen.fast else 'draws'}_{chosen.split}.json"
+    path = (
+        chosen.work / f"{chosen.name}_{chosen.task}_{'fast' if chosen.fast else 'draws'}_{chosen.split}.json"
+    )
     found = rows_of(path, chosen.fast) if path.exists() else []
     prior = load(FOLDER / chosen.name)
     prior.trust.clear()
     for i, (volume, at, patient) in enumerate(images(chosen.name, chosen.split, chosen.per_patient)):
         if i < len(found):
             continue
-        values = {"input": Path("."), "prior": chosen.name, "slice": at, "seed": seed_for(0, chosen.split, i), **TASKS[chosen.task]}
+        values = {
+            "input": Path("."),
+            "prior": chosen.name,
+            "slice": at,
+            "seed": seed_for(0, chosen.split, i),
+            **TASKS[chosen.task],
+        }
         case = case_of(Reconstruct.model_validate(values), prior, volume)
-        draws = reconstruct(prior, case.measurement, n=1 if chosen.fast else DRAWS, seed=i, settings=Settings(precision=chosen.precision), fast=chosen.fast)
+        draws = reconstruct(
+            prior,
+            case.measurement,
+            n=1 if chosen.fast else DRAWS,
+            seed=i,
+            settings=Settings(precision=chosen.precision),
+            fast=chosen.fast,
+        )
         one = judged(draws, case.image, case.measurement, case.scale, patient)
         residual = float(case.measurement.misfit(draws.mean()[None])[0])
-        found.append({**asdict(one), "residual": residual, "sha256": digest(volume), "title": title_of(chosen.task), "how": asdict(how(chosen.fast))})
+        found.append(
+            {
+                **asdict(one),
+                "residual": residual,
+                "sha256": digest(volume),
+                "title": title_of(chosen.task),
+                "how": asdict(how(chosen.fast)),
+            }
+        )
         path.write_text(json.dumps(found))
         print(f"{path.stem} {i}: {one.psnr_db:.2f} dB, ratio {one.ratio:.2f}", flush=True)
 
@@ -107,11 +136,18 @@ def digest(volume: Volume) -> str:
     return hashlib.sha256(np.ascontiguousarray(volume.data).tobytes()).hexdigest()
 
 
-def stored(work: Path, name: str, split: str) -> Iterator[tuple[str, bool, list[Judged], list[dict[str, Any]]]]:
+def stored(
+    work: Path, name: str, split: str
+) -> Iterator[tuple[str, bool, list[Judged], list[dict[str, Any]]]]:
     for path in sorted(work.glob(f"{name}_*_{split}.json")):
         _, task, mode, _ = path.stem.split("_")
         rows = rows_of(path, mode == "fast")
-        kept = [Judged(row["curve"], row["ratio"], row["width"], row["psnr_db"], Kind(**row["kind"]), row["patient"]) for row in rows]
+        kept = [
+            Judged(
+                row["curve"], row["ratio"], row["width"], row["psnr_db"], Kind(**row["kind"]), row["patient"]
+            )
+            for row in rows
+        ]
         yield task, mode == "fast", kept, rows
 
 
@@ -139,7 +175,10 @@ def write(name: str, work: Path) -> None:
         if (task, fast) in tested:
             entry["measured"] = coverage(entry, tested[task, fast][0])
         entries.append(entry)
-        print(f"{name} {entry['title']}, {'point estimate' if fast else f'{DRAWS} draws'}: {entry['calibration']}", flush=True)
+        print(
+            f"{name} {entry['title']}, {'point estimate' if fast else f'{DRAWS} draws'}: {entry['calibration']}",
+            flush=True,
+        )
     prior.trust["reconstruct"] = entries
     save_prior(prior, FOLDER / name, trust=prior.trust, half=True)
 
@@ -166,10 +205,18 @@ def coverage(entry: dict[str, Any], found: list[Judged]) -> dict[str, Any]:
 
 
 def table(work: Path) -> None:
-    print("Coverage of 90 % intervals over the body of test images; width: median, share of the intensity range; bound: PSNR promised with 90 %")
+    print(
+        "Coverage of 90 % intervals over the body of test images; width: median, share of the intensity range; bound: PSNR promised with 90 %"
+    )
     layout = "{:<11}{:<9}{:<8}{:<12}{:<7}{:<12}{:<27}{:<8}{:<8}{:<8}{:<8}{:<21}{}"
     print("images stand with (patients)")
-    print(layout.format(*"prior task result val scale test".split(), "coverage (95 % interval)", *"lowest width PSNR bound held residual".split()))
+    print(
+        layout.format(
+            *"prior task result val scale test".split(),
+            "coverage (95 % interval)",
+            *"lowest width PSNR bound held residual".split(),
+        )
+    )
     for name in sorted(RECIPES):
         tested = {(task, fast): (found, rows) for task, fast, found, rows in stored(work, name, "test")}
         for task, fast, found, rows in stored(work, name, "val"):
@@ -177,7 +224,13 @@ def table(work: Path) -> None:
                 print(layout.format(name, task, *_cells(fast, found, rows, *tested[task, fast])), flush=True)
 
 
-def _cells(fast: bool, found: list[Judged], rows: list[dict[str, Any]], tested: list[Judged], tested_rows: list[dict[str, Any]]) -> list[str]:
+def _cells(
+    fast: bool,
+    found: list[Judged],
+    rows: list[dict[str, Any]],
+    tested: list[Judged],
+    tested_rows: list[dict[str, Any]],
+) -> list[str]:
     entry = calibrated(found, how(fast), rows[0]["title"])
     at, fitted = coverage(entry, tested), entry["calibration"]
     share, held = at["coverage"], at["psnr_bound_held"]

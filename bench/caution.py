@@ -1,11 +1,13 @@
-"""What caution and the levels do to draws, and caution to the last word of a point estimate: val slices, simulated, the same network and noise for all rows.
+"""What caution and the levels do to draws, and caution to the last word of a point estimate: val slices,
+simulated, the same network and noise for all rows.
 
     python bench/caution.py [--tasks mri4,sr4,fan60,lowdose] [--images 2] [--draws 8] [--precision bfloat16]
     python bench/caution.py --last [--tasks mri4,mri8,sr4] [--images 4]
 
-steadied, mean, one: PSNR in dB of the average of the draws drawn to the point estimate, of the plain one, and of a single draw, data range 2; ratio: root
-mean square error of the plain average over the draws' standard deviation, 1.06 for draws of the posterior's law; width: median width of an interval that
-holds 90 % of the body, share of the range. residual: of a point estimate, 1 is that of noise alone. Reads MEDPRIOR_DATA.
+steadied, mean, one: PSNR in dB of the average of the draws drawn to the point estimate, of the plain one, and
+of a single draw, data range 2; ratio: root mean square error of the plain average over the draws' standard
+deviation, 1.06 for draws of the posterior's law; width: median width of an interval that holds 90 % of the
+body, share of the range. residual: of a point estimate, 1 is that of noise alone. Reads MEDPRIOR_DATA.
 """
 
 from __future__ import annotations
@@ -71,19 +73,33 @@ def draws(denoiser: Denoiser, pairs: list[Pair], n_draws: int) -> None:
     for title, row in ROWS.items():
         found, began = [], time.process_time()
         for i, (x, m) in enumerate(pairs):
-            rng, sigmas = torch.Generator().manual_seed(i), log_levels(row.n_steps, low=row.low, high=row.high)
+            rng, sigmas = (
+                torch.Generator().manual_seed(i),
+                log_levels(row.n_steps, low=row.low, high=row.high),
+            )
             guide = RULES[row.rule](cautious(denoiser, row.doubt, row.share), m, rng)
-            made = follow(guide, start(guide, (n_draws, *m.operator.domain), sigmas[0], rng=rng), sigmas, rng=rng)
+            made = follow(
+                guide, start(guide, (n_draws, *m.operator.domain), sigmas[0], rng=rng), sigmas, rng=rng
+            )
             mean, centre = made.mean(0, keepdim=True), steadied(made, points[i])[None]
             ratio = float((mean - x).square().mean().sqrt() / made.var(0).mean().sqrt())
-            decibels = float(psnr(centre, x, RANGE)), float(psnr(mean, x, RANGE)), float(psnr(made, x.expand_as(made), RANGE).mean())
+            decibels = (
+                float(psnr(centre, x, RANGE)),
+                float(psnr(mean, x, RANGE)),
+                float(psnr(made, x.expand_as(made), RANGE).mean()),
+            )
             found.append((*decibels, ratio, width(centre, deviation_of(made), x)))
         best, plain, one, ratio, wide = np.mean(found, axis=0)
-        print(f"{title:<40}{best:<10.2f}{plain:<8.2f}{one:<8.2f}{ratio:<7.2f}{wide:<8.4f}{(time.process_time() - began) / len(found):.0f}", flush=True)
+        print(
+            f"{title:<40}{best:<10.2f}{plain:<8.2f}{one:<8.2f}{ratio:<7.2f}{wide:<8.4f}{(time.process_time() - began) / len(found):.0f}",
+            flush=True,
+        )
 
 
 def width(centre: Tensor, deviation: Tensor, x: Tensor) -> float:
-    """Median width of the interval that holds 90 % of the body of this very image, share of the range: the shape is judged, not the scale."""
+    """Median width of the interval that holds 90 % of the body of this very image, share of the range: the
+    shape is judged, not the scale.
+    """
     body = x > BODY
     scale = torch.quantile(((centre - x).abs() / deviation)[body], 0.9)
     return float((2 * scale * deviation.expand_as(x))[body].median()) / RANGE
@@ -94,17 +110,30 @@ def last_words(denoiser: Denoiser, pairs: list[Pair]) -> None:
     for title, wanted in LAST.items():
         found = []
         for x, m in pairs:
-            guess = restore(denoiser if wanted is None else cautious(denoiser, *wanted), m, least_squares(m), join=wanted is not None, caution=False)
+            guess = restore(
+                denoiser if wanted is None else cautious(denoiser, *wanted),
+                m,
+                least_squares(m),
+                join=wanted is not None,
+                caution=False,
+            )
             found.append((float(psnr(guess, x, RANGE)), float(m.misfit(guess)[0])))
-        print(f"{title:<40}{np.mean([db for db, _ in found]):<9.2f}{' '.join(f'{residual:.2f}' for _, residual in found)}", flush=True)
+        print(
+            f"{title:<40}{np.mean([db for db, _ in found]):<9.2f}{' '.join(f'{residual:.2f}' for _, residual in found)}",
+            flush=True,
+        )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tasks", default="mri4,sr4,fan60,lowdose")
     parser.add_argument("--images", type=int, default=2)
     parser.add_argument("--draws", type=int, default=8)
-    parser.add_argument("--last", action="store_true", help="the last word of a point estimate instead of draws")
+    parser.add_argument(
+        "--last", action="store_true", help="the last word of a point estimate instead of draws"
+    )
     parser.add_argument("--precision", default="bfloat16", choices=("float32", "bfloat16"))
     chosen = parser.parse_args()
     for name in chosen.tasks.split(","):
@@ -112,7 +141,10 @@ def main() -> None:
         network = windowed(load(task.prior))
         denoiser = halved(network) if chosen.precision == "bfloat16" else network
         images = slices(task.prior, "val", 1, seed=7)[0][: chosen.images]
-        pairs = [(x, task.inside(task.measure(x, torch.Generator().manual_seed(1000 + i)))) for i, x in enumerate(images)]
+        pairs = [
+            (x, task.inside(task.measure(x, torch.Generator().manual_seed(1000 + i))))
+            for i, x in enumerate(images)
+        ]
         print(f"\n{name}: {len(pairs)} val slices{'' if chosen.last else f', {chosen.draws} draws of each'}")
         with torch.no_grad():
             last_words(denoiser, pairs) if chosen.last else draws(denoiser, pairs, chosen.draws)

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from medprior import Prior
 from medprior.jobs.reconstruct import least_squares, reconstruct
-from medprior.operators import Gaussian, Measurement, Operator, blur, downsample, fourier, mask, simulate
+from medprior.operators import Gaussian, Measurement, Operator, blur, downsample, mask, simulate
+from medprior.operators.mri import fourier
 from medprior.sampling import restore
 
 KEPT = 0.3
@@ -26,7 +27,9 @@ WIDTH = 8.0
 
 @dataclass(frozen=True)
 class Basis:
-    """A = U diag(values) V^T: the real orthonormal V, its transpose, and the singular values (1, 1, i, j). U follows from A and these."""
+    """A = U diag(values) V^T: the real orthonormal V, its transpose, and the singular values (1, 1, i, j). U
+    follows from A and these.
+    """
 
     forth: Callable[[Tensor], Tensor]
     back: Callable[[Tensor], Tensor]
@@ -40,7 +43,9 @@ class Problem:
 
 
 def _hartley(operator: Operator) -> Basis:
-    """Of a real image every line of k-space tells its opposite, too: the Hartley transform (real minus imaginary part) is its own inverse."""
+    """Of a real image every line of k-space tells its opposite, too: the Hartley transform (real minus
+    imaginary part) is its own inverse.
+    """
     shape = operator.domain
     kept = torch.ones(shape) if operator.observed is None else operator.observed.float().expand(shape)
     turned = [(2 * (n // 2) - torch.arange(n)) % n for n in shape[1:]]
@@ -55,12 +60,18 @@ def _hartley(operator: Operator) -> Basis:
 
 
 def _pixels(operator: Operator) -> Basis:
-    observed = torch.ones(operator.domain) if operator.observed is None else operator.observed.float().expand(operator.domain)
+    observed = (
+        torch.ones(operator.domain)
+        if operator.observed is None
+        else operator.observed.float().expand(operator.domain)
+    )
     return Basis(lambda c: c, lambda x: x, observed[None])
 
 
 def _separable(along: Callable[[tuple[int, ...]], Operator]) -> Callable[[Operator], Basis]:
-    """along: the operator for an image of one row or one column; the decompositions of both make that of the whole."""
+    """along: the operator for an image of one row or one column; the decompositions of both make that of the
+    whole.
+    """
 
     def basis(operator: Operator) -> Basis:
         bases, values = [], []
@@ -71,7 +82,9 @@ def _separable(along: Callable[[tuple[int, ...]], Operator]) -> Callable[[Operat
             bases.append(v.T.float())
             values.append(torch.nn.functional.pad(s, (0, n - len(s))).float())
         rows, columns = bases
-        return Basis(lambda c: rows @ c @ columns.T, lambda x: rows.T @ x @ columns, torch.outer(*values)[None, None])
+        return Basis(
+            lambda c: rows @ c @ columns.T, lambda x: rows.T @ x @ columns, torch.outer(*values)[None, None]
+        )
 
     return basis
 
@@ -93,7 +106,9 @@ PROBLEMS = {
     "mri4": Problem(TASKS["mri4"].measure, _hartley),
     "sr4": Problem(TASKS["sr4"].measure, _separable(_blocks)),
     "inpaint": Problem(_holes, _pixels),
-    "blur": Problem(lambda x, rng: simulate(x, _spread(tuple(x.shape[1:])), Gaussian(0.02), rng), _separable(_spread)),
+    "blur": Problem(
+        lambda x, rng: simulate(x, _spread(tuple(x.shape[1:])), Gaussian(0.02), rng), _separable(_spread)
+    ),
 }
 SAID = {
     "mri4": "single-coil Cartesian MRI, 4x, noise 0.02",
@@ -104,7 +119,9 @@ SAID = {
 
 
 class Adapter(nn.Module):
-    """The prior as deepinv calls a denoiser: images in 0..1, so that sigma is half of ours. A level of 0 asks for nothing and gets the smallest one."""
+    """The prior as deepinv calls a denoiser: images in 0..1, so that sigma is half of ours. A level of 0 asks
+    for nothing and gets the smallest one.
+    """
 
     def __init__(self, prior: Prior) -> None:
         super().__init__()
@@ -146,17 +163,27 @@ def case(problem: Problem, truth: Tensor, patient: str, seed: int) -> Case:
         return torch.view_as_real(y) if operator.is_complex else y
 
     def back(y: Tensor) -> Tensor:
-        return inverse * basis.back(operator.adjoint(torch.view_as_complex(y.contiguous()) if operator.is_complex else y))
+        return inverse * basis.back(
+            operator.adjoint(torch.view_as_complex(y.contiguous()) if operator.is_complex else y)
+        )
 
     half = m.shifted(2.0, -1.0).y / 2
     y = torch.view_as_real(half) if operator.is_complex else half
     sigma = 0.5 * float(torch.as_tensor(m.noise.variance(m.y)).max()) ** 0.5
     physics = DecomposablePhysics(
-        U=across, U_adjoint=back, V=basis.forth, V_adjoint=basis.back, mask=basis.values * (inverse > 0), noise_model=GaussianNoise(sigma)
+        U=across,
+        U_adjoint=back,
+        V=basis.forth,
+        V_adjoint=basis.back,
+        mask=basis.values * (inverse > 0),
+        noise_model=GaussianNoise(sigma),
     )
     x = torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
     wanted = torch.view_as_real(operator.apply(x)) if operator.is_complex else operator.apply(x)
-    if float((physics.A(x) - wanted).norm()) > 1e-3 * float(wanted.norm()) or float(physics.adjointness_test(u=x)) > 1e-3:
+    if (
+        float((physics.A(x) - wanted).norm()) > 1e-3 * float(wanted.norm())
+        or float(physics.adjointness_test(u=x)) > 1e-3
+    ):
         raise SystemExit("the decomposition is not that of the operator")
     return Case(truth, m, y, physics, sigma, patient, seed)
 
@@ -166,7 +193,9 @@ Method = Callable[[Case], Tensor]
 
 
 def dpir(prior: Prior, low: float | None = None, high: float | None = None, grey: bool = False) -> Method:
-    """low, high: last and first level; default what the class has, the true noise and 49/255. grey: what was not measured starts at 0.5, not at 0."""
+    """low, high: last and first level; default what the class has, the true noise and 49/255. grey: what was
+    not measured starts at 0.5, not at 0.
+    """
     from deepinv.optim import DPIR, HQS, L2, PnP  # pyright: ignore[reportMissingImports]
     from deepinv.optim.dpir import get_DPIR_params  # pyright: ignore[reportMissingImports]
 
@@ -174,7 +203,13 @@ def dpir(prior: Prior, low: float | None = None, high: float | None = None, grey
         _, _, n = get_DPIR_params(c.sigma)
         levels = torch.from_numpy(np.geomspace(high or 49 / 255, low or c.sigma, n)).float()
         steps = (levels / max(0.01, c.sigma)) ** 2 / 0.23
-        model = HQS(data_fidelity=L2(), prior=PnP(Adapter(prior)), max_iter=n, g_first=False, params_algo={"stepsize": steps, "g_param": levels})
+        model = HQS(
+            data_fidelity=L2(),
+            prior=PnP(Adapter(prior)),
+            max_iter=n,
+            g_first=False,
+            params_algo={"stepsize": steps, "g_param": levels},
+        )
         model = DPIR(sigma=c.sigma, denoiser=Adapter(prior)) if (low, high) == (None, None) else model
         return 2 * model(c.y, c.physics, init=_grey(c) if grey else None) - 1
 
@@ -223,12 +258,20 @@ def dps(prior: Prior, n_steps: int = 1000, **knobs: Any) -> Method:
 
 
 def sparse(kind: str, weight: float) -> Method:
-    """FISTA, 200 iterations. Total variation: 20 inner iterations, started where the last ended; wavelets: db8, three levels."""
+    """FISTA, 200 iterations. Total variation: 20 inner iterations, started where the last ended; wavelets:
+    db8, three levels.
+    """
     from deepinv.optim import FISTA, L2, TVPrior, WaveletPrior  # pyright: ignore[reportMissingImports]
 
     def method(c: Case) -> Tensor:
         prior = TVPrior(n_it_max=20) if kind == "TV" else WaveletPrior()
-        return 2 * FISTA(data_fidelity=L2(), prior=prior, lambda_reg=weight, stepsize=c.step, max_iter=200)(c.y, c.physics) - 1
+        return (
+            2
+            * FISTA(data_fidelity=L2(), prior=prior, lambda_reg=weight, stepsize=c.step, max_iter=200)(
+                c.y, c.physics
+            )
+            - 1
+        )
 
     return method
 

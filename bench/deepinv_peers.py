@@ -4,12 +4,14 @@
     python bench/deepinv_peers.py --peers .cache/peers [--tasks mri4,sr4,inpaint,blur] [--patients 5] [--out FILE] [--show]
     python bench/deepinv_peers.py --peers .cache/peers --tune          what the knobs do on val
 
-deepinv's own classes with their own defaults (DPIR, DiffPIR, DDRM, DPS; FISTA with total variation and with wavelets); the denoiser of all of them is the
-bundled brain-t1 in an adapter, images in 0..1. Beside each default stands the best of a small grid, tried on one val slice. Measurements are simulated,
-of test slices, and the same for both sides. All four operators have a singular value decomposition in closed form, so that DDRM runs on each and the
-data steps of the others are exact and cost next to nothing; CT has none of this size, which is why the fourth task is a blur.
-Data range 2 (network units -1..1). Intervals: bootstrap over patients, too narrow for so few. Seconds: CPU time, one thread. Calls: images that
-went through the network. Reads MEDPRIOR_DATA.
+deepinv's own classes with their own defaults (DPIR, DiffPIR, DDRM, DPS; FISTA with total variation and with
+wavelets); the denoiser of all of them is the bundled brain-t1 in an adapter, images in 0..1. Beside each
+default stands the best of a small grid, tried on one val slice. Measurements are simulated, of test slices,
+and the same for both sides. All four operators have a singular value decomposition in closed form, so that
+DDRM runs on each and the data steps of the others are exact and cost next to nothing; CT has none of this
+size, which is why the fourth task is a blur. Data range 2 (network units -1..1). Intervals: bootstrap over
+patients, too narrow for so few. Seconds: CPU time, one thread. Calls: images that went through the network.
+Reads MEDPRIOR_DATA.
 """
 
 from __future__ import annotations
@@ -24,7 +26,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from deepinv_methods import PROBLEMS, SAID, Case, Method, case, ddrm, diffpir, dpir, dps, image_alone, ours, sparse
+from deepinv_methods import (
+    PROBLEMS,
+    SAID,
+    Case,
+    Method,
+    case,
+    ddrm,
+    diffpir,
+    dpir,
+    dps,
+    image_alone,
+    ours,
+    sparse,
+)
 from peers import add_peers
 from tasks import RANGE, slices
 from torch import Tensor, nn
@@ -37,8 +52,9 @@ DRAWS = 8
 
 @dataclass(frozen=True)
 class Knobs:
-    """The best on one val slice, by PSNR, of what ``tune`` tries (not every point was tried on every task): weights of total variation and of wavelets,
-    and what differs from the defaults of DPIR, DiffPIR and DDRM."""
+    """The best on one val slice, by PSNR, of what ``tune`` tries (not every point was tried on every task):
+    weights of total variation and of wavelets, and what differs from the defaults of DPIR, DiffPIR and DDRM.
+    """
 
     tv: float
     wavelet: float
@@ -57,17 +73,31 @@ _WEIGHTS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 _DPIR: tuple[dict[str, Any], ...] = (
     {},
     {"grey": True},
-    *({"low": low, "high": high, "grey": grey} for high in (0.1, 0.5, 1.0, 2.0) for low in (None, 0.02) for grey in (False, True)),
+    *(
+        {"low": low, "high": high, "grey": grey}
+        for high in (0.1, 0.5, 1.0, 2.0)
+        for low in (None, 0.02)
+        for grey in (False, True)
+    ),
 )
 _DIFFPIR: tuple[dict[str, Any], ...] = ({}, {"zeta": 0.5}, {"zeta": 1.0}, {"lambda_": 1.0}, {"lambda_": 25.0})
 _DDRM: tuple[dict[str, Any], ...] = ({}, {"eta": 1.0}, {"geometric": True})
-_DPS_TRIED = (("norm", 1.0), ("norm", 30.0), ("norm", 200.0), ("annealed", 1.0), ("annealed", 4.0), ("annealed", 16.0))
+_DPS_TRIED = (
+    ("norm", 1.0),
+    ("norm", 30.0),
+    ("norm", 200.0),
+    ("annealed", 1.0),
+    ("annealed", 4.0),
+    ("annealed", 16.0),
+)
 _DPS: dict[str, Any] = {"guidance": "annealed", "weight": 4.0}
 
 
 @dataclass(frozen=True)
 class Row:
-    """after: the round in which the first patient is measured, each further one in the next; most: patients."""
+    """after: the round in which the first patient is measured, each further one in the next; most:
+    patients.
+    """
 
     title: str
     method: Method
@@ -91,7 +121,11 @@ def rows(prior: Prior, k: Knobs) -> list[Row]:
         Row(f"FISTA, TV {k.tv:g}", sparse("TV", k.tv)),
         Row(f"FISTA, wavelets {k.wavelet:g}", sparse("wavelets", k.wavelet)),
     ]
-    tuned: tuple[tuple[str, dict[str, Any], Callable[..., Method]], ...] = (("DPIR", k.dpir, dpir), ("DiffPIR", k.diffpir, diffpir), ("DDRM", k.ddrm, ddrm))
+    tuned: tuple[tuple[str, dict[str, Any], Callable[..., Method]], ...] = (
+        ("DPIR", k.dpir, dpir),
+        ("DiffPIR", k.diffpir, diffpir),
+        ("DDRM", k.ddrm, ddrm),
+    )
     found += [Row(f"{name}, {_said(knobs)}", make(prior, **knobs)) for name, knobs, make in tuned if knobs]
     return [
         *found,
@@ -104,7 +138,11 @@ def rows(prior: Prior, k: Knobs) -> list[Row]:
 
 def _said(knobs: dict[str, Any]) -> str:
     """{"zeta": 1.0, "geometric": True} -> "zeta 1, geometric"; what is None or False is not said."""
-    words = [name.strip("_") + ("" if value is True else f" {value}") for name, value in knobs.items() if value is not None and value is not False]
+    words = [
+        name.strip("_") + ("" if value is True else f" {value}")
+        for name, value in knobs.items()
+        if value is not None and value is not False
+    ]
     return ", ".join(words) or "default"
 
 
@@ -153,8 +191,17 @@ def table(name: str, listed: list[Row], results: dict[tuple[str, int], Got], pat
         at = [i for i in range(len(patients)) if (row.title, i) in results and (MEAN, i) in results]
         if not at:
             continue
-        mine, others, who = [results[MEAN, i] for i in at], [results[row.title, i] for i in at], [patients[i] for i in at]
-        ahead = [_with_interval([getattr(a, w) - getattr(b, w) for a, b in zip(mine, others, strict=True)], who, d, "+") for w, d in (("psnr", 2), ("ssim", 3))]
+        mine, others, who = (
+            [results[MEAN, i] for i in at],
+            [results[row.title, i] for i in at],
+            [patients[i] for i in at],
+        )
+        ahead = [
+            _with_interval(
+                [getattr(a, w) - getattr(b, w) for a, b in zip(mine, others, strict=True)], who, d, "+"
+            )
+            for w, d in (("psnr", 2), ("ssim", 3))
+        ]
         if row.title == MEAN:
             ahead = ["", ""]
         lines.append(
@@ -165,7 +212,9 @@ def table(name: str, listed: list[Row], results: dict[tuple[str, int], Got], pat
 
 
 def compare(prior: Prior, names: list[str], most: int, out: Path, show: bool) -> None:
-    """Round by round, so that a run that is cut off has the first patients; what was measured is kept in ``out``, where the same command goes on."""
+    """Round by round, so that a run that is cut off has the first patients; what was measured is kept in
+    ``out``, where the same command goes on.
+    """
     counter = Counter(prior.net)
     images, patients = slices("brain-t1", "test", 1)
     images, patients = images[:most], patients[:most]
@@ -195,24 +244,37 @@ def tune(prior: Prior, names: list[str]) -> None:
     images, patients = slices("brain-t1", "val", 1, seed=7)
     for name in names:
         c = case(PROBLEMS[name], images[0], patients[0], 1000)
-        tried: list[tuple[str, Method]] = [(f"{kind} {w:g}", sparse(kind, w)) for kind in ("TV", "wavelets") for w in _WEIGHTS]
+        tried: list[tuple[str, Method]] = [
+            (f"{kind} {w:g}", sparse(kind, w)) for kind in ("TV", "wavelets") for w in _WEIGHTS
+        ]
         tried += [(f"DPIR {_said(k)}", dpir(prior, **k)) for k in _DPIR]
         tried += [(f"DiffPIR {_said(k)}", diffpir(prior, **k)) for k in _DIFFPIR]
         tried += [(f"DDRM {_said(k)}", ddrm(prior, **k)) for k in _DDRM]
         if name == names[0]:
-            tried += [(f"DPS, 100 steps, {g} {w:g}", dps(prior, 100, guidance=g, weight=w)) for g, w in _DPS_TRIED]
+            tried += [
+                (f"DPS, 100 steps, {g} {w:g}", dps(prior, 100, guidance=g, weight=w)) for g, w in _DPS_TRIED
+            ]
         for title, method in tried:
             got = run(method, c, counter)
             print(f"{name:<9}{title:<34}{got.psnr:6.2f} {got.ssim:.3f}", flush=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--peers", type=Path, help="folder of other people's packages, see bench/peers.py")
     parser.add_argument("--tasks", default=",".join(PROBLEMS))
     parser.add_argument("--patients", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=Path(".cache/deepinv.jsonl"), help="what was measured, a line each; the same command goes on there")
-    parser.add_argument("--show", action="store_true", help="print the tables of what was measured, and no more")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path(".cache/deepinv.jsonl"),
+        help="what was measured, a line each; the same command goes on there",
+    )
+    parser.add_argument(
+        "--show", action="store_true", help="print the tables of what was measured, and no more"
+    )
     parser.add_argument("--tune", action="store_true", help="print what the knobs do on val, and no more")
     chosen = parser.parse_args()
     torch.set_num_threads(1)

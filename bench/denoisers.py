@@ -1,9 +1,11 @@
-"""The classical denoisers side by side, PSNR in dB: tuned TV, non-local means, our block matching, and the authors' bm3d package where it is installed.
+"""The classical denoisers side by side, PSNR in dB: tuned TV, non-local means, our block matching, and the
+authors' bm3d package where it is installed.
 
     python bench/denoisers.py [--data ../shared/data]
 
-Images: a photograph that ships with scikit-image (128 pixels) and one T1 slice of an IXI subject of the val split. The bm3d package is free for
-non-commercial use only, so nothing here depends on it; `pip install bm3d` into another environment shows how far our block matching is from it.
+Images: a photograph that ships with scikit-image (128 pixels) and one T1 slice of an IXI subject of the val
+split. The bm3d package is free for non-commercial use only, so nothing here depends on it; `pip install bm3d`
+into another environment shows how far our block matching is from it.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ from skimage.data import camera
 from skimage.transform import resize
 from torch import Tensor
 
-from medprior.evidence.baselines import best_of, nonlocal_means, total_variation
-from medprior.evidence.block_matching import block_matching
+from medprior.evidence.baselines.block_matching import block_matching
+from medprior.evidence.baselines.classic import best_of, nonlocal_means, total_variation
 from medprior.evidence.metrics import psnr
 from medprior.operators import Gaussian, identity, simulate
 
@@ -32,7 +34,10 @@ def images(data: Path) -> dict[str, Tensor]:
     if scans:
         volume = np.asarray(nib.load(scans[0]).dataobj)  # type: ignore[attr-defined]
         found["T1 slice"] = volume[:, :, volume.shape[2] // 2] / 255
-    return {name: torch.from_numpy(np.ascontiguousarray(image)).float()[None, None] for name, image in found.items()}
+    return {
+        name: torch.from_numpy(np.ascontiguousarray(image)).float()[None, None]
+        for name, image in found.items()
+    }
 
 
 def package(y: Tensor, std: float) -> Tensor | None:
@@ -54,7 +59,9 @@ def main() -> None:
             m = simulate(x, identity(tuple(x.shape[1:])), Gaussian(std), torch.Generator().manual_seed(0))
             tv = best_of([std / 3, std / 1.5], lambda w, m=m: total_variation(m, w, n=60), x, 1.0).psnr
             others = [nonlocal_means(m.y, std), block_matching(m.y, std), package(m.y, std)]
-            row = [float(psnr(m.y, x, 1.0)), tv] + [float("nan") if o is None else float(psnr(o, x, 1.0)) for o in others]
+            row = [float(psnr(m.y, x, 1.0)), tv] + [
+                float("nan") if o is None else float(psnr(o, x, 1.0)) for o in others
+            ]
             print(f"{name:12s} {std:5.2f} " + " ".join(f"{value:7.2f}" for value in row), flush=True)
     print("\nTV is tuned on the image itself: an upper bound of what it can do.")
 

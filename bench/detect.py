@@ -1,15 +1,18 @@
-"""Detection on labelled images: a prior that was shown healthy scans alone, beside plain detectors fitted to the same scans.
+"""Detection on labelled images: a prior that was shown healthy scans alone, beside plain detectors fitted to
+the same scans.
 
     python bench/detect.py prepare pneumonia .cache/pneumonia      # healthy scans as a folder: medprior train learns the prior from it
     medprior train .cache/pneumonia --out runs/pneumonia --preset small --minutes 35 --modality DX
     python bench/detect.py learn pneumonia --prior runs/pneumonia --out runs/pneumonia-healthy
     python bench/detect.py measure pneumonia --prior runs/pneumonia-healthy [--split test] [--save]
 
-Data sets: pneumonia (PneumoniaMNIST, 700 normals to learn from, 270 held back as a second healthy hold-out, val calibrates), breast (BreastMNIST: normal or
-benign against malignant), busi (the same at 256 pixels), chest (NIH: no_finding against pneumonia, one image of each patient and label).
-``learn`` shows the prior the healthy scans of train and calibrates on val; ``--save`` writes what was measured into the prior's trust.json.
-Printed: AUROC of ours and of each plain score with bootstrap intervals over patients, what each part of the evidence gives and what is lost without it,
-false positives at 5 % on healthy patients that nothing was fitted or calibrated to, and the control with shuffled labels. Reads MEDPRIOR_DATA.
+Data sets: pneumonia (PneumoniaMNIST, 700 normals to learn from, 270 held back as a second healthy hold-out,
+val calibrates), breast (BreastMNIST: normal or benign against malignant), busi (the same at 256 pixels),
+chest (NIH: no_finding against pneumonia, one image of each patient and label). ``learn`` shows the prior the
+healthy scans of train and calibrates on val; ``--save`` writes what was measured into the prior's trust.json.
+Printed: AUROC of ours and of each plain score with bootstrap intervals over patients, what each part of the
+evidence gives and what is lost without it, false positives at 5 % on healthy patients that nothing was fitted
+or calibrated to, and the control with shuffled labels. Reads MEDPRIOR_DATA.
 """
 
 from __future__ import annotations
@@ -31,17 +34,19 @@ from pretrain import DATA
 
 from medprior import Prior, Volume, read
 from medprior.data.seeds import generator
-from medprior.evidence.detectors import plain_detectors
+from medprior.evidence.detectors.detectors import plain_detectors
 from medprior.evidence.metrics import auroc, clopper_pearson, interval
+from medprior.healthy.model import EVIDENCE, JOINED
+from medprior.healthy.variants import reacquired
 from medprior.jobs.detect import calibrate, detect, judged, learn_healthy
-from medprior.learning.acquired import reacquired
-from medprior.learning.healthy import EVIDENCE, JOINED
-from medprior.runs.evaluate_detect import Scanned, figures
-from medprior.runs.sources import known_prior, prior_folder
+from medprior.runs.core.sources import known_prior, prior_folder
+from medprior.runs.studies.detect import Scanned, figures
 from medprior.training.folder import save_prior, save_trust
 
 LEARNED = 700
-"""Normals of PneumoniaMNIST that are learned from; the others of its train part are the second healthy hold-out."""
+"""Normals of PneumoniaMNIST that are learned from; the others of its train part are the second healthy
+hold-out.
+"""
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,10 @@ def cases(name: str) -> list[Case]:
         return medmnist("medmnist_pneumonia/{0}/pneumoniamnist_28.npz", "DX", sick=1, learned=LEARNED)
     if name == "breast":
         return medmnist("medmnist_breast/{0}/breastmnist_28.npz", "US", sick=0)
-    folder, ill, modality = {"busi": ("breast_us_busi", "malignant", "US"), "chest": ("chest_xray_nih", "pneumonia", "DX")}[name]
+    folder, ill, modality = {
+        "busi": ("breast_us_busi", "malignant", "US"),
+        "chest": ("chest_xray_nih", "pneumonia", "DX"),
+    }[name]
     # ultrasound images do not name patients, but those that are nearly the same are known
     listed = json.loads((DATA / "manifest.json").read_text())["datasets"][folder]["files"]
     clusters = {Path(one["path"]).stem: one["cluster"] for one in listed if "cluster" in one}
@@ -83,7 +91,14 @@ def medmnist(where: str, modality: str, sick: int, learned: int | None = None) -
             order = torch.randperm(len(healthy), generator=torch.Generator().manual_seed(0)).numpy()
             parts[healthy[order[learned:]]] = "held"
         for n, (image, label, part) in enumerate(zip(images, labels, parts, strict=True)):
-            found.append(Case(Volume(image[None].astype(np.float32), modality=modality), int(label) == sick, f"{split}{n}", str(part)))
+            found.append(
+                Case(
+                    Volume(image[None].astype(np.float32), modality=modality),
+                    int(label) == sick,
+                    f"{split}{n}",
+                    str(part),
+                )
+            )
     return found
 
 
@@ -111,12 +126,25 @@ def learn(name: str, prior: Prior, out: Path) -> None:
     held = first_each(c for c in every if c.split == "val" and not c.sick)
     began = time.perf_counter()
     patients = [c.patient for c in teachers]
-    learn_healthy(prior, (c.volume for c in teachers), patients=patients, on_step=lambda n: print(n, end=" ", flush=True) if n % 50 == 0 else None)
+    learn_healthy(
+        prior,
+        (c.volume for c in teachers),
+        patients=patients,
+        on_step=lambda n: print(n, end=" ", flush=True) if n % 50 == 0 else None,
+    )
     entry = calibrate(prior, (c.volume for c in held))
-    said = {"calibrated_on": f"{len(held)} healthy val patients", "learned_from": len(teachers), "data": digest(teachers + held), "date": str(date.today())}
+    said = {
+        "calibrated_on": f"{len(held)} healthy val patients",
+        "learned_from": len(teachers),
+        "data": digest(teachers + held),
+        "date": str(date.today()),
+    }
     prior.trust["detect"] = {**entry, **said}
     save_prior(prior, out, half=True)
-    print(f"\n{name}: {len(teachers)} healthy scans learned, {len(held)} healthy patients calibrate, {time.perf_counter() - began:.0f} s", flush=True)
+    print(
+        f"\n{name}: {len(teachers)} healthy scans learned, {len(held)} healthy patients calibrate, {time.perf_counter() - began:.0f} s",
+        flush=True,
+    )
 
 
 def digest(found: list[Case]) -> str:
@@ -128,14 +156,18 @@ def digest(found: list[Case]) -> str:
 
 
 def otherwise(case: Case, number: int) -> Case:
-    """SIMULATED: the same picture of 8 bits, as another posture, exposure and sharpness would show it; of the family that is learned beside healthy scans."""
+    """SIMULATED: the same picture of 8 bits, as another posture, exposure and sharpness would show it; of the
+    family that is learned beside healthy scans.
+    """
     x = torch.from_numpy(case.volume.data)[None] / 127.5 - 1
     changed = reacquired(x, generator(0, "otherwise", number), strength=0.7)[0]
     return replace(case, volume=case.volume.with_data((changed.numpy() + 1) * 127.5))
 
 
 def measure(name: str, prior: Prior, split: str, *, deep: bool, change: bool) -> dict[str, Any]:
-    """All tables of one data set. change: every scan that is judged, healthy or not, is acquired otherwise."""
+    """All tables of one data set. change: every scan that is judged, healthy or not, is acquired
+    otherwise.
+    """
     every = cases(name)
     teachers = [c for c in every if c.split == "train" and not c.sick]
     second = first_each(c for c in every if c.split == "held")
@@ -152,7 +184,9 @@ def measure(name: str, prior: Prior, split: str, *, deep: bool, change: bool) ->
         found = detect(prior, case.volume, n_twins=0, gate=False)
         whole = prior.admit(case.volume).whole
         scores = {title: detector(whole).score for title, detector in plain.items()}
-        scans.append(Scanned(case.sick, n, found.score, found.p_value, bool(found.findings), scores, bool(found.other)))
+        scans.append(
+            Scanned(case.sick, n, found.score, found.p_value, bool(found.findings), scores, bool(found.other))
+        )
         evidence.append([found.evidence[part] for part in EVIDENCE])
     whole = told(scans, prior, split)
     parts(np.array(evidence), [s.sick for s in scans], prior)
@@ -164,8 +198,12 @@ def measure(name: str, prior: Prior, split: str, *, deep: bool, change: bool) ->
             ("refused", [bool(f.other) for f in found]),
         ):
             print(f"second healthy hold-out, {title}: {clopper_pearson(sum(hits), len(hits))}", flush=True)
-    measured = {key: whole[key] for key in ("false_positive_rate", "healthy_scans_with_any_red") if key in whole}
-    return measured | {f"{what} {title}": at for what in ("auroc", "average_precision") for title, at in whole[what].items()}
+    measured = {
+        key: whole[key] for key in ("false_positive_rate", "healthy_scans_with_any_red") if key in whole
+    }
+    return measured | {
+        f"{what} {title}": at for what in ("auroc", "average_precision") for title, at in whole[what].items()
+    }
 
 
 def told(scans: list[Scanned], prior: Prior, split: str) -> dict[str, Any]:
@@ -175,15 +213,29 @@ def told(scans: list[Scanned], prior: Prior, split: str) -> dict[str, Any]:
     print("| score | AUROC | 95 % interval | ours minus it | average precision |\n|---|---|---|---|---|")
     for title, at in whole["auroc"].items():
         ahead = whole["ahead"].get(title)
-        minus = "" if ahead is None else f"{ahead['value']:+.3f} ({ahead['low']:+.3f} to {ahead['high']:+.3f})"
-        print(f"| {title} | {at['value']:.3f} | {at['low']:.3f} to {at['high']:.3f} | {minus} | {whole['average_precision'][title]['value']:.3f} |")
+        minus = (
+            "" if ahead is None else f"{ahead['value']:+.3f} ({ahead['low']:+.3f} to {ahead['high']:+.3f})"
+        )
+        print(
+            f"| {title} | {at['value']:.3f} | {at['low']:.3f} to {at['high']:.3f} | {minus} | {whole['average_precision'][title]['value']:.3f} |"
+        )
     print()
-    for title in ("false_positive_rate", "flagged_of_others", "healthy_scans_with_any_red", "refused_of_healthy", "refused_of_others"):
+    for title in (
+        "false_positive_rate",
+        "flagged_of_others",
+        "healthy_scans_with_any_red",
+        "refused_of_healthy",
+        "refused_of_others",
+    ):
         if title in whole:
-            print(f"{split}, {title.replace('_', ' ')}: {whole[title]['value']:.3f} ({whole[title]['low']:.3f} to {whole[title]['high']:.3f})")
+            print(
+                f"{split}, {title.replace('_', ' ')}: {whole[title]['value']:.3f} ({whole[title]['low']:.3f} to {whole[title]['high']:.3f})"
+            )
     labels = np.array([int(s.sick) for s in scans])
     shuffled = np.random.default_rng(0).permutation(labels)
-    control = interval(auroc, [s.score for s in scans], shuffled, patients=range(len(scans)), strata=shuffled.tolist())
+    control = interval(
+        auroc, [s.score for s in scans], shuffled, patients=range(len(scans)), strata=shuffled.tolist()
+    )
     print(f"control, shuffled labels: AUROC {control}\n", flush=True)
     return whole
 
@@ -205,7 +257,9 @@ def parts(evidence: np.ndarray, sick: list[bool], prior: Prior) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     verbs = parser.add_subparsers(dest="verb", required=True)
     first = verbs.add_parser("prepare")
     first.add_argument("name")
@@ -219,7 +273,11 @@ def main() -> None:
     second.add_argument("--prior", required=True)
     second.add_argument("--split", default="test", choices=("val", "test"))
     second.add_argument("--save", action="store_true", help="into the prior's trust.json")
-    second.add_argument("--otherwise", action="store_true", help="scans that are judged are acquired a little otherwise, SIMULATED")
+    second.add_argument(
+        "--otherwise",
+        action="store_true",
+        help="scans that are judged are acquired a little otherwise, SIMULATED",
+    )
     second.add_argument("--quick", action="store_true", help="without PatchCore and PaDiM")
     chosen = parser.parse_args()
     if chosen.verb == "prepare":

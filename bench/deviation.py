@@ -1,9 +1,11 @@
-"""Which deviation gives the narrowest intervals at equal coverage, of a point estimate: the prior's own map or the Gaussian around it, at several levels.
+"""Which deviation gives the narrowest intervals at equal coverage, of a point estimate: the prior's own map
+or the Gaussian around it, at several levels.
 
     python bench/deviation.py [--tasks mri4,sr4,ct60] [--images 12]
 
-Train images, since this chooses a form and calibrates nothing. Each form is scaled so that 90 % of the body's voxels lie inside, over all images; the mean
-width that this takes is printed, in network units, beside that of one number for all voxels. Reads MEDPRIOR_DATA.
+Train images, since this chooses a form and calibrates nothing. Each form is scaled so that 90 % of the body's
+voxels lie inside, over all images; the mean width that this takes is printed, in network units, beside that
+of one number for all voxels. Reads MEDPRIOR_DATA.
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ def forms(prior, measurement, point: Tensor, rng: torch.Generator) -> dict[str, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tasks", default="mri4,sr4,ct60")
     parser.add_argument("--images", type=int, default=12)
     chosen = parser.parse_args()
@@ -53,12 +57,19 @@ def main() -> None:
                 made = forms(prior, m, point, torch.Generator().manual_seed(i))
             body = x[0] > BODY
             for form, deviation in made.items():
-                ratios.setdefault(form, []).append(((point[0] - x[0]).abs() / deviation.clamp_min(1e-6))[body])
+                ratios.setdefault(form, []).append(
+                    ((point[0] - x[0]).abs() / deviation.clamp_min(1e-6))[body]
+                )
                 widths.setdefault(form, []).append(deviation[body])
-        print(f"\n{name}: {chosen.images} train images; mean width of intervals that hold 90 % of the body's voxels")
+        print(
+            f"\n{name}: {chosen.images} train images; mean width of intervals that hold 90 % of the body's voxels"
+        )
         for form in ratios:
             scale = float(torch.cat(ratios[form]).quantile(0.9))
-            print(f"{form:<36}{2 * scale * float(torch.cat(widths[form]).mean()):.4f}   scale {scale:.2f}", flush=True)
+            print(
+                f"{form:<36}{2 * scale * float(torch.cat(widths[form]).mean()):.4f}   scale {scale:.2f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -1,15 +1,19 @@
-"""The gate before detection: who is refused or warned about, of healthy scans, sick ones, and those that are not of the prior's kind.
+"""The gate before detection: who is refused or warned about, of healthy scans, sick ones, and those that are
+not of the prior's kind.
 
     python bench/gate.py [--prior chest-xray,brain-t1,chest-ct] [--split test]
     python bench/gate.py --teach --prior PRIOR --of chest-xray     # what it knows of the kind, and its calibration's, from the scans anew, without the network
 
-Each scan goes through the door and the gate as in ``medprior detect``, without a score: no network is asked. Refused: exit code 2 or 3. Warned: scored, and the
-report says in what it is unlike (p <= 0.05). "as it is": nothing in the file says what it is, or it says the prior's own modality; what states another one is
-refused at the door whatever it shows, counted in a row of its own. SIMULATED rows change scans of the healthy and the sick, one scan a patient and label.
-Blur: Gaussian, standard deviation in pixels; noise: Gaussian, standard deviation in shares of the scan's range (0.5 to 99.5 %); gamma: on that range; window:
-all beyond the inner share of the range clipped; bias field: a ramp from one side to the other, multiplied; resolution: means of 2 pixels each way, interpolated
-back. On val the healthy patients are those that calibrate: good for choosing, not for a rate. A prior that was shown no healthy scans (chest-ct) has no gate.
-Intervals: Clopper-Pearson; of volumes they are few. Reads MEDPRIOR_DATA.
+Each scan goes through the door and the gate as in ``medprior detect``, without a score: no network is asked.
+Refused: exit code 2 or 3. Warned: scored, and the report says in what it is unlike (p <= 0.05). "as it is":
+nothing in the file says what it is, or it says the prior's own modality; what states another one is refused
+at the door whatever it shows, counted in a row of its own. SIMULATED rows change scans of the healthy and the
+sick, one scan a patient and label. Blur: Gaussian, standard deviation in pixels; noise: Gaussian, standard
+deviation in shares of the scan's range (0.5 to 99.5 %); gamma: on that range; window: all beyond the inner
+share of the range clipped; bias field: a ramp from one side to the other, multiplied; resolution: means of 2
+pixels each way, interpolated back. On val the healthy patients are those that calibrate: good for choosing,
+not for a rate. A prior that was shown no healthy scans (chest-ct) has no gate. Intervals: Clopper-Pearson; of
+volumes they are few. Reads MEDPRIOR_DATA.
 """
 
 from __future__ import annotations
@@ -33,11 +37,11 @@ from scipy.ndimage import gaussian_filter, zoom
 from medprior import Prior, Volume, read
 from medprior.errors import WrongKind
 from medprior.evidence.metrics import clopper_pearson
+from medprior.healthy.acquisition import Kind, Sketch, sketched
+from medprior.healthy.model import Seen, fingerprint, sketched_otherwise
 from medprior.jobs.gate import GATE_ALPHA, judged, known_parts, strange
-from medprior.learning.healthy import Seen, fingerprint, sketched_otherwise
-from medprior.learning.kind import Kind, Sketch, sketched
-from medprior.prior.door import admit
-from medprior.runs.sources import known_prior, prior_folder
+from medprior.prior.admit import admit
+from medprior.runs.core.sources import known_prior, prior_folder
 from medprior.training.folder import save_trust
 
 Array = NDArray[Any]
@@ -61,11 +65,17 @@ class Gate:
         except WrongKind:
             return "refused: door"
         if seen.small.ndim != self.kind.pattern.ndim:
-            return "refused: single images, not volumes" if seen.small.ndim == 2 else "refused: volumes, not single images"
+            return (
+                "refused: single images, not volumes"
+                if seen.small.ndim == 2
+                else "refused: volumes, not single images"
+            )
         text, beyond = strange(self.kind, self.known, seen)
         if not text:
             return "passes"
-        return ("refused: " if beyond else "warned: ") + text.removeprefix("its ").split(" is not that of")[0].split(" (")[0]
+        return ("refused: " if beyond else "warned: ") + text.removeprefix("its ").split(" is not that of")[
+            0
+        ].split(" (")[0]
 
 
 def taught(prior: Prior, volumes: list[Volume], patients: list[str]) -> Kind:
@@ -74,7 +84,9 @@ def taught(prior: Prior, volumes: list[Volume], patients: list[str]) -> Kind:
     found: list[tuple[Sketch, ...]] = []
     for i, volume in enumerate(volumes):
         one = admit(prior.card, volume)
-        found.append((sketched(one.whole), *sketched_otherwise(Seen(one.images, one.condition, one.stack), i)))
+        found.append(
+            (sketched(one.whole), *sketched_otherwise(Seen(one.images, one.condition, one.stack), i))
+        )
     return Kind.fitted(found, [numbers[name] for name in patients])
 
 
@@ -88,7 +100,9 @@ def gate_of(name: str) -> Gate | None:
 
 
 def teach(name: str, of: str) -> None:
-    """Only the kind, with the scans that ``learn`` shows and calibrates with; weights, all else that is known of healthy scans, and its figures stay."""
+    """Only the kind, with the scans that ``learn`` shows and calibrates with; weights, all else that is known
+    of healthy scans, and its figures stay.
+    """
     bundle = known_prior(name).prior
     if of == "chest-xray":
         every = cases("chest")
@@ -101,7 +115,10 @@ def teach(name: str, of: str) -> None:
     kind = taught(bundle, teachers, patients)
     others = {key: value for key, value in bundle.healthy.items() if not key.startswith("kind.")}
     healthy = others | kind.tensors("kind")
-    parts = [[round(float(v), 5) for v in kind.parts(sketched(admit(bundle.card, volume).whole))] for volume in held]
+    parts = [
+        [round(float(v), 5) for v in kind.parts(sketched(admit(bundle.card, volume).whole))]
+        for volume in held
+    ]
     entry = {**bundle.trust["detect"], "kind": parts, "memory": fingerprint(healthy)}
     save_trust(prior_folder(name), {**bundle.trust, "detect": entry}, prior_folder(name), healthy=healthy)
 
@@ -114,7 +131,9 @@ def ranged(x: Array) -> tuple[float, float]:
 def noisy(share: float) -> Callable[[Array], Array]:
     def change(x: Array) -> Array:
         low, high = ranged(x)
-        return x + (share * (high - low) * np.random.default_rng(0).standard_normal(x.shape)).astype(np.float32)
+        return x + (share * (high - low) * np.random.default_rng(0).standard_normal(x.shape)).astype(
+            np.float32
+        )
 
     return change
 
@@ -142,7 +161,10 @@ def coarser(x: Array) -> Array:
 
 
 def tilted(share: float) -> Callable[[Array], Array]:
-    return lambda x: (x * np.linspace(1 - share, 1 + share, x.shape[1], dtype=np.float32).reshape(1, -1, *[1] * (x.ndim - 2))).astype(np.float32)
+    return lambda x: (
+        x
+        * np.linspace(1 - share, 1 + share, x.shape[1], dtype=np.float32).reshape(1, -1, *[1] * (x.ndim - 2))
+    ).astype(np.float32)
 
 
 def upside_down(x: Array) -> Array:
@@ -162,9 +184,14 @@ WRONG: dict[str, Callable[[Array], Array]] = {
     "a quarter turn back": lambda x: np.rot90(x, -1, (1, 2)),
     "half a turn": lambda x: np.rot90(x, 2, (1, 2)),
     "inverted": lambda x: x.max() + x.min() - x,
-    "noise alone": lambda x: noisy(0.3)(np.zeros_like(x) + np.linspace(0, 1e-3, x.shape[1], dtype=np.float32).reshape(1, -1, *[1] * (x.ndim - 2))),
+    "noise alone": lambda x: noisy(0.3)(
+        np.zeros_like(x)
+        + np.linspace(0, 1e-3, x.shape[1], dtype=np.float32).reshape(1, -1, *[1] * (x.ndim - 2))
+    ),
     "constant": np.ones_like,
-    "a quarter of it (other body part)": lambda x: x[(slice(None), *(slice(side // 2) for side in x.shape[1:]))],
+    "a quarter of it (other body part)": lambda x: x[
+        (slice(None), *(slice(side // 2) for side in x.shape[1:]))
+    ],
 }
 SCANNER: dict[str, Callable[[Array], Array]] = {
     "blur 1": blurred(1.0),
@@ -199,7 +226,11 @@ def pictures(folder: str, split: str, modality: str) -> list[Volume]:
 
 def slices(split: str, modality: str) -> list[Volume]:
     """CT slices, -1000 to 1000 HU, as if they were pictures."""
-    return [Volume(v.data.clip(-1000, 1000), modality=modality) for v, _, _ in scans("chest-ct", split) if v.ndim == 2]
+    return [
+        Volume(v.data.clip(-1000, 1000), modality=modality)
+        for v, _, _ in scans("chest-ct", split)
+        if v.ndim == 2
+    ]
 
 
 def of_chest(split: str) -> Iterator[tuple[str, list[Volume]]]:
@@ -223,7 +254,10 @@ def of_children(split: str) -> Iterator[tuple[str, list[Volume]]]:
 def of_brain(split: str) -> Iterator[tuple[str, list[Volume]]]:
     yield "healthy", [read(path, modality="MR") for path in heads(split)]
     mine = "train" if split == "val" else split  # neither taught this prior
-    yield "sick: SIMULATED lesions in healthy heads", [with_lesions(path, c, 0)[0] for path in heads(split) for c in (-0.4, 0.4)]
+    yield (
+        "sick: SIMULATED lesions in healthy heads",
+        [with_lesions(path, c, 0)[0] for path in heads(split) for c in (-0.4, 0.4)],
+    )
     yield (
         "sick: MS or stroke, T1, other scanners, skulls taken off or slices thick",
         [
@@ -240,7 +274,10 @@ def of_brain(split: str) -> Iterator[tuple[str, list[Volume]]]:
             *nifti("brain_mri_misc_3d", "test/*[r2c].nii.gz" if split == "test" else "none", "MR"),
         ],
     )
-    yield "other body part: crops around a hippocampus", nifti("brain_mri_hippocampus_3d", f"{split}/*.nii.gz", "MR")
+    yield (
+        "other body part: crops around a hippocampus",
+        nifti("brain_mri_hippocampus_3d", f"{split}/*.nii.gz", "MR"),
+    )
     yield "other modality, other body part: CT volumes", nifti("ct_volumes_hu", f"{split}/*.nii.gz", "MR")
     yield "single images: MR slices of heads", pictures("brain_mri_tumour_2d", split, "MR")[:20]
 
@@ -255,7 +292,10 @@ def table(gate: Gate, name: str, split: str) -> None:
     print(f"of those known, each beside the others: {clopper_pearson(sum(alone), len(alone))} refused\n")
     print("| scans | n | refused | 95 % | refused or warned | 95 % | by |\n|---|---|---|---|---|---|---|")
     for title, volumes in groups.items():
-        row(title if title.startswith(("healthy", "sick")) else f"{title}, as it is", [gate.outcome(v) for v in volumes])
+        row(
+            title if title.startswith(("healthy", "sick")) else f"{title}, as it is",
+            [gate.outcome(v) for v in volumes],
+        )
     stated = [replace(v, modality="US") for v in own]
     row("stated to be of another modality", [gate.outcome(v) for v in stated])
     own = own[:: -(-len(own) // MOST)]
@@ -264,8 +304,13 @@ def table(gate: Gate, name: str, split: str) -> None:
         for title, found in every.items():
             row(f"SIMULATED {title}", found)
         together = [one for found in every.values() for one in found]
-        refused, caught = np.mean([one.startswith("refused") for one in together]), np.mean([one != "passes" for one in together])
-        print(f"| all of SIMULATED {kind}, each kind alike | {len(together)} | {refused:.3f} | | {caught:.3f} | | |")
+        refused, caught = (
+            np.mean([one.startswith("refused") for one in together]),
+            np.mean([one != "passes" for one in together]),
+        )
+        print(
+            f"| all of SIMULATED {kind}, each kind alike | {len(together)} | {refused:.3f} | | {caught:.3f} | | |"
+        )
 
 
 def at_the_door(prior: Prior, volumes: list[Volume]) -> None:
@@ -294,16 +339,25 @@ def strange_among(known: torch.Tensor, n: int, kind: Kind, side: int) -> bool:
 def row(title: str, found: list[str]) -> None:
     if not found:
         return
-    shares = [clopper_pearson(sum(hits), len(found)) for hits in ([o.startswith("refused") for o in found], [o != "passes" for o in found])]
+    shares = [
+        clopper_pearson(sum(hits), len(found))
+        for hits in ([o.startswith("refused") for o in found], [o != "passes" for o in found])
+    ]
     cells = " | ".join(f"{one.value:.3f} | {one.low:.3f} to {one.high:.3f}" for one in shares)
-    by = ", ".join(f"{why} {n}" for why, n in Counter(o.split(": ")[1] for o in found if o != "passes").most_common(2))
+    by = ", ".join(
+        f"{why} {n}" for why, n in Counter(o.split(": ")[1] for o in found if o != "passes").most_common(2)
+    )
     print(f"| {title} | {len(found)} | {cells} | {by} |", flush=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--prior", default=",".join(BUNDLED))
-    parser.add_argument("--of", choices=(*BUNDLED[:2], "pneumonia"), help="whose scans, where the prior goes by another name")
+    parser.add_argument(
+        "--of", choices=(*BUNDLED[:2], "pneumonia"), help="whose scans, where the prior goes by another name"
+    )
     parser.add_argument("--split", default="test", choices=("val", "test"))
     parser.add_argument("--teach", action="store_true", help="the kind anew, into the prior's folder")
     chosen = parser.parse_args()
@@ -316,7 +370,9 @@ def main() -> None:
         elif gate := gate_of(name):
             table(gate, of, chosen.split)
         else:
-            print(f"\n{name}, {chosen.split}: it was shown no healthy scans, so there is no gate but the door\n")
+            print(
+                f"\n{name}, {chosen.split}: it was shown no healthy scans, so there is no gate but the door\n"
+            )
             at_the_door(known_prior(name).prior, [v for v, _, _ in scans(name, chosen.split)])
     print(f"\n{time.perf_counter() - began:.0f} s, one thread")
 

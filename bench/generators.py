@@ -1,17 +1,20 @@
-"""Generators trained for the same time on the same scans: ours, MONAI's diffusion U-Net and diffusers' unconditional recipe; one run, one table.
+"""Generators trained for the same time on the same scans: ours, MONAI's diffusion U-Net and diffusers'
+unconditional recipe; one run, one table.
 
     pip install --no-deps --target .cache/peers diffusers huggingface_hub httpx regex importlib-metadata zipp
     python bench/generators.py train NAME --peers .cache/peers --data FOLDER --minutes 10 --out WORK       one after the other, or side by side
     python bench/generators.py compare --peers .cache/peers --data FOLDER --out WORK [--n 400] [--evaluations 36]
 
-NAME: ours, monai-stock, monai-slim, diffusers-stock, diffusers-slim. stock: widths, rate and schedule of the project's own example (MONAI's 2-D DDPM tutorial:
-128, 256, 256, Adam 2.5e-5; diffusers' train_unconditional: 128 to 512, AdamW 1e-4, cosine, 500 steps of warm-up). slim: the same class with 32, 64, 128
-channels and ten times the rate, which is what two cores can train. All predict the noise of 1000 linear steps, as both examples do; ours is the preset
-small, which also learns the labels of the folder and is not told any when it draws. Every peer keeps a moving average of its weights (0.999). Sampling:
-ours by its own loop; peers by DDIM with the same number of evaluations, the slim ones also by DPM-Solver++, which does worse here. 28 pixels are padded to
-32 for the peers and cropped again. Held-out scans judge; one thread each. Time is the clock for ours and the processor's own for the peers, who lose nothing
-to other work.
-FOLDER: train and val splits; WORK: weights, so that ``compare`` can be run again.
+NAME: ours, monai-stock, monai-slim, diffusers-stock, diffusers-slim. stock: widths, rate and schedule of the
+project's own example (MONAI's 2-D DDPM tutorial: 128, 256, 256, Adam 2.5e-5; diffusers' train_unconditional:
+128 to 512, AdamW 1e-4, cosine, 500 steps of warm-up). slim: the same class with 32, 64, 128 channels and ten
+times the rate, which is what two cores can train. All predict the noise of 1000 linear steps, as both
+examples do; ours is the preset small, which also learns the labels of the folder and is not told any when it
+draws. Every peer keeps a moving average of its weights (0.999). Sampling: ours by its own loop; peers by DDIM
+with the same number of evaluations, the slim ones also by DPM-Solver++, which does worse here. 28 pixels are
+padded to 32 for the peers and cropped again. Held-out scans judge; one thread each. Time is the clock for
+ours and the processor's own for the peers, who lose nothing to other work. FOLDER: train and val splits;
+WORK: weights, so that ``compare`` can be run again.
 """
 
 from __future__ import annotations
@@ -30,12 +33,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medprior import load
-from medprior.evidence.copies import CopyIndex, way_audit
-from medprior.evidence.described import descriptors
-from medprior.evidence.fidelity import fidelity, gaussian_images
-from medprior.io.index import Index, scan
-from medprior.jobs.fit import admitted, card_for, fit
-from medprior.jobs.synthesize import drawn
+from medprior.evidence.synthetic.copies import CopyIndex, way_audit
+from medprior.evidence.synthetic.descriptors import descriptors
+from medprior.evidence.synthetic.fidelity import fidelity, gaussian_images
+from medprior.io.dataset.scan import Index, scan
+from medprior.jobs.fitting.fit import admitted, card_for, fit
+from medprior.jobs.synthetic.synthesize import drawn
 
 STEPS = 1000
 
@@ -81,7 +84,9 @@ def network(name: str) -> nn.Module:
         layers_per_block=2,
         block_out_channels=recipe.widths,
         down_block_types=tuple("AttnDownBlock2D" if k == max(1, n - 2) else "DownBlock2D" for k in range(n)),
-        up_block_types=tuple("AttnUpBlock2D" if k == n - 1 - max(1, n - 2) else "UpBlock2D" for k in range(n)),
+        up_block_types=tuple(
+            "AttnUpBlock2D" if k == n - 1 - max(1, n - 2) else "UpBlock2D" for k in range(n)
+        ),
         norm_num_groups=32 if recipe.widths[0] >= 128 else 8,
     )
 
@@ -94,7 +99,9 @@ def said(name: str, net: nn.Module, x: Tensor, t: Tensor) -> Tensor:
 
 def padded(x: Tensor) -> Tensor:
     wide = [(-n) % 32 for n in x.shape[2:]]
-    return F.pad(x, (wide[1] // 2, wide[1] - wide[1] // 2, wide[0] // 2, wide[0] - wide[0] // 2), mode="replicate")
+    return F.pad(
+        x, (wide[1] // 2, wide[1] - wide[1] // 2, wide[0] // 2, wide[0] - wide[0] // 2), mode="replicate"
+    )
 
 
 def cropped(x: Tensor, size: tuple[int, ...]) -> Tensor:
@@ -128,8 +135,14 @@ def learn(name: str, images: Tensor, minutes: float, out: Path) -> None:
         weight = 1 - min(0.999, (1 + step) / (10 + step))
         for key, value in net.state_dict().items():
             average[key].lerp_(value, weight) if value.is_floating_point() else average[key].copy_(value)
-    save_file({key: value.contiguous() for key, value in average.items()}, out / f"{name}.safetensors", {"steps": str(step)})
-    print(f"{name}: {step} steps, {sum(p.numel() for p in net.parameters()) / 1e6:.1f} M parameters, last loss {float(loss):.4f}")
+    save_file(
+        {key: value.contiguous() for key, value in average.items()},
+        out / f"{name}.safetensors",
+        {"steps": str(step)},
+    )
+    print(
+        f"{name}: {step} steps, {sum(p.numel() for p in net.parameters()) / 1e6:.1f} M parameters, last loss {float(loss):.4f}"
+    )
 
 
 def sampled(name: str, solver: str, out: Path, n: int, size: tuple[int, ...], evaluations: int) -> Tensor:
@@ -151,7 +164,9 @@ def sampled(name: str, solver: str, out: Path, n: int, size: tuple[int, ...], ev
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=("train", "compare"))
     parser.add_argument("name", nargs="?", choices=("ours", *RECIPES))
     parser.add_argument("--peers", type=Path)
@@ -184,14 +199,18 @@ def stacked(index: Index, split: str) -> Tensor:
 
 def compare(train: Tensor, held: Tensor, out: Path, n: int, evaluations: int) -> None:
     size = tuple(train.shape[2:])
-    sets: dict[str, Callable[[], Tensor]] = {"plain Gaussian": lambda: torch.stack(gaussian_images(list(train), n))}
+    sets: dict[str, Callable[[], Tensor]] = {
+        "plain Gaussian": lambda: torch.stack(gaussian_images(list(train), n))
+    }
     if (out / "ours" / "prior").is_dir():
         prior = load(out / "ours" / "prior")
         sets["ours"] = lambda: drawn(prior, n, size=size, n_steps=evaluations - 2)[0]
     for name in RECIPES:
         if (out / f"{name}.safetensors").is_file():
             for solver in ("DDIM",) if name.endswith("stock") else ("DPM-Solver++", "DDIM"):
-                sets[f"{name}, {solver}"] = lambda name=name, solver=solver: sampled(name, solver, out, n, size, evaluations)
+                sets[f"{name}, {solver}"] = lambda name=name, solver=solver: sampled(
+                    name, solver, out, n, size, evaluations
+                )
     index = CopyIndex.learn(list(train), list(held), steps=600)
     print(
         f"{len(train)} training scans, {len(held)} held out; {n} images a generator, {evaluations} evaluations an image; floor: training scans in their place\n"
@@ -204,10 +223,17 @@ def compare(train: Tensor, held: Tensor, out: Path, n: int, evaluations: int) ->
         print(f"{title}   {seconds / n:.2f} s an image")
         for name, (describe, of_train, of_held) in found.items():
             at = fidelity(name, describe(made), of_train, of_held)
-            cells = "   ".join(f"{m} {at.made[m].value:.3f} ({at.made[m].low:.3f} to {at.made[m].high:.3f})" for m in ("frechet", "precision", "coverage"))
-            print(f"    {name:<20}{cells}   floor {at.floor['frechet'].value:.3f}, {at.floor['coverage'].value:.3f}", flush=True)
+            cells = "   ".join(
+                f"{m} {at.made[m].value:.3f} ({at.made[m].low:.3f} to {at.made[m].high:.3f})"
+                for m in ("frechet", "precision", "coverage")
+            )
+            print(
+                f"    {name:<20}{cells}   floor {at.floor['frechet'].value:.3f}, {at.floor['coverage'].value:.3f}",
+                flush=True,
+            )
         cells = "   ".join(
-            f"by {way.way} nearer to training {way.nearer.value:.3f} ({way.nearer.low:.3f} to {way.nearer.high:.3f})" for way in way_audit(index, made)
+            f"by {way.way} nearer to training {way.nearer.value:.3f} ({way.nearer.low:.3f} to {way.nearer.high:.3f})"
+            for way in way_audit(index, made)
         )
         print(f"    {cells}", flush=True)
 

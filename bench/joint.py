@@ -1,4 +1,5 @@
-"""Joint priors: does an image show the label map that was given, does a second contrast look like the patient's own, do slices made one by one hang together.
+"""Joint priors: does an image show the label map that was given, does a second contrast look like the
+patient's own, do slices made one by one hang together.
 
     python bench/joint.py prepare FOLDER [--of hippocampus]                   a folder with a scans.csv from MEDPRIOR_DATA; then, for example:
         medprior train FOLDER --preset small --minutes 12 --plane sagittal --modality MR --out PRIOR
@@ -7,19 +8,23 @@
     python bench/joint.py contrast PRIOR --known T1.nii.gz --as T1 --hidden T2=T2.nii.gz --taught T1=a.nii.gz,T2=b.nii.gz
     python bench/joint.py slices PRIOR FOLDER [--patients 4] [--given mask]   differences of neighbours through the slices, over those in the plane
 
-FOLDER is a data set with a scans.csv that has a mask; the prior was trained on its train split, and everything here is of its val split, or of --split.
---of: hippocampus (1 mm, two classes), ixi (heads of 2 mm, their 145 regions grouped into six tissues, age), contrasts (T1, T2, FLAIR: one patient in train, one
-in test). Nothing is chosen by looking at test.
+FOLDER is a data set with a scans.csv that has a mask; the prior was trained on its train split, and
+everything here is of its val split, or of --split. --of: hippocampus (1 mm, two classes), ixi (heads of 2 mm,
+their 145 regions grouped into six tissues, age), contrasts (T1, T2, FLAIR: one patient in train, one in
+test). Nothing is chosen by looking at test.
 
-masks. Two judges look for the map in an image. "same prior": the image is given and the map is drawn, the prior the other way round: it may agree with itself.
-"independent": a U-Net (MONAI) that was trained on the real slices of train and has never seen a made image. Slices as the prior knows them, each by itself.
-Beside the made image: the real image (the ceiling of the judge), the mean training image (the floor), the made image held against the map of the next patient
-(shuffled: what any map of the kind would get), and that map against the true one. Intervals: bootstrap over patients, 95 %; under 20 patients too narrow.
+masks. Two judges look for the map in an image. "same prior": the image is given and the map is drawn, the
+prior the other way round: it may agree with itself. "independent": a U-Net (MONAI) that was trained on the
+real slices of train and has never seen a made image. Slices as the prior knows them, each by itself. Beside
+the made image: the real image (the ceiling of the judge), the mean training image (the floor), the made image
+held against the map of the next patient (shuffled: what any map of the kind would get), and that map against
+the true one. Intervals: bootstrap over patients, 95 %; under 20 patients too narrow.
 
-numbers. Share of each class in the label map of a slice, at five heights, regressed on the number with a level of its own for each height. Real: slices of the
-patients of a split, intervals by patient. Drawn: nothing given but number and height, intervals by draw. The map is the drawn one, or what the
-independent judge finds in the drawn image, which the prior cannot have agreed upon with itself.
---number-guidance: by how much the number is exaggerated, 1 is plain.
+numbers. Share of each class in the label map of a slice, at five heights, regressed on the number with a
+level of its own for each height. Real: slices of the patients of a split, intervals by patient. Drawn:
+nothing given but number and height, intervals by draw. The map is the drawn one, or what the independent
+judge finds in the drawn image, which the prior cannot have agreed upon with itself. --number-guidance: by how
+much the number is exaggerated, 1 is plain.
 """
 
 from __future__ import annotations
@@ -42,10 +47,10 @@ from torch.nn import functional as F
 from medprior import Prior, Volume, read
 from medprior.evidence.metrics import interval, psnr
 from medprior.evidence.regions import dice
-from medprior.io.index import Index, Item, scan
-from medprior.jobs.joint import LEVELS, synthesize_joint
+from medprior.io.dataset.scan import Index, Item, scan
+from medprior.jobs.synthetic.joint import LEVELS, synthesize_joint
 from medprior.prior.joint import MASK, admit_parts, part_named, part_volume, parts
-from medprior.runs.sources import known_prior
+from medprior.runs.core.sources import known_prior
 
 DATA = Path(os.environ.get("MEDPRIOR_DATA", Path(__file__).parents[2] / "shared" / "data"))
 MEAN_SHAPE = (40, 48, 40)
@@ -53,7 +58,9 @@ MEAN_SHAPE = (40, 48, 40)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     verbs = parser.add_subparsers(dest="verb", required=True)
     one = verbs.add_parser("prepare")
     one.add_argument("folder", type=Path)
@@ -63,12 +70,21 @@ def main() -> None:
         one.add_argument("prior")
         one.add_argument("folder", type=Path)
         one.add_argument("--patients", type=int, default=20)
-        one.add_argument("--work", type=Path, default=Path(".cache/joint"), help="where the index of the folder goes")
-        one.add_argument("--levels", type=int, default=LEVELS, help="levels of the walk, for each of the 18 where nothing is known")
+        one.add_argument(
+            "--work", type=Path, default=Path(".cache/joint"), help="where the index of the folder goes"
+        )
+        one.add_argument(
+            "--levels",
+            type=int,
+            default=LEVELS,
+            help="levels of the walk, for each of the 18 where nothing is known",
+        )
         one.add_argument("--slices", type=int, default=3, help="masks: slices of each patient")
         one.add_argument("--alike", default="0.9,0", help="slices: correlations of neighbours' noise to try")
         one.add_argument("--given", default="", help="slices: what is given; nothing by default")
-        one.add_argument("--seconds", type=float, default=90.0, help="masks, numbers: budget of the independent judge")
+        one.add_argument(
+            "--seconds", type=float, default=90.0, help="masks, numbers: budget of the independent judge"
+        )
         one.add_argument("--split", default="val", choices=("val", "test", "both"))
         one.add_argument("--name", default="age", help="numbers: which")
         one.add_argument("--values", default="52,58,64,70", help="numbers: what is asked for")
@@ -113,7 +129,12 @@ def prepare_ixi(folder: Path) -> None:
     import nibabel as nib
 
     sets = json.loads((DATA / "manifest.json").read_text(encoding="utf-8"))["datasets"]
-    ages = {file["path"]: file["age"] for one in (sets if isinstance(sets, list) else sets.values()) for file in one["files"] if "age" in file}
+    ages = {
+        file["path"]: file["age"]
+        for one in (sets if isinstance(sets, list) else sets.values())
+        for file in one["files"]
+        if "age" in file
+    }
     table = np.zeros(256, np.uint8)
     for n, regions in enumerate(TISSUES, start=1):
         table[list(regions)] = n
@@ -173,7 +194,12 @@ def opened(folder: Path, work: Path) -> Index:
 
 
 def chosen_items(index: Index, split: str, most: int) -> list[Item]:
-    items = [item for one in (("val", "test") if split == "both" else (split,)) for item in index.usable(one) if item.mask]
+    items = [
+        item
+        for one in (("val", "test") if split == "both" else (split,))
+        for item in index.usable(one)
+        if item.mask
+    ]
     return [items[i] for i in np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int)]
 
 
@@ -187,15 +213,24 @@ class Judge:
         from monai.networks.nets.unet import UNet
 
         self.prior, self.part = prior, part_named(prior.card, MASK)
-        self.net = UNet(2, 1, len(self.part.classes) + 1, channels=(16, 32, 64, 128), strides=(2, 2, 2), num_res_units=1)
+        self.net = UNet(
+            2, 1, len(self.part.classes) + 1, channels=(16, 32, 64, 128), strides=(2, 2, 2), num_res_units=1
+        )
         images, maps = [], []
         for item in chosen_items(index, "train", 40):
-            x = admit_parts(prior.card, {item.called: index.load(item), MASK: index.beside(item, MASK)}, strict=False)[0].images
+            x = admit_parts(
+                prior.card, {item.called: index.load(item), MASK: index.beside(item, MASK)}, strict=False
+            )[0].images
             images += list(_square(x[:, :1]))
             maps += list(_square(x[:, list(self.part.channels)], -1.0))
         x, y = torch.stack(images), torch.stack(maps)
         target = torch.where(y.max(1).values > 0, y.argmax(1) + 1, 0)
-        optimizer, rng, began, self.steps = torch.optim.AdamW(self.net.parameters(), 2e-3), torch.Generator().manual_seed(0), time.process_time(), 0
+        optimizer, rng, began, self.steps = (
+            torch.optim.AdamW(self.net.parameters(), 2e-3),
+            torch.Generator().manual_seed(0),
+            time.process_time(),
+            0,
+        )
         while time.process_time() - began < seconds:
             at = torch.randint(len(x), (24,), generator=rng)
             blurred = x[at] + 0.1 * torch.rand(1, generator=rng) * torch.randn(x[at].shape, generator=rng)
@@ -210,9 +245,15 @@ class Judge:
         """The map on the grid of the image."""
         door, _ = admit_parts(self.prior.card, {item.called: image})
         with torch.no_grad():
-            logits = self.net(_square(door.images)).softmax(1)[(..., *(slice(0, n) for n in door.images.shape[2:]))]
+            logits = self.net(_square(door.images)).softmax(1)[
+                (..., *(slice(0, n) for n in door.images.shape[2:]))
+            ]
         # above 0 where a class is likelier than the background
-        return part_volume(self.prior.card, self.part, door, logits[:, 1:] - logits[:, :1], "judged").data[0].astype(np.int64)
+        return (
+            part_volume(self.prior.card, self.part, door, logits[:, 1:] - logits[:, :1], "judged")
+            .data[0]
+            .astype(np.int64)
+        )
 
 
 def _square(x: Tensor, fill: float | None = None) -> Tensor:
@@ -227,21 +268,32 @@ def agreement(found: NDArray, truth: NDArray, classes: tuple[int, ...]) -> float
     return float(np.mean([dice(found == c, truth == c) for c in classes if (truth == c).any()]))
 
 
-def cuts(prior: Prior, index: Index, item: Item, most: int, mean: NDArray) -> list[tuple[Volume, Volume, Volume, float]]:
-    """Image, map, mean image and height of slices of a patient, as the prior knows slices; evenly between those with at least 40 pixels of any class."""
+def cuts(
+    prior: Prior, index: Index, item: Item, most: int, mean: NDArray
+) -> list[tuple[Volume, Volume, Volume, float]]:
+    """Image, map, mean image and height of slices of a patient, as the prior knows slices; evenly between
+    those with at least 40 pixels of any class.
+    """
     volume = index.load(item)
     flat = volume.with_data(stretched(mean, volume.shape)[None])
-    doors = [admit_parts(prior.card, {name: one})[0] for name, one in ((item.called, volume), (MASK, index.beside(item, MASK)), (item.called, flat))]
+    doors = [
+        admit_parts(prior.card, {name: one})[0]
+        for name, one in ((item.called, volume), (MASK, index.beside(item, MASK)), (item.called, flat))
+    ]
     image, label, average = (door.turned for door in doors)
     full = [k for k in range(label.shape[2]) if (label.data[0, :, :, k] > 0).sum() >= 40]
-    inner = np.linspace(0, len(full) - 1, most + 2).round().astype(int)[1:-1]  # at both ends there is hardly anything of the map
+    inner = (
+        np.linspace(0, len(full) - 1, most + 2).round().astype(int)[1:-1]
+    )  # at both ends there is hardly anything of the map
     chosen = [full[i] for i in np.unique(inner)]
     return [(cut(image, k), cut(label, k), cut(average, k), height_of(k, label.shape[2])) for k in chosen]
 
 
 def cut(one: Volume, k: int) -> Volume:
     """A slice of a volume on the card's axes."""
-    return Volume(one.data[..., k], None, one.unit, one.modality, None if one.spacing_mm is None else one.spacing_mm[:2])
+    return Volume(
+        one.data[..., k], None, one.unit, one.modality, None if one.spacing_mm is None else one.spacing_mm[:2]
+    )
 
 
 def height_of(k: int, depth: int) -> float:
@@ -262,13 +314,19 @@ def masks(prior: Prior, chosen: argparse.Namespace) -> None:
     began = time.process_time()
     every = [cuts(prior, index, item, chosen.slices, mean_image) for item in items]
 
-    def found_by(name: str, image: Volume, height: float, seed: int, truth: NDArray, other: NDArray | None = None) -> None:
+    def found_by(
+        name: str, image: Volume, height: float, seed: int, truth: NDArray, other: NDArray | None = None
+    ) -> None:
         told = {"height": height} if "height" in prior.card.numbers else None
-        again = synthesize_joint(prior, n=1, given={own: image}, seed=seed, numbers=told, n_steps=n_steps)[0][MASK].data[0]
+        again = synthesize_joint(prior, n=1, given={own: image}, seed=seed, numbers=told, n_steps=n_steps)[0][
+            MASK
+        ].data[0]
         for who, found in (("same prior", again), ("independent", judge(image, items[0]))):
             rows.setdefault(f"{name}, {who}", []).append(agreement(found, truth, part.classes))
             if other is not None:
-                rows.setdefault(f"{name}, map of the next patient, {who}", []).append(agreement(found, other, part.classes))
+                rows.setdefault(f"{name}, map of the next patient, {who}", []).append(
+                    agreement(found, other, part.classes)
+                )
 
     for at, slices_of in enumerate(every):
         for n, (image, label, average, height) in enumerate(slices_of):
@@ -276,16 +334,24 @@ def masks(prior: Prior, chosen: argparse.Namespace) -> None:
             following = every[(at + 1) % len(every)]
             other = moved_onto(following[min(n, len(following) - 1)][1].data[0], truth.shape)
             told = {"height": height} if "height" in prior.card.numbers else None
-            made = synthesize_joint(prior, n=1, given={MASK: label}, seed=seed, numbers=told, n_steps=n_steps)[0][own]
+            made = synthesize_joint(
+                prior, n=1, given={MASK: label}, seed=seed, numbers=told, n_steps=n_steps
+            )[0][own]
             found_by("made image", made, height, seed, truth, other)
             found_by("real image", image, height, seed, truth)
             found_by("mean image", average, height, seed, truth)
-            rows.setdefault("map of the next patient (no image)", []).append(agreement(other, truth, part.classes))
+            rows.setdefault("map of the next patient (no image)", []).append(
+                agreement(other, truth, part.classes)
+            )
             owners.append(items[at].patient)
         if at + 1 == len(items) or (at + 1) % 5 == 0:
             seconds = (time.process_time() - began) / len(owners)
-            print(f"\n{prior.card.name}: {len(owners)} slices of {at + 1} patients ({chosen.split}), one draw each; Dice, mean of {len(part.classes)} classes")
-            print(f"independent judge: {judge.steps} steps of 24 slices; {n_steps * LEVELS} levels; {seconds:.1f} s a slice for all lines, of one core")
+            print(
+                f"\n{prior.card.name}: {len(owners)} slices of {at + 1} patients ({chosen.split}), one draw each; Dice, mean of {len(part.classes)} classes"
+            )
+            print(
+                f"independent judge: {judge.steps} steps of 24 slices; {n_steps * LEVELS} levels; {seconds:.1f} s a slice for all lines, of one core"
+            )
             for name, values in sorted(rows.items()):
                 found = interval(lambda v: float(np.mean(v)), values, patients=owners)
                 print(f"{name:<52}{found.value:.3f} ({found.low:.3f} to {found.high:.3f})", flush=True)
@@ -293,15 +359,24 @@ def masks(prior: Prior, chosen: argparse.Namespace) -> None:
 
 def mean_image_of(index: Index) -> NDArray:
     """Of at most 60 training patients, each stretched to one shape."""
-    return np.mean([stretched(index.load(item).data[0], MEAN_SHAPE) for item in chosen_items(index, "train", 60)], axis=0)
+    return np.mean(
+        [stretched(index.load(item).data[0], MEAN_SHAPE) for item in chosen_items(index, "train", 60)], axis=0
+    )
 
 
 def stretched(x: NDArray, shape: tuple[int, ...]) -> NDArray:
-    return F.interpolate(torch.from_numpy(np.asarray(x, np.float32))[None, None], size=shape, mode="trilinear", align_corners=False)[0, 0].numpy()
+    return F.interpolate(
+        torch.from_numpy(np.asarray(x, np.float32))[None, None],
+        size=shape,
+        mode="trilinear",
+        align_corners=False,
+    )[0, 0].numpy()
 
 
 def moved_onto(x: NDArray, shape: tuple[int, ...]) -> NDArray:
-    return F.interpolate(torch.from_numpy(np.asarray(x, np.float32))[None, None], size=shape, mode="nearest-exact")[0, 0].numpy()
+    return F.interpolate(
+        torch.from_numpy(np.asarray(x, np.float32))[None, None], size=shape, mode="nearest-exact"
+    )[0, 0].numpy()
 
 
 # numbers
@@ -320,27 +395,59 @@ def numbers(prior: Prior, chosen: argparse.Namespace) -> None:
             turned = admit_parts(prior.card, {MASK: index.beside(item, MASK)})[0].turned.data[0]
             for at, height in enumerate(HEIGHTS):
                 k = round((height + 1) / 2 * turned.shape[2] - 0.5)
-                rows[name].append(Shares(item.patient, dict(item.numbers)[chosen.name], at, shares(turned[:, :, k], part.classes)))
+                rows[name].append(
+                    Shares(
+                        item.patient,
+                        dict(item.numbers)[chosen.name],
+                        at,
+                        shares(turned[:, :, k], part.classes),
+                    )
+                )
     began = time.process_time()
     asked = [value for value in values for _ in range(chosen.draws)]
     weights = [float(weight) for weight in chosen.number_guidance.split(",")]
     for weight, (at, height) in product(weights, enumerate(HEIGHTS)):
-        made = synthesize_joint(prior, n=len(asked), numbers={chosen.name: asked, "height": height}, seed=at, number_guidance=weight)
+        made = synthesize_joint(
+            prior,
+            n=len(asked),
+            numbers={chosen.name: asked, "height": height},
+            seed=at,
+            number_guidance=weight,
+        )
         for n, (value, one) in enumerate(zip(asked, made, strict=True)):
-            found = {"its own map": one[MASK].data[0], "map by the judge": judge(one[own], chosen_items(index, "train", 1)[0])}
+            found = {
+                "its own map": one[MASK].data[0],
+                "map by the judge": judge(one[own], chosen_items(index, "train", 1)[0]),
+            }
             for name, label in found.items():
-                rows.setdefault(f"drawn at {weight:g}, {name}", []).append(Shares(f"{at} {n}", value, at, shares(label, part.classes)))
+                rows.setdefault(f"drawn at {weight:g}, {name}", []).append(
+                    Shares(f"{at} {n}", value, at, shares(label, part.classes))
+                )
     seconds = (time.process_time() - began) / (len(asked) * len(HEIGHTS) * len(weights))
-    print(f"{prior.card.name}: share of a class in the label map of a slice, in percent, mean and change with ten of {chosen.name}")
-    print(f"drawn for {chosen.name} {chosen.values}, {chosen.draws} each at {len(HEIGHTS)} heights, {seconds:.1f} s a slice; judge: {judge.steps} steps\n")
+    print(
+        f"{prior.card.name}: share of a class in the label map of a slice, in percent, mean and change with ten of {chosen.name}"
+    )
+    print(
+        f"drawn for {chosen.name} {chosen.values}, {chosen.draws} each at {len(HEIGHTS)} heights, {seconds:.1f} s a slice; judge: {judge.steps} steps\n"
+    )
     print(f"{'':<40}" + "".join(f"{name:<32}" for name in NAMES[: len(part.classes)]))
     for name, found in rows.items():
         cells = []
         for c in range(len(part.classes)):
-            y, x, where = (np.array([v[c] for *_, v in found]), np.array([one.value for one in found]), np.array([one.height for one in found]))
+            y, x, where = (
+                np.array([v[c] for *_, v in found]),
+                np.array([one.value for one in found]),
+                np.array([one.height for one in found]),
+            )
             change = interval(_slope, x, y, where, patients=[one.whose for one in found])
-            cells.append(f"{100 * y.mean():5.1f} {1000 * change.value:+.2f} ({1000 * change.low:+.2f} to {1000 * change.high:+.2f})")
-        print(f"{name + f', {len({one.whose for one in found})}':<40}" + "".join(f"{cell:<32}" for cell in cells), flush=True)
+            cells.append(
+                f"{100 * y.mean():5.1f} {1000 * change.value:+.2f} ({1000 * change.low:+.2f} to {1000 * change.high:+.2f})"
+            )
+        print(
+            f"{name + f', {len({one.whose for one in found})}':<40}"
+            + "".join(f"{cell:<32}" for cell in cells),
+            flush=True,
+        )
 
 
 class Shares(NamedTuple):
@@ -370,7 +477,9 @@ def _slope(x: NDArray, y: NDArray, height: NDArray) -> float:
 
 
 def roughness(x: Tensor) -> tuple[float, float]:
-    """Root mean square of the differences of neighbours (i, j, k): through the slices, and in the plane; where there is tissue."""
+    """Root mean square of the differences of neighbours (i, j, k): through the slices, and in the plane;
+    where there is tissue.
+    """
     body = x > -0.9
 
     def apart(axis: int) -> float:
@@ -384,9 +493,14 @@ def slices(prior: Prior, chosen: argparse.Namespace) -> None:
     index, card = opened(chosen.folder, chosen.work), prior.card
     joined = len(parts(card)) > 1
     items = chosen_items(index, "val", chosen.patients)
-    print(f"{card.name}: volumes by a prior of slices; root mean square of differences of neighbours, network units, {len(items)} val patients")
+    print(
+        f"{card.name}: volumes by a prior of slices; root mean square of differences of neighbours, network units, {len(items)} val patients"
+    )
     print(f"{'':<28}{'through':<10}{'in plane':<10}ratio, each volume")
-    doors = [prior.admit(index.load(i)) if not joined else admit_parts(card, {i.called: index.load(i)})[0] for i in items]
+    doors = [
+        prior.admit(index.load(i)) if not joined else admit_parts(card, {i.called: index.load(i)})[0]
+        for i in items
+    ]
     line("real", [door.whole[0] for door in doors])
     for alike in (float(t) for t in chosen.alike.split(",")):
         made = []
@@ -411,49 +525,84 @@ def line(name: str, volumes: list[Tensor]) -> None:
 
 
 def contrast(prior: Prior, chosen: argparse.Namespace) -> None:
-    """PSNR of a contrast that is hidden in slices of a patient, in network units, each slice scaled by itself as the prior's door does.
+    """PSNR of a contrast that is hidden in slices of a patient, in network units, each slice scaled by itself
+    as the prior's door does.
 
-    Beside it what a curve of grey values gives, and the mean grey value, both learned from slices at the same heights of the training patient.
+    Beside it what a curve of grey values gives, and the mean grey value, both learned from slices at the same
+    heights of the training patient.
     """
 
     def door(name: str, one: Volume) -> Tensor:
         return admit_parts(prior.card, {name: one})[0].whole
 
-    apart = {chosen.name: chosen.known} | {name: Path(path) for name, path in (pair.split("=") for pair in chosen.hidden)}
+    apart = {chosen.name: chosen.known} | {
+        name: Path(path) for name, path in (pair.split("=") for pair in chosen.hidden)
+    }
     taught = {name: Path(path) for name, path in (pair.split("=") for pair in chosen.taught.split(","))}
-    own, other = ({name: _spread(prior, name, path, chosen.slices) for name, path in paths.items()} for paths in (apart, taught))
+    own, other = (
+        {name: _spread(prior, name, path, chosen.slices) for name, path in paths.items()}
+        for paths in (apart, taught)
+    )
     hidden = [name for name in own if name != chosen.name]
     found: dict[str, list[list[float]]] = {name: [] for name in hidden}
     began = time.process_time()
     for at, (given, height) in enumerate(own[chosen.name]):
-        drawn = synthesize_joint(prior, n=chosen.draws, given={chosen.name: given}, numbers={"height": height}, seed=at)
+        drawn = synthesize_joint(
+            prior, n=chosen.draws, given={chosen.name: given}, numbers={"height": height}, seed=at
+        )
         x, source = door(chosen.name, given), door(chosen.name, other[chosen.name][at][0])
         body, inner = x > -0.95, source > -0.95
         for name in hidden:
             truth, there = door(name, own[name][at][0]), door(name, other[name][at][0])
             draws = torch.stack([2 * torch.from_numpy(one[name].data) - 1 for one in drawn])
-            images = (draws[0], draws.mean(0), _curved(x, source[inner], there[inner]), torch.full_like(truth, float(there[inner].mean())))
-            found[name].append([float(psnr(image[body][None, None], truth[body][None, None], 2.0)) for image in images])
+            images = (
+                draws[0],
+                draws.mean(0),
+                _curved(x, source[inner], there[inner]),
+                torch.full_like(truth, float(there[inner].mean())),
+            )
+            found[name].append(
+                [float(psnr(image[body][None, None], truth[body][None, None], 2.0)) for image in images]
+            )
     seconds = (time.process_time() - began) / (chosen.slices * chosen.draws)
-    print(f"{prior.card.name}: {chosen.name} of one patient given, learned from one other patient: a demonstration, no evidence")
-    print(f"{chosen.slices} slices, {seconds:.1f} s a draw; PSNR in dB over the head, mean of slices (lowest to highest)")
-    print(f"{'':<10}" + "".join(f"{name:<24}" for name in ("one draw", f"mean of {chosen.draws} draws", "grey-value curve", "mean grey value")))
+    print(
+        f"{prior.card.name}: {chosen.name} of one patient given, learned from one other patient: a demonstration, no evidence"
+    )
+    print(
+        f"{chosen.slices} slices, {seconds:.1f} s a draw; PSNR in dB over the head, mean of slices (lowest to highest)"
+    )
+    print(
+        f"{'':<10}"
+        + "".join(
+            f"{name:<24}"
+            for name in ("one draw", f"mean of {chosen.draws} draws", "grey-value curve", "mean grey value")
+        )
+    )
     for name, rows in found.items():
-        print(f"{name:<10}" + "".join(f"{f'{np.mean(v):.2f} ({min(v):.2f} to {max(v):.2f})':<24}" for v in zip(*rows, strict=True)))
+        print(
+            f"{name:<10}"
+            + "".join(
+                f"{f'{np.mean(v):.2f} ({min(v):.2f} to {max(v):.2f})':<24}" for v in zip(*rows, strict=True)
+            )
+        )
 
 
 def _spread(prior: Prior, name: str, path: Path, n: int) -> list[tuple[Volume, float]]:
     """n slices and their heights, evenly over the middle six tenths of a volume."""
     turned = admit_parts(prior.card, {name: read(path, modality="MR")})[0].turned
     depth = turned.shape[2]
-    return [(cut(turned, k), height_of(k, depth)) for k in np.linspace(0.2 * depth, 0.8 * depth, n).astype(int)]
+    return [
+        (cut(turned, k), height_of(k, depth)) for k in np.linspace(0.2 * depth, 0.8 * depth, n).astype(int)
+    ]
 
 
 def _curved(x: Tensor, source: Tensor, target: Tensor) -> Tensor:
     """x by the curve of grey values that takes source to target, voxel by voxel, in 55 bins."""
     bins = np.linspace(-1.0, 1.2, 56)
     number = np.digitize(source.numpy(), bins)
-    curve = np.array([target.numpy()[number == n].mean() if (number == n).any() else 0.0 for n in range(len(bins) + 1)])
+    curve = np.array(
+        [target.numpy()[number == n].mean() if (number == n).any() else 0.0 for n in range(len(bins) + 1)]
+    )
     return torch.from_numpy(curve[np.digitize(x.numpy(), bins)].astype(np.float32))
 
 

@@ -1,12 +1,14 @@
-"""SIGKILL and SIGTERM at random moments of a run that checkpoints each step: does it go on, bit for bit, as if nothing had happened?
+"""SIGKILL and SIGTERM at random moments of a run that checkpoints each step: does it go on, bit for bit, as
+if nothing had happened?
 
     python bench/kill.py [--kills 200] [--terms 20]
 
-First a run of ``--steps`` steps that nobody disturbs: the checksums of weights, moving average, Adam's moments and counts are written down at each
-step. Then the same run, killed again and again at moments drawn over its whole life: while it starts, reads its checkpoint, computes, writes.
-After each kill the newest checkpoint must load, must be no older than before, and must equal the undisturbed one of that step to the last bit; so
-must the end. A SIGTERM must besides leave with its message, with nothing half written. Each victim is a real process: a fork of this one, which has
-imported everything and has computed nothing.
+First a run of ``--steps`` steps that nobody disturbs: the checksums of weights, moving average, Adam's
+moments and counts are written down at each step. Then the same run, killed again and again at moments drawn
+over its whole life: while it starts, reads its checkpoint, computes, writes. After each kill the newest
+checkpoint must load, must be no older than before, and must equal the undisturbed one of that step to the
+last bit; so must the end. A SIGTERM must besides leave with its message, with nothing half written. Each
+victim is a real process: a fork of this one, which has imported everything and has computed nothing.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ STOPPED, FINISHED = 7, 0
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--terms", type=int, default=20)
     parser.add_argument("--steps", type=int, default=300)
@@ -48,7 +52,10 @@ def main() -> None:
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         truth = undisturbed(Path(name), chosen.steps)
-        victims = [Victims(Path(name) / kind.name, kind, truth, chosen.steps) for kind in (signal.SIGKILL, signal.SIGTERM)]
+        victims = [
+            Victims(Path(name) / kind.name, kind, truth, chosen.steps)
+            for kind in (signal.SIGKILL, signal.SIGTERM)
+        ]
         for victim, count in zip(victims, (chosen.kills, chosen.terms), strict=True):
             for _ in range(count):
                 while not victim.hit():
@@ -120,7 +127,8 @@ def digest_of(checkpoint: Path) -> str:
 class Victims:
     """The processes of one run, one after the other, each ended by ``kind``.
 
-    life: seconds from a process's begin to its third checkpoint, measured on the first one; moments are drawn over one and a half of it.
+    life: seconds from a process's begin to its third checkpoint, measured on the first one; moments are drawn
+    over one and a half of it.
     """
 
     folder: Path
@@ -138,7 +146,9 @@ class Victims:
     ends: int = 0
 
     def hit(self) -> bool:
-        """One process, one signal at a random moment, and what it left behind. False where the run was at its end before: a new one is begun."""
+        """One process, one signal at a random moment, and what it left behind. False where the run was at its
+        end before: a new one is begun.
+        """
         before = step_of(newest(self.folder))
         process, began = child(lambda: train_on(self.folder, self.steps)), time.monotonic()
         if not self.life:
@@ -167,14 +177,20 @@ class Victims:
     def _judge(self, before: int, code: int, left: list[str]) -> None:
         state, messages = load_latest(self.folder / "checkpoints")
         step = 0 if state is None else int(state.facts["step"])
-        whole = step >= before and not messages and code == (-self.kind if self.kind == signal.SIGKILL else STOPPED)
+        whole = (
+            step >= before
+            and not messages
+            and code == (-self.kind if self.kind == signal.SIGKILL else STOPPED)
+        )
         whole = whole and not (left and self.kind == signal.SIGTERM)
         same = step == 0 or digest_of(newest(self.folder)) == self.truth[step]
         self.resumed, self.exact = self.resumed + whole, self.exact + same
         self.early, self.writing = self.early + (step == before), self.writing + bool(left)
         if not whole or not same:
             self.wrong += 1
-            print(f"{self.kind.name}: step {step} after step {before}, equal: {same}, exit code {code}, left {left}, {messages}")
+            print(
+                f"{self.kind.name}: step {step} after step {before}, equal: {same}, exit code {code}, left {left}, {messages}"
+            )
 
     def finish(self) -> None:
         """The rest of the run, undisturbed: its end must be the undisturbed one. The next one starts anew."""

@@ -1,14 +1,18 @@
-"""Measured 8-coil k-space, 12 % of the samples: medprior beside SigPy's l1-wavelet with ESPIRiT maps, pictures side by side.
+"""Measured 8-coil k-space, 12 % of the samples: medprior beside SigPy's l1-wavelet with ESPIRiT maps,
+pictures side by side.
 
     pip install --no-deps --target .cache/peers sigpy numba llvmlite pywavelets
     python bench/measured_kspace.py --peers .cache/peers --picture measured-kspace.png             # measured: misfits, seconds, the picture
     python bench/measured_kspace.py --peers .cache/peers --simulated                               # the same mask and noise on a known T1 slice: PSNR
 
-The measured slice has no fully sampled reference (mikgroup/sigpy-mri-tutorial, BSD-3-Clause): misfits are in variances of the noise that was estimated from the
-outermost samples, which is an upper bound of it, and the picture is for the eye. All methods are given the same whitened data. SigPy's weight is chosen from
-a grid by the same rule as that of total variation: the largest whose misfit is not above 1 (discrepancy principle); --weights shows the others, too.
-Simulated: a T1 slice of 1 mm of a val patient (brain_mri_ms_lesions_3d), with the measured slice's own maps, phase and sampling; noise as a share of the
-brightness likewise; there SigPy's weight and that of total variation are those with the best PSNR, which no user could choose. Data folder: MEDPRIOR_DATA.
+The measured slice has no fully sampled reference (mikgroup/sigpy-mri-tutorial, BSD-3-Clause): misfits are in
+variances of the noise that was estimated from the outermost samples, which is an upper bound of it, and the
+picture is for the eye. All methods are given the same whitened data. SigPy's weight is chosen from a grid by
+the same rule as that of total variation: the largest whose misfit is not above 1 (discrepancy principle);
+--weights shows the others, too. Simulated: a T1 slice of 1 mm of a val patient (brain_mri_ms_lesions_3d),
+with the measured slice's own maps, phase and sampling; noise as a share of the brightness likewise; there
+SigPy's weight and that of total variation are those with the best PSNR, which no user could choose. Data
+folder: MEDPRIOR_DATA.
 """
 
 from __future__ import annotations
@@ -30,13 +34,13 @@ from torch import Tensor
 import medprior as mp
 from medprior.data.acquisitions import KSpace
 from medprior.data.axes import reoriented
-from medprior.evidence.baselines import total_variation
+from medprior.evidence.baselines.classic import total_variation
 from medprior.evidence.metrics import psnr, ssim
 from medprior.io.arrays import read_kspace
 from medprior.operators import ComplexGaussian, Measurement, coil_maps, mri, noise_covariance, whiten
 from medprior.prior import Prior
-from medprior.runs.measured import Acquired, acquired, fitting_total_variation
-from medprior.runs.requests import Reconstruct
+from medprior.runs.ask.requests import Reconstruct
+from medprior.runs.reconstruct.scanner_files import Acquired, acquired, fitting_total_variation
 
 DATA = Path(os.environ.get("MEDPRIOR_DATA", Path(__file__).parents[2] / "shared" / "data"))
 KSPACE = DATA / "kspace_brain_sigpy" / "test" / "brain_8coil_poisson_r8.npz"
@@ -54,20 +58,35 @@ def white_kspace(file: KSpace) -> tuple[Tensor, Tensor, float]:
 
 
 def wavelets(file: KSpace, weights: tuple[float, ...]) -> dict[float, tuple[Tensor, float, float]]:
-    """Weight -> (magnitude (1, 1, i, j), misfit, CPU seconds) of SigPy's L1WaveletRecon with its own EspiritCalib, 100 iterations."""
+    """Weight -> (magnitude (1, 1, i, j), misfit, CPU seconds) of SigPy's L1WaveletRecon with its own
+    EspiritCalib, 100 iterations.
+    """
     app = import_module("sigpy.mri.app")
     white, mask, std = white_kspace(file)
     start = time.process_time()
     maps = app.EspiritCalib(white.numpy(), calib_width=24, show_pbar=False, crop=0.9).run()
     calibrated = time.process_time() - start
-    model = Measurement(white[None], mri(mask, torch.from_numpy(maps), complex_image=True), ComplexGaussian(std))
+    model = Measurement(
+        white[None], mri(mask, torch.from_numpy(maps), complex_image=True), ComplexGaussian(std)
+    )
     found = {}
     for weight in weights:
         start = time.process_time()
         largest = float(white.abs().max())
-        x = app.L1WaveletRecon(white.numpy(), maps, weight * largest, weights=mask.numpy().astype(np.float32), max_iter=100, show_pbar=False).run()
+        x = app.L1WaveletRecon(
+            white.numpy(),
+            maps,
+            weight * largest,
+            weights=mask.numpy().astype(np.float32),
+            max_iter=100,
+            show_pbar=False,
+        ).run()
         pair = torch.from_numpy(np.stack([x.real, x.imag])).float()[None]
-        found[weight] = torch.from_numpy(np.abs(x)).float()[None, None], float(model.misfit(pair)[0]), calibrated + time.process_time() - start
+        found[weight] = (
+            torch.from_numpy(np.abs(x)).float()[None, None],
+            float(model.misfit(pair)[0]),
+            calibrated + time.process_time() - start,
+        )
     return found
 
 
@@ -85,7 +104,9 @@ def case_of(file: KSpace, prior: Prior) -> tuple[Acquired, float]:
 
 
 def simulated_from(file: KSpace) -> tuple[KSpace, Tensor]:
-    """(SIMULATED k-space with the measured slice's maps, phase, mask and noise; the known image (1, 1, i, j), bright tissue at 1)."""
+    """(SIMULATED k-space with the measured slice's maps, phase, mask and noise; the known image (1, 1, i, j),
+    bright tissue at 1).
+    """
     white, mask, std = white_kspace(file)
     maps = coil_maps(white, mask, crop=0.0)
     measured = Measurement(white[None], mri(mask, maps, complex_image=True), ComplexGaussian(std))
@@ -96,7 +117,9 @@ def simulated_from(file: KSpace) -> tuple[KSpace, Tensor]:
     plane = torch.from_numpy(volume.data[0, :, :, volume.data.shape[-1] // 2].copy())
     known = torch.zeros(tuple(mask.shape))
     rows, columns = ((have - want) // 2 for have, want in zip(mask.shape, plane.shape, strict=True))
-    known[rows : rows + plane.shape[0], columns : columns + plane.shape[1]] = plane / plane[plane > plane.mean()].quantile(0.99)
+    known[rows : rows + plane.shape[0], columns : columns + plane.shape[1]] = plane / plane[
+        plane > plane.mean()
+    ].quantile(0.99)
     clean = mri(mask, maps * phase)(bright * known[None, None])
     rng = torch.Generator().manual_seed(0)
     noise = torch.complex(torch.randn(clean.shape, generator=rng), torch.randn(clean.shape, generator=rng))
@@ -112,7 +135,10 @@ def measured(prior: Prior, picture: Path | None, n: int, every: bool) -> None:
     print(f"{'method':44s} {'misfit':>7s} {'CPU s':>7s}", flush=True)
 
     def show(name: str, x: Tensor, seconds: float, misfit: float | None = None) -> Tensor:
-        print(f"{name:44s} {float(case.measurement.misfit(x)[0]) if misfit is None else misfit:7.2f} {seconds:7.1f}", flush=True)
+        print(
+            f"{name:44s} {float(case.measurement.misfit(x)[0]) if misfit is None else misfit:7.2f} {seconds:7.1f}",
+            flush=True,
+        )
         return x
 
     shown = {"zero-filled": show("zero-filled", case.baselines["zero-filled, coils combined"], 0)}
@@ -125,7 +151,9 @@ def measured(prior: Prior, picture: Path | None, n: int, every: bool) -> None:
     shown["total variation"] = show(f"total variation, weight {weight:.2g}", x, seconds)
     for fast in (True, False):
         name = "medprior brain-t1, fast" if fast else f"medprior brain-t1, mean of {n}"
-        draws, seconds = timed(lambda fast=fast: mp.reconstruct(prior, case.measurement, scale=case.scale, fast=fast, n=n).mean())
+        draws, seconds = timed(
+            lambda fast=fast: mp.reconstruct(prior, case.measurement, scale=case.scale, fast=fast, n=n).mean()
+        )
         shown[name] = show(name, draws, seconds + prepared)
         if picture is not None:
             side_by_side(shown, picture)
@@ -147,13 +175,19 @@ def simulated(prior: Prior, n: int) -> None:
     def score(name: str, x: Tensor, seconds: float, misfit: float) -> float:
         x = x.abs() * float((x.abs() * known).sum() / x.square().sum())
         inside = 10 * np.log10(top**2 / float((x - known)[head].square().mean()))
-        print(f"{name:44s} {float(psnr(x, known, top)):8.2f} {inside:8.2f} {float(ssim(x, known, top)):7.3f} {misfit:7.2f} {seconds:7.1f}", flush=True)
+        print(
+            f"{name:44s} {float(psnr(x, known, top)):8.2f} {inside:8.2f} {float(ssim(x, known, top)):7.3f} {misfit:7.2f} {seconds:7.1f}",
+            flush=True,
+        )
         return inside
 
     print(
         f"SIMULATED from {KNOWN.name}, mask, maps, phase and noise of the measured slice; PSNR of a magnitude scaled to the truth, range 0 to its largest value"
     )
-    print(f"{'method':44s} {'PSNR dB':>8s} {'in head':>8s} {'SSIM':>7s} {'misfit':>7s} {'CPU s':>7s}", flush=True)
+    print(
+        f"{'method':44s} {'PSNR dB':>8s} {'in head':>8s} {'SSIM':>7s} {'misfit':>7s} {'CPU s':>7s}",
+        flush=True,
+    )
     case, prepared = case_of(file, prior)
     m = case.measurement
 
@@ -164,14 +198,21 @@ def simulated(prior: Prior, n: int) -> None:
     for weight, (x, misfit, seconds) in wavelets(file, (*WEIGHTS, 8e-3)).items():
         score(f"SigPy l1-wavelet, weight {weight:g}", x, seconds, misfit)
     for weight in (1e-3, 2e-3, 4e-3, 8e-3):
-        ours(f"total variation, weight {weight:g}", *timed(lambda w=weight: total_variation(m, w, n=200, tol=1e-4)))
+        ours(
+            f"total variation, weight {weight:g}",
+            *timed(lambda w=weight: total_variation(m, w, n=200, tol=1e-4)),
+        )
     for fast in (True, False):
-        x, seconds = timed(lambda fast=fast: mp.reconstruct(prior, m, scale=case.scale, fast=fast, n=n).mean())
+        x, seconds = timed(
+            lambda fast=fast: mp.reconstruct(prior, m, scale=case.scale, fast=fast, n=n).mean()
+        )
         ours("medprior brain-t1, fast" if fast else f"medprior brain-t1, mean of {n}", x, seconds + prepared)
 
 
 def side_by_side(shown: dict[str, Tensor], path: Path) -> None:
-    """Names, whole slices, and the same window of each, three times as large; one grey scale by each image's own 99.5th percentile."""
+    """Names, whole slices, and the same window of each, three times as large; one grey scale by each image's
+    own 99.5th percentile.
+    """
     names, tops, insets = [], [], []
     for name, x in shown.items():
         strip = Image.new("L", (270, 24))
@@ -180,14 +221,18 @@ def side_by_side(shown: dict[str, Tensor], path: Path) -> None:
         image = x[0, 0].abs()
         grey = ((image / image.flatten().quantile(0.995)).clamp(0, 1) * 255).byte().numpy()
         tops.append(np.asarray(Image.fromarray(grey).resize((270, 345), Image.Resampling.BICUBIC)))
-        insets.append(np.asarray(Image.fromarray(grey[60:150, 45:135]).resize((270, 270), Image.Resampling.BICUBIC)))
+        insets.append(
+            np.asarray(Image.fromarray(grey[60:150, 45:135]).resize((270, 270), Image.Resampling.BICUBIC))
+        )
     whole = np.concatenate([np.concatenate(row, 1) for row in (names, tops, insets)])
     Image.fromarray(whole).save(path, optimize=True)
     print(f"{path}: {', '.join(shown)}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--peers", type=Path, help="folder with SigPy")
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--weights", action="store_true", help="show every weight of SigPy's")

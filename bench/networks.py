@@ -4,11 +4,12 @@
     python bench/networks.py learn [--seconds 120] [--rates 5e-4 2e-3] [--peers FOLDER]
     python bench/networks.py learn --variants [--seconds 120]      ours against itself, in other shapes
 
-Data: axial slices of the IXI volumes in MEDPRIOR_DATA (default ../shared/data beside the checkout), train part to learn, val part to judge.
-All see the same patches, noise and preconditioning; a peer's width is the one whose parameter count is nearest to ours; each network gets
-its best learning rate of those named. Peers that are not installed are said to be left out (bench/peers.py: how to install them in a folder of
-their own). deepinv's DiffUNet comes in two fixed sizes of hundreds of millions and its UNet takes no noise level: they have no row.
-Times are CPU times, medians of alternating pairs.
+Data: axial slices of the IXI volumes in MEDPRIOR_DATA (default ../shared/data beside the checkout), train
+part to learn, val part to judge. All see the same patches, noise and preconditioning; a peer's width is the
+one whose parameter count is nearest to ours; each network gets its best learning rate of those named. Peers
+that are not installed are said to be left out (bench/peers.py: how to install them in a folder of their own).
+deepinv's DiffUNet comes in two fixed sizes of hundreds of millions and its UNet takes no noise level: they
+have no row. Times are CPU times, medians of alternating pairs.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ class Peer(nn.Module):
         super().__init__()
         self.net, self.call = net, call
 
-    def forward(self, x: Tensor, noise: Tensor, label: Tensor | None = None, numbers: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, noise: Tensor, label: Tensor | None = None, numbers: Tensor | None = None
+    ) -> Tensor:
         return self.call(self.net, x, (noise + 1.75) * 333)
 
 
@@ -66,7 +69,9 @@ def monai(width: int) -> nn.Module:
     from monai.networks.nets.diffusion_model_unet import DiffusionModelUNet
 
     channels = (width, 2 * width, 3 * width)
-    net = DiffusionModelUNet(2, CHANNELS, 1, (2, 2, 2), channels, (False, False, True), norm_num_groups=8, num_head_channels=8)
+    net = DiffusionModelUNet(
+        2, CHANNELS, 1, (2, 2, 2), channels, (False, False, True), norm_num_groups=8, num_head_channels=8
+    )
     return Peer(net, lambda n, x, t: n(x, timesteps=t))
 
 
@@ -75,16 +80,33 @@ def diffusers(width: int) -> nn.Module:
 
     blocks = ("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"), ("AttnUpBlock2D", "UpBlock2D", "UpBlock2D")
     net = UNet2DModel(
-        64, CHANNELS, 1, block_out_channels=(width, 2 * width, 3 * width), down_block_types=blocks[0], up_block_types=blocks[1], norm_num_groups=8
+        64,
+        CHANNELS,
+        1,
+        block_out_channels=(width, 2 * width, 3 * width),
+        down_block_types=blocks[0],
+        up_block_types=blocks[1],
+        norm_num_groups=8,
     )
     return Peer(net, lambda n, x, t: n(x, t).sample)
 
 
 def deepinv_adm(width: int) -> nn.Module:
-    """The network inside of ADMUNet; its preconditioning is ours already, and so is its ln(sigma) / 4. Its normalisation wants multiples of 32."""
+    """The network inside of ADMUNet; its preconditioning is ours already, and so is its ln(sigma) / 4. Its
+    normalisation wants multiples of 32.
+    """
     from deepinv.models import ADMUNet  # pyright: ignore[reportMissingImports]
 
-    net = ADMUNet(64, CHANNELS, 1, model_channels=width, channel_mult=(1, 2, 2), num_blocks=1, attn_resolutions=(16,), pretrained=None)
+    net = ADMUNet(
+        64,
+        CHANNELS,
+        1,
+        model_channels=width,
+        channel_mult=(1, 2, 2),
+        num_blocks=1,
+        attn_resolutions=(16,),
+        pretrained=None,
+    )
     return Peer(net, lambda n, x, t: n.forward_unet(x, t / 333 - 1.75))
 
 
@@ -92,7 +114,10 @@ def deepinv_drunet(width: int) -> nn.Module:
     """Its noise level goes in as one more channel."""
     from deepinv.models import DRUNet  # pyright: ignore[reportMissingImports]
 
-    return Peer(DRUNet(CHANNELS, 1, nc=(width, 2 * width, 4 * width, 8 * width), pretrained=None), lambda n, x, t: n(x, t / 333 - 1.75))
+    return Peer(
+        DRUNet(CHANNELS, 1, nc=(width, 2 * width, 4 * width, 8 * width), pretrained=None),
+        lambda n, x, t: n(x, t / 333 - 1.75),
+    )
 
 
 PEERS = {
@@ -117,9 +142,13 @@ class Attentive(nn.Module):
 
     def attended(self, _module: nn.Module, _inputs: object, x: Tensor) -> Tensor:
         tokens = self.norm(x).flatten(2).transpose(1, 2)
-        return x + self.attention(tokens, tokens, tokens, need_weights=False)[0].transpose(1, 2).reshape(x.shape)
+        return x + self.attention(tokens, tokens, tokens, need_weights=False)[0].transpose(1, 2).reshape(
+            x.shape
+        )
 
-    def forward(self, x: Tensor, noise: Tensor, label: Tensor | None = None, numbers: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, noise: Tensor, label: Tensor | None = None, numbers: Tensor | None = None
+    ) -> Tensor:
         return self.net(x, noise, label, numbers)
 
 
@@ -195,7 +224,9 @@ def cost(arguments: argparse.Namespace) -> None:
                 took = seconds(lambda work=work, net=net: work(net))
                 if turn > 1:
                     times.setdefault((kind, name), []).append(took)
-    print(f"{arguments.threads} thread(s), 64x64, batch 16; CPU ms an image, median of {arguments.pairs}; ratio: median of the pairs' own")
+    print(
+        f"{arguments.threads} thread(s), 64x64, batch 16; CPU ms an image, median of {arguments.pairs}; ratio: median of the pairs' own"
+    )
     print("network           M params   forward  ratio     learn  ratio")
     for name, net in nets.items():
         row = f"{name:17} {size(net) / 1e6:8.2f}"
@@ -217,7 +248,10 @@ def slices(part: str) -> list[Tensor]:
     for file in files:
         data = medprior.read(file).data
         high = float(np.quantile(data[data > data.mean()], 0.99))
-        found += [torch.from_numpy(2 * data[..., k] / high - 1) for k in range(data.shape[-1] // 5, 4 * data.shape[-1] // 5, 2)]
+        found += [
+            torch.from_numpy(2 * data[..., k] / high - 1)
+            for k in range(data.shape[-1] // 5, 4 * data.shape[-1] // 5, 2)
+        ]
     return found
 
 
@@ -241,15 +275,21 @@ class Judge:
         return float(loss.mean()), float(loss[low].mean()), float(loss[~low].mean())
 
 
-def learned(net: nn.Module, prior: Callable[[nn.Module], Prior], data: Images, budget: float, rate: float) -> tuple[nn.Module, int]:
-    """CPU seconds of training, judging not counted: Adam, clipped, warmed up and annealed over the budget, moving average. -> (average, steps)."""
+def learned(
+    net: nn.Module, prior: Callable[[nn.Module], Prior], data: Images, budget: float, rate: float
+) -> tuple[nn.Module, int]:
+    """CPU seconds of training, judging not counted: Adam, clipped, warmed up and annealed over the budget,
+    moving average. -> (average, steps).
+    """
     net, average = copy.deepcopy(net).train(), copy.deepcopy(net).requires_grad_(False)
     optimizer = torch.optim.Adam(net.parameters(), lr=rate, betas=(0.9, 0.99))
     model, start, step = prior(net), time.process_time(), 0
     while (spent := time.process_time() - start) < budget:
         b = draw(data, step, seed=0, batch=16, sigmas=SIGMAS)
         for group in optimizer.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / 100) * (0.02 + 0.49 * (1 + math.cos(math.pi * spent / budget)))
+            group["lr"] = (
+                rate * min(1.0, (step + 1) / 100) * (0.02 + 0.49 * (1 + math.cos(math.pi * spent / budget)))
+            )
         optimizer.zero_grad()
         model.loss(b.x0, b.sigma, b.noise, b.condition).mean().backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -266,7 +306,9 @@ def learn(arguments: argparse.Namespace) -> None:
     path = path_named("karras", SIGMA_DATA)
     card = Card("bench", "MR", sigma_data=SIGMA_DATA)
     train, judge = Images(slices("train")), Judge(lambda net: Prior(net, path, card), Images(slices("val")))
-    print(f"{len(train)} slices; {arguments.seconds:g} CPU seconds each, one thread; loss on 256 fixed patches of other patients")
+    print(
+        f"{len(train)} slices; {arguments.seconds:g} CPU seconds each, one thread; loss on 256 fixed patches of other patients"
+    )
     print("network           M params     rate   steps     loss  low noise  high noise")
     for name, net in contenders(arguments).items():
         runs = []
@@ -274,11 +316,16 @@ def learn(arguments: argparse.Namespace) -> None:
             average, steps = learned(net, judge.prior, train, arguments.seconds, rate)
             runs.append((*judge(average), steps, rate))
         loss, low, high, steps, rate = min(runs)
-        print(f"{name:17} {size(net) / 1e6:8.2f} {rate:8.1e} {steps:7} {loss:8.4f}  {low:9.4f}  {high:10.4f}", flush=True)
+        print(
+            f"{name:17} {size(net) / 1e6:8.2f} {rate:8.1e} {steps:7} {loss:8.4f}  {low:9.4f}  {high:10.4f}",
+            flush=True,
+        )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=["cost", "learn"])
     parser.add_argument("--preset", choices=sorted(PRESETS), default="small")
     parser.add_argument("--threads", type=int, default=1)

@@ -1,10 +1,12 @@
-"""CPU time of the forward and adjoint operators on one thread: medians of repeated calls, milliseconds an image.
+"""CPU time of the forward and adjoint operators on one thread: medians of repeated calls, milliseconds an
+image.
 
     python bench/operators.py [--batch 16] [--repeats 15]
     python bench/operators.py --kspace brain_8coil_poisson_r8.npz    # coil maps beside those of SigPy, which must be installed
 
-CPU time and not wall time, because other work on the machine stretches the latter. In the same run: scikit-image's radon and iradon (without its filter), and,
-where they are installed, ASTRA's CPU projectors (astra-toolbox) and finufft used by itself.
+CPU time and not wall time, because other work on the machine stretches the latter. In the same run:
+scikit-image's radon and iradon (without its filter), and, where they are installed, ASTRA's CPU projectors
+(astra-toolbox) and finufft used by itself.
 """
 
 from __future__ import annotations
@@ -50,14 +52,20 @@ def milliseconds(call: Callable[[], object], repeats: int) -> float:
 
 
 def row(name: str, operator: Operator, batch: int, repeats: int) -> str:
-    """One line: forward and adjoint for a batch, a single image, and | <A x, y> - <x, A^H y> | / (|A x| |y|) for random x and y in float32."""
+    """One line: forward and adjoint for a batch, a single image, and | <A x, y> - <x, A^H y> | / (|A x| |y|)
+    for random x and y in float32.
+    """
     rng = torch.Generator().manual_seed(0)
     x = torch.randn(batch, *operator.domain, generator=rng)
     y = operator(x)
     other = torch.randn(*y.shape, 2, generator=rng) if y.is_complex() else torch.randn(y.shape, generator=rng)
     other = torch.view_as_complex(other) if y.is_complex() else other
-    forward, back = (milliseconds(call, repeats) / batch for call in (lambda: operator(x), lambda: operator.adjoint(y)))
-    alone, alone_back = (milliseconds(call, repeats) for call in (lambda: operator(x[:1]), lambda: operator.adjoint(y[:1])))
+    forward, back = (
+        milliseconds(call, repeats) / batch for call in (lambda: operator(x), lambda: operator.adjoint(y))
+    )
+    alone, alone_back = (
+        milliseconds(call, repeats) for call in (lambda: operator(x[:1]), lambda: operator.adjoint(y[:1]))
+    )
     left = float((y.to(torch.complex128).conj() * other).real.sum())
     right = float((x.double() * operator.adjoint(other).double()).sum())
     apart = abs(left - right) / float(torch.linalg.vector_norm(y) * torch.linalg.vector_norm(other))
@@ -65,7 +73,9 @@ def row(name: str, operator: Operator, batch: int, repeats: int) -> str:
 
 
 def peers_of_ct(image: np.ndarray, n_views: int, repeats: int) -> list[str]:
-    """scikit-image, and ASTRA's CPU projectors where they can be imported: milliseconds of one 256 x 256 image, forward and adjoint."""
+    """scikit-image, and ASTRA's CPU projectors where they can be imported: milliseconds of one 256 x 256
+    image, forward and adjoint.
+    """
     angles = np.arange(n_views) * 180.0 / n_views
     sinogram = radon(image, angles, circle=True)
     forward = milliseconds(lambda: radon(image, angles, circle=True), 3)
@@ -81,14 +91,19 @@ def peers_of_ct(image: np.ndarray, n_views: int, repeats: int) -> list[str]:
         A = astra.OpTomo(projector)
         x = image.ravel().astype(np.float32)
         y = A * x
-        forward, back = milliseconds(lambda A=A, x=x: A * x, repeats), milliseconds(lambda A=A, y=y: A.T * y, repeats)
+        forward, back = (
+            milliseconds(lambda A=A, x=x: A * x, repeats),
+            milliseconds(lambda A=A, y=y: A.T * y, repeats),
+        )
         name = f"ASTRA {kind}, CPU"
         lines.append(f"{name:34s} {'':8s} {'':8s}   {forward:8.2f} {back:8.2f}")
     return lines
 
 
 def rows_of_nufft(maps: torch.Tensor, repeats: int) -> list[str]:
-    """8 coils, 320 x 320, 100 spokes of 640 samples: ours, and finufft by itself with plans that are kept (what the fastest peer does)."""
+    """8 coils, 320 x 320, 100 spokes of 640 samples: ours, and finufft by itself with plans that are kept
+    (what the fastest peer does).
+    """
     try:
         finufft = import_module("finufft")
     except ImportError:
@@ -98,13 +113,21 @@ def rows_of_nufft(maps: torch.Tensor, repeats: int) -> list[str]:
     n_coils, *size = maps.shape
     for precision in (1e-3, 1e-4):
         name = f"MRI, 8 coils, 100 spokes, {precision:g}"
-        lines.append(row(name, nonuniform_mri(trajectory, tuple(size), maps, precision=precision), 1, repeats))
-        plans = [finufft.Plan(kind, tuple(size), n_coils, precision, sign, "complex64", nthreads=1) for kind, sign in ((2, -1), (1, 1))]
+        lines.append(
+            row(name, nonuniform_mri(trajectory, tuple(size), maps, precision=precision), 1, repeats)
+        )
+        plans = [
+            finufft.Plan(kind, tuple(size), n_coils, precision, sign, "complex64", nthreads=1)
+            for kind, sign in ((2, -1), (1, 1))
+        ]
         for plan in plans:
             plan.setpts(np.ascontiguousarray(points[:, 0]), np.ascontiguousarray(points[:, 1]))
         x = np.ascontiguousarray(maps.numpy())
         y = plans[0].execute(x)
-        forward, back = milliseconds(lambda p=plans, x=x: p[0].execute(x), repeats), milliseconds(lambda p=plans, y=y: p[1].execute(y), repeats)
+        forward, back = (
+            milliseconds(lambda p=plans, x=x: p[0].execute(x), repeats),
+            milliseconds(lambda p=plans, y=y: p[1].execute(y), repeats),
+        )
         lines.append(f"{'  finufft alone, no maps, no sum':34s} {'':8s} {'':8s}   {forward:8.2f} {back:8.2f}")
     return lines
 
@@ -113,7 +136,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--kspace", default="", help="measured k-space: compare coil maps with SigPy's ESPIRiT instead")
+    parser.add_argument(
+        "--kspace", default="", help="measured k-space: compare coil maps with SigPy's ESPIRiT instead"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.kspace:
@@ -124,16 +149,46 @@ def main() -> None:
     start = time.process_time()
     ct = parallel_ct((1, 256, 256), view_angles(180), 256)
     built = time.process_time() - start
-    print(f"torch {torch.__version__}, 1 thread, CPU time, median of {options.repeats}, ms an image (batch of {options.batch}; alone)\n")
+    print(
+        f"torch {torch.__version__}, 1 thread, CPU time, median of {options.repeats}, ms an image (batch of {options.batch}; alone)\n"
+    )
     print(f"{'operator':34s} {'forward':>8s} {'adjoint':>8s}   {'alone':>8s} {'adjoint':>8s}   adjointness")
     print(row("CT 256x256, 180 views, 256 bins", ct, options.batch, options.repeats))
-    print(row("CT 256x256, 60 views, 256 bins", parallel_ct((1, 256, 256), view_angles(60), 256), options.batch, options.repeats))
-    fan = fan_ct((1, 256, 256), view_angles(180, arc=360.0), 368, source_to_axis=500.0, source_to_detector=1000.0, bin_spacing=2.0)
+    print(
+        row(
+            "CT 256x256, 60 views, 256 bins",
+            parallel_ct((1, 256, 256), view_angles(60), 256),
+            options.batch,
+            options.repeats,
+        )
+    )
+    fan = fan_ct(
+        (1, 256, 256),
+        view_angles(180, arc=360.0),
+        368,
+        source_to_axis=500.0,
+        source_to_detector=1000.0,
+        bin_spacing=2.0,
+    )
     print(row("fan CT 256x256, 180 views, 368 bins", fan, options.batch, options.repeats))
-    cone = cone_ct((1, 64, 64, 64), view_angles(30, arc=360.0), (96, 96), source_to_axis=300.0, source_to_detector=600.0, bin_spacing=2.0)
+    cone = cone_ct(
+        (1, 64, 64, 64),
+        view_angles(30, arc=360.0),
+        (96, 96),
+        source_to_axis=300.0,
+        source_to_detector=600.0,
+        bin_spacing=2.0,
+    )
     print(row("cone CT 64x64x64, 30 views of 96x96", cone, 1, 3))
     print(row("MRI 320x320, 8 coils, 4x", mri(cartesian_lines((320, 320), 4, rng), maps), 2, options.repeats))
-    print(row("MRI 256x256, 1 coil, 4x", mri(cartesian_lines((256, 256), 4, rng)), options.batch, options.repeats))
+    print(
+        row(
+            "MRI 256x256, 1 coil, 4x",
+            mri(cartesian_lines((256, 256), 4, rng)),
+            options.batch,
+            options.repeats,
+        )
+    )
     print(row("mean over 4x4, 256x256", downsample((1, 256, 256), 4), options.batch, options.repeats))
     print(row("Gaussian blur, 256x256", blur((1, 256, 256), 3.0), options.batch, options.repeats))
     print(row("4 mm slices of 64x64x64 at 1 mm", thick_slices((1, 64, 64, 64), 3, 4), 1, options.repeats))
@@ -142,20 +197,29 @@ def main() -> None:
     for line in peers_of_ct(np.random.default_rng(0).random((256, 256)) * _circle(256), 180, 3):
         print(line)
     values = ct.matrix.values().numel()
-    print(f"\nCT matrix, 180 views: {values / 1e6:.1f} M weights, {2 * 8 * values / 2**20:.0f} MiB with its transpose, built in {built:.1f} s")
+    print(
+        f"\nCT matrix, 180 views: {values / 1e6:.1f} M weights, {2 * 8 * values / 2**20:.0f} MiB with its transpose, built in {built:.1f} s"
+    )
     kspace = torch.fft.fftshift(torch.fft.fft2(maps), dim=(1, 2))
-    print(f"ESPIRiT maps of 8 coils, 320x320, 24x24 calibration: {milliseconds(lambda: coil_maps(kspace), 2):.0f} ms")
+    print(
+        f"ESPIRiT maps of 8 coils, 320x320, 24x24 calibration: {milliseconds(lambda: coil_maps(kspace), 2):.0f} ms"
+    )
 
 
 def maps_beside_sigpy(path: str) -> str:
-    """Agreement and time of ``coil_maps`` and SigPy's EspiritCalib, the same calibration region, kernel and crop."""
+    """Agreement and time of ``coil_maps`` and SigPy's EspiritCalib, the same calibration region, kernel and
+    crop.
+    """
     espirit = import_module("sigpy.mri.app").EspiritCalib
     data = read_kspace(path).data
     kspace = torch.from_numpy(data)
     ours, theirs = coil_maps(kspace), torch.from_numpy(espirit(data, crop=0.9, show_pbar=False).run())
     inside, wanted = (m.abs().square().sum(0) > 0.5 for m in (ours, theirs))
     agreement = (ours.conj() * theirs).sum(0).abs()[inside & wanted]
-    seconds = milliseconds(lambda: coil_maps(kspace), 3) / 1e3, milliseconds(lambda: espirit(data, crop=0.9, show_pbar=False).run(), 3) / 1e3
+    seconds = (
+        milliseconds(lambda: coil_maps(kspace), 3) / 1e3,
+        milliseconds(lambda: espirit(data, crop=0.9, show_pbar=False).run(), 3) / 1e3,
+    )
     return (
         f"coil maps of {tuple(data.shape)}: |<ours, SigPy's>| mean {float(agreement.mean()):.5f}, least {float(agreement.min()):.4f}; "
         f"voxels inside: {float((inside == wanted).double().mean()):.2%} the same; CPU time {seconds[0]:.2f} s, SigPy {seconds[1]:.2f} s"

@@ -2,8 +2,9 @@
 
     python bench/presets.py [--threads 1] [--device cuda] [--seconds 60] [--write docs/presets.md]
 
-With --seconds each preset but ``large`` also learns for that much CPU time on one thread, from the slices that bench/networks.py learns from, at its own
-rate; the column says the loss on fixed patches of other patients (lower is better, 1 is an untrained network). --write puts the table into a page.
+With --seconds each preset but ``large`` also learns for that much CPU time on one thread, from the slices
+that bench/networks.py learns from, at its own rate; the column says the loss on fixed patches of other
+patients (lower is better, 1 is an untrained network). --write puts the table into a page.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from medprior.training.presets import PRESETS
 BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
 
 
-def milliseconds(work: Callable[[], object], wait: Callable[[], None], repeats: int, clock: Callable[[], float]) -> float:
+def milliseconds(
+    work: Callable[[], object], wait: Callable[[], None], repeats: int, clock: Callable[[], float]
+) -> float:
     """Median of the repeats, after one that is not counted."""
     took = []
     for _ in range(repeats + 1):
@@ -42,9 +45,15 @@ def row(preset: str, device: str, repeats: int, quality: str) -> str:
     net = ours(preset).to(device)
     gpu = device.startswith("cuda")
     wait, clock = (torch.cuda.synchronize, time.perf_counter) if gpu else (lambda: None, time.process_time)
-    cells = [f"{sum(p.numel() for p in net.parameters()) / 1e6:.2f}", f"{2 * sum(p.numel() for p in net.parameters()) / 2**20:.1f}"]
+    cells = [
+        f"{sum(p.numel() for p in net.parameters()) / 1e6:.2f}",
+        f"{2 * sum(p.numel() for p in net.parameters()) / 2**20:.1f}",
+    ]
     for side, batch in ((64, 16), (256, 1)):
-        x, noise = torch.randn(batch, 4, side, side, device=device).to(memory_format=torch.channels_last), torch.zeros(batch, device=device)
+        x, noise = (
+            torch.randn(batch, 4, side, side, device=device).to(memory_format=torch.channels_last),
+            torch.zeros(batch, device=device),
+        )
 
         def forward(x: torch.Tensor = x, noise: torch.Tensor = noise) -> None:
             with torch.inference_mode():
@@ -52,9 +61,15 @@ def row(preset: str, device: str, repeats: int, quality: str) -> str:
 
         cells.append(f"{milliseconds(forward, wait, repeats, clock) / batch:.2f}")
         if side == 64:
-            cells.append(f"{milliseconds(lambda x=x, noise=noise: net(x, noise).square().mean().backward(), wait, repeats, clock) / batch:.2f}")
+            cells.append(
+                f"{milliseconds(lambda x=x, noise=noise: net(x, noise).square().mean().backward(), wait, repeats, clock) / batch:.2f}"
+            )
     chosen = PRESETS[preset]
-    return f"| `{preset}` | {'-'.join(map(str, chosen.widths))} x {chosen.blocks} | " + " | ".join(cells) + f" | {quality} | {chosen.rate:g} | {chosen.batch} |"
+    return (
+        f"| `{preset}` | {'-'.join(map(str, chosen.widths))} x {chosen.blocks} | "
+        + " | ".join(cells)
+        + f" | {quality} | {chosen.rate:g} | {chosen.batch} |"
+    )
 
 
 def qualities(presets: list[str], seconds: float) -> dict[str, str]:
@@ -80,25 +95,43 @@ def written(page: Path, text: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--presets", nargs="+", choices=sorted(PRESETS), default=list(PRESETS))
-    parser.add_argument("--seconds", type=float, default=0.0, help="CPU seconds of learning for the column of quality; 0: none")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=0.0,
+        help="CPU seconds of learning for the column of quality; 0: none",
+    )
     parser.add_argument("--write", type=Path, help="the page that takes the table")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     learners = [preset for preset in arguments.presets if preset != "large"] if arguments.seconds else []
     quality = qualities(learners, arguments.seconds) if learners else {}
-    where = torch.cuda.get_device_name() if arguments.device.startswith("cuda") else f"CPU, {arguments.threads} thread(s), CPU time"
+    where = (
+        torch.cuda.get_device_name()
+        if arguments.device.startswith("cuda")
+        else f"CPU, {arguments.threads} thread(s), CPU time"
+    )
     lines = [
         f"{where}, torch {torch.__version__}, float32; milliseconds an image, medians of {arguments.repeats}, {date.today()}."
-        + (f" Loss: after {arguments.seconds:g} CPU seconds of learning (IXI slices, 64-pixel patches), on other patients." if learners else ""),
+        + (
+            f" Loss: after {arguments.seconds:g} CPU seconds of learning (IXI slices, 64-pixel patches), on other patients."
+            if learners
+            else ""
+        ),
         "",
         "| preset | widths x blocks | M parameters | MiB on disk | 64x64, batch 16 | training, the same | 256x256, batch 1 | loss | rate | patches a step |",
         "|---|---|---|---|---|---|---|---|---|---|",
-        *(row(preset, arguments.device, arguments.repeats, quality.get(preset, "-")) for preset in arguments.presets),
+        *(
+            row(preset, arguments.device, arguments.repeats, quality.get(preset, "-"))
+            for preset in arguments.presets
+        ),
     ]
     print("\n".join(lines), flush=True)
     if arguments.write:

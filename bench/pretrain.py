@@ -1,14 +1,16 @@
-"""The recipe of the bundled priors: prepare (reads scans), learn (torch alone; also on a GPU machine), finish (measures and writes).
+"""The recipe of the bundled priors: prepare (reads scans), learn (torch alone; also on a GPU machine), finish
+(measures and writes).
 
     python bench/pretrain.py prepare brain-t1 --work .cache/pretrain
     python bench/pretrain.py learn brain-t1 --work .cache/pretrain --steps 10000 [--device cuda]
     python bench/pretrain.py finish brain-t1 --work .cache/pretrain --out src/medprior/pretrained
     python bench/pretrain.py name brain-t1 --out src/medprior/pretrained       (which scans it has learned from, as a digest on its card)
 
-The bundled weights of 2026-11 were made on a busy CPU, one core for each, 40 to 90 minutes a stage. Stages that were begun for another number of steps and
-told on the way to end earlier: the first of brain-t1 (10000, at step 3900) and the second of chest-ct (8000, then 5500, at steps 1300 and 1600).
-The data folder is MEDPRIOR_DATA (default ../shared/data beside the checkout); only its train parts are learned from, val parts measure the
-error table and calibrate, test parts are not opened here.
+The bundled weights of 2026-11 were made on a busy CPU, one core for each, 40 to 90 minutes a stage. Stages
+that were begun for another number of steps and told on the way to end earlier: the first of brain-t1 (10000,
+at step 3900) and the second of chest-ct (8000, then 5500, at steps 1300 and 1600). The data folder is
+MEDPRIOR_DATA (default ../shared/data beside the checkout); only its train parts are learned from, val parts
+measure the error table and calibrate, test parts are not opened here.
 """
 
 from __future__ import annotations
@@ -28,9 +30,9 @@ from medprior.nets import UNet
 from medprior.prior import Card, Prior
 from medprior.prior.prior import fresh
 from medprior.training.checkpoint import load_latest
-from medprior.training.doubt import with_doubt
-from medprior.training.errors import error_tables
+from medprior.training.deviation_head import with_doubt
 from medprior.training.folder import load, save_prior
+from medprior.training.held_out import error_tables
 from medprior.training.loop import Progress, Settings, train
 from medprior.training.patches import Images
 from medprior.training.widen import widened
@@ -41,7 +43,9 @@ NOT_CLINICAL = "research use only, not for diagnosis"
 
 @dataclass(frozen=True)
 class Recipe:
-    """card: without the measured parts; its widths are the last stage's. stages: runs of the loop, each begun with what the former learned, widened."""
+    """card: without the measured parts; its widths are the last stage's. stages: runs of the loop, each begun
+    with what the former learned, widened.
+    """
 
     card: Card
     stages: tuple[tuple[tuple[int, ...], Settings], ...]
@@ -89,7 +93,9 @@ RECIPES = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("stage", choices=("prepare", "learn", "finish", "name"))
     parser.add_argument("name", choices=sorted(RECIPES))
     parser.add_argument("--work", type=Path, default=Path(".cache/pretrain"))
@@ -108,12 +114,16 @@ def main() -> None:
     else:
         prior = load(chosen.out / chosen.name)
         card = replace(prior.card, data={**prior.card.data, **named(chosen.name)})
-        save_prior(Prior(prior.net, prior.path, card, prior.trust, prior.healthy), chosen.out / chosen.name, half=True)
+        save_prior(
+            Prior(prior.net, prior.path, card, prior.trust, prior.healthy),
+            chosen.out / chosen.name,
+            half=True,
+        )
 
 
 def prepare(name: str, work: Path) -> None:
     """work/<name>/<split>.npz: images in network units as float16, labels, numbers, patients."""
-    from medprior.prior.door import admit
+    from medprior.prior.admit import admit
 
     for split in ("train", "val"):
         images, numbers, labels, patients = [], [], [], []
@@ -127,8 +137,16 @@ def prepare(name: str, work: Path) -> None:
             if admitted.condition.numbers is not None:
                 numbers += admitted.condition.numbers[kept].tolist()
         (work / name).mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(work / name / f"{split}.npz", images=np.stack(images), labels=labels, numbers=numbers, patients=patients)
-        print(f"{name} {split}: {len(images)} images of {len(set(patients))} patients, std {np.stack(images).astype(np.float32).std():.3f}")
+        np.savez_compressed(
+            work / name / f"{split}.npz",
+            images=np.stack(images),
+            labels=labels,
+            numbers=numbers,
+            patients=patients,
+        )
+        print(
+            f"{name} {split}: {len(images)} images of {len(set(patients))} patients, std {np.stack(images).astype(np.float32).std():.3f}"
+        )
 
 
 def scans(name: str, split: str) -> Iterator[tuple[Any, int, str]]:
@@ -149,18 +167,26 @@ def scans(name: str, split: str) -> Iterator[tuple[Any, int, str]]:
             yield volume, -1, str(patient)
         if split == "train":
             for path in sorted((DATA / "ct_volumes_hu" / split).glob("*.nii.gz")):
-                yield read(path, modality="CT", unit="HU"), -1, path.name.split("_kernel")[0]  # two kernels, one patient
+                yield (
+                    read(path, modality="CT", unit="HU"),
+                    -1,
+                    path.name.split("_kernel")[0],
+                )  # two kernels, one patient
 
 
 def named(name: str) -> dict[str, Any]:
-    """How an audit knows again which scans a prior has learned from (``runs/training_scans.py``): their number, and a digest of the digests of their pixels."""
-    from medprior.io.twins import pixel_hash
+    """How an audit knows again which scans a prior has learned from (``runs/training_scans.py``): their
+    number, and a digest of the digests of their pixels.
+    """
+    from medprior.io.dataset.twins import pixel_hash
 
     digests = sorted(pixel_hash(volume) for volume, _, _ in scans(name, "train"))
     return {"scans": len(digests), "sha256": sha256("\n".join(digests).encode()).hexdigest()}
 
 
-def held(name: str, work: Path, split: str) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor | None, list[str]]:
+def held(
+    name: str, work: Path, split: str
+) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor | None, list[str]]:
     """What ``prepare`` wrote, as tensors."""
     with np.load(work / name / f"{split}.npz") as stored:
         images = [torch.from_numpy(x.astype(np.float32)) for x in stored["images"]]
@@ -175,7 +201,10 @@ def learn(name: str, work: Path, steps: int | None, device: str) -> Prior:
     data = Images(images, labels if recipe.card.labels else None, numbers, **recipe.images)
 
     def show(line: Progress, _: Prior) -> None:
-        print(f"{name} {line.step}/{line.steps}: loss {line.loss:.4f}, {line.seconds_left / 60:.1f} min left, {line.peak_mib:.0f} MiB", flush=True)
+        print(
+            f"{name} {line.step}/{line.steps}: loss {line.loss:.4f}, {line.seconds_left / 60:.1f} min left, {line.peak_mib:.0f} MiB",
+            flush=True,
+        )
 
     torch.manual_seed(recipe.stages[0][1].seed)
     prior = fresh(replace(recipe.card, widths=recipe.stages[0][0]))
@@ -194,12 +223,16 @@ def finish(name: str, work: Path, out: Path) -> None:
     recipe = RECIPES[name]
     state, _ = load_latest(work / name / f"stage-{len(recipe.stages)}" / "checkpoints")
     if state is None:
-        raise SystemExit(f"{work / name}: the last of its {len(recipe.stages)} stages has learned nothing yet")
+        raise SystemExit(
+            f"{work / name}: the last of its {len(recipe.stages)} stages has learned nothing yet"
+        )
     prior = fresh(recipe.card)
     prior.net.load_state_dict(state.average)
     prior.net.eval().requires_grad_(False)
     images, labels, numbers, patients = held(name, work, "train")
-    prior = with_doubt(prior, Images(images, labels if recipe.card.labels else None, numbers, **recipe.images))
+    prior = with_doubt(
+        prior, Images(images, labels if recipe.card.labels else None, numbers, **recipe.images)
+    )
     data = {
         "n_images": len(images), "n_patients": len(set(patients)), "licence": recipe.licence, "shape": list(images[0].shape[1:]),
         "labels": {label: int((labels == i).sum()) for i, label in enumerate(recipe.card.labels)}, **named(name),
@@ -213,7 +246,12 @@ def finish(name: str, work: Path, out: Path) -> None:
         "recipe": "bench/pretrain.py",
     }
     held_out, _, known, _ = held(name, work, "val")
-    card = replace(prior.card, errors=error_tables(prior, held_out, known, n_levels=len(recipe.images["levels"])), data=data, training=training)
+    card = replace(
+        prior.card,
+        errors=error_tables(prior, held_out, known, n_levels=len(recipe.images["levels"])),
+        data=data,
+        training=training,
+    )
     save_prior(Prior(prior.net, prior.path, card), out / name, half=True)
     print(f"{out / name}: step {state.facts['step']}")
 

@@ -1,13 +1,16 @@
-"""Every rule on the same prior, the same measurements and the same budget of network evaluations: quality, cost and spread, one run, one table.
+"""Every rule on the same prior, the same measurements and the same budget of network evaluations: quality,
+cost and spread, one run, one table.
 
-    python bench/rules.py [--tasks mri4,mri8,sr4,inpaint70,ct20] [--budgets 30,100] [--rules proximal,decoupled] [--draws 4] [--images 3] [--coarse 2]
+    python bench/rules.py [--tasks mri4,mri8,sr4,inpaint70,ct20] [--budgets 30,100] [--rules
+    proximal,decoupled] [--draws 4] [--images 3] [--coarse 2]
 
-Simulated measurements of real val slices, one of each patient, made coarser so that it stays cheap: 56 x 48 pixels of 4 mm (brain), 64 x 64 of 5.6 mm (chest).
-An evaluation is one pass through the network for each draw; a Jacobian product, a pass backwards, counts as two. Noise levels from 5 to 0.01, as many
-as the budget pays for; "our levels": from 1.5 to 0.03, those of ``Settings``. PSNR: data range 2, of the plain mean of the draws and of one draw.
-spread: squared error of the mean over the mean variance of the draws, 1 + 1/N where the draws have the posterior's law, more where they agree too much.
-covered: share of voxels within the draws' 5 and 95 % quantiles.
-Reads MEDPRIOR_DATA.
+Simulated measurements of real val slices, one of each patient, made coarser so that it stays cheap: 56 x 48
+pixels of 4 mm (brain), 64 x 64 of 5.6 mm (chest). An evaluation is one pass through the network for each
+draw; a Jacobian product, a pass backwards, counts as two. Noise levels from 5 to 0.01, as many as the budget
+pays for; "our levels": from 1.5 to 0.03, those of ``Settings``. PSNR: data range 2, of the plain mean of the
+draws and of one draw. spread: squared error of the mean over the mean variance of the draws, 1 + 1/N where
+the draws have the posterior's law, more where they agree too much. covered: share of voxels within the draws'
+5 and 95 % quantiles. Reads MEDPRIOR_DATA.
 """
 
 from __future__ import annotations
@@ -69,7 +72,9 @@ SMALL = {
 
 @dataclass(frozen=True)
 class Entry:
-    """A rule with what it is given. levels: by budget, as many as it pays for. chosen: those of ``Settings``, not from 5 to 0.01."""
+    """A rule with what it is given. levels: by budget, as many as it pays for. chosen: those of ``Settings``,
+    not from 5 to 0.01.
+    """
 
     title: str
     rule: Rule
@@ -79,7 +84,12 @@ class Entry:
 
 ENTRIES = (
     Entry("proximal", proximal, {30: 28, 100: 98}),
-    Entry("proximal with caution, our levels", lambda d, m, rng: proximal(cautious(d), m, rng), {30: 28, 100: 98}, chosen=True),
+    Entry(
+        "proximal with caution, our levels",
+        lambda d, m, rng: proximal(cautious(d), m, rng),
+        {30: 28, 100: 98},
+        chosen=True,
+    ),
     Entry("decoupled", decoupled, {30: 28, 100: 98}),
     Entry("decoupled, our levels", decoupled, {30: 28, 100: 98}, chosen=True),
     Entry("decoupled, n_flow 4", partial(decoupled, n_flow=4), {30: 6, 100: 23}),
@@ -130,11 +140,17 @@ class Outcome:
     seconds: float
 
 
-def drawn(entry: Entry, task: Task, prior: Denoiser, x: Tensor, i: int, n_levels: int, n_draws: int) -> Outcome:
+def drawn(
+    entry: Entry, task: Task, prior: Denoiser, x: Tensor, i: int, n_levels: int, n_draws: int
+) -> Outcome:
     inside = task.inside(task.measure(x, torch.Generator().manual_seed(1000 + i)))
     denoiser, rng = Counted(prior), torch.Generator().manual_seed(i)
     began = time.process_time()
-    sigmas = log_levels(n_levels, low=Settings().low, high=Settings().high) if entry.chosen else karras_levels(n_levels, low=0.01, high=5.0)
+    sigmas = (
+        log_levels(n_levels, low=Settings().low, high=Settings().high)
+        if entry.chosen
+        else karras_levels(n_levels, low=0.01, high=5.0)
+    )
     guide = entry.rule(denoiser, inside, rng)
     draws = follow(guide, start(guide, (n_draws, *x.shape[1:]), sigmas[0], rng=rng), sigmas, rng=rng)
     seconds, mean = time.process_time() - began, draws.mean(0, keepdim=True)
@@ -154,7 +170,11 @@ def attempted(entry: Entry, n_levels: int, task: Task, images: list[Tensor], n_d
     prior = load(task.prior)
     try:
         with torch.no_grad():
-            return row(entry, n_levels, [drawn(entry, task, prior, x, i, n_levels, n_draws) for i, x in enumerate(images)])
+            return row(
+                entry,
+                n_levels,
+                [drawn(entry, task, prior, x, i, n_levels, n_draws) for i, x in enumerate(images)],
+            )
     except Diverged as error:
         return f"{entry.title:<34}{n_levels:<8}diverged at step {error.step}"
 
@@ -169,18 +189,29 @@ def row(entry: Entry, n_levels: int, found: list[Outcome]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tasks", default=",".join(SMALL))
     parser.add_argument("--budgets", default="30,100")
-    parser.add_argument("--rules", default="", help="only those whose title begins so, with commas; default all")
+    parser.add_argument(
+        "--rules", default="", help="only those whose title begins so, with commas; default all"
+    )
     parser.add_argument("--draws", type=int, default=4)
     parser.add_argument("--images", type=int, default=3)
-    parser.add_argument("--coarse", type=int, default=2, help="pixels of the brain's slices that become one; twice as many of the chest's")
+    parser.add_argument(
+        "--coarse",
+        type=int,
+        default=2,
+        help="pixels of the brain's slices that become one; twice as many of the chest's",
+    )
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     n = chosen.draws
     ideal = (n + 1 - 2 * (1 + 0.05 * (n - 1))) / (n + 1)
-    print(f"{n} draws of each of {chosen.images} images; draws of the posterior's law: spread {1 + 1 / n:.2f}, covered {ideal:.2f}")
+    print(
+        f"{n} draws of each of {chosen.images} images; draws of the posterior's law: spread {1 + 1 / n:.2f}, covered {ideal:.2f}"
+    )
     wanted = tuple(chosen.rules.split(","))
     kept: dict[str, list[Tensor]] = {}
     for budget in map(int, chosen.budgets.split(",")):
@@ -191,7 +222,10 @@ def main() -> None:
             side = chosen.coarse * (2 if task.prior == "chest-ct" else 1)
             images = [F.avg_pool2d(x, side) for x in kept[task.prior]]
             print(f"\n{name}, {images[0].shape[2]} x {images[0].shape[3]}, about {budget} evaluations")
-            print(f"{'rule':<34}{'levels':<8}{'eval.':<6}{'mean dB':<10}{'one dB':<10}{'spread':<8}{'covered':<9}{'s/image':<8}", flush=True)
+            print(
+                f"{'rule':<34}{'levels':<8}{'eval.':<6}{'mean dB':<10}{'one dB':<10}{'spread':<8}{'covered':<9}{'s/image':<8}",
+                flush=True,
+            )
             for entry in ENTRIES:
                 if budget in entry.levels and entry.title.startswith(wanted):
                     print(attempted(entry, entry.levels[budget], task, images, n), flush=True)

@@ -1,12 +1,15 @@
-"""Synthesis: how fast, how near to real scans, and whether a classifier that has only seen synthetic images knows real ones.
+"""Synthesis: how fast, how near to real scans, and whether a classifier that has only seen synthetic images
+knows real ones.
 
     python bench/synthesis.py speed --prior P --data FOLDER [--size 64] [--n 100]
     python bench/synthesis.py tstr --prior P --data FOLDER [--guidance 1,1.5,2] [--judged FOLDER]
 
-speed: images of one size by fewer and fewer noise levels, in turn; wall time on --threads threads, and the Fréchet distance to real held-out scans beside
-that of 100 levels, whose images begin with the same noise. tstr: the classifier of ``evaluate augment`` learns from real training scans, or from as many
-synthetic ones with the same labels; both are judged on the same real scans, seed by seed. Guidance is chosen on val; test is run once with that choice.
-FOLDER is the data set that the prior learned from: its train split, and val (or test) as what was held out.
+speed: images of one size by fewer and fewer noise levels, in turn; wall time on --threads threads, and the
+Fréchet distance to real held-out scans beside that of 100 levels, whose images begin with the same noise.
+tstr: the classifier of ``evaluate augment`` learns from real training scans, or from as many synthetic ones
+with the same labels; both are judged on the same real scans, seed by seed. Guidance is chosen on val; test is
+run once with that choice. FOLDER is the data set that the prior learned from: its train split, and val (or
+test) as what was held out.
 """
 
 from __future__ import annotations
@@ -20,15 +23,15 @@ import torch
 from torch import Tensor
 
 from medprior import load
-from medprior.evidence.described import descriptors
-from medprior.evidence.fidelity import Space, gaussian_images
 from medprior.evidence.metrics import frechet_distance
-from medprior.jobs.audit import Known, known_scans
-from medprior.jobs.synthesize import drawn
+from medprior.evidence.synthetic.descriptors import descriptors
+from medprior.evidence.synthetic.fidelity import Space, gaussian_images
+from medprior.jobs.synthetic.audit import Known, known_scans
+from medprior.jobs.synthetic.synthesize import drawn
 from medprior.prior import Condition, Prior
 from medprior.prior.wrappers import batched
-from medprior.runs.events import silent
-from medprior.runs.training_scans import scans_of_folder
+from medprior.runs.core.events import silent
+from medprior.runs.synthesize.training_scans import scans_of_folder
 from medprior.sampling import flow, karras_levels, multistep, start
 
 LEVELS = (6, 8, 10, 12, 14, 18, 24)
@@ -36,7 +39,12 @@ LADDER = {"midpoint": flow, "multistep": multistep}
 
 
 def sized(images: Sequence[Tensor], side: int) -> list[Tensor]:
-    return [torch.nn.functional.interpolate(x[None], (side, side), mode="bilinear", align_corners=False, antialias=True)[0] for x in images]
+    return [
+        torch.nn.functional.interpolate(
+            x[None], (side, side), mode="bilinear", align_corners=False, antialias=True
+        )[0]
+        for x in images
+    ]
 
 
 def speed(prior: Prior, scans: Known, size: int, n: int, threads: int) -> None:
@@ -52,33 +60,67 @@ def speed(prior: Prior, scans: Known, size: int, n: int, threads: int) -> None:
         began = time.perf_counter()
         with torch.no_grad():
             rng = torch.Generator().manual_seed(0)
-            x = solver(denoiser, start(denoiser, (n, len(prior.card.channels), size, size), sigmas[0], rng=rng), sigmas, condition=Condition())
+            x = solver(
+                denoiser,
+                start(denoiser, (n, len(prior.card.channels), size, size), sigmas[0], rng=rng),
+                sigmas,
+                condition=Condition(),
+            )
         return x, time.perf_counter() - began
 
     def distances(x: Sequence[Tensor]) -> list[float]:
-        return [frechet_distance(space(one(x)), there) for one, space, there in zip(found, spaces, real, strict=True)]
+        return [
+            frechet_distance(space(one(x)), there)
+            for one, space, there in zip(found, spaces, real, strict=True)
+        ]
 
-    floor = [frechet_distance(space(one(train[:n])), there) for one, space, there in zip(found, spaces, real, strict=True)]
+    floor = [
+        frechet_distance(space(one(train[:n])), there)
+        for one, space, there in zip(found, spaces, real, strict=True)
+    ]
     plain = distances(gaussian_images(train, n))
     best, seconds = images(flow, 100)
     best_at = distances(list(best))
     names = [one.name for one in found]
-    print(f"{n} images {size} x {size}, {threads} threads, {len(held)} held-out scans; Fréchet on {', '.join(names)}, and as share of that of 100 levels\n")
-    print(f"{'solver':<12}{'levels':>7}{'evaluations':>13}{'seconds':>9}  " + "".join(f"{name:>26}" for name in names) + f"{'pixels off 100 levels':>24}")
-    print(f"{'midpoint':<12}{100:>7}{201:>13}{seconds:>9.1f}  " + "".join(f"{value:>18.2f}{'1.00':>8}" for value in best_at))
+    print(
+        f"{n} images {size} x {size}, {threads} threads, {len(held)} held-out scans; Fréchet on {', '.join(names)}, and as share of that of 100 levels\n"
+    )
+    print(
+        f"{'solver':<12}{'levels':>7}{'evaluations':>13}{'seconds':>9}  "
+        + "".join(f"{name:>26}" for name in names)
+        + f"{'pixels off 100 levels':>24}"
+    )
+    print(
+        f"{'midpoint':<12}{100:>7}{201:>13}{seconds:>9.1f}  "
+        + "".join(f"{value:>18.2f}{'1.00':>8}" for value in best_at)
+    )
     for name, solver in LADDER.items():
         for levels in LEVELS:
             x, seconds = images(solver, levels)
-            cells = "".join(f"{value:>18.2f}{value / reference:>8.2f}" for value, reference in zip(distances(list(x)), best_at, strict=True))
+            cells = "".join(
+                f"{value:>18.2f}{value / reference:>8.2f}"
+                for value, reference in zip(distances(list(x)), best_at, strict=True)
+            )
             off = float((x - best).square().mean().sqrt())
-            print(f"{name:<12}{levels:>7}{(2 * levels + 1 if name == 'midpoint' else levels + 2):>13}{seconds:>9.1f}  {cells}{off:>24.3f}", flush=True)
+            print(
+                f"{name:<12}{levels:>7}{(2 * levels + 1 if name == 'midpoint' else levels + 2):>13}{seconds:>9.1f}  {cells}{off:>24.3f}",
+                flush=True,
+            )
     for title, values in (("training scans", floor), ("plain Gaussian", plain)):
-        print(f"{title:<41}  " + "".join(f"{value:>18.2f}{value / reference:>8.2f}" for value, reference in zip(values, best_at, strict=True)))
+        print(
+            f"{title:<41}  "
+            + "".join(
+                f"{value:>18.2f}{value / reference:>8.2f}"
+                for value, reference in zip(values, best_at, strict=True)
+            )
+        )
 
 
-def tstr(prior: Prior, scans: Known, guidances: Sequence[float], seeds: int, steps: int, levels: int, judged: Known) -> None:
+def tstr(
+    prior: Prior, scans: Known, guidances: Sequence[float], seeds: int, steps: int, levels: int, judged: Known
+) -> None:
+    from medprior.downstream.classifier import ClassifierSettings, train_classifier
     from medprior.evidence.metrics import auroc, interval
-    from medprior.learning.classifier import ClassifierSettings, train_classifier
 
     labels = prior.card.labels
     y = torch.tensor([labels.index(name) for name in scans.labels[0]])
@@ -92,7 +134,9 @@ def tstr(prior: Prior, scans: Known, guidances: Sequence[float], seeds: int, ste
     arms = {"real": [scored(real, seed) for seed in range(seeds)]}
     plain = real.clone()
     for k in range(len(labels)):
-        plain[y == k] = torch.stack(gaussian_images([x for x, c in zip(real, y, strict=True) if c == k], int((y == k).sum())))
+        plain[y == k] = torch.stack(
+            gaussian_images([x for x, c in zip(real, y, strict=True) if c == k], int((y == k).sum()))
+        )
     arms["plain Gaussian of each class"] = [scored(plain, seed) for seed in range(seeds)]
     for guidance in guidances:
         runs = []
@@ -100,12 +144,24 @@ def tstr(prior: Prior, scans: Known, guidances: Sequence[float], seeds: int, ste
             made = torch.empty_like(real)
             for k, name in enumerate(labels):
                 count = int((y == k).sum())
-                made[y == k] = drawn(prior, count, label=name, seed=1000 * seed + k, guidance=guidance, size=tuple(real.shape[2:]), n_steps=levels)[0]
+                made[y == k] = drawn(
+                    prior,
+                    count,
+                    label=name,
+                    seed=1000 * seed + k,
+                    guidance=guidance,
+                    size=tuple(real.shape[2:]),
+                    n_steps=levels,
+                )[0]
             runs.append(scored(made, seed))
         arms[f"synthetic, guidance {guidance:g}"] = runs
     mix = ", ".join(f"{int((y == k).sum())} {name}" for k, name in enumerate(labels))
-    print(f"trained on {len(real)} images ({mix}), {steps} steps of the classifier, {seeds} seeds; images by {levels} levels")
-    print(f"judged on {len(others)} real scans; AUC of the seeds' mean, intervals over {len(others)} cases (and seeds' own range)\n")
+    print(
+        f"trained on {len(real)} images ({mix}), {steps} steps of the classifier, {seeds} seeds; images by {levels} levels"
+    )
+    print(
+        f"judged on {len(others)} real scans; AUC of the seeds' mean, intervals over {len(others)} cases (and seeds' own range)\n"
+    )
     stacked = {name: torch.stack(runs).double() for name, runs in arms.items()}
     ranks = {name: runs.mean(0).numpy() for name, runs in stacked.items()}
     for name, runs in stacked.items():
@@ -126,7 +182,9 @@ def tstr(prior: Prior, scans: Known, guidances: Sequence[float], seeds: int, ste
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=("speed", "tstr"))
     parser.add_argument("--prior", required=True)
     parser.add_argument("--data", type=Path, required=True)
@@ -137,7 +195,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--levels", type=int, default=10)
-    parser.add_argument("--judged", type=Path, help="another folder whose test split judges; default the val split of --data")
+    parser.add_argument(
+        "--judged", type=Path, help="another folder whose test split judges; default the val split of --data"
+    )
     chosen = parser.parse_args()
     prior = load(chosen.prior)
     scans, _ = scans_of_folder(prior, chosen.data, silent)
@@ -145,14 +205,22 @@ def main() -> None:
         speed(prior, scans, chosen.size, chosen.n, chosen.threads)
         return
     judged = scans if chosen.judged is None else of_test(prior, chosen.judged)
-    tstr(prior, scans, [float(w) for w in chosen.guidance.split(",")], chosen.seeds, chosen.steps, chosen.levels, judged)
+    tstr(
+        prior,
+        scans,
+        [float(w) for w in chosen.guidance.split(",")],
+        chosen.seeds,
+        chosen.steps,
+        chosen.levels,
+        judged,
+    )
 
 
 def of_test(prior: Prior, folder: Path) -> Known:
     """The test split of a folder as what judges."""
     import tempfile
 
-    from medprior.io.index import scan
+    from medprior.io.dataset.scan import scan
 
     with tempfile.TemporaryDirectory() as beside:
         index = scan(folder, out=beside, modality=prior.card.modality or None)

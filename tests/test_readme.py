@@ -1,4 +1,6 @@
-"""The promise: what the README and the documentation show, runs. Every python block of a page, in order, in one namespace."""
+"""The promise: what the README and the documentation show, runs. Every python block of a page, in order, in
+one namespace.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def missing_priors(code: str) -> set[str]:
 
 @pytest.fixture
 def scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with the scan that the pages speak of: chest.dcm, a chest radiograph that comes with pydicom-data."""
+    """A working folder with the scan that the pages speak of: chest.dcm, a chest radiograph that comes with
+    pydicom-data.
+    """
     from pydicom.data import get_testdata_file
 
     shutil.copy(str(get_testdata_file("RG1_UNCR.dcm", download=False)), tmp_path / "chest.dcm")
@@ -55,14 +59,23 @@ def test_the_code_of_a_page_runs(page: Path, scans: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_local_links_and_pictures_exist(page: Path) -> None:
-    links = [link for link in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in link and not link.startswith("mailto:")]
+    links = [
+        link
+        for link in LINK.findall(page.read_text(encoding="utf-8"))
+        if "://" not in link and not link.startswith("mailto:")
+    ]
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 def test_the_command_lines_of_the_pages_are_understood() -> None:
     """Verbs and flags as they are shown; nothing is run."""
     cli = pytest.importorskip("medprior.cli")
-    shown = [line.split("#")[0] for page in PAGES for block in SHELL.findall(page.read_text(encoding="utf-8")) for line in block.splitlines()]
+    shown = [
+        line.split("#")[0]
+        for page in PAGES
+        for block in SHELL.findall(page.read_text(encoding="utf-8"))
+        for line in block.splitlines()
+    ]
     lines = [shlex.split(line)[1:] for line in shown if re.match(r"(\.venv/bin/)?medprior ", line)]
     assert len(lines) >= 6
     for words in lines:
@@ -80,5 +93,10 @@ def test_the_two_commands_are_the_first_thing_to_type() -> None:
 
 def test_figures_are_those_that_the_scripts_printed() -> None:
     """README.md and docs/figures.md hold bench/results to the letter."""
-    done = subprocess.run([sys.executable, str(ROOT / "bench" / "figures.py"), "--check"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "bench" / "figures.py"), "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr

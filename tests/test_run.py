@@ -27,7 +27,14 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def started(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(ROOT / "run.py"), *arguments], capture_output=True, text=True, cwd=cwd, timeout=60, check=False)
+    return subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=60,
+        check=False,
+    )
 
 
 def test_help_names_the_two_commands_from_any_folder(tmp_path: Path) -> None:
@@ -47,14 +54,18 @@ def test_only_the_standard_library() -> None:
     assert {name.split(".")[0] for name in names} <= sys.stdlib_module_names
 
 
-def test_an_old_python_can_read_the_file_and_is_told(run: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_old_python_can_read_the_file_and_is_told(
+    run: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     ast.parse((ROOT / "run.py").read_text(encoding="utf-8"), feature_version=(3, 7))
     monkeypatch.setattr(sys, "version_info", (3, 8, 10))
     assert run.main(["demo"]) == 2
     assert "3.11" in capsys.readouterr().err
 
 
-def test_the_second_run_installs_nothing_and_the_childs_code_comes_through(run: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_second_run_installs_nothing_and_the_childs_code_comes_through(
+    run: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[tuple[str, ...]] = []
 
     def call(*arguments: str) -> int:
@@ -65,7 +76,11 @@ def test_the_second_run_installs_nothing_and_the_childs_code_comes_through(run: 
     run.VENV.mkdir()
     assert run.main(["demo", "--seed", "3"]) == 7
     assert run.main(["demo"]) == 7
-    assert [c[:3] for c in calls] == [("-m", "pip", "install"), ("-m", "medprior", "demo"), ("-m", "medprior", "demo")]
+    assert [c[:3] for c in calls] == [
+        ("-m", "pip", "install"),
+        ("-m", "medprior", "demo"),
+        ("-m", "medprior", "demo"),
+    ]
     assert calls[1][3:] == ("--seed", "3")
     # the tests need more than the demo, and once they are installed the demo needs nothing
     calls.clear()
@@ -74,7 +89,9 @@ def test_the_second_run_installs_nothing_and_the_childs_code_comes_through(run: 
     assert [c[1] for c in calls] == ["pip", "pytest", "medprior"]
 
 
-def test_a_failed_install_is_not_taken_for_a_whole_one(run: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_install_is_not_taken_for_a_whole_one(
+    run: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(run, "call", lambda *arguments: 1)
     run.VENV.mkdir()
     assert run.main(["setup"]) == 1
@@ -94,7 +111,9 @@ def test_without_a_gpu_the_small_build_is_named_before_anything_is_downloaded(
     assert 0 < said.index("PIP_EXTRA_INDEX_URL") < said.index("installing")
 
 
-def test_every_step_of_the_tests_runs_and_the_first_failure_is_the_code(run: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_step_of_the_tests_runs_and_the_first_failure_is_the_code(
+    run: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     modules: list[str] = []
 
     def call(*arguments: str) -> int:

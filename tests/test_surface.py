@@ -12,7 +12,17 @@ import pytest
 import medprior
 
 ROOT = Path(__file__).resolve().parent.parent
-HEAVY = ("torch", "monai", "matplotlib", "pydicom", "nibabel", "scipy", "torchvision", "accelerate", "pydantic")
+HEAVY = (
+    "torch",
+    "monai",
+    "matplotlib",
+    "pydicom",
+    "nibabel",
+    "scipy",
+    "torchvision",
+    "accelerate",
+    "pydantic",
+)
 
 BLOCK = """
 import sys
@@ -26,7 +36,14 @@ sys.meta_path.insert(0, Blocked())
 
 def child(code: str) -> str:
     """What a fresh interpreter prints; its traceback when it fails. Warnings are errors there, too."""
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=ROOT / "src", timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT / "src",
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -81,8 +98,13 @@ def test_help_loads_nothing_heavy() -> None:
 
 @pytest.mark.slow
 def test_every_module_imports_alone_without_torchvision() -> None:
-    """A CPU build of torch breaks torchvision, so nothing may need it; and no module relies on another one having been imported first."""
-    modules = [".".join(p.relative_to(ROOT / "src").with_suffix("").parts) for p in sorted((ROOT / "src" / "medprior").rglob("*.py"))]
+    """A CPU build of torch breaks torchvision, so nothing may need it; and no module relies on another one
+    having been imported first.
+    """
+    modules = [
+        ".".join(p.relative_to(ROOT / "src").with_suffix("").parts)
+        for p in sorted((ROOT / "src" / "medprior").rglob("*.py"))
+    ]
     names = sorted(m.removesuffix(".__init__") for m in modules if not m.endswith("__main__"))
     code = (
         BLOCK.format(blocked={"torchvision"})

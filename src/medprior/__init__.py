@@ -1,7 +1,8 @@
-"""medprior: one generative prior from your own scans; it reconstructs, augments, synthesizes and detects. Research use only.
+"""medprior: one generative prior from your own scans; it reconstructs, augments, synthesizes and detects.
+Research use only.
 
-Importing this package defines names and does nothing else: each name loads its module when it is first used (PEP 562),
-so that ``import medprior`` takes milliseconds and torch is loaded by the line that needs it.
+Importing this package defines names and does nothing else: each name loads its module when it is first used
+(PEP 562), so that ``import medprior`` takes milliseconds and torch is loaded by the line that needs it.
 """
 
 from __future__ import annotations
@@ -16,20 +17,20 @@ if TYPE_CHECKING:
     from .errors import MedpriorError
     from .io.read import read
     from .io.write import write
-    from .jobs.adapt import Adapted, adapt
     from .jobs.augment import augment
     from .jobs.detect import Found, detect
-    from .jobs.fit import fit
-    from .jobs.joint import synthesize_joint
+    from .jobs.fitting.adapt import Adapted, adapt
+    from .jobs.fitting.fit import fit
     from .jobs.reconstruct import reconstruct
-    from .jobs.synthesize import synthesize
+    from .jobs.synthetic.joint import synthesize_joint
+    from .jobs.synthetic.synthesize import synthesize
     from .operators import ComplexGaussian, Gaussian, Measurement, Poisson, Rician, Unknown
     from .prior import Prior
     from .sampling import Draws
     from .training.folder import load
 
 _HOMES = {
-    "Adapted": "jobs.adapt",
+    "Adapted": "jobs.fitting.adapt",
     "Augmented": "augmentation",
     "ComplexGaussian": "operators",
     "Draws": "sampling",
@@ -43,16 +44,16 @@ _HOMES = {
     "Rician": "operators",
     "Unknown": "operators",
     "Volume": "data.volume",
-    "adapt": "jobs.adapt",
+    "adapt": "jobs.fitting.adapt",
     "augment": "jobs.augment",
     "detect": "jobs.detect",
-    "fit": "jobs.fit",
+    "fit": "jobs.fitting.fit",
     "load": "training.folder",
     "operators": "operators",
     "read": "io.read",
     "reconstruct": "jobs.reconstruct",
-    "synthesize": "jobs.synthesize",
-    "synthesize_joint": "jobs.joint",
+    "synthesize": "jobs.synthetic.synthesize",
+    "synthesize_joint": "jobs.synthetic.joint",
     "write": "io.write",
 }
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError as Invalid
 
 from . import __version__
 from .errors import FileProblem, MedpriorError, OutOfDistribution, printable
-from .runs.requests import (
+from .runs.ask.requests import (
     Adapt,
     Augment,
     CalibrateDetect,
@@ -34,7 +34,7 @@ from .runs.requests import (
 )
 
 if TYPE_CHECKING:
-    from .runs.folder import RunFolder
+    from .runs.core.folder import RunFolder
 
 __all__ = ["main"]
 
@@ -98,37 +98,52 @@ def synthesize(request: Annotated[Synthesize, Options], *, screen: Shown) -> Non
 @app.command
 def train(request: Annotated[Train, Options], *, screen: Shown) -> None:
     """Learn a prior from a folder of scans; the same command again continues."""
-    from .runs.train import run_train
+    from .runs.learn.train import run_train
 
     with progress(screen) as listen:
         done = run_train(request, listen)
     if done is None:  # a helper of a run on several processes: rank 0 speaks
         return
-    where = [f"report  {printable(done.report)}", f"prior   {printable(done.path / 'prior')}", f"use it  --prior {printable(done.path)}"]
+    where = [
+        f"report  {printable(done.report)}",
+        f"prior   {printable(done.path / 'prior')}",
+        f"use it  --prior {printable(done.path)}",
+    ]
     say(screen, done.record, where)
 
 
 @app.command
 def adapt(request: Annotated[Adapt, Options], *, screen: Shown) -> None:
     """Teach a prior a new class, organ or scanner from 5 to 50 scans; the same command again continues."""
-    from .runs.adapt import run_adapt
+    from .runs.learn.adapt import run_adapt
 
     with progress(screen) as listen:
         done = run_adapt(request, listen)
     found = done.record["metrics"]
-    lines = [f"  {word}: {at['parent']:.4f} before, {at['child']:.4f} now" for word, at in (("new scans", found["gained"]), ("old ones", found["forgotten"]))]
-    where = [f"report  {printable(done.report)}", f"prior   {printable(done.path / 'prior')}", f"use it  --prior {printable(done.path)}"]
+    lines = [
+        f"  {word}: {at['parent']:.4f} before, {at['child']:.4f} now"
+        for word, at in (("new scans", found["gained"]), ("old ones", found["forgotten"]))
+    ]
+    where = [
+        f"report  {printable(done.report)}",
+        f"prior   {printable(done.path / 'prior')}",
+        f"use it  --prior {printable(done.path)}",
+    ]
     say(screen, done.record, ["denoising loss (lower is better)", *lines, *where])
 
 
-evaluate = App(name="evaluate", help="Measure a prior on a folder of scans, beside plain methods.", help_format="plaintext")
+evaluate = App(
+    name="evaluate",
+    help="Measure a prior on a folder of scans, beside plain methods.",
+    help_format="plaintext",
+)
 app.command(evaluate)
 
 
 @evaluate.command(name="reconstruct")
 def evaluate_reconstruct(request: Annotated[EvaluateReconstruct, Options], *, screen: Shown) -> None:
     """PSNR and SSIM of simulated measurements of a folder's scans, with intervals over patients."""
-    from .runs.evaluate_reconstruct import run_evaluate_reconstruct
+    from .runs.studies.reconstruct import run_evaluate_reconstruct
 
     with progress(screen) as listen:
         done = run_evaluate_reconstruct(request, listen)
@@ -138,7 +153,7 @@ def evaluate_reconstruct(request: Annotated[EvaluateReconstruct, Options], *, sc
 @evaluate.command(name="detect")
 def evaluate_detect(request: Annotated[EvaluateDetect, Options], *, screen: Shown) -> None:
     """AUROC and false-positive rate of detection on a labelled folder, with intervals over patients."""
-    from .runs.evaluate_detect import run_evaluate_detect
+    from .runs.studies.detect import run_evaluate_detect
 
     with progress(screen) as listen:
         done = run_evaluate_detect(request, listen)
@@ -147,22 +162,28 @@ def evaluate_detect(request: Annotated[EvaluateDetect, Options], *, screen: Show
 
 @evaluate.command(name="augment")
 def evaluate_augment(request: Annotated[EvaluateAugment, Options], *, screen: Shown) -> None:
-    """Is it worth it? A classifier or segmenter trained with and without generated images, and the verdict in plain words."""
-    from .runs.evaluate_augment import run_evaluate_augment
+    """Is it worth it? A classifier or segmenter trained with and without generated images, and the verdict in
+    plain words.
+    """
+    from .runs.studies.augment import run_evaluate_augment
 
     with progress(screen) as listen:
         done = run_evaluate_augment(request, listen)
     finish(screen, done)
 
 
-calibrate = App(name="calibrate", help="Measure on other patients how far a prior's results may be off.", help_format="plaintext")
+calibrate = App(
+    name="calibrate",
+    help="Measure on other patients how far a prior's results may be off.",
+    help_format="plaintext",
+)
 app.command(calibrate)
 
 
 @calibrate.command(name="reconstruct")
 def calibrate_reconstruct(request: Annotated[CalibrateReconstruct, Options], *, screen: Shown) -> None:
     """Intervals that hold, for one kind of measurement: into the prior's trust.json."""
-    from .runs.calibrate import run_calibrate_reconstruct
+    from .runs.studies.calibrate_reconstruct import run_calibrate_reconstruct
 
     with progress(screen) as listen:
         done = run_calibrate_reconstruct(request, listen)
@@ -171,8 +192,10 @@ def calibrate_reconstruct(request: Annotated[CalibrateReconstruct, Options], *, 
 
 @calibrate.command(name="detect")
 def calibrate_detect(request: Annotated[CalibrateDetect, Options], *, screen: Shown) -> None:
-    """Healthy scans are learned and others held against them: p-values and the map's scale, into the prior's folder."""
-    from .runs.calibrate_detect import run_calibrate_detect
+    """Healthy scans are learned and others held against them: p-values and the map's scale, into the prior's
+    folder.
+    """
+    from .runs.studies.calibrate_detect import run_calibrate_detect
 
     with progress(screen) as listen:
         done = run_calibrate_detect(request, listen)
@@ -181,8 +204,10 @@ def calibrate_detect(request: Annotated[CalibrateDetect, Options], *, screen: Sh
 
 @calibrate.command(name="synthesize")
 def calibrate_synthesize(request: Annotated[CalibrateSynthesize, Options], *, screen: Shown) -> None:
-    """Whether a prior's images are faithful, various and nobody's copies, with the controls that make it believable: into its trust.json."""
-    from .runs.calibrate_synthesize import run_calibrate_synthesize
+    """Whether a prior's images are faithful, various and nobody's copies, with the controls that make it
+    believable: into its trust.json.
+    """
+    from .runs.studies.calibrate_synthesize import run_calibrate_synthesize
 
     with progress(screen) as listen:
         done = run_calibrate_synthesize(request, listen)
@@ -200,7 +225,14 @@ def scan(request: Annotated[Scan, Options], *, screen: Shown) -> None:
 
 
 @app.command
-def info(prior: Annotated[str, Parameter(help="Name of a bundled prior or a folder; none lists the bundled ones.")] = "", /, *, screen: Shown) -> None:
+def info(
+    prior: Annotated[
+        str, Parameter(help="Name of a bundled prior or a folder; none lists the bundled ones.")
+    ] = "",
+    /,
+    *,
+    screen: Shown,
+) -> None:
     """Show the card of a prior and what was measured of it."""
     from .runs.info import card_lines, card_record
 
@@ -209,8 +241,15 @@ def info(prior: Annotated[str, Parameter(help="Name of a bundled prior or a fold
 
 @app.command
 def report(
-    *runs: Annotated[Path, Parameter(help="Folders of runs: one has its report.html made again, several are compared on one page.")],
-    out: Annotated[Path | None, Parameter(help="Folder for the comparison; default runs/report-XXXXXXXX.")] = None,
+    *runs: Annotated[
+        Path,
+        Parameter(
+            help="Folders of runs: one has its report.html made again, several are compared on one page."
+        ),
+    ],
+    out: Annotated[
+        Path | None, Parameter(help="Folder for the comparison; default runs/report-XXXXXXXX.")
+    ] = None,
     fresh: Annotated[bool, Parameter(help="Replace another comparison in that folder.")] = False,
     screen: Shown,
 ) -> None:
@@ -218,7 +257,11 @@ def report(
     from .runs.rebuild import reported
 
     done = reported(runs, out, fresh=fresh)
-    say(screen, done.record, [f"report  {printable(done.report)}{' (nothing has changed)' if done.reused else ''}"])
+    say(
+        screen,
+        done.record,
+        [f"report  {printable(done.report)}{' (nothing has changed)' if done.reused else ''}"],
+    )
 
 
 @app.command
@@ -228,8 +271,20 @@ def doctor(*, screen: Shown) -> int:
 
     rows = diagnose()
     signs = {"ok": "ok     ", "warning": "warning", "problem": "PROBLEM"}
-    lines = [f"{signs[row.status]}  {row.subject}: {row.found}" + (f"\n         -> {row.remedy}" if row.remedy else "") for row in rows]
-    say(screen, {"checks": [{"subject": r.subject, "status": r.status, "found": r.found, "remedy": r.remedy} for r in rows]}, lines)
+    lines = [
+        f"{signs[row.status]}  {row.subject}: {row.found}"
+        + (f"\n         -> {row.remedy}" if row.remedy else "")
+        for row in rows
+    ]
+    say(
+        screen,
+        {
+            "checks": [
+                {"subject": r.subject, "status": r.status, "found": r.found, "remedy": r.remedy} for r in rows
+            ]
+        },
+        lines,
+    )
     return int(any(row.status == "problem" for row in rows))
 
 
@@ -271,44 +326,81 @@ def finish(screen: Screen, done: RunFolder) -> None:
 def headline(record: dict[str, Any]) -> list[str]:
     """One to a few lines of numbers for a finished run."""
     if "parts" in record:
-        return [line for name, part in record["parts"].items() for line in (f"{name} ({part['seconds']['job']:.1f} s)", *headline(part))]
+        return [
+            line
+            for name, part in record["parts"].items()
+            for line in (f"{name} ({part['seconds']['job']:.1f} s)", *headline(part))
+        ]
     metrics = record["metrics"]
     if "asked" in metrics:
         rows = [(printable(label), at) for label, at in metrics["mix"].items()]
         told = "{written} of {asked} written beside {real} real scans; refused: "
-        told += "{refused_for_label} lost their label, {refused_as_copy} near copies, {refused_as_unlike} of another kind"
+        told += (
+            "{refused_for_label} lost their label, {refused_as_copy} near copies, {refused_as_unlike} "
+            "of another kind"
+        )
         lines = [f"  {label}: {told.format(**at)}" for label, at in rows]
         bad = metrics["failed"] + metrics["unusable"]
         return [*lines, *([f"  {bad} scans gave nothing, or not all: failed.csv says why"] if bad else [])]
     if "n_healthy" in metrics.get("entry", ()):
-        return [f"  {metrics['entry']['learned_from']} healthy scans learned, {metrics['entry']['n_healthy']} healthy patients calibrate"]
+        return [
+            f"  {metrics['entry']['learned_from']} healthy scans learned, {metrics['entry']['n_healthy']} "
+            "healthy patients calibrate"
+        ]
     if "copies" in metrics.get("entry", ()):
         return [f"  {line}" for line in metrics["entry"]["said"]]
     if "entry" in metrics:
         at = metrics["entry"]["calibration"]
         return [
-            f"  interval: {at['scale']:.2f} deviations, from {at['n']} images of {at['patients']} patients; median width {metrics['entry']['median_width']:.3g}"
+            f"  interval: {at['scale']:.2f} deviations, from {at['n']} images of {at['patients']} patients; "
+            f"median width {metrics['entry']['median_width']:.3g}"
         ]
     if "measured" in metrics:
-        return [*(f"  misfit {found['misfit']:.2f}  {name}" for name, found in metrics["methods"].items()), *proof(metrics)]
+        return [
+            *(f"  misfit {found['misfit']:.2f}  {name}" for name, found in metrics["methods"].items()),
+            *proof(metrics),
+        ]
     if "methods" in metrics:
-        return [*(f"{found['psnr_db']:7.2f} dB  SSIM {found['ssim']:.3f}  {name}" for name, found in metrics["methods"].items()), *proof(metrics)]
+        return [
+            *(
+                f"{found['psnr_db']:7.2f} dB  SSIM {found['ssim']:.3f}  {name}"
+                for name, found in metrics["methods"].items()
+            ),
+            *proof(metrics),
+        ]
     if "verdict" in metrics:
         return [f"  {metrics['verdict']}"]
     if "auroc" in metrics:
         rate = metrics.get("false_positive_rate")
-        rates = [f"  false positives {rate['value']:.3f} ({rate['low']:.3f} to {rate['high']:.3f}) at {metrics['alpha']:g}"] if rate else []
+        rates = (
+            [
+                f"  false positives {rate['value']:.3f} ({rate['low']:.3f} to {rate['high']:.3f}) at "
+                f"{metrics['alpha']:g}"
+            ]
+            if rate
+            else []
+        )
         apart = [
-            f"  {tag} {printable(name)}: {' and '.join(one['flagged']).replace('_', ' ').replace('auroc', 'AUROC')} other than among the other patients"
+            f"  {tag} {printable(name)}: "
+            f"{' and '.join(one['flagged']).replace('_', ' ').replace('auroc', 'AUROC')} other than among "
+            "the other patients"
             for tag, at in metrics["subgroups"].items()
             for name, one in at["groups"].items()
             if one["flagged"]
         ]
-        return [*(f"  AUROC {at['value']:.3f}  {name}" for name, at in metrics["auroc"].items()), *rates, *apart]
+        return [
+            *(f"  AUROC {at['value']:.3f}  {name}" for name, at in metrics["auroc"].items()),
+            *rates,
+            *apart,
+        ]
     if "proof" in metrics:
         return [f"  {line}" for line in metrics["proof"]]
     if "p_value" in metrics:
-        return [f"  p = {metrics['p_value']:.3g}" if metrics["p_value"] is not None else f"  no p-value: {metrics['refused']}"]
+        return [
+            f"  p = {metrics['p_value']:.3g}"
+            if metrics["p_value"] is not None
+            else f"  no p-value: {metrics['refused']}"
+        ]
     return []
 
 
@@ -316,11 +408,17 @@ def proof(metrics: dict[str, Any]) -> list[str]:
     """What a reconstruction rests on; nothing of an evaluation, which has it image by image."""
     if "residual" not in metrics:
         return []
-    fits = f"  {'fits' if metrics['fits'] else 'DOES NOT FIT'} the measurement: residual {metrics['residual']:.2f}, noise alone gives 1"
+    fits = (
+        f"  {'fits' if metrics['fits'] else 'DOES NOT FIT'} the measurement: residual "
+        f"{metrics['residual']:.2f}, noise alone gives 1"
+    )
     if (at := metrics["interval"]) is None:
         return [fits, f"  no interval: {metrics['interval_refused']}"]
     bound = f"PSNR at least {at['psnr_at_least_db']:.1f} dB for 9 of 10 such measurements"
-    return [fits, f"  {at['level']:.0%} interval: median width {at['median_width']:.3g} in the image's unit; {bound}"]
+    return [
+        fits,
+        f"  {at['level']:.0%} interval: median width {at['median_width']:.3g} in the image's unit; {bound}",
+    ]
 
 
 def say(screen: Screen, record: dict[str, Any], lines: Sequence[str]) -> None:
@@ -329,8 +427,10 @@ def say(screen: Screen, record: dict[str, Any], lines: Sequence[str]) -> None:
 
 
 def progress(screen: Screen) -> Any:
-    """A context that gives the listener of a run; what it shows goes to standard error, so that --json stays clean."""
-    from .runs.screen import shown
+    """A context that gives the listener of a run; what it shows goes to standard error, so that --json stays
+    clean.
+    """
+    from .runs.core.progress import shown
 
     return shown(quiet=screen.json)
 
@@ -338,7 +438,9 @@ def progress(screen: Screen) -> Any:
 @app.meta.default
 def _every_verb(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
-    config: Annotated[Path | None, Parameter(help="YAML file with options of the verb; the command line wins.")] = None,
+    config: Annotated[
+        Path | None, Parameter(help="YAML file with options of the verb; the command line wins.")
+    ] = None,
     json: Annotated[bool, Parameter(help="Print the result as one JSON object.")] = False,
     debug: Annotated[bool, Parameter(help="Show the traceback of an error.")] = False,
 ) -> int:
@@ -356,25 +458,40 @@ def _every_verb(
 
 
 def main(tokens: Sequence[str] | None = None) -> int:
-    """Exit code: 0, 2 for whatever the user can mend (one line, no traceback), 3 for a scan unlike the prior's, 4 where some of many scans gave nothing,
-    130 interrupted, 1 for an error of ours."""
+    """Exit code: 0, 2 for whatever the user can mend (one line, no traceback), 3 for a scan unlike the
+    prior's, 4 where some of many scans gave nothing, 130 interrupted, 1 for an error of ours."""
     given = list(sys.argv[1:] if tokens is None else tokens)
     debug = "--debug" in given
     try:
-        return app.meta(given or ["--help"], exit_on_error=False, print_error=False, result_action="return_value") or 0
+        return (
+            app.meta(
+                given or ["--help"], exit_on_error=False, print_error=False, result_action="return_value"
+            )
+            or 0
+        )
     except OutOfDistribution as error:
         return refused(readable(error), error if debug else None, code=3)
     except (MedpriorError, CycloptsError) as error:
         return refused(readable(error), error if debug else None)
     except KeyboardInterrupt as error:
-        return refused(f"interrupted{f' ({error})' if str(error) else ''}; nothing half written is left", error if debug else None, code=130)
+        return refused(
+            f"interrupted{f' ({error})' if str(error) else ''}; nothing half written is left",
+            error if debug else None,
+            code=130,
+        )
     except MemoryError as error:
-        return refused("out of memory (ask for fewer images at once with --n, or a smaller scan)", error if debug else None)
+        return refused(
+            "out of memory (ask for fewer images at once with --n, or a smaller scan)",
+            error if debug else None,
+        )
     except BrokenPipeError:
         return 0
     except Exception as error:  # whatever we did not foresee: said in one line, in full with --debug
         what = " ".join(str(error).split())[:300]
-        text = f"unexpected {type(error).__name__}: {what}. Please report it to {WHERE}, with what --debug prints"
+        text = (
+            f"unexpected {type(error).__name__}: {what}. Please report it to {WHERE}, with what --debug "
+            "prints"
+        )
         return refused(text, error if debug else None, code=1)
 
 

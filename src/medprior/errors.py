@@ -94,7 +94,9 @@ class WrongKind(MedpriorError):
 
 
 class OutOfDistribution(WrongKind):
-    """A scan that is not of the kind that a prior was calibrated with: mirrored, another body part, another contrast. The command line exits with 3."""
+    """A scan that is not of the kind that a prior was calibrated with: mirrored, another body part, another
+    contrast. The command line exits with 3.
+    """
 
 
 class BadOption(MedpriorError):

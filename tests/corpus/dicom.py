@@ -1,4 +1,6 @@
-"""DICOM rows of the corpus: what a hospital, a broken disk or an attacker may hand over. Everything is made here, from a seed."""
+"""DICOM rows of the corpus: what a hospital, a broken disk or an attacker may hand over. Everything is made
+here, from a seed.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,23 @@ from pydicom.uid import (
 )
 
 from . import Case
-from .dicom_parts import CANARY, SHAPE, axial, changed, ct_slice, encoded, enhanced, frame_groups, mirrored, patched, phantom, sagittal, save, save_all, uid
+from .dicom_parts import (
+    CANARY,
+    SHAPE,
+    axial,
+    changed,
+    ct_slice,
+    encoded,
+    enhanced,
+    frame_groups,
+    mirrored,
+    patched,
+    phantom,
+    sagittal,
+    save,
+    save_all,
+    uid,
+)
 
 __all__ = ["cases", "seeds"]
 
@@ -46,7 +64,14 @@ def seeds(folder: Path) -> list[Path]:
     rgb = np.repeat((image % 256).astype(np.uint8)[..., None], 3, axis=2)
     files: dict[str, Dataset | bytes] = {
         "explicit": ct_slice(image),
-        "mono1": ct_slice(image, Modality="MR", PhotometricInterpretation="MONOCHROME1", RescaleSlope=None, RescaleIntercept=None, RescaleType=None),
+        "mono1": ct_slice(
+            image,
+            Modality="MR",
+            PhotometricInterpretation="MONOCHROME1",
+            RescaleSlope=None,
+            RescaleIntercept=None,
+            RescaleType=None,
+        ),
         "padded": ct_slice(image, PixelPaddingValue=17),
         "lut": _with_lut(image),
         "palette": _palette(image),
@@ -91,26 +116,59 @@ def _bytes(folder: Path) -> Rows:
             "cut-between-elements": (good[:rows], "refuses:Unsupported:holds no pixels"),
             "cut-in-pixels": (good[:-40], "refuses:Truncated:truncated at byte"),
             "cut-before-last-byte": (good[:-1], "refuses:Truncated:truncated at byte"),
-            "lying-length": (good[: rows + 6] + struct.pack("<H", 60000) + good[rows + 8 :], "refuses:Truncated:truncated at byte"),
-            "lying-pixel-length": (good[: pixels + 8] + struct.pack("<L", 2**31) + good[pixels + 12 :], "refuses:Truncated:truncated at byte"),
-            "short-pixel-length": (good[: pixels + 8] + struct.pack("<L", 20) + good[pixels + 12 :], "refuses:Truncated:pixels need"),
-            "no-such-vr": (good[: rows + 4] + b"Q?" + good[rows + 6 :], "refuses:Corrupt:value representation"),
+            "lying-length": (
+                good[: rows + 6] + struct.pack("<H", 60000) + good[rows + 8 :],
+                "refuses:Truncated:truncated at byte",
+            ),
+            "lying-pixel-length": (
+                good[: pixels + 8] + struct.pack("<L", 2**31) + good[pixels + 12 :],
+                "refuses:Truncated:truncated at byte",
+            ),
+            "short-pixel-length": (
+                good[: pixels + 8] + struct.pack("<L", 20) + good[pixels + 12 :],
+                "refuses:Truncated:pixels need",
+            ),
+            "no-such-vr": (
+                good[: rows + 4] + b"Q?" + good[rows + 6 :],
+                "refuses:Corrupt:value representation",
+            ),
             "nested-2000-marked": (_nested(good, pixels, 2000, False), "refuses:Corrupt:nested deeper"),
             "nested-2000-counted": (_nested(good, pixels, 2000, True), "refuses:Corrupt:nested deeper"),
             "nested-8": (_nested(good, pixels, 8, False), "equal:good"),
-            "no-sequence-end": (_nested(good, pixels, 1, False, end=b""), "refuses:Truncated:truncated at byte"),
-            "tag-zero": (good[:pixels] + b"\0\0\0\0UL\4\0" + b"\0" * 4 + good[pixels:], "refuses:Corrupt:unexpected tag"),
+            "no-sequence-end": (
+                _nested(good, pixels, 1, False, end=b""),
+                "refuses:Truncated:truncated at byte",
+            ),
+            "tag-zero": (
+                good[:pixels] + b"\0\0\0\0UL\4\0" + b"\0" * 4 + good[pixels:],
+                "refuses:Corrupt:unexpected tag",
+            ),
             "preamble-of-a-tiff": (preamble, "equal:good"),
             "no-preamble": (bare, "equal:good"),
             "implicit-as-it-says": (lying, "equal:good"),
             "implicit-said-explicit": (_relabelled(implicit), "equal:good"),
             "garbage-after-pixels": (good + b"\xff" * 300, "equal:good"),
-            "private-syntax": (good.replace(b"1.2.840.10008.1.2.1\0", b"1.2.777.99999.1.2.1\0"), "refuses:Unsupported:transfer syntax 1.2.777"),
-            "unknown-syntax": (good.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.9.1\0"), "refuses:Unsupported:transfer syntax"),
-            "report": (changed(ct_slice(phantom()[0]), SOPClassUID="1.2.840.10008.5.1.4.1.1.88.33", PixelData=None), "refuses:Unsupported:Comprehensive SR"),
+            "private-syntax": (
+                good.replace(b"1.2.840.10008.1.2.1\0", b"1.2.777.99999.1.2.1\0"),
+                "refuses:Unsupported:transfer syntax 1.2.777",
+            ),
+            "unknown-syntax": (
+                good.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.9.1\0"),
+                "refuses:Unsupported:transfer syntax",
+            ),
+            "report": (
+                changed(ct_slice(phantom()[0]), SOPClassUID="1.2.840.10008.5.1.4.1.1.88.33", PixelData=None),
+                "refuses:Unsupported:Comprehensive SR",
+            ),
             "index": (_index_of_media(), "refuses:Unsupported:Media Storage Directory"),
-            "segmentation": (changed(ct_slice(phantom()[0]), SOPClassUID="1.2.840.10008.5.1.4.1.1.66.4"), "refuses:Unsupported:segmentation"),
-            "no-pixels": (changed(ct_slice(phantom()[0]), PixelData=None), "refuses:Unsupported:holds no pixels (CT Image Storage)"),
+            "segmentation": (
+                changed(ct_slice(phantom()[0]), SOPClassUID="1.2.840.10008.5.1.4.1.1.66.4"),
+                "refuses:Unsupported:segmentation",
+            ),
+            "no-pixels": (
+                changed(ct_slice(phantom()[0]), PixelData=None),
+                "refuses:Unsupported:holds no pixels (CT Image Storage)",
+            ),
         },
     )
 
@@ -150,7 +208,10 @@ def _bombs(folder: Path) -> Rows:
     start = meta.index(b"1.2.840.10008.1.2.1.99") + 22
     start += struct.unpack_from("<L", meta, 140)[0] - (start - 144)
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    bomb = meta[:start] + b"".join([packer.compress(b"\x09\x00\x10\x00LO\x04\x00ABCD" + b"\0" * 2**20) for _ in range(64)] + [packer.flush()])
+    bomb = meta[:start] + b"".join(
+        [packer.compress(b"\x09\x00\x10\x00LO\x04\x00ABCD" + b"\0" * 2**20) for _ in range(64)]
+        + [packer.flush()]
+    )
     deflated = encoded(ct_slice(image), DeflatedExplicitVRLittleEndian)
     huge = {"Rows": 60000, "Columns": 60000}
     byte = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
@@ -159,20 +220,38 @@ def _bombs(folder: Path) -> Rows:
         {
             "deflated-bomb": (bomb, "refuses:TooLarge:deflated data set grows"),
             "deflated-cut": (deflated[:-30], "refuses:Truncated:truncated at byte"),
-            "deflated-damaged": (meta[:start] + b"\x07" + meta[start + 1 :], "refuses:Corrupt:deflated data set is damaged"),
+            "deflated-damaged": (
+                meta[:start] + b"\x07" + meta[start + 1 :],
+                "refuses:Corrupt:deflated data set is damaged",
+            ),
             "giant-rows": (changed(ct_slice(image), **huge), "refuses:TooLarge:"),
             "giant-frames": (changed(ct_slice(image), NumberOfFrames=2147483647), "refuses:TooLarge:"),
-            "rle-bomb": (_encapsulated(b"\1\0\0\0" + b"\0" * 60, RLELossless, Rows=20000, Columns=20000), "refuses:TooLarge:to 1"),
+            "rle-bomb": (
+                _encapsulated(b"\1\0\0\0" + b"\0" * 60, RLELossless, Rows=20000, Columns=20000),
+                "refuses:TooLarge:to 1",
+            ),
             "jpeg-bomb": (
                 _encapsulated(_jpeg_head(30000, 30000), JPEGBaseline8Bit, **byte),
                 "refuses:TooLarge:compressed frame",
             ),
-            "jpeg2000-bomb": (_encapsulated(_j2k_head(40000, 40000), JPEG2000Lossless), "refuses:TooLarge:compressed frame"),
-            "jpeg-lossless-bomb": (_encapsulated(_jpeg_head(65000, 65000, 0xC3), JPEGLossless), "refuses:TooLarge:compressed frame"),
+            "jpeg2000-bomb": (
+                _encapsulated(_j2k_head(40000, 40000), JPEG2000Lossless),
+                "refuses:TooLarge:compressed frame",
+            ),
+            "jpeg-lossless-bomb": (
+                _encapsulated(_jpeg_head(65000, 65000, 0xC3), JPEGLossless),
+                "refuses:TooLarge:compressed frame",
+            ),
             "no-fragments": (_encapsulated(b"", RLELossless), "refuses:Corrupt:"),
             "rle-garbage": (_encapsulated(b"\xff" * 64, RLELossless), "refuses:Corrupt:"),
-            "jpeg-garbage": (_encapsulated(b"\xff\xd8\xff\xd9" * 20, JPEGBaseline8Bit, **byte), "refuses:Corrupt:"),
-            "giant-frame-count": (ct_slice(np.zeros((40000, 1), np.uint16), Rows=1, NumberOfFrames=40000), "refuses:TooLarge:40000 frames"),
+            "jpeg-garbage": (
+                _encapsulated(b"\xff\xd8\xff\xd9" * 20, JPEGBaseline8Bit, **byte),
+                "refuses:Corrupt:",
+            ),
+            "giant-frame-count": (
+                ct_slice(np.zeros((40000, 1), np.uint16), Rows=1, NumberOfFrames=40000),
+                "refuses:TooLarge:40000 frames",
+            ),
             "zero-rows": (changed(ct_slice(image), Rows=0), "refuses:Corrupt:above 0"),
             "negative-frames": (changed(ct_slice(image), NumberOfFrames=-3), "refuses:Corrupt:above 0"),
             "flat": (flat, "reads"),
@@ -188,12 +267,25 @@ def _encapsulated(stream: bytes, syntax: str, **changes: Any) -> bytes:
 
 
 def _jpeg_head(rows: int, columns: int, marker: int = 0xC0) -> bytes:
-    return b"\xff\xd8\xff" + bytes([marker]) + struct.pack(">HBHHB", 11, 8, rows, columns, 1) + b"\1\x11\0" + b"\xff\xd9\0"
+    return (
+        b"\xff\xd8\xff"
+        + bytes([marker])
+        + struct.pack(">HBHHB", 11, 8, rows, columns, 1)
+        + b"\1\x11\0"
+        + b"\xff\xd9\0"
+    )
 
 
 def _j2k_head(rows: int, columns: int) -> bytes:
     sizes = struct.pack(">LLLLLLLL", columns, rows, 0, 0, columns, rows, 0, 0)
-    return b"\xff\x4f\xff\x51" + struct.pack(">HH", 41, 0) + sizes + struct.pack(">H", 1) + b"\x0b\1\1" + b"\xff\xd9\0"
+    return (
+        b"\xff\x4f\xff\x51"
+        + struct.pack(">HH", 41, 0)
+        + sizes
+        + struct.pack(">H", 1)
+        + b"\x0b\1\1"
+        + b"\xff\xd9\0"
+    )
 
 
 def _compressed(image: np.ndarray, syntax: str) -> Dataset | bytes:
@@ -206,7 +298,9 @@ def _compressed(image: np.ndarray, syntax: str) -> Dataset | bytes:
 def _jpeg2000(image: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG2000", irreversible=False, no_jp2=True)
-    return _encapsulated(buffer.getvalue() + b"\0" * (len(buffer.getvalue()) % 2), JPEG2000Lossless, BitsStored=16, HighBit=15)
+    return _encapsulated(
+        buffer.getvalue() + b"\0" * (len(buffer.getvalue()) % 2), JPEG2000Lossless, BitsStored=16, HighBit=15
+    )
 
 
 def _big_endian(image: np.ndarray) -> bytes:
@@ -246,7 +340,10 @@ def _encodings(folder: Path) -> Rows:
             "ct-signed-12-bits": (ct_slice(_twelve(signed), PixelRepresentation=1, RescaleIntercept=0), same),
             "ct-overlay-in-high-bits": (ct_slice(overlay), same),
             "ct-left-aligned": (ct_slice(image << 4, HighBit=15), same),
-            "ct-32-bits": (ct_slice(image.astype(np.uint32), BitsAllocated=32, BitsStored=32, HighBit=31), same),
+            "ct-32-bits": (
+                ct_slice(image.astype(np.uint32), BitsAllocated=32, BitsStored=32, HighBit=31),
+                same,
+            ),
             "ct-half-slope": (ct_slice(image * 2, RescaleSlope=0.5, **bits), same),
             "ct-negative-slope": (ct_slice(4000 - image, RescaleSlope=-1, RescaleIntercept=2976), same),
             "ct-without-rescale-type": (ct_slice(image, RescaleType=None), same),
@@ -265,7 +362,9 @@ def _twelve(signed: np.ndarray) -> np.ndarray:
 
 def _plain(image: np.ndarray, **changes: Any) -> Dataset:
     """An 8-bit picture without place or rescale."""
-    gone = dict.fromkeys(("RescaleSlope", "RescaleIntercept", "RescaleType", "ImagePositionPatient", "ImageOrientationPatient"))
+    gone = dict.fromkeys(
+        ("RescaleSlope", "RescaleIntercept", "RescaleType", "ImagePositionPatient", "ImageOrientationPatient")
+    )
     bits = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
     made = ct_slice(image, Modality="US", SOPClassUID="1.2.840.10008.5.1.4.1.1.7", **bits, **gone, **changes)
     made.add_new(0x7FE00010, "OB", image.tobytes())
@@ -274,7 +373,9 @@ def _plain(image: np.ndarray, **changes: Any) -> Dataset:
 
 def _coloured(rgb: np.ndarray, photometric: str, planar: int = 0) -> Dataset:
     stored = rgb.transpose(2, 0, 1) if planar else rgb
-    made = _plain(rgb[..., 0], SamplesPerPixel=3, PhotometricInterpretation=photometric, PlanarConfiguration=planar)
+    made = _plain(
+        rgb[..., 0], SamplesPerPixel=3, PhotometricInterpretation=photometric, PlanarConfiguration=planar
+    )
     made.add_new(0x7FE00010, "OB", np.ascontiguousarray(stored).tobytes())
     return made
 
@@ -320,7 +421,9 @@ def _values(folder: Path) -> Rows:
     """A4, A8: rescale, units, bits."""
     image = phantom()[0]
     whole = {"BitsStored": 16, "HighBit": 15}
-    floats = ct_slice(image, PixelData=None, BitsAllocated=32, RescaleSlope=None, RescaleIntercept=None, RescaleType=None)
+    floats = ct_slice(
+        image, PixelData=None, BitsAllocated=32, RescaleSlope=None, RescaleIntercept=None, RescaleType=None
+    )
     floats.add_new(0x7FE00008, "OF", (image / 7).astype("<f4").tobytes())
     slope = encoded(ct_slice(image, RescaleSlope="1.0000"))
     at = slope.index(b"\x28\x00\x53\x10DS") + 8
@@ -328,8 +431,18 @@ def _values(folder: Path) -> Rows:
     def with_slope(text: bytes) -> bytes:
         return slope[:at] + text.ljust(6) + slope[at + 6 :]
 
-    pet = ct_slice(image, Modality="PT", Units="BQML", RescaleSlope=0.25, RescaleIntercept=0, RescaleType=None, **whole)
-    dose = ct_slice(image, Modality="RTDOSE", DoseUnits="GY", DoseGridScaling=0.01, RescaleSlope=None, RescaleIntercept=None, RescaleType=None)
+    pet = ct_slice(
+        image, Modality="PT", Units="BQML", RescaleSlope=0.25, RescaleIntercept=0, RescaleType=None, **whole
+    )
+    dose = ct_slice(
+        image,
+        Modality="RTDOSE",
+        DoseUnits="GY",
+        DoseGridScaling=0.01,
+        RescaleSlope=None,
+        RescaleIntercept=None,
+        RescaleType=None,
+    )
     return _put(
         folder,
         {
@@ -344,7 +457,10 @@ def _values(folder: Path) -> Rows:
             "padding": (ct_slice(image, PixelPaddingValue=int(image[0, 0])), "reads"),
             "padding-range": (ct_slice(image, PixelPaddingValue=0, PixelPaddingRangeLimit=400), "reads"),
             "float-pixels": (floats, "reads"),
-            "stored-over-allocated": (ct_slice(image, BitsStored=17, HighBit=16), "refuses:Corrupt:do not fit"),
+            "stored-over-allocated": (
+                ct_slice(image, BitsStored=17, HighBit=16),
+                "refuses:Corrupt:do not fit",
+            ),
             "allocated-24": (ct_slice(image, BitsAllocated=24), "refuses:Unsupported:Bits Allocated"),
             "sign-7": (ct_slice(image, PixelRepresentation=7), "refuses:Corrupt:Pixel Representation"),
             "constant": (ct_slice(np.full_like(image, 900)), "reads"),
@@ -369,9 +485,18 @@ def _places(folder: Path) -> Rows:
             "spacing-negative": (put(b"0.80\\0.80 ", b"-0.8\\-0.8 "), "refuses:BadGeometry:negative"),
             "spacing-nan": (put(b"0.80\\0.80 ", b"nan\\0.800 "), "refuses:Corrupt:PixelSpacing"),
             "position-of-two": (put(b"-20.0\\-30.0\\5.0 ", b"-20.00\\-30.005.0"), "refuses:Corrupt:"),
-            "directions-zero": (ct_slice(image, orientation=(0, 0, 0, 0, 0, 0)), "refuses:BadGeometry:orthonormal"),
-            "directions-parallel": (ct_slice(image, orientation=(1, 0, 0, 1, 0, 0)), "refuses:BadGeometry:orthonormal"),
-            "directions-three-decimals": (ct_slice(image, orientation=(0.999, 0.035, 0, -0.035, 0.999, 0)), "reads"),
+            "directions-zero": (
+                ct_slice(image, orientation=(0, 0, 0, 0, 0, 0)),
+                "refuses:BadGeometry:orthonormal",
+            ),
+            "directions-parallel": (
+                ct_slice(image, orientation=(1, 0, 0, 1, 0, 0)),
+                "refuses:BadGeometry:orthonormal",
+            ),
+            "directions-three-decimals": (
+                ct_slice(image, orientation=(0.999, 0.035, 0, -0.035, 0.999, 0)),
+                "reads",
+            ),
         },
     )
 
@@ -389,13 +514,28 @@ def _stacks(folder: Path) -> Rows:
     def later(**changes: object) -> list[Dataset]:
         return [changed(s, SOPInstanceUID=uid("later", k), **changes) for k, s in enumerate(axial())]
 
-    tilted = [changed(s, ImagePositionPatient=[-20, -30 + 0.5 * k, 5 + 2.5 * k]) for k, s in enumerate(axial())]
-    uneven = [changed(s, ImagePositionPatient=[-20, -30, 5 + 2.5 * k + (0.008 if k % 2 else 0)]) for k, s in enumerate(axial())]
+    tilted = [
+        changed(s, ImagePositionPatient=[-20, -30 + 0.5 * k, 5 + 2.5 * k]) for k, s in enumerate(axial())
+    ]
+    uneven = [
+        changed(s, ImagePositionPatient=[-20, -30, 5 + 2.5 * k + (0.008 if k % 2 else 0)])
+        for k, s in enumerate(axial())
+    ]
     small = ct_slice(phantom()[0][:-2], (-20, -30, 20))
-    scout = ct_slice(phantom()[0].T, (-20, 0, 100), (1, 0, 0, 0, 0, -1), ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    scout = ct_slice(
+        phantom()[0].T, (-20, 0, 100), (1, 0, 0, 0, 0, -1), ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    )
     turned = [*axial(), *[changed(s, SOPInstanceUID=uid("sagittal", n)) for n, s in enumerate(sagittal())]]
-    scaled = [ct_slice(p * (k % 3 + 1), (-20, -30, 5 + 2.5 * k), RescaleSlope=1 / (k % 3 + 1), BitsStored=16, HighBit=15) for k, p in enumerate(phantom())]
-    other = [changed(s, SeriesInstanceUID=uid("other series"), SOPInstanceUID=uid("other", k)) for k, s in enumerate(axial())]
+    scaled = [
+        ct_slice(
+            p * (k % 3 + 1), (-20, -30, 5 + 2.5 * k), RescaleSlope=1 / (k % 3 + 1), BitsStored=16, HighBit=15
+        )
+        for k, p in enumerate(phantom())
+    ]
+    other = [
+        changed(s, SeriesInstanceUID=uid("other series"), SOPInstanceUID=uid("other", k))
+        for k, s in enumerate(axial())
+    ]
     nowhere = [changed(s, ImagePositionPatient=None) for s in axial()]
     same = "equal:series"
     return dict(
@@ -416,16 +556,36 @@ def _stacks(folder: Path) -> Rows:
             series("tilt", tilted, "refuses:BadGeometry:tilted"),
             series("beside", moved(2, (-18, -30, 10)), "refuses:BadGeometry:beside the line"),
             series("mixed-size", [*axial(), small], "refuses:BadGeometry:stacks that differ"),
-            series("mixed-spacing", [*axial()[:-1], changed(axial()[-1], PixelSpacing=[0.9, 0.9])], "refuses:BadGeometry:stacks that differ"),
+            series(
+                "mixed-spacing",
+                [*axial()[:-1], changed(axial()[-1], PixelSpacing=[0.9, 0.9])],
+                "refuses:BadGeometry:stacks that differ",
+            ),
             series("mixed-directions", turned, "refuses:BadGeometry:stacks that differ"),
-            series("two-phases", [*axial(AcquisitionNumber=1), *later(AcquisitionNumber=2)], "refuses:BadGeometry:stacks that differ"),
-            series("two-times", [*axial(TemporalPositionIdentifier=1), *later(TemporalPositionIdentifier=2)], "refuses:BadGeometry:stacks that differ"),
+            series(
+                "two-phases",
+                [*axial(AcquisitionNumber=1), *later(AcquisitionNumber=2)],
+                "refuses:BadGeometry:stacks that differ",
+            ),
+            series(
+                "two-times",
+                [*axial(TemporalPositionIdentifier=1), *later(TemporalPositionIdentifier=2)],
+                "refuses:BadGeometry:stacks that differ",
+            ),
             series("two-unnamed", [*axial(), *later()], "refuses:BadGeometry:duplicate"),
             series("two-series", [*axial(), *other], "refuses:BadGeometry:several series"),
-            series("scouts-only", [scout, changed(axial()[0], ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])], "refuses:BadGeometry:"),
+            series(
+                "scouts-only",
+                [scout, changed(axial()[0], ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])],
+                "refuses:BadGeometry:",
+            ),
             series("nowhere", nowhere, "refuses:BadGeometry:"),
             series("one-nowhere", [*axial()[:-1], nowhere[-1]], "refuses:BadGeometry:"),
-            series("two-modalities", [*axial()[:-1], changed(axial()[-1], Modality="MR")], "refuses:Corrupt:another unit or modality"),
+            series(
+                "two-modalities",
+                [*axial()[:-1], changed(axial()[-1], Modality="MR")],
+                "refuses:Corrupt:another unit or modality",
+            ),
             series("one-slice", axial()[:1], "equal:good"),
         ]
     )
@@ -452,9 +612,15 @@ def _frames(folder: Path) -> Rows:
             "enhanced-gap": (enhanced([0, 1, 2, 4, 5]), "refuses:BadGeometry:gap"),
             "enhanced-twice": (twice, "refuses:BadGeometry:"),
             "enhanced-phases": (phases, "refuses:BadGeometry:stacks that differ"),
-            "enhanced-groups-missing": (enhanced(PerFrameFunctionalGroupsSequence=[frame_groups(0, 1.0)]), "refuses:Corrupt:functional groups"),
+            "enhanced-groups-missing": (
+                enhanced(PerFrameFunctionalGroupsSequence=[frame_groups(0, 1.0)]),
+                "refuses:Corrupt:functional groups",
+            ),
             "enhanced-slope-zero": (nan, "refuses:Corrupt:Slope is 0"),
-            "enhanced-no-places": (enhanced(PerFrameFunctionalGroupsSequence=[Dataset() for _ in range(SHAPE[0])]), "refuses:BadGeometry:over time"),
+            "enhanced-no-places": (
+                enhanced(PerFrameFunctionalGroupsSequence=[Dataset() for _ in range(SHAPE[0])]),
+                "refuses:BadGeometry:over time",
+            ),
         },
     )
 
@@ -475,13 +641,19 @@ def _odd_folders(folder: Path) -> Rows:
     builders: dict[str, tuple[Callable[[Path], object], str]] = {
         "with-notes": (lambda f: (f / "notes.txt").write_text("a note"), "equal:series"),
         "with-media-index": (lambda f: save(f / "DICOMDIR", _index_of_media()), "equal:series"),
-        "with-link-to-a-slice": (lambda f: os.symlink(next(f.glob("*-0.dcm")).name, f / "zz-link"), "equal:series"),
+        "with-link-to-a-slice": (
+            lambda f: os.symlink(next(f.glob("*-0.dcm")).name, f / "zz-link"),
+            "equal:series",
+        ),
         "with-hard-link": (lambda f: os.link(next(f.glob("*-0.dcm")), f / "zz-hard"), "equal:series"),
         "with-link-to-itself": (lambda f: os.symlink(".", f / "loop"), "equal:series"),
         "with-link-to-nowhere": (lambda f: os.symlink("gone", f / "broken"), "equal:series"),
         "with-pipe": (lambda f: os.mkfifo(f / "pipe.dcm"), "equal:series"),
         "with-odd-name": (lambda f: save(f / "line\nbreak \u202e.dcm", b"x"), "equal:series"),
-        "with-truncated": (lambda f: save(f / "cut.dcm", encoded(axial()[0])[:-9]), "refuses:Truncated:truncated at byte"),
+        "with-truncated": (
+            lambda f: save(f / "cut.dcm", encoded(axial()[0])[:-9]),
+            "refuses:Truncated:truncated at byte",
+        ),
         "with-empty-folder": (lambda f: (f / "nothing").mkdir(), "equal:series"),
     }
     made: Rows = {}

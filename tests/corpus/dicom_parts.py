@@ -1,4 +1,6 @@
-"""The parts that the DICOM rows of the corpus are built of: one small phantom as slices, as a series, as one enhanced file."""
+"""The parts that the DICOM rows of the corpus are built of: one small phantom as slices, as a series, as one
+enhanced file.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ from pydicom.uid import (
 )
 
 CANARY = "CANARYDOE"
-"""Part of every name and identifier in the corpus: it must never be found in what medprior writes without a patient."""
+"""Part of every name and identifier in the corpus: it must never be found in what medprior writes without a
+patient.
+"""
 
 SHAPE = (6, 10, 8)
 """The phantom's (k, j, i): slices, rows, columns of the axial series."""
@@ -41,15 +45,27 @@ def uid(*names: object) -> str:
 _AXIAL = (1, 0, 0, 0, 1, 0)
 
 
-def ct_slice(pixels: np.ndarray, position: Any = (-20, -30, 5), orientation: Any = _AXIAL, **changes: Any) -> Dataset:
+def ct_slice(
+    pixels: np.ndarray, position: Any = (-20, -30, 5), orientation: Any = _AXIAL, **changes: Any
+) -> Dataset:
     """One CT slice; ``changes`` are set last, None removes an element."""
     image = Dataset()
-    image.SOPClassUID, image.SOPInstanceUID = CTImageStorage, uid("instance", pixels.tobytes(), position, sorted(map(str, changes.items())))
-    image.StudyInstanceUID, image.SeriesInstanceUID, image.FrameOfReferenceUID = uid("study"), uid("series"), uid("frame")
+    image.SOPClassUID, image.SOPInstanceUID = (
+        CTImageStorage,
+        uid("instance", pixels.tobytes(), position, sorted(map(str, changes.items()))),
+    )
+    image.StudyInstanceUID, image.SeriesInstanceUID, image.FrameOfReferenceUID = (
+        uid("study"),
+        uid("series"),
+        uid("frame"),
+    )
     image.PatientName, image.PatientID, image.PatientBirthDate = f"{CANARY}^Jane", f"{CANARY}-17", "19700101"
     image.Modality, image.ImageType = "CT", ["ORIGINAL", "PRIMARY", "AXIAL"]
     image.SeriesDescription = f"thorax {CANARY}"
-    image.ImagePositionPatient, image.ImageOrientationPatient = [float(v) for v in position], [float(v) for v in orientation]
+    image.ImagePositionPatient, image.ImageOrientationPatient = (
+        [float(v) for v in position],
+        [float(v) for v in orientation],
+    )
     image.PixelSpacing, image.SliceThickness, image.InstanceNumber = [0.8, 0.8], 2.5, 1
     image.Rows, image.Columns = pixels.shape[:2]
     image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
@@ -61,9 +77,20 @@ def ct_slice(pixels: np.ndarray, position: Any = (-20, -30, 5), orientation: Any
 
 def radiograph(**changes: Any) -> Dataset:
     """One computed radiograph that does not say where it lies; its spacing is that at the detector."""
-    gone = dict.fromkeys(("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "FrameOfReferenceUID"))
+    gone = dict.fromkeys(
+        (
+            "ImagePositionPatient",
+            "ImageOrientationPatient",
+            "PixelSpacing",
+            "SliceThickness",
+            "FrameOfReferenceUID",
+        )
+    )
     sop_class = ComputedRadiographyImageStorage
-    return ct_slice(phantom()[0], **{"Modality": "CR", "SOPClassUID": sop_class, "ImagerPixelSpacing": [0.1, 0.2], **gone, **changes})
+    return ct_slice(
+        phantom()[0],
+        **{"Modality": "CR", "SOPClassUID": sop_class, "ImagerPixelSpacing": [0.1, 0.2], **gone, **changes},
+    )
 
 
 def film(n: int = 3) -> Dataset:
@@ -104,8 +131,13 @@ def patched(data: bytes, old: bytes, new: bytes) -> bytes:
 
 
 def axial(**changes: Any) -> list[Dataset]:
-    """The phantom as axial slices, feet first; voxel (i, j, k) lies at LPS (-20 + 0.8 i, -30 + 0.8 j, 5 + 2.5 k)."""
-    return [ct_slice(pixels, (-20, -30, 5 + 2.5 * k), **{"InstanceNumber": k + 1, **changes}) for k, pixels in enumerate(phantom())]
+    """The phantom as axial slices, feet first; voxel (i, j, k) lies at LPS (-20 + 0.8 i, -30 + 0.8 j, 5 + 2.5
+    k).
+    """
+    return [
+        ct_slice(pixels, (-20, -30, 5 + 2.5 * k), **{"InstanceNumber": k + 1, **changes})
+        for k, pixels in enumerate(phantom())
+    ]
 
 
 def sagittal() -> list[Dataset]:
@@ -114,7 +146,16 @@ def sagittal() -> list[Dataset]:
     for i in range(SHAPE[2]):
         pixels = phantom()[::-1, :, i]  # rows: k falling; columns: j
         position = (-20 + 0.8 * i, -30, 5 + 2.5 * (SHAPE[0] - 1))
-        made.append(ct_slice(pixels, position, (0, 1, 0, 0, 0, -1), PixelSpacing=[2.5, 0.8], SliceThickness=0.8, InstanceNumber=i + 1))
+        made.append(
+            ct_slice(
+                pixels,
+                position,
+                (0, 1, 0, 0, 0, -1),
+                PixelSpacing=[2.5, 0.8],
+                SliceThickness=0.8,
+                InstanceNumber=i + 1,
+            )
+        )
     return made
 
 
@@ -127,18 +168,36 @@ def mirrored() -> list[Dataset]:
     return made
 
 
-def enhanced(order: Sequence[int] = range(SHAPE[0]), slopes: Sequence[float] | None = None, **changes: object) -> Dataset:
-    """The phantom as one enhanced CT; with ``slopes`` frame k is stored as value / slope and says so itself."""
+def enhanced(
+    order: Sequence[int] = range(SHAPE[0]), slopes: Sequence[float] | None = None, **changes: object
+) -> Dataset:
+    """The phantom as one enhanced CT; with ``slopes`` frame k is stored as value / slope and says so
+    itself.
+    """
     frames = phantom()
-    stored = [frames[k] if slopes is None else np.round(frames[k] / slopes[k]).astype(np.uint16) for k in order]
-    image = ct_slice(np.stack(stored)[0], SOPClassUID=EnhancedCTImageStorage, RescaleSlope=None, RescaleIntercept=None, RescaleType=None)
+    stored = [
+        frames[k] if slopes is None else np.round(frames[k] / slopes[k]).astype(np.uint16) for k in order
+    ]
+    image = ct_slice(
+        np.stack(stored)[0],
+        SOPClassUID=EnhancedCTImageStorage,
+        RescaleSlope=None,
+        RescaleIntercept=None,
+        RescaleType=None,
+    )
     for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"):
         delattr(image, keyword)
     image.NumberOfFrames = len(stored)
     image.add_new(0x7FE00010, "OW", np.stack(stored).tobytes())
-    shared, image.PerFrameFunctionalGroupsSequence = Dataset(), [frame_groups(k, 1.0 if slopes is None else slopes[k]) for k in order]
+    shared, image.PerFrameFunctionalGroupsSequence = (
+        Dataset(),
+        [frame_groups(k, 1.0 if slopes is None else slopes[k]) for k in order],
+    )
     shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [Dataset()], [Dataset()]
-    shared.PixelMeasuresSequence[0].PixelSpacing, shared.PixelMeasuresSequence[0].SliceThickness = [0.8, 0.8], 2.5
+    shared.PixelMeasuresSequence[0].PixelSpacing, shared.PixelMeasuresSequence[0].SliceThickness = (
+        [0.8, 0.8],
+        2.5,
+    )
     shared.PlaneOrientationSequence[0].ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
     image.SharedFunctionalGroupsSequence = [shared]
     return changed(image, **changes)

@@ -1,4 +1,6 @@
-"""Bad and odd inputs that are no DICOM: NIfTI, pictures, NPZ, zip archives, and things that are no files at all."""
+"""Bad and odd inputs that are no DICOM: NIfTI, pictures, NPZ, zip archives, and things that are no files at
+all.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def nifti(
     extension: bytes = b"",
     **fields: object,
 ) -> bytes:
-    """A single-file NIfTI; ``fields`` overwrite the header after everything else, e.g. ``scl_slope=0``, ``dim=[...]``."""
+    """A single-file NIfTI; ``fields`` overwrite the header after everything else, e.g. ``scl_slope=0``,
+    ``dim=[...]``.
+    """
     kind = {1: nib.Nifti1Image, 2: nib.Nifti2Image}[version]
     header = kind(voxels, affine, dtype=voxels.dtype).header
     if affine is not None:
@@ -50,7 +54,12 @@ def nifti(
         header = header.as_byteswapped(">")
     body = voxels.astype(voxels.dtype.newbyteorder(">" if big else "<")).tobytes(order="F")
     start = header.single_vox_offset + len(extension)
-    header["magic"], header["vox_offset"], header["scl_slope"], header["scl_inter"] = header.single_magic, start, 1, 0
+    header["magic"], header["vox_offset"], header["scl_slope"], header["scl_inter"] = (
+        header.single_magic,
+        start,
+        1,
+        0,
+    )
     for name, value in fields.items():
         header[name] = value
     marker = b"\1\0\0\0" if extension else b"\0\0\0\0"
@@ -59,7 +68,10 @@ def nifti(
 
 def png_chunks(*chunks: tuple[bytes, bytes]) -> bytes:
     """A PNG of hand-made chunks with right checksums."""
-    packed = (struct.pack(">I4s", len(body), name) + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks)
+    packed = (
+        struct.pack(">I4s", len(body), name) + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks
+    )
     return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
 
 
@@ -101,7 +113,9 @@ def bytes_changed(content: bytes, at: int, new: bytes) -> bytes:
 def _turned(codes: str) -> bytes:
     """The base volume with its axes stored in another order and direction."""
     image = nib.Nifti1Image(VOXELS, AFFINE)
-    turn = nib.orientations.ornt_transform(nib.orientations.io_orientation(AFFINE), nib.orientations.axcodes2ornt(tuple(codes)))
+    turn = nib.orientations.ornt_transform(
+        nib.orientations.io_orientation(AFFINE), nib.orientations.axcodes2ornt(tuple(codes))
+    )
     other = image.as_reoriented(turn.tolist())
     return nifti(np.asarray(other.dataobj), other.affine)
 
@@ -110,7 +124,11 @@ def _nifti_equal() -> Iterator[tuple[str, str, bytes]]:
     packed = gzip.compress(nifti(), mtime=0)
     yield "big-endian", ".nii", nifti(big=True)
     yield "packed", ".nii.gz", packed
-    yield "packed-in-two-members", ".nii.gz", gzip.compress(nifti()[:300], mtime=0) + gzip.compress(nifti()[300:], mtime=0)
+    yield (
+        "packed-in-two-members",
+        ".nii.gz",
+        gzip.compress(nifti()[:300], mtime=0) + gzip.compress(nifti()[300:], mtime=0),
+    )
     yield "packed-without-saying-so", ".nii", packed
     yield "version-2", ".nii", nifti(version=2)
     yield "version-2-big-endian", ".nii", nifti(version=2, big=True)
@@ -140,11 +158,21 @@ def _nifti_rows() -> Iterator[Row]:
         yield f"nifti-{name}", suffix, content, "equal:nifti"
     yield "nifti-forms-disagree", ".nii", nifti(srow_x=[-2, 0, 0, 10]), "reads"
     yield "nifti-no-codes", ".nii", nifti(sform_code=0, qform_code=0), "reads"
-    yield "nifti-no-codes-packed", ".nii.gz", gzip.compress(nifti(sform_code=0, qform_code=0), mtime=0), "equal:nifti-no-codes"
+    yield (
+        "nifti-no-codes-packed",
+        ".nii.gz",
+        gzip.compress(nifti(sform_code=0, qform_code=0), mtime=0),
+        "equal:nifti-no-codes",
+    )
     yield "nifti-singular", ".nii", nifti(srow_x=[2, 0, 0, 0], srow_y=[2, 0, 0, 0], qform_code=0), "reads"
     yield "nifti-image", ".nii", nifti(VOXELS[..., 0]), "reads"
     for name, content, expect in _nifti_refused():
-        yield f"nifti-{name}", ".nii.gz" if content[:2] == b"\x1f\x8b" else ".nii", content, "refuses:" + expect
+        yield (
+            f"nifti-{name}",
+            ".nii.gz" if content[:2] == b"\x1f\x8b" else ".nii",
+            content,
+            "refuses:" + expect,
+        )
 
 
 def _nifti_refused() -> Iterator[tuple[str, bytes, str]]:
@@ -157,9 +185,21 @@ def _nifti_refused() -> Iterator[tuple[str, bytes, str]]:
     yield "negative-axis", nifti(dim=[3, 6, -5, 4, 1, 1, 1, 1]), "Corrupt:empty or negative"
     yield "giant-dims", nifti(dim=[3, 32767, 32767, 32767, 1, 1, 1, 1]), "TooLarge:voxels"
     yield "giant-dims-4-d", nifti(dim=[7, 32767, 32767, 32767, 32767, 32767, 32767, 32767]), "TooLarge:voxels"
-    yield "giant-dims-version-2", nifti(version=2, dim=[3, 2**62, 2**62, 2**62, 1, 1, 1, 1]), "TooLarge:voxels"
-    yield "giant-bytes", nifti(np.zeros((2, 2, 2), np.float64), dim=[3, 1024, 1024, 1024, 1, 1, 1, 1]), "TooLarge:bytes"
-    yield "promises-too-much", gzip.compress(nifti(dim=[3, 512, 512, 512, 1, 1, 1, 1]), mtime=0), "TooLarge:to 1"
+    yield (
+        "giant-dims-version-2",
+        nifti(version=2, dim=[3, 2**62, 2**62, 2**62, 1, 1, 1, 1]),
+        "TooLarge:voxels",
+    )
+    yield (
+        "giant-bytes",
+        nifti(np.zeros((2, 2, 2), np.float64), dim=[3, 1024, 1024, 1024, 1, 1, 1, 1]),
+        "TooLarge:bytes",
+    )
+    yield (
+        "promises-too-much",
+        gzip.compress(nifti(dim=[3, 512, 512, 512, 1, 1, 1, 1]), mtime=0),
+        "TooLarge:to 1",
+    )
     yield "bomb", gzip.compress(nifti(np.zeros((256, 256, 320), np.int16)), mtime=0), "TooLarge:to 1"
     yield "goes-on-for-ever", gzip.compress(nifti() + bytes(2**26 + 2**21), mtime=0), "Corrupt:goes on"
     yield "cut-in-the-voxels", nifti()[:-1], "Truncated:before its header says so"
@@ -217,7 +257,12 @@ def _picture_rows() -> Iterator[Row]:
     yield "tiff-float", ".tif", _tiff(wide.astype(np.float32), "<", sample=3), "equal:png-16"
     yield "tiff-big-numbers", ".tif", _tiff(wide.astype(np.uint32) + 2**31, "<"), "reads"
     yield "jpeg", ".jpg", picture(grey, "JPEG", quality=95), "reads"
-    yield "jpeg-three-equal-channels", ".jpg", picture(grey, "JPEG", "RGB", quality=95, subsampling=0), "reads"
+    yield (
+        "jpeg-three-equal-channels",
+        ".jpg",
+        picture(grey, "JPEG", "RGB", quality=95, subsampling=0),
+        "reads",
+    )
     yield "png-two-levels", ".png", png(mode="1"), "reads"
     for name, suffix, content, expect in _pictures_refused(grey, wide):
         yield name, suffix, content, "refuses:" + expect
@@ -225,9 +270,20 @@ def _picture_rows() -> Iterator[Row]:
 
 def _tiff(values: np.ndarray, order: Literal["<", ">"], *, photometric: int = 1, sample: int = 1) -> bytes:
     """A TIFF of one strip, in either byte order."""
-    tags = [(256, values.shape[1]), (257, values.shape[0]), (258, 8 * values.itemsize), (259, 1), (262, photometric), (273, 8 + 2 + 12 * 10 + 4)]
+    tags = [
+        (256, values.shape[1]),
+        (257, values.shape[0]),
+        (258, 8 * values.itemsize),
+        (259, 1),
+        (262, photometric),
+        (273, 8 + 2 + 12 * 10 + 4),
+    ]
     tags += [(277, 1), (278, values.shape[0]), (279, values.nbytes), (339, sample)]
-    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8) + struct.pack(order + "H", len(tags))
+    head = (
+        (b"II*\0" if order == "<" else b"MM\0*")
+        + struct.pack(order + "I", 8)
+        + struct.pack(order + "H", len(tags))
+    )
     table = b"".join(struct.pack(order + "HHII", tag, 4, 1, value) for tag, value in tags)
     return head + table + bytes(4) + values.astype(values.dtype.newbyteorder(order)).tobytes()
 
@@ -248,19 +304,51 @@ def _pictures_refused(grey: Image.Image, wide: np.ndarray) -> Iterator[Row]:
     yield "png-16-with-alpha", ".png", _png16(4), "Unsupported:cut to 8"
     yield "png-bomb", ".png", png(np.zeros((13_000, 13_000), np.uint8), compress_level=1), "TooLarge:to 1"
     for name, width, expect in (("giant", 2**31 - 1, "TooLarge:"), ("empty-axis", 0, "Corrupt:")):
-        yield f"png-{name}", ".png", png_chunks((b"IHDR", struct.pack(">II", width, 2**20) + header[8:]), (b"IDAT", lines), (b"IEND", b"")), expect
+        yield (
+            f"png-{name}",
+            ".png",
+            png_chunks(
+                (b"IHDR", struct.pack(">II", width, 2**20) + header[8:]), (b"IDAT", lines), (b"IEND", b"")
+            ),
+            expect,
+        )
     yield "png-wrong-checksum", ".png", bytes_changed(body, 60, bytes([body[60] ^ 1])), "Corrupt:checksum"
     yield "png-cut", ".png", body[:-30], "Truncated:inside"
     yield "png-without-end", ".png", body[:-12], "Truncated:last chunk"
     yield "png-only-magic", ".png", body[:8], "Truncated:last chunk"
-    yield "png-bad-stream", ".png", png_chunks((b"IHDR", header), (b"IDAT", lines[:40] + b"\xff" * 40), (b"IEND", b"")), "Truncated:"
-    yield "png-short-stream", ".png", png_chunks((b"IHDR", header), (b"IDAT", lines[:60]), (b"IEND", b"")), "Truncated:"
+    yield (
+        "png-bad-stream",
+        ".png",
+        png_chunks((b"IHDR", header), (b"IDAT", lines[:40] + b"\xff" * 40), (b"IEND", b"")),
+        "Truncated:",
+    )
+    yield (
+        "png-short-stream",
+        ".png",
+        png_chunks((b"IHDR", header), (b"IDAT", lines[:60]), (b"IEND", b"")),
+        "Truncated:",
+    )
     yield "png-no-picture", ".png", png_chunks((b"IHDR", header), (b"IEND", b"")), "Corrupt:"
-    yield "png-moving", ".png", picture(grey, "PNG", save_all=True, append_images=[grey.rotate(180)]), "Unsupported:2 pages"
-    yield "tiff-pages", ".tif", picture(grey, "TIFF", save_all=True, append_images=[grey, grey]), "Unsupported:3 pages"
+    yield (
+        "png-moving",
+        ".png",
+        picture(grey, "PNG", save_all=True, append_images=[grey.rotate(180)]),
+        "Unsupported:2 pages",
+    )
+    yield (
+        "tiff-pages",
+        ".tif",
+        picture(grey, "TIFF", save_all=True, append_images=[grey, grey]),
+        "Unsupported:3 pages",
+    )
     yield "tiff-cut", ".tif", picture(grey, "TIFF")[:-200], "Truncated:"
     yield "tiff-nan", ".tif", _tiff(nan, "<", sample=3), "Corrupt:1 of 480 pixels"
-    yield "tiff-float-white-is-zero", ".tif", _tiff(wide.astype(np.float32), "<", photometric=0, sample=3), "Unsupported:white is zero"
+    yield (
+        "tiff-float-white-is-zero",
+        ".tif",
+        _tiff(wide.astype(np.float32), "<", photometric=0, sample=3),
+        "Unsupported:white is zero",
+    )
     yield "jpeg-cut", ".jpg", picture(grey, "JPEG")[:-120], "Truncated:truncated"
     yield "jpeg-only-magic", ".jpg", b"\xff\xd8\xff\xe0", "Corrupt:cannot be decoded"
 
@@ -268,7 +356,9 @@ def _pictures_refused(grey: Image.Image, wide: np.ndarray) -> Iterator[Row]:
 def _png16(colour_type: int) -> bytes:
     channels = {2: 3, 4: 2}[colour_type]
     lines = zlib.compress((b"\0" + bytes(2 * channels * 4)) * 4)
-    return png_chunks((b"IHDR", struct.pack(">IIBBBBB", 4, 4, 16, colour_type, 0, 0, 0)), (b"IDAT", lines), (b"IEND", b""))
+    return png_chunks(
+        (b"IHDR", struct.pack(">IIBBBBB", 4, 4, 16, colour_type, 0, 0, 0)), (b"IDAT", lines), (b"IEND", b"")
+    )
 
 
 def _npz_rows() -> Iterator[Row]:
@@ -278,7 +368,12 @@ def _npz_rows() -> Iterator[Row]:
     yield "npz-stack-of-one", ".npz", npz(images=GREY[None]), "equal:png"
     yield "npz-big-endian", ".npz", npz(images=GREY[None].astype(">i2")), "equal:png"
     yield "npz-column-order", ".npz", npz(images=np.asfortranarray(GREY[None])), "equal:png"
-    yield "npz-hounsfield", ".npz", npz(hu=GREY[None].astype(np.int16), pixel_spacing_mm=np.array([0.7])), "reads"
+    yield (
+        "npz-hounsfield",
+        ".npz",
+        npz(hu=GREY[None].astype(np.int16), pixel_spacing_mm=np.array([0.7])),
+        "reads",
+    )
     for name, content, expect in _npz_refused(image, good):
         yield f"npz-{name}", ".npz", content, "refuses:" + expect
 
@@ -288,7 +383,11 @@ def _npz_refused(image: np.ndarray, good: bytes) -> Iterator[tuple[str, bytes, s
     yield "pickled", npz(image=np.array([{"a": 1}], dtype=object)), "Unsupported:run code"
     yield "records", npz(image=np.zeros(3, dtype=[("a", "f4"), ("b", "i2")])), "Unsupported:numbers or text"
     yield "kspace", npz(kspace=np.ones((2, 4, 4), np.complex64)), "Unsupported:read_kspace"
-    yield "sinogram", npz(sinogram=np.ones((2, 4), np.float32), angles_deg=np.ones(2)), "Unsupported:read_sinogram"
+    yield (
+        "sinogram",
+        npz(sinogram=np.ones((2, 4), np.float32), angles_deg=np.ones(2)),
+        "Unsupported:read_sinogram",
+    )
     yield "something-else", npz(weights=np.ones(3)), "Unsupported:weights"
     yield "nan", npz(image=image * np.nan), "Corrupt:NaN"
     yield "stack-nan", npz(images=image * np.nan), "Corrupt:NaN"
@@ -296,7 +395,11 @@ def _npz_refused(image: np.ndarray, good: bytes) -> Iterator[tuple[str, bytes, s
     yield "empty-axis", npz(image=np.ones((1, 0, 3))), "Corrupt:empty or negative"
     yield "singular-affine", npz(image=np.ones((1, 2, 2, 2)), affine=np.zeros((4, 4))), "Corrupt:one volume"
     yield "labels-of-others", npz(images=GREY[None], labels=np.arange(4)), "Corrupt:labels"
-    yield "spacing-negative", npz(hu=GREY[None], pixel_spacing_mm=np.array([-1.0])), "Corrupt:pixel_spacing_mm"
+    yield (
+        "spacing-negative",
+        npz(hu=GREY[None], pixel_spacing_mm=np.array([-1.0])),
+        "Corrupt:pixel_spacing_mm",
+    )
     yield "cut", good[:-40], "Corrupt:zip"
     yield "wrong-checksum", bytes_changed(good, 150, bytes([good[150] ^ 4])), "Corrupt:"
     yield "bomb", npz(image=np.zeros((1, 8000, 8000), np.uint8)), "TooLarge:to 1"
@@ -305,7 +408,11 @@ def _npz_refused(image: np.ndarray, good: bytes) -> Iterator[tuple[str, bytes, s
     yield "lying-header", zipped(("image.npy", _npy_header((1, 40, 40)) + bytes(10))), "Corrupt:declares"
     yield "twice", zipped(("image.npy", _npy(image)), ("IMAGE.npy", _npy(image))), "Corrupt:twice"
     yield "encrypted", _encrypted(zipped(("image.npy", _npy(image)))), "Unsupported:encrypted"
-    yield "other-compression", zipped(("image.npy", _npy(image)), compression=zipfile.ZIP_BZIP2), "Unsupported:compression"
+    yield (
+        "other-compression",
+        zipped(("image.npy", _npy(image)), compression=zipfile.ZIP_BZIP2),
+        "Unsupported:compression",
+    )
     yield "bad-array-header", zipped(("image.npy", b"\x93NUMPY\1\0\x10\0{'descr': oh no}")), "Corrupt:"
     yield "no-array-header", zipped(("image.npy", b"hello")), "Corrupt:"
 
@@ -347,12 +454,18 @@ def _zip_rows() -> Iterator[Row]:
         "one-bad-name-among-good": (zipped(("scan.nii", scan), ("../evil", b"")), "Corrupt:leave the folder"),
         "twice": (zipped(("scan.nii", scan), ("SCAN.nii", scan)), "Corrupt:twice"),
         "bomb": (zipped(("scan.nii", bytes(2**26))), "TooLarge:to 1"),
-        "many": (zipped(*((f"{n}", b"") for n in range(20_001)), compression=zipfile.ZIP_STORED), "TooLarge:members"),
+        "many": (
+            zipped(*((f"{n}", b"") for n in range(20_001)), compression=zipfile.ZIP_STORED),
+            "TooLarge:members",
+        ),
         "in-a-zip": (zipped(("a.zip", zipped(("scan.nii", scan)))), "Unsupported:another archive"),
         "empty": (zipped(), "Corrupt:empty archive"),
         "encrypted": (_encrypted(zipped(("scan.nii", scan))), "Unsupported:encrypted"),
         "cut": (zipped(("scan.nii", scan))[:-30], "Corrupt:zip"),
-        "wrong-checksum": (bytes_changed(zipped(("scan.nii", scan), compression=zipfile.ZIP_STORED), 400, b"\x77"), "Corrupt:CRC"),
+        "wrong-checksum": (
+            bytes_changed(zipped(("scan.nii", scan), compression=zipfile.ZIP_STORED), 400, b"\x77"),
+            "Corrupt:CRC",
+        ),
         "no-scan": (zipped(("a.txt", b"text"), ("b.txt", b"text")), "Unsupported:no DICOM"),
     }
     for name, (content, expect) in refused.items():
@@ -366,8 +479,20 @@ def _stranger_rows() -> Iterator[Row]:
     yield "zeros", ".dcm", bytes(4000), "refuses:Unsupported:no kind"
     yield "pickle", ".npz", b"\x80\x04\x95" + b"cos\nsystem\n", "refuses:Unsupported:pickle"
     yield "bare-array", ".npy", _npy(GREY), "refuses:Unsupported:bare NumPy"
-    starts = {"7z": b"7z\xbc\xaf\x27\x1c", "rar": b"Rar!\x1a\x07", "bzip2": b"BZh91AY", "xz": b"\xfd7zXZ\0", "pdf": b"%PDF-1.4", "gif": b"GIF89a"}
-    starts |= {"bmp": b"BM\0\0", "nrrd": b"NRRD0005\n", "mha": b"ObjectType = Image\n", "xml": b"<?xml version='1.0'?>"}
+    starts = {
+        "7z": b"7z\xbc\xaf\x27\x1c",
+        "rar": b"Rar!\x1a\x07",
+        "bzip2": b"BZh91AY",
+        "xz": b"\xfd7zXZ\0",
+        "pdf": b"%PDF-1.4",
+        "gif": b"GIF89a",
+    }
+    starts |= {
+        "bmp": b"BM\0\0",
+        "nrrd": b"NRRD0005\n",
+        "mha": b"ObjectType = Image\n",
+        "xml": b"<?xml version='1.0'?>",
+    }
     for name, start in starts.items():
         yield f"stranger-{name}", ".nii", start + bytes(200), "refuses:Unsupported:"
 
@@ -416,7 +541,14 @@ def _no_files(folder: Path) -> Iterator[Case]:
 
 def cases(folder: Path) -> list[Case]:
     """Every row, written into ``folder``."""
-    rows = [*_nifti_rows(), *_picture_rows(), *_npz_rows(), *_zip_rows(), *_stranger_rows(), ("hdf5", ".h5", fastmri(), "refuses:Unsupported:read_kspace")]
+    rows = [
+        *_nifti_rows(),
+        *_picture_rows(),
+        *_npz_rows(),
+        *_zip_rows(),
+        *_stranger_rows(),
+        ("hdf5", ".h5", fastmri(), "refuses:Unsupported:read_kspace"),
+    ]
     found = []
     for name, suffix, content, expect in rows:
         path = folder / f"{name}{suffix}"

@@ -1,4 +1,6 @@
-"""A small world whose posterior is known: Gaussian priors, linear measurements, and the figures that a set of draws is judged by."""
+"""A small world whose posterior is known: Gaussian priors, linear measurements, and the figures that a set of
+draws is judged by.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from torch import Tensor
 
 from medprior.operators import ComplexGaussian, Measurement, Operator, downsample, identity, mask, mri
 from medprior.operators import Gaussian as GaussianNoise
-from medprior.operators.sampling_masks import cartesian_lines
+from medprior.operators.mri.sampling_masks import cartesian_lines
 from medprior.prior.gaussian import Gaussian
 
 SHAPE = (1, 6, 4)
@@ -37,13 +39,19 @@ def seeded(seed: int) -> torch.Generator:
 def smooth_prior(scale: float = 0.5, length: float = 1.5, floor: float = 0.02) -> Gaussian:
     """Neighbours agree, as in images: eigenvalues from about 0.02 to 2."""
     where = torch.cartesian_prod(*[torch.arange(n, dtype=torch.float64) for n in SHAPE[1:]])
-    covariance = scale**2 * torch.exp(-torch.cdist(where, where).square() / (2 * length**2)) + floor * torch.eye(SIZE, dtype=torch.float64)
+    covariance = scale**2 * torch.exp(
+        -torch.cdist(where, where).square() / (2 * length**2)
+    ) + floor * torch.eye(SIZE, dtype=torch.float64)
     return Gaussian(torch.linspace(-0.5, 0.8, SIZE, dtype=torch.float64), covariance, SHAPE)
 
 
 def white_prior(variance: float = 0.25) -> Gaussian:
     """The covariance is a multiple of the identity."""
-    return Gaussian(torch.linspace(-0.5, 0.8, SIZE, dtype=torch.float64), variance * torch.eye(SIZE, dtype=torch.float64), SHAPE)
+    return Gaussian(
+        torch.linspace(-0.5, 0.8, SIZE, dtype=torch.float64),
+        variance * torch.eye(SIZE, dtype=torch.float64),
+        SHAPE,
+    )
 
 
 def dense(rows: int, seed: int = 3) -> Operator:
@@ -56,7 +64,8 @@ OPERATORS: dict[str, Operator] = {
     "mask": mask(SHAPE, torch.rand(SHAPE[1:], generator=seeded(1)) < 0.5),
     "downsample": downsample(SHAPE, 2),
     "mri": mri(
-        cartesian_lines(SHAPE[1:], 2, seeded(2), axis=0), torch.view_as_complex(torch.randn(2, *SHAPE[1:], 2, generator=seeded(4), dtype=torch.float64))
+        cartesian_lines(SHAPE[1:], 2, seeded(2), axis=0),
+        torch.view_as_complex(torch.randn(2, *SHAPE[1:], 2, generator=seeded(4), dtype=torch.float64)),
     ),
     "denoise": identity(SHAPE),
 }
@@ -72,7 +81,9 @@ def flat(y: Tensor) -> Tensor:
     return (torch.view_as_real(y) if y.is_complex() else y).flatten(1)
 
 
-def measured(prior: Gaussian, operator: Operator, std: float, *, n: int = 1, seed: int = 5) -> tuple[Tensor, Measurement]:
+def measured(
+    prior: Gaussian, operator: Operator, std: float, *, n: int = 1, seed: int = 5
+) -> tuple[Tensor, Measurement]:
     """n truths (n, *SHAPE) from the prior and their noisy measurements."""
     rng = seeded(seed)
     truth = prior.draw(n, rng)
@@ -82,7 +93,8 @@ def measured(prior: Gaussian, operator: Operator, std: float, *, n: int = 1, see
 
 @dataclass(frozen=True)
 class Verdict:
-    """mean: error of the draws' mean, relative to the prior's spread. ratios: variance of the draws over the exact one, by eigen-direction.
+    """mean: error of the draws' mean, relative to the prior's spread. ratios: variance of the draws over the
+    exact one, by eigen-direction.
 
     spread: traces, draws over exact. covariance: relative Frobenius error.
     """
@@ -93,7 +105,10 @@ class Verdict:
     covariance: float
 
     def __str__(self) -> str:
-        return f"mean {self.mean:.3f}, ratios {self.ratios.min():.3f}..{self.ratios.max():.3f}, spread {self.spread:.3f}, covariance {self.covariance:.3f}"
+        return (
+            f"mean {self.mean:.3f}, ratios {self.ratios.min():.3f}..{self.ratios.max():.3f}, spread "
+            f"{self.spread:.3f}, covariance {self.covariance:.3f}"
+        )
 
 
 def judged(draws: Tensor, mean: Tensor, covariance: Tensor, prior: Gaussian) -> Verdict:
@@ -102,7 +117,12 @@ def judged(draws: Tensor, mean: Tensor, covariance: Tensor, prior: Gaussian) -> 
     away = (draws.double().flatten(1) - mean) @ vectors
     found = torch.cov(draws.double().flatten(1).T)
     error = float(away.mean(0).norm() / prior.covariance.trace().sqrt())
-    return Verdict(error, away.var(0) / values, float(found.trace() / covariance.trace()), float((found - covariance).norm() / covariance.norm()))
+    return Verdict(
+        error,
+        away.var(0) / values,
+        float(found.trace() / covariance.trace()),
+        float((found - covariance).norm() / covariance.norm()),
+    )
 
 
 def exact(prior: Gaussian, measurement: Measurement) -> tuple[Tensor, Tensor]:

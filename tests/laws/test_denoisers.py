@@ -1,4 +1,6 @@
-"""The laws of what wraps a denoiser: it gives back a denoiser, and where there is nothing to do it does nothing."""
+"""The laws of what wraps a denoiser: it gives back a denoiser, and where there is nothing to do it does
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from medprior.sampling import joined
 
 
 class Told(Denoiser):
-    """Shrinks pixel by pixel and adds what it was told: every part of the condition can be read off its answer."""
+    """Shrinks pixel by pixel and adds what it was told: every part of the condition can be read off its
+    answer.
+    """
 
     def __init__(self, radius: int = 0, at: float = 0.0) -> None:
         self.radius, self.at, self.calls = radius, at, []
@@ -32,7 +36,9 @@ class Told(Denoiser):
             kernel = torch.ones(1, 1, *[2 * self.radius + 1] * 2, dtype=x.dtype)
             out = F.conv2d(F.pad(out, [self.radius] * 4, mode="replicate"), kernel / kernel.sum())
         if given.label is not None:
-            out = out + spread(given.label.to(x), x) * (given.label >= 0).to(x).reshape(-1, *[1] * (x.ndim - 1))
+            out = out + spread(given.label.to(x), x) * (given.label >= 0).to(x).reshape(
+                -1, *[1] * (x.ndim - 1)
+            )
         if given.numbers is not None:
             out = out + spread(given.numbers[:, 0].to(x), x)
         if given.position is not None:
@@ -79,7 +85,10 @@ def test_guidance_of_0_is_unconditional_of_1_conditional_and_beyond_in_line() ->
     x = image(2, 1, 8, 8)
     plain, asked = Told()(x, SIGMA), Told()(x, SIGMA, Condition(label=torch.tensor([3, 3])))
     for weight in (0.0, 1.0, 2.5):
-        assert float((guided(Told(), 3, weight)(x, SIGMA) - (plain + weight * (asked - plain))).abs().max()) < 1e-12
+        assert (
+            float((guided(Told(), 3, weight)(x, SIGMA) - (plain + weight * (asked - plain))).abs().max())
+            < 1e-12
+        )
 
 
 def test_guidance_of_1_costs_one_call() -> None:
@@ -92,7 +101,9 @@ def test_guidance_keeps_what_else_is_known() -> None:
     """The height of a slice holds on both sides of guidance; only the label is asked and hidden."""
     x, height = image(2, 1, 8, 8), torch.tensor([[0.5], [-0.5]])
     plain = Told()(x, SIGMA, Condition(numbers=height))
-    assert float((guided(Told(), 3, 2.0)(x, SIGMA, Condition(numbers=height)) - plain - 6).abs().max()) < 1e-12
+    assert (
+        float((guided(Told(), 3, 2.0)(x, SIGMA, Condition(numbers=height)) - plain - 6).abs().max()) < 1e-12
+    )
 
 
 def test_guidance_exaggerates_the_numbers_that_are_asked_for() -> None:
@@ -101,14 +112,23 @@ def test_guidance_exaggerates_the_numbers_that_are_asked_for() -> None:
     class Unknowing(Told):
         def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
             known = condition or Condition()
-            return super().__call__(x, sigma, Condition(known.label, None if known.numbers is None else known.numbers.nan_to_num(0.0).sum(1, keepdim=True)))
+            return super().__call__(
+                x,
+                sigma,
+                Condition(
+                    known.label,
+                    None if known.numbers is None else known.numbers.nan_to_num(0.0).sum(1, keepdim=True),
+                ),
+            )
 
     x, told = image(2, 1, 8, 8), Condition(numbers=torch.tensor([[0.5, 0.25], [torch.nan, 0.25]]))
     plain = Unknowing()(x, SIGMA)
     wanted = plain + torch.tensor([2 * 0.5 + 0.25, 0.25], dtype=x.dtype).reshape(2, 1, 1, 1)
     assert float((guided(Unknowing(), None, 2.0, (0,))(x, SIGMA, told) - wanted).abs().max()) < 1e-12
     assert float((guided(Unknowing(), 3, 2.0, (0,))(x, SIGMA, told) - wanted - 6).abs().max()) < 1e-12
-    assert told.numbers is not None and bool(told.numbers[0].isfinite().all())  # what was given is not written to
+    assert told.numbers is not None and bool(
+        told.numbers[0].isfinite().all()
+    )  # what was given is not written to
 
 
 @pytest.mark.parametrize("weight", [-1.0, float("nan")])
@@ -132,20 +152,28 @@ def test_what_is_kept_is_known_and_the_rest_is_the_denoisers() -> None:
     mean, std = wrapped.moments(x, SIGMA, asked)
     assert torch.equal(wrapped(x, SIGMA, asked), mean)
     assert torch.equal(mean[..., :4], known[..., :4]) and float(std[..., :4].abs().max()) == 0
-    assert torch.allclose(mean[..., 4:8], (plain + known)[..., 4:8] / 2) and torch.allclose(std[..., 4:8], doubt[..., 4:8] / 2)
+    assert torch.allclose(mean[..., 4:8], (plain + known)[..., 4:8] / 2) and torch.allclose(
+        std[..., 4:8], doubt[..., 4:8] / 2
+    )
     assert torch.allclose(mean[..., 8:], plain[..., 8:]) and torch.equal(std[..., 8:], doubt[..., 8:])
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 9, 12), (9, 12), (2, 1, 9, 12), (2, 1, 1, 1)])
 def test_what_is_free_may_be_said_once_for_all(shape: tuple[int, ...]) -> None:
     """One mask for the batch, one for each image, or one number each."""
-    x, known, free = image(2, 1, 9, 12), image(2, 1, 9, 12, seed=1), torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x, known, free = (
+        image(2, 1, 9, 12),
+        image(2, 1, 9, 12, seed=1),
+        torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64),
+    )
     found = kept(Told(), known, free)(x, SIGMA)
     assert torch.allclose(found, known + free.expand(2, 1, 9, 12) * (Told()(x, SIGMA) - known))
 
 
 class SureAndWrong(Told):
-    """Says 1 everywhere; the left half of each image with hardly a doubt, and each image, and each slice of a volume, with more doubt than the last."""
+    """Says 1 everywhere; the left half of each image with hardly a doubt, and each image, and each slice of a
+    volume, with more doubt than the last.
+    """
 
     def moments(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
         std = torch.full_like(x, 0.4)
@@ -161,7 +189,9 @@ def test_caution_spreads_the_doubt_over_each_image_and_slice(size: tuple[int, ..
     mean, std = cautious(SureAndWrong(), 1.5, 0.5).moments(x, SIGMA)
     assert torch.equal(mean, plain)
     for n, k in np.ndindex(2, size[2] if len(size) == 3 else 1):
-        before, after = (v[n, 0, ..., k].square() if len(size) == 3 else v[n, 0].square() for v in (told, std))
+        before, after = (
+            v[n, 0, ..., k].square() if len(size) == 3 else v[n, 0].square() for v in (told, std)
+        )
         assert torch.allclose(after.mean(), 1.5**2 * before.mean())
         assert torch.allclose(after[:, 0], 1.5**2 * 0.5 * (before[:, 0] + before.mean()))
     assert torch.allclose(cautious(SureAndWrong(), 1.0, 0.0).moments(x, SIGMA)[1], told)
@@ -170,7 +200,10 @@ def test_caution_spreads_the_doubt_over_each_image_and_slice(size: tuple[int, ..
 def test_with_caution_data_set_right_what_a_denoiser_is_sure_of() -> None:
     truth = torch.zeros(1, 1, 8, 8)
     m = simulate(truth, identity((1, 8, 8)), Gaussian(0.05), torch.Generator().manual_seed(0))
-    wrong, right = (float(joined(d, m, truth, torch.ones(1)).abs()[..., :4].mean()) for d in (SureAndWrong(), cautious(SureAndWrong())))
+    wrong, right = (
+        float(joined(d, m, truth, torch.ones(1)).abs()[..., :4].mean())
+        for d in (SureAndWrong(), cautious(SureAndWrong()))
+    )
     assert wrong > 0.9 and right < 0.1
 
 
@@ -195,14 +228,18 @@ def test_tiles_of_a_pointwise_denoiser_leave_no_trace(size: tuple[int, int], ove
 
 
 def test_tiles_know_where_they_lie() -> None:
-    """Position channels are those of the whole image: a denoiser that answers with its place gives the same ramp, tiled or not."""
+    """Position channels are those of the whole image: a denoiser that answers with its place gives the same
+    ramp, tiled or not.
+    """
     x = image(2, 1, 40, 24)
     whole = Told(at=1.0)(x, SIGMA, Condition(position=grid((40, 24))[None].expand(2, -1, -1, -1)))
     assert float((tiled(Told(at=1.0), 16, 4)(x, SIGMA) - whole).abs().max()) < 1e-6
 
 
 def test_tiles_of_a_blur_agree_away_from_seams_and_nearly_at_them() -> None:
-    """A denoiser that sees 2 voxels far is exact where no tile ends within 2 voxels, and the blend halves what is left elsewhere."""
+    """A denoiser that sees 2 voxels far is exact where no tile ends within 2 voxels, and the blend halves
+    what is left elsewhere.
+    """
     x = image(1, 1, 64, 64)
     whole, apart = Told(radius=2)(x, SIGMA[:1]), tiled(Told(radius=2), 40, 16)(x, SIGMA[:1])
     gap = (whole - apart).abs()[0, 0]
@@ -226,14 +263,21 @@ def test_tiles_that_never_advance_are_refused(tile: int, overlap: int) -> None:
 
 
 @pytest.mark.parametrize("label", [None, torch.tensor([1, -1])])
-@pytest.mark.parametrize("numbers", [None, torch.arange(5.0)[:, None], torch.tensor([[0.5], [2.0]])], ids=["unknown", "a-slice", "an-image"])
+@pytest.mark.parametrize(
+    "numbers",
+    [None, torch.arange(5.0)[:, None], torch.tensor([[0.5], [2.0]])],
+    ids=["unknown", "a-slice", "an-image"],
+)
 def test_slicewise_is_the_loop_over_slices(label: Tensor | None, numbers: Tensor | None) -> None:
     """Levels, labels and numbers reach the slice that they belong to, whatever the batch."""
     x = image(2, 1, 6, 7, 5)
     found = slicewise(Told(), 3)(x, SIGMA, Condition(label=label, numbers=numbers))
     for k in range(5):
         row = None if numbers is None else numbers if len(numbers) == 2 else numbers[k : k + 1].expand(2, -1)
-        assert float((found[..., k] - Told()(x[..., k], SIGMA, Condition(label=label, numbers=row))).abs().max()) < 1e-12
+        assert (
+            float((found[..., k] - Told()(x[..., k], SIGMA, Condition(label=label, numbers=row))).abs().max())
+            < 1e-12
+        )
 
 
 def test_slicewise_refuses_numbers_of_nobody() -> None:

@@ -1,4 +1,6 @@
-"""The laws of a loop: it keeps the prior's law, says where it diverged, and takes only what it was made for."""
+"""The laws of a loop: it keeps the prior's law, says where it diverged, and takes only what it was made
+for.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,17 @@ from medprior.operators import Gaussian as GaussianNoise
 from medprior.operators import Measurement, identity
 from medprior.prior import Condition, Denoiser, Redraw
 from medprior.prior.gaussian import Gaussian
-from medprior.sampling import anneal, flow, follow, log_levels, matched_draw, proximal, restore, revisit, start
+from medprior.sampling import (
+    anneal,
+    flow,
+    follow,
+    log_levels,
+    matched_draw,
+    proximal,
+    restore,
+    revisit,
+    start,
+)
 from medprior.sampling.rules import fitted, heard
 from tests.golden.world import OPERATORS, SHAPE, judged, measured, seeded, smooth_prior
 
@@ -19,7 +31,9 @@ N = 8000
 
 
 def noisy(prior: Gaussian, sigma: float, n: int = N, seed: int = 3) -> Tensor:
-    return prior.draw(n, seeded(seed)) + sigma * torch.randn((n, *SHAPE), generator=seeded(seed + 1), dtype=torch.float64)
+    return prior.draw(n, seeded(seed)) + sigma * torch.randn(
+        (n, *SHAPE), generator=seeded(seed + 1), dtype=torch.float64
+    )
 
 
 @pytest.mark.parametrize("churn", [0.0, 0.2])
@@ -33,7 +47,9 @@ def test_flow_keeps_the_priors_law(churn: float) -> None:
 
 @pytest.mark.parametrize("sigma", [0.3, 1.0, 3.0])
 def test_revisit_keeps_the_priors_law_and_leaves_the_source_as_sigma_grows(sigma: float) -> None:
-    """Sigma is the knob of strength: the law stays (8 000 draws of 24 voxels have a floor of 0.03), the likeness to the source falls as it must."""
+    """Sigma is the knob of strength: the law stays (8 000 draws of 24 voxels have a floor of 0.03), the
+    likeness to the source falls as it must.
+    """
     prior = smooth_prior()
     source = prior.draw(N, seeded(3))
     found = revisit(prior, source, sigma, rng=seeded(4), n_steps=16)
@@ -58,7 +74,9 @@ def test_the_same_seed_gives_the_same_draw() -> None:
 
 
 def test_each_image_of_a_batch_is_drawn_alone() -> None:
-    """No image of a batch knows of another: the first of two is the first of one, where no fresh noise is in it."""
+    """No image of a batch knows of another: the first of two is the first of one, where no fresh noise is in
+    it.
+    """
     prior = smooth_prior()
     x, sigmas = noisy(prior, 5.0, 2), log_levels(8, high=5.0)
     assert float((flow(prior, x, sigmas)[:1] - flow(prior, x[:1], sigmas)).abs().max()) < 1e-12
@@ -90,10 +108,15 @@ def test_divergence_names_the_step_and_the_level() -> None:
     sigmas = log_levels(10, low=0.01, high=10.0)
     first = int((sigmas < 1.0).nonzero()[0])
     x = torch.ones(3, *SHAPE, dtype=torch.float64)
-    measurement = Measurement(torch.zeros(1, *SHAPE, dtype=torch.float64), identity(SHAPE), GaussianNoise(0.1))
+    measurement = Measurement(
+        torch.zeros(1, *SHAPE, dtype=torch.float64), identity(SHAPE), GaussianNoise(0.1)
+    )
     journeys = {
         "anneal": (lambda: anneal(BreaksDraw(), x, sigmas, rng=seeded(0)), first),
-        "flow": (lambda: flow(Breaks(float(sigmas[first - 1])), x, sigmas), first - 1),  # midpoint looks half a step ahead
+        "flow": (
+            lambda: flow(Breaks(float(sigmas[first - 1])), x, sigmas),
+            first - 1,
+        ),  # midpoint looks half a step ahead
         "restore": (lambda: restore(Breaks(1.0), measurement, x, high=10.0, low=0.01, n_steps=10), first),
         "start": (lambda: start(Breaks(1.0), (3, *SHAPE), torch.tensor(0.5), rng=seeded(0)), 0),
     }
@@ -120,7 +143,10 @@ def test_follow_takes_the_loop_that_belongs() -> None:
     _, measurement = measured(prior, OPERATORS["mask"], 0.1)
     x, sigmas = 20 * torch.randn((2, *SHAPE), generator=seeded(1), dtype=torch.float64), log_levels(4)
     assert torch.equal(follow(prior, x, sigmas, rng=seeded(0)), flow(prior, x, sigmas))
-    drawn = [loop(matched_draw(prior, measurement, seeded(2)), x, sigmas, rng=seeded(0)) for loop in (follow, anneal)]
+    drawn = [
+        loop(matched_draw(prior, measurement, seeded(2)), x, sigmas, rng=seeded(0))
+        for loop in (follow, anneal)
+    ]
     assert torch.equal(*drawn)
 
 
@@ -132,16 +158,25 @@ def test_churn_wants_a_generator_and_a_share(churn: float, rng: torch.Generator 
 
 def test_progress_counts_every_step() -> None:
     seen: list[tuple[int, int]] = []
-    flow(smooth_prior(), torch.zeros(1, *SHAPE, dtype=torch.float64), log_levels(4), on_step=lambda done, of: seen.append((done, of)))
+    flow(
+        smooth_prior(),
+        torch.zeros(1, *SHAPE, dtype=torch.float64),
+        log_levels(4),
+        on_step=lambda done, of: seen.append((done, of)),
+    )
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_restore_is_a_point_estimate_near_the_posterior_mean() -> None:
-    """Six evaluations, no spread: nearer to the truth than the measurement, not further from it than the exact mean by half."""
+    """Six evaluations, no spread: nearer to the truth than the measurement, not further from it than the
+    exact mean by half.
+    """
     prior = smooth_prior()
     truth, measurement = measured(prior, OPERATORS["denoise"], 0.3, n=200)
     found = restore(prior, measurement, measurement.y)
-    covariance = torch.linalg.inv(torch.linalg.inv(prior.covariance) + torch.eye(prior.covariance.shape[0], dtype=torch.float64) / 0.09)
+    covariance = torch.linalg.inv(
+        torch.linalg.inv(prior.covariance) + torch.eye(prior.covariance.shape[0], dtype=torch.float64) / 0.09
+    )
     best = float(covariance.trace() / prior.covariance.shape[0]) ** 0.5
     error = float((found - truth).square().mean().sqrt())
     assert error < 0.3 and error < 1.5 * best, (error, best)
@@ -152,7 +187,9 @@ def test_six_rounds_with_momentum_go_farther_than_eight_without(name: str) -> No
     prior = smooth_prior()
     truth, measurement = measured(prior, OPERATORS[name], 0.1, n=50)
     start_at = measurement.operator.adjoint(measurement.y)
-    six, eight = (restore(prior, measurement, start_at, n_steps=n, momentum=m) for n, m in ((6, 0.4), (8, 0.0)))
+    six, eight = (
+        restore(prior, measurement, start_at, n_steps=n, momentum=m) for n, m in ((6, 0.4), (8, 0.0))
+    )
     assert float((six - truth).square().mean()) < 0.98 * float((eight - truth).square().mean())
 
 
@@ -161,7 +198,10 @@ def test_joined_with_the_data_the_last_word_fits_them_better(name: str) -> None:
     prior = smooth_prior()
     _, measurement = measured(prior, OPERATORS[name], 0.1, n=50)
     start_at = measurement.operator.adjoint(measurement.y)
-    joined, alone = (float(measurement.misfit(restore(prior, measurement, start_at, join=join)).mean()) for join in (True, False))
+    joined, alone = (
+        float(measurement.misfit(restore(prior, measurement, start_at, join=join)).mean())
+        for join in (True, False)
+    )
     assert joined < 0.96 * alone
 
 
@@ -171,5 +211,7 @@ def test_restore_without_momentum_and_join_is_dpir() -> None:
     x = measurement.operator.adjoint(measurement.y)
     found = restore(prior, measurement, x, n_steps=5, high=1.0, low=0.05, momentum=0.0, join=False)
     for sigma in log_levels(5, low=0.05, high=1.0)[:-1]:
-        x = prior(fitted(measurement, x, float(sigma) ** 2 / 0.23, answers=heard(measurement)), sigma.expand(len(x)))
+        x = prior(
+            fitted(measurement, x, float(sigma) ** 2 / 0.23, answers=heard(measurement)), sigma.expand(len(x))
+        )
     assert torch.allclose(found, x)

@@ -1,4 +1,6 @@
-"""The laws of an operator, on every entry of the catalogue: adjointness, linearity, vjp = adjoint, gram, algebra, precision, batch."""
+"""The laws of an operator, on every entry of the catalogue: adjointness, linearity, vjp = adjoint, gram,
+algebra, precision, batch.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,11 @@ def inner(a: Tensor, b: Tensor) -> Tensor:
 
 
 def near(a: Tensor, b: Tensor, tolerance: float) -> bool:
-    return a.shape == b.shape and a.dtype == b.dtype and float((a - b).abs().max()) <= tolerance * max(1.0, float(b.abs().max()))
+    return (
+        a.shape == b.shape
+        and a.dtype == b.dtype
+        and float((a - b).abs().max()) <= tolerance * max(1.0, float(b.abs().max()))
+    )
 
 
 def test_adjointness(operator: Operator, dtype: torch.dtype) -> None:
@@ -62,7 +68,9 @@ def test_linearity(operator: Operator, dtype: torch.dtype) -> None:
 
 
 def test_vector_jacobian_product_is_the_adjoint(operator: Operator, dtype: torch.dtype) -> None:
-    """Automatic differentiation of A gives A^H, and of A^H gives A: guidance by gradients sees the exact operator."""
+    """Automatic differentiation of A gives A^H, and of A^H gives A: guidance by gradients sees the exact
+    operator.
+    """
     x, y = image(operator, dtype).requires_grad_(), measurement(operator, dtype)
     (found,) = torch.autograd.grad(operator(x), x, y)
     assert near(found, operator.adjoint(y), TOLERANCE[dtype])
@@ -82,7 +90,10 @@ def test_gram(operator: Operator, dtype: torch.dtype) -> None:
 def test_adjoint_of_the_adjoint_is_itself(operator: Operator, dtype: torch.dtype) -> None:
     """A.H.H acts as A, and domain and codomain change places."""
     assert (operator.H.domain, operator.H.codomain) == (operator.codomain, operator.domain)
-    assert (operator.H.domain_is_complex, operator.H.is_complex) == (operator.is_complex, operator.domain_is_complex)
+    assert (operator.H.domain_is_complex, operator.H.is_complex) == (
+        operator.is_complex,
+        operator.domain_is_complex,
+    )
     x = image(operator, dtype)
     assert near(operator.H.H(x), operator(x), TOLERANCE[dtype])
 
@@ -114,9 +125,15 @@ def test_each_image_of_a_batch_is_measured_alone(operator: Operator, dtype: torc
 
 
 def test_unobserved_entries_are_zero(operator: Operator, dtype: torch.dtype) -> None:
-    """What an operator calls unobserved is zero for every image, and (almost: real images have a few real frequencies) nothing else is."""
+    """What an operator calls unobserved is zero for every image, and (almost: real images have a few real
+    frequencies) nothing else is.
+    """
     y = operator(image(operator, dtype)).abs().amax(0)
-    seen = torch.ones_like(y, dtype=torch.bool) if operator.observed is None else operator.observed.expand(operator.codomain)
+    seen = (
+        torch.ones_like(y, dtype=torch.bool)
+        if operator.observed is None
+        else operator.observed.expand(operator.codomain)
+    )
     assert float(y[~seen].sum()) == 0
     if operator.observed is not None:
         assert float((y[seen] > 0).double().mean()) > 0.9
@@ -124,7 +141,9 @@ def test_unobserved_entries_are_zero(operator: Operator, dtype: torch.dtype) -> 
 
 @pytest.mark.gpu
 def test_an_accelerator_gives_the_same(operator: Operator) -> None:
-    """Inputs on another device: the operator's tensors follow them or are moved by ``to``, and both give what the CPU gives."""
+    """Inputs on another device: the operator's tensors follow them or are moved by ``to``, and both give what
+    the CPU gives.
+    """
     x, y = image(operator, torch.float32), measurement(operator, torch.float32)
     for there in (operator, operator.to("cuda")):
         assert near(there(x.cuda()).cpu(), operator(x), TOLERANCE[torch.float32])

@@ -1,4 +1,6 @@
-"""The laws of a path, on every row of the table: unit variance in and out at every level, identity at zero noise, one D whatever the row."""
+"""The laws of a path, on every row of the table: unit variance in and out at every level, identity at zero
+noise, one D whatever the row.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def test_no_noise_no_change(path: Path) -> None:
 
 @pytest.mark.parametrize("sigma", SIGMAS)
 def test_the_ideal_network_makes_the_wiener_filter(path: Path, sigma: float) -> None:
-    """Regressing the target on the network's input and putting it through the path gives x * DATA^2 / (DATA^2 + s^2), for both rows."""
+    """Regressing the target on the network's input and putting it through the path gives x * DATA^2 / (DATA^2
+    + s^2), for both rows.
+    """
     s = at(sigma)
     variance = DATA**2 + s**2
     covariance = (DATA**2 - path.c_skip(s) * variance) / path.c_out(s)  # of the target with x
@@ -67,7 +71,9 @@ def test_rows_convert_into_one_another(sigma: float) -> None:
 
 
 def test_straight_is_rectified_flow() -> None:
-    """With t = s / (1 + s) and x_t = (1 - t) x0 + t n, the straight target is (n - x0) scaled to unit variance."""
+    """With t = s / (1 + s) and x_t = (1 - t) x0 + t n, the straight target is (n - x0) scaled to unit
+    variance.
+    """
     s, x0, n = at(0.7), DATA * draws(4, 1000), draws(5, 1000)
     path = path_named("straight", DATA)
     target = (x0 - path.c_skip(s) * (x0 + s * n)) / path.c_out(s)
@@ -84,11 +90,18 @@ class Ideal(nn.Module):
     def forward(self, x: Tensor, noise: Tensor, label: Tensor | None, numbers: Tensor | None) -> Tensor:
         s = spread(torch.exp(4 * noise), x)
         variance = DATA**2 + s**2
-        return (DATA**2 - self.path.c_skip(s) * variance) / self.path.c_out(s) / (variance * self.path.c_in(s)) * x[:, :1]
+        return (
+            (DATA**2 - self.path.c_skip(s) * variance)
+            / self.path.c_out(s)
+            / (variance * self.path.c_in(s))
+            * x[:, :1]
+        )
 
 
 def test_a_prior_with_the_ideal_network_is_the_wiener_filter(path: Path) -> None:
-    """The whole class, not its parts: sigma is told apart image by image, position channels are no part of the answer."""
+    """The whole class, not its parts: sigma is told apart image by image, position channels are no part of
+    the answer.
+    """
     prior = Prior(Ideal(path), path, Card("white", "MR", sigma_data=DATA))
     x, sigma = draws(6, 4 * 64).float().reshape(4, 1, 8, 8), torch.tensor([0.01, 0.3, 2.0, 40.0])
     wanted = x * spread(DATA**2 / (DATA**2 + sigma**2), x)
@@ -96,9 +109,14 @@ def test_a_prior_with_the_ideal_network_is_the_wiener_filter(path: Path) -> None
 
 
 def test_the_loss_of_the_ideal_network_is_what_noise_leaves(path: Path) -> None:
-    """Unit-variance target minus what the input explains: 1 - correlation^2, on data that really are white."""
+    """Unit-variance target minus what the input explains: 1 - correlation^2, on data that really are
+    white.
+    """
     prior = Prior(Ideal(path), path, Card("white", "MR", sigma_data=DATA))
-    x0, n = DATA * draws(7, 50_000).float().reshape(1, 1, 50, 1000), draws(8, 50_000).float().reshape(1, 1, 50, 1000)
+    x0, n = (
+        DATA * draws(7, 50_000).float().reshape(1, 1, 50, 1000),
+        draws(8, 50_000).float().reshape(1, 1, 50, 1000),
+    )
     sigma = torch.tensor([0.5])
     s = at(0.5)
     variance = DATA**2 + s**2

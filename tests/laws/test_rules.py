@@ -1,4 +1,6 @@
-"""The laws of a rule, on every rule: it fits what was measured, leaves alone what was not, follows precision, and refuses silence about noise."""
+"""The laws of a rule, on every rule: it fits what was measured, leaves alone what was not, follows precision,
+and refuses silence about noise.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +14,36 @@ from medprior.errors import BadOption, UnknownNoise
 from medprior.operators import Gaussian as GaussianNoise
 from medprior.operators import Measurement, Operator, Unknown, identity, mask
 from medprior.prior import Condition, Denoiser, Redraw
-from medprior.runs.requests import Reconstruct
+from medprior.runs.ask.requests import Reconstruct
 from medprior.sampling import PASSES, RULES, follow, log_levels, matched_draw, moment_matching
 from medprior.sampling.krylov import root_times
 from medprior.sampling.rules import fitted
-from tests.golden.world import OPERATORS, SHAPE, SIZE, exact, measured, real_matrix, seeded, smooth_prior, white_prior
+from tests.golden.world import (
+    OPERATORS,
+    SHAPE,
+    SIZE,
+    exact,
+    measured,
+    real_matrix,
+    seeded,
+    smooth_prior,
+    white_prior,
+)
 
 
 def level(sigma: float, n: int) -> Tensor:
     return torch.full((n,), sigma, dtype=torch.float64)
 
 
-EXACT = {"matched_draw": smooth_prior, "moment_matching": smooth_prior, "proximal": white_prior, "pseudoinverse_guidance": white_prior}
-"""The prior for which a rule's one call is exact. (``decoupled`` is so in the limit of its chain, ``posterior_sampling`` never: tests/golden.)"""
+EXACT = {
+    "matched_draw": smooth_prior,
+    "moment_matching": smooth_prior,
+    "proximal": white_prior,
+    "pseudoinverse_guidance": white_prior,
+}
+"""The prior for which a rule's one call is exact. (``decoupled`` is so in the limit of its chain,
+``posterior_sampling`` never: tests/golden.)
+"""
 
 
 def test_the_command_line_offers_every_rule() -> None:
@@ -60,13 +79,20 @@ class Counted(Denoiser):
 
 @pytest.mark.parametrize("rule", sorted(RULES))
 def test_a_rule_costs_the_passes_that_are_said(rule: str) -> None:
-    """At the worst: conjugate gradients and roots may be done before; what has none of them costs just so much."""
+    """At the worst: conjugate gradients and roots may be done before; what has none of them costs just so
+    much.
+    """
     prior = smooth_prior()
     _, measurement = measured(prior, OPERATORS["mask"], 0.1)
     counted = Counted(prior)
     guide = RULES[rule](counted, measurement, seeded(1))
     counted.passes = 0
-    follow(guide, torch.randn((2, *SHAPE), generator=seeded(0), dtype=torch.float64), log_levels(4, low=0.1, high=1.0), rng=seeded(2))
+    follow(
+        guide,
+        torch.randn((2, *SHAPE), generator=seeded(0), dtype=torch.float64),
+        log_levels(4, low=0.1, high=1.0),
+        rng=seeded(2),
+    )
     assert counted.passes <= 4 * PASSES[rule]
     if PASSES[rule] < 10:
         # the last of midpoint's steps is a single one
@@ -80,7 +106,9 @@ def test_every_rule_says_what_it_costs() -> None:
 @pytest.mark.parametrize("rule", EXACT)
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_one_call_is_the_posterior_given_x_and_y(rule: str, operator: str) -> None:
-    """x is one more measurement of x0, with noise sigma: mean (and, of a redraw, covariance) of a call are those of both together."""
+    """x is one more measurement of x0, with noise sigma: mean (and, of a redraw, covariance) of a call are
+    those of both together.
+    """
     prior = EXACT[rule]()
     truth, measurement = measured(prior, OPERATORS[operator], 0.1)
     sigma, n = 0.4, 6000
@@ -104,7 +132,9 @@ def test_precision_in_is_precision_out(rule: str) -> None:
     for dtype in (torch.float32, torch.float64):
         operator = identity(SHAPE)
         measurement = Measurement(torch.zeros((1, *SHAPE), dtype=dtype), operator, GaussianNoise(0.1))
-        out = RULES[rule](Wiener(), measurement, seeded(0))(torch.ones((2, *SHAPE), dtype=dtype), torch.ones(2, dtype=dtype))
+        out = RULES[rule](Wiener(), measurement, seeded(0))(
+            torch.ones((2, *SHAPE), dtype=dtype), torch.ones(2, dtype=dtype)
+        )
         assert out.dtype == dtype and not out.requires_grad
 
 
@@ -129,11 +159,15 @@ def test_rules_work_where_gradients_are_off(rule: str) -> None:
 
 @pytest.mark.parametrize("rule", sorted(RULES))
 def test_what_was_not_measured_is_left_to_the_prior(rule: str) -> None:
-    """Pixels that agree with nobody (a white prior) and were not measured keep the denoiser's own answer, on average."""
+    """Pixels that agree with nobody (a white prior) and were not measured keep the denoiser's own answer, on
+    average.
+    """
     prior = white_prior()
     seen = torch.zeros(SHAPE[1:], dtype=torch.bool)
     seen[:3] = True
-    measurement = Measurement(torch.full((1, *SHAPE), 5.0, dtype=torch.float64) * seen, mask(SHAPE, seen), GaussianNoise(0.01))
+    measurement = Measurement(
+        torch.full((1, *SHAPE), 5.0, dtype=torch.float64) * seen, mask(SHAPE, seen), GaussianNoise(0.01)
+    )
     x = torch.zeros((3000, *SHAPE), dtype=torch.float64)
     out, plain = RULES[rule](prior, measurement, seeded(0))(x, level(0.5, 3000)), prior(x, level(0.5, 3000))
     assert float((out - plain).mean(0)[:, ~seen].abs().max()) < 0.03
@@ -153,8 +187,12 @@ def test_noise_of_each_entry_has_its_own_weight(rule: str) -> None:
     """A quiet pixel is believed, a loud one is not."""
     std = torch.full(SHAPE, 10.0, dtype=torch.float64)
     std[0, 0, 0] = 0.01
-    measurement = Measurement(torch.full((1, *SHAPE), 3.0, dtype=torch.float64), identity(SHAPE), GaussianNoise(std))
-    out = RULES[rule](Wiener(), measurement, seeded(0))(torch.zeros((2000, *SHAPE), dtype=torch.float64), level(1.0, 2000)).mean(0)
+    measurement = Measurement(
+        torch.full((1, *SHAPE), 3.0, dtype=torch.float64), identity(SHAPE), GaussianNoise(std)
+    )
+    out = RULES[rule](Wiener(), measurement, seeded(0))(
+        torch.zeros((2000, *SHAPE), dtype=torch.float64), level(1.0, 2000)
+    ).mean(0)
     assert float((out[0, 0, 0] - 3).abs()) < 0.05
     assert float(out[0, 1:].abs().max()) < 0.15
 
@@ -166,7 +204,9 @@ def hard_operators() -> dict[str, Operator]:
 @pytest.mark.parametrize("operator", hard_operators())
 @pytest.mark.parametrize("variance", [1e-4, 0.01, 0.25])
 def test_a_fit_is_at_its_minimum(operator: str, variance: float) -> None:
-    """``fitted`` against the normal equations solved exactly, noise 0.02 and the weights of a whole journey: the cost is at its minimum within 2 %."""
+    """``fitted`` against the normal equations solved exactly, noise 0.02 and the weights of a whole journey:
+    the cost is at its minimum within 2 %.
+    """
     A = OPERATORS[operator]
     y = measured(smooth_prior(), A, 0.02)[1]
     z = smooth_prior().draw(3, seeded(1))
@@ -183,7 +223,9 @@ def test_a_fit_is_at_its_minimum(operator: str, variance: float) -> None:
 
 
 def test_a_root_is_a_root() -> None:
-    """N^(1/2) w, image by image: exact when the space is exhausted, near before, and w itself for the identity."""
+    """N^(1/2) w, image by image: exact when the space is exhausted, near before, and w itself for the
+    identity.
+    """
     eigen = torch.linspace(0.0, 2.0, SIZE, dtype=torch.float64)
     turn = torch.linalg.qr(torch.randn((SIZE, SIZE), generator=seeded(0), dtype=torch.float64))[0]
     w = torch.randn((5, *SHAPE), generator=seeded(1), dtype=torch.float64)
@@ -212,5 +254,7 @@ def test_more_iterations_change_nothing_once_converged() -> None:
     x = truth + torch.randn(truth.shape, generator=seeded(0), dtype=torch.float64)
     few, many = (moment_matching(prior, measurement, n_iterations=n)(x, level(1.0, 1)) for n in (20, 200))
     assert float((few - many).abs().max()) < 2e-3
-    few, many = (matched_draw(prior, measurement, seeded(1), n_iterations=n)(x, level(1.0, 1)) for n in (20, 200))
+    few, many = (
+        matched_draw(prior, measurement, seeded(1), n_iterations=n)(x, level(1.0, 1)) for n in (20, 200)
+    )
     assert float((few - many).abs().max()) < 2e-3

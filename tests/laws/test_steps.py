@@ -1,4 +1,6 @@
-"""The laws of a step, on every step: measured order of convergence on an ODE whose end is known, and a last step that lands on D."""
+"""The laws of a step, on every step: measured order of convergence on an ODE whose end is known, and a last
+step that lands on D.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def step(request: pytest.FixtureRequest) -> Step:
 
 
 def carried(prior: Gaussian, x: Tensor, high: float, low: float) -> Tensor:
-    """The exact probability flow of a Gaussian prior: each eigen-direction scales by sqrt((v + low^2) / (v + high^2))."""
+    """The exact probability flow of a Gaussian prior: each eigen-direction scales by sqrt((v + low^2) / (v +
+    high^2)).
+    """
     away = (x.flatten(1) - prior.mean) @ prior.vectors
     scale = torch.sqrt((prior.values + low**2) / (prior.values + high**2))
     return (prior.mean + (away * scale) @ prior.vectors.T).reshape(x.shape)
@@ -70,7 +74,9 @@ def test_a_step_of_no_length_changes_nothing(step: Step) -> None:
 
 
 def test_euler_in_flow_time_is_euler_in_sigma() -> None:
-    """The straight path needs no loop of its own: z = x / (1 + s), dz/dt = (z - D) / t gives the same numbers."""
+    """The straight path needs no loop of its own: z = x / (1 + s), dz/dt = (z - D) / t gives the same
+    numbers.
+    """
     prior = smooth_prior()
     sigmas = log_levels(12, low=0.01, high=20.0)
     x = 20 * torch.randn((4, *SHAPE), generator=seeded(2), dtype=torch.float64)
@@ -90,7 +96,10 @@ def test_levels_fall_from_high_to_low_and_end_at_zero(levels) -> None:
 
 
 @pytest.mark.parametrize("levels", [karras_levels, log_levels])
-@pytest.mark.parametrize("wrong", [{"n": 0}, {"low": 0.0}, {"low": 2.0, "high": 1.0}, {"high": float("inf")}, {"low": float("nan")}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"n": 0}, {"low": 0.0}, {"low": 2.0, "high": 1.0}, {"high": float("inf")}, {"low": float("nan")}],
+)
 def test_levels_that_make_no_sense_are_refused(levels, wrong: dict[str, float]) -> None:
     with pytest.raises(BadOption, match="noise levels"):
         levels(**{"n": 5, **wrong})
@@ -113,7 +122,12 @@ def test_multistep_lands_on_the_mean_and_wants_one() -> None:
     prior = smooth_prior()
     x = torch.randn((3, *SHAPE), generator=seeded(1), dtype=torch.float64)
     sigmas = torch.tensor([0.3, 0.0], dtype=torch.float64)
-    assert float((multistep(prior, x, sigmas) - prior(x, torch.full((3,), 0.3, dtype=torch.float64))).abs().max()) < 1e-12
+    assert (
+        float(
+            (multistep(prior, x, sigmas) - prior(x, torch.full((3,), 0.3, dtype=torch.float64))).abs().max()
+        )
+        < 1e-12
+    )
     with pytest.raises(BadOption, match="wanted a mean"):
         multistep(_Redraws(), x, sigmas)  # type: ignore[arg-type]
 

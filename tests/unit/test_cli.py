@@ -18,11 +18,20 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_help_loads_nothing_heavy() -> None:
     """``medprior --help`` is fast because torch, matplotlib and the readers load inside the verbs."""
     code = (
-        "import sys; from medprior.cli import main; assert main(['--help']) == 0; assert main(['detect', '--help']) == 0; "
-        "heavy = [m for m in ('torch', 'monai', 'matplotlib', 'pydicom', 'nibabel', 'scipy', 'skimage', 'PIL', 'numpy', 'jinja2') if m in sys.modules]; "
+        "import sys; from medprior.cli import main; assert main(['--help']) == 0; assert main(['detect', "
+        "'--help']) == 0; "
+        "heavy = [m for m in ('torch', 'monai', 'matplotlib', 'pydicom', 'nibabel', 'scipy', 'skimage', "
+        "'PIL', 'numpy', 'jinja2') if m in sys.modules]; "
         "print('heavy', heavy)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT / "src", timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT / "src",
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.rstrip().endswith("heavy []")
     for verb in ("scan", "train", "reconstruct", "augment", "synthesize", "detect", "info", "demo", "doctor"):
@@ -36,9 +45,15 @@ def test_help_loads_nothing_heavy() -> None:
         (["detect"], "--input"),
         (["detect", "x.png", "--prio", "a"], "--prior"),
         (["detect", "x.png", "--prior", "nowhere"], "neither a bundled prior nor a folder"),
-        (["augment", "x.png", "--prior", "a", "--strength", "2"], "strength: input should be less than 1, got '2'"),
+        (
+            ["augment", "x.png", "--prior", "a", "--strength", "2"],
+            "strength: input should be less than 1, got '2'",
+        ),
         (["augment", "x.png", "--prior", "a", "--n", "0"], "n: input should be greater than or equal to 1"),
-        (["reconstruct", "x.png", "--prior", "a", "--task", "mri", "--factor", "2"], "factor: no option for task mri"),
+        (
+            ["reconstruct", "x.png", "--prior", "a", "--task", "mri", "--factor", "2"],
+            "factor: no option for task mri",
+        ),
         (["reconstruct", "x.png", "--prior", "a", "--noise", "nan"], "noise"),
         (["detect", "x.png", "--prior", "a", "--config", "absent.yaml"], "absent.yaml: no such file"),
         (["train", "absent-folder", "--steps", "1", "--out", "{tmp}/t"], "absent-folder"),
@@ -46,7 +61,9 @@ def test_help_loads_nothing_heavy() -> None:
         (["info", "nowhere"], "neither a bundled prior"),
     ],
 )
-def test_what_a_person_can_mend_is_one_line_and_code_2(tokens: list[str], words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_what_a_person_can_mend_is_one_line_and_code_2(
+    tokens: list[str], words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     assert main([token.format(tmp=tmp_path) for token in tokens]) == 2
     said = capsys.readouterr()
     lines = [line for line in said.err.splitlines() if line.startswith("medprior: ")]
@@ -57,9 +74,15 @@ def test_what_a_person_can_mend_is_one_line_and_code_2(tokens: list[str], words:
 @pytest.mark.parametrize(("kind", "code"), [(OutOfDistribution, 3), (WrongKind, 2)])
 @pytest.mark.parametrize("more", [[], ["--json"], ["--debug"]])
 def test_a_scan_unlike_the_priors_is_code_3(
-    kind: type[WrongKind], code: int, more: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    kind: type[WrongKind],
+    code: int,
+    more: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One line like any other, so that a script can sort such scans out; another modality is a mistake to mend, and 2 as ever."""
+    """One line like any other, so that a script can sort such scans out; another modality is a mistake to
+    mend, and 2 as ever.
+    """
 
     def refuses(*_: object, **__: object) -> None:
         raise kind("it is mirrored", "turn it")
@@ -78,7 +101,9 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_an_error_of_ours_says_where_to_report_it(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_ours_says_where_to_report_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken() -> None:
         raise ZeroDivisionError("a bug")
 
@@ -89,7 +114,9 @@ def test_an_error_of_ours_says_where_to_report_it(capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize("text", ["n_twinss: 2\n", "priro: a\n"])
-def test_an_unknown_key_in_yaml_is_named(text: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_an_unknown_key_in_yaml_is_named(
+    text: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     config = tmp_path / "c.yaml"
     config.write_text(text)
     assert main(["detect", "x.png", "--prior", "a", "--config", str(config)]) == 2

@@ -1,4 +1,6 @@
-"""Promises A1 to A5, A7, A8, A12, B4: every row of the corpus does what it says, and raises nothing but MedpriorError."""
+"""Promises A1 to A5, A7, A8, A12, B4: every row of the corpus does what it says, and raises nothing but
+MedpriorError.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +28,17 @@ AT_THE_DOOR = {
     "text": "refuses:Unsupported:of no kind that is known here",
     "pipe": "refuses:FileProblem:not opened",
 }
-"""DICOM rows that never reach the DICOM reader: the door for all formats refuses them first, in its own words."""
+"""DICOM rows that never reach the DICOM reader: the door for all formats refuses them first, in its own
+words.
+"""
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Case]]:
     found = {name: generate(tmp_path_factory.mktemp(name)) for name, generate in GENERATORS.items()}
-    found["dicom"] = [replace(case, expect=AT_THE_DOOR.get(case.name, case.expect)) for case in found["dicom"]]
+    found["dicom"] = [
+        replace(case, expect=AT_THE_DOOR.get(case.name, case.expect)) for case in found["dicom"]
+    ]
     return found
 
 
@@ -54,14 +60,23 @@ def fault(case: Case, results: dict[str, Volume | MedpriorError]) -> str:
         as_said = same(got, results[rest])
     else:
         as_said = kind == "reads" and isinstance(got, Volume) and bool(np.isfinite(got.data).all())
-    return "" if as_said else f"{case.name}: wanted {case.expect}, got {type(got).__name__} {got if isinstance(got, MedpriorError) else got.provenance}"
+    return (
+        ""
+        if as_said
+        else f"{case.name}: wanted {case.expect}, got {type(got).__name__} "
+        f"{got if isinstance(got, MedpriorError) else got.provenance}"
+    )
 
 
 def same(one: Volume | MedpriorError, other: Volume | MedpriorError) -> bool:
     """Equal voxels, unit and place (within 0.01 mm over the grid)."""
     if isinstance(one, MedpriorError) or isinstance(other, MedpriorError):
         return False
-    if one.data.shape != other.data.shape or not np.array_equal(one.data, other.data) or one.unit != other.unit:
+    if (
+        one.data.shape != other.data.shape
+        or not np.array_equal(one.data, other.data)
+        or one.unit != other.unit
+    ):
         return False
     if one.affine is None or other.affine is None:
         return one.affine is other.affine
@@ -83,7 +98,10 @@ def test_there_are_enough_rows(corpus: dict[str, list[Case]]) -> None:
 
 def test_a_row_that_lies_is_found(corpus: dict[str, list[Case]]) -> None:
     """The judge itself can fail: rows with the expectation of another kind are reported."""
-    good, bad = (next(case for case in corpus["other"] if case.expect.startswith(start)) for start in ("reads", "refuses"))
+    good, bad = (
+        next(case for case in corpus["other"] if case.expect.startswith(start))
+        for start in ("reads", "refuses")
+    )
     results = {case.name: outcome(case) for case in (good, bad)}
     assert fault(Case(good.name, good.path, "refuses:Corrupt:"), results)
     assert fault(Case(good.name, good.path, f"equal:{bad.name}"), results)
@@ -93,7 +111,7 @@ def test_a_row_that_lies_is_found(corpus: dict[str, list[Case]]) -> None:
 
 MEASURE = """
 import json, resource, sys, time
-import medprior.io.nifti, medprior.io.pictures, medprior.io.arrays, medprior.io.dicom_series
+import medprior.io.nifti.nifti, medprior.io.pictures, medprior.io.arrays, medprior.io.dicom.read.series
 from medprior.errors import MedpriorError
 from medprior.io.read import read
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -110,19 +128,34 @@ print(json.dumps([slow, (peak() - before) // 1024]))
 
 
 def test_no_row_takes_long_or_much_memory(corpus: dict[str, list[Case]]) -> None:
-    """A2: each row within 2 s, and all of them together never 256 MiB above what the imports take; measured in a process of its own."""
+    """A2: each row within 2 s, and all of them together never 256 MiB above what the imports take; measured
+    in a process of its own.
+    """
     paths = "\n".join(json.dumps(str(case.path)) for rows in corpus.values() for case in rows)
     environment = {**os.environ, "PYTHONPATH": str(Path(medprior.__file__).parents[1])}
-    done = subprocess.run([sys.executable, "-c", MEASURE], input=paths, capture_output=True, text=True, env=environment, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE],
+        input=paths,
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=True,
+    )
     slow, grown = json.loads(done.stdout)
     assert slow == []
     assert grown <= 256
 
 
 def test_nothing_is_written_outside_by_an_archive(corpus: dict[str, list[Case]]) -> None:
-    """B4: after all the rows, no file called evil lies beside or above the corpus, or in the folder for temporary files."""
+    """B4: after all the rows, no file called evil lies beside or above the corpus, or in the folder for
+    temporary files.
+    """
     rows = [case for case in corpus["other"] if case.name.startswith("zip")]
     for case in rows:
         outcome(case)
     home = rows[0].path.parent
-    assert [p for place in (home, home.parent, home.parent.parent, Path(tempfile.gettempdir())) for p in place.glob("*evil*")] == []
+    assert [
+        p
+        for place in (home, home.parent, home.parent.parent, Path(tempfile.gettempdir()))
+        for p in place.glob("*evil*")
+    ] == []

@@ -1,4 +1,6 @@
-"""Classical augmentation: what may be done to a scan of a modality and a label, drawn apart from being applied, so that each image can be made again."""
+"""Classical augmentation: what may be done to a scan of a modality and a label, drawn apart from being
+applied, so that each image can be made again.
+"""
 
 from .dataset import Augmented
 from .frame import Frame
@@ -7,4 +9,17 @@ from .record import Record
 from .transforms import TRANSFORMS, Strength
 from .vary import Varied, applied, draw, points_moved, replayed, varied
 
-__all__ = ["TRANSFORMS", "Augmented", "Frame", "Policy", "Record", "Strength", "Varied", "applied", "draw", "points_moved", "replayed", "varied"]
+__all__ = [
+    "TRANSFORMS",
+    "Augmented",
+    "Frame",
+    "Policy",
+    "Record",
+    "Strength",
+    "Varied",
+    "applied",
+    "draw",
+    "points_moved",
+    "replayed",
+    "varied",
+]

@@ -18,13 +18,15 @@ __all__ = ["Augmented"]
 
 
 class Augmented(Dataset):
-    """dataset[n] with its image augmented and its masks moved along; labels and all else pass untouched. Works in any DataLoader.
+    """dataset[n] with its image augmented and its masks moved along; labels and all else pass untouched.
+    Works in any DataLoader.
 
-    dataset: its items are tuples, lists or mappings of tensors, or a tensor alone. image, masks: places (0, 1, ...) or keys of the image (C, i, j[, k]) and
-    of what lies on its grid. spacing, codes: as in ``Frame``, the same for all items.
-    What is drawn depends on (seed, epoch, index) and on nothing else, not on workers, ranks or order. Call ``set_epoch`` before each epoch, as with
-    torch's DistributedSampler: without it every epoch sees the same augmentations. Workers that stay alive between epochs see it, too.
-    Raises BadOption for an item without the place, and what ``draw`` and ``applied`` raise.
+    dataset: its items are tuples, lists or mappings of tensors, or a tensor alone. image, masks: places (0,
+    1, ...) or keys of the image (C, i, j[, k]) and of what lies on its grid. spacing, codes: as in ``Frame``,
+    the same for all items. What is drawn depends on (seed, epoch, index) and on nothing else, not on workers,
+    ranks or order. Call ``set_epoch`` before each epoch, as with torch's DistributedSampler: without it every
+    epoch sees the same augmentations. Workers that stay alive between epochs see it, too. Raises BadOption
+    for an item without the place, and what ``draw`` and ``applied`` raise.
     """
 
     def __init__(
@@ -69,11 +71,15 @@ class Augmented(Dataset):
         parts = [new.get(n, part) for n, part in enumerate(item)]
         if isinstance(item, list):
             return parts
-        return tuple(parts) if type(item) is tuple else type(item)(*parts)  # a named tuple takes its parts one by one
+        return (
+            tuple(parts) if type(item) is tuple else type(item)(*parts)
+        )  # a named tuple takes its parts one by one
 
     def _drawn(self, image: torch.Tensor, index: int) -> Record:
         index = index + len(self) if index < 0 else index
-        frame = Frame(tuple(image.shape[1:]), self.spacing, self.codes, self.policy.unit, self.policy.modality)
+        frame = Frame(
+            tuple(image.shape[1:]), self.spacing, self.codes, self.policy.unit, self.policy.modality
+        )
         return draw(self.policy, frame, self.seed, int(self._epoch), int(index))
 
     def _image(self, item: Any) -> torch.Tensor:
@@ -83,4 +89,7 @@ class Augmented(Dataset):
         try:
             return item[place]
         except (KeyError, IndexError, TypeError) as error:
-            raise BadOption(f"Augmented: an item of the data set has no {place!r}", "say where the image and its masks are: image=..., masks=(...)") from error
+            raise BadOption(
+                f"Augmented: an item of the data set has no {place!r}",
+                "say where the image and its masks are: image=..., masks=(...)",
+            ) from error

@@ -1,4 +1,6 @@
-"""Rotation, scale, shift, flips and an elastic field as ONE resampling, so that detail is lost once; masks go along, label by label, never blended."""
+"""Rotation, scale, shift, flips and an elastic field as ONE resampling, so that detail is lost once; masks go
+along, label by label, never blended.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +27,18 @@ GEOMETRIC = ("rotate", "scale", "shift", "elastic", "flip_left_right", "flip_fro
 """Steps that move content; all others leave every voxel where it is."""
 
 VOXELS_AT_ONCE = 2**20
-"""A volume is resampled in slabs of about so many voxels: the grid of a whole one takes three times its memory."""
+"""A volume is resampled in slabs of about so many voxels: the grid of a whole one takes three times its
+memory.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mapping:
-    """Where each voxel of the result looks in the source: x_in = centre + matrix (x_out - centre + field(x_out)) + offset, all in voxels.
+    """Where each voxel of the result looks in the source: x_in = centre + matrix (x_out - centre +
+    field(x_out)) + offset, all in voxels.
 
-    matrix: (n, n); offset: (n,); knots: (n, *lattice) voxels of displacement, or None; flips: axes mirrored, when nothing else happens.
+    matrix: (n, n); offset: (n,); knots: (n, *lattice) voxels of displacement, or None; flips: axes mirrored,
+    when nothing else happens.
     """
 
     shape: tuple[int, ...]
@@ -53,7 +59,8 @@ class Mapping:
 
 
 def mapping(steps: Sequence[dict[str, Any]], frame: Frame) -> Mapping | None:
-    """All geometric steps as one map, or None when there are none. Content is scaled, turned, mirrored and shifted about the middle, in millimetres.
+    """All geometric steps as one map, or None when there are none. Content is scaled, turned, mirrored and
+    shifted about the middle, in millimetres.
 
     Thick or few slices are scaled and bent in their plane alone (``Frame.thick``).
     """
@@ -79,8 +86,12 @@ def mapping(steps: Sequence[dict[str, Any]], frame: Frame) -> Mapping | None:
     return Mapping(frame.shape, matrix, -matrix @ shift, _knots(found.get("elastic"), frame), flips)
 
 
-def _flat(found: Named[str, dict[str, Any]], frame: Frame, mirrored: tuple[int, ...], flips: tuple[int, ...] | None) -> Mapping:
-    """The same of an image, by hand: arrays of four numbers take longer to make than to use. Scale and rotation commute, so their inverse is known."""
+def _flat(
+    found: Named[str, dict[str, Any]], frame: Frame, mirrored: tuple[int, ...], flips: tuple[int, ...] | None
+) -> Mapping:
+    """The same of an image, by hand: arrays of four numbers take longer to make than to use. Scale and
+    rotation commute, so their inverse is known.
+    """
     angle = math.radians(found["rotate"]["degrees"][0]) if "rotate" in found else 0.0
     smaller = 1 / found["scale"]["factor"] if "scale" in found else 1.0
     cosine, sine = smaller * math.cos(angle), smaller * math.sin(angle)
@@ -88,7 +99,11 @@ def _flat(found: Named[str, dict[str, Any]], frame: Frame, mirrored: tuple[int, 
     m = [[cosine, sine * ratio], [-sine / ratio, cosine]]
     for axis in mirrored:
         m[0][axis], m[1][axis] = -m[0][axis], -m[1][axis]
-    i, j = (share * n for share, n in zip(found["shift"]["share"], frame.shape, strict=True)) if "shift" in found else (0.0, 0.0)
+    i, j = (
+        (share * n for share, n in zip(found["shift"]["share"], frame.shape, strict=True))
+        if "shift" in found
+        else (0.0, 0.0)
+    )
     offset = np.array([-m[0][0] * i - m[0][1] * j, -m[1][0] * i - m[1][1] * j])
     return Mapping(frame.shape, np.array(m), offset, _knots(found.get("elastic"), frame), flips)
 
@@ -97,7 +112,9 @@ _FLIPS = {name for name in GEOMETRIC if name.startswith("flip")}
 
 
 def _rotation(degrees: Sequence[float], n: int) -> NDArray[np.float64]:
-    """About k in 2-D; about i, then j, then k in 3-D. A positive angle takes i towards j (j towards k, k towards i)."""
+    """About k in 2-D; about i, then j, then k in 3-D. A positive angle takes i towards j (j towards k, k
+    towards i).
+    """
     turned = np.eye(n)
     planes = [(0, 1)] if n == 2 else [(1, 2), (2, 0), (0, 1)]
     for (a, b), angle in zip(planes, degrees, strict=True):
@@ -112,12 +129,15 @@ def _knots(step: dict[str, Any] | None, frame: Frame) -> Tensor | None:
     if step is None:
         return None
     knots = step["share"] * random_knots(frame.ndim, frame.ndim, step["cells"], step["seed"])
-    cell = torch.tensor([0.0 if axis == frame.thick else size / step["cells"] for axis, size in enumerate(frame.shape)])
+    cell = torch.tensor(
+        [0.0 if axis == frame.thick else size / step["cells"] for axis, size in enumerate(frame.shape)]
+    )
     return knots * cell.view(-1, *[1] * frame.ndim)
 
 
 def resampled(x: Tensor, where: Mapping, *, nearest: bool = False, outside: Tensor | None = None) -> Tensor:
-    """(C, i, j[, k]) -> the same shape: linear between voxels, or the nearest one's value. outside: (C, 1, 1[, 1]) what lies beyond the edge; None repeats it.
+    """(C, i, j[, k]) -> the same shape: linear between voxels, or the nearest one's value. outside: (C, 1,
+    1[, 1]) what lies beyond the edge; None repeats it.
 
     Source of the sampling: torch.nn.functional.grid_sample, align_corners=False.
     """
@@ -127,10 +147,15 @@ def resampled(x: Tensor, where: Mapping, *, nearest: bool = False, outside: Tens
     padding, fill = ("border", None) if outside is None else ("zeros", outside)
     source = (x if fill is None else x - fill)[None]
     if not source.is_floating_point():
-        source = source.to(torch.float64 if int(x.abs().max()) >= 2**24 else torch.float32)  # labels survive exactly
+        source = source.to(
+            torch.float64 if int(x.abs().max()) >= 2**24 else torch.float32
+        )  # labels survive exactly
     step = max(1, VOXELS_AT_ONCE // math.prod(shape[1:]))
     mode = "nearest" if nearest else "bilinear"
-    slabs = (F.grid_sample(source, grid, mode=mode, padding_mode=padding, align_corners=False)[0] for grid in _grids(where, step, source))
+    slabs = (
+        F.grid_sample(source, grid, mode=mode, padding_mode=padding, align_corners=False)[0]
+        for grid in _grids(where, step, source)
+    )
     if step >= shape[0]:
         result = next(slabs)
     else:
@@ -142,13 +167,19 @@ def resampled(x: Tensor, where: Mapping, *, nearest: bool = False, outside: Tens
 
 
 def _grids(where: Mapping, step: int, like: Tensor) -> Iterator[Tensor]:
-    """(1, rows, j[, k], n) of each slab, as grid_sample wants it: last axis first, -1 to 1 from edge to edge."""
+    """(1, rows, j[, k], n) of each slab, as grid_sample wants it: last axis first, -1 to 1 from edge to
+    edge.
+    """
     shape, n = where.shape, len(where.shape)
     sizes = np.array(shape, dtype=np.float64)
     matrix, origin = where.matrix * (2 / sizes[:, None]), where.offset * (2 / sizes)
     along = [_along(size) for size in shape]
     bases = where.bases()
-    knots = None if where.knots is None else torch.einsum("da,a...->d...", torch.from_numpy(matrix).to(where.knots), where.knots).to(like)
+    knots = (
+        None
+        if where.knots is None
+        else torch.einsum("da,a...->d...", torch.from_numpy(matrix).to(where.knots), where.knots).to(like)
+    )
     for start in range(0, shape[0], step):
         rows = slice(start, min(start + step, shape[0]))
         grid = (_flat_grid if n == 2 else _solid_grid)(matrix, origin, [along[0][rows], *along[1:]], like)
@@ -158,8 +189,12 @@ def _grids(where: Mapping, step: int, like: Tensor) -> Iterator[Tensor]:
         yield grid
 
 
-def _flat_grid(matrix: NDArray[np.float64], origin: NDArray[np.float64], along: list[NDArray[np.float64]], like: Tensor) -> Tensor:
-    """(1, i, j, 2). A pair of coordinates is added as one complex number, which takes a tenth of the time of two strided additions."""
+def _flat_grid(
+    matrix: NDArray[np.float64], origin: NDArray[np.float64], along: list[NDArray[np.float64]], like: Tensor
+) -> Tensor:
+    """(1, i, j, 2). A pair of coordinates is added as one complex number, which takes a tenth of the time of
+    two strided additions.
+    """
     kind = np.complex128 if like.dtype == torch.float64 else np.complex64
     (a, b), (c, d) = matrix.tolist()
     i = along[0] * complex(c, a)
@@ -175,7 +210,9 @@ def _along(size: int) -> NDArray[np.float64]:
     return np.arange(size, dtype=np.float64) - (size - 1) / 2
 
 
-def _solid_grid(matrix: NDArray[np.float64], origin: NDArray[np.float64], along: list[NDArray[np.float64]], like: Tensor) -> Tensor:
+def _solid_grid(
+    matrix: NDArray[np.float64], origin: NDArray[np.float64], along: list[NDArray[np.float64]], like: Tensor
+) -> Tensor:
     """(1, i, j, k, 3)"""
     grid = torch.empty((1, *(len(a) for a in along), 3), dtype=like.dtype, device=like.device)
     for d in range(3):
@@ -187,7 +224,8 @@ def _solid_grid(matrix: NDArray[np.float64], origin: NDArray[np.float64], along:
 def moved_points(points: Tensor, where: Mapping | None, *, rounds: int = 100) -> Tensor:
     """(m, n) voxel coordinates of landmarks in the source -> where they lie in the result, float64.
 
-    The elastic field is undone by fixed-point iteration, which converges because it folds nothing; raises Diverged when it does not.
+    The elastic field is undone by fixed-point iteration, which converges because it folds nothing; raises
+    Diverged when it does not.
     """
     x = points.double()
     if where is None:
@@ -203,10 +241,16 @@ def moved_points(points: Tensor, where: Mapping | None, *, rounds: int = 100) ->
 
 
 def _displaced(points: Tensor, where: Mapping) -> Tensor:
-    """(m, n) voxels of displacement at points between voxels, linear in the field's own samples as the resampling sees it."""
+    """(m, n) voxels of displacement at points between voxels, linear in the field's own samples as the
+    resampling sees it.
+    """
     if where.knots is None:
         return torch.zeros_like(points)
     dense = field(where.knots.double(), where.bases())[None]
     sizes = torch.tensor(where.shape, dtype=torch.float64)
     grid = ((2 * points + 1) / sizes - 1).flip(1).view(1, -1, *[1] * (len(where.shape) - 1), len(where.shape))
-    return F.grid_sample(dense, grid, mode="bilinear", padding_mode="border", align_corners=False).reshape(len(where.shape), -1).T
+    return (
+        F.grid_sample(dense, grid, mode="bilinear", padding_mode="border", align_corners=False)
+        .reshape(len(where.shape), -1)
+        .T
+    )

@@ -1,8 +1,11 @@
-"""Pointwise and local changes of the numbers: each is a function (image, its drawn parameters, what was seen of it) -> image of the same shape.
+"""Pointwise and local changes of the numbers: each is a function (image, its drawn parameters, what was seen
+of it) -> image of the same shape.
 
-The image given may be overwritten, which saves most of the memory traffic of a volume; ``vary.applied`` gives a copy.
+The image given may be overwritten, which saves most of the memory traffic of a volume; ``vary.applied`` gives
+a copy.
 
-Shares are of ``Seen.span``: the range of the image itself where its unit is arbitrary, 1000 HU (air to water) where it is Hounsfield's.
+Shares are of ``Seen.span``: the range of the image itself where its unit is arbitrary, 1000 HU (air to water)
+where it is Hounsfield's.
 """
 
 from __future__ import annotations
@@ -20,12 +23,27 @@ from torch.nn import functional as F
 from .frame import Frame
 from .spline import basis, field, random_knots
 
-__all__ = ["Seen", "bias_field", "blur", "brightness", "contrast", "gamma", "lighting", "low_resolution", "noise", "rician_noise", "seen", "white"]
+__all__ = [
+    "Seen",
+    "bias_field",
+    "blur",
+    "brightness",
+    "contrast",
+    "gamma",
+    "lighting",
+    "low_resolution",
+    "noise",
+    "rician_noise",
+    "seen",
+    "white",
+]
 
 Parameters = Mapping[str, Any]
 
 SAMPLES = 1024
-"""About so many evenly spaced voxels is the range taken from: the same of the same image, and no sort of millions."""
+"""About so many evenly spaced voxels is the range taken from: the same of the same image, and no sort of
+millions.
+"""
 
 AIR, WATER = -1000.0, 0.0
 """HU."""
@@ -33,7 +51,8 @@ AIR, WATER = -1000.0, 0.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """What is measured of an image before it is changed. low, high: (C, 1, 1[, 1]), 1st and 99th percentile of each channel, or air and water for HU.
+    """What is measured of an image before it is changed. low, high: (C, 1, 1[, 1]), 1st and 99th percentile
+    of each channel, or air and water for HU.
 
     span: high - low, 0 for a constant image; flat: some channel has none.
     """
@@ -50,9 +69,16 @@ def seen(x: Tensor, frame: Frame) -> Seen:
     wide = (-1, *[1] * frame.ndim)
     if frame.unit == "HU":
         low = torch.full((len(x),), AIR, dtype=x.dtype, device=x.device)
-        return Seen(frame, low.view(wide), (low + (WATER - AIR)).view(wide), torch.full_like(low, WATER - AIR).view(wide))
+        return Seen(
+            frame,
+            low.view(wide),
+            (low + (WATER - AIR)).view(wide),
+            torch.full_like(low, WATER - AIR).view(wide),
+        )
     apart = [max(1, n // round(SAMPLES ** (1 / frame.ndim))) for n in frame.shape]
-    lattice = x[(slice(None), *(slice(step // 2, None, step) for step in apart))]  # in the middle of cells: an edge is often empty
+    lattice = x[
+        (slice(None), *(slice(step // 2, None, step) for step in apart))
+    ]  # in the middle of cells: an edge is often empty
     some = np.sort(lattice.reshape(len(x), -1).cpu().numpy())  # vectorised: five times as fast as a partition
     last = some.shape[1] - 1
     ends = some[:, (round(0.01 * last), round(0.99 * last))]
@@ -72,7 +98,8 @@ def contrast(x: Tensor, p: Parameters, at: Seen) -> Tensor:
 
 
 def gamma(x: Tensor, p: Parameters, at: Seen) -> Tensor:
-    """(x - low) / span to a power, times span, plus low; what is darker than low has no power and stays, and so does a constant image.
+    """(x - low) / span to a power, times span, plus low; what is darker than low has no power and stays, and
+    so does a constant image.
 
     One logarithm and one power of two, with the span in their exponent: ten passes over the image are seven.
     """
@@ -81,7 +108,11 @@ def gamma(x: Tensor, p: Parameters, at: Seen) -> Tensor:
         kept, span = x.clone(), span + (span <= 0)
     dark = torch.minimum(x, at.low)
     log = _log(x.sub_(at.low).clamp_min_(_NOTHING))  # of 0 and what is nearly 0 it takes long
-    powered = torch.add(span.log2().mul_(1 - exponent), log, alpha=exponent / math.log(2), out=log).exp2_().add_(dark)
+    powered = (
+        torch.add(span.log2().mul_(1 - exponent), log, alpha=exponent / math.log(2), out=log)
+        .exp2_()
+        .add_(dark)
+    )
     return powered if kept is None else torch.where(at.span <= 0, kept, powered)
 
 
@@ -99,7 +130,9 @@ def _log(x: Tensor) -> Tensor:
 
 
 def lighting(x: Tensor, p: Parameters, at: Seen) -> Tensor:
-    """Multiplies by exp(slope . r) about ``low``, r from -1 to 1 across the image: the heel effect of a tube, the time gain of ultrasound."""
+    """Multiplies by exp(slope . r) about ``low``, r from -1 to 1 across the image: the heel effect of a tube,
+    the time gain of ultrasound.
+    """
     gain = torch.ones((), dtype=x.dtype, device=x.device)
     for axis, slope in enumerate(p["slopes"]):
         n = x.shape[axis + 1]
@@ -109,7 +142,9 @@ def lighting(x: Tensor, p: Parameters, at: Seen) -> Tensor:
 
 
 def bias_field(x: Tensor, p: Parameters, at: Seen) -> Tensor:
-    """Multiplies by exp of a smooth field, as receive coils do (Van Leemput et al. 1999; the B-spline form is N4's, Tustison et al. 2010). About ``low``."""
+    """Multiplies by exp of a smooth field, as receive coils do (Van Leemput et al. 1999; the B-spline form is
+    N4's, Tustison et al. 2010). About ``low``.
+    """
     knots = p["share"] * random_knots(1, x.ndim - 1, p["cells"], p["seed"]).double()
     gain = field(knots.to(x), [basis(n, p["cells"]).to(x) for n in x.shape[1:]]).exp_()
     return x.sub_(at.low).mul_(gain).add_(at.low)
@@ -126,7 +161,9 @@ def noise(x: Tensor, p: Parameters, at: Seen) -> Tensor:
 
 
 def rician_noise(x: Tensor, p: Parameters, at: Seen) -> Tensor:
-    """Noise in both parts of the complex signal that a magnitude image shows (Gudbjartsson and Patz 1995); no signal is the lowest value of each channel."""
+    """Noise in both parts of the complex signal that a magnitude image shows (Gudbjartsson and Patz 1995); no
+    signal is the lowest value of each channel.
+    """
     dark = x.amin(tuple(range(1, x.ndim)), keepdim=True)
     std = p["share"] * at.span
     real, imaginary = white(torch.stack([x, x]), p["seed"]) * std
@@ -134,7 +171,9 @@ def rician_noise(x: Tensor, p: Parameters, at: Seen) -> Tensor:
 
 
 def blur(x: Tensor, p: Parameters, at: Seen) -> Tensor:
-    """A Gaussian of ``sigma`` voxels of the finest axis, as wide in millimetres along the others; edges are repeated."""
+    """A Gaussian of ``sigma`` voxels of the finest axis, as wide in millimetres along the others; edges are
+    repeated.
+    """
     finest = min(at.frame.spacing)
     for axis, spacing in enumerate(at.frame.spacing):
         x = _blurred(x, axis + 1, p["sigma"] * finest / spacing)
@@ -163,7 +202,13 @@ def _blurred(x: Tensor, axis: int, sigma: float) -> Tensor:
 
 
 def low_resolution(x: Tensor, p: Parameters, at: Seen) -> Tensor:
-    """Sampled with voxels 1 / zoom as large, averaged over them, and brought back linearly; axes of thick slices stay as they are (nnU-Net)."""
-    size = [n if axis == at.frame.thick else max(1, round(n * p["zoom"])) for axis, n in enumerate(x.shape[1:])]
+    """Sampled with voxels 1 / zoom as large, averaged over them, and brought back linearly; axes of thick
+    slices stay as they are (nnU-Net).
+    """
+    size = [
+        n if axis == at.frame.thick else max(1, round(n * p["zoom"])) for axis, n in enumerate(x.shape[1:])
+    ]
     small = F.interpolate(x[None], size=size, mode="area")
-    return F.interpolate(small, size=tuple(x.shape[1:]), mode="bilinear" if x.ndim == 3 else "trilinear", align_corners=False)[0]
+    return F.interpolate(
+        small, size=tuple(x.shape[1:]), mode="bilinear" if x.ndim == 3 else "trilinear", align_corners=False
+    )[0]

@@ -1,4 +1,6 @@
-"""What each modality allows, how strongly, and why not the rest: data, not code. docs/augment.md prints the same table with its sources."""
+"""What each modality allows, how strongly, and why not the rest: data, not code. docs/augment.md prints the
+same table with its sources.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ __all__ = ["ALIASES", "MODALITIES", "SENSITIVE", "Modality", "Sensitive"]
 
 @dataclass(frozen=True, slots=True)
 class Modality:
-    """allowed: name -> strength. refused: name -> reason. Every transform is in one of the two, in ``policy.OTHERS``."""
+    """allowed: name -> strength. refused: name -> reason. Every transform is in one of the two, in
+    ``policy.OTHERS``.
+    """
 
     allowed: Mapping[str, Strength]
     refused: Mapping[str, str] = field(default_factory=dict)
@@ -20,10 +24,13 @@ class Modality:
 
 
 _BEAM_FROM_TOP = "the beam comes from the top of an ultrasound image, and shadows fall away from it"
-_HOUNSFIELD = "Hounsfield values are a physical scale: -1000 is air, 0 is water, and a change of them is another tissue"
+_HOUNSFIELD = (
+    "Hounsfield values are a physical scale: -1000 is air, 0 is water, and a change of them is another tissue"
+)
 _UNKNOWN = "nobody knows what the numbers of an unknown modality mean: state the modality"
 
-# nnU-Net's ranges (Isensee et al., Nat. Methods 18, 2021, supplement) where it has them, narrower where a protocol positions the patient.
+# nnU-Net's ranges (Isensee et al., Nat. Methods 18, 2021, supplement) where it has them, narrower where a
+# protocol positions the patient.
 MODALITIES: dict[str, Modality] = {
     "DX": Modality(
         {
@@ -52,8 +59,10 @@ MODALITIES: dict[str, Modality] = {
         },
         {
             "elastic": "architectural distortion is a sign of cancer, and an elastic field makes it",
-            "blur": "microcalcifications are a few pixels wide, and blurring takes them away while the label stays",
-            "low_resolution": "microcalcifications are a few pixels wide, and coarser pixels take them away while the label stays",
+            "blur": "microcalcifications are a few pixels wide, and blurring takes them away while the label "
+            "stays",
+            "low_resolution": "microcalcifications are a few pixels wide, and coarser pixels take them away "
+            "while the label stays",
             "lighting": "the density of a breast is read from its brightness across the image",
         },
         outside="background",
@@ -117,9 +126,26 @@ MODALITIES: dict[str, Modality] = {
         outside="background",
     ),
     "": Modality(
-        {"rotate": Strength(-10, 10, 0.5), "scale": Strength(0.9, 1.11, 0.5), "shift": Strength(-0.05, 0.05, 0.5), "noise": Strength(0, 0.03, 0.3)},
         {
-            **dict.fromkeys(("contrast", "gamma", "brightness", "lighting", "bias_field", "blur", "low_resolution", "elastic"), _UNKNOWN),
+            "rotate": Strength(-10, 10, 0.5),
+            "scale": Strength(0.9, 1.11, 0.5),
+            "shift": Strength(-0.05, 0.05, 0.5),
+            "noise": Strength(0, 0.03, 0.3),
+        },
+        {
+            **dict.fromkeys(
+                (
+                    "contrast",
+                    "gamma",
+                    "brightness",
+                    "lighting",
+                    "bias_field",
+                    "blur",
+                    "low_resolution",
+                    "elastic",
+                ),
+                _UNKNOWN,
+            ),
             **dict.fromkeys(("motion", "ghost", "spike", "rician_noise", "dose", "speckle"), _UNKNOWN),
         },
     ),
@@ -132,7 +158,9 @@ ALIASES = {"CR": "DX", "RF": "DX", "XA": "DX", "RG": "DX", "IVUS": "US"}
 
 @dataclass(frozen=True, slots=True)
 class Sensitive:
-    """A label that a transform would make wrong. words: any of them, whole, in the label; transforms: the names refused; reason: why."""
+    """A label that a transform would make wrong. words: any of them, whole, in the label; transforms: the
+    names refused; reason: why.
+    """
 
     words: tuple[str, ...]
     transforms: tuple[str, ...]
@@ -140,29 +168,83 @@ class Sensitive:
 
 
 SENSITIVE: tuple[Sensitive, ...] = (
-    Sensitive(("left", "right", "situs", "dextrocardia", "laterality", "lateral", "side"), ("flip_left_right",), "the label names a side"),
     Sensitive(
-        ("cardiomegaly", "enlarged", "enlargement", "hypertrophy", "atrophy", "size", "volume", "dilated", "dilation", "growth", "age", "hydrocephalus"),
+        ("left", "right", "situs", "dextrocardia", "laterality", "lateral", "side"),
+        ("flip_left_right",),
+        "the label names a side",
+    ),
+    Sensitive(
+        (
+            "cardiomegaly",
+            "enlarged",
+            "enlargement",
+            "hypertrophy",
+            "atrophy",
+            "size",
+            "volume",
+            "dilated",
+            "dilation",
+            "growth",
+            "age",
+            "hydrocephalus",
+        ),
         ("scale", "elastic"),
         "the label is a size, which this changes",
     ),
     Sensitive(
-        ("fracture", "scoliosis", "distortion", "deformity", "shift", "deviation", "displacement"), ("elastic",), "the label is a shape, which this bends"
+        ("fracture", "scoliosis", "distortion", "deformity", "shift", "deviation", "displacement"),
+        ("elastic",),
+        "the label is a shape, which this bends",
     ),
     Sensitive(
-        ("density", "opacity", "emphysema", "oedema", "edema", "effusion", "glass", "calcification", "haemorrhage", "hemorrhage", "fat", "iron"),
+        (
+            "density",
+            "opacity",
+            "emphysema",
+            "oedema",
+            "edema",
+            "effusion",
+            "glass",
+            "calcification",
+            "haemorrhage",
+            "hemorrhage",
+            "fat",
+            "iron",
+        ),
         ("gamma", "lighting", "bias_field"),
         "the label is read from brightness, which this bends",
     ),
     Sensitive(
-        ("nodule", "microcalcification", "microcalcifications", "pneumothorax", "fracture", "microbleed", "microbleeds", "interstitial"),
+        (
+            "nodule",
+            "microcalcification",
+            "microcalcifications",
+            "pneumothorax",
+            "fracture",
+            "microbleed",
+            "microbleeds",
+            "interstitial",
+        ),
         ("blur", "low_resolution"),
         "the finding is as fine as what this takes away",
     ),
     Sensitive(
         ("quality", "artefact", "artifact", "motion", "noise", "noisy", "blurred"),
-        ("motion", "ghost", "spike", "noise", "rician_noise", "dose", "blur", "low_resolution", "speckle", "bias_field"),
+        (
+            "motion",
+            "ghost",
+            "spike",
+            "noise",
+            "rician_noise",
+            "dose",
+            "blur",
+            "low_resolution",
+            "speckle",
+            "bias_field",
+        ),
         "the label is the quality of the image, which this changes",
     ),
 )
-"""Judgement, with its reason in every refusal; extend it with ``Policy.without``, overrule it with a reason of your own."""
+"""Judgement, with its reason in every refusal; extend it with ``Policy.without``, overrule it with a reason
+of your own.
+"""

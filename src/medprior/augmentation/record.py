@@ -1,4 +1,6 @@
-"""What was drawn for one image: plain numbers that JSON keeps, enough to make the same image again, bit for bit."""
+"""What was drawn for one image: plain numbers that JSON keeps, enough to make the same image again, bit for
+bit.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,12 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """steps: each a name and its parameters, in the order in which they happen. frame: of the image that they were drawn for.
+    """steps: each a name and its parameters, in the order in which they happen. frame: of the image that they
+    were drawn for.
 
-    policy: its name; seed, item: what the draw came from; overrides: what the policy refuses and somebody allowed, with their reason.
-    outside: what lies beyond the edge of the image ("edge" repeats it, "background" is air or the darkest value).
+    policy: its name; seed, item: what the draw came from; overrides: what the policy refuses and somebody
+    allowed, with their reason. outside: what lies beyond the edge of the image ("edge" repeats it,
+    "background" is air or the darkest value).
     """
 
     steps: tuple[dict[str, Any], ...]
@@ -46,20 +50,33 @@ class Record:
 
     @classmethod
     def from_dict(cls, stated: Mapping[str, Any]) -> Record:
-        """Undo ``as_dict``; a record may come from a stranger, so each number is looked at. Raises BadOption for anything else."""
+        """Undo ``as_dict``; a record may come from a stranger, so each number is looked at. Raises BadOption
+        for anything else.
+        """
         if stated.get("medprior_augmentation") != VERSION:
-            raise BadOption(f"record: wanted version {VERSION} of medprior_augmentation, got {stated.get('medprior_augmentation')!r}")
+            raise BadOption(
+                f"record: wanted version {VERSION} of medprior_augmentation, got "
+                f"{stated.get('medprior_augmentation')!r}"
+            )
         try:
             frame, outside = Frame.from_dict(stated["frame"]), str(stated["outside"])
             if outside not in ("edge", "background"):
                 raise BadOption(f"record: outside wanted edge or background, got {outside!r}")
             steps = tuple(checked_step(step, frame) for step in stated["steps"])
-            item, overrides = tuple(int(n) for n in stated["item"]), tuple(str(o) for o in stated["overrides"])
+            item, overrides = (
+                tuple(int(n) for n in stated["item"]),
+                tuple(str(o) for o in stated["overrides"]),
+            )
             return cls(steps, frame, str(stated["policy"]), int(stated["seed"]), item, outside, overrides)
         except (KeyError, TypeError, ValueError) as error:
-            raise BadOption(f"record: cannot be read ({type(error).__name__}: {error})", "give a record as it was written") from error
+            raise BadOption(
+                f"record: cannot be read ({type(error).__name__}: {error})", "give a record as it was written"
+            ) from error
 
     def sentence(self) -> str:
         """One line for the history of a scan."""
         done = ", ".join(step["name"] for step in self.steps) or "nothing"
-        return f"augmented by medprior, no prior: policy {self.policy}, seed {self.seed}, item {'/'.join(map(str, self.item)) or '0'}: {done}"
+        return (
+            f"augmented by medprior, no prior: policy {self.policy}, seed {self.seed}, item "
+            f"{'/'.join(map(str, self.item)) or '0'}: {done}"
+        )

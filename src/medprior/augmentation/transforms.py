@@ -1,4 +1,6 @@
-"""Every transform by its name: how its parameters are drawn, what they may be, and how they are applied. Drawing and applying know nothing of each other."""
+"""Every transform by its name: how its parameters are drawn, what they may be, and how they are applied.
+Drawing and applying know nothing of each other.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ __all__ = ["DRAWN", "TRANSFORMS", "Draw", "Numbers", "Strength", "Transform", "c
 
 @dataclass(frozen=True, slots=True)
 class Strength:
-    """The range that a parameter is drawn from, and how often the transform happens at all. low, high: as the transform's ``unit`` says."""
+    """The range that a parameter is drawn from, and how often the transform happens at all. low, high: as the
+    transform's ``unit`` says.
+    """
 
     low: float
     high: float
@@ -41,8 +45,9 @@ Apply = Callable[[Tensor, Parameters, Seen], Tensor]
 class Transform:
     """One kind of change.
 
-    unit: what low and high of its strength are; limits: what they may be. draw: gives plain numbers, or None where they would change nothing.
-    parameters: their names and kinds, each of which has a check in ``_KINDS``; a "number" lies within the limits, too. apply: None for what moves content:
+    unit: what low and high of its strength are; limits: what they may be. draw: gives plain numbers, or None
+    where they would change nothing. parameters: their names and kinds, each of which has a check in
+    ``_KINDS``; a "number" lies within the limits, too. apply: None for what moves content:
     ``geometry.mapping`` composes those.
     """
 
@@ -107,7 +112,9 @@ def _flip(direction: str) -> Draw:
         if axis is None:
             known = f"its axes point to {frame.codes}" if frame.codes else "nobody said where its axes point"
             remedy = "leave the flip out, or state codes such as 'RAS' in the frame"
-            raise BadOption(f"flip_{direction.replace('-', '_')}: no axis of this image runs {direction}: {known}", remedy)
+            raise BadOption(
+                f"flip_{direction.replace('-', '_')}: no axis of this image runs {direction}: {known}", remedy
+            )
         return {"axis": axis}
 
     return draw
@@ -128,7 +135,9 @@ def _motion(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | Non
     axis, most, segments = _phase_axis(frame, numbers), even(s.low, s.high, numbers), []
     if most == 0:
         return None
-    for side in (-1.0, 1.0)[: whole(1, 2, numbers)]:  # before the middle of k-space was read, after it, or both
+    for side in (-1.0, 1.0)[
+        : whole(1, 2, numbers)
+    ]:  # before the middle of k-space was read, after it, or both
         at = even(0.1, 0.7, numbers)
         degrees = [most * even(-1, 1, numbers) for _ in range(1 if frame.ndim == 2 else 3)]
         if frame.thick is not None:
@@ -141,7 +150,11 @@ def _motion(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | Non
 
 def _ghost(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
     share = even(s.low, s.high, numbers)
-    return {"axis": _phase_axis(frame, numbers), "every": whole(2, 8, numbers), "share": share} if share else None
+    return (
+        {"axis": _phase_axis(frame, numbers), "every": whole(2, 8, numbers), "share": share}
+        if share
+        else None
+    )
 
 
 def _spike(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
@@ -152,12 +165,19 @@ def _spike(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None
 
 def _dose(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
     fraction = ratio(s.low, s.high, numbers)
-    return {"fraction": fraction, "photons": 1e5, "views": 180, "seed": new_seed(numbers)} if fraction < 1 else None
+    return (
+        {"fraction": fraction, "photons": 1e5, "views": 180, "seed": new_seed(numbers)}
+        if fraction < 1
+        else None
+    )
 
 
 def _speckle(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
     share = even(s.low, s.high, numbers)
-    grain = [even(0.5, 1.0, numbers), *(even(0.8, 1.6, numbers) for _ in range(frame.ndim - 1))]  # the beam is wider than its pulse is long
+    grain = [
+        even(0.5, 1.0, numbers),
+        *(even(0.8, 1.6, numbers) for _ in range(frame.ndim - 1)),
+    ]  # the beam is wider than its pulse is long
     return {"share": share, "grain": grain, "seed": new_seed(numbers)} if share else None
 
 
@@ -169,24 +189,67 @@ TRANSFORMS: dict[str, Transform] = {
     "scale": Transform(_RATIO, (0.25, 4), _number("factor", ratio, 1.0), {"factor": "number"}),
     "shift": Transform("share of each side", (-0.5, 0.5), _shift, {"share": "numbers"}),
     "elastic": Transform(
-        "share of the distance of its knots", (0, INJECTIVE), _seeded("share", cells=5), {"share": "number", "cells": "count", "seed": "seed"}
+        "share of the distance of its knots",
+        (0, INJECTIVE),
+        _seeded("share", cells=5),
+        {"share": "number", "cells": "count", "seed": "seed"},
     ),
     "flip_left_right": Transform("none", (0, 1), _flip("left-right"), _FLIP),
     "flip_front_back": Transform("none", (0, 1), _flip("front-back"), _FLIP),
     "flip_head_foot": Transform("none", (0, 1), _flip("head-foot"), _FLIP),
-    "contrast": Transform(_RATIO, (0.2, 5), _number("factor", ratio, 1.0), {"factor": "number"}, intensity.contrast),
-    "gamma": Transform("exponent", (0.2, 5), _number("exponent", ratio, 1.0), {"exponent": "number"}, intensity.gamma),
-    "brightness": Transform(_SHARE, (-1, 1), _number("share", even, 0.0), {"share": "number"}, intensity.brightness),
-    "lighting": Transform("ln of the gain at an edge", (0, 1), _slopes, {"slopes": "numbers"}, intensity.lighting),
-    "bias_field": Transform(
-        "ln of the largest gain", (0, 1.5), _seeded("share", cells=2), {"share": "number", "cells": "count", "seed": "seed"}, intensity.bias_field
+    "contrast": Transform(
+        _RATIO, (0.2, 5), _number("factor", ratio, 1.0), {"factor": "number"}, intensity.contrast
     ),
-    "motion": Transform("degrees, and hundredths of each side", (0, 30), _motion, {"axis": "axis", "segments": "segments"}, scanner.motion),
-    "ghost": Transform("share of a weak line that is lost", (0, 1), _ghost, {"axis": "axis", "every": "count", "share": "number"}, scanner.ghost),
-    "spike": Transform("share of the largest sample of k-space", (0, 1), _spike, {"share": "number", "places": "rows of numbers"}, scanner.spike),
-    "speckle": Transform(_SHARE, (0, 1), _speckle, {"share": "number", "grain": "numbers", "seed": "seed"}, scanner.speckle),
-    "blur": Transform("voxels of the finest axis", (0, 8), _number("sigma", even, 0.0), {"sigma": "number"}, intensity.blur),
-    "low_resolution": Transform("share of the voxels along an axis", (0.1, 1), _number("zoom", even, 1.0), {"zoom": "number"}, intensity.low_resolution),
+    "gamma": Transform(
+        "exponent", (0.2, 5), _number("exponent", ratio, 1.0), {"exponent": "number"}, intensity.gamma
+    ),
+    "brightness": Transform(
+        _SHARE, (-1, 1), _number("share", even, 0.0), {"share": "number"}, intensity.brightness
+    ),
+    "lighting": Transform(
+        "ln of the gain at an edge", (0, 1), _slopes, {"slopes": "numbers"}, intensity.lighting
+    ),
+    "bias_field": Transform(
+        "ln of the largest gain",
+        (0, 1.5),
+        _seeded("share", cells=2),
+        {"share": "number", "cells": "count", "seed": "seed"},
+        intensity.bias_field,
+    ),
+    "motion": Transform(
+        "degrees, and hundredths of each side",
+        (0, 30),
+        _motion,
+        {"axis": "axis", "segments": "segments"},
+        scanner.motion,
+    ),
+    "ghost": Transform(
+        "share of a weak line that is lost",
+        (0, 1),
+        _ghost,
+        {"axis": "axis", "every": "count", "share": "number"},
+        scanner.ghost,
+    ),
+    "spike": Transform(
+        "share of the largest sample of k-space",
+        (0, 1),
+        _spike,
+        {"share": "number", "places": "rows of numbers"},
+        scanner.spike,
+    ),
+    "speckle": Transform(
+        _SHARE, (0, 1), _speckle, {"share": "number", "grain": "numbers", "seed": "seed"}, scanner.speckle
+    ),
+    "blur": Transform(
+        "voxels of the finest axis", (0, 8), _number("sigma", even, 0.0), {"sigma": "number"}, intensity.blur
+    ),
+    "low_resolution": Transform(
+        "share of the voxels along an axis",
+        (0.1, 1),
+        _number("zoom", even, 1.0),
+        {"zoom": "number"},
+        intensity.low_resolution,
+    ),
     "dose": Transform(
         "share of the photons",
         (0.02, 1),
@@ -194,8 +257,12 @@ TRANSFORMS: dict[str, Transform] = {
         {"fraction": "number", "photons": "amount", "views": "count", "seed": "seed"},
         scanner.dose,
     ),
-    "rician_noise": Transform(_SHARE, (0, 1), _seeded("share"), {"share": "number", "seed": "seed"}, intensity.rician_noise),
-    "noise": Transform(_SHARE, (0, 1), _seeded("share"), {"share": "number", "seed": "seed"}, intensity.noise),
+    "rician_noise": Transform(
+        _SHARE, (0, 1), _seeded("share"), {"share": "number", "seed": "seed"}, intensity.rician_noise
+    ),
+    "noise": Transform(
+        _SHARE, (0, 1), _seeded("share"), {"share": "number", "seed": "seed"}, intensity.noise
+    ),
 }
 """In the order in which they happen: the patient, the contrast, the scanner, its resolution, its noise."""
 
@@ -208,16 +275,24 @@ def named(name: str) -> Transform:
 
 
 def checked_step(step: Any, frame: Frame) -> dict[str, Any]:
-    """A step of a record that was written elsewhere, or BadOption: its name, its parameters' names and kinds, nothing more and nothing less."""
+    """A step of a record that was written elsewhere, or BadOption: its name, its parameters' names and kinds,
+    nothing more and nothing less.
+    """
     if not isinstance(step, Mapping) or not isinstance(step.get("name"), str):
         raise BadOption(f"record: wanted steps with a name, got {step!r}"[:200])
     wanted = named(step["name"]).parameters
     given = {key: value for key, value in step.items() if key != "name"}
     if given.keys() != wanted.keys():
-        raise BadOption(f"record, {step['name']}: wanted {', '.join(wanted)}, got {', '.join(map(str, given)) or 'nothing'}")
+        raise BadOption(
+            f"record, {step['name']}: wanted {', '.join(wanted)}, got "
+            f"{', '.join(map(str, given)) or 'nothing'}"
+        )
     for key, kind in wanted.items():
         if not _KINDS[kind](given[key], frame):
-            raise BadOption(f"record, {step['name']}: {key}: wanted {kind}, as many as the image has axes, got {given[key]!r}"[:300])
+            raise BadOption(
+                f"record, {step['name']}: {key}: wanted {kind}, as many as the image has axes, got "
+                f"{given[key]!r}"[:300]
+            )
         low, high = named(step["name"]).limits
         if kind == "number" and not low <= given[key] <= high:
             raise BadOption(f"record, {step['name']}: {key}: wanted {low:g} to {high:g}, got {given[key]!r}")
@@ -237,23 +312,39 @@ def _is_numbers(value: Any, frame: Frame) -> bool:
 
 
 def _is_angles(value: Any, frame: Frame) -> bool:
-    return isinstance(value, list) and len(value) == (1 if frame.ndim == 2 else 3) and all(_is_number(v, frame) for v in value)
+    return (
+        isinstance(value, list)
+        and len(value) == (1 if frame.ndim == 2 else 3)
+        and all(_is_number(v, frame) for v in value)
+    )
 
 
 def _is_segment(value: Any, frame: Frame) -> bool:
     if not isinstance(value, Mapping) or value.keys() != {"from", "to", "degrees", "share"}:
         return False
-    return all(_is_number(value[k], frame) for k in ("from", "to")) and _is_angles(value["degrees"], frame) and _is_numbers(value["share"], frame)
+    return (
+        all(_is_number(value[k], frame) for k in ("from", "to"))
+        and _is_angles(value["degrees"], frame)
+        and _is_numbers(value["share"], frame)
+    )
 
 
 _KINDS: dict[str, Callable[[Any, Frame], bool]] = {
     "number": _is_number,
     "amount": lambda value, frame: _is_number(value, frame) and value > 0,
     "count": _is_count,
-    "seed": lambda value, frame: isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63,
-    "axis": lambda value, frame: isinstance(value, int) and not isinstance(value, bool) and 0 <= value < frame.ndim,
+    "seed": lambda value, frame: (
+        isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+    ),
+    "axis": lambda value, frame: (
+        isinstance(value, int) and not isinstance(value, bool) and 0 <= value < frame.ndim
+    ),
     "numbers": _is_numbers,
     "angles": _is_angles,
-    "rows of numbers": lambda value, frame: isinstance(value, list) and all(_is_numbers(row, frame) for row in value),
-    "segments": lambda value, frame: isinstance(value, list) and all(_is_segment(one, frame) for one in value),
+    "rows of numbers": lambda value, frame: (
+        isinstance(value, list) and all(_is_numbers(row, frame) for row in value)
+    ),
+    "segments": lambda value, frame: (
+        isinstance(value, list) and all(_is_segment(one, frame) for one in value)
+    ),
 }

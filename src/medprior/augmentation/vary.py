@@ -1,4 +1,6 @@
-"""Draw, apply, replay: for tensors in a training loop and for scans. The same code for both, so that a picture in a report is what the network saw."""
+"""Draw, apply, replay: for tensors in a training loop and for scans. The same code for both, so that a
+picture in a report is what the network saw.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +26,18 @@ __all__ = ["Varied", "applied", "draw", "points_moved", "replayed", "varied"]
 
 
 def draw(policy: Policy, frame: Frame, seed: int, *item: int) -> Record:
-    """What happens to image ``item`` (for instance epoch, index): each allowed transform with its probability, parameters evenly from its range.
+    """What happens to image ``item`` (for instance epoch, index): each allowed transform with its
+    probability, parameters evenly from its range.
 
-    The same (policy, frame, seed, item) gives the same record in every process; each transform has numbers of its own, so leaving one out changes no other.
-    Raises WrongKind for an image that the policy is not for, BadOption for a flip along an axis that nobody knows.
+    The same (policy, frame, seed, item) gives the same record in every process; each transform has numbers of
+    its own, so leaving one out changes no other. Raises WrongKind for an image that the policy is not for,
+    BadOption for a flip along an axis that nobody knows.
     """
     policy.fits(frame)
     steps = []
-    rows = torch.rand((len(TRANSFORMS), DRAWN), generator=generator(seed, "augmentation", *item), dtype=torch.float64).numpy()  # all at once: a call costs
+    rows = torch.rand(
+        (len(TRANSFORMS), DRAWN), generator=generator(seed, "augmentation", *item), dtype=torch.float64
+    ).numpy()  # all at once: a call costs
     for (name, transform), row in zip(TRANSFORMS.items(), rows, strict=True):
         strength = policy.allowed.get(name)
         if strength is None:
@@ -41,13 +47,16 @@ def draw(policy: Policy, frame: Frame, seed: int, *item: int) -> Record:
             continue
         if (drawn := transform.draw(strength, frame, numbers)) is not None:
             steps.append({"name": name, **drawn})
-    overrides = tuple(f"{name}: {why}" for name, why in (policy.because or {}).items() if name in policy.allowed)
+    overrides = tuple(
+        f"{name}: {why}" for name, why in (policy.because or {}).items() if name in policy.allowed
+    )
     return Record(tuple(steps), frame, policy.name, seed, tuple(item), policy.outside, overrides)
 
 
 @torch.no_grad()
 def applied(record: Record, image: Tensor, masks: Sequence[Tensor] = ()) -> tuple[Tensor, list[Tensor]]:
-    """image: (C, i, j[, k]); masks: each (i, j[, k]) or (C, i, j[, k]) of any dtype, moved with it, their values never blended.
+    """image: (C, i, j[, k]); masks: each (i, j[, k]) or (C, i, j[, k]) of any dtype, moved with it, their
+    values never blended.
 
     New tensors, float32 (float64 stays) and without gradient; those given are not changed.
     Raises ShapeMismatch for another shape than the record's, BadOption for an image that is not finite.
@@ -55,14 +64,22 @@ def applied(record: Record, image: Tensor, masks: Sequence[Tensor] = ()) -> tupl
     frame = record.frame
     if tuple(image.shape[1:]) != frame.shape:
         raise ShapeMismatch(
-            "augmentation, image", f"(C, {', '.join(map(str, frame.shape))})", tuple(image.shape), "a record replays on the grid that it was drawn for"
+            "augmentation, image",
+            f"(C, {', '.join(map(str, frame.shape))})",
+            tuple(image.shape),
+            "a record replays on the grid that it was drawn for",
         )
     for mask in masks:
         if tuple(mask.shape[-frame.ndim :]) != frame.shape or mask.ndim - frame.ndim not in (0, 1):
-            raise ShapeMismatch("augmentation, mask", frame.shape, tuple(mask.shape), "a mask lies on the grid of its image")
+            raise ShapeMismatch(
+                "augmentation, mask", frame.shape, tuple(mask.shape), "a mask lies on the grid of its image"
+            )
     x = image if image.dtype == torch.float64 else image.float()
     if not math.isfinite(x.sum()):
-        raise BadOption(f"augmentation: the image holds {int((~torch.isfinite(x)).sum())} numbers that are not finite", "mend or leave out the scan")
+        raise BadOption(
+            f"augmentation: the image holds {int((~torch.isfinite(x)).sum())} numbers that are not finite",
+            "mend or leave out the scan",
+        )
     pointwise = [step for step in record.steps if step["name"] not in GEOMETRIC]
     background = record.outside == "background"
     where = mapping(record.steps, frame)
@@ -89,7 +106,9 @@ def _mask(mask: Tensor, record: Record, where: Mapping) -> Tensor:
 
 
 def points_moved(record: Record, points: Tensor) -> Tensor:
-    """(m, 2 or 3) landmarks in voxels of the source -> in voxels of the augmented image, float64; they may leave it."""
+    """(m, 2 or 3) landmarks in voxels of the source -> in voxels of the augmented image, float64; they may
+    leave it.
+    """
     return moved_points(points, mapping(record.steps, record.frame))
 
 
@@ -103,10 +122,12 @@ class Varied:
 
 
 def varied(volume: Volume, policy: Policy, seed: int = 0, *item: int, masks: Sequence[Volume] = ()) -> Varied:
-    """A classical augmentation of a scan on its own grid, in its own unit: the affine stays and the content moves. Not for diagnosis.
+    """A classical augmentation of a scan on its own grid, in its own unit: the affine stays and the content
+    moves. Not for diagnosis.
 
-    masks: on the grid of the scan. The history says what was done, and image and masks are marked synthetic: they show no patient.
-    Raises as ``draw`` and ``applied``, and ShapeMismatch for a mask with another affine.
+    masks: on the grid of the scan. The history says what was done, and image and masks are marked synthetic:
+    they show no patient. Raises as ``draw`` and ``applied``, and ShapeMismatch for a mask with another
+    affine.
     """
     return replayed(draw(policy, Frame.of(volume), seed, *item), volume, masks)
 
@@ -115,13 +136,31 @@ def replayed(record: Record, volume: Volume, masks: Sequence[Volume] = ()) -> Va
     """The same augmentation again: the same numbers, bit for bit, from the same scan on the same machine."""
     for mask in masks:
         if mask.shape == volume.shape and not _same_place(mask, volume):
-            raise ShapeMismatch("augmentation, mask", "the affine of its scan", "another one", "resample the mask to the scan first")
+            raise ShapeMismatch(
+                "augmentation, mask",
+                "the affine of its scan",
+                "another one",
+                "resample the mask to the scan first",
+            )
     if Frame.of(volume) != record.frame:
-        raise ShapeMismatch("augmentation, scan", record.frame, Frame.of(volume), "a record replays on the scan that it was drawn for")
-    image, moved = applied(record, torch.from_numpy(volume.data), [torch.from_numpy(mask.data) for mask in masks])
+        raise ShapeMismatch(
+            "augmentation, scan",
+            record.frame,
+            Frame.of(volume),
+            "a record replays on the scan that it was drawn for",
+        )
+    image, moved = applied(
+        record, torch.from_numpy(volume.data), [torch.from_numpy(mask.data) for mask in masks]
+    )
     sentence = record.sentence()
     made = volume.with_data(image.numpy()).noted(sentence, synthetic=True)
-    return Varied(made, tuple(m.with_data(d.numpy()).noted(sentence, synthetic=True) for m, d in zip(masks, moved, strict=True)), record)
+    return Varied(
+        made,
+        tuple(
+            m.with_data(d.numpy()).noted(sentence, synthetic=True) for m, d in zip(masks, moved, strict=True)
+        ),
+        record,
+    )
 
 
 def _same_place(mask: Volume, volume: Volume) -> bool:

@@ -17,14 +17,15 @@ __all__ = ["KSpace", "Sinogram"]
 
 @dataclass(frozen=True, slots=True)
 class KSpace:
-    """Cartesian k-space of one slice, centred: the image of a coil is fftshift(ifft2(ifftshift(data, axes=(1, 2)), norm="ortho")).
+    """Cartesian k-space of one slice, centred: the image of a coil is fftshift(ifft2(ifftshift(data, axes=(1,
+    2)), norm="ortho")).
 
-    data: (coils, kx, ky) complex64, zero where nothing was measured; kx is the readout direction.
-    mask: (kx, ky) bool, True where a sample was measured.
-    reference: (rows, columns) float32, the image that a file brings along (root sum of squares), or None.
-    spacing_mm: size of a pixel of the encoded field of view, or None when unknown.
-    noise: (coils, samples) complex64 that the scanner measured without a signal, its variance that of a sample of data; None where there was no such scan.
-    readout: samples of kx that the image needs, fewer than were measured where the readout is oversampled; None when unknown.
+    data: (coils, kx, ky) complex64, zero where nothing was measured; kx is the readout direction. mask: (kx,
+    ky) bool, True where a sample was measured. reference: (rows, columns) float32, the image that a file
+    brings along (root sum of squares), or None. spacing_mm: size of a pixel of the encoded field of view, or
+    None when unknown. noise: (coils, samples) complex64 that the scanner measured without a signal, its
+    variance that of a sample of data; None where there was no such scan. readout: samples of kx that the
+    image needs, fewer than were measured where the readout is oversampled; None when unknown.
     """
 
     data: NDArray[np.complex64]
@@ -56,9 +57,9 @@ class KSpace:
 class Sinogram:
     """Line integrals along rays.
 
-    data: (views, bins) float32, negative logarithm of the transmitted share already taken.
-    angles: (views,) float64, radians.
-    geometry: what the file says about source, detector and their distances, names and units as in the file; empty when it says nothing.
+    data: (views, bins) float32, negative logarithm of the transmitted share already taken. angles: (views,)
+    float64, radians. geometry: what the file says about source, detector and their distances, names and units
+    as in the file; empty when it says nothing.
     """
 
     data: NDArray[np.float32]
@@ -70,6 +71,8 @@ class Sinogram:
         if self.data.ndim != 2 or 0 in self.data.shape:
             raise ShapeMismatch("Sinogram.data", "(views, bins)", self.data.shape)
         if self.angles.shape != self.data.shape[:1]:
-            raise ShapeMismatch("Sinogram.angles", self.data.shape[:1], self.angles.shape, "give one angle for each view")
+            raise ShapeMismatch(
+                "Sinogram.angles", self.data.shape[:1], self.angles.shape, "give one angle for each view"
+            )
         object.__setattr__(self, "data", np.asarray(self.data, dtype=np.float32))
         object.__setattr__(self, "angles", np.asarray(self.angles, dtype=np.float64))

@@ -1,4 +1,5 @@
-"""Axes of the body. Inside medprior an affine maps (i, j, k) to millimetres RAS+; pictures are shown the radiological way.
+"""Axes of the body. Inside medprior an affine maps (i, j, k) to millimetres RAS+; pictures are shown the
+radiological way.
 
 RADIOLOGICAL planes, (i = down the screen, j = to the right):
 axial PL (front up, patient's right on the left), coronal IL, sagittal IP.
@@ -23,7 +24,9 @@ _THROUGH = {"axial": "S", "coronal": "A", "sagittal": "R"}
 
 
 def axcodes(volume: Volume) -> str:
-    """Where each array axis points, e.g. "RAS" or "PLS" (an image has three letters, too: its plane); "" when the affine is unknown."""
+    """Where each array axis points, e.g. "RAS" or "PLS" (an image has three letters, too: its plane); "" when
+    the affine is unknown.
+    """
     if volume.affine is None:
         return ""
     from nibabel.orientations import aff2axcodes
@@ -39,14 +42,20 @@ def through(plane: str) -> str:
 
 
 def reoriented(volume: Volume, codes: str) -> Volume:
-    """The volume with its axes permuted and flipped so that they point to ``codes`` (three letters); values are not interpolated.
+    """The volume with its axes permuted and flipped so that they point to ``codes`` (three letters); values
+    are not interpolated.
 
     Raises BadOption for codes that name no three axes, WrongKind when the affine is unknown.
     """
     if not _name_axes(codes, 3):
-        raise BadOption(f"codes: wanted three letters, one of each of R/L, A/P and S/I, got {codes!r}", 'e.g. "RAS"')
+        raise BadOption(
+            f"codes: wanted three letters, one of each of R/L, A/P and S/I, got {codes!r}", 'e.g. "RAS"'
+        )
     if volume.affine is None:
-        raise WrongKind("the geometry of this volume is unknown, so it cannot be turned", "read it from DICOM or NIfTI, or give an affine")
+        raise WrongKind(
+            "the geometry of this volume is unknown, so it cannot be turned",
+            "read it from DICOM or NIfTI, or give an affine",
+        )
     if volume.ndim == 2:
         raise WrongKind("an image (2-D) is not turned out of its plane", "use in_plane")
     import nibabel.orientations as orient  # here, so that training needs torch alone
@@ -62,10 +71,14 @@ def reoriented(volume: Volume, codes: str) -> Volume:
 def in_plane(volume: Volume, codes: str) -> Volume:
     """A 2-D image transposed and flipped so that (i, j) point to the two letters of ``codes``.
 
-    Raises BadOption for codes that name no plane, WrongKind when the affine is unknown or the image lies in another plane.
+    Raises BadOption for codes that name no plane, WrongKind when the affine is unknown or the image lies in
+    another plane.
     """
     if not _name_axes(codes, 2):
-        raise BadOption(f"codes: wanted two letters of different axes (R/L, A/P, S/I), got {codes!r}", 'e.g. "PL" for an axial picture')
+        raise BadOption(
+            f"codes: wanted two letters of different axes (R/L, A/P, S/I), got {codes!r}",
+            'e.g. "PL" for an axial picture',
+        )
     if volume.affine is None:
         raise WrongKind("the geometry of this image is unknown, so it cannot be turned")
     as_volume = replace(volume, data=volume.data[..., None])

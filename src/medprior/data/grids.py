@@ -15,7 +15,8 @@ _NEAR = 0.1
 
 
 def on_grid_of(volume: Volume, other: Volume) -> tuple[Volume, str]:
-    """``other`` with its axes as those of ``volume``, and "" or why it does not lie on the same grid. No value is interpolated.
+    """``other`` with its axes as those of ``volume``, and "" or why it does not lie on the same grid. No
+    value is interpolated.
 
     Where one of the two does not say where it lies, the shape decides.
     """
@@ -38,7 +39,9 @@ def _apart(volume: Volume, other: Volume) -> float:
 
 
 def label_values(data: NDArray[np.float32]) -> tuple[int, ...]:
-    """The values of a label map, sorted. Raises ValueError, saying why, where they are not whole numbers from 0 up."""
+    """The values of a label map, sorted. Raises ValueError, saying why, where they are not whole numbers from
+    0 up.
+    """
     values = np.unique(data)
     if not np.isfinite(values).all() or (values != np.rint(values)).any() or values[0] < 0:
         wrong = next(v for v in values if not np.isfinite(v) or v != np.rint(v) or v < 0)

@@ -12,6 +12,13 @@ _AT_ONCE = 2048
 
 
 def nearest(points: Tensor, bank: Tensor, k: int = 3) -> Tensor:
-    """(n, d), (m, d) -> (n,): mean Euclidean distance to the k nearest of the bank, fewer where it holds fewer."""
+    """(n, d), (m, d) -> (n,): mean Euclidean distance to the k nearest of the bank, fewer where it holds
+    fewer.
+    """
     k = min(k, len(bank))
-    return torch.cat([torch.cdist(part, bank).topk(k, dim=1, largest=False).values.mean(1) for part in points.split(_AT_ONCE)])
+    return torch.cat(
+        [
+            torch.cdist(part, bank).topk(k, dim=1, largest=False).values.mean(1)
+            for part in points.split(_AT_ONCE)
+        ]
+    )

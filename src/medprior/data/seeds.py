@@ -16,7 +16,9 @@ def seed_for(seed: int, *names: object) -> int:
 
     names: what makes the purpose unique, e.g. ``("draw", 3)`` or ``(epoch, rank, worker, item)``.
     """
-    text = "/".join([str(seed), *(str(name).replace("%", "%25").replace("/", "%2F") for name in names)])  # a slash in a name parts no names
+    text = "/".join(
+        [str(seed), *(str(name).replace("%", "%25").replace("/", "%2F") for name in names)]
+    )  # a slash in a name parts no names
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 

@@ -38,11 +38,11 @@ class Provenance:
 class Volume:
     """An image or a volume with its geometry.
 
-    data: (C, i, j) or (C, i, j, k) float32, physical units kept (HU stays HU).
-    affine: (4, 4) float64, voxel (i, j, k) -> millimetres RAS+, or None when unknown; a 2-D image has a plane, too.
-    unit: "HU", "a.u.", "optical density", "SUV", "label", ...
-    modality: DICOM's code ("CT", "MR", "DX", "US", ...) or "" when unknown.
-    spacing_mm: size of a voxel, one length an axis; follows from the affine; without an affine it may still be known (a radiograph's pixel spacing), else None.
+    data: (C, i, j) or (C, i, j, k) float32, physical units kept (HU stays HU). affine: (4, 4) float64, voxel
+    (i, j, k) -> millimetres RAS+, or None when unknown; a 2-D image has a plane, too. unit: "HU", "a.u.",
+    "optical density", "SUV", "label", ... modality: DICOM's code ("CT", "MR", "DX", "US", ...) or "" when
+    unknown. spacing_mm: size of a voxel, one length an axis; follows from the affine; without an affine it
+    may still be known (a radiograph's pixel spacing), else None.
     """
 
     data: NDArray[np.float32]
@@ -63,14 +63,26 @@ class Volume:
             if affine.shape != (4, 4):
                 raise ShapeMismatch("Volume.affine", "(4, 4)", affine.shape)
             if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
-                raise ShapeMismatch("Volume.affine", "a finite, invertible matrix", affine.tolist(), "pass None when the geometry is unknown")
+                raise ShapeMismatch(
+                    "Volume.affine",
+                    "a finite, invertible matrix",
+                    affine.tolist(),
+                    "pass None when the geometry is unknown",
+                )
             if not np.array_equal(affine[3], (0, 0, 0, 1)):
                 raise ShapeMismatch("Volume.affine", "a last row of 0 0 0 1", affine[3].tolist())
             object.__setattr__(self, "affine", affine)
             spacing = np.linalg.norm(affine[:3, : self.ndim], axis=0)
             object.__setattr__(self, "spacing_mm", tuple(float(s) for s in spacing))
-        elif self.spacing_mm is not None and (len(self.spacing_mm) != self.ndim or not all(math.isfinite(s) and s > 0 for s in self.spacing_mm)):
-            raise ShapeMismatch("Volume.spacing_mm", f"{self.ndim} lengths above 0", self.spacing_mm, "pass None when it is unknown")
+        elif self.spacing_mm is not None and (
+            len(self.spacing_mm) != self.ndim or not all(math.isfinite(s) and s > 0 for s in self.spacing_mm)
+        ):
+            raise ShapeMismatch(
+                "Volume.spacing_mm",
+                f"{self.ndim} lengths above 0",
+                self.spacing_mm,
+                "pass None when it is unknown",
+            )
 
     @property
     def ndim(self) -> int:
@@ -85,7 +97,10 @@ class Volume:
     def noted(self, sentence: str, *, synthetic: bool | None = None) -> Volume:
         """The same volume with one more line of history."""
         made = self.provenance.synthetic if synthetic is None else synthetic
-        return replace(self, provenance=replace(self.provenance, history=(*self.provenance.history, sentence), synthetic=made))
+        return replace(
+            self,
+            provenance=replace(self.provenance, history=(*self.provenance.history, sentence), synthetic=made),
+        )
 
     def with_data(self, data: NDArray[np.floating]) -> Volume:
         """New numbers in the same place; the spatial shape must stay.

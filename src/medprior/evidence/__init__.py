@@ -1,1 +1,3 @@
-"""No number without its proof: metrics with intervals, calibration, copies, attribution, and the baselines that stand beside every result."""
+"""No number without its proof: metrics with intervals, calibration, copies, attribution, and the baselines
+that stand beside every result.
+"""

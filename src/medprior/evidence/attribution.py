@@ -1,8 +1,11 @@
-"""What the data said and what the prior said: does the result fit the measurement, and which part of it did the measurement decide?
+"""What the data said and what the prior said: does the result fit the measurement, and which part of it did
+the measurement decide?
 
-x = A+ A x + (I - A+ A) x: the first part every image that fits the same data shares, the second the measurement cannot see, so all of it comes from the
-prior (the measurement and null components of Bhadra et al., IEEE Trans. Med. Imaging 40(11), 2021). That split knows no noise: blur and denoising have no
-null space, though a fine detail of theirs that drowns in noise comes from the prior all the same. ``informed`` is its companion that knows the noise.
+x = A+ A x + (I - A+ A) x: the first part every image that fits the same data shares, the second the
+measurement cannot see, so all of it comes from the prior (the measurement and null components of Bhadra et
+al., IEEE Trans. Med. Imaging 40(11), 2021). That split knows no noise: blur and denoising have no null space,
+though a fine detail of theirs that drowns in noise comes from the prior all the same. ``informed`` is its
+companion that knows the noise.
 """
 
 from __future__ import annotations
@@ -21,13 +24,26 @@ from ..sampling import Draws
 from ..sampling.response import filtered
 from ..sampling.rules import heard
 
-__all__ = ["EXACT", "FITS", "NEAR", "Attribution", "Residual", "Split", "attribution", "informed", "residual", "split"]
+__all__ = [
+    "EXACT",
+    "FITS",
+    "NEAR",
+    "Attribution",
+    "Residual",
+    "Split",
+    "attribution",
+    "informed",
+    "residual",
+    "split",
+]
 
 FITS = (0.8, 1.2)
 """The residual of a result that fits its measurement, where the noise is known."""
 
 NEAR = 0.5
-"""The least residual of a point estimate that fits. It takes a part of the noise with it, as the mean of draws does, and has no draws to tell how much."""
+"""The least residual of a point estimate that fits. It takes a part of the noise with it, as the mean of
+draws does, and has no draws to tell how much.
+"""
 
 EXACT = 1e-5
 """How invisible the null part must be: |A (I - A+ A) x| over |A x|."""
@@ -35,10 +51,12 @@ EXACT = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class Residual:
-    """Squared distance of A x from y in variances of the noise, for each real number that was measured: noise alone gives 1.
+    """Squared distance of A x from y in variances of the noise, for each real number that was measured: noise
+    alone gives 1.
 
-    image: of the image that is shown. draws: the mean over single draws, None where there is one image only. A draw of the true posterior lies as far from
-    the data as the truth does, so 1 on average whatever the operator; the mean of draws lies nearer, by the draws' own variance in the data.
+    image: of the image that is shown. draws: the mean over single draws, None where there is one image only.
+    A draw of the true posterior lies as far from the data as the truth does, so 1 on average whatever the
+    operator; the mean of draws lies nearer, by the draws' own variance in the data.
     """
 
     image: float
@@ -46,7 +64,9 @@ class Residual:
 
     @property
     def judged(self) -> float:
-        """The number the verdict goes by: that of the draws, unless their mean is too far away; without draws that of the image."""
+        """The number the verdict goes by: that of the draws, unless their mean is too far away; without draws
+        that of the image.
+        """
         return self.image if self.draws is None or self.image > FITS[1] else self.draws
 
     @property
@@ -58,14 +78,22 @@ class Residual:
         """One sentence for a report."""
         if self.fits:
             return f"fits the measurement: residual {self.judged:.2f}, noise alone gives 1"
-        far = "too far from it: the image, the operator or the stated noise is wrong, or a solver had not finished"
+        far = (
+            "too far from it: the image, the operator or the stated noise is wrong, or a solver had not "
+            "finished"
+        )
         near = "too close to it: the result follows the noise, or the noise is smaller than was stated"
-        return f"does not fit the measurement: residual {self.judged:.2f}, noise alone gives 1; {far if self.judged > 1 else near}"
+        return (
+            f"does not fit the measurement: residual {self.judged:.2f}, noise alone gives 1; "
+            f"{far if self.judged > 1 else near}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """data: A+ A x; prior: (I - A+ A) x, shaped as x (B, *domain). check: |A prior| / |A x|, the worst of the batch; iterations: what that took."""
+    """data: A+ A x; prior: (I - A+ A) x, shaped as x (B, *domain). check: |A prior| / |A x|, the worst of the
+    batch; iterations: what that took.
+    """
 
     data: Tensor
     prior: Tensor
@@ -77,12 +105,13 @@ class Split:
 class Attribution:
     """What is shown of one reconstruction; images are (C, i, j[, k]) in the unit of the draws.
 
-    null_share: |prior_said|^2 / |image|^2, what the measurement cannot see at all. data_said, prior_said: A+ A x and (I - A+ A) x of the image shown.
-    prior_spread: standard deviation of the draws' null parts, what the prior made up; None for one image. check: how invisible prior_said is, see ``EXACT``.
-    unheard, unheard_share: (I - H) x and its share of the image: the same with the noise counted, see ``informed``.
-    data_share: (BINS,) how much of the detail at each ring of frequency, coarse to fine, the data decided in spite of their noise.
-    hallucinated: the null part of image minus truth, where a truth was given: what the prior made up and got wrong (the null-space hallucination map of Bhadra
-    et al.).
+    null_share: |prior_said|^2 / |image|^2, what the measurement cannot see at all. data_said, prior_said: A+
+    A x and (I - A+ A) x of the image shown. prior_spread: standard deviation of the draws' null parts, what
+    the prior made up; None for one image. check: how invisible prior_said is, see ``EXACT``. unheard,
+    unheard_share: (I - H) x and its share of the image: the same with the noise counted, see ``informed``.
+    data_share: (BINS,) how much of the detail at each ring of frequency, coarse to fine, the data decided in
+    spite of their noise. hallucinated: the null part of image minus truth, where a truth was given: what the
+    prior made up and got wrong (the null-space hallucination map of Bhadra et al.).
     """
 
     residual: Residual
@@ -102,18 +131,27 @@ class Attribution:
 
     @property
     def finest(self) -> float:
-        """Period in voxels of the finest detail up to which the data decided more than half; infinity where they did of no ring but the mean."""
+        """Period in voxels of the finest detail up to which the data decided more than half; infinity where
+        they did of no ring but the mean.
+        """
         ring = next((r for r in range(1, BINS) if not self.data_share[r] > 0.5), BINS) - 1
         return 2 * (BINS - 1) / (ring * (self.data_said.ndim - 1) ** 0.5) if ring else float("inf")
 
 
 def attribution(measurement: Measurement, draws: Draws, *, truth: Tensor | None = None) -> Attribution:
-    """All of it for one measurement, (1, *codomain), and the draws made from it, in the units of the measurement's operator.
+    """All of it for one measurement, (1, *codomain), and the draws made from it, in the units of the
+    measurement's operator.
 
-    truth: (1, C, i, j[, k]) for simulations. Raises ShapeMismatch for several measurements, UnknownNoise, Diverged.
+    truth: (1, C, i, j[, k]) for simulations. Raises ShapeMismatch for several measurements, UnknownNoise,
+    Diverged.
     """
     if len(measurement.y) != 1:
-        raise ShapeMismatch("attribution", "one measurement, y of (1, ...)", tuple(measurement.y.shape), "attribute them one by one")
+        raise ShapeMismatch(
+            "attribution",
+            "one measurement, y of (1, ...)",
+            tuple(measurement.y.shape),
+            "attribute them one by one",
+        )
     image = draws.mean()[None]
     informed_by, data_share = informed(measurement, image)
     unheard = image - informed_by
@@ -138,7 +176,8 @@ def attribution(measurement: Measurement, draws: Draws, *, truth: Tensor | None 
 
 
 def residual(measurement: Measurement, draws: Draws) -> Residual:
-    """(A x - y)^H C^-1 (A x - y) / m of the image shown and of the draws; m the real numbers that were observed. Raises UnknownNoise.
+    """(A x - y)^H C^-1 (A x - y) / m of the image shown and of the draws; m the real numbers that were
+    observed. Raises UnknownNoise.
 
     A measurement of nothing (m = 0) is refused where it is made, by ``Measurement``.
     """
@@ -147,12 +186,15 @@ def residual(measurement: Measurement, draws: Draws) -> Residual:
 
 
 def split(operator: Operator, x: Tensor, *, tol: float = EXACT, n: int = 400) -> Split:
-    """x (B, *domain) -> A+ A x and the rest. tol: |A rest| <= tol * |A x| ends it; n: most iterations, after which ``check`` says how far it came.
+    """x (B, *domain) -> A+ A x and the rest. tol: |A rest| <= tol * |A x| ends it; n: most iterations, after
+    which ``check`` says how far it came.
 
-    Where it did not come so far, A is nearly singular, not singular (blur, many coils): ``prior`` then holds what is seen with ``check`` of the rest's weight.
+    Where it did not come so far, A is nearly singular, not singular (blur, many coils): ``prior`` then holds
+    what is seen with ``check`` of the rest's weight.
 
-    Conjugate gradients for least squares from zero, which never leave the row space (Björck, Numerical Methods for Least Squares Problems, 1996, section
-    7.4). A preconditioner would lead to another of the many solutions, and one in the data's space did not help projections. Raises Diverged.
+    Conjugate gradients for least squares from zero, which never leave the row space (Björck, Numerical
+    Methods for Least Squares Problems, 1996, section 7.4). A preconditioner would lead to another of the many
+    solutions, and one in the data's space did not help projections. Raises Diverged.
     """
     data, left = torch.zeros_like(x), operator(x)
     whole = _length(left)
@@ -177,12 +219,15 @@ def split(operator: Operator, x: Tensor, *, tol: float = EXACT, n: int = 400) ->
 
 
 def informed(measurement: Measurement, x: Tensor, *, n_probes: int = 4) -> tuple[Tensor, Tensor]:
-    """(H x, share of the data at each ring of frequency (BINS,), 0 to 1, coarse to fine), x of (1, *domain), real.
+    """(H x, share of the data at each ring of frequency (BINS,), 0 to 1, coarse to fine), x of (1, *domain),
+    real.
 
-    H = (A^H C^-1 A + S^-1)^-1 A^H C^-1 A with C the noise and S the falling power of x by ring: what a Gaussian prior that knows no more than that
-    spectrum would take from the data. It is the averaging kernel of Rodgers (Inverse Methods for Atmospheric Sounding, 2000, section 2.4): the share is
-    1 - posterior variance / prior variance, here tr(H S) / tr(S) over a ring, estimated with white probes (Hutchinson, Commun. Stat. 19, 1990).
-    A learned prior knows more than a spectrum, and may infer the rest rightly; the data did not say it. Raises UnknownNoise, Diverged.
+    H = (A^H C^-1 A + S^-1)^-1 A^H C^-1 A with C the noise and S the falling power of x by ring: what a
+    Gaussian prior that knows no more than that spectrum would take from the data. It is the averaging kernel
+    of Rodgers (Inverse Methods for Atmospheric Sounding, 2000, section 2.4): the share is 1 - posterior
+    variance / prior variance, here tr(H S) / tr(S) over a ring, estimated with white probes (Hutchinson,
+    Commun. Stat. 19, 1990). A learned prior knows more than a spectrum, and may infer the rest rightly; the
+    data did not say it. Raises UnknownNoise, Diverged.
     """
     operator, answers = measurement.operator, heard(measurement)
     weight = 1 / torch.as_tensor(measurement.noise.variance(measurement.y)).to(x)
@@ -197,18 +242,24 @@ def informed(measurement: Measurement, x: Tensor, *, n_probes: int = 4) -> tuple
     probes = filtered(white, root)
     pull = torch.cat([filtered(operator.adjoint(weight * operator(v)), root) for v in (x, probes)])
     inverse = None if answers is None else lambda r: filtered(r, 1 / (1 + power * answers.to(r)))
-    found = filtered(cg(lambda v: v + seen(v), pull, torch.zeros_like(pull), n=40, tol=1e-3, inverse=inverse), root)
+    found = filtered(
+        cg(lambda v: v + seen(v), pull, torch.zeros_like(pull), n=40, tol=1e-3, inverse=inverse), root
+    )
     before, after = (torch.fft.fftn(v, dim=axes) for v in (probes, found[1:]))
     share = by_ring((before.conj() * after).real.sum((0, 1)), before.abs().square().sum((0, 1)))
     return found[:1], share.clamp(0, 1)
 
 
 def _power(x: Tensor) -> Tensor:
-    """(1, 1, *size): power of an image (1, C, *size) at each frequency, made to fall with it: one image's rings swing, those of a kind of images do not."""
+    """(1, 1, *size): power of an image (1, C, *size) at each frequency, made to fall with it: one image's
+    rings swing, those of a kind of images do not.
+    """
     size = tuple(x.shape[2:])
     found = torch.fft.fftn(x, dim=tuple(range(2, x.ndim)), norm="ortho").abs().square().mean((0, 1))
     counts = torch.bincount(ring_of(size).flatten(), minlength=BINS).double().clamp_min(1e-6)
-    falling = isotonic_regression(by_ring(found.double(), torch.ones(size).double()).numpy(), weights=counts.numpy(), increasing=False).x
+    falling = isotonic_regression(
+        by_ring(found.double(), torch.ones(size).double()).numpy(), weights=counts.numpy(), increasing=False
+    ).x
     return along_rings(torch.from_numpy(falling.copy()), size)[None, None].to(x)
 
 
@@ -225,7 +276,9 @@ def _share(part: Tensor, image: Tensor) -> float:
 
 def _length(y: Tensor) -> Tensor:
     """(B,) in double precision."""
-    return torch.linalg.vector_norm(y.flatten(1), dim=1, dtype=torch.complex128 if y.is_complex() else torch.float64)
+    return torch.linalg.vector_norm(
+        y.flatten(1), dim=1, dtype=torch.complex128 if y.is_complex() else torch.float64
+    )
 
 
 def _wide(value: Tensor, like: Tensor) -> Tensor:

@@ -13,7 +13,9 @@ __all__ = ["Blob", "blobs"]
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """number: its value in the label map, 1 is the highest. voxels: how many. peak: its highest value. centre: voxel coordinates of its centre of mass."""
+    """number: its value in the label map, 1 is the highest. voxels: how many. peak: its highest value.
+    centre: voxel coordinates of its centre of mass.
+    """
 
     number: int
     voxels: int
@@ -22,7 +24,8 @@ class Blob:
 
 
 def blobs(values: NDArray[np.floating], high: float, low: float) -> tuple[NDArray[np.int32], list[Blob]]:
-    """(i, j[, k]) -> its labels, same shape, and the regions above ``low`` that reach ``high`` somewhere, highest peak first (hysteresis, Canny 1986).
+    """(i, j[, k]) -> its labels, same shape, and the regions above ``low`` that reach ``high`` somewhere,
+    highest peak first (hysteresis, Canny 1986).
 
     Voxels that touch by a corner belong together.
     """
@@ -38,5 +41,6 @@ def blobs(values: NDArray[np.floating], high: float, low: float) -> tuple[NDArra
     sizes = np.bincount(labels.ravel(), minlength=len(order) + 1)
     centres = ndimage.center_of_mass(labels > 0, labels, np.arange(1, len(order) + 1)) if order else []
     return labels, [
-        Blob(n, int(sizes[n]), float(peaks[i]), tuple(float(c) for c in centre)) for n, (i, centre) in enumerate(zip(order, centres, strict=True), start=1)
+        Blob(n, int(sizes[n]), float(peaks[i]), tuple(float(c) for c in centre))
+        for n, (i, centre) in enumerate(zip(order, centres, strict=True), start=1)
     ]

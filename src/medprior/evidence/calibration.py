@@ -1,4 +1,6 @@
-"""Intervals that hold: a scale for what a reconstruction says of its own error, measured on scans of other patients, and what kind of measurement it is for."""
+"""Intervals that hold: a scale for what a reconstruction says of its own error, measured on scans of other
+patients, and what kind of measurement it is for.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,19 @@ from ..prior.rings import radius
 from ..sampling import Calibration
 from .conformal import threshold
 
-__all__ = ["LEAST", "METHOD", "SCALES", "How", "Kind", "controlled", "covered", "entry_for", "fitted_calibration", "kind_of", "name_of"]
+__all__ = [
+    "LEAST",
+    "METHOD",
+    "SCALES",
+    "How",
+    "Kind",
+    "controlled",
+    "covered",
+    "entry_for",
+    "fitted_calibration",
+    "kind_of",
+    "name_of",
+]
 
 SCALES = torch.logspace(-1, 2, 301, dtype=torch.float64)
 """Candidates for the scale of an interval, 2.3 % apart."""
@@ -27,18 +41,23 @@ LEAST = 50
 """Calibration scans below which no interval is printed."""
 
 METHOD = 2
-"""Raised whenever the images, or what is said of their error, change for the same settings: an interval measured before that serves no more.
+"""Raised whenever the images, or what is said of their error, change for the same settings: an interval
+measured before that serves no more.
 
-1: levels after Karras et al.; a point estimate of eight rounds. 2: levels even in the logarithm, caution, six rounds with momentum.
+1: levels after Karras et al.; a point estimate of eight rounds. 2: levels even in the logarithm, caution, six
+rounds with momentum.
 """
 
 _SHARE, _HEARD, _SIZE = 1.15, 1.4, 1.5
-"""How far another measurement may be from the calibrated kind, as factors: numbers a voxel, precision, side of the image."""
+"""How far another measurement may be from the calibrated kind, as factors: numbers a voxel, precision, side
+of the image.
+"""
 
 _LOCAL, _SECTORS, _PARTS = 2.0, 8, 4
-"""The same factor for the precision in one direction of frequency (of 8 from 0 to 180 degrees), and in one part of the image (of 4 along each side): random
-lines differ by up to 1.4 there (of every fourth or eighth; of every sixteenth by more than 2 at times); a box instead of scattered holes, or a limited angle,
-by far more."""
+"""The same factor for the precision in one direction of frequency (of 8 from 0 to 180 degrees), and in one
+part of the image (of 4 along each side): random lines differ by up to 1.4 there (of every fourth or eighth;
+of every sixteenth by more than 2 at times); a box instead of scattered holes, or a limited angle, by far
+more."""
 
 _DEAF = 1e6
 """The noise that is left where nothing was measured."""
@@ -59,10 +78,11 @@ _SAID = {
 class Kind:
     """What a calibration must know of a measurement, in network units; one of another kind has other errors.
 
-    operator: its name. share: real numbers measured for each voxel. white, smooth: noise that would be left in an image of white noise, and in one whose
-    amplitude falls as 1 / frequency as anatomy's does: (x . A^H C^-1 A x / x . x)^(-1/2). side: voxels of the longest side. ndim: 2 or 3.
-    sectors: what is left of white noise in each of 8 directions of frequency, in the plane of the first two axes. worst: in that part of the image, of 4
-    along each side, that was measured worst.
+    operator: its name. share: real numbers measured for each voxel. white, smooth: noise that would be left
+    in an image of white noise, and in one whose amplitude falls as 1 / frequency as anatomy's does: (x . A^H
+    C^-1 A x / x . x)^(-1/2). side: voxels of the longest side. ndim: 2 or 3. sectors: what is left of white
+    noise in each of 8 directions of frequency, in the plane of the first two axes. worst: in that part of the
+    image, of 4 along each side, that was measured worst.
     """
 
     operator: str
@@ -81,12 +101,19 @@ class Kind:
         if self.ndim != other.ndim:
             return f"it is for {self.ndim}-D images"
         limits = {"share": _SHARE, "white": _HEARD, "smooth": _HEARD, "side": _SIZE}
-        said = {"share": "measured numbers a voxel", "white": "noise on fine detail", "smooth": "noise on broad shapes", "side": "voxels a side"}
+        said = {
+            "share": "measured numbers a voxel",
+            "white": "noise on fine detail",
+            "smooth": "noise on broad shapes",
+            "side": "voxels a side",
+        }
         for name, most in limits.items():
             mine, others = getattr(self, name), getattr(other, name)
             if not _near(mine, others, most):
                 return f"it is for {mine:.3g} {said[name]}, here are {others:.3g}"
-        if len(self.sectors) != len(other.sectors) or not all(_near(a, b) for a, b in zip(self.sectors, other.sectors, strict=True)):
+        if len(self.sectors) != len(other.sectors) or not all(
+            _near(a, b) for a, b in zip(self.sectors, other.sectors, strict=True)
+        ):
             return "it is for frequencies measured in other directions"
         if not _near(self.worst, other.worst):
             return "it is for other parts of the image left out"
@@ -106,17 +133,37 @@ def kind_of(inside: Measurement) -> Kind:
     fall = radius(size).clamp_min(1 / max(size))
     sector, part = _sector_of(size), _part_of(size)
     heard, there = torch.zeros((2, 2 + _SECTORS + _PARTS ** len(size)), dtype=torch.float64)
-    for x in torch.randn((4, *operator.domain), generator=generator(0, "kind")):  # one by one: a volume is large
+    for x in torch.randn(
+        (4, *operator.domain), generator=generator(0, "kind")
+    ):  # one by one: a volume is large
         smooth = torch.fft.ifftn(torch.fft.fftn(x, dim=axes) / fall, dim=axes).real
-        fine, broad = (operator.adjoint(operator.apply(probe[None]) / variance)[0].to(x) for probe in (x, smooth))
+        fine, broad = (
+            operator.adjoint(operator.apply(probe[None]) / variance)[0].to(x) for probe in (x, smooth)
+        )
         spectrum = torch.fft.fftn(x, dim=axes)
         precise = (spectrum.conj() * torch.fft.fftn(fine, dim=axes)).real
-        heard += torch.cat([(x * fine).sum()[None], (smooth * broad).sum()[None], _sums(precise, sector, _SECTORS), _sums(x * fine, part, _PARTS ** len(size))])
+        heard += torch.cat(
+            [
+                (x * fine).sum()[None],
+                (smooth * broad).sum()[None],
+                _sums(precise, sector, _SECTORS),
+                _sums(x * fine, part, _PARTS ** len(size)),
+            ]
+        )
         power = _sums(spectrum.abs().square(), sector, _SECTORS), _sums(x.square(), part, _PARTS ** len(size))
         there += torch.cat([x.square().sum()[None], smooth.square().sum()[None], *power])
     left = [_left(float(h), float(t)) for h, t in zip(heard, there, strict=True)]
     worst = max(noise for noise, t in zip(left[2 + _SECTORS :], there[2 + _SECTORS :], strict=True) if t > 0)
-    return Kind(name_of(operator), inside.count / prod(operator.domain), left[0], left[1], max(size), len(size), left[2 : 2 + _SECTORS], worst)
+    return Kind(
+        name_of(operator),
+        inside.count / prod(operator.domain),
+        left[0],
+        left[1],
+        max(size),
+        len(size),
+        left[2 : 2 + _SECTORS],
+        worst,
+    )
 
 
 def name_of(operator: Operator) -> str:
@@ -128,7 +175,9 @@ def name_of(operator: Operator) -> str:
 
 def _sums(x: Tensor, group: Tensor, n: int) -> Tensor:
     """(C, *size), (*size) -> (n,): the sum over each group; what is in none, -1, is left out."""
-    return torch.zeros(n + 1, dtype=torch.float64).index_add(0, group.flatten() + 1, x.sum(0).flatten().double())[1:]
+    return torch.zeros(n + 1, dtype=torch.float64).index_add(
+        0, group.flatten() + 1, x.sum(0).flatten().double()
+    )[1:]
 
 
 def _left(heard: float, there: float) -> float:
@@ -146,15 +195,21 @@ def _part_of(size: tuple[int, ...]) -> Tensor:
 
 
 def _sector_of(size: tuple[int, ...]) -> Tensor:
-    """(*size) int64: the direction of each coefficient of an FFT, in the plane of the first two axes; the mean belongs to none."""
-    along, across = (torch.fft.fftfreq(n).reshape([-1 if a == axis else 1 for a in range(len(size))]).expand(size) for axis, n in enumerate(size[:2]))
+    """(*size) int64: the direction of each coefficient of an FFT, in the plane of the first two axes; the
+    mean belongs to none.
+    """
+    along, across = (
+        torch.fft.fftfreq(n).reshape([-1 if a == axis else 1 for a in range(len(size))]).expand(size)
+        for axis, n in enumerate(size[:2])
+    )
     sector = ((torch.atan2(across, along) % pi) / pi * _SECTORS + 0.5).floor().long() % _SECTORS
     return torch.where((along == 0) & (across == 0), -1, sector)
 
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """The settings of a reconstruction that its errors depend on; of a point estimate (``fast``) none but that it is one, and caution.
+    """The settings of a reconstruction that its errors depend on; of a point estimate (``fast``) none but
+    that it is one, and caution.
 
     caution, method: an entry without them was made before there was either.
     """
@@ -175,12 +230,16 @@ class How:
         if self.fast != other.fast:
             return f"it is for {'the point estimate' if self.fast else f'{self.n} draws'}"
         names = ("caution",) if self.fast else ("n", "rule", "n_steps", "high", "low", "caution")
-        wrong = [f"{name} {getattr(self, name)}" for name in names if getattr(self, name) != getattr(other, name)]
+        wrong = [
+            f"{name} {getattr(self, name)}" for name in names if getattr(self, name) != getattr(other, name)
+        ]
         return f"it is for {', '.join(wrong)}" if wrong else ""
 
 
 def covered(apart: Tensor, deviation: Tensor, where: Tensor) -> Tensor:
-    """(len(SCALES),): share of the voxels in ``where`` (bool) that differ by no more than scale * deviation; all shaped alike. Raises BadOption for none."""
+    """(len(SCALES),): share of the voxels in ``where`` (bool) that differ by no more than scale * deviation;
+    all shaped alike. Raises BadOption for none.
+    """
     if not bool(where.any()):
         raise BadOption("covered: wanted at least one voxel to look at, got none")
     ratio = (apart.abs()[where] / deviation[where].clamp_min(1e-12)).double().sort().values
@@ -188,36 +247,56 @@ def covered(apart: Tensor, deviation: Tensor, where: Tensor) -> Tensor:
 
 
 def controlled(curves: Tensor, alpha: float) -> float:
-    """The least scale at which a new scan has at most a share alpha of its voxels outside, in the mean over scans.
+    """The least scale at which a new scan has at most a share alpha of its voxels outside, in the mean over
+    scans.
 
-    curves: (n, len(SCALES)) from ``covered``, one row a calibration scan. Conformal risk control (Angelopoulos et al., ICLR 2024, eq. 4): the least scale
-    with (n * mean share outside + 1) / (n + 1) <= alpha, which holds for any score where the scans are exchangeable.
-    Raises Uncalibrated where n < 1 / alpha - 1, or where no scale is wide enough.
+    curves: (n, len(SCALES)) from ``covered``, one row a calibration scan. Conformal risk control
+    (Angelopoulos et al., ICLR 2024, eq. 4): the least scale with (n * mean share outside + 1) / (n + 1) <=
+    alpha, which holds for any score where the scans are exchangeable. Raises Uncalibrated where n < 1 / alpha
+    - 1, or where no scale is wide enough.
     """
     n = len(curves)
     risk = (n * (1 - curves.mean(0)) + 1) / (n + 1)
     enough = (risk <= alpha).nonzero()
     if not len(enough):
-        raise Uncalibrated(f"{n} scans cannot support intervals that miss {alpha:g}", f"calibrate with at least {max(LEAST, int(1 / alpha))} scans")
+        raise Uncalibrated(
+            f"{n} scans cannot support intervals that miss {alpha:g}",
+            f"calibrate with at least {max(LEAST, int(1 / alpha))} scans",
+        )
     return float(SCALES[enough[0, 0]])
 
 
 def fitted_calibration(curves: Tensor, ratios: Sequence[float], patients: int, level: float) -> Calibration:
-    """curves: as ``controlled``; ratios: of each scan, mean squared error over mean squared deviation. Raises Uncalibrated for fewer than LEAST scans."""
+    """curves: as ``controlled``; ratios: of each scan, mean squared error over mean squared deviation. Raises
+    Uncalibrated for fewer than LEAST scans.
+    """
     if len(curves) < LEAST:
-        raise Uncalibrated(f"{len(curves)} scans are too few to calibrate with", f"give at least {LEAST} of patients that the prior has not learned from")
-    return Calibration(level, controlled(curves, 1 - level), len(curves), threshold(list(ratios), 1 - level), patients)
+        raise Uncalibrated(
+            f"{len(curves)} scans are too few to calibrate with",
+            f"give at least {LEAST} of patients that the prior has not learned from",
+        )
+    return Calibration(
+        level, controlled(curves, 1 - level), len(curves), threshold(list(ratios), 1 - level), patients
+    )
 
 
 def entry_for(trust: Mapping[str, Any], inside: Measurement, how: How) -> tuple[Calibration | None, str]:
-    """(the calibration that serves, "") from a prior's trust.json, or (None, why none does). inside: the measurement in network units."""
+    """(the calibration that serves, "") from a prior's trust.json, or (None, why none does). inside: the
+    measurement in network units.
+    """
     entries = trust.get("reconstruct", [])
     if not entries:
         return None, "nothing was calibrated for this prior"
     name, ndim = name_of(inside.operator), len(inside.operator.domain) - 1
     near = [entry for entry in entries if (entry["kind"]["operator"], entry["kind"]["ndim"]) == (name, ndim)]
-    if not near:  # what kind it is costs as much as some steps of a reconstruction, and of a volume more memory than its own
-        return None, f"calibrated so far: {', '.join(dict.fromkeys(entry['title'] for entry in entries))}; this is {_SAID.get(name, name)}, {ndim}-D"
+    # what kind it is costs as much as some steps of a reconstruction, and of a volume more memory than its
+    # own
+    if not near:
+        return (
+            None,
+            f"calibrated so far: {', '.join(dict.fromkeys(entry['title'] for entry in entries))}; this is "
+            f"{_SAID.get(name, name)}, {ndim}-D",
+        )
     kind = kind_of(inside)
     reasons: dict[str, None] = {}  # each once, in order
     for entry in reversed(near):  # the newest first

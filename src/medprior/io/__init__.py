@@ -1,1 +1,3 @@
-"""Files are opened here and nowhere else: one module a format, heavy readers imported by the module that needs them."""
+"""Files are opened here and nowhere else: one module a format, heavy readers imported by the module that
+needs them.
+"""

@@ -1,4 +1,6 @@
-"""Arrays in NPZ: stacks of images, measured k-space, sinograms, and the volumes that medprior writes. Pickle is never allowed."""
+"""Arrays in NPZ: stacks of images, measured k-space, sinograms, and the volumes that medprior writes. Pickle
+is never allowed.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +15,28 @@ from numpy.typing import NDArray
 from ..data.acquisitions import KSpace, Sinogram
 from ..data.volume import Provenance, Volume
 from ..errors import BadOption, Corrupt, ShapeMismatch, Unsupported
-from .archives import load_npz, member_names
-from .files import write_file
+from .disk.archives import load_npz, member_names
+from .disk.files import write_file
+from .disk.limits import Limits, regular_file
+from .disk.stamp import RESEARCH_ONLY, stamp_text
 from .hdf5 import read_kspace_hdf5
-from .limits import Limits, regular_file
-from .stamp import RESEARCH_ONLY, stamp_text
 
-__all__ = ["Stack", "holds_stack", "read_array_volume", "read_kspace", "read_sinogram", "read_stack", "write_array_volume"]
+__all__ = [
+    "Stack",
+    "holds_stack",
+    "read_array_volume",
+    "read_kspace",
+    "read_sinogram",
+    "read_stack",
+    "write_array_volume",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """Images of one file that lie beside each other, not above each other: each has its own label and patient ("" when not said)."""
+    """Images of one file that lie beside each other, not above each other: each has its own label and patient
+    ("" when not said).
+    """
 
     images: tuple[Volume, ...]
     labels: tuple[str, ...]
@@ -36,20 +48,30 @@ def holds_stack(path: Path, limits: Limits) -> bool:
     return bool({"hu.npy", "images.npy"} & set(member_names(path, limits)))
 
 
-def read_stack(path: str | Path, *, limits: Limits | None = None, unit: str | None = None, modality: str | None = None) -> Stack:
-    """The 2-D images of an NPZ: ``hu`` (N, rows, columns) in Hounsfield units, or ``images`` (N, rows, columns) with ``labels``.
+def read_stack(
+    path: str | Path, *, limits: Limits | None = None, unit: str | None = None, modality: str | None = None
+) -> Stack:
+    """The 2-D images of an NPZ: ``hu`` (N, rows, columns) in Hounsfield units, or ``images`` (N, rows,
+    columns) with ``labels``.
 
-    Optional arrays: ``patient`` and ``pixel_spacing_mm``, one entry an image. unit, modality: for ``images``, whose numbers nobody states.
-    Raises Unsupported when the archive holds something else, Corrupt for values or lengths that are wrong.
+    Optional arrays: ``patient`` and ``pixel_spacing_mm``, one entry an image. unit, modality: for ``images``,
+    whose numbers nobody states. Raises Unsupported when the archive holds something else, Corrupt for values
+    or lengths that are wrong.
     """
     path = Path(path)
     arrays = load_npz(path, limits)
     key = next((k for k in ("hu", "images") if k in arrays), None)
     if key is None:
-        raise Unsupported(path, f"holds no stack of images, but {', '.join(sorted(arrays))}", "wanted an array hu or images (N, rows, columns)")
+        raise Unsupported(
+            path,
+            f"holds no stack of images, but {', '.join(sorted(arrays))}",
+            "wanted an array hu or images (N, rows, columns)",
+        )
     values = arrays[key]
     if values.ndim != 3 or values.dtype.kind not in "iuf":
-        raise Corrupt(path, f"{key}: wanted real numbers (N, rows, columns), got {values.dtype} {values.shape}")
+        raise Corrupt(
+            path, f"{key}: wanted real numbers (N, rows, columns), got {values.dtype} {values.shape}"
+        )
     _finite(path, key, values)
     if key == "hu":
         unit, modality = unit or "HU", modality or "CT"
@@ -67,7 +89,9 @@ def read_stack(path: str | Path, *, limits: Limits | None = None, unit: str | No
     labels = _each(path, arrays, "labels", len(values))
     patients = _each(path, arrays, "patient", len(values))
     none = ("",) * len(values)
-    return Stack(images, none if labels is None else _words(labels), none if patients is None else _words(patients))
+    return Stack(
+        images, none if labels is None else _words(labels), none if patients is None else _words(patients)
+    )
 
 
 def _words(values: NDArray) -> tuple[str, ...]:
@@ -95,10 +119,12 @@ def _finite(path: Path, key: str, values: NDArray) -> None:
 
 
 def read_kspace(path: str | Path, *, index: int | None = None, limits: Limits | None = None) -> KSpace:
-    """Measured k-space of one slice: HDF5 in the layout of fastMRI or ISMRMRD, or NPZ with ``kspace`` (coils, kx, ky), centred.
+    """Measured k-space of one slice: HDF5 in the layout of fastMRI or ISMRMRD, or NPZ with ``kspace`` (coils,
+    kx, ky), centred.
 
-    index: which slice of a file with several, counted from 0. A sample counts as measured where any coil is not zero, or as the file says.
-    Raises Unsupported for another layout or a trajectory that is not Cartesian, else Corrupt, TooLarge, Truncated or FileProblem.
+    index: which slice of a file with several, counted from 0. A sample counts as measured where any coil is
+    not zero, or as the file says. Raises Unsupported for another layout or a trajectory that is not
+    Cartesian, else Corrupt, TooLarge, Truncated or FileProblem.
     """
     path, limits = Path(path), limits or Limits()
     regular_file(path)
@@ -111,7 +137,9 @@ def read_kspace(path: str | Path, *, index: int | None = None, limits: Limits | 
     if values is None:
         raise Unsupported(path, f"holds no array kspace, but {', '.join(sorted(arrays))}")
     if values.dtype.kind != "c" or values.ndim not in (2, 3):
-        raise Corrupt(path, f"kspace: wanted complex numbers (coils, kx, ky), got {values.dtype} {values.shape}")
+        raise Corrupt(
+            path, f"kspace: wanted complex numbers (coils, kx, ky), got {values.dtype} {values.shape}"
+        )
     if index not in (None, 0):
         raise BadOption(f"index: wanted 0, the file holds one slice, got {index}")
     values = values.reshape((-1, *values.shape[-2:]))
@@ -119,7 +147,11 @@ def read_kspace(path: str | Path, *, index: int | None = None, limits: Limits | 
     mask = arrays["mask"].astype(bool) if "mask" in arrays else (values != 0).any(0)
     if mask.shape != values.shape[1:]:
         raise Corrupt(path, f"mask: wanted {values.shape[1:]}, got {mask.shape}")
-    return KSpace(values, mask, provenance=Provenance(sources=(path,), format="npz", history=(f"k-space from NPZ, {values.shape}",)))
+    return KSpace(
+        values,
+        mask,
+        provenance=Provenance(sources=(path,), format="npz", history=(f"k-space from NPZ, {values.shape}",)),
+    )
 
 
 def read_sinogram(path: str | Path, *, limits: Limits | None = None) -> Sinogram:
@@ -131,14 +163,27 @@ def read_sinogram(path: str | Path, *, limits: Limits | None = None) -> Sinogram
     arrays = load_npz(path, limits)
     missing = {"sinogram", "angles_deg"} - set(arrays)
     if missing:
-        raise Unsupported(path, f"holds no array {' or '.join(sorted(missing))}, but {', '.join(sorted(arrays))}")
+        raise Unsupported(
+            path, f"holds no array {' or '.join(sorted(missing))}, but {', '.join(sorted(arrays))}"
+        )
     values, degrees = arrays["sinogram"], arrays["angles_deg"]
-    if values.ndim != 2 or values.dtype.kind not in "iuf" or degrees.shape != values.shape[:1] or degrees.dtype.kind not in "iuf":
-        raise Corrupt(path, f"wanted sinogram (views, bins) and one angle a view, got {values.dtype} {values.shape} and {degrees.dtype} {degrees.shape}")
+    if (
+        values.ndim != 2
+        or values.dtype.kind not in "iuf"
+        or degrees.shape != values.shape[:1]
+        or degrees.dtype.kind not in "iuf"
+    ):
+        raise Corrupt(
+            path,
+            f"wanted sinogram (views, bins) and one angle a view, got {values.dtype} {values.shape} and "
+            f"{degrees.dtype} {degrees.shape}",
+        )
     _finite(path, "sinogram", values)
     _finite(path, "angles_deg", degrees)
     provenance = Provenance(sources=(path,), format="npz", history=(f"sinogram from NPZ, {values.shape}",))
-    return Sinogram(values.astype(np.float32), np.deg2rad(degrees.astype(np.float64)), _geometry(path, arrays), provenance)
+    return Sinogram(
+        values.astype(np.float32), np.deg2rad(degrees.astype(np.float64)), _geometry(path, arrays), provenance
+    )
 
 
 def _geometry(path: Path, arrays: dict[str, NDArray]) -> dict[str, float | str]:
@@ -153,8 +198,16 @@ def _geometry(path: Path, arrays: dict[str, NDArray]) -> dict[str, float | str]:
     return stated
 
 
-def read_array_volume(path: Path, *, limits: Limits, index: int | None = None, unit: str | None = None, modality: str | None = None) -> Volume:
-    """One Volume out of an NPZ: what ``write_array_volume`` wrote, or image ``index`` of a stack (not needed when there is only one).
+def read_array_volume(
+    path: Path,
+    *,
+    limits: Limits,
+    index: int | None = None,
+    unit: str | None = None,
+    modality: str | None = None,
+) -> Volume:
+    """One Volume out of an NPZ: what ``write_array_volume`` wrote, or image ``index`` of a stack (not needed
+    when there is only one).
 
     Raises Unsupported for measurements (k-space, sinograms), BadOption for an ``index`` that does not exist.
     """
@@ -165,10 +218,18 @@ def read_array_volume(path: Path, *, limits: Limits, index: int | None = None, u
         return _ours(path, arrays, unit, modality)
     for key, function in (("kspace", "read_kspace"), ("sinogram", "read_sinogram")):
         if key in arrays:
-            raise Unsupported(path, f"holds a measurement ({key}), not an image", f"read it with {function}, or reconstruct it")
+            raise Unsupported(
+                path,
+                f"holds a measurement ({key}), not an image",
+                f"read it with {function}, or reconstruct it",
+            )
     stack = read_stack(path, limits=limits, unit=unit, modality=modality)
     if index is None and len(stack.images) > 1:
-        raise Unsupported(path, f"holds {len(stack.images)} images", f"choose one with index (--index) 0 to {len(stack.images) - 1}")
+        raise Unsupported(
+            path,
+            f"holds {len(stack.images)} images",
+            f"choose one with index (--index) 0 to {len(stack.images) - 1}",
+        )
     if not 0 <= (index or 0) < len(stack.images):
         raise BadOption(f"index: wanted 0 to {len(stack.images) - 1} for {path.name}, got {index}")
     return stack.images[index or 0]
@@ -185,14 +246,21 @@ def _ours(path: Path, arrays: dict[str, NDArray], unit: str | None, modality: st
             unit=unit or str(arrays.get("unit", "a.u.")),
             modality=modality or str(arrays.get("modality", "")),
             spacing_mm=tuple(float(s) for s in spacing) if spacing is not None and affine is None else None,
-            provenance=Provenance(sources=(path,), format="npz", synthetic=bool(arrays.get("synthetic", False)), history=("read from NPZ",)),
+            provenance=Provenance(
+                sources=(path,),
+                format="npz",
+                synthetic=bool(arrays.get("synthetic", False)),
+                history=("read from NPZ",),
+            ),
         )
     except (ShapeMismatch, ValueError, TypeError) as error:
         raise Corrupt(path, f"does not hold one volume ({error})") from error
 
 
 def write_array_volume(volume: Volume, path: str | Path, *, synthetic: bool | None = None) -> None:
-    """One Volume as NPZ: ``image`` (C, i, j[, k]) float32, ``affine`` where known, ``unit``, ``modality``, ``synthetic``, ``notice``."""
+    """One Volume as NPZ: ``image`` (C, i, j[, k]) float32, ``affine`` where known, ``unit``, ``modality``,
+    ``synthetic``, ``notice``.
+    """
     made = volume.provenance.synthetic if synthetic is None else synthetic
     arrays: dict[str, NDArray] = {
         "image": volume.data,

@@ -1,4 +1,6 @@
-"""Cartesian k-space in HDF5: the layouts of fastMRI (arXiv 1811.08839) and of ISMRMRD (Inati et al., MRM 2017). Nothing outside of the file is followed."""
+"""Cartesian k-space in HDF5: the layouts of fastMRI (arXiv 1811.08839) and of ISMRMRD (Inati et al., MRM
+2017). Nothing outside of the file is followed.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +15,17 @@ from numpy.typing import NDArray
 from ..data.acquisitions import KSpace
 from ..data.volume import Provenance
 from ..errors import BadOption, Corrupt, Unsupported
-from .faults import faults_of
-from .limits import Limits, regular_file
+from .disk.faults import faults_of
+from .disk.limits import Limits, regular_file
 
 __all__ = ["is_hdf5", "read_kspace_hdf5"]
 
 _MAX_XML = 2**22
-# Bits of an ISMRMRD acquisition header, counted from 1 (ismrmrd.h, enum ISMRMRD_AcquisitionFlags): lines that are no part of the image.
+# Bits of an ISMRMRD acquisition header, counted from 1 (ismrmrd.h, enum ISMRMRD_AcquisitionFlags): lines that
+# are no part of the image.
 _NOT_IMAGE = sum(1 << (bit - 1) for bit in (19, 20, 23, 24, 26, 27, 28, 30))
-# Counters of a header that tell one image of a slice from another; "average" alone counts the same image measured again.
+# Counters of a header that tell one image of a slice from another; "average" alone counts the same image
+# measured again.
 _OTHER_IMAGES = ("contrast", "phase", "repetition", "set")
 _REVERSED = 1 << (22 - 1)
 _NOISE = 1 << (19 - 1)
@@ -35,7 +39,9 @@ def is_hdf5(start: bytes) -> bool:
 
 
 def read_kspace_hdf5(path: Path, *, index: int | None, limits: Limits) -> KSpace:
-    """K-space of one slice. Raises Unsupported for another layout, else Corrupt, TooLarge or FileProblem; BadOption for ``index``."""
+    """K-space of one slice. Raises Unsupported for another layout, else Corrupt, TooLarge or FileProblem;
+    BadOption for ``index``.
+    """
     size = regular_file(path)
     with open(path, "rb") as file:
         if not is_hdf5(file.read(8)):
@@ -47,7 +53,9 @@ def read_kspace_hdf5(path: Path, *, index: int | None, limits: Limits) -> KSpace
         found = _own(path, file, "dataset")
         if isinstance(found, h5py.Group):
             return _ismrmrd(path, found, index, limits, size)
-        raise Unsupported(path, f"is neither fastMRI nor ISMRMRD k-space, it holds {', '.join(sorted(file)) or 'nothing'}")
+        raise Unsupported(
+            path, f"is neither fastMRI nor ISMRMRD k-space, it holds {', '.join(sorted(file)) or 'nothing'}"
+        )
 
 
 def _own(path: Path, group: h5py.Group, name: str) -> h5py.Dataset | h5py.Group | h5py.Datatype | None:
@@ -84,14 +92,29 @@ def _slice(path: Path, index: int | None, count: int) -> int:
 
 def _fastmri(path: Path, file: h5py.File, values: h5py.Dataset, index: int | None, limits: Limits) -> KSpace:
     if values.dtype.kind != "c" or values.ndim not in (3, 4):
-        raise Corrupt(path, f"kspace: wanted complex numbers (slices, coils, rows, columns), got {values.dtype} {values.shape}")
+        raise Corrupt(
+            path,
+            f"kspace: wanted complex numbers (slices, coils, rows, columns), got {values.dtype} "
+            f"{values.shape}",
+        )
     _checked(path, values, limits)
     n = _slice(path, index, values.shape[0])
     data = _finite(path, values[n].reshape((-1, *values.shape[-2:])).astype(np.complex64))
     header = _fastmri_header(path, file)
-    provenance = Provenance(sources=(path,), format="hdf5", history=(f"slice {n} of {values.shape[0]} from fastMRI HDF5, {data.shape}",))
+    provenance = Provenance(
+        sources=(path,),
+        format="hdf5",
+        history=(f"slice {n} of {values.shape[0]} from fastMRI HDF5, {data.shape}",),
+    )
     spacing, readout = (header.spacing, header.readout) if header else (None, None)
-    return KSpace(data, _fastmri_mask(path, file, data), _fastmri_reference(path, file, n, limits), spacing, provenance, readout=readout)
+    return KSpace(
+        data,
+        _fastmri_mask(path, file, data),
+        _fastmri_reference(path, file, n, limits),
+        spacing,
+        provenance,
+        readout=readout,
+    )
 
 
 def _fastmri_mask(path: Path, file: h5py.File, data: NDArray[np.complex64]) -> NDArray[np.bool_]:
@@ -100,7 +123,9 @@ def _fastmri_mask(path: Path, file: h5py.File, data: NDArray[np.complex64]) -> N
     if not isinstance(stated, h5py.Dataset):
         return (data != 0).any(0)
     if stated.shape != (data.shape[2],) or stated.dtype.kind not in "biuf":
-        raise Corrupt(path, f"mask: wanted ({data.shape[2]},), one an encoded column, got {stated.dtype} {stated.shape}")
+        raise Corrupt(
+            path, f"mask: wanted ({data.shape[2]},), one an encoded column, got {stated.dtype} {stated.shape}"
+        )
     return np.broadcast_to(stated[()].astype(bool), data.shape[1:]).copy()
 
 
@@ -109,7 +134,10 @@ def _fastmri_reference(path: Path, file: h5py.File, n: int, limits: Limits) -> N
         found = _own(path, file, name)
         if isinstance(found, h5py.Dataset):
             if found.ndim != 3 or found.dtype.kind != "f" or n >= found.shape[0]:
-                raise Corrupt(path, f"{name}: wanted real numbers (slices, rows, columns), got {found.dtype} {found.shape}")
+                raise Corrupt(
+                    path,
+                    f"{name}: wanted real numbers (slices, rows, columns), got {found.dtype} {found.shape}",
+                )
             _checked(path, found, limits)
             return _finite(path, found[n].astype(np.float32))
     return None
@@ -132,7 +160,9 @@ def _text(path: Path, values: h5py.Dataset) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class _Encoding:
-    """What the first <encoding> of an ISMRMRD header says: matrix (x, y, z), centre of kspace_encoding_step_1, pixel size, samples that the image needs."""
+    """What the first <encoding> of an ISMRMRD header says: matrix (x, y, z), centre of
+    kspace_encoding_step_1, pixel size, samples that the image needs.
+    """
 
     matrix: tuple[int, int, int]
     centre: int
@@ -183,13 +213,27 @@ def _encoding(path: Path, xml: bytes) -> _Encoding:
     known = all(np.isfinite(s) and s > 0 for s in sizes)
     oversampled = known and 0 < wanted < field[0]
     readout = max(1, round(matrix[0] * wanted / field[0])) if oversampled else None
-    return _Encoding((matrix[0], matrix[1], matrix[2]), centre, found.get("trajectory", "").strip().lower(), sizes if known else None, readout)
+    return _Encoding(
+        (matrix[0], matrix[1], matrix[2]),
+        centre,
+        found.get("trajectory", "").strip().lower(),
+        sizes if known else None,
+        readout,
+    )
 
 
 def _ismrmrd(path: Path, group: h5py.Group, index: int | None, limits: Limits, size: int) -> KSpace:
     xml, rows = _own(path, group, "xml"), _own(path, group, "data")
-    if not isinstance(xml, h5py.Dataset) or not isinstance(rows, h5py.Dataset) or rows.dtype.names is None or not {"head", "data"} <= set(rows.dtype.names):
-        raise Unsupported(path, "has a group 'dataset' that is no ISMRMRD acquisition (wanted xml and data with head and data)")
+    if (
+        not isinstance(xml, h5py.Dataset)
+        or not isinstance(rows, h5py.Dataset)
+        or rows.dtype.names is None
+        or not {"head", "data"} <= set(rows.dtype.names)
+    ):
+        raise Unsupported(
+            path,
+            "has a group 'dataset' that is no ISMRMRD acquisition (wanted xml and data with head and data)",
+        )
     encoding = _encoding(path, _text(path, xml))
     if encoding.trajectory not in ("cartesian", ""):
         raise Unsupported(path, f"its trajectory is {encoding.trajectory}, wanted cartesian")
@@ -209,15 +253,26 @@ def _ismrmrd(path: Path, group: h5py.Group, index: int | None, limits: Limits, s
     for name in _OTHER_IMAGES:
         images = np.unique(heads["idx"][name][chosen])
         if images.size > 1:
-            raise Unsupported(path, f"holds {images.size} images of slice {n}, which differ in {name!r}; all are not one", "keep one in the file")
+            raise Unsupported(
+                path,
+                f"holds {images.size} images of slice {n}, which differ in {name!r}; all are not one",
+                "keep one in the file",
+            )
     data, times = _lines(path, rows, heads, chosen, encoding, limits, size)
-    provenance = Provenance(sources=(path,), format="hdf5", history=(f"slice {n} of {count} from ISMRMRD HDF5, {data.shape}, repeats averaged",))
+    provenance = Provenance(
+        sources=(path,),
+        format="hdf5",
+        history=(f"slice {n} of {count} from ISMRMRD HDF5, {data.shape}, repeats averaged",),
+    )
     noise = _noise(path, rows, heads, chosen, float(np.median(times[times > 0])))
     return KSpace(data, times > 0, None, encoding.spacing, provenance, noise, encoding.readout)
 
 
-def _noise(path: Path, rows: h5py.Dataset, heads: NDArray, chosen: NDArray, repeats: float) -> NDArray[np.complex64] | None:
-    """(coils, samples) of the noise scans, scaled to a sample of the image: its receiver was open for another time, and it is a mean of ``repeats``.
+def _noise(
+    path: Path, rows: h5py.Dataset, heads: NDArray, chosen: NDArray, repeats: float
+) -> NDArray[np.complex64] | None:
+    """(coils, samples) of the noise scans, scaled to a sample of the image: its receiver was open for another
+    time, and it is a mean of ``repeats``.
 
     Noise falls as 1 / sqrt of the time of a sample (Kellman and McVeigh, MRM 54(6), 2005).
     """
@@ -226,7 +281,12 @@ def _noise(path: Path, rows: h5py.Dataset, heads: NDArray, chosen: NDArray, repe
     for row in np.flatnonzero(heads["flags"] & np.uint64(_NOISE)):
         head = heads[row]
         time = float(head["sample_time_us"])
-        usable = int(head["active_channels"]) == n_coils and not int(head["encoding_space_ref"]) and time > 0 and at > 0
+        usable = (
+            int(head["active_channels"]) == n_coils
+            and not int(head["encoding_space_ref"])
+            and time > 0
+            and at > 0
+        )
         if left <= 0 or not usable:
             continue
         line = _line(path, head, rows[int(row)]["data"], n_coils)[:, :left]
@@ -236,9 +296,17 @@ def _noise(path: Path, rows: h5py.Dataset, heads: NDArray, chosen: NDArray, repe
 
 
 def _lines(
-    path: Path, rows: h5py.Dataset, heads: NDArray, chosen: NDArray, encoding: _Encoding, limits: Limits, size: int
+    path: Path,
+    rows: h5py.Dataset,
+    heads: NDArray,
+    chosen: NDArray,
+    encoding: _Encoding,
+    limits: Limits,
+    size: int,
 ) -> tuple[NDArray[np.complex64], NDArray[np.int32]]:
-    """Acquisitions put on the centred grid (coils, kx, ky), and how often each sample was measured: a line measured several times is averaged."""
+    """Acquisitions put on the centred grid (coils, kx, ky), and how often each sample was measured: a line
+    measured several times is averaged.
+    """
     n_coils = int(heads["active_channels"][chosen[0]])
     nx, ny, _ = encoding.matrix
     shape = (n_coils, nx, ny)
@@ -250,7 +318,9 @@ def _lines(
         ky = int(head["idx"]["kspace_encode_step_1"]) - encoding.centre + ny // 2
         first = nx // 2 - int(head["center_sample"])
         if not 0 <= ky < ny or first < 0 or first + line.shape[1] > nx:
-            raise Corrupt(path, f"acquisition {int(row)} lies outside of the encoded matrix {encoding.matrix}")
+            raise Corrupt(
+                path, f"acquisition {int(row)} lies outside of the encoded matrix {encoding.matrix}"
+            )
         total[:, first : first + line.shape[1], ky] += line
         times[first : first + line.shape[1], ky] += 1
     return _finite(path, total / np.maximum(times, 1)), times
@@ -260,7 +330,9 @@ def _line(path: Path, head: NDArray, values: NDArray, n_coils: int) -> NDArray[n
     """One acquisition (coils, samples); a reversed readout is turned."""
     samples = int(head["number_of_samples"])
     if int(head["active_channels"]) != n_coils or values.size != 2 * n_coils * samples:
-        raise Corrupt(path, f"an acquisition has {values.size} numbers, wanted 2 x {n_coils} coils x {samples} samples")
+        raise Corrupt(
+            path, f"an acquisition has {values.size} numbers, wanted 2 x {n_coils} coils x {samples} samples"
+        )
     if int(head["encoding_space_ref"]) != 0:
         raise Unsupported(path, "uses several encoding spaces, wanted one")
     line = np.ascontiguousarray(values, np.float32).view(np.complex64).reshape(n_coils, samples)

@@ -1,8 +1,9 @@
 """PNG, TIFF and JPEG: grey pictures with no place in the patient.
 
-The rule for colour: a palette is looked up first; three equal channels are grey, and so is a JPEG whose channels differ by at most 3 of 255
-(its own rounding); anything else is refused unless ``colour="luma"`` asks for 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601).
-The rule for transparency: an alpha channel that is opaque everywhere is dropped; any other is refused unless ``colour="luma"`` drops it.
+The rule for colour: a palette is looked up first; three equal channels are grey, and so is a JPEG whose
+channels differ by at most 3 of 255 (its own rounding); anything else is refused unless ``colour="luma"`` asks
+for 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601). The rule for transparency: an alpha channel that is opaque
+everywhere is dropped; any other is refused unless ``colour="luma"`` drops it.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from PIL import ExifTags, Image, ImageOps, PngImagePlugin, TiffImagePlugin, Unid
 
 from ..data.volume import Provenance, Volume
 from ..errors import BadOption, Corrupt, FileProblem, ShapeMismatch, TooLarge, Truncated, Unsupported
-from .files import write_file
-from .limits import Limits, regular_file
-from .stamp import read_stamp, stamp_text
+from .disk.files import write_file
+from .disk.limits import Limits, regular_file
+from .disk.stamp import read_stamp, stamp_text
 
 __all__ = ["picture_format", "read_picture", "write_picture"]
 
@@ -50,11 +51,12 @@ def read_picture(
     modality: str | None = None,
     nonfinite: float | None = None,
 ) -> Volume:
-    """One picture as a 2-D Volume (1, rows, columns), i down and j to the right, values as stored, geometry None.
+    """One picture as a 2-D Volume (1, rows, columns), i down and j to the right, values as stored, geometry
+    None.
 
-    colour: "refuse" or "luma", by the rule above. unit, modality: what the numbers mean; a picture cannot say.
-    nonfinite: the value put in place of NaN and infinity in a float TIFF; None refuses them.
-    Raises Truncated, Corrupt, TooLarge, Unsupported or FileProblem; BadOption for an unknown ``colour``.
+    colour: "refuse" or "luma", by the rule above. unit, modality: what the numbers mean; a picture cannot
+    say. nonfinite: the value put in place of NaN and infinity in a float TIFF; None refuses them. Raises
+    Truncated, Corrupt, TooLarge, Unsupported or FileProblem; BadOption for an unknown ``colour``.
     """
     path = Path(path)
     if colour not in _COLOUR_RULES:
@@ -100,7 +102,9 @@ def _check_png(path: Path, content: bytes) -> None:
             raise Truncated(path, f"ends at byte {len(content)}, inside a chunk", "copy the file again")
         length, name = struct.unpack(">I4s", content[at : at + 8])
         if len(content) < at + 12 + length:
-            raise Truncated(path, f"ends at byte {len(content)}, inside the chunk at byte {at}", "copy the file again")
+            raise Truncated(
+                path, f"ends at byte {len(content)}, inside the chunk at byte {at}", "copy the file again"
+            )
         (stated,) = struct.unpack(">I", content[at + 8 + length : at + 12 + length])
         if zlib.crc32(memoryview(content)[at + 4 : at + 8 + length]) != stated:
             raise Corrupt(path, f"the checksum of the chunk at byte {at} is wrong", "copy the file again")
@@ -112,14 +116,20 @@ def _check_png(path: Path, content: bytes) -> None:
         raise Truncated(path, "its last chunk is missing", "copy the file again")
     depth, colour_type = content[24], content[25]
     if depth == 16 and colour_type != 0:
-        raise Unsupported(path, "16 bits for each of several channels would be cut to 8 by the decoder", "save it as 16-bit grey")
+        raise Unsupported(
+            path,
+            "16 bits for each of several channels would be cut to 8 by the decoder",
+            "save it as 16-bit grey",
+        )
 
 
 def _decoded(path: Path, content: bytes, name: str, limits: Limits) -> _Pixels:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit below is the one that counts
+            warnings.simplefilter(
+                "ignore", Image.DecompressionBombWarning
+            )  # our own limit below is the one that counts
             with Image.open(io.BytesIO(content), formats=[name]) as picture:
                 return _pixels(path, picture, name, limits, len(content))
     except FileProblem:
@@ -133,13 +143,16 @@ def _decoded(path: Path, content: bytes, name: str, limits: Limits) -> _Pixels:
     except (OSError, EOFError) as error:
         kind = Truncated if "truncated" in str(error) else Corrupt
         raise kind(path, f"cannot be decoded as {name} ({error})", "copy the file again") from error
-    except Exception as error:  # Pillow's parsers raise whatever a broken field leads to (KeyError, struct.error, SyntaxError, ...)
+    # Pillow's parsers raise whatever a broken field leads to (KeyError, struct.error, SyntaxError, ...)
+    except Exception as error:
         raise Corrupt(path, f"cannot be decoded as {name} ({type(error).__name__}: {error})") from error
 
 
 def _pixels(path: Path, picture: Image.Image, name: str, limits: Limits, size: int) -> _Pixels:
     width, height = picture.size
-    limits.check_shape(path, (height, width, len(picture.getbands())), 4 if picture.mode in ("I", "F") else 1, size)
+    limits.check_shape(
+        path, (height, width, len(picture.getbands())), 4 if picture.mode in ("I", "F") else 1, size
+    )
     frames = getattr(picture, "n_frames", 1)
     if frames > 1:
         raise Unsupported(path, f"holds {frames} pages", "save each page as a file")
@@ -165,15 +178,25 @@ def _pixels(path: Path, picture: Image.Image, name: str, limits: Limits, size: i
 
 
 def _tiff_values(path: Path, values: NDArray, mode: str, tags: dict) -> tuple[NDArray, list[str]]:
-    """What Pillow leaves as it is: unsigned 32 bit read as signed, white-is-zero above 8 bit, 16-bit colour."""
+    """What Pillow leaves as it is: unsigned 32 bit read as signed, white-is-zero above 8 bit, 16-bit
+    colour.
+    """
     bits, sample = np.max(tags.get(258, 1)), np.max(tags.get(339, 1))
     if values.ndim == 3 and bits > 8:
-        raise Unsupported(path, f"{bits} bits for each of several channels would be cut to 8 by the decoder", "save it as 16-bit grey")
+        raise Unsupported(
+            path,
+            f"{bits} bits for each of several channels would be cut to 8 by the decoder",
+            "save it as 16-bit grey",
+        )
     if mode == "I" and bits == 32 and sample == 1:
         values = values.view(np.uint32)
     if tags.get(262) == 0 and mode.startswith(("I", "F")):
         if mode == "F" or sample != 1:
-            raise Unsupported(path, "white is zero in a picture that is signed or float, so its range is unknown", "save it with black as zero")
+            raise Unsupported(
+                path,
+                "white is zero in a picture that is signed or float, so its range is unknown",
+                "save it with black as zero",
+            )
         return (2 ** int(bits) - 1) - values.astype(np.int64), ["white was zero and has been inverted"]
     return values, []
 
@@ -194,7 +217,9 @@ def _grey(path: Path, pixels: _Pixels, name: str, colour: str) -> tuple[NDArray[
     if values.shape[2] in (2, 4):
         if (values[..., -1] != 255).any():
             if colour == "refuse":
-                raise Unsupported(path, "is partly transparent", 'flatten it, or drop the transparency with colour="luma"')
+                raise Unsupported(
+                    path, "is partly transparent", 'flatten it, or drop the transparency with colour="luma"'
+                )
             notes.append("an alpha channel that was not opaque was dropped")
         values = values[..., :-1]
     if values.shape[2] == 1:
@@ -203,20 +228,32 @@ def _grey(path: Path, pixels: _Pixels, name: str, colour: str) -> tuple[NDArray[
     if spread == 0:
         return values[..., 0].astype(np.float32), tuple(notes)
     if colour == "refuse" and not (name == "JPEG" and spread <= _JPEG_ROUNDING):
-        raise Unsupported(path, f"is in colour (channels differ by up to {spread} of 255)", 'save it as grey, or convert it with colour="luma"')
+        raise Unsupported(
+            path,
+            f"is in colour (channels differ by up to {spread} of 255)",
+            'save it as grey, or convert it with colour="luma"',
+        )
     if spread > _JPEG_ROUNDING:
         notes.append("colour was turned to grey: 0.299 R + 0.587 G + 0.114 B")
     return (values @ _LUMA).astype(np.float32), tuple(notes)
 
 
-def _finite(path: Path, grey: NDArray[np.float32], nonfinite: float | None) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+def _finite(
+    path: Path, grey: NDArray[np.float32], nonfinite: float | None
+) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     bad = ~np.isfinite(grey)
     count = int(bad.sum())
     if count == 0:
         return grey, ()
     if nonfinite is None:
-        raise Corrupt(path, f"{count:,} of {grey.size:,} pixels are NaN or infinite", "read it with nonfinite=0 to replace them")
-    return np.where(bad, np.float32(nonfinite), grey), (f"{count} pixels were NaN or infinite and became {nonfinite:g}",)
+        raise Corrupt(
+            path,
+            f"{count:,} of {grey.size:,} pixels are NaN or infinite",
+            "read it with nonfinite=0 to replace them",
+        )
+    return np.where(bad, np.float32(nonfinite), grey), (
+        f"{count} pixels were NaN or infinite and became {nonfinite:g}",
+    )
 
 
 def write_picture(
@@ -229,21 +266,37 @@ def write_picture(
 ) -> None:
     """A 2-D Volume as a grey PNG or TIFF of 8 or 16 bits, with its stamp in the text of the file.
 
-    window: (low, high) are shown as black and white, and noted in the text; without it the values themselves are stored, rounded and, where at most
-    1 in 100 lies outside, clipped. bits: 8 or 16; by default 16 where a value exceeds 255 (or a window is given), else 8.
-    Raises ShapeMismatch for a volume, BadOption for values or a window that cannot be shown, FileProblem when the disk refuses.
+    window: (low, high) are shown as black and white, and noted in the text; without it the values themselves
+    are stored, rounded and, where at most 1 in 100 lies outside, clipped. bits: 8 or 16; by default 16 where
+    a value exceeds 255 (or a window is given), else 8. Raises ShapeMismatch for a volume, BadOption for
+    values or a window that cannot be shown, FileProblem when the disk refuses.
     """
     path = Path(path)
     if volume.ndim != 2 or volume.data.shape[0] != 1:
-        raise ShapeMismatch("write_picture", "one channel and two axes (1, i, j)", volume.data.shape, "choose a slice, or write .nii.gz")
+        raise ShapeMismatch(
+            "write_picture",
+            "one channel and two axes (1, i, j)",
+            volume.data.shape,
+            "choose a slice, or write .nii.gz",
+        )
     if path.suffix.lower() not in (".png", ".tif", ".tiff"):
-        raise BadOption(f"a picture is written as .png or .tif, got {path.suffix!r}", "JPEG is not written: it changes values")
+        raise BadOption(
+            f"a picture is written as .png or .tif, got {path.suffix!r}",
+            "JPEG is not written: it changes values",
+        )
     values, text = _shown(volume, window, bits)
     made = volume.provenance.synthetic if synthetic is None else synthetic
-    write_file(path, lambda temporary: _save(values, temporary, {"Description": stamp_text(made), "Software": "medprior", **text}))
+    write_file(
+        path,
+        lambda temporary: _save(
+            values, temporary, {"Description": stamp_text(made), "Software": "medprior", **text}
+        ),
+    )
 
 
-def _shown(volume: Volume, window: tuple[float, float] | None, bits: int | None) -> tuple[NDArray, dict[str, str]]:
+def _shown(
+    volume: Volume, window: tuple[float, float] | None, bits: int | None
+) -> tuple[NDArray, dict[str, str]]:
     data = volume.data[0].astype(np.float64)
     if not np.isfinite(data).all():
         raise BadOption("a picture cannot hold NaN or infinity")
@@ -259,7 +312,10 @@ def _shown(volume: Volume, window: tuple[float, float] | None, bits: int | None)
         text["Window"] = f"black={low:g} white={high:g} unit={volume.unit}"
     outside = int(((data < -0.5) | (data > top + 0.5)).sum())
     if window is None and outside > 0.01 * data.size:
-        raise BadOption(f"values reach from {data.min():g} to {data.max():g} and do not fit {bits} bits", "give window=(low, high), or write .nii.gz")
+        raise BadOption(
+            f"values reach from {data.min():g} to {data.max():g} and do not fit {bits} bits",
+            "give window=(low, high), or write .nii.gz",
+        )
     if outside:
         text["Clipped"] = f"{outside} of {data.size} pixels"
     return np.rint(np.clip(data, 0, top)).astype(np.uint8 if bits == 8 else np.uint16), text
@@ -273,5 +329,12 @@ def _save(values: NDArray, path: Path, text: dict[str, str]) -> None:
             info.add_text(key, value)
         picture.save(path, format="PNG", pnginfo=info)
     else:
-        words = "; ".join([text["Description"], *(f"{k}: {v}" for k, v in text.items() if k in ("Window", "Clipped"))])
-        picture.save(path, format="TIFF", compression="tiff_adobe_deflate", tiffinfo={270: words, 305: text["Software"]})
+        words = "; ".join(
+            [text["Description"], *(f"{k}: {v}" for k, v in text.items() if k in ("Window", "Clipped"))]
+        )
+        picture.save(
+            path,
+            format="TIFF",
+            compression="tiff_adobe_deflate",
+            tiffinfo={270: words, 305: text["Software"]},
+        )

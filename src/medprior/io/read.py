@@ -11,8 +11,8 @@ from pathlib import Path
 
 from ..data.volume import Volume
 from ..errors import BadOption, Corrupt, FileProblem, Unsupported, printable
-from .archives import extract, member_names
-from .limits import Limits, regular_file
+from .disk.archives import extract, member_names
+from .disk.limits import Limits, regular_file
 from .pictures import picture_format
 
 __all__ = ["kind_of", "read"]
@@ -51,11 +51,20 @@ class _Choices:
     nonfinite: float | None
 
     def only(self, path: Path, kind: str, allowed: tuple[str, ...]) -> None:
-        """Raises BadOption for a choice that this kind of file does not know: it would be ignored in silence."""
-        said = [f.name for f in fields(self) if (value := getattr(self, f.name)) is not None and value is not False]
+        """Raises BadOption for a choice that this kind of file does not know: it would be ignored in
+        silence.
+        """
+        said = [
+            f.name
+            for f in fields(self)
+            if (value := getattr(self, f.name)) is not None and value is not False
+        ]
         wrong = [name for name in said if name not in allowed]
         if wrong:
-            raise BadOption(f"{', '.join(wrong)}: no option for {kind} ({path.name})", f"options here are {', '.join(allowed) or 'none'}")
+            raise BadOption(
+                f"{', '.join(wrong)}: no option for {kind} ({path.name})",
+                f"options here are {', '.join(allowed) or 'none'}",
+            )
 
 
 def read(
@@ -71,13 +80,15 @@ def read(
     nonfinite: float | None = None,
     limits: Limits | None = None,
 ) -> Volume:
-    """An image as a Volume: a DICOM file, a folder that holds a DICOM series, NIfTI, PNG, TIFF, JPEG, NPZ, or a zip archive of any of them.
+    """An image as a Volume: a DICOM file, a folder that holds a DICOM series, NIfTI, PNG, TIFF, JPEG, NPZ, or
+    a zip archive of any of them.
 
-    series: which DICOM series of a folder (its id or UID). time, channels: one volume of a 4-D NIfTI, or all as channels.
-    index: which image of an NPZ or frame of a DICOM film, counted from 0.
-    unit, modality: what the numbers mean, where the file cannot say. colour: "luma" turns a colour picture to grey.
-    nonfinite: the value put in place of NaN and infinity in NIfTI and TIFF. limits: how large a file may claim to be.
-    Raises FileProblem or one of its kinds for a file that cannot be used, BadOption for a choice that does not fit it.
+    series: which DICOM series of a folder (its id or UID). time, channels: one volume of a 4-D NIfTI, or all
+    as channels. index: which image of an NPZ or frame of a DICOM film, counted from 0. unit, modality: what
+    the numbers mean, where the file cannot say. colour: "luma" turns a colour picture to grey. nonfinite: the
+    value put in place of NaN and infinity in NIfTI and TIFF. limits: how large a file may claim to be. Raises
+    FileProblem or one of its kinds for a file that cannot be used, BadOption for a choice that does not fit
+    it.
     """
     path, limits = Path(path), limits or Limits()
     choices = _Choices(series, time, channels, index, unit, modality, colour, nonfinite)
@@ -89,34 +100,55 @@ def read(
 
 def _read(path: Path, kind: str, choices: _Choices, limits: Limits) -> Volume:
     if kind == "dicom":
-        from .dicom_series import read_dicom  # pydicom is heavy: NIfTI and pictures are read without it
+        from .dicom.read.series import read_dicom  # pydicom is heavy: NIfTI and pictures are read without it
 
         choices.only(path, "DICOM", ("series", "index"))
         return read_dicom(path, series=choices.series, frame=choices.index, limit=limits)
     if kind == "nifti":
-        from .nifti import read_nifti
+        from .nifti.nifti import read_nifti
 
         choices.only(path, "NIfTI", ("time", "channels", "unit", "modality", "nonfinite"))
         c = choices
-        return read_nifti(path, limits=limits, time=c.time, channels=c.channels, unit=c.unit, modality=c.modality, nonfinite=c.nonfinite)
+        return read_nifti(
+            path,
+            limits=limits,
+            time=c.time,
+            channels=c.channels,
+            unit=c.unit,
+            modality=c.modality,
+            nonfinite=c.nonfinite,
+        )
     if kind == "picture":
         from .pictures import read_picture
 
         choices.only(path, "a picture", ("unit", "modality", "colour", "nonfinite"))
         c = choices
-        return read_picture(path, limits=limits, colour=c.colour or "refuse", unit=c.unit, modality=c.modality, nonfinite=c.nonfinite)
+        return read_picture(
+            path,
+            limits=limits,
+            colour=c.colour or "refuse",
+            unit=c.unit,
+            modality=c.modality,
+            nonfinite=c.nonfinite,
+        )
     if kind == "npz":
         from .arrays import read_array_volume
 
         choices.only(path, "NPZ", ("index", "unit", "modality"))
-        return read_array_volume(path, limits=limits, index=choices.index, unit=choices.unit, modality=choices.modality)
-    raise Unsupported(path, "is HDF5, which holds measurements, not an image", "read it with read_kspace, or reconstruct it")
+        return read_array_volume(
+            path, limits=limits, index=choices.index, unit=choices.unit, modality=choices.modality
+        )
+    raise Unsupported(
+        path, "is HDF5, which holds measurements, not an image", "read it with read_kspace, or reconstruct it"
+    )
 
 
 def kind_of(path: str | Path, limits: Limits | None = None) -> str:
-    """ "dicom" (also a folder), "nifti", "picture", "npz", "zip" or "hdf5", by the content of the file. limits: for the list of members of an archive.
+    """ "dicom" (also a folder), "nifti", "picture", "npz", "zip" or "hdf5", by the content of the file.
+    limits: for the list of members of an archive.
 
-    Raises FileProblem for what is missing or no ordinary file (it is not opened), Corrupt for an empty file, Unsupported for anything else.
+    Raises FileProblem for what is missing or no ordinary file (it is not opened), Corrupt for an empty file,
+    Unsupported for anything else.
     """
     path = Path(path)
     if _is_folder(path):
@@ -142,8 +174,12 @@ def kind_of(path: str | Path, limits: Limits | None = None) -> str:
         return "dicom"
     if _nifti_start(start):
         return "nifti"
-    named = next((name for magic, name in _OTHERS.items() if start.startswith(magic)), "of no kind that is known here")
-    raise Unsupported(path, f"is {named}", "wanted DICOM, NIfTI, PNG, TIFF, JPEG, NPZ or a zip archive of them")
+    named = next(
+        (name for magic, name in _OTHERS.items() if start.startswith(magic)), "of no kind that is known here"
+    )
+    raise Unsupported(
+        path, f"is {named}", "wanted DICOM, NIfTI, PNG, TIFF, JPEG, NPZ or a zip archive of them"
+    )
 
 
 def _is_folder(path: Path) -> bool:
@@ -168,14 +204,18 @@ def _inside_gzip(path: Path) -> str:
         with gzip.open(path) as stream:
             start = stream.read(4)
     except (OSError, EOFError, zlib.error) as error:
-        raise Corrupt(path, f"the compressed stream is damaged at its start ({error})", "copy the file again") from error
+        raise Corrupt(
+            path, f"the compressed stream is damaged at its start ({error})", "copy the file again"
+        ) from error
     if _nifti_start(start):
         return "nifti"
     raise Unsupported(path, "is gzip, but does not hold NIfTI", "expand it first")
 
 
 def _expanded(path: Path, choices: _Choices, limits: Limits) -> Volume:
-    """A zip archive, expanded into a private folder that is gone afterwards: one file, or one DICOM series."""
+    """A zip archive, expanded into a private folder that is gone afterwards: one file, or one DICOM
+    series.
+    """
     with tempfile.TemporaryDirectory(prefix="medprior-") as name:
         files = extract(path, Path(name), limits)
         if not files:
@@ -189,7 +229,13 @@ def _expanded(path: Path, choices: _Choices, limits: Limits) -> Volume:
         except FileProblem as error:
             if error.path == path:
                 raise
-            inside = error.path.relative_to(name).as_posix() if error.path.is_relative_to(name) else error.path.name
-            raise type(error)(path, f"{printable(inside)} in it: {error.reason}", error.remedy) from error  # the place it was expanded to is gone
+            inside = (
+                error.path.relative_to(name).as_posix()
+                if error.path.is_relative_to(name)
+                else error.path.name
+            )
+            raise type(error)(
+                path, f"{printable(inside)} in it: {error.reason}", error.remedy
+            ) from error  # the place it was expanded to is gone
     history = (f"expanded from a zip archive of {len(files)} files", *volume.provenance.history)
     return replace(volume, provenance=replace(volume.provenance, sources=(path,), history=history))

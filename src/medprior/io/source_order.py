@@ -13,7 +13,8 @@ __all__ = ["in_source_order"]
 
 
 def in_source_order(volume: Volume, like: Volume | None = None) -> Volume:
-    """The volume with its axes back in the order of the file it came from (``Provenance.axes_map`` of its own, else of ``like``).
+    """The volume with its axes back in the order of the file it came from (``Provenance.axes_map`` of its
+    own, else of ``like``).
 
     Raises ShapeMismatch when the map does not fit the volume.
     """
@@ -27,10 +28,16 @@ def in_source_order(volume: Volume, like: Volume | None = None) -> Volume:
     data = volume.data.transpose(0, *(1 + now for now in order))
     data = np.flip(data, tuple(1 + old for old in range(volume.ndim) if now_of[old][1]))
     restored = tuple((axis, False) for axis in range(volume.ndim))
-    affine = None if volume.affine is None else volume.affine @ _voxel_map(volume, order, [now_of[old][1] for old in range(volume.ndim)])
+    affine = (
+        None
+        if volume.affine is None
+        else volume.affine @ _voxel_map(volume, order, [now_of[old][1] for old in range(volume.ndim)])
+    )
     spacing = None if volume.spacing_mm is None else tuple(volume.spacing_mm[now] for now in order)
     provenance = replace(volume.provenance, axes_map=restored)
-    return replace(volume, data=np.ascontiguousarray(data), affine=affine, spacing_mm=spacing, provenance=provenance)
+    return replace(
+        volume, data=np.ascontiguousarray(data), affine=affine, spacing_mm=spacing, provenance=provenance
+    )
 
 
 def _voxel_map(volume: Volume, order: list[int], flipped: list[bool]) -> np.ndarray:

@@ -9,14 +9,24 @@ import numpy as np
 
 from ..data.volume import Provenance, Volume
 from ..errors import BadOption, Diverged, nearest
-from .files import write_json
+from .disk.files import write_json
+from .disk.stamp import RESEARCH_ONLY, stamp_text
 from .source_order import in_source_order
-from .stamp import RESEARCH_ONLY, stamp_text
 
 __all__ = ["KINDS", "side_file", "write"]
 
-KINDS = {"reconstructed": True, "augmented": True, "synthesized": True, "healthy twin": True, "map": False, "mask": False, "converted": False}
-"""What a volume is, and whether a generative model decided some of its content: then it is marked synthetic, whatever its provenance says."""
+KINDS = {
+    "reconstructed": True,
+    "augmented": True,
+    "synthesized": True,
+    "healthy twin": True,
+    "map": False,
+    "mask": False,
+    "converted": False,
+}
+"""What a volume is, and whether a generative model decided some of its content: then it is marked synthetic,
+whatever its provenance says.
+"""
 
 
 def write(
@@ -29,14 +39,16 @@ def write(
     seed: int | None = None,
     window: tuple[float, float] | None = None,
 ) -> Path:
-    """Write a Volume whole or not at all; the format follows the name: .nii, .nii.gz, .png, .tif, .npz, .dcm, or a folder for a DICOM series.
+    """Write a Volume whole or not at all; the format follows the name: .nii, .nii.gz, .png, .tif, .npz, .dcm,
+    or a folder for a DICOM series.
 
-    like: the volume that was the input: where it has the format of the output, its array order is restored; its bit depth and DICOM headers are followed.
-    kind: one of KINDS; in DICOM a "mask" becomes a Segmentation of findings (``write_segmentation``, which also says what it raises).
-    prior_hash, seed: what made it. window: (low, high) shown as black and white in a picture.
-    NIfTI, pictures and NPZ get a side file ``<name>.medprior.json`` with the marks and the history. Gives back the path that was written.
-    Raises BadOption for an unknown kind or suffix, ShapeMismatch for a volume that the format cannot hold, Diverged for numbers that are not finite,
-    FileProblem when the disk refuses.
+    like: the volume that was the input: where it has the format of the output, its array order is restored;
+    its bit depth and DICOM headers are followed. kind: one of KINDS; in DICOM a "mask" becomes a Segmentation
+    of findings (``write_segmentation``, which also says what it raises). prior_hash, seed: what made it.
+    window: (low, high) shown as black and white in a picture. NIfTI, pictures and NPZ get a side file
+    ``<name>.medprior.json`` with the marks and the history. Gives back the path that was written. Raises
+    BadOption for an unknown kind or suffix, ShapeMismatch for a volume that the format cannot hold, Diverged
+    for numbers that are not finite, FileProblem when the disk refuses.
     """
     path = Path(path)
     if kind not in KINDS:
@@ -50,10 +62,15 @@ def write(
     if window is not None and not name.endswith((".png", ".tif", ".tiff")):
         raise BadOption("window: only pictures are shown through a window", "leave it out: values are kept")
     if name.endswith((".nii", ".nii.gz")):
-        from .nifti import write_nifti
+        from .nifti.nifti import write_nifti
 
         same_format = (like or volume).provenance.format == "nifti"
-        write_nifti(in_source_order(volume, like) if same_format else volume, path, dtype=_stored_type(volume, kind), synthetic=made)
+        write_nifti(
+            in_source_order(volume, like) if same_format else volume,
+            path,
+            dtype=_stored_type(volume, kind),
+            synthetic=made,
+        )
     elif name.endswith((".png", ".tif", ".tiff")):
         from .pictures import write_picture
 
@@ -64,18 +81,25 @@ def write(
 
         write_array_volume(volume, path, synthetic=made)
     else:
-        raise BadOption(f"out: unknown suffix {path.suffix!r}", "use .nii.gz, .nii, .png, .tif, .npz, .dcm, or a folder for a DICOM series")
+        raise BadOption(
+            f"out: unknown suffix {path.suffix!r}",
+            "use .nii.gz, .nii, .png, .tif, .npz, .dcm, or a folder for a DICOM series",
+        )
     write_json(side_file(path), _record(volume, path, like, kind, prior_hash, seed, made))
     return path
 
 
-def _write_dicom(volume: Volume, path: Path, like: Volume | None, kind: str, prior_hash: str, seed: int | None) -> Path:
+def _write_dicom(
+    volume: Volume, path: Path, like: Volume | None, kind: str, prior_hash: str, seed: int | None
+) -> Path:
     if kind == "mask":
-        from .dicom_seg import write_segmentation  # highdicom is heavy, and only masks and maps need it
+        from .dicom.write.segmentation import (
+            write_segmentation,  # highdicom is heavy, and only masks and maps need it
+        )
 
         write_segmentation(volume, path, like=like, prior_hash=prior_hash, seed=seed)
         return path
-    from .dicom_write import write_dicom
+    from .dicom.write.instances import write_dicom
 
     write_dicom(volume, path, like=like, kind=kind, prior_hash=prior_hash, seed=seed)
     return path
@@ -87,17 +111,25 @@ def side_file(path: Path) -> Path:
 
 
 def _stored_type(volume: Volume, kind: str) -> str:
-    """Hounsfield units as int16, labels as whole numbers, anything else (and every map) float32; float32 too where values would not fit."""
+    """Hounsfield units as int16, labels as whole numbers, anything else (and every map) float32; float32 too
+    where values would not fit.
+    """
     low, high = float(volume.data.min()), float(volume.data.max())
     if kind == "mask" or volume.unit == "label":
         whole = bool((volume.data == np.rint(volume.data)).all())
-        return ("uint8" if 0 <= low and high < 256 else "int16") if whole and -32768 <= low and high <= 32767 else "float32"
+        return (
+            ("uint8" if 0 <= low and high < 256 else "int16")
+            if whole and -32768 <= low and high <= 32767
+            else "float32"
+        )
     if volume.unit == "HU" and kind != "map" and -32768.5 < low and high < 32767.5:
         return "int16"
     return "float32"
 
 
-def _record(volume: Volume, path: Path, like: Volume | None, kind: str, prior_hash: str, seed: int | None, made: bool) -> dict[str, Any]:
+def _record(
+    volume: Volume, path: Path, like: Volume | None, kind: str, prior_hash: str, seed: int | None, made: bool
+) -> dict[str, Any]:
     """What the side file says. No source path or name: a file name may be somebody's identity."""
     source: Provenance = volume.provenance
     return {

@@ -1,4 +1,6 @@
-"""Augment: Volume -> noise to sigma, flow back (prior | label) -> Volumes with the source's label, grid and affine."""
+"""Augment: Volume -> noise to sigma, flow back (prior | label) -> Volumes with the source's label, grid and
+affine.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from ..data.seeds import generator
 from ..data.volume import Volume
 from ..errors import BadOption
 from ..prior import Condition, Prior
-from ..prior.door import Admitted, admit, release
+from ..prior.admit import Admitted, admit, release
 from ..prior.wrappers import guided
 from ..sampling import flow_back
 from .reconstruct import label_index, windowed
@@ -20,12 +22,16 @@ __all__ = ["Wanted", "augment", "level_of", "vary"]
 
 
 def level_of(strength: float) -> float:
-    """Strength 0..1 is the time of the straight path, t = sigma / (1 + sigma): 0 keeps the source, 1 forgets it.
+    """Strength 0..1 is the time of the straight path, t = sigma / (1 + sigma): 0 keeps the source, 1 forgets
+    it.
 
     Raises BadOption outside of (0, 1).
     """
     if not 0 < strength < 1:
-        raise BadOption(f"strength: wanted a number between 0 and 1, got {strength}", "0.3 is a gentle variation, 0.6 a bold one")
+        raise BadOption(
+            f"strength: wanted a number between 0 and 1, got {strength}",
+            "0.3 is a gentle variation, 0.6 a bold one",
+        )
     return strength / (1 - strength)
 
 
@@ -43,9 +49,10 @@ def augment(
 ) -> list[Volume]:
     """n variations of a scan on its own grid, unit and affine, marked synthetic.
 
-    strength: 0 keeps the source, 1 forgets it. label: condition on a class; give the source's own, so that the variation keeps it.
-    Detail finer than the prior's largest frame is carried over from the source unchanged. Number i of a seed is the same however many are asked for.
-    Raises BadOption (strength, n, label, guidance), WrongKind (another modality or unit than the prior's).
+    strength: 0 keeps the source, 1 forgets it. label: condition on a class; give the source's own, so that
+    the variation keeps it. Detail finer than the prior's largest frame is carried over from the source
+    unchanged. Number i of a seed is the same however many are asked for. Raises BadOption (strength, n,
+    label, guidance), WrongKind (another modality or unit than the prior's).
     """
     level_of(strength)
     if n < 1:
@@ -54,8 +61,16 @@ def augment(
     asked = f", label {label}" if label is not None else ""
     made = []
     for i in range(n):
-        sentence = f"varied by medprior: prior {prior.card.name}, strength {strength}{asked}, seed {seed}, number {i}"
-        made += vary(prior, [Wanted(admitted, generator(seed, "augment", i), sentence, label)], strength=strength, guidance=guidance)
+        sentence = (
+            f"varied by medprior: prior {prior.card.name}, strength {strength}{asked}, seed {seed}, "
+            f"number {i}"
+        )
+        made += vary(
+            prior,
+            [Wanted(admitted, generator(seed, "augment", i), sentence, label)],
+            strength=strength,
+            guidance=guidance,
+        )
         if on_step:
             on_step(i + 1, n)
     return made
@@ -63,7 +78,9 @@ def augment(
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One variation to be made. rng: its own noise, so that it is the same image in whatever company it is made. label: a class of the card, or None."""
+    """One variation to be made. rng: its own noise, so that it is the same image in whatever company it is
+    made. label: a class of the card, or None.
+    """
 
     admitted: Admitted
     rng: torch.Generator
@@ -72,7 +89,8 @@ class Wanted:
 
 
 def vary(prior: Prior, wanted: Sequence[Wanted], *, strength: float, guidance: float = 1.0) -> list[Volume]:
-    """One variation of each scan, those of one size and label side by side: many small images cost little more than one.
+    """One variation of each scan, those of one size and label side by side: many small images cost little
+    more than one.
 
     Raises BadOption (strength, label, guidance), Diverged.
     """
@@ -82,9 +100,16 @@ def vary(prior: Prior, wanted: Sequence[Wanted], *, strength: float, guidance: f
         denoiser = plain if label is None else guided(plain, label_index(prior, label), guidance)
         for part in together:
             x0 = torch.cat([wanted[n].admitted.images for n in part])
-            noise = torch.cat([torch.randn(wanted[n].admitted.images.shape, generator=wanted[n].rng) for n in part])
+            noise = torch.cat(
+                [torch.randn(wanted[n].admitted.images.shape, generator=wanted[n].rng) for n in part]
+            )
             with torch.no_grad():
-                x = flow_back(denoiser, x0 + sigma * noise, sigma, condition=_conditions([wanted[n].admitted.condition for n in part]))
+                x = flow_back(
+                    denoiser,
+                    x0 + sigma * noise,
+                    sigma,
+                    condition=_conditions([wanted[n].admitted.condition for n in part]),
+                )
             for n, image in zip(part, x.split([len(wanted[n].admitted.images) for n in part]), strict=True):
                 made[n] = release(wanted[n].admitted, image, sentence=wanted[n].sentence)
     return [volume for volume in made if volume is not None]

@@ -1,4 +1,6 @@
-"""Calibrate: reconstructions of known scans of other patients -> the scale at which intervals hold, and what kind of measurement they hold for."""
+"""Calibrate: reconstructions of known scans of other patients -> the scale at which intervals hold, and what
+kind of measurement they hold for.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +21,18 @@ from ..sampling import Draws
 __all__ = ["BODY", "Judged", "calibrated", "judged", "placed"]
 
 BODY = -0.95
-"""Voxels of the known image above this, in network units, count: air around the patient is easily right and would make any interval look good."""
+"""Voxels of the known image above this, in network units, count: air around the patient is easily right and
+would make any interval look good.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
     """One reconstruction held against the truth.
 
-    curve: share of the body's voxels inside, for each of ``SCALES``. ratio: mean squared error over mean squared deviation, whole image.
-    width: median deviation in the body, network units. psnr_db: of the mean. kind: of the measurement. patient: whose scan.
+    curve: share of the body's voxels inside, for each of ``SCALES``. ratio: mean squared error over mean
+    squared deviation, whole image. width: median deviation in the body, network units. psnr_db: of the mean.
+    kind: of the measurement. patient: whose scan.
     """
 
     curve: list[float]
@@ -38,11 +43,17 @@ class Judged:
     patient: str
 
 
-def judged(draws: Draws, truth: Tensor, measurement: Measurement, scale: tuple[float, float], patient: str) -> Judged:
-    """truth: (1, C, i, j[, k]), in the unit of the draws. measurement: that of the truth, in the same unit. scale: the values at -1 and 1 of the prior."""
+def judged(
+    draws: Draws, truth: Tensor, measurement: Measurement, scale: tuple[float, float], patient: str
+) -> Judged:
+    """truth: (1, C, i, j[, k]), in the unit of the draws. measurement: that of the truth, in the same unit.
+    scale: the values at -1 and 1 of the prior.
+    """
     half, middle = (scale[1] - scale[0]) / 2, (scale[1] + scale[0]) / 2
     if draws.deviation is None:
-        raise Uncalibrated(f"nothing says how far {draws.made_by} may be off", "reconstruct with medprior.jobs.reconstruct")
+        raise Uncalibrated(
+            f"nothing says how far {draws.made_by} may be off", "reconstruct with medprior.jobs.reconstruct"
+        )
     apart, deviation = draws.mean() - truth[0], draws.deviation
     body = truth[0] > BODY * half + middle
     if not bool(body.any()):
@@ -58,26 +69,41 @@ def judged(draws: Draws, truth: Tensor, measurement: Measurement, scale: tuple[f
 
 
 def placed(found: Sequence[Judged]) -> Kind:
-    """The kind that stands for all: its numbers in the geometric mean. Raises Uncalibrated where one of them is not of that kind."""
+    """The kind that stands for all: its numbers in the geometric mean. Raises Uncalibrated where one of them
+    is not of that kind.
+    """
     first = found[0].kind
 
     def middle_of(values: Sequence[float]) -> float:
         return exp(sum(log(v) for v in values) / len(values))
 
-    means = {name: middle_of([getattr(one.kind, name) for one in found]) for name in ("share", "white", "smooth", "side", "worst")}
+    means = {
+        name: middle_of([getattr(one.kind, name) for one in found])
+        for name in ("share", "white", "smooth", "side", "worst")
+    }
     sectors = [middle_of(values) for values in zip(*(one.kind.sectors for one in found), strict=True)]
     middle = replace(first, **{**means, "side": round(means["side"]), "sectors": sectors})
     for one in found:
         if apart := middle.apart(one.kind):
-            raise Uncalibrated(f"the calibration scans are not of one kind: {apart}", "calibrate one task, and one size of image, at a time")
+            raise Uncalibrated(
+                f"the calibration scans are not of one kind: {apart}",
+                "calibrate one task, and one size of image, at a time",
+            )
     return middle
 
 
 def calibrated(found: Sequence[Judged], how: How, title: str, *, level: float = 0.9) -> dict[str, Any]:
-    """An entry of trust.json's "reconstruct". title: the measurement in words. Raises Uncalibrated for too few scans, or of several kinds."""
+    """An entry of trust.json's "reconstruct". title: the measurement in words. Raises Uncalibrated for too
+    few scans, or of several kinds.
+    """
     kind = placed(found)
     patients = len({one.patient for one in found})
-    calibration = fitted_calibration(torch.tensor([one.curve for one in found], dtype=torch.float64), [one.ratio for one in found], patients, level)
+    calibration = fitted_calibration(
+        torch.tensor([one.curve for one in found], dtype=torch.float64),
+        [one.ratio for one in found],
+        patients,
+        level,
+    )
     widths = torch.tensor([2 * calibration.scale * one.width for one in found])
     return {
         "title": title,

@@ -1,4 +1,6 @@
-"""Detect: Volume -> how far from healthy scans, where, with which p-values from held-out healthy patients, and the healthy twin as the explanation."""
+"""Detect: Volume -> how far from healthy scans, where, with which p-values from held-out healthy patients,
+and the healthy twin as the explanation.
+"""
 
 from __future__ import annotations
 
@@ -17,21 +19,45 @@ from ..data.volume import Volume
 from ..errors import BadOption, OutOfDistribution, Uncalibrated
 from ..evidence.blobs import blobs
 from ..evidence.conformal import benjamini_hochberg, p_value, threshold, wanted
-from ..evidence.plain_scores import coarse, plain_scores, plain_tensors
-from ..learning.healthy import EVIDENCE, JOINED, Healthy, Seen, Unusual, draws_for, expected, fingerprint, learned
-from ..learning.kind import sketched
-from ..learning.look import SIGMAS
+from ..evidence.detectors.kept_scores import coarse, plain_scores, plain_tensors
+from ..healthy.acquisition import sketched
+from ..healthy.features import SIGMAS
+from ..healthy.model import (
+    EVIDENCE,
+    JOINED,
+    Healthy,
+    Seen,
+    Unusual,
+    draws_for,
+    expected,
+    fingerprint,
+    learned,
+)
 from ..prior import Condition, Denoiser, Prior
-from ..prior.door import Admitted, admit, release, release_map
+from ..prior.admit import Admitted, admit, release, release_map
 from ..prior.wrappers import guided, kept
 from ..sampling import revisit
 from .gate import known_parts, strange
 from .reconstruct import windowed
 
-__all__ = ["ALPHA", "HEALTHY", "Finding", "Found", "Ranked", "calibrate", "detect", "evaluations", "learn_healthy", "plain_scale", "usable"]
+__all__ = [
+    "ALPHA",
+    "HEALTHY",
+    "Finding",
+    "Found",
+    "Ranked",
+    "calibrate",
+    "detect",
+    "evaluations",
+    "learn_healthy",
+    "plain_scale",
+    "usable",
+]
 
 TWIN, _STEPS = 1.6, 6
-"""Level of the healthy twin, network units, and steps back: whatever is larger than small anatomy is forgotten, but only where the map says so."""
+"""Level of the healthy twin, network units, and steps back: whatever is larger than small anatomy is
+forgotten, but only where the map says so.
+"""
 
 ALPHA = 0.05
 """False-positive rate of the map's colour scale and of a flag."""
@@ -43,7 +69,9 @@ _GROWN = 0.995
 """A finding reaches where the map passes what so large a share of a healthy scan's voxels stays below."""
 
 _PLAIN = {True: (2.0, 4.0), False: (2.0, 5.0)}
-"""Where a finding begins and the top of the colour scale while nobody has calibrated them: with healthy scans learned (deviations of theirs), and without."""
+"""Where a finding begins and the top of the colour scale while nobody has calibrated them: with healthy scans
+learned (deviations of theirs), and without.
+"""
 
 _HEIGHTS = 32
 """Places along a volume at which the highest values of healthy scans are kept."""
@@ -56,8 +84,9 @@ _METHOD = 3
 class Finding:
     """A connected region of the map that healthy scans hardly ever show. number: its value in the mask.
 
-    size: ml in a volume, mm2 in an image, None where the voxel size is unknown. centre: mm RAS where the geometry is known, else voxels.
-    peak: highest value of the map in it. p_value: (1 + healthy patients with any peak as high, anywhere) / (n + 1); None uncalibrated.
+    size: ml in a volume, mm2 in an image, None where the voxel size is unknown. centre: mm RAS where the
+    geometry is known, else voxels. peak: highest value of the map in it. p_value: (1 + healthy patients with
+    any peak as high, anywhere) / (n + 1); None uncalibrated.
     """
 
     number: int
@@ -70,7 +99,8 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """A plain score of the scan, higher being less healthy, and its conformal p-value: (1 + as_high) / (n + 1).
+    """A plain score of the scan, higher being less healthy, and its conformal p-value: (1 + as_high) / (n +
+    1).
 
     as_high: how many of the n held-out healthy patients have at least this score.
     """
@@ -84,16 +114,19 @@ class Ranked:
 class Found:
     """What looks unlike the healthy scans that the prior knows.
 
-    map: how unusual each place is, in deviations of healthy scans there, on the scan's grid; ``map_high`` is the value that one healthy scan in twenty
-    exceeds anywhere (None where fewer than 19 healthy patients were measured): the colour scale, never stretched to what the map shows.
-    mask: number of the finding at each voxel, 0 elsewhere. healthy: the healthy twin: what was made anew is where the map is high, the rest is the scan.
-    score: mean of the evidence that is joined, in standard deviations of the held-out healthy patients, or, where there are none, of the healthy scans that
-    were learned; it depends on no seed. evidence: all its parts, by name, in deviations of the scans that were learned; {} where there are none.
-    p_value: None when nothing was calibrated. n_healthy: patients behind it. slices: of a volume cut into slices, the q-value (Benjamini-Hochberg) of each;
-    empty otherwise. refused: why no p-value or flag can be given, "" when it can.
-    other: why the scan is not of the kind of the healthy ones, "" when it is. unlike: in what it differs from those scans, be it little (p <= 0.05).
-    n_kind: healthy patients that the gate knows; under 19 of them there is no gate.
-    plain: what plain detectors say of the scan, by name, fitted to (at most 400 of) and ranked among the same healthy scans; {} where there are none.
+    map: how unusual each place is, in deviations of healthy scans there, on the scan's grid; ``map_high`` is
+    the value that one healthy scan in twenty exceeds anywhere (None where fewer than 19 healthy patients were
+    measured): the colour scale, never stretched to what the map shows. mask: number of the finding at each
+    voxel, 0 elsewhere. healthy: the healthy twin: what was made anew is where the map is high, the rest is
+    the scan. score: mean of the evidence that is joined, in standard deviations of the held-out healthy
+    patients, or, where there are none, of the healthy scans that were learned; it depends on no seed.
+    evidence: all its parts, by name, in deviations of the scans that were learned; {} where there are none.
+    p_value: None when nothing was calibrated. n_healthy: patients behind it. slices: of a volume cut into
+    slices, the q-value (Benjamini-Hochberg) of each; empty otherwise. refused: why no p-value or flag can be
+    given, "" when it can. other: why the scan is not of the kind of the healthy ones, "" when it is. unlike:
+    in what it differs from those scans, be it little (p <= 0.05). n_kind: healthy patients that the gate
+    knows; under 19 of them there is no gate. plain: what plain detectors say of the scan, by name, fitted to
+    (at most 400 of) and ranked among the same healthy scans; {} where there are none.
     """
 
     map: Volume
@@ -113,9 +146,14 @@ class Found:
     plain: dict[str, Ranked] = field(default_factory=dict)
 
     def flagged(self, alpha: float = 0.05) -> bool:
-        """p <= alpha. Raises Uncalibrated when the healthy patients cannot support such a rate, BadOption unless 0 < alpha < 1."""
+        """p <= alpha. Raises Uncalibrated when the healthy patients cannot support such a rate, BadOption
+        unless 0 < alpha < 1.
+        """
         if self.p_value is None or self.n_healthy < wanted(alpha):
-            raise Uncalibrated(f"{self.n_healthy} healthy patients cannot support a flag at {alpha:g}", f"hold out at least {wanted(alpha)}")
+            raise Uncalibrated(
+                f"{self.n_healthy} healthy patients cannot support a flag at {alpha:g}",
+                f"hold out at least {wanted(alpha)}",
+            )
         return self.p_value <= alpha
 
 
@@ -141,13 +179,15 @@ def detect(
 ) -> Found:
     """Map, findings, score, p-value and healthy twin of a scan, from a prior that knows healthy scans.
 
-    Where the map is low the twin is the scan; where it is high, noise of TWIN network units is added and taken away by the prior while all around stays
-    (harmonised restoration, as in Bercea et al., "Mask, stitch and re-sample", 2023, and THOR, MICCAI 2024). n_twins: draws of it that are averaged; 0: none is
-    made, and ``healthy`` is the scan itself.
-    allow_other: let a scan of another modality or unit pass, or one that looks like no healthy scan of the calibration: without p-value, since no healthy
-    scan of its kind was measured. gate=False scores whatever it looks like, with a p-value: for evaluations, which count what is refused.
-    Raises WrongKind (another modality or unit than the prior's), OutOfDistribution (it lies far outside of the calibration's scans by grey values,
-    sharpness, layout or orientation), BadOption (n_twins), Uncalibrated (a calibration of another version).
+    Where the map is low the twin is the scan; where it is high, noise of TWIN network units is added and
+    taken away by the prior while all around stays (harmonised restoration, as in Bercea et al., "Mask, stitch
+    and re-sample", 2023, and THOR, MICCAI 2024). n_twins: draws of it that are averaged; 0: none is made, and
+    ``healthy`` is the scan itself. allow_other: let a scan of another modality or unit pass, or one that
+    looks like no healthy scan of the calibration: without p-value, since no healthy scan of its kind was
+    measured. gate=False scores whatever it looks like, with a p-value: for evaluations, which count what is
+    refused. Raises WrongKind (another modality or unit than the prior's), OutOfDistribution (it lies far
+    outside of the calibration's scans by grey values, sharpness, layout or orientation), BadOption (n_twins),
+    Uncalibrated (a calibration of another version).
     """
     if n_twins < 0:
         raise BadOption(f"n_twins: wanted at least 0, got {n_twins}")
@@ -156,14 +196,24 @@ def detect(
     scan = _told(prior, admitted)
     unlike, beyond, n_kind = _unlike(prior, scan, entry)
     if beyond and gate and not allow_other:
-        raise OutOfDistribution(unlike, "check modality, body part and orientation; override it: --allow-other, in Python allow_other=True")
+        raise OutOfDistribution(
+            unlike,
+            "check modality, body part and orientation; override it: --allow-other, in Python "
+            "allow_other=True",
+        )
     other = admitted.other or (unlike if beyond else "")
     unusual = _unusual(prior, scan)
     if on_step:
         on_step(1, n_twins + 1)
-    twin = _twin(prior, scan, _free(unusual.map, entry, learned=bool(prior.healthy), like=scan), n_twins, seed, on_step)
+    twin = _twin(
+        prior, scan, _free(unusual.map, entry, learned=bool(prior.healthy), like=scan), n_twins, seed, on_step
+    )
     entry = None if other and gate else entry
-    return replace(_found(prior, admitted, twin, unusual, entry, other, unlike), plain=_ranked(plain_scores(prior.healthy, scan.whole), entry), n_kind=n_kind)
+    return replace(
+        _found(prior, admitted, twin, unusual, entry, other, unlike),
+        plain=_ranked(plain_scores(prior.healthy, scan.whole), entry),
+        n_kind=n_kind,
+    )
 
 
 def learn_healthy(
@@ -176,10 +226,11 @@ def learn_healthy(
     allow_other: bool = False,
     on_step: Callable[[int], None] | None = None,
 ) -> None:
-    """Show the prior healthy scans, as a rule those that it learned from; kept in ``prior.healthy``, and a former calibration is forgotten.
+    """Show the prior healthy scans, as a rule those that it learned from; kept in ``prior.healthy``, and a
+    former calibration is forgotten.
 
-    Plain detectors learn from the same scans and are kept beside it. patients: of each scan, where some have several.
-    Raises Uncalibrated for fewer than 8 or for scans of one patient alone, WrongKind.
+    Plain detectors learn from the same scans and are kept beside it. patients: of each scan, where some have
+    several. Raises Uncalibrated for fewer than 8 or for scans of one patient alone, WrongKind.
     """
     small: list[Tensor] = []
 
@@ -187,21 +238,34 @@ def learn_healthy(
         for volume in healthy:
             scan = _told(prior, admit(prior.card, volume, allow_other=allow_other))
             yield scan
-            small.append(coarse(scan.whole, small[0] if small else None).clamp(-6e4, 6e4).half())  # after it was found to be of one kind with the others
+            small.append(
+                coarse(scan.whole, small[0] if small else None).clamp(-6e4, 6e4).half()
+            )  # after it was found to be of one kind with the others
 
     known, _ = learned(prior, scans(), patients=patients, seed=seed, n_variants=n_variants, on_step=on_step)
     prior.healthy = known.tensors() | plain_tensors(small)
     prior.trust.pop("detect", None)
 
 
-def calibrate(prior: Prior, healthy: Iterable[Volume], *, allow_other: bool = False, on_step: Callable[[int], None] | None = None) -> dict[str, Any]:
-    """The "detect" entry of trust.json from healthy scans of patients the prior has not learned from, one scan a patient.
+def calibrate(
+    prior: Prior,
+    healthy: Iterable[Volume],
+    *,
+    allow_other: bool = False,
+    on_step: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """The "detect" entry of trust.json from healthy scans of patients the prior has not learned from, one
+    scan a patient.
 
-    Their evidence is kept, and every later p-value is that of full conformal prediction among them: a flag at 5 % needs 19 patients. All of them give the
-    map's scale, too. on_step: (scans done). Raises Uncalibrated for fewer than 4, or where no healthy scans were learned before, WrongKind.
+    Their evidence is kept, and every later p-value is that of full conformal prediction among them: a flag at
+    5 % needs 19 patients. All of them give the map's scale, too. on_step: (scans done). Raises Uncalibrated
+    for fewer than 4, or where no healthy scans were learned before, WrongKind.
     """
     if not prior.healthy:
-        raise Uncalibrated("this prior was shown no healthy scans", "medprior calibrate detect does both, in Python learn_healthy comes first")
+        raise Uncalibrated(
+            "this prior was shown no healthy scans",
+            "medprior calibrate detect does both, in Python learn_healthy comes first",
+        )
     found, plain = [], []
     for i, volume in enumerate(healthy):
         scan = _told(prior, admit(prior.card, volume, allow_other=allow_other))
@@ -209,21 +273,38 @@ def calibrate(prior: Prior, healthy: Iterable[Volume], *, allow_other: bool = Fa
         plain.append(plain_scores(prior.healthy, scan.whole))
         if on_step:
             on_step(i + 1)
-    return {**calibrated(found), "plain": {name: [one[name] for one in plain] for name in plain[0]}, "memory": fingerprint(prior.healthy)}
+    return {
+        **calibrated(found),
+        "plain": {name: [one[name] for one in plain] for name in plain[0]},
+        "memory": fingerprint(prior.healthy),
+    }
 
 
 def calibrated(found: list[tuple[Unusual, Tensor, bool]]) -> dict[str, Any]:
-    """The entry from what was seen of each patient, the parts of its kind, and whether it was a stack of slices. Raises Uncalibrated for fewer than 4."""
+    """The entry from what was seen of each patient, the parts of its kind, and whether it was a stack of
+    slices. Raises Uncalibrated for fewer than 4.
+    """
     if len(found) < 4:
-        raise Uncalibrated(f"{len(found)} healthy patients are too few to calibrate with", "hold out at least 4, better 40")
+        raise Uncalibrated(
+            f"{len(found)} healthy patients are too few to calibrate with", "hold out at least 4, better 40"
+        )
     peaks = [float(one.map.max()) for one, _, _ in found]
     return {
         "method": _METHOD,
-        "evidence": {name: [round(float(one.evidence[n]), 5) for one, _, _ in found] for n, name in enumerate(EVIDENCE)},
+        "evidence": {
+            name: [round(float(one.evidence[n]), 5) for one, _, _ in found] for n, name in enumerate(EVIDENCE)
+        },
         "peaks": [round(peak, 5) for peak in peaks],
         "slice_peaks": [[round(v, 4) for v in _along(one.map)] for one, _, stack in found if stack],
         "kind": [[round(float(v), 5) for v in parts] for _, parts, _ in found],
-        "usual": float(np.mean([float(one.map.flatten().kthvalue(max(1, round(_GROWN * one.map.numel()))).values) for one, _, _ in found])),
+        "usual": float(
+            np.mean(
+                [
+                    float(one.map.flatten().kthvalue(max(1, round(_GROWN * one.map.numel()))).values)
+                    for one, _, _ in found
+                ]
+            )
+        ),
         "n_healthy": len(found),
         "map_high": threshold(peaks, ALPHA) if len(peaks) >= wanted(ALPHA) else None,
     }
@@ -232,9 +313,10 @@ def calibrated(found: list[tuple[Unusual, Tensor, bool]]) -> dict[str, Any]:
 def judged(found: Tensor, healthy: Tensor) -> tuple[float, float]:
     """Score and p-value of one scan's evidence (k,) among that of healthy patients (n, k).
 
-    The score is the mean of its parts in standard deviations of the healthy ones. The p-value is full conformal (Vovk et al. 2005, section 2.2): the new
-    patient joins the healthy ones, each of the n + 1 is scored in the same way by the other n, and the rank of the new one counts; so every patient serves for
-    the scale and for the rank, and the p-value is valid for any n.
+    The score is the mean of its parts in standard deviations of the healthy ones. The p-value is full
+    conformal (Vovk et al. 2005, section 2.2): the new patient joins the healthy ones, each of the n + 1 is
+    scored in the same way by the other n, and the rank of the new one counts; so every patient serves for the
+    scale and for the rank, and the p-value is valid for any n.
     """
     found, healthy = found.double(), healthy.double()
     ranked = _by_the_others(torch.cat([healthy, found[None]])).mean(1).tolist()
@@ -243,7 +325,9 @@ def judged(found: Tensor, healthy: Tensor) -> tuple[float, float]:
 
 
 def _by_the_others(parts: Tensor) -> Tensor:
-    """(n + 1, k) -> the same: each row in standard deviations of all other rows; with its own row among them a far outlier would hide itself."""
+    """(n + 1, k) -> the same: each row in standard deviations of all other rows; with its own row among them
+    a far outlier would hide itself.
+    """
     n = len(parts) - 1
     x = parts.double() - parts.double().mean(0)
     mean = (x.sum(0) - x) / n
@@ -253,9 +337,14 @@ def _by_the_others(parts: Tensor) -> Tensor:
 
 def usable(prior: Prior) -> dict[str, Any] | None:
     entry = prior.trust.get("detect")
-    if entry is not None and (entry.get("method") != _METHOD or not prior.healthy or entry.get("memory") != fingerprint(prior.healthy)):
+    if entry is not None and (
+        entry.get("method") != _METHOD
+        or not prior.healthy
+        or entry.get("memory") != fingerprint(prior.healthy)
+    ):
         raise Uncalibrated(
-            "the prior was calibrated by another version of medprior, or with other healthy scans than it knows",
+            "the prior was calibrated by another version of medprior, or with other healthy scans than it "
+            "knows",
             "calibrate it again with medprior calibrate detect",
         )
     return entry
@@ -275,7 +364,9 @@ def _unusual(prior: Prior, scan: Seen) -> Unusual:
 
 
 def _unlike(prior: Prior, scan: Seen, entry: dict[str, Any] | None) -> tuple[str, bool, int]:
-    """As of ``gate.strange``, and the patients that the gate knows; none where the prior was shown no healthy scans. Raises WrongKind as ``Healthy.check``."""
+    """As of ``gate.strange``, and the patients that the gate knows; none where the prior was shown no healthy
+    scans. Raises WrongKind as ``Healthy.check``.
+    """
     if not prior.healthy:
         return "", False, 0
     known = _known(prior)
@@ -288,7 +379,11 @@ def _unlike(prior: Prior, scan: Seen, entry: dict[str, Any] | None) -> tuple[str
 def _ranked(plain: dict[str, float], entry: dict[str, Any] | None) -> dict[str, Ranked]:
     """Among the calibration's patients; {} where their plain scores were not kept."""
     known = (entry or {}).get("plain", {})
-    return {name: Ranked(score, sum(one >= score for one in known[name]), p_value(score, known[name])) for name, score in plain.items() if known.get(name)}
+    return {
+        name: Ranked(score, sum(one >= score for one in known[name]), p_value(score, known[name]))
+        for name, score in plain.items()
+        if known.get(name)
+    }
 
 
 def _known(prior: Prior) -> Healthy:
@@ -296,9 +391,15 @@ def _known(prior: Prior) -> Healthy:
 
 
 def _free(unusual: Tensor, entry: dict[str, Any] | None, *, learned: bool, like: Seen) -> Tensor:
-    """How freely the twin is made anew at each voxel, 0 to 1, broadcastable to the scan's images; everywhere where nobody knows what is usual."""
+    """How freely the twin is made anew at each voxel, 0 to 1, broadcastable to the scan's images; everywhere
+    where nobody knows what is usual.
+    """
     if not learned:
-        return torch.ones(1, 1, *unusual.shape) if not like.stack else torch.ones(len(like.images), 1, *unusual.shape[:2])
+        return (
+            torch.ones(1, 1, *unusual.shape)
+            if not like.stack
+            else torch.ones(len(like.images), 1, *unusual.shape[:2])
+        )
     low, high = _levels(entry, learned=True)
     share = ((unusual - low) / (high - low)).clamp(0, 1)[None, None]
     grow, soften = (F.max_pool2d, F.avg_pool2d) if unusual.ndim == 2 else (F.max_pool3d, F.avg_pool3d)
@@ -313,19 +414,32 @@ def _levels(entry: dict[str, Any] | None, *, learned: bool) -> tuple[float, floa
     return min(entry["usual"], entry["map_high"]), entry["map_high"]
 
 
-def _twin(prior: Prior, scan: Seen, free: Tensor, n: int, seed: int, on_step: Callable[[int, int], None] | None) -> Tensor:
+def _twin(
+    prior: Prior, scan: Seen, free: Tensor, n: int, seed: int, on_step: Callable[[int, int], None] | None
+) -> Tensor:
     """The mean of n healthy twins, shaped as the images."""
     if not n:
         return scan.images
     total = torch.zeros_like(scan.images)
-    at = free.flatten(1).amax(1) > 0 if len(free) == len(scan.images) else torch.ones(len(scan.images), dtype=torch.bool)
+    at = (
+        free.flatten(1).amax(1) > 0
+        if len(free) == len(scan.images)
+        else torch.ones(len(scan.images), dtype=torch.bool)
+    )
     denoiser = kept(_healthy(prior), scan.images[at], free[at] if len(free) == len(at) else free)
     condition = Condition(numbers=None if scan.condition.numbers is None else scan.condition.numbers[at])
     for i in range(n):
         twin = scan.images.clone()
         if bool(at.any()) and bool((free > 0).any()):  # slices in which nothing is unusual stay as they are
             with torch.no_grad():
-                twin[at] = revisit(denoiser, scan.images[at], TWIN, rng=generator(seed, "twin", i), condition=condition, n_steps=_STEPS)
+                twin[at] = revisit(
+                    denoiser,
+                    scan.images[at],
+                    TWIN,
+                    rng=generator(seed, "twin", i),
+                    condition=condition,
+                    n_steps=_STEPS,
+                )
         total += twin
         if on_step:
             on_step(i + 2, n + 1)
@@ -344,15 +458,27 @@ def _along(unusual: Tensor) -> list[float]:
     return F.adaptive_max_pool1d(unusual.amax((0, 1))[None], _HEIGHTS)[0].tolist()
 
 
-def _found(prior: Prior, admitted: Admitted, twin: Tensor, unusual: Unusual, entry: dict[str, Any] | None, other: str, unlike: str) -> Found:
+def _found(
+    prior: Prior,
+    admitted: Admitted,
+    twin: Tensor,
+    unusual: Unusual,
+    entry: dict[str, Any] | None,
+    other: str,
+    unlike: str,
+) -> Found:
     known = bool(prior.healthy)
-    healthy = release(admitted, twin, sentence=f"healthy twin by medprior: prior {prior.card.name}, sigma {TWIN}")
+    healthy = release(
+        admitted, twin, sentence=f"healthy twin by medprior: prior {prior.card.name}, sigma {TWIN}"
+    )
     at = release_map(admitted, unusual.map, sentence="how unusual each place is among healthy scans")
     low, high = _levels(entry, learned=known)
     labels, found = blobs(at.data[0], high, low)
     peaks = entry["peaks"] if entry else None
     findings = tuple(_finding(at, one.number, one.voxels, one.peak, one.centre, peaks) for one in found)
-    mask = replace(at, data=labels[None].astype(np.float32), unit="label").noted("findings: connected regions above what healthy scans show")
+    mask = replace(at, data=labels[None].astype(np.float32), unit="label").noted(
+        "findings: connected regions above what healthy scans show"
+    )
     evidence = {name: float(unusual.evidence[n]) for n, name in enumerate(EVIDENCE)} if known else {}
     joined = torch.tensor([evidence[name] for name in JOINED]) if known else unusual.evidence
     score, p, n, refused = float(joined.mean()), None, 0, ""
@@ -363,23 +489,55 @@ def _found(prior: Prior, admitted: Admitted, twin: Tensor, unusual: Unusual, ent
     else:
         score, p = judged(joined, torch.tensor([entry["evidence"][name] for name in JOINED]).T)
         n = entry["n_healthy"]
-        refused = "" if n >= wanted(ALPHA) else f"{n} healthy patients cannot support a flag at 5 % (at least {wanted(ALPHA)} are needed)"
-    slices = _slices(unusual.map, entry["slice_peaks"]) if admitted.stack and entry and len(entry["slice_peaks"]) == n else ()
-    return Found(at, mask, healthy, score, evidence, p, n, entry["map_high"] if entry else None, findings, slices, refused, other, unlike)
+        refused = (
+            ""
+            if n >= wanted(ALPHA)
+            else f"{n} healthy patients cannot support a flag at 5 % (at least {wanted(ALPHA)} are needed)"
+        )
+    slices = (
+        _slices(unusual.map, entry["slice_peaks"])
+        if admitted.stack and entry and len(entry["slice_peaks"]) == n
+        else ()
+    )
+    return Found(
+        at,
+        mask,
+        healthy,
+        score,
+        evidence,
+        p,
+        n,
+        entry["map_high"] if entry else None,
+        findings,
+        slices,
+        refused,
+        other,
+        unlike,
+    )
 
 
 def _slices(unusual: Tensor, healthy: list[list[float]]) -> tuple[float, ...]:
-    """q-value of each slice: its highest value among those of healthy patients at its height, and one place to either side."""
+    """q-value of each slice: its highest value among those of healthy patients at its height, and one place
+    to either side.
+    """
     known = F.max_pool1d(torch.tensor(healthy), 3, stride=1, padding=1).T.tolist()
     heights = [known[i * _HEIGHTS // unusual.shape[2]] for i in range(unusual.shape[2])]
-    return tuple(benjamini_hochberg([p_value(float(peak), others) for peak, others in zip(unusual.amax((0, 1)), heights, strict=True)]))
+    return tuple(
+        benjamini_hochberg(
+            [p_value(float(peak), others) for peak, others in zip(unusual.amax((0, 1)), heights, strict=True)]
+        )
+    )
 
 
-def _finding(at: Volume, number: int, voxels: int, peak: float, centre: tuple[float, ...], peaks: list[float] | None) -> Finding:
+def _finding(
+    at: Volume, number: int, voxels: int, peak: float, centre: tuple[float, ...], peaks: list[float] | None
+) -> Finding:
     size = None
     if at.spacing_mm is not None:
         size = voxels * float(np.prod(at.spacing_mm)) / (1000.0 if at.ndim == 3 else 1.0)
-    return Finding(number, voxels, size, _place(at, centre), peak, None if peaks is None else p_value(peak, peaks))
+    return Finding(
+        number, voxels, size, _place(at, centre), peak, None if peaks is None else p_value(peak, peaks)
+    )
 
 
 def _place(at: Volume, centre: tuple[float, ...]) -> tuple[float, ...]:

@@ -1,4 +1,6 @@
-"""Whether a scan is of the kind that a prior's healthy scans are: refused before it is scored, warned about, or neither."""
+"""Whether a scan is of the kind that a prior's healthy scans are: refused before it is scored, warned about,
+or neither.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..evidence.conformal import p_value, wanted
-from ..learning.kind import PARTS, Kind, Sketch, part_named
+from ..healthy.acquisition import PARTS, Kind, Sketch, part_named
 
 __all__ = ["GATE_ALPHA", "judged", "known_parts", "strange"]
 
@@ -16,27 +18,38 @@ GATE_ALPHA = 0.05
 """p-value from which a scan is called unlike; one that is refused has such a p-value, too."""
 
 _SHARES = (0.99, 0.99, 0.99, 0.99, 0.98)
-"""Of each of PARTS: quantile of the healthy scans that a scan must pass to be refused: not their farthest, which in 300 films is one that hangs upside down."""
+"""Of each of PARTS: quantile of the healthy scans that a scan must pass to be refused: not their farthest,
+which in 300 films is one that hangs upside down.
+"""
 _ROOM = (1.5, 1.0, 1.2, 1.2, 1.0)
 """And so many times as far from their median as it: what disease changes has room."""
 _SMALL, _SMALL_ROOM = 64, (1.0, 1.75, 1.75, 1.75, 1.0)
-"""In images of sides under so many voxels, that much more room: a consolidation in 28 pixels is as large as what sharpness and edges are told by."""
+"""In images of sides under so many voxels, that much more room: a consolidation in 28 pixels is as large as
+what sharpness and edges are told by.
+"""
 _FEW = 15.0
-"""Of n healthy scans, all of it _FEW / n farther: few show little of what there is. All chosen on val (docs/detect.md)."""
+"""Of n healthy scans, all of it _FEW / n farther: few show little of what there is. All chosen on val
+(docs/detect.md).
+"""
 
 
 def known_parts(kind: Kind, entry: dict[str, Any] | None) -> Tensor:
-    """(n, parts): of the healthy scans learned, each by a kind learned without it, and of the patients who calibrated, where there are any."""
+    """(n, parts): of the healthy scans learned, each by a kind learned without it, and of the patients who
+    calibrated, where there are any.
+    """
     held = torch.tensor(entry["kind"]) if entry else torch.zeros(0, kind.known.shape[1])
     return torch.cat([kind.known, held]).double()
 
 
 def strange(kind: Kind, known: Tensor, sketch: Sketch) -> tuple[str, bool]:
-    """In words what is other than in the healthy scans, "" where nothing is (p > 0.05), and whether it is too far from them to be judged.
+    """In words what is other than in the healthy scans, "" where nothing is (p > 0.05), and whether it is too
+    far from them to be judged.
 
-    known: as of ``known_parts``; fewer than 19 say nothing. A scan's distance is that of its farthest part, in units of how far a healthy scan's may lie. p:
-    rank of that distance among the healthy ones, full conformal as ``detect.judged``, but with rules that were fitted to nine tenths of them each
-    (cross-conformal, Vovk, Ann. Math. Artif. Intell. 74, 2015): not exact. What is sick is often a little unlike, so a small p-value alone refuses nobody.
+    known: as of ``known_parts``; fewer than 19 say nothing. A scan's distance is that of its farthest part,
+    in units of how far a healthy scan's may lie. p: rank of that distance among the healthy ones, full
+    conformal as ``detect.judged``, but with rules that were fitted to nine tenths of them each
+    (cross-conformal, Vovk, Ann. Math. Artif. Intell. 74, 2015): not exact. What is sick is often a little
+    unlike, so a small p-value alone refuses nobody.
     """
     if len(known) < wanted(GATE_ALPHA):
         return "", False
@@ -44,13 +57,19 @@ def strange(kind: Kind, known: Tensor, sketch: Sketch) -> tuple[str, bool]:
     p, distance, part = judged(parts, known, kind.other, side=sketch.side)
     if p > GATE_ALPHA:
         return "", False
-    return f"its {part_named(part)} is not that of the {len(known)} healthy scans that it knows (p = {p:.2g})", distance > 1
+    return (
+        f"its {part_named(part)} is not that of the {len(known)} healthy scans that it knows (p = {p:.2g})",
+        distance > 1,
+    )
 
 
 def judged(parts: Tensor, known: Tensor, other: Tensor, *, side: int) -> tuple[float, float, int]:
-    """p-value, distance, and the farthest part of one scan's parts among those of healthy scans (n, parts); other: as of ``Kind``, side: of ``Sketch``."""
+    """p-value, distance, and the farthest part of one scan's parts among those of healthy scans (n, parts);
+    other: as of ``Kind``, side: of ``Sketch``.
+    """
     known, first = known.double(), known.shape[1] - len(other)
-    # decided without the scan, which would hide itself: a rule that cannot tell turned scans from healthy ones refuses nobody
+    # decided without the scan, which would hide itself: a rule that cannot tell turned scans from healthy
+    # ones refuses nobody
     tells = other > torch.quantile(known[:, first:], _SHARES[-1], dim=0)
     other = torch.where(tells, other.double(), torch.inf)
     together = torch.cat([known, parts[None]])
@@ -61,12 +80,17 @@ def judged(parts: Tensor, known: Tensor, other: Tensor, *, side: int) -> tuple[f
 
 
 def _far(parts: Tensor, known: Tensor, other: Tensor, room: list[float]) -> Tensor:
-    """(m, parts) -> the same: 0 at the median of healthy scans, above 1 where no scan of the kind is expected.
+    """(m, parts) -> the same: 0 at the median of healthy scans, above 1 where no scan of the kind is
+    expected.
 
-    A rule's limit lies at least half way to the turned scans (other): what is farther from them than from its like is not turned.
+    A rule's limit lies at least half way to the turned scans (other): what is farther from them than from its
+    like is not turned.
     """
     which, middle = [min(n, len(PARTS) - 1) for n in range(parts.shape[1])], known.median(0).values
-    outer = torch.stack([torch.quantile(column, _SHARES[n]) for n, column in zip(which, known.T, strict=True)]) - middle
+    outer = (
+        torch.stack([torch.quantile(column, _SHARES[n]) for n, column in zip(which, known.T, strict=True)])
+        - middle
+    )
     limit = outer * torch.tensor([room[n] for n in which]) * (1 + _FEW / len(known))
     rules = slice(parts.shape[1] - len(other), None)
     limit[rules] = torch.maximum(limit[rules], (other - middle[rules]) / 2)

@@ -15,12 +15,33 @@ from ..errors import BadOption, ShapeMismatch, nearest
 from ..evidence.calibration import METHOD, How, entry_for
 from ..operators import Measurement, cg
 from ..prior import Denoiser, Prior
-from ..prior.door import heights, scale_of
+from ..prior.admit import heights, scale_of
 from ..prior.wrappers import batched, cautious, guided, halved, tiled
-from ..sampling import RULES, Calibration, Draws, deviation_of, follow, karras_levels, local_deviation, log_levels, restore, seen, start, steadied
+from ..sampling import (
+    RULES,
+    Calibration,
+    Draws,
+    deviation_of,
+    follow,
+    karras_levels,
+    local_deviation,
+    log_levels,
+    restore,
+    seen,
+    start,
+    steadied,
+)
 from .stacks import restored, stacked, tied
 
-__all__ = ["FAST_EVALUATIONS", "Settings", "how_of", "least_squares", "noisy_image", "reconstruct", "scale_from"]
+__all__ = [
+    "FAST_EVALUATIONS",
+    "Settings",
+    "how_of",
+    "least_squares",
+    "noisy_image",
+    "reconstruct",
+    "scale_from",
+]
 
 OnStep = Callable[[int, int], None]
 
@@ -28,17 +49,21 @@ FAST_EVALUATIONS = 7
 """Of the network, for a point estimate: six rounds of ``restore`` and one for its deviation."""
 
 _MOST = 2**22
-"""Voxels that are drawn side by side: 16 MiB for each of the about twenty copies that conjugate gradients and the noises hold."""
+"""Voxels that are drawn side by side: 16 MiB for each of the about twenty copies that conjugate gradients and
+the noises hold.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a measurement is turned into draws; the levels were chosen on validation slices of IXI and of CT (bench/caution.py).
+    """How a measurement is turned into draws; the levels were chosen on validation slices of IXI and of CT
+    (bench/caution.py).
 
-    rule: one of ``sampling.RULES``, see ``sampling/catalogue.py``. n_steps: noise levels. high, low: first and last level, network units.
-    tile: images with a larger side are denoised in windows of this side (volumes in windows of at most 96).
-    caution: widen the error that the network names, see ``prior.wrappers.cautious``; off for a denoiser whose covariance is exact.
-    precision: of the network; "bfloat16" is faster on a GPU and on processors that compute in it, see ``prior.wrappers.halved``.
+    rule: one of ``sampling.RULES``, see ``sampling/catalogue.py``. n_steps: noise levels. high, low: first
+    and last level, network units. tile: images with a larger side are denoised in windows of this side
+    (volumes in windows of at most 96). caution: widen the error that the network names, see
+    ``prior.wrappers.cautious``; off for a denoiser whose covariance is exact. precision: of the network;
+    "bfloat16" is faster on a GPU and on processors that compute in it, see ``prior.wrappers.halved``.
     """
 
     rule: str = "proximal"
@@ -72,16 +97,18 @@ def reconstruct(
 ) -> Draws:
     """N draws of the image, given what was measured; side by side, in the measurement's physical unit.
 
-    measurement: of one image (C, i, j[, k]) on the prior's axes; of a volume (C, i, j, k) a 2-D prior draws all slices in one loop, neighbours tied to each
-    other (``stacks``). scale: the physical values at -1 and 1 of the prior; default the card's
-    (CT), else estimated from the measurement (MR, X-ray). label: condition on a class of the card; guidance: its weight, 1 is plain.
-    numbers: (k, n) what the card can be told about each slice of such a volume, as in ``Admitted.condition``; default the heights of a whole volume.
-    fast: one deterministic point estimate from about seven evaluations (its "draws" are that one image; it has no spread).
-    The mean of the draws is steadied towards that point estimate, see ``sampling.draws.steadied``.
-    The same seed and n give the same bytes; another n gives other draws, since all of a batch share one stream of random numbers.
+    measurement: of one image (C, i, j[, k]) on the prior's axes; of a volume (C, i, j, k) a 2-D prior draws
+    all slices in one loop, neighbours tied to each other (``stacks``). scale: the physical values at -1 and 1
+    of the prior; default the card's (CT), else estimated from the measurement (MR, X-ray). label: condition
+    on a class of the card; guidance: its weight, 1 is plain. numbers: (k, n) what the card can be told about
+    each slice of such a volume, as in ``Admitted.condition``; default the heights of a whole volume. fast:
+    one deterministic point estimate from about seven evaluations (its "draws" are that one image; it has no
+    spread). The mean of the draws is steadied towards that point estimate, see ``sampling.draws.steadied``.
+    The same seed and n give the same bytes; another n gives other draws, since all of a batch share one
+    stream of random numbers.
 
-    Raises ShapeMismatch (channels, dimensions, several measurements, numbers), BadOption (n, scale, label), UnknownNoise, Diverged,
-    WrongKind (a measurement of nothing, whose scale cannot be estimated).
+    Raises ShapeMismatch (channels, dimensions, several measurements, numbers), BadOption (n, scale, label),
+    UnknownNoise, Diverged, WrongKind (a measurement of nothing, whose scale cannot be estimated).
     """
     settings = settings or Settings()
     if n < 1:
@@ -97,7 +124,10 @@ def reconstruct(
         denoiser = halved(denoiser)
     solid = _is_stack(prior, measurement)
     if numbers is not None and not solid:
-        raise BadOption("numbers: they are of the slices of a volume, for a 2-D prior; this is one image", "leave numbers out")
+        raise BadOption(
+            "numbers: they are of the slices of a volume, for a 2-D prior; this is one image",
+            "leave numbers out",
+        )
     if solid:
         denoiser = stacked(denoiser, _numbers(prior, measurement, numbers))
     if label is not None:
@@ -105,18 +135,35 @@ def reconstruct(
     rng = generator(seed, "reconstruct")
     with torch.no_grad():
         view = noisy_image(inside)
-        alone = n == 1 and not fast  # one draw is not steadied and has no spread: no point estimate for it, unless slices are tied by it
-        point = None if alone and not solid else _point(denoiser, inside, view, solid, settings.caution, on_step if fast else None)
+        alone = (
+            n == 1 and not fast
+            # one draw has no spread to steady, so no point estimate, unless it ties slices together
+        )
+        point = (
+            None
+            if alone and not solid
+            else _point(denoiser, inside, view, solid, settings.caution, on_step if fast else None)
+        )
         bound = tied(inside, point) if solid and view is None and point is not None else inside
         if fast and point is not None:
             x, made_by = point, f"{prior.card.name}, point estimate without spread"
         elif view is not None:
-            x = _in_parts(lambda m, told: _denoised(denoiser, view, m, rng, settings, told), n, inside, on_step)
+            x = _in_parts(
+                lambda m, told: _denoised(denoiser, view, m, rng, settings, told), n, inside, on_step
+            )
             made_by = f"{prior.card.name}, from the noisy image down, {settings.n_steps} levels"
         else:
-            x = _in_parts(lambda m, told: _draws(denoiser, bound, inside.operator.domain, m, rng, settings, told), n, inside, on_step)
+            x = _in_parts(
+                lambda m, told: _draws(denoiser, bound, inside.operator.domain, m, rng, settings, told),
+                n,
+                inside,
+                on_step,
+            )
             doubt = "" if settings.caution else ", without caution"
-            made_by = f"{prior.card.name}, {settings.rule}, {settings.n_steps} levels from {settings.high:g} to {settings.low:g}{doubt}"
+            made_by = (
+                f"{prior.card.name}, {settings.rule}, {settings.n_steps} levels from "
+                f"{settings.high:g} to {settings.low:g}{doubt}"
+            )
         centre = x[0] if point is None or alone else steadied(x, point)
         deviation = None if alone else _deviation(denoiser, bound, view, x, seed) if fast else deviation_of(x)
         calibration, refused = _calibration(prior, inside, how_of(settings, len(x), fast), label)
@@ -124,22 +171,36 @@ def reconstruct(
     def physical(image: Tensor) -> Tensor:
         return (image + 1) / 2 * (high - low) + low
 
-    return Draws(physical(x), seed, made_by, physical(centre), None if deviation is None else deviation * half, calibration, refused)
+    return Draws(
+        physical(x),
+        seed,
+        made_by,
+        physical(centre),
+        None if deviation is None else deviation * half,
+        calibration,
+        refused,
+    )
 
 
 def how_of(settings: Settings, n: int, fast: bool) -> How:
     """What of the settings an interval is for."""
-    return How(fast, n, settings.rule, settings.n_steps, settings.high, settings.low, settings.caution, METHOD)
+    return How(
+        fast, n, settings.rule, settings.n_steps, settings.high, settings.low, settings.caution, METHOD
+    )
 
 
-def _deviation(denoiser: Denoiser, inside: Measurement, view: tuple[Tensor, float] | None, point: Tensor, seed: int) -> Tensor:
+def _deviation(
+    denoiser: Denoiser, inside: Measurement, view: tuple[Tensor, float] | None, point: Tensor, seed: int
+) -> Tensor:
     """(C, i, j[, k]) of the point estimate, network units."""
     if view is not None:
         return denoiser.moments(view[0], torch.full((1,), view[1]))[1][0]
     return local_deviation(denoiser, inside, point, generator(seed, "deviation"), n=_side_by_side(inside, 8))
 
 
-def _calibration(prior: Prior, inside: Measurement, how: How, label: str | None) -> tuple[Calibration | None, str]:
+def _calibration(
+    prior: Prior, inside: Measurement, how: How, label: str | None
+) -> tuple[Calibration | None, str]:
     if label is not None:
         return None, "calibrations are made without a label"
     if how.n == 1 and not how.fast:
@@ -148,7 +209,8 @@ def _calibration(prior: Prior, inside: Measurement, how: How, label: str | None)
 
 
 def noisy_image(inside: Measurement) -> tuple[Tensor, float] | None:
-    """(image, sigma) where what was measured IS the image plus white noise (A^H A = c I), up to a factor; else None.
+    """(image, sigma) where what was measured IS the image plus white noise (A^H A = c I), up to a factor;
+    else None.
 
     Then D(image, sigma) is the posterior's mean and needs no rule.
     """
@@ -173,7 +235,11 @@ def _numbers(prior: Prior, measurement: Measurement, numbers: Tensor | None) -> 
     """What is told of each slice. Raises ShapeMismatch for other numbers than the card's."""
     n, known = measurement.operator.domain[-1], prior.card.numbers
     if numbers is not None and tuple(numbers.shape) != (n, len(known)):
-        raise ShapeMismatch("reconstruct, numbers", f"({n}, {len(known)}): a row for each slice, in it what the card names", tuple(numbers.shape))
+        raise ShapeMismatch(
+            "reconstruct, numbers",
+            f"({n}, {len(known)}): a row for each slice, in it what the card names",
+            tuple(numbers.shape),
+        )
     return heights(prior.card, n) if numbers is None else numbers
 
 
@@ -182,8 +248,12 @@ def _side_by_side(inside: Measurement, n: int) -> int:
     return max(min(n, 2), min(n, _MOST // math.prod(inside.operator.domain)))
 
 
-def _in_parts(draw: Callable[[int, OnStep | None], Tensor], n: int, inside: Measurement, on_step: OnStep | None) -> Tensor:
-    """(n, *domain): as many at a time as memory holds, from one stream of random numbers, and the steps of all parts counted as one walk."""
+def _in_parts(
+    draw: Callable[[int, OnStep | None], Tensor], n: int, inside: Measurement, on_step: OnStep | None
+) -> Tensor:
+    """(n, *domain): as many at a time as memory holds, from one stream of random numbers, and the steps of
+    all parts counted as one walk.
+    """
     most = _side_by_side(inside, n)
     sizes = [min(most, n - first) for first in range(0, n, most)]
 
@@ -193,7 +263,14 @@ def _in_parts(draw: Callable[[int, OnStep | None], Tensor], n: int, inside: Meas
     return torch.cat([draw(size, on_step and of_all(part, on_step)) for part, size in enumerate(sizes)])
 
 
-def _point(denoiser: Denoiser, inside: Measurement, view: tuple[Tensor, float] | None, solid: bool, caution: bool, on_step: OnStep | None) -> Tensor:
+def _point(
+    denoiser: Denoiser,
+    inside: Measurement,
+    view: tuple[Tensor, float] | None,
+    solid: bool,
+    caution: bool,
+    on_step: OnStep | None,
+) -> Tensor:
     """(1, *domain): the denoiser itself where that is exact, else six rounds of plug-and-play."""
     if view is not None:
         image, sigma = view
@@ -203,7 +280,14 @@ def _point(denoiser: Denoiser, inside: Measurement, view: tuple[Tensor, float] |
     return restore(denoiser, inside, least_squares(inside), caution=caution, on_step=on_step)
 
 
-def _denoised(denoiser: Denoiser, view: tuple[Tensor, float], n: int, rng: torch.Generator, settings: Settings, on_step: OnStep | None) -> Tensor:
+def _denoised(
+    denoiser: Denoiser,
+    view: tuple[Tensor, float],
+    n: int,
+    rng: torch.Generator,
+    settings: Settings,
+    on_step: OnStep | None,
+) -> Tensor:
     image, noise = view
     guide = seen(denoiser, image, noise, rng)
     sigmas = karras_levels(settings.n_steps, low=min(settings.low, noise / 4), high=4 * noise)
@@ -212,27 +296,52 @@ def _denoised(denoiser: Denoiser, view: tuple[Tensor, float], n: int, rng: torch
 
 
 def _fits(prior: Prior, measurement: Measurement) -> Measurement:
-    """The measurement in single precision, as the network wants it. Raises ShapeMismatch where it is none of one image such as the prior's."""
+    """The measurement in single precision, as the network wants it. Raises ShapeMismatch where it is none of
+    one image such as the prior's.
+    """
     operator, card = measurement.operator, prior.card
-    if len(operator.domain) not in (card.ndim + 1, 4) or operator.domain[0] != len(card.channels) or operator.domain_is_complex:
+    if (
+        len(operator.domain) not in (card.ndim + 1, 4)
+        or operator.domain[0] != len(card.channels)
+        or operator.domain_is_complex
+    ):
         got = f"{operator.domain}{', complex' if operator.domain_is_complex else ''}"
         dimensions = "2 or 3" if card.ndim == 2 else "3"
-        raise ShapeMismatch("reconstruct", f"a measurement of a real image of {len(card.channels)} channel(s) and {dimensions} dimensions", got)
+        raise ShapeMismatch(
+            "reconstruct",
+            f"a measurement of a real image of {len(card.channels)} channel(s) and {dimensions} dimensions",
+            got,
+        )
     if len(operator.domain) > card.ndim + 1 and operator.domain[-1] < 3:
-        raise ShapeMismatch("reconstruct", "a volume of at least 3 slices", operator.domain, "reconstruct them one by one")
+        raise ShapeMismatch(
+            "reconstruct", "a volume of at least 3 slices", operator.domain, "reconstruct them one by one"
+        )
     if len(measurement.y) != 1:
-        raise ShapeMismatch("reconstruct", "one measurement, y of (1, ...)", tuple(measurement.y.shape), "reconstruct them one by one")
+        raise ShapeMismatch(
+            "reconstruct",
+            "one measurement, y of (1, ...)",
+            tuple(measurement.y.shape),
+            "reconstruct them one by one",
+        )
     return replace(measurement, y=measurement.y.to(torch.complex64 if operator.is_complex else torch.float32))
 
 
 def windowed(prior: Prior, tile: int = 256) -> Denoiser:
-    """The prior in windows of at most ``tile`` pixels or 96 voxels a side that overlap by a quarter; memory stays bounded whatever the image."""
+    """The prior in windows of at most ``tile`` pixels or 96 voxels a side that overlap by a quarter; memory
+    stays bounded whatever the image.
+    """
     side = tile if prior.card.ndim == 2 else min(tile, 96)
     return batched(tiled(prior, side, side // 4), 16 if prior.card.ndim == 2 else 1)
 
 
 def _draws(
-    denoiser: Denoiser, inside: Measurement, domain: tuple[int, ...], n: int, rng: torch.Generator, settings: Settings, on_step: OnStep | None
+    denoiser: Denoiser,
+    inside: Measurement,
+    domain: tuple[int, ...],
+    n: int,
+    rng: torch.Generator,
+    settings: Settings,
+    on_step: OnStep | None,
 ) -> Tensor:
     careful = settings.caution and settings.rule == "proximal"  # chosen for it alone
     guide = RULES[settings.rule](cautious(denoiser) if careful else denoiser, inside, rng)
@@ -245,20 +354,37 @@ def label_index(prior: Prior, label: str) -> int:
     """Position of a label on the card. Raises BadOption with the nearest name."""
     if label not in prior.card.labels:
         known = list(prior.card.labels)
-        raise BadOption(f"label: {label!r} is not on the card of {prior.card.name!r}", nearest(label, known) if known else "this prior has no labels")
+        raise BadOption(
+            f"label: {label!r} is not on the card of {prior.card.name!r}",
+            nearest(label, known) if known else "this prior has no labels",
+        )
     return prior.card.labels.index(label)
 
 
 def least_squares(measurement: Measurement, n_iterations: int = 20) -> Tensor:
-    """(1, *domain): the image that fits the measurement, no prior; a little damping keeps what was not measured at zero."""
+    """(1, *domain): the image that fits the measurement, no prior; a little damping keeps what was not
+    measured at zero.
+    """
     operator = measurement.operator
     start = operator.adjoint(measurement.y)
-    size = float(torch.linalg.vector_norm(operator.apply(start)) / torch.linalg.vector_norm(start).clamp_min(1e-12)) ** 2
-    return cg(lambda x: operator.adjoint(operator.apply(x)) + 1e-3 * size * x, start, torch.zeros_like(start), n=n_iterations)
+    size = (
+        float(
+            torch.linalg.vector_norm(operator.apply(start)) / torch.linalg.vector_norm(start).clamp_min(1e-12)
+        )
+        ** 2
+    )
+    return cg(
+        lambda x: operator.adjoint(operator.apply(x)) + 1e-3 * size * x,
+        start,
+        torch.zeros_like(start),
+        n=n_iterations,
+    )
 
 
 def scale_from(prior: Prior, measurement: Measurement) -> tuple[float, float]:
-    """The physical values at -1 and 1: the card's where the unit is physical, else those of the least-squares image where anything was measured."""
+    """The physical values at -1 and 1: the card's where the unit is physical, else those of the least-squares
+    image where anything was measured.
+    """
     if prior.card.scaling == "fixed":
         return prior.card.low, prior.card.high
     operator, image = measurement.operator, least_squares(measurement)

@@ -1,4 +1,6 @@
-"""Volumes by a 2-D prior: all slices in one loop, each as the prior knows it, and what ties neighbouring slices to each other."""
+"""Volumes by a 2-D prior: all slices in one loop, each as the prior knows it, and what ties neighbouring
+slices to each other.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,14 @@ from ..sampling import log_levels, restore
 __all__ = ["restored", "stacked", "tied"]
 
 _APART = 0.5
-"""Standard deviation, network units, of the tie while nothing is known of the volume: over twice what neighbouring slices of 2 mm really differ by (0.22,
-root mean square), since each slice's prior already knows most of what its neighbour could say."""
+"""Standard deviation, network units, of the tie while nothing is known of the volume: over twice what
+neighbouring slices of 2 mm really differ by (0.22, root mean square), since each slice's prior already knows
+most of what its neighbour could say."""
 
 _TIMES, _LEAST = 2.0, 0.1
-"""The tie where a guess of the volume is known: so many times the difference of its neighbours there, and of this least difference, network units. Of 2
-and 3 times and of 0.1 and 0.2 no other is better by more than 0.04 dB for the point estimate of a validation volume (lines of each slice, thick slices, 3-D
-k-space)."""
+"""The tie where a guess of the volume is known: so many times the difference of its neighbours there, and of
+this least difference, network units. Of 2 and 3 times and of 0.1 and 0.2 no other is better by more than 0.04
+dB for the point estimate of a validation volume (lines of each slice, thick slices, 3-D k-space)."""
 
 _LEVELS = log_levels(6, low=0.05, high=1.0)[:-1].tolist()
 """Noise levels of a point estimate, those of ``restore``; half-way the tie is weighed anew."""
@@ -51,15 +54,19 @@ class _Stacked(Denoiser):
 
 
 def stacked(denoiser: Denoiser, numbers: Tensor | None) -> Denoiser:
-    """A 2-D denoiser on volumes (B, C, i, j, k), slice by slice along k. numbers: (k, n) of each slice, in the card's order, or None."""
+    """A 2-D denoiser on volumes (B, C, i, j, k), slice by slice along k. numbers: (k, n) of each slice, in
+    the card's order, or None.
+    """
     return _Stacked(denoiser, numbers)
 
 
 def tied(inside: Measurement, guess: Tensor | None = None) -> Measurement:
-    """The measurement of a volume (C, i, j, k) in network units, and "neighbouring slices differ by nothing" beside it, with the noise that this has.
+    """The measurement of a volume (C, i, j, k) in network units, and "neighbouring slices differ by nothing"
+    beside it, with the noise that this has.
 
-    guess: (1, C, i, j, k). Where its neighbours differ the tie is loose (an edge that runs through the slices), elsewhere firm: one step of reweighting, as
-    half-quadratic methods take for a heavy-tailed difference (Geman and Reynolds, IEEE Trans. Pattern Anal. 14(3), 1992).
+    guess: (1, C, i, j, k). Where its neighbours differ the tie is loose (an edge that runs through the
+    slices), elsewhere firm: one step of reweighting, as half-quadratic methods take for a heavy-tailed
+    difference (Geman and Reynolds, IEEE Trans. Pattern Anal. 14(3), 1992).
     """
     between = neighbours(inside.operator.domain, axis=3)
     std = _APART if guess is None else _TIMES * _around(between(guess).square()[0] + _LEAST**2).sqrt()
@@ -67,19 +74,39 @@ def tied(inside: Measurement, guess: Tensor | None = None) -> Measurement:
 
 
 def _around(x: Tensor) -> Tensor:
-    """(C, i, j, k) -> the mean of 3 x 3 pixels of each slice: one pixel may agree with its neighbour by chance."""
+    """(C, i, j, k) -> the mean of 3 x 3 pixels of each slice: one pixel may agree with its neighbour by
+    chance.
+    """
     return F.avg_pool3d(x[None], (3, 3, 1), stride=1, padding=(1, 1, 0), count_include_pad=False)[0]
 
 
-def restored(denoiser: Denoiser, inside: Measurement, start: Tensor, on_step: Callable[[int, int], None] | None = None, *, caution: bool = True) -> Tensor:
-    """(1, C, i, j, k): the point estimate of a volume by six evaluations of each slice; half-way the tie is weighed anew.
+def restored(
+    denoiser: Denoiser,
+    inside: Measurement,
+    start: Tensor,
+    on_step: Callable[[int, int], None] | None = None,
+    *,
+    caution: bool = True,
+) -> Tensor:
+    """(1, C, i, j, k): the point estimate of a volume by six evaluations of each slice; half-way the tie is
+    weighed anew.
 
-    denoiser: of volumes, as ``stacked`` makes it; start: a first guess, network units; caution: as of ``restore``.
+    denoiser: of volumes, as ``stacked`` makes it; start: a first guess, network units; caution: as of
+    ``restore``.
     """
     x, guess, done = start, None, 0
     for levels in (_LEVELS[:3], _LEVELS[3:]):
         last = done > 0
-        x = restore(denoiser, tied(inside, guess), x, n_steps=len(levels), high=levels[0], low=levels[-1], join=last, caution=caution)
+        x = restore(
+            denoiser,
+            tied(inside, guess),
+            x,
+            n_steps=len(levels),
+            high=levels[0],
+            low=levels[-1],
+            join=last,
+            caution=caution,
+        )
         guess, done = x, done + len(levels)
         if on_step:
             on_step(done, len(_LEVELS))

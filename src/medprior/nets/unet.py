@@ -1,7 +1,8 @@
 """The U-Net of the prior, in 2-D and 3-D.
 
-Few channels at full resolution, widening as it descends; skips are added, not concatenated; GroupNorm, scaled and shifted by the noise
-level (Karras et al. 2022, appendix F, slimmed down). Chosen by quality per CPU-second: see docs/presets.md and bench/networks.py.
+Few channels at full resolution, widening as it descends; skips are added, not concatenated; GroupNorm, scaled
+and shifted by the noise level (Karras et al. 2022, appendix F, slimmed down). Chosen by quality per
+CPU-second: see docs/presets.md and bench/networks.py.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ __all__ = ["Featured", "UNet", "UNetShape"]
 class UNetShape:
     """Everything that fixes the weights' shapes.
 
-    in_channels: image and position channels together. out_channels: image channels.
-    widths: channels at each resolution, finest first. blocks: residual blocks at each resolution, each way.
-    doubt: also say how wrong each output voxel is likely to be (ln of its error's variance), in out_channels more channels.
-    ndim: 2 or 3. n_labels: classes that can be asked for. n_numbers: scalars that can be asked for (slice height, age).
+    in_channels: image and position channels together. out_channels: image channels. widths: channels at each
+    resolution, finest first. blocks: residual blocks at each resolution, each way. doubt: also say how wrong
+    each output voxel is likely to be (ln of its error's variance), in out_channels more channels. ndim: 2 or
+    3. n_labels: classes that can be asked for. n_numbers: scalars that can be asked for (slice height, age).
     """
 
     in_channels: int
@@ -91,16 +92,20 @@ class Blocks(nn.ModuleList):
 class Featured(nn.Module):
     """A network that shows what it knows inside."""
 
-    def features(self, x: Tensor, noise: Tensor, label: Tensor | None = None, numbers: Tensor | None = None) -> list[Tensor]:
-        """Inputs as of ``forward``; features at each resolution, finest first: [(B, width, i, j[, k]), ...]."""
+    def features(
+        self, x: Tensor, noise: Tensor, label: Tensor | None = None, numbers: Tensor | None = None
+    ) -> list[Tensor]:
+        """Inputs as of ``forward``; features at each resolution, finest first: [(B, width, i, j[, k]),
+        ...].
+        """
         raise NotImplementedError
 
 
 class UNet(Featured):
     """(B, in_channels, i, j[, k]) and a noise embedding input (B,) -> (B, out_channels, i, j[, k]).
 
-    Any spatial size: the input is padded by reflection to a multiple of ``stride`` and the output cropped back.
-    label: (B,) int64, -1 where unknown. numbers: (B, n_numbers), NaN where unknown.
+    Any spatial size: the input is padded by reflection to a multiple of ``stride`` and the output cropped
+    back. label: (B,) int64, -1 where unknown. numbers: (B, n_numbers), NaN where unknown.
     """
 
     def __init__(self, shape: UNetShape) -> None:
@@ -112,16 +117,25 @@ class UNet(Featured):
         self.label = nn.Embedding(shape.n_labels + 1, width) if shape.n_labels else None
         self.numbers = nn.Linear(shape.n_numbers * 33, width) if shape.n_numbers else None
         self.enter = _conv(ndim, shape.in_channels, widths[0], 3)
-        self.descend = nn.ModuleList(Blocks(Block(w, width, ndim) for _ in range(shape.blocks)) for w in widths)
-        self.shrink = nn.ModuleList(_conv(ndim, a, b, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False))
-        self.ascend = nn.ModuleList(Blocks(Block(w, width, ndim) for _ in range(shape.blocks)) for w in widths[:-1])
+        self.descend = nn.ModuleList(
+            Blocks(Block(w, width, ndim) for _ in range(shape.blocks)) for w in widths
+        )
+        self.shrink = nn.ModuleList(
+            _conv(ndim, a, b, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False)
+        )
+        self.ascend = nn.ModuleList(
+            Blocks(Block(w, width, ndim) for _ in range(shape.blocks)) for w in widths[:-1]
+        )
         self.grow = nn.ModuleList(_conv(ndim, b, a, 1) for a, b in zip(widths, widths[1:], strict=False))
-        # silent: the first guess is the path's own skip, and as wrong as its unit-variance target is large (ln 1)
+        # silent: the first guess is the path's own skip, and as wrong as its unit-variance target is large
+        # (ln 1)
         last = _silent(_conv(ndim, widths[0], shape.out_channels, 3))
         self.leave = nn.Sequential(nn.GroupNorm(_groups(widths[0]), widths[0]), nn.SiLU(), last)
         self.doubt = _silent(_conv(ndim, widths[0], shape.out_channels, 3)) if shape.doubt else None
 
-    def forward(self, x: Tensor, noise: Tensor, label: Tensor | None = None, numbers: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, noise: Tensor, label: Tensor | None = None, numbers: Tensor | None = None
+    ) -> Tensor:
         size = x.shape[2:]
         x = self._padded(x)
         embedding = self.embed(self._condition(noise, label, numbers).to(x.dtype))
@@ -141,7 +155,9 @@ class UNet(Featured):
             out = torch.cat([out, self.doubt(hidden)], dim=1)
         return out[(slice(None), slice(None), *(slice(0, n) for n in size))]
 
-    def features(self, x: Tensor, noise: Tensor, label: Tensor | None = None, numbers: Tensor | None = None) -> list[Tensor]:
+    def features(
+        self, x: Tensor, noise: Tensor, label: Tensor | None = None, numbers: Tensor | None = None
+    ) -> list[Tensor]:
         """What the way down knows at each resolution, finest first: [(B, widths[l], i / 2**l, ...), ...]."""
         x = self._padded(x)
         embedding = self.embed(self._condition(noise, label, numbers).to(x.dtype))
@@ -157,7 +173,11 @@ class UNet(Featured):
         embedding = waves(noise, self.shape.embedding)
         if self.label is not None:
             unknown = self.shape.n_labels
-            label = torch.full_like(noise, unknown, dtype=torch.long) if label is None else torch.where(label < 0, unknown, label)
+            label = (
+                torch.full_like(noise, unknown, dtype=torch.long)
+                if label is None
+                else torch.where(label < 0, unknown, label)
+            )
             embedding = embedding + self.label(label)
         if self.numbers is not None:
             if numbers is None:

@@ -1,19 +1,28 @@
 """Measurements: operators with their algebra, noise, and the two put together."""
 
 from .catalogue import CATALOGUE
-from .cone import ConeBeam, cone_ct
-from .ct import LineIntegrals, fan_ct, parallel_ct, view_angles
-from .estimate import Estimated, estimated, flat_noise, kspace_noise, noise_covariance, photon_noise, wavelet_noise, whiten
-from .fourier import as_complex, coils, fourier, mri, pair
-from .measured import measured_kspace, measured_sinogram, sinogram_operator
+from .ct.cone import ConeBeam, cone_ct
+from .ct.projections import LineIntegrals, fan_ct, parallel_ct, view_angles
+from .estimate import (
+    Estimated,
+    estimated,
+    flat_noise,
+    kspace_noise,
+    noise_covariance,
+    photon_noise,
+    wavelet_noise,
+    whiten,
+)
 from .measurement import Measurement, simulate, together
+from .mri.fourier import as_complex, coils, fourier, mri, pair
+from .mri.from_scanner import measured_kspace, measured_sinogram, sinogram_operator
+from .mri.nonuniform import density_compensation, nonuniform_mri, radial, spiral
+from .mri.sampling_masks import acceleration_of, cartesian_lines, partial_fourier, poisson_disc
+from .mri.sensitivities import calibration_region, coil_maps, phased, simulated_coils
 from .noise import ComplexGaussian, Gaussian, Noise, Poisson, Rician, Speckle, Unknown
-from .nonuniform import density_compensation, nonuniform_mri, radial, spiral
 from .operator import Operator, identity, stack
 from .pixels import channels, crop, diagonal, mask
 from .resample import blur, downsample, thick_slices, truncate
-from .sampling_masks import acceleration_of, cartesian_lines, partial_fourier, poisson_disc
-from .sensitivities import calibration_region, coil_maps, phased, simulated_coils
 from .slices import neighbours, per_slice
 from .solve import cg, norm
 

@@ -12,7 +12,9 @@ __all__ = ["Linear"]
 
 
 class Linear(torch.autograd.Function):
-    """A linear map whose vector-Jacobian product is the adjoint that was given, to any order of differentiation."""
+    """A linear map whose vector-Jacobian product is the adjoint that was given, to any order of
+    differentiation.
+    """
 
     @staticmethod
     def forward(x: Tensor, there: Callable[[Tensor], Tensor], back: Callable[[Tensor], Tensor]) -> Tensor:

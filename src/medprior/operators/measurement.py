@@ -20,8 +20,9 @@ __all__ = ["Measurement", "simulate", "together"]
 class Measurement:
     """y = A x + noise.
 
-    y: (B, *operator.codomain), B = 1 or the batch, finite; simulated: made by ``simulate`` and not by a scanner, to be said wherever it is shown.
-    Raises ShapeMismatch for another shape or kind, BadOption for NaN or infinity, or where nothing was observed.
+    y: (B, *operator.codomain), B = 1 or the batch, finite; simulated: made by ``simulate`` and not by a
+    scanner, to be said wherever it is shown. Raises ShapeMismatch for another shape or kind, BadOption for
+    NaN or infinity, or where nothing was observed.
     """
 
     y: Tensor
@@ -38,19 +39,29 @@ class Measurement:
             raise ShapeMismatch(f"measurement of {A.name}", wanted, got, remedy)
         bad = int((~torch.isfinite(torch.view_as_real(self.y) if A.is_complex else self.y)).sum())
         if bad:
-            raise BadOption(f"measurement of {A.name}: wanted finite numbers, got {bad} NaN or infinite", "mask the broken entries out, then set them to zero")
+            raise BadOption(
+                f"measurement of {A.name}: wanted finite numbers, got {bad} NaN or infinite",
+                "mask the broken entries out, then set them to zero",
+            )
         if not self.count:
-            raise BadOption(f"measurement of {A.name}: wanted at least one observed entry, got none", "check the mask: True is where something was measured")
+            raise BadOption(
+                f"measurement of {A.name}: wanted at least one observed entry, got none",
+                "check the mask: True is where something was measured",
+            )
 
     @property
     def count(self) -> int:
-        """How many real numbers were measured of each image; a complex one counts twice, an unobserved one not at all."""
+        """How many real numbers were measured of each image; a complex one counts twice, an unobserved one
+        not at all.
+        """
         A = self.operator
         entries = prod(A.codomain) if A.observed is None else int(A.observed.expand(A.codomain).sum())
         return entries * (2 if A.is_complex else 1)
 
     def misfit(self, x: Tensor) -> Tensor:
-        """(B, *domain) -> (B,): sum |A x - y|^2 / variance over what was observed, divided by ``count``; near 1 where x and noise are right."""
+        """(B, *domain) -> (B,): sum |A x - y|^2 / variance over what was observed, divided by ``count``; near
+        1 where x and noise are right.
+        """
         apart = (self.operator(x) - self.y).abs() ** 2 / self.noise.variance(self.y)
         if self.operator.observed is not None:
             apart = apart * self.operator.observed.to(apart.device)
@@ -59,7 +70,8 @@ class Measurement:
     def shifted(self, scale: float, offset: float | Tensor) -> Measurement:
         """The same measurement, of x_net where x_phys = scale * x_net + offset: y - A(offset), by scale * A.
 
-        offset: one number, or an array that broadcasts over (B, *domain). Noise that depends on the signal is frozen at y first.
+        offset: one number, or an array that broadcasts over (B, *domain). Noise that depends on the signal is
+        frozen at y first.
         """
         A = self.operator
         like = self.y.real if A.is_complex else self.y
@@ -73,7 +85,9 @@ class Measurement:
 
 
 def simulate(x: Tensor, operator: Operator, noise: Noise, rng: torch.Generator) -> Measurement:
-    """Measure a known image (B, *domain), in the units of the operator. The result is marked simulated; unobserved entries are zero."""
+    """Measure a known image (B, *domain), in the units of the operator. The result is marked simulated;
+    unobserved entries are zero.
+    """
     y = noise.draw(operator(x), rng)
     if operator.observed is not None:
         y = y * operator.observed.to(y.device)
@@ -81,10 +95,12 @@ def simulate(x: Tensor, operator: Operator, noise: Noise, rng: torch.Generator) 
 
 
 def together(*measurements: Measurement) -> Measurement:
-    """Several measurements of one image as one: each is divided by its noise, so that the whole has standard deviation 1.
+    """Several measurements of one image as one: each is divided by its noise, so that the whole has standard
+    deviation 1.
 
-    It is complex, with ComplexGaussian(1), where all are; else real, with Gaussian(1), a complex part as pairs (real, imaginary). Simulated where any is.
-    Raises BadOption for none, ShapeMismatch for images or batches that differ, UnknownNoise.
+    It is complex, with ComplexGaussian(1), where all are; else real, with Gaussian(1), a complex part as
+    pairs (real, imaginary). Simulated where any is. Raises BadOption for none, ShapeMismatch for images or
+    batches that differ, UnknownNoise.
     """
     whitened = [_whitened(m) for m in measurements]
     A = stack(*[m.operator for m in whitened])
@@ -101,8 +117,18 @@ def _whitened(m: Measurement) -> Measurement:
     variance = torch.as_tensor(m.noise.variance(m.y))
     if variance.ndim > len(m.operator.codomain):
         if variance.shape[0] != 1:
-            raise ShapeMismatch("together, noise", "one law for the whole batch", f"{variance.shape[0]} of them", "join them image by image")
+            raise ShapeMismatch(
+                "together, noise",
+                "one law for the whole batch",
+                f"{variance.shape[0]} of them",
+                "join them image by image",
+            )
         variance = variance[0]
     weights = variance.rsqrt()
     scaled = diagonal(m.operator.codomain, weights, domain_is_complex=m.operator.is_complex) @ m.operator
-    return Measurement(m.y * weights.to(m.y.device), replace(scaled, observed=m.operator.observed), Gaussian(1.0), m.simulated)
+    return Measurement(
+        m.y * weights.to(m.y.device),
+        replace(scaled, observed=m.operator.observed),
+        Gaussian(1.0),
+        m.simulated,
+    )

@@ -21,15 +21,21 @@ class Noise(ABC):
 
     @abstractmethod
     def draw(self, clean: Tensor, rng: torch.Generator) -> Tensor:
-        """A noisy measurement, shaped as ``clean`` (B, *codomain). Drawn on the generator's device, so that every device gives the same."""
+        """A noisy measurement, shaped as ``clean`` (B, *codomain). Drawn on the generator's device, so that
+        every device gives the same.
+        """
 
     @abstractmethod
     def variance(self, measured: Tensor) -> Tensor | float:
-        """Variance of each real component, in the Gaussian approximation. measured: the measurement, or its clean value where known."""
+        """Variance of each real component, in the Gaussian approximation. measured: the measurement, or its
+        clean value where known.
+        """
 
     @abstractmethod
     def gaussian_at(self, measured: Tensor) -> Noise:
-        """The Gaussian that stands for this noise around one measurement, which may then be shifted; Gaussians return themselves."""
+        """The Gaussian that stands for this noise around one measurement, which may then be shifted;
+        Gaussians return themselves.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +49,9 @@ class Gaussian(Noise):
 
     def draw(self, clean: Tensor, rng: torch.Generator) -> Tensor:
         if clean.is_complex():
-            raise BadOption("Gaussian: wanted a real measurement, got a complex one", "use ComplexGaussian(std)")
+            raise BadOption(
+                "Gaussian: wanted a real measurement, got a complex one", "use ComplexGaussian(std)"
+            )
         return clean + _on(self.std, clean) * _normal(clean.shape, clean, rng)
 
     def variance(self, measured: Tensor) -> Tensor | float:
@@ -64,7 +72,9 @@ class ComplexGaussian(Noise):
 
     def draw(self, clean: Tensor, rng: torch.Generator) -> Tensor:
         if not clean.is_complex():
-            raise BadOption("ComplexGaussian: wanted a complex measurement, got a real one", "use Gaussian(std)")
+            raise BadOption(
+                "ComplexGaussian: wanted a complex measurement, got a real one", "use Gaussian(std)"
+            )
         n = _normal((2, *clean.shape), clean.real, rng)
         return clean + _on(self.std, clean.real) * torch.complex(n[0], n[1])
 
@@ -77,12 +87,14 @@ class ComplexGaussian(Noise):
 
 @dataclass(frozen=True, eq=False)
 class Poisson(Noise):
-    """Photon counting in transmission CT: y = -log(N / counts), N ~ Poisson(counts * exp(-line integral)) + electronic * n.
+    """Photon counting in transmission CT: y = -log(N / counts), N ~ Poisson(counts * exp(-line integral)) +
+    electronic * n.
 
-    counts: photons a detector element receives with nothing in the beam, one number or one a ray (a bow-tie filter; broadcasts over the measurement).
-    electronic: standard deviation of the read-out noise in photons, which counts at low dose. A ray with less than half a photon is recorded as half of one.
-    variance = exp(line) / counts + (electronic * exp(line) / counts)^2, the delta method (Sauer and Bouman, IEEE Trans. Signal Process. 41(2), 1993; with
-    electronic noise: Thibault et al., Proc. SPIE 6065, 2006).
+    counts: photons a detector element receives with nothing in the beam, one number or one a ray (a bow-tie
+    filter; broadcasts over the measurement). electronic: standard deviation of the read-out noise in photons,
+    which counts at low dose. A ray with less than half a photon is recorded as half of one. variance =
+    exp(line) / counts + (electronic * exp(line) / counts)^2, the delta method (Sauer and Bouman, IEEE Trans.
+    Signal Process. 41(2), 1993; with electronic noise: Thibault et al., Proc. SPIE 6065, 2006).
     """
 
     counts: float | Tensor
@@ -91,7 +103,9 @@ class Poisson(Noise):
     def __post_init__(self) -> None:
         _must_be_positive("Poisson, counts", self.counts)
         if not 0 <= self.electronic < float("inf"):
-            raise BadOption(f"Poisson, electronic: wanted a finite number that is not negative, got {self.electronic}")
+            raise BadOption(
+                f"Poisson, electronic: wanted a finite number that is not negative, got {self.electronic}"
+            )
 
     def draw(self, clean: Tensor, rng: torch.Generator) -> Tensor:
         line = clean.to(rng.device, torch.float64)
@@ -111,10 +125,12 @@ class Poisson(Noise):
 
 @dataclass(frozen=True, eq=False)
 class Rician(Noise):
-    """Magnitude MRI: y = |clean + std * (n1 + i n2)|, clean >= 0. std: of each part of the complex signal before the magnitude.
+    """Magnitude MRI: y = |clean + std * (n1 + i n2)|, clean >= 0. std: of each part of the complex signal
+    before the magnitude.
 
     variance = 2 std^2 + nu^2 - (pi std^2 / 2) L(-nu^2 / 2 std^2)^2, L the Laguerre polynomial of order 1/2
-    (Gudbjartsson and Patz, MRM 34(6), 1995); the mean lies above nu where nu < 3 std, and the Gaussian approximation does not know that.
+    (Gudbjartsson and Patz, MRM 34(6), 1995); the mean lies above nu where nu < 3 std, and the Gaussian
+    approximation does not know that.
     """
 
     std: float
@@ -137,11 +153,14 @@ class Rician(Noise):
 
 @dataclass(frozen=True, eq=False)
 class Speckle(Noise):
-    """Ultrasound and other coherent imaging, before logarithmic compression: y = clean * g, g of mean 1, Gamma distributed with shape ``looks``; clean >= 0.
+    """Ultrasound and other coherent imaging, before logarithmic compression: y = clean * g, g of mean 1,
+    Gamma distributed with shape ``looks``; clean >= 0.
 
-    looks: how many independent speckle patterns were averaged; 1 is fully developed speckle in intensity. variance = clean^2 / looks.
-    The Gaussian that stands for it takes clean from the mean over 5 x 5 neighbours in the image plane: one speckle grain says little about its own mean.
-    Source: Goodman, J. Opt. Soc. Am. 66(11), 1976; Gamma law of averaged intensities: Wagner et al., IEEE Trans. Sonics Ultrason. 30(3), 1983.
+    looks: how many independent speckle patterns were averaged; 1 is fully developed speckle in intensity.
+    variance = clean^2 / looks. The Gaussian that stands for it takes clean from the mean over 5 x 5
+    neighbours in the image plane: one speckle grain says little about its own mean. Source: Goodman, J. Opt.
+    Soc. Am. 66(11), 1976; Gamma law of averaged intensities: Wagner et al., IEEE Trans. Sonics Ultrason.
+    30(3), 1983.
     """
 
     looks: float
@@ -152,7 +171,9 @@ class Speckle(Noise):
     def draw(self, clean: Tensor, rng: torch.Generator) -> Tensor:
         if clean.is_complex():
             raise BadOption("Speckle: wanted a real measurement, got a complex one")
-        seed = int(torch.randint(2**62, (), generator=rng, device=rng.device))  # torch draws no Gamma from a generator
+        seed = int(
+            torch.randint(2**62, (), generator=rng, device=rng.device)
+        )  # torch draws no Gamma from a generator
         grains = np.random.default_rng(seed).gamma(self.looks, 1 / self.looks, tuple(clean.shape))
         return clean * torch.from_numpy(np.asarray(grains)).to(clean)
 
@@ -184,7 +205,10 @@ class Unknown(Noise):
 
 
 def _unknown() -> UnknownNoise:
-    return UnknownNoise("the noise of this measurement is unknown", "state it, e.g. Gaussian(std), or estimate it: medprior.operators.estimated(measurement)")
+    return UnknownNoise(
+        "the noise of this measurement is unknown",
+        "state it, e.g. Gaussian(std), or estimate it: medprior.operators.estimated(measurement)",
+    )
 
 
 def _normal(shape: tuple[int, ...], like: Tensor, rng: torch.Generator) -> Tensor:
@@ -198,4 +222,7 @@ def _on(std: float | Tensor, like: Tensor) -> float | Tensor:
 def _must_be_positive(who: str, value: float | Tensor) -> None:
     number = torch.as_tensor(value, dtype=torch.float64)
     if not bool(((number > 0) & number.isfinite()).all()):
-        raise BadOption(f"{who}: wanted a positive finite number, got {value if number.ndim == 0 else 'an array with others'}")
+        raise BadOption(
+            f"{who}: wanted a positive finite number, got "
+            f"{value if number.ndim == 0 else 'an array with others'}"
+        )

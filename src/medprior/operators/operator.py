@@ -1,7 +1,8 @@
-"""The algebra of measurements: write ``apply`` and ``adjoint``, get ``A(x)``, ``A @ B``, ``A + B``, ``c * A``, ``A.H``, ``A.gram`` and ``stack``.
+"""The algebra of measurements: write ``apply`` and ``adjoint``, get ``A(x)``, ``A @ B``, ``A + B``, ``c *
+A``, ``A.H``, ``A.gram`` and ``stack``.
 
-Inner product: <a, b> = Re sum conj(a) b. With it a complex measurement of a real image has a real adjoint, and every law reads the same
-for real and for complex operators.
+Inner product: <a, b> = Re sum conj(a) b. With it a complex measurement of a real image has a real adjoint,
+and every law reads the same for real and for complex operators.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ __all__ = ["Adjoint", "Composed", "Identity", "Operator", "Scaled", "Stack", "Su
 class Operator(ABC):
     """A linear map from images to measurements.
 
-    domain, codomain: shapes without the batch, (C, i, j[, k]) for images.
-    domain_is_complex, is_complex: whether the image, and whether the measurement, is complex.
-    observed: bool, broadcasts over the codomain: entries that can be anything but zero (a mask's kept pixels); None = all.
+    domain, codomain: shapes without the batch, (C, i, j[, k]) for images. domain_is_complex, is_complex:
+    whether the image, and whether the measurement, is complex. observed: bool, broadcasts over the codomain:
+    entries that can be anything but zero (a mask's kept pixels); None = all.
 
     Tensors inside follow the input to its device and precision; ``to`` moves them once and for all.
     """
@@ -62,7 +63,13 @@ class Operator(ABC):
     @property
     def H(self) -> Operator:
         """The adjoint as an operator."""
-        return Adjoint(of=self, domain=self.codomain, codomain=self.domain, is_complex=self.domain_is_complex, domain_is_complex=self.is_complex)
+        return Adjoint(
+            of=self,
+            domain=self.codomain,
+            codomain=self.domain,
+            is_complex=self.domain_is_complex,
+            domain_is_complex=self.is_complex,
+        )
 
     @property
     def gram(self) -> Operator:
@@ -73,7 +80,9 @@ class Operator(ABC):
         """self after other. Raises ShapeMismatch where the measurement of one is no image of the other."""
         if (self.domain, self.domain_is_complex) != (other.codomain, other.is_complex):
             wanted, got = _kind(self.domain, self.domain_is_complex), _kind(other.codomain, other.is_complex)
-            raise ShapeMismatch(f"{self.name} @ {other.name}, what {self.entrance} takes from {other.name}", wanted, got)
+            raise ShapeMismatch(
+                f"{self.name} @ {other.name}, what {self.entrance} takes from {other.name}", wanted, got
+            )
         return Composed(
             members=_members(self) + _members(other),
             domain=other.domain,
@@ -84,15 +93,23 @@ class Operator(ABC):
         )
 
     def passes(self, observed: Tensor | None) -> Tensor | None:
-        """What is observed after this operator, given what was before it. Only one that keeps each entry in its place says more than its own ``observed``."""
+        """What is observed after this operator, given what was before it. Only one that keeps each entry in
+        its place says more than its own ``observed``.
+        """
         return self.observed
 
     def __add__(self, other: Operator) -> Operator:
         """x -> self(x) + other(x). Raises ShapeMismatch unless both have the same domain and codomain."""
         mine, others = ((o.domain, o.codomain, o.domain_is_complex, o.is_complex) for o in (self, other))
         if mine != others:
-            raise ShapeMismatch(f"{self.name} + {other.name}", f"{_arrow(self)} twice", f"{_arrow(self)} and {_arrow(other)}")
-        both = None if self.observed is None or other.observed is None else self.observed | other.observed.to(self.observed.device)
+            raise ShapeMismatch(
+                f"{self.name} + {other.name}", f"{_arrow(self)} twice", f"{_arrow(self)} and {_arrow(other)}"
+            )
+        both = (
+            None
+            if self.observed is None or other.observed is None
+            else self.observed | other.observed.to(self.observed.device)
+        )
         return Sum(
             terms=(self, other),
             domain=self.domain,
@@ -105,7 +122,10 @@ class Operator(ABC):
     def __mul__(self, factor: float) -> Operator:
         """x -> factor * self(x) for a real number; an array of weights is ``diagonal(weights) @ A``."""
         if not isinstance(factor, int | float):
-            raise BadOption(f"factor * {self.name}: wanted a real number, got {type(factor).__name__}", "use diagonal(weights) @ A for an array of weights")
+            raise BadOption(
+                f"factor * {self.name}: wanted a real number, got {type(factor).__name__}",
+                "use diagonal(weights) @ A for an array of weights",
+            )
         return Scaled(
             factor=float(factor),
             of=self,
@@ -120,7 +140,9 @@ class Operator(ABC):
 
     def to(self, device: torch.device | str) -> Operator:
         """The same operator with its tensors on ``device``."""
-        return replace(self, **{f.name: _moved(getattr(self, f.name), device) for f in fields(self) if f.init})
+        return replace(
+            self, **{f.name: _moved(getattr(self, f.name), device) for f in fields(self) if f.init}
+        )
 
     def __repr__(self) -> str:
         return f"{self.name}: {_arrow(self)}"
@@ -235,7 +257,9 @@ class Stack(Operator):
         return torch.cat([self.row(p(x)) for p in self.parts], dim=1)
 
     def adjoint(self, y: Tensor) -> Tensor:
-        return torch.stack([p.adjoint(piece) for p, piece in zip(self.parts, self.split(y), strict=True)]).sum(0)
+        return torch.stack(
+            [p.adjoint(piece) for p, piece in zip(self.parts, self.split(y), strict=True)]
+        ).sum(0)
 
     def split(self, y: Tensor) -> list[Tensor]:
         """(B, n) -> each part's measurement in its own shape."""
@@ -267,7 +291,10 @@ def stack(*operators: Operator) -> Stack:
     first = operators[0]
     for other in operators[1:]:
         if (other.domain, other.domain_is_complex) != (first.domain, first.domain_is_complex):
-            wanted, got = _kind(first.domain, first.domain_is_complex), _kind(other.domain, other.domain_is_complex)
+            wanted, got = (
+                _kind(first.domain, first.domain_is_complex),
+                _kind(other.domain, other.domain_is_complex),
+            )
             raise ShapeMismatch(f"stack, domain of {other.name}", wanted, got)
     is_complex = all(o.is_complex for o in operators)
     return Stack(
@@ -285,7 +312,11 @@ def _stacked_observed(operators: tuple[Operator, ...], is_complex: bool) -> Tens
         return None
     rows = []
     for o in operators:
-        seen = torch.ones(o.codomain, dtype=torch.bool) if o.observed is None else o.observed.cpu().expand(o.codomain)
+        seen = (
+            torch.ones(o.codomain, dtype=torch.bool)
+            if o.observed is None
+            else o.observed.cpu().expand(o.codomain)
+        )
         rows.append(seen.flatten().repeat_interleave(_length(o, is_complex) // prod(o.codomain)))
     return torch.cat(rows)
 
@@ -314,7 +345,9 @@ def _moved(value: object, device: torch.device | str) -> object:
 
 def _check(who: str, what: str, x: Tensor, shape: tuple[int, ...], is_complex: bool) -> None:
     if tuple(x.shape[1:]) != shape or x.ndim == 0 or x.is_complex() != is_complex:
-        raise ShapeMismatch(f"{who}, {what}", f"(B, {_kind(shape, is_complex)[1:]}", _kind(tuple(x.shape), x.is_complex()))
+        raise ShapeMismatch(
+            f"{who}, {what}", f"(B, {_kind(shape, is_complex)[1:]}", _kind(tuple(x.shape), x.is_complex())
+        )
 
 
 def _kind(shape: tuple[int, ...], is_complex: bool) -> str:
@@ -322,4 +355,7 @@ def _kind(shape: tuple[int, ...], is_complex: bool) -> str:
 
 
 def _arrow(operator: Operator) -> str:
-    return f"{_kind(operator.domain, operator.domain_is_complex)} -> {_kind(operator.codomain, operator.is_complex)}"
+    return (
+        f"{_kind(operator.domain, operator.domain_is_complex)} -> "
+        f"{_kind(operator.codomain, operator.is_complex)}"
+    )

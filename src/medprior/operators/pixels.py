@@ -85,30 +85,58 @@ def precise(weights: Tensor, x: Tensor) -> Tensor:
 def mask(shape: tuple[int, ...], keep: Tensor, *, is_complex: bool = False) -> Operator:
     """Inpainting, or a k-space mask: y = keep * x.
 
-    shape: (C, i, j[, k]); keep: bool or 0/1, broadcasts over shape. Raises ShapeMismatch where it does not, BadOption for other values.
+    shape: (C, i, j[, k]); keep: bool or 0/1, broadcasts over shape. Raises ShapeMismatch where it does not,
+    BadOption for other values.
     """
     shape, seen = tuple(shape), keep.bool()
     if not torch.equal(seen.to(keep.dtype), keep):
-        raise BadOption("mask: wanted True/False or 0/1, got other values", "threshold it, or use diagonal(shape, weights) for weights")
+        raise BadOption(
+            "mask: wanted True/False or 0/1, got other values",
+            "threshold it, or use diagonal(shape, weights) for weights",
+        )
     _must_broadcast("mask, keep", seen, shape)
-    return Mask(keep=seen, domain=shape, codomain=shape, is_complex=is_complex, domain_is_complex=is_complex, observed=seen)
+    return Mask(
+        keep=seen,
+        domain=shape,
+        codomain=shape,
+        is_complex=is_complex,
+        domain_is_complex=is_complex,
+        observed=seen,
+    )
 
 
 def diagonal(shape: tuple[int, ...], weights: Tensor, *, domain_is_complex: bool = False) -> Operator:
-    """y = weights * x. weights: real, or complex where the image is; they broadcast over shape (C, i, j[, k])."""
+    """y = weights * x. weights: real, or complex where the image is; they broadcast over shape (C, i, j[,
+    k]).
+    """
     shape = tuple(shape)
     _must_broadcast("diagonal, weights", weights, shape)
     if weights.is_complex() and not domain_is_complex:
-        raise BadOption("diagonal: complex weights act on complex images", "put as_complex(shape) to the right: diagonal(...) @ as_complex(shape)")
-    return Diagonal(weights=weights, domain=shape, codomain=shape, is_complex=domain_is_complex, domain_is_complex=domain_is_complex)
+        raise BadOption(
+            "diagonal: complex weights act on complex images",
+            "put as_complex(shape) to the right: diagonal(...) @ as_complex(shape)",
+        )
+    return Diagonal(
+        weights=weights,
+        domain=shape,
+        codomain=shape,
+        is_complex=domain_is_complex,
+        domain_is_complex=domain_is_complex,
+    )
 
 
 def crop(shape: tuple[int, ...], start: Sequence[int], size: Sequence[int]) -> Operator:
-    """The window that begins at voxel ``start`` and has ``size`` voxels, all channels. shape: (C, i, j[, k]). Raises BadOption where it leaves the image."""
+    """The window that begins at voxel ``start`` and has ``size`` voxels, all channels. shape: (C, i, j[, k]).
+    Raises BadOption where it leaves the image.
+    """
     shape, space = tuple(shape), tuple(shape[1:])
-    fits = len(start) == len(size) == len(space) and all(0 <= a and 0 < n and a + n <= full for a, n, full in zip(start, size, space, strict=True))
+    fits = len(start) == len(size) == len(space) and all(
+        0 <= a and 0 < n and a + n <= full for a, n, full in zip(start, size, space, strict=True)
+    )
     if not fits:
-        raise BadOption(f"crop: wanted a window inside {space}, got start {tuple(start)} and size {tuple(size)}")
+        raise BadOption(
+            f"crop: wanted a window inside {space}, got start {tuple(start)} and size {tuple(size)}"
+        )
     window = tuple(slice(a, a + n) for a, n in zip(start, size, strict=True))
     return Crop(window=window, domain=shape, codomain=(shape[0], *size))
 
@@ -122,6 +150,8 @@ def channels(shape: tuple[int, ...], kept: Sequence[int]) -> Operator:
 
 
 def _must_broadcast(who: str, value: Tensor, shape: tuple[int, ...]) -> None:
-    fits = value.ndim <= len(shape) and all(n in (1, full) for n, full in zip(reversed(value.shape), reversed(shape), strict=False))
+    fits = value.ndim <= len(shape) and all(
+        n in (1, full) for n, full in zip(reversed(value.shape), reversed(shape), strict=False)
+    )
     if not fits:
         raise ShapeMismatch(who, f"something that broadcasts over {shape}", tuple(value.shape))

@@ -14,13 +14,20 @@ __all__ = ["cg", "norm"]
 
 
 def cg(
-    apply_normal: Callable[[Tensor], Tensor], b: Tensor, x0: Tensor, n: int, tol: float = 1e-6, *, inverse: Callable[[Tensor], Tensor] | None = None
+    apply_normal: Callable[[Tensor], Tensor],
+    b: Tensor,
+    x0: Tensor,
+    n: int,
+    tol: float = 1e-6,
+    *,
+    inverse: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Solve N x = b for each image of a batch, N symmetric and positive definite. b, x0: (B, ...).
 
-    n: most iterations; tol: an image is done when |b - N x| <= tol * |b|, and it stays as it is from then on, whatever the others need.
-    inverse: something like N^-1, symmetric and positive definite: the nearer, the fewer iterations (a preconditioner); |r| is then (r inverse r)^(1/2).
-    Source: Hestenes and Stiefel, J. Res. NBS 49(6), 1952. Raises Diverged(iteration) for NaN or an N that is not positive.
+    n: most iterations; tol: an image is done when |b - N x| <= tol * |b|, and it stays as it is from then on,
+    whatever the others need. inverse: something like N^-1, symmetric and positive definite: the nearer, the
+    fewer iterations (a preconditioner); |r| is then (r inverse r)^(1/2). Source: Hestenes and Stiefel, J.
+    Res. NBS 49(6), 1952. Raises Diverged(iteration) for NaN or an N that is not positive.
     """
     x = x0.clone()
     r = b - apply_normal(x)
@@ -46,12 +53,16 @@ def cg(
 
 
 def norm(operator: Operator, n: int = 30, *, seed: int = 0, device: torch.device | str = "cpu") -> float:
-    """||A||, the largest singular value, by n power iterations on A^H A; a lower bound that is near 1 % after 30. Raises Diverged for NaN."""
+    """||A||, the largest singular value, by n power iterations on A^H A; a lower bound that is near 1 % after
+    30. Raises Diverged for NaN.
+    """
     if n < 1:
         raise BadOption(f"norm: wanted at least one iteration, got {n}")
     rng = torch.Generator().manual_seed(seed)
     x = torch.randn(1, *operator.domain, generator=rng)
-    x = (torch.complex(x, torch.randn(x.shape, generator=rng)) if operator.domain_is_complex else x).to(device)
+    x = (torch.complex(x, torch.randn(x.shape, generator=rng)) if operator.domain_is_complex else x).to(
+        device
+    )
     size = torch.zeros(())
     for i in range(n):
         x = operator.adjoint(operator(x / torch.linalg.vector_norm(x)))
@@ -64,7 +75,9 @@ def norm(operator: Operator, n: int = 30, *, seed: int = 0, device: torch.device
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """(B,) in double precision: with weights such as 1e5 photons the sum over an image passes what a float32 can hold."""
+    """(B,) in double precision: with weights such as 1e5 photons the sum over an image passes what a float32
+    can hold.
+    """
     return (a.conj() * b).real.flatten(1).sum(1, dtype=torch.float64)
 
 

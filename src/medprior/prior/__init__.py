@@ -5,4 +5,16 @@ from .denoiser import Condition, Denoiser, Redraw, grid
 from .paths import PATHS, Karras, Path, Straight, path_named
 from .prior import Prior
 
-__all__ = ["PATHS", "Card", "Condition", "Denoiser", "Karras", "Path", "Prior", "Redraw", "Straight", "grid", "path_named"]
+__all__ = [
+    "PATHS",
+    "Card",
+    "Condition",
+    "Denoiser",
+    "Karras",
+    "Path",
+    "Prior",
+    "Redraw",
+    "Straight",
+    "grid",
+    "path_named",
+]

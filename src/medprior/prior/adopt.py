@@ -1,8 +1,10 @@
-"""Other people's networks as a Denoiser: variance-preserving, discrete-time nets that predict epsilon, v or x0.
+"""Other people's networks as a Denoiser: variance-preserving, discrete-time nets that predict epsilon, v or
+x0.
 
-Such a net was trained on x_t = sqrt(a_t) x0 + sqrt(1 - a_t) n with a_t = alphas_cumprod[t]. With sigma = sqrt((1 - a_t) / a_t) this is
-x / sqrt(1 + sigma^2) for our x = x0 + sigma n, so only the time has to be looked up: linearly in ln sigma (Karras et al. 2022, appendix C.3.4).
-The time that a net gets may lie between two whole numbers; a net that takes whole ones only is adopted as ``lambda x, t: net(x, t.round().long())``.
+Such a net was trained on x_t = sqrt(a_t) x0 + sqrt(1 - a_t) n with a_t = alphas_cumprod[t]. With sigma =
+sqrt((1 - a_t) / a_t) this is x / sqrt(1 + sigma^2) for our x = x0 + sigma n, so only the time has to be
+looked up: linearly in ln sigma (Karras et al. 2022, appendix C.3.4). The time that a net gets may lie between
+two whole numbers; a net that takes whole ones only is adopted as ``lambda x, t: net(x, t.round().long())``.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 
 from ..errors import BadOption, ShapeMismatch, nearest
 from .denoiser import Condition, Denoiser, spread
-from .errors import ErrorTable
+from .error_table import ErrorTable
 
 if TYPE_CHECKING:
     from monai.networks.nets.diffusion_model_unet import DiffusionModelUNet
@@ -59,14 +61,28 @@ class _Adopted(Denoiser):
         if prediction not in _MEANS:
             raise BadOption(f"prediction: {prediction!r} is not known", nearest(prediction, list(_MEANS)))
         alphas = alphas_cumprod.detach().double().cpu()
-        if alphas.ndim != 1 or len(alphas) < 2 or not bool(((alphas > 0) & (alphas < 1)).all() and (alphas[1:] < alphas[:-1]).all()):
-            raise BadOption("alphas_cumprod: wanted at least two falling numbers between 0 and 1", "a last one of exactly 0 (zero terminal SNR) is left out")
-        self.predict, self.mean, self.sigma_data, self.errors = predict, _MEANS[prediction], sigma_data, errors
+        if (
+            alphas.ndim != 1
+            or len(alphas) < 2
+            or not bool(((alphas > 0) & (alphas < 1)).all() and (alphas[1:] < alphas[:-1]).all())
+        ):
+            raise BadOption(
+                "alphas_cumprod: wanted at least two falling numbers between 0 and 1",
+                "a last one of exactly 0 (zero terminal SNR) is left out",
+            )
+        self.predict, self.mean, self.sigma_data, self.errors = (
+            predict,
+            _MEANS[prediction],
+            sigma_data,
+            errors,
+        )
         self.channels = channels
         self.table = torch.log((1 - alphas) / alphas).numpy() / 2
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
-        """Raises ShapeMismatch for other channels than the network's, and for a prediction that is not shaped as x."""
+        """Raises ShapeMismatch for other channels than the network's, and for a prediction that is not shaped
+        as x.
+        """
         if self.channels and x.shape[1] != self.channels:
             raise ShapeMismatch("adopted network", f"(B, {self.channels}, ...)", tuple(x.shape))
         sigma = sigma.expand(len(x)).to(x.dtype)
@@ -74,7 +90,12 @@ class _Adopted(Denoiser):
         predicted = self.predict(x * (1 + s**2).rsqrt(), self.time(sigma).to(x), condition or Condition())
         if predicted.shape != x.shape:
             # one image channel would be broadcast over the others without a word
-            raise ShapeMismatch("adopted network, prediction", tuple(x.shape), tuple(predicted.shape), "a net that learns its variance: adopt its first half")
+            raise ShapeMismatch(
+                "adopted network, prediction",
+                tuple(x.shape),
+                tuple(predicted.shape),
+                "a net that learns its variance: adopt its first half",
+            )
         return self.mean(x, s, predicted)
 
     def time(self, sigma: Tensor) -> Tensor:
@@ -91,28 +112,43 @@ class _Adopted(Denoiser):
         return super().spectrum(sigma, size) if self.errors is None else self.errors.at(sigma, size)
 
 
-def adopt_epsilon(net: Net, alphas_cumprod: Tensor, *, sigma_data: float = 0.5, errors: ErrorTable | None = None) -> Denoiser:
+def adopt_epsilon(
+    net: Net, alphas_cumprod: Tensor, *, sigma_data: float = 0.5, errors: ErrorTable | None = None
+) -> Denoiser:
     """A net that predicts the noise (DDPM, Ho et al. 2020).
 
-    alphas_cumprod: (T,), falling from near 1 to near 0. sigma_data: standard deviation of the images it was trained on.
-    errors: measured on images it has not seen; without them rules take the bound that a white image of that deviation gives.
-    Raises BadOption for another table.
+    alphas_cumprod: (T,), falling from near 1 to near 0. sigma_data: standard deviation of the images it was
+    trained on. errors: measured on images it has not seen; without them rules take the bound that a white
+    image of that deviation gives. Raises BadOption for another table.
     """
     return _Adopted(lambda x, t, _: net(x, t), alphas_cumprod, "epsilon", sigma_data, errors)
 
 
-def adopt_v(net: Net, alphas_cumprod: Tensor, *, sigma_data: float = 0.5, errors: ErrorTable | None = None) -> Denoiser:
-    """A net that predicts v = sqrt(a) n - sqrt(1 - a) x0 (Salimans and Ho 2022). Arguments as for ``adopt_epsilon``."""
+def adopt_v(
+    net: Net, alphas_cumprod: Tensor, *, sigma_data: float = 0.5, errors: ErrorTable | None = None
+) -> Denoiser:
+    """A net that predicts v = sqrt(a) n - sqrt(1 - a) x0 (Salimans and Ho 2022). Arguments as for
+    ``adopt_epsilon``.
+    """
     return _Adopted(lambda x, t, _: net(x, t), alphas_cumprod, "v_prediction", sigma_data, errors)
 
 
-def adopt_x0(net: Net, alphas_cumprod: Tensor, *, sigma_data: float = 0.5, errors: ErrorTable | None = None) -> Denoiser:
+def adopt_x0(
+    net: Net, alphas_cumprod: Tensor, *, sigma_data: float = 0.5, errors: ErrorTable | None = None
+) -> Denoiser:
     """A net that predicts the clean image. Arguments as for ``adopt_epsilon``."""
     return _Adopted(lambda x, t, _: net(x, t), alphas_cumprod, "sample", sigma_data, errors)
 
 
-def adopt_monai(net: DiffusionModelUNet, scheduler: Scheduler, *, sigma_data: float = 0.5, errors: ErrorTable | None = None) -> Denoiser:
-    """MONAI's DiffusionModelUNet with the scheduler (DDPM, DDIM or PNDM) it was trained with; labels go in as ``class_labels``.
+def adopt_monai(
+    net: DiffusionModelUNet,
+    scheduler: Scheduler,
+    *,
+    sigma_data: float = 0.5,
+    errors: ErrorTable | None = None,
+) -> Denoiser:
+    """MONAI's DiffusionModelUNet with the scheduler (DDPM, DDIM or PNDM) it was trained with; labels go in as
+    ``class_labels``.
 
     Raises BadOption for a scheduler of flow matching, which has no alphas_cumprod.
     """
@@ -122,16 +158,28 @@ def adopt_monai(net: DiffusionModelUNet, scheduler: Scheduler, *, sigma_data: fl
         return net(x, timesteps=t, class_labels=condition.label)
 
     if not isinstance(scheduler, DDIMScheduler | DDPMScheduler | PNDMScheduler):
-        raise BadOption(f"adopt_monai: wanted a DDPM, DDIM or PNDM scheduler, got {type(scheduler).__name__}", "adopt a callable with adopt_v or adopt_x0")
-    return _Adopted(predict, scheduler.alphas_cumprod, str(scheduler.prediction_type), sigma_data, errors, net.in_channels)
+        raise BadOption(
+            f"adopt_monai: wanted a DDPM, DDIM or PNDM scheduler, got {type(scheduler).__name__}",
+            "adopt a callable with adopt_v or adopt_x0",
+        )
+    return _Adopted(
+        predict, scheduler.alphas_cumprod, str(scheduler.prediction_type), sigma_data, errors, net.in_channels
+    )
 
 
 def adopt_diffusers(
-    net: nn.Module, alphas_cumprod: Tensor, prediction: str = "epsilon", *, sigma_data: float = 0.5, errors: ErrorTable | None = None
+    net: nn.Module,
+    alphas_cumprod: Tensor,
+    prediction: str = "epsilon",
+    *,
+    sigma_data: float = 0.5,
+    errors: ErrorTable | None = None,
 ) -> Denoiser:
-    """diffusers' UNet2DModel (or what is called as it is): its output's ``sample`` is the prediction; another number of channels is refused by the net itself.
+    """diffusers' UNet2DModel (or what is called as it is): its output's ``sample`` is the prediction; another
+    number of channels is refused by the net itself.
 
-    alphas_cumprod: of its scheduler. prediction: "epsilon", "v_prediction" or "sample", the scheduler's ``prediction_type``.
+    alphas_cumprod: of its scheduler. prediction: "epsilon", "v_prediction" or "sample", the scheduler's
+    ``prediction_type``.
     """
 
     def predict(x: Tensor, t: Tensor, condition: Condition) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import BadOption, nearest
-from .errors import ErrorTable
+from .error_table import ErrorTable
 
 __all__ = ["SCHEMA", "Card"]
 
@@ -18,15 +18,16 @@ SCHEMA = 1
 class Card:
     """Facts about a prior; goes to card.json.
 
-    modality, unit: what it accepts, e.g. "MR" and "a.u.". channels: names, in order.
-    scaling: "fixed" (low and high map to -1 and 1, for physical units), "foreground" (0 and a quantile of the foreground: MR),
-    "range" (two quantiles of the whole image: X-ray, ultrasound). quantiles: of the two last; low, high: of the first.
-    axes: where (i, j[, k]) point ("PL" = axial shown the radiological way), "" when not in patient space.
-    spacing_mm: voxel size it was trained at, None when it varies. frame: smallest and largest image side it has seen, in voxels.
-    labels: names of the classes; numbers: names of the scalars; ranges: of each of these the values at -1 and 1, () where all are so already.
-    sigma_data, path, preset, widths, blocks, ndim, doubt: the network.
-    errors: the denoiser's error by noise level and spatial frequency, a table for each fineness; rules take their weight from them.
-    data: counts, hash and licence of the training data. training: seeds, steps, versions. limits: one sentence each.
+    modality, unit: what it accepts, e.g. "MR" and "a.u.". channels: names, in order. scaling: "fixed" (low
+    and high map to -1 and 1, for physical units), "foreground" (0 and a quantile of the foreground: MR),
+    "range" (two quantiles of the whole image: X-ray, ultrasound). quantiles: of the two last; low, high: of
+    the first. axes: where (i, j[, k]) point ("PL" = axial shown the radiological way), "" when not in patient
+    space. spacing_mm: voxel size it was trained at, None when it varies. frame: smallest and largest image
+    side it has seen, in voxels. labels: names of the classes; numbers: names of the scalars; ranges: of each
+    of these the values at -1 and 1, () where all are so already. sigma_data, path, preset, widths, blocks,
+    ndim, doubt: the network. errors: the denoiser's error by noise level and spatial frequency, a table for
+    each fineness; rules take their weight from them. data: counts, hash and licence of the training data.
+    training: seeds, steps, versions. limits: one sentence each.
     """
 
     name: str
@@ -72,38 +73,53 @@ class Card:
             raise BadOption(f"card: schema {stored['schema']} is newer than {SCHEMA}", "update medprior")
         values = {k: _tuples(v) for k, v in stored.items()}
         try:
-            values["errors"] = tuple(ErrorTable(**{k: _tuples(v) for k, v in table.items()}) for table in stored.get("errors", ()))
+            values["errors"] = tuple(
+                ErrorTable(**{k: _tuples(v) for k, v in table.items()}) for table in stored.get("errors", ())
+            )
         except (TypeError, AttributeError) as error:
-            raise BadOption(f"card: the error tables cannot be read ({error})", "update medprior, or train again") from error
+            raise BadOption(
+                f"card: the error tables cannot be read ({error})", "update medprior, or train again"
+            ) from error
         try:
             card = cls(**values)
             wrong = _wrong(card)
         except (TypeError, AttributeError) as error:
-            raise BadOption(f"card: a value is missing or of another kind ({error})", "copy the whole folder again, or train again") from error
+            raise BadOption(
+                f"card: a value is missing or of another kind ({error})",
+                "copy the whole folder again, or train again",
+            ) from error
         if wrong:
             raise BadOption(f"card: {wrong}", "copy the whole folder again, or train again")
         return card
 
 
 def _wrong(card: Card) -> str:
-    """What of a card no job could work with; "" where nothing is. An unknown scaling would else pass for another, without a word."""
+    """What of a card no job could work with; "" where nothing is. An unknown scaling would else pass for
+    another, without a word.
+    """
     pairs = ("SI", "AP", "LR")
     directions = {letter: pair for pair in pairs for letter in pair}
     wanted = {
         'scaling "fixed", "foreground" or "range"': card.scaling in ("fixed", "foreground", "range"),
         "low < high": card.scaling != "fixed" or card.low < card.high,
-        "quantiles 0 <= a < b <= 1": len(card.quantiles) == 2 and 0 <= card.quantiles[0] < card.quantiles[1] <= 1,
+        "quantiles 0 <= a < b <= 1": len(card.quantiles) == 2
+        and 0 <= card.quantiles[0] < card.quantiles[1] <= 1,
         "ndim 2 or 3": card.ndim in (2, 3),
         "at least one channel": len(card.channels) > 0,
         "axes PL, IL or IP, or three directions of the body": card.axes in ("", "PL", "IL", "IP")
         if card.ndim == 2
-        else card.axes == "" or (len(card.axes) == 3 and len({directions.get(letter, "") for letter in card.axes} - {""}) == 3),
-        "a spacing > 0 for each dimension": card.spacing_mm is None or (len(card.spacing_mm) == card.ndim and min(card.spacing_mm) > 0),
+        else card.axes == ""
+        or (len(card.axes) == 3 and len({directions.get(letter, "") for letter in card.axes} - {""}) == 3),
+        "a spacing > 0 for each dimension": card.spacing_mm is None
+        or (len(card.spacing_mm) == card.ndim and min(card.spacing_mm) > 0),
         "a frame 1 <= smallest <= largest": len(card.frame) == 2 and 1 <= card.frame[0] <= card.frame[1],
         "widths >= 1, blocks >= 1": len(card.widths) > 0 and min(card.widths) >= 1 and card.blocks >= 1,
         "sigma_data > 0": card.sigma_data > 0,
-        "a range low < high for each number": not card.ranges or (len(card.ranges) == len(card.numbers) and all(low < high for low, high in card.ranges)),
-        "channels of a label map by whole numbers": all(name.partition(":")[2].isdigit() for name in card.channels if name.startswith("mask:")),
+        "a range low < high for each number": not card.ranges
+        or (len(card.ranges) == len(card.numbers) and all(low < high for low, high in card.ranges)),
+        "channels of a label map by whole numbers": all(
+            name.partition(":")[2].isdigit() for name in card.channels if name.startswith("mask:")
+        ),
     }
     return ", ".join(f"wanted {what}" for what, right in wanted.items() if not right)
 

@@ -33,19 +33,29 @@ class Denoiser(ABC):
 
     @abstractmethod
     def error(self, sigma: Tensor) -> Tensor:
-        """(B,) -> (B,): expected squared error of a voxel of D(x, sigma), which is the mean variance of x0 given x."""
+        """(B,) -> (B,): expected squared error of a voxel of D(x, sigma), which is the mean variance of x0
+        given x.
+        """
 
     def moments(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
-        """The mean, and the standard deviation of x0 given x at each voxel, both shaped as x; the same everywhere unless a denoiser knows better."""
-        return self(x, sigma, condition), spread(self.error(sigma).sqrt().expand(len(x)), x).to(x).expand_as(x)
+        """The mean, and the standard deviation of x0 given x at each voxel, both shaped as x; the same
+        everywhere unless a denoiser knows better.
+        """
+        return self(x, sigma, condition), spread(self.error(sigma).sqrt().expand(len(x)), x).to(x).expand_as(
+            x
+        )
 
     def spectrum(self, sigma: Tensor, size: tuple[int, ...]) -> Tensor:
-        """(B,) -> (B, *size): power of (x0 - mean) / standard deviation in each coefficient of the unitary FFT; 1, white, unless a denoiser knows better."""
+        """(B,) -> (B, *size): power of (x0 - mean) / standard deviation in each coefficient of the unitary
+        FFT; 1, white, unless a denoiser knows better.
+        """
         return torch.ones(len(sigma), *size)
 
 
 class Redraw(ABC):
-    """The same call, but a DRAW of x0. Feeding one to the other's loop is silently overconfident, hence two types."""
+    """The same call, but a DRAW of x0. Feeding one to the other's loop is silently overconfident, hence two
+    types.
+    """
 
     @abstractmethod
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
@@ -57,14 +67,24 @@ def spread(sigma: Tensor, like: Tensor) -> Tensor:
     return sigma.reshape(-1, *[1] * (like.ndim - 1))
 
 
-def grid(size: tuple[int, ...], *, full: tuple[int, ...] | None = None, start: tuple[int, ...] | None = None, device: torch.device | None = None) -> Tensor:
+def grid(
+    size: tuple[int, ...],
+    *,
+    full: tuple[int, ...] | None = None,
+    start: tuple[int, ...] | None = None,
+    device: torch.device | None = None,
+) -> Tensor:
     """Position channels of one window: (ndim + 1, *size).
 
-    The first ndim run from -1 to 1 over the ``full`` image, voxel centre to voxel centre; the last says how fine the image is,
-    log2(largest side / 64) / 2. size: of the window; start: its first voxel in the full image.
+    The first ndim run from -1 to 1 over the ``full`` image, voxel centre to voxel centre; the last says how
+    fine the image is, log2(largest side / 64) / 2. size: of the window; start: its first voxel in the full
+    image.
     """
     full = full or size
     start = start or (0,) * len(size)
-    lines = [(2 * (torch.arange(n, dtype=torch.float32, device=device) + s) + 1) / f - 1 for n, s, f in zip(size, start, full, strict=True)]
+    lines = [
+        (2 * (torch.arange(n, dtype=torch.float32, device=device) + s) + 1) / f - 1
+        for n, s, f in zip(size, start, full, strict=True)
+    ]
     fine = torch.full((1, *size), torch.log2(torch.tensor(max(full) / 64.0)).item() / 2, device=device)
     return torch.cat([torch.stack(torch.meshgrid(*lines, indexing="ij")), fine])

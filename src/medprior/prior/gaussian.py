@@ -14,14 +14,18 @@ __all__ = ["Gaussian"]
 class Gaussian(Denoiser):
     """x0 ~ N(mean, covariance) over the flattened image of shape (C, i, j[, k]).
 
-    D(x, s) = mean + covariance (covariance + s^2 I)^-1 (x - mean): the Wiener filter.
-    mean: (d,); covariance: (d, d), symmetric positive definite. Raises ShapeMismatch when they do not fit ``shape``.
+    D(x, s) = mean + covariance (covariance + s^2 I)^-1 (x - mean): the Wiener filter. mean: (d,); covariance:
+    (d, d), symmetric positive definite. Raises ShapeMismatch when they do not fit ``shape``.
     """
 
     def __init__(self, mean: Tensor, covariance: Tensor, shape: tuple[int, ...]) -> None:
         size = int(torch.tensor(shape).prod())
         if mean.shape != (size,) or covariance.shape != (size, size):
-            raise ShapeMismatch("Gaussian", f"mean ({size},), covariance ({size}, {size})", (tuple(mean.shape), tuple(covariance.shape)))
+            raise ShapeMismatch(
+                "Gaussian",
+                f"mean ({size},), covariance ({size}, {size})",
+                (tuple(mean.shape), tuple(covariance.shape)),
+            )
         self.mean, self.covariance, self.shape = mean, covariance, shape
         self.values, self.vectors = torch.linalg.eigh(covariance)
 
@@ -41,7 +45,9 @@ class Gaussian(Denoiser):
         return (self.mean + (white * self.values.sqrt()) @ self.vectors.T).reshape(n, *self.shape)
 
     def posterior(self, matrix: Tensor, y: Tensor, variance: float) -> tuple[Tensor, Tensor]:
-        """Mean (d,) and covariance (d, d) of x0 given y = matrix x0 + n, n ~ N(0, variance I) (Bishop 2006, eq. 2.116)."""
+        """Mean (d,) and covariance (d, d) of x0 given y = matrix x0 + n, n ~ N(0, variance I) (Bishop 2006,
+        eq. 2.116).
+        """
         precision = torch.linalg.inv(self.covariance) + matrix.T @ matrix / variance
         covariance = torch.linalg.inv(precision)
         return self.mean + covariance @ matrix.T @ (y - matrix @ self.mean) / variance, covariance

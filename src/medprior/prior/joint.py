@@ -1,8 +1,11 @@
-"""Joint priors: several channels of one patient on one grid, contrasts and a label map, through the same doors as one image.
+"""Joint priors: several channels of one patient on one grid, contrasts and a label map, through the same
+doors as one image.
 
-A label map is one channel a class, 1 where the class is and -1 elsewhere; background is where none is. One channel with a level for each class would need no
-more than that, but the mean of two classes would then look like the class between them, at every border and at every noise level; with a channel each, the
-mean of a channel is the probability of its class, and the order of the numbers means nothing, as it should. The card names them mask:1, mask:2, ...
+A label map is one channel a class, 1 where the class is and -1 elsewhere; background is where none is. One
+channel with a level for each class would need no more than that, but the mean of two classes would then look
+like the class between them, at every border and at every noise level; with a channel each, the mean of a
+channel is the probability of its class, and the order of the numbers means nothing, as it should. The card
+names them mask:1, mask:2, ...
 """
 
 from __future__ import annotations
@@ -19,11 +22,21 @@ from torch.nn import functional as F
 from ..data.grids import label_values, on_grid_of
 from ..data.volume import Provenance, Volume
 from ..errors import BadOption, WrongKind, nearest
+from .admit import THROUGH, Admitted, admit, heights, home, resized, size_for, turned_for
 from .card import Card
 from .denoiser import Condition
-from .door import THROUGH, Admitted, admit, heights, home, resized, size_for, turned_for
 
-__all__ = ["MASK", "Part", "admit_parts", "is_joint", "label_map", "part_named", "part_volume", "parts", "unlaid_volume"]
+__all__ = [
+    "MASK",
+    "Part",
+    "admit_parts",
+    "is_joint",
+    "label_map",
+    "part_named",
+    "part_volume",
+    "parts",
+    "unlaid_volume",
+]
 
 MASK = "mask"
 """The name of a label map; its channels are mask:1, mask:2, ... by the values of the map."""
@@ -31,7 +44,9 @@ MASK = "mask"
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One thing that a joint prior knows. channels: their numbers on the card. classes: the values of a label map, () of an image."""
+    """One thing that a joint prior knows. channels: their numbers on the card. classes: the values of a label
+    map, () of an image.
+    """
 
     name: str
     channels: tuple[int, ...]
@@ -40,7 +55,9 @@ class Part:
 
 def parts(card: Card) -> tuple[Part, ...]:
     """What the channels of a card are, in their order: images, then the label map where there is one."""
-    images = tuple(Part(name, (n,)) for n, name in enumerate(card.channels) if not name.startswith(f"{MASK}:"))
+    images = tuple(
+        Part(name, (n,)) for n, name in enumerate(card.channels) if not name.startswith(f"{MASK}:")
+    )
     of_mask = [n for n, name in enumerate(card.channels) if name.startswith(f"{MASK}:")]
     classes = tuple(int(card.channels[n].partition(":")[2]) for n in of_mask)
     return (*images, Part(MASK, tuple(of_mask), classes)) if of_mask else images
@@ -55,17 +72,26 @@ def part_named(card: Card, name: str) -> Part:
     """Raises BadOption with the nearest name."""
     known = {part.name: part for part in parts(card)}
     if not is_joint(card):
-        raise BadOption(f"prior {card.name!r} knows one thing, {', '.join(known)}: nothing of it can be given", "train one on channels (docs/synthesize.md)")
+        raise BadOption(
+            f"prior {card.name!r} knows one thing, {', '.join(known)}: nothing of it can be given",
+            "train one on channels (docs/synthesize.md)",
+        )
     if name not in known:
-        raise BadOption(f"channel: {name!r} is not on the card of {card.name!r}, which has {', '.join(known)}", nearest(name, list(known)))
+        raise BadOption(
+            f"channel: {name!r} is not on the card of {card.name!r}, which has {', '.join(known)}",
+            nearest(name, list(known)),
+        )
     return known[name]
 
 
-def admit_parts(card: Card, volumes: Mapping[str, Volume], *, strict: bool = True, allow_other: bool = False) -> tuple[Admitted, tuple[int, ...]]:
-    """Some or all parts of one patient -> network units: their channels one after the other, and the numbers of these channels on the card.
+def admit_parts(
+    card: Card, volumes: Mapping[str, Volume], *, strict: bool = True, allow_other: bool = False
+) -> tuple[Admitted, tuple[int, ...]]:
+    """Some or all parts of one patient -> network units: their channels one after the other, and the numbers
+    of these channels on the card.
 
-    Each image is scaled by itself; a label map is moved by nearest neighbour. The door (turned, source) is that of the first one.
-    strict: refuse classes that the card does not know; else they are background.
+    Each image is scaled by itself; a label map is moved by nearest neighbour. The door (turned, source) is
+    that of the first one. strict: refuse classes that the card does not know; else they are background.
     Raises BadOption (unknown channel or class), WrongKind (grids that differ, and what ``admit`` raises).
     """
     doors: list[Admitted] = []
@@ -75,8 +101,15 @@ def admit_parts(card: Card, volumes: Mapping[str, Volume], *, strict: bool = Tru
         part = part_named(card, name)
         volume, fault = on_grid_of(first, volume)
         if fault:
-            raise WrongKind(f"channel {name} {fault}", "resample it onto the grid of the others, a label map by nearest neighbour")
-        doors.append(_admit_mask(card, part, volume, strict) if part.classes else admit(replace(card, channels=(name,)), volume, allow_other=allow_other))
+            raise WrongKind(
+                f"channel {name} {fault}",
+                "resample it onto the grid of the others, a label map by nearest neighbour",
+            )
+        doors.append(
+            _admit_mask(card, part, volume, strict)
+            if part.classes
+            else admit(replace(card, channels=(name,)), volume, allow_other=allow_other)
+        )
         kept += part.channels
     return replace(doors[0], images=torch.cat([door.images for door in doors], dim=1)), tuple(kept)
 
@@ -90,37 +123,56 @@ def _admit_mask(card: Card, part: Part, volume: Volume, strict: bool) -> Admitte
     unknown = [value for value in found if value and value not in part.classes]
     if unknown and strict:
         raise BadOption(
-            f"mask: prior {card.name!r} knows the classes {', '.join(map(str, part.classes))}, this holds {', '.join(map(str, unknown[:5]))}",
+            f"mask: prior {card.name!r} knows the classes {', '.join(map(str, part.classes))}, this holds "
+            f"{', '.join(map(str, unknown[:5]))}",
             "give its classes the numbers that the prior was trained with",
         )
     if volume.ndim < card.ndim:
-        raise WrongKind(f"prior {card.name!r} is 3-D, this mask is an image", "give a mask of the whole volume")
+        raise WrongKind(
+            f"prior {card.name!r} is 3-D, this mask is an image", "give a mask of the whole volume"
+        )
     turned = turned_for(card, volume)
     size = size_for(card, turned)
     hot = torch.stack([torch.from_numpy(turned.data[0] == value) for value in part.classes]).float()
     hot = hot.movedim(-1, 0) if card.ndim == 2 and turned.ndim == 3 else hot[None]
     images = 2 * F.interpolate(hot, size=size, mode="nearest-exact") - 1
-    return Admitted(images, -1.0, 1.0, Condition(numbers=heights(card, len(images), stack=turned.ndim == 3)), turned, volume)
+    return Admitted(
+        images,
+        -1.0,
+        1.0,
+        Condition(numbers=heights(card, len(images), stack=turned.ndim == 3)),
+        turned,
+        volume,
+    )
 
 
 def label_map(classes: Sequence[int], x: Tensor) -> Tensor:
-    """(B, classes, ...) in network units -> (B, ...): the value of the likeliest class, 0 where none is likelier than not."""
+    """(B, classes, ...) in network units -> (B, ...): the value of the likeliest class, 0 where none is
+    likelier than not.
+    """
     best = x.max(dim=1)
     return torch.where(best.values > 0, torch.tensor(classes, device=x.device)[best.indices], 0)
 
 
 def part_volume(card: Card, part: Part, door: Admitted, images: Tensor, sentence: str) -> Volume:
-    """Channels of one part (B, c, i, j) or (1, c, i, j, k), as ``door.images`` has the others -> a Volume on the door's source's grid, marked synthetic."""
+    """Channels of one part (B, c, i, j) or (1, c, i, j, k), as ``door.images`` has the others -> a Volume on
+    the door's source's grid, marked synthetic.
+    """
     fine = resized(images.cpu(), door.turned.shape[: images.ndim - 2])
     values = label_map(part.classes, fine)[:, None].float() if part.classes else _physical(card, fine)
     x = values.movedim(0, -1) if door.stack else values[0]
     out = home(door, replace(door.turned, data=x.numpy().astype(np.float32)))
     made = replace(out, unit="label" if part.classes else card.unit, modality=card.modality)
-    return replace(made, provenance=Provenance(format=door.source.provenance.format, axes_map=door.source.provenance.axes_map)).noted(sentence, synthetic=True)
+    return replace(
+        made,
+        provenance=Provenance(format=door.source.provenance.format, axes_map=door.source.provenance.axes_map),
+    ).noted(sentence, synthetic=True)
 
 
 def unlaid_volume(card: Card, part: Part, image: Tensor, history: tuple[str, ...]) -> Volume:
-    """(c, i, j[, k]) of one part, drawn from nothing -> a Volume, marked synthetic; where the prior knows how its scans lie, it lies so, around the origin."""
+    """(c, i, j[, k]) of one part, drawn from nothing -> a Volume, marked synthetic; where the prior knows how
+    its scans lie, it lies so, around the origin.
+    """
     values = label_map(part.classes, image[None]).float() if part.classes else _physical(card, image)
     unit, spacing = "label" if part.classes else card.unit, _spacing(card, image.ndim - 1)
     marks = Provenance(synthetic=True, history=history)

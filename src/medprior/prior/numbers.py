@@ -1,4 +1,6 @@
-"""Numbers that a prior can be told of an image (age, dose, ...): from the user's scale to the network's and back."""
+"""Numbers that a prior can be told of an image (age, dose, ...): from the user's scale to the network's and
+back.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +27,17 @@ def range_of(card: Card, name: str) -> tuple[float, float]:
     if name not in card.numbers:
         known = list(card.numbers)
         raise BadOption(
-            f"number: {name!r} is not on the card of {card.name!r}", nearest(name, known) if known else "this prior was trained without numbers (docs/train.md)"
+            f"number: {name!r} is not on the card of {card.name!r}",
+            nearest(name, known) if known else "this prior was trained without numbers (docs/train.md)",
         )
     at = card.numbers.index(name)
     return card.ranges[at] if card.ranges else (-1.0, 1.0)
 
 
 def learned_range(values: Sequence[float]) -> tuple[float, float]:
-    """Mean -+ 2 standard deviations of what is known (NaN is not): it is nobody's own value. Of one value only, 1 to both sides."""
+    """Mean -+ 2 standard deviations of what is known (NaN is not): it is nobody's own value. Of one value
+    only, 1 to both sides.
+    """
     known = [v for v in values if math.isfinite(v)]
     mean = sum(known) / len(known)
     spread = 2 * math.sqrt(sum((v - mean) ** 2 for v in known) / len(known)) or 1.0
@@ -40,21 +45,28 @@ def learned_range(values: Sequence[float]) -> tuple[float, float]:
 
 
 def asked_numbers(card: Card, names: Collection[str]) -> tuple[int, ...]:
-    """Columns of what is asked for, which guidance may exaggerate; where a slice lies is no property of a patient."""
+    """Columns of what is asked for, which guidance may exaggerate; where a slice lies is no property of a
+    patient.
+    """
     return tuple(n for n, name in enumerate(card.numbers) if name in names and name != HEIGHT)
 
 
 def told(card: Card, values: Mapping[str, Sequence[float]], n: int) -> Tensor | None:
-    """(n, n_numbers) in the card's order and scale, NaN where nothing is said; None for a card without numbers.
+    """(n, n_numbers) in the card's order and scale, NaN where nothing is said; None for a card without
+    numbers.
 
-    values: n of each name, NaN = unknown. Raises BadOption for a name that is not on the card, or a value far outside of what was learned.
+    values: n of each name, NaN = unknown. Raises BadOption for a name that is not on the card, or a value far
+    outside of what was learned.
     """
     for name, given in values.items():
         low, high = range_of(card, name)
         room = _BEYOND * (high - low) / 2
         wrong = [v for v in given if math.isfinite(v) and not low - room <= v <= high + room]
         if wrong:
-            raise BadOption(f"{name}: the prior has learned about {low:g} to {high:g}, got {wrong[0]:g}", "ask for a value within; beyond it knows nothing")
+            raise BadOption(
+                f"{name}: the prior has learned about {low:g} to {high:g}, got {wrong[0]:g}",
+                "ask for a value within; beyond it knows nothing",
+            )
     if not card.numbers:
         return None
     numbers = torch.full((n, len(card.numbers)), torch.nan)

@@ -1,6 +1,7 @@
 """Diffusion and flow matching as one table with two rows: four functions of sigma each.
 
-D(x, sigma) = c_skip * x + c_out * net(c_in * x, c_noise). Law (tested): the network's input and its target have unit variance at every sigma.
+D(x, sigma) = c_skip * x + c_out * net(c_in * x, c_noise). Law (tested): the network's input and its target
+have unit variance at every sigma.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ class Karras(Path):
 
 
 class Straight(Path):
-    """Rectified flow (Liu et al. 2023) with t = sigma / (1 + sigma): the network predicts n - x0, scaled to unit variance."""
+    """Rectified flow (Liu et al. 2023) with t = sigma / (1 + sigma): the network predicts n - x0, scaled to
+    unit variance.
+    """
 
     def c_skip(self, sigma: Tensor) -> Tensor:
         return 1 / (1 + sigma)

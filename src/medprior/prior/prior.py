@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from ..data.volume import Volume
 from ..errors import ShapeMismatch
 from ..nets import UNet, UNetShape
+from .admit import Admitted, admit
 from .card import Card
 from .denoiser import Condition, Denoiser, grid, spread
-from .door import Admitted, admit
 from .paths import Path, path_named
 
 __all__ = ["Prior", "fresh"]
@@ -22,10 +22,18 @@ __all__ = ["Prior", "fresh"]
 class Prior(Denoiser):
     """net + path + card; the mean of x0 in network units (about -1..1).
 
-    trust: the promises of trust.json. healthy: what healthy scans look like to it, tensors that ``learning.healthy`` makes sense of; {} where none were shown.
+    trust: the promises of trust.json. healthy: what healthy scans look like to it, tensors that
+    ``learning.healthy`` makes sense of; {} where none were shown.
     """
 
-    def __init__(self, net: nn.Module, path: Path, card: Card, trust: dict[str, Any] | None = None, healthy: dict[str, Tensor] | None = None) -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        path: Path,
+        card: Card,
+        trust: dict[str, Any] | None = None,
+        healthy: dict[str, Tensor] | None = None,
+    ) -> None:
         self.net = net
         self.path = path
         self.card = card
@@ -36,15 +44,20 @@ class Prior(Denoiser):
         """Raises ShapeMismatch for other channels or dimensions than the card's."""
         wanted = (len(self.card.channels), self.card.ndim)
         if (x.shape[1], x.ndim - 2) != wanted:
-            raise ShapeMismatch("Prior", f"(B, {wanted[0]}, {'i, j, k' if wanted[1] == 3 else 'i, j'})", tuple(x.shape))
+            raise ShapeMismatch(
+                "Prior", f"(B, {wanted[0]}, {'i, j, k' if wanted[1] == 3 else 'i, j'})", tuple(x.shape)
+            )
         return self._out(x, sigma, condition)[0]
 
     def moments(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
-        """The standard deviation is the network's own where it has learned one (Nix and Weigend 1994), else the card's for that sigma."""
+        """The standard deviation is the network's own where it has learned one (Nix and Weigend 1994), else
+        the card's for that sigma.
+        """
         mean, doubt = self._out(x, sigma, condition)
         if doubt is None:
             return mean, spread(self.error(sigma).sqrt().expand(len(x)), x).to(x).expand_as(x)
-        # far from what it has seen the network may claim any doubt; more than twice what the data themselves vary by is never true
+        # far from what it has seen the network may claim any doubt; more than twice what the data themselves
+        # vary by is never true
         doubt = doubt.clamp(-14.0, 1.4)
         return mean, self.path.c_out(spread(sigma.expand(len(x)).to(x.dtype), x)).abs() * torch.exp(doubt / 2)
 
@@ -53,10 +66,14 @@ class Prior(Denoiser):
         sigma = sigma.expand(len(x)).to(x.dtype)
         out = self.net(*self.inputs(x, sigma, condition or Condition()))
         s, n = spread(sigma, x), x.shape[1]
-        return self.path.c_skip(s) * x + self.path.c_out(s) * out[:, :n], out[:, n:] if self.card.doubt else None
+        return self.path.c_skip(s) * x + self.path.c_out(s) * out[:, :n], out[
+            :, n:
+        ] if self.card.doubt else None
 
     def error(self, sigma: Tensor) -> Tensor:
-        """From the card's finest table; without one, that of a white Gaussian of the data's variance (an upper bound)."""
+        """From the card's finest table; without one, that of a white Gaussian of the data's variance (an
+        upper bound).
+        """
         if not self.card.errors:
             return sigma**2 * self.card.sigma_data**2 / (sigma**2 + self.card.sigma_data**2)
         return self.card.errors[0].mean(sigma)
@@ -67,12 +84,17 @@ class Prior(Denoiser):
             return super().spectrum(sigma, size)
         return min(self.card.errors, key=lambda table: abs(math.log(table.side / max(size)))).at(sigma, size)
 
-    def inputs(self, x: Tensor, sigma: Tensor, condition: Condition) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    def inputs(
+        self, x: Tensor, sigma: Tensor, condition: Condition
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """What the network eats: scaled image with position channels, noise, label, numbers."""
         position = condition.position
         if position is None:
             position = grid(tuple(x.shape[2:]), device=x.device)[None]
-        eaten = torch.cat([self.path.c_in(spread(sigma, x)) * x, position.to(x.dtype).expand(len(x), *[-1] * (x.ndim - 1))], dim=1)
+        eaten = torch.cat(
+            [self.path.c_in(spread(sigma, x)) * x, position.to(x.dtype).expand(len(x), *[-1] * (x.ndim - 1))],
+            dim=1,
+        )
         return eaten, self.path.c_noise(sigma), condition.label, condition.numbers
 
     def admit(self, volume: Volume, *, allow_other: bool = False) -> Admitted:
@@ -80,7 +102,9 @@ class Prior(Denoiser):
         return admit(self.card, volume, allow_other=allow_other)
 
     def loss(self, x0: Tensor, sigma: Tensor, noise: Tensor, condition: Condition) -> Tensor:
-        """(B,): mean squared error of the network on its unit-variance target (Karras et al. 2022, eq. 8 with lambda = 1 / c_out^2)."""
+        """(B,): mean squared error of the network on its unit-variance target (Karras et al. 2022, eq. 8 with
+        lambda = 1 / c_out^2).
+        """
         s = spread(sigma, x0)
         x = x0 + s * noise
         out = self.net(*self.inputs(x, sigma, condition))[:, : x0.shape[1]]

@@ -15,7 +15,9 @@ def radius(size: tuple[int, ...]) -> Tensor:
     """(*size): each coefficient of an FFT's distance from the mean, 0..1."""
     squares = torch.zeros(size)
     for axis, n in enumerate(size):
-        squares = squares + torch.fft.fftfreq(n).reshape([-1 if a == axis else 1 for a in range(len(size))]) ** 2
+        squares = (
+            squares + torch.fft.fftfreq(n).reshape([-1 if a == axis else 1 for a in range(len(size))]) ** 2
+        )
     return (squares / (0.25 * len(size))).sqrt()
 
 
@@ -25,12 +27,15 @@ def ring_of(size: tuple[int, ...], n: int = BINS) -> Tensor:
 
 
 def by_ring(top: Tensor, bottom: Tensor, n: int = BINS) -> Tensor:
-    """(*size), (*size) -> (n,): the sum of ``top`` over that of ``bottom`` in each ring; a ring where that is 0 takes its lower neighbour's.
+    """(*size), (*size) -> (n,): the sum of ``top`` over that of ``bottom`` in each ring; a ring where that is
+    0 takes its lower neighbour's.
 
     (A small image may have no coefficient in a ring.)
     """
     ring = ring_of(tuple(top.shape), n).flatten().to(top.device)
-    above, below = (torch.zeros(n, dtype=x.dtype, device=x.device).index_add(0, ring, x.flatten()) for x in (top, bottom))
+    above, below = (
+        torch.zeros(n, dtype=x.dtype, device=x.device).index_add(0, ring, x.flatten()) for x in (top, bottom)
+    )
     found = above / torch.where(below == 0, 1, below)
     for i in range(1, n):
         if below[i] == 0:

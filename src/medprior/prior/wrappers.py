@@ -30,22 +30,34 @@ class _Wrapped(Denoiser):
 
 
 class _Through(_Wrapped):
-    """A wrapper that only changes what the denoiser is shown at a time; mean and standard deviation go the same way."""
+    """A wrapper that only changes what the denoiser is shown at a time; mean and standard deviation go the
+    same way.
+    """
 
     @abstractmethod
-    def through(self, call: Callable[[Tensor, Tensor, Condition | None], Tensor], x: Tensor, sigma: Tensor, condition: Condition | None) -> Tensor:
+    def through(
+        self,
+        call: Callable[[Tensor, Tensor, Condition | None], Tensor],
+        x: Tensor,
+        sigma: Tensor,
+        condition: Condition | None,
+    ) -> Tensor:
         """``call`` may return more channels than it is given."""
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
         return self.through(self.denoiser, x, sigma, condition)
 
     def moments(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
-        mean, std = self.through(lambda *at: torch.cat(self.denoiser.moments(*at), dim=1), x, sigma, condition).chunk(2, dim=1)
+        mean, std = self.through(
+            lambda *at: torch.cat(self.denoiser.moments(*at), dim=1), x, sigma, condition
+        ).chunk(2, dim=1)
         return mean, std
 
 
 class _Guided(_Wrapped):
-    def __init__(self, denoiser: Denoiser, label: int | None, weight: float, numbers: tuple[int, ...]) -> None:
+    def __init__(
+        self, denoiser: Denoiser, label: int | None, weight: float, numbers: tuple[int, ...]
+    ) -> None:
         super().__init__(denoiser)
         self.label, self.weight, self.numbers = label, weight, list(numbers)
 
@@ -59,13 +71,23 @@ class _Guided(_Wrapped):
 
     def _asked(self, x: Tensor, condition: Condition | None) -> Condition:
         known = condition or Condition()
-        return known if self.label is None else replace(known, label=torch.full((len(x),), self.label, device=x.device))
+        return (
+            known
+            if self.label is None
+            else replace(known, label=torch.full((len(x),), self.label, device=x.device))
+        )
 
     def _steered(self, towards: Tensor, x: Tensor, sigma: Tensor, condition: Condition | None) -> Tensor:
         if self.weight == 1:
             return towards
         known = condition or Condition()
-        away = self.denoiser(x, sigma, Condition(None if self.label is not None else known.label, self._unsaid(known.numbers), known.position))
+        away = self.denoiser(
+            x,
+            sigma,
+            Condition(
+                None if self.label is not None else known.label, self._unsaid(known.numbers), known.position
+            ),
+        )
         return away + self.weight * (towards - away)
 
     def _unsaid(self, numbers: Tensor | None) -> Tensor | None:
@@ -76,11 +98,14 @@ class _Guided(_Wrapped):
         return hidden
 
 
-def guided(denoiser: Denoiser, label: int | None, weight: float = 1.0, numbers: tuple[int, ...] = ()) -> Denoiser:
-    """Ask for a label; weight 1 is the plain conditional mean, above it exaggerates (classifier-free guidance, Ho and Salimans 2022).
+def guided(
+    denoiser: Denoiser, label: int | None, weight: float = 1.0, numbers: tuple[int, ...] = ()
+) -> Denoiser:
+    """Ask for a label; weight 1 is the plain conditional mean, above it exaggerates (classifier-free
+    guidance, Ho and Salimans 2022).
 
-    numbers: columns of ``Condition.numbers`` that are exaggerated with it, or alone where label is None; what else is known holds on both sides.
-    Raises BadOption for a negative weight.
+    numbers: columns of ``Condition.numbers`` that are exaggerated with it, or alone where label is None; what
+    else is known holds on both sides. Raises BadOption for a negative weight.
     """
     if not weight >= 0:
         raise BadOption(f"guidance weight: wanted a number >= 0, got {weight}")
@@ -121,9 +146,11 @@ class _Kept(_Wrapped):
 
 
 def kept(denoiser: Denoiser, known: Tensor, free: Tensor) -> Denoiser:
-    """A denoiser that knows part of the answer: where ``free`` is 0 it is ``known``, where it is 1 the denoiser decides, between them both.
+    """A denoiser that knows part of the answer: where ``free`` is 0 it is ``known``, where it is 1 the
+    denoiser decides, between them both.
 
-    known: shaped as x; free: 0 to 1, broadcastable to it. Every level sees the known part with its noise, so what is made fits to it.
+    known: shaped as x; free: 0 to 1, broadcastable to it. Every level sees the known part with its noise, so
+    what is made fits to it.
     """
     return _Kept(denoiser, known, free)
 
@@ -144,11 +171,14 @@ class _Cautious(_Wrapped):
 
 
 def cautious(denoiser: Denoiser, doubt: float = 1.5, share: float = 0.5) -> Denoiser:
-    """Its standard deviation times ``doubt``, and the ``share`` of its variance spread over the whole image, of a volume over each slice; the mean stays.
+    """Its standard deviation times ``doubt``, and the ``share`` of its variance spread over the whole image,
+    of a volume over each slice; the mean stays.
 
-    A network names the error that it makes on images like those it learned from. Where it is sure and wrong, since it is shown an image that no scan gives,
-    the data could no longer set it right: a rule would trust it there at every level, and all draws would agree on the same fault.
-    The numbers were chosen on val (bench/caution.py): a share gains in MRI, and with the doubt draws spread about as much as they err; more doubt loses.
+    A network names the error that it makes on images like those it learned from. Where it is sure and wrong,
+    since it is shown an image that no scan gives, the data could no longer set it right: a rule would trust
+    it there at every level, and all draws would agree on the same fault. The numbers were chosen on val
+    (bench/caution.py): a share gains in MRI, and with the doubt draws spread about as much as they err; more
+    doubt loses.
 
     Raises BadOption unless doubt > 0 and 0 <= share <= 1.
     """
@@ -162,7 +192,13 @@ class _Tiled(_Through):
         super().__init__(denoiser)
         self.tile, self.overlap = tile, overlap
 
-    def through(self, call: Callable[[Tensor, Tensor, Condition | None], Tensor], x: Tensor, sigma: Tensor, condition: Condition | None) -> Tensor:
+    def through(
+        self,
+        call: Callable[[Tensor, Tensor, Condition | None], Tensor],
+        x: Tensor,
+        sigma: Tensor,
+        condition: Condition | None,
+    ) -> Tensor:
         full = tuple(x.shape[2:])
         if all(n <= self.tile for n in full):
             return call(x, sigma, condition)
@@ -171,7 +207,9 @@ class _Tiled(_Through):
         weight, total = x.new_zeros(full), x.new_zeros(0)
         for start in _starts(full, size, self.overlap):
             cut = tuple(slice(a, a + s) for a, s in zip(start, size, strict=True))
-            here = replace(condition or Condition(), position=grid(size, full=full, start=start, device=x.device)[None])
+            here = replace(
+                condition or Condition(), position=grid(size, full=full, start=start, device=x.device)[None]
+            )
             piece = window * call(x[(..., *cut)].contiguous(), sigma, here)
             total = total if len(total) else x.new_zeros(*piece.shape[:2], *full)
             total[(..., *cut)] += piece
@@ -180,7 +218,8 @@ class _Tiled(_Through):
 
 
 def tiled(denoiser: Denoiser, tile: int = 128, overlap: int = 32) -> Denoiser:
-    """Large images by overlapping windows that know where they lie; smaller images pass untouched. Memory stays that of one tile.
+    """Large images by overlapping windows that know where they lie; smaller images pass untouched. Memory
+    stays that of one tile.
 
     Raises BadOption unless 0 <= overlap < tile.
     """
@@ -212,7 +251,13 @@ class _Slicewise(_Through):
         super().__init__(denoiser)
         self.batch = batch
 
-    def through(self, call: Callable[[Tensor, Tensor, Condition | None], Tensor], x: Tensor, sigma: Tensor, condition: Condition | None) -> Tensor:
+    def through(
+        self,
+        call: Callable[[Tensor, Tensor, Condition | None], Tensor],
+        x: Tensor,
+        sigma: Tensor,
+        condition: Condition | None,
+    ) -> Tensor:
         n = x.shape[-1]
         slices = x.movedim(-1, 1).flatten(0, 1)
         levels = sigma.expand(len(x)).repeat_interleave(n)
@@ -236,11 +281,14 @@ def _a_slice(numbers: Tensor | None, images: int, slices: int) -> Tensor | None:
         return numbers.repeat(images, 1)
     if len(numbers) == images:
         return numbers.repeat_interleave(slices, 0)
-    raise ShapeMismatch("slicewise, numbers", f"a row for each of {slices} slices, or of {images} images", len(numbers))
+    raise ShapeMismatch(
+        "slicewise, numbers", f"a row for each of {slices} slices, or of {images} images", len(numbers)
+    )
 
 
 def slicewise(denoiser: Denoiser, batch: int = 16) -> Denoiser:
-    """A 2-D denoiser on (B, C, i, j, k), slice by slice along k. condition.label: one an image; numbers: a row a slice, or else a row an image.
+    """A 2-D denoiser on (B, C, i, j, k), slice by slice along k. condition.label: one an image; numbers: a
+    row a slice, or else a row an image.
 
     Raises ShapeMismatch for other numbers, BadOption for a position.
     """
@@ -252,11 +300,23 @@ class _Batched(_Through):
         super().__init__(denoiser)
         self.most = most
 
-    def through(self, call: Callable[[Tensor, Tensor, Condition | None], Tensor], x: Tensor, sigma: Tensor, condition: Condition | None) -> Tensor:
+    def through(
+        self,
+        call: Callable[[Tensor, Tensor, Condition | None], Tensor],
+        x: Tensor,
+        sigma: Tensor,
+        condition: Condition | None,
+    ) -> Tensor:
         return _in_batches(call, self.most, x, sigma, condition)
 
 
-def _in_batches(call: Callable[[Tensor, Tensor, Condition | None], Tensor], most: int, x: Tensor, sigma: Tensor, condition: Condition | None) -> Tensor:
+def _in_batches(
+    call: Callable[[Tensor, Tensor, Condition | None], Tensor],
+    most: int,
+    x: Tensor,
+    sigma: Tensor,
+    condition: Condition | None,
+) -> Tensor:
     if len(x) <= most:
         return call(x, sigma, condition)
     sigma, given = sigma.expand(len(x)), condition or Condition()
@@ -279,13 +339,20 @@ def batched(denoiser: Denoiser, most: int = 16) -> Denoiser:
 
 
 class _Halved(_Through):
-    def through(self, call: Callable[[Tensor, Tensor, Condition | None], Tensor], x: Tensor, sigma: Tensor, condition: Condition | None) -> Tensor:
+    def through(
+        self,
+        call: Callable[[Tensor, Tensor, Condition | None], Tensor],
+        x: Tensor,
+        sigma: Tensor,
+        condition: Condition | None,
+    ) -> Tensor:
         with torch.autocast(x.device.type, dtype=torch.bfloat16):
             return call(x, sigma, condition).to(x.dtype)
 
 
 def halved(denoiser: Denoiser) -> Denoiser:
-    """The network in bfloat16, all around it as it was: 1.7 times faster on processors with AVX512-BF16, several times slower on those without.
+    """The network in bfloat16, all around it as it was: 1.7 times faster on processors with AVX512-BF16,
+    several times slower on those without.
 
     Its mean moves by about 0.003 sigma (root mean square), far below its own error.
     """

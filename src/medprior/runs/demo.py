@@ -1,4 +1,6 @@
-"""The demo: the four jobs on real, openly licensed scans that come inside of installed packages, and one page that shows them."""
+"""The demo: the four jobs on real, openly licensed scans that come inside of installed packages, and one page
+that shows them.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +14,16 @@ from typing import Any
 
 from .. import __version__
 from ..errors import FileProblem, MissingExtra
-from ..io.files import write_file, write_folder
-from .environment import peak_mib, versions
-from .events import Event, OnEvent
+from ..io.disk.files import write_file, write_folder
+from .ask.requests import Augment, Detect, Reconstruct, Synthesize, WithPrior
+from .core.events import Event, OnEvent
+from .core.folder import RunFolder, finished, run_id, vacant
+from .core.record import peak_mib, versions
 from .execute import Performed, prepared
-from .folder import RunFolder, finished, run_id, vacant
-from .pages import write_report
-from .pictures import contact_sheet
+from .page.blocks import Section, Table
+from .page.pictures import contact_sheet
+from .page.store import write_report
 from .rebuild import result_of
-from .report import Section, Table
-from .requests import Augment, Detect, Reconstruct, Synthesize, WithPrior
 
 __all__ = ["SCANS", "Scan", "requests", "run_demo", "scan_paths"]
 
@@ -37,10 +39,20 @@ class Scan:
 
 
 SCANS = {
-    "chest": Scan("pydicom-data", "data_store", "data/RG1_UNCR.dcm", "chest radiograph (CR), pydicom-data, MIT"),
-    "abdomen": Scan("pydicom-data", "data_store", "data/explicit_VR-UN.dcm", "CT of the abdomen, TCIA Pancreas-CT, CC BY 3.0, from pydicom-data"),
+    "chest": Scan(
+        "pydicom-data", "data_store", "data/RG1_UNCR.dcm", "chest radiograph (CR), pydicom-data, MIT"
+    ),
+    "abdomen": Scan(
+        "pydicom-data",
+        "data_store",
+        "data/explicit_VR-UN.dcm",
+        "CT of the abdomen, TCIA Pancreas-CT, CC BY 3.0, from pydicom-data",
+    ),
     "brain": Scan(
-        "nilearn", "nilearn", "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz", "T1 template of 152 heads (ICBM 2009a), from nilearn"
+        "nilearn",
+        "nilearn",
+        "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz",
+        "T1 template of 152 heads (ICBM 2009a), from nilearn",
     ),
 }
 
@@ -48,7 +60,9 @@ PRIORS = {"chest-xray": "chest-xray", "brain-t1": "brain-t1", "chest-ct": "chest
 
 
 def scan_paths() -> dict[str, Path]:
-    """Where the demo's scans lie. Raises MissingExtra when a package is not installed, FileProblem when its file is gone; nothing is downloaded."""
+    """Where the demo's scans lie. Raises MissingExtra when a package is not installed, FileProblem when its
+    file is gone; nothing is downloaded.
+    """
     found = {}
     for name, scan in SCANS.items():
         spec = find_spec(scan.module)
@@ -57,17 +71,25 @@ def scan_paths() -> dict[str, Path]:
             raise MissingExtra(scan.distribution, "demo", "the demo")
         path = Path(roots[0]) / scan.path
         if not path.is_file():
-            raise FileProblem(path, f"is not in this version of {scan.distribution}", "pip install 'medprior[demo]'")
+            raise FileProblem(
+                path, f"is not in this version of {scan.distribution}", "pip install 'medprior[demo]'"
+            )
         found[name] = path
     return found
 
 
-def requests(paths: Mapping[str, Path], seed: int, priors: Mapping[str, str] = PRIORS) -> dict[str, WithPrior]:
+def requests(
+    paths: Mapping[str, Path], seed: int, priors: Mapping[str, str] = PRIORS
+) -> dict[str, WithPrior]:
     """What the demo does, by the name of each part's folder."""
     chest, ct, brain = priors["chest-xray"], priors["chest-ct"], priors["brain-t1"]
     return {
-        "reconstruct-mri": Reconstruct(input=paths["brain"], prior=brain, modality="MR", task="mri", n=8, seed=seed),
-        "reconstruct-ct": Reconstruct(input=paths["abdomen"], prior=ct, task="ct", views=60, n=4, steps=20, baselines="quick", seed=seed),
+        "reconstruct-mri": Reconstruct(
+            input=paths["brain"], prior=brain, modality="MR", task="mri", n=8, seed=seed
+        ),
+        "reconstruct-ct": Reconstruct(
+            input=paths["abdomen"], prior=ct, task="ct", views=60, n=4, steps=20, baselines="quick", seed=seed
+        ),
         "detect": Detect(input=paths["chest"], prior=chest, seed=seed),
         "augment": Augment(input=paths["chest"], prior=chest, n=3, strength=0.4, seed=seed),
         "synthesize-no-finding": Synthesize(prior=chest, n=8, label="no_finding", size=(128, 128), seed=seed),
@@ -75,14 +97,29 @@ def requests(paths: Mapping[str, Path], seed: int, priors: Mapping[str, str] = P
     }
 
 
-def run_demo(out: Path, seed: int, on_event: OnEvent, *, fresh: bool = False, wanted: Mapping[str, WithPrior] | None = None) -> RunFolder:
-    """Do every part and write one folder: a run folder for each part, and report.html over all. Complete already, it is returned at once.
+def run_demo(
+    out: Path,
+    seed: int,
+    on_event: OnEvent,
+    *,
+    fresh: bool = False,
+    wanted: Mapping[str, WithPrior] | None = None,
+) -> RunFolder:
+    """Do every part and write one folder: a run folder for each part, and report.html over all. Complete
+    already, it is returned at once.
 
-    wanted: other requests than the demo's own, by name. Raises what ``scan_paths`` and ``execute`` raise; then nothing has been written.
+    wanted: other requests than the demo's own, by name. Raises what ``scan_paths`` and ``execute`` raise;
+    then nothing has been written.
     """
     started = time.monotonic()
     works = {name: prepared(request) for name, request in (wanted or requests(scan_paths(), seed)).items()}
-    identifier = run_id({"job": "demo", "medprior": __version__, "parts": {name: work.identity for name, work in works.items()}})
+    identifier = run_id(
+        {
+            "job": "demo",
+            "medprior": __version__,
+            "parts": {name: work.identity for name, work in works.items()},
+        }
+    )
     if not fresh and (done := finished(out, identifier)):
         on_event(Event("note", "the demo is complete already; use --fresh to repeat it"))
         return done
@@ -91,12 +128,20 @@ def run_demo(out: Path, seed: int, on_event: OnEvent, *, fresh: bool = False, wa
     for number, (name, work) in enumerate(works.items(), start=1):
         on_event(Event("note", f"{number} of {len(works)}: {name}"))
         parts[name] = work.perform(on_event)
-    record = _record(identifier, seed, parts, time.monotonic() - started, [] if wanted else [scan.what for scan in SCANS.values()])
+    record = _record(
+        identifier,
+        seed,
+        parts,
+        time.monotonic() - started,
+        [] if wanted else [scan.what for scan in SCANS.values()],
+    )
     write_folder(out, lambda folder: _fill(folder, parts, record))
     return RunFolder(out, record)
 
 
-def _record(identifier: str, seed: int, parts: Mapping[str, Performed], seconds: float, scans: list[str]) -> dict[str, Any]:
+def _record(
+    identifier: str, seed: int, parts: Mapping[str, Performed], seconds: float, scans: list[str]
+) -> dict[str, Any]:
     return {
         "id": identifier,
         "job": "demo",
@@ -108,7 +153,10 @@ def _record(identifier: str, seed: int, parts: Mapping[str, Performed], seconds:
         "device": next(iter(parts.values())).record["device"],
         "threads": next(iter(parts.values())).record["threads"],
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": {"all": round(seconds, 3), **{name: part.record["seconds"]["job"] for name, part in parts.items()}},
+        "seconds": {
+            "all": round(seconds, 3),
+            **{name: part.record["seconds"]["job"] for name, part in parts.items()},
+        },
         "peak_mib": round(peak_mib(), 1),
         "complete": True,
     }
@@ -117,8 +165,14 @@ def _record(identifier: str, seed: int, parts: Mapping[str, Performed], seconds:
 def _fill(folder: Path, parts: Mapping[str, Performed], record: dict[str, Any]) -> None:
     for name, part in parts.items():
         part.fill(folder / name)
-    write_file(folder / "preview.png", contact_sheet([view for part in parts.values() for view in part.outcome.preview[-1:]]))
-    lead = "Real scans, small priors, this computer. One generative prior reconstructs, detects, varies and draws; each number stands beside a plain method's."
+    write_file(
+        folder / "preview.png",
+        contact_sheet([view for part in parts.values() for view in part.outcome.preview[-1:]]),
+    )
+    lead = (
+        "Real scans, small priors, this computer. One generative prior reconstructs, detects, varies and "
+        "draws; each number stands beside a plain method's."
+    )
     sections = [section for part in parts.values() for section in part.outcome.sections]
     write_report(folder, "One prior, four jobs", lead, [_glance(parts), *sections, _timings(record)], record)
 
@@ -126,7 +180,10 @@ def _fill(folder: Path, parts: Mapping[str, Performed], record: dict[str, Any]) 
 def _glance(parts: Mapping[str, Performed]) -> Section:
     """One line a part."""
     rows = [["job", "prior", "result"]]
-    rows += [[part.request.job, part.record["prior"]["name"], result_of(part.record["metrics"])] for part in parts.values()]
+    rows += [
+        [part.request.job, part.record["prior"]["name"], result_of(part.record["metrics"])]
+        for part in parts.values()
+    ]
     return Section("At a glance", "", [Table(rows, words=True)])
 
 
@@ -141,7 +198,9 @@ def _timings(record: dict[str, Any]) -> Section:
         "",
         [Table(rows, best=len(rows) - 1)],
         caveats=(
-            "The priors are small and learned from few scans of few sites; train your own for your patients: medprior train FOLDER.",
-            "The brain is an average of 152 heads, smoother than any patient; the abdomen lies at the edge of what the chest prior has seen.",
+            "The priors are small and learned from few scans of few sites; train your own for your patients: "
+            "medprior train FOLDER.",
+            "The brain is an average of 152 heads, smoother than any patient; the abdomen lies at the edge "
+            "of what the chest prior has seen.",
         ),
     )

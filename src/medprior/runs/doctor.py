@@ -1,4 +1,6 @@
-"""What an installation can and cannot do: one row a check, nothing is changed and nothing is asked of a network."""
+"""What an installation can and cannot do: one row a check, nothing is changed and nothing is asked of a
+network.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from typing import Literal
 
 from .. import __version__
 from ..errors import MedpriorError
-from ..io.files import check_manifest, write_file
+from ..io.disk.files import check_manifest, write_file
 
 __all__ = ["Check", "Status", "diagnose"]
 
@@ -31,7 +33,9 @@ EXTRAS = {"demo": ("nilearn", "pydicom-data"), "nufft": ("finufft",)}
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """subject: what was looked at. found: what is there. status: "problem" means that some job will fail. remedy: one sentence, "" when all is well."""
+    """subject: what was looked at. found: what is there. status: "problem" means that some job will fail.
+    remedy: one sentence, "" when all is well.
+    """
 
     subject: str
     status: Status
@@ -56,19 +60,31 @@ def diagnose(folder: str | Path = ".") -> list[Check]:
 
 def _python() -> list[Check]:
     found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    return [Check("medprior", "ok", f"{__version__} in {Path(__file__).parent.parent}"), Check("Python", "ok", found)]
+    return [
+        Check("medprior", "ok", f"{__version__} in {Path(__file__).parent.parent}"),
+        Check("Python", "ok", found),
+    ]
 
 
 def _torch() -> list[Check]:
     try:
         import torch
     except (ImportError, OSError) as error:
-        return [Check("torch", "problem", f"does not import ({error})", "install it again: pip install --force-reinstall torch")]
+        return [
+            Check(
+                "torch",
+                "problem",
+                f"does not import ({error})",
+                "install it again: pip install --force-reinstall torch",
+            )
+        ]
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     threads = torch.get_num_threads()
     row = Check("torch", "ok", f"{torch.__version__}, {threads} threads on {cores} cores")
     if threads > cores:
-        row = Check("torch", "warning", row.found, f"more threads than cores is slow: set OMP_NUM_THREADS={cores}")
+        row = Check(
+            "torch", "warning", row.found, f"more threads than cores is slow: set OMP_NUM_THREADS={cores}"
+        )
     return [row]
 
 
@@ -81,10 +97,23 @@ def _accelerator() -> list[Check]:
         rows = []
         for n in range(torch.cuda.device_count()):
             free, total = torch.cuda.mem_get_info(n)
-            rows.append(Check(f"GPU {n}", "ok", f"{torch.cuda.get_device_name(n)}, {free / GIB:.1f} of {total / GIB:.1f} GiB free"))
+            rows.append(
+                Check(
+                    f"GPU {n}",
+                    "ok",
+                    f"{torch.cuda.get_device_name(n)}, {free / GIB:.1f} of {total / GIB:.1f} GiB free",
+                )
+            )
         return rows
     if shutil.which("nvidia-smi"):
-        return [Check("GPU", "warning", "an NVIDIA driver, but this torch cannot use it", "install the CUDA build of torch that fits the driver")]
+        return [
+            Check(
+                "GPU",
+                "warning",
+                "an NVIDIA driver, but this torch cannot use it",
+                "install the CUDA build of torch that fits the driver",
+            )
+        ]
     return [Check("GPU", "ok", "none; everything runs on the CPU")]
 
 
@@ -94,7 +123,15 @@ def _memory() -> list[Check]:
     memory = psutil.virtual_memory()
     found = f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB free"
     if memory.available < MEMORY_WANTED:
-        return [Check("memory", "warning", found, f"close other programs, or use smaller batches: {MEMORY_WANTED / GIB:.0f} GiB are comfortable")]
+        return [
+            Check(
+                "memory",
+                "warning",
+                found,
+                f"close other programs, or use smaller batches: {MEMORY_WANTED / GIB:.0f} GiB are "
+                "comfortable",
+            )
+        ]
     return [Check("memory", "ok", found)]
 
 
@@ -113,7 +150,9 @@ def _disk(folder: Path) -> list[Check]:
     free = shutil.disk_usage(folder).free
     found = f"{free / GIB:.1f} GiB free in {folder}"
     if free < DISK_WANTED:
-        return [Check("writing", "warning", found, "free some space: a training run keeps several checkpoints")]
+        return [
+            Check("writing", "warning", found, "free some space: a training run keeps several checkpoints")
+        ]
     return [Check("writing", "ok", found)]
 
 
@@ -138,7 +177,9 @@ def _codecs() -> list[Check]:
             readers = sorted({plugin for decoder in decoders for plugin in decoder.available_plugins})
             rows.append(Check(f"codec {name}", "ok", f"{numbers}: read by {', '.join(readers)}"))
         else:
-            rows.append(Check(f"codec {name}", "warning", f"{numbers}: no reader", "pip install 'medprior[dicom]'"))
+            rows.append(
+                Check(f"codec {name}", "warning", f"{numbers}: no reader", "pip install 'medprior[dicom]'")
+            )
     return rows
 
 
@@ -147,9 +188,20 @@ def _extras() -> list[Check]:
     for extra, packages in EXTRAS.items():
         missing = [package for package in packages if not _installed(package)]
         if missing:
-            rows.append(Check(f"extra {extra}", "warning", f"not installed: {', '.join(missing)}", f"pip install 'medprior[{extra}]'"))
+            rows.append(
+                Check(
+                    f"extra {extra}",
+                    "warning",
+                    f"not installed: {', '.join(missing)}",
+                    f"pip install 'medprior[{extra}]'",
+                )
+            )
         else:
-            rows.append(Check(f"extra {extra}", "ok", ", ".join(f"{package} {version(package)}" for package in packages)))
+            rows.append(
+                Check(
+                    f"extra {extra}", "ok", ", ".join(f"{package} {version(package)}" for package in packages)
+                )
+            )
     return rows
 
 
@@ -172,7 +224,11 @@ def _priors() -> list[Check]:
         try:
             check_manifest(folder)
         except MedpriorError as error:
-            rows.append(Check(f"prior {name}", "problem", str(error), "install medprior again; do not use these weights"))
+            rows.append(
+                Check(
+                    f"prior {name}", "problem", str(error), "install medprior again; do not use these weights"
+                )
+            )
         else:
             size = sum(file.stat().st_size for file in folder.iterdir())
             rows.append(Check(f"prior {name}", "ok", f"{size / 1e6:.1f} MB, checksums match"))

@@ -16,26 +16,26 @@ from .. import __version__
 from ..data.acquisitions import KSpace, Sinogram
 from ..data.volume import Volume
 from ..errors import BadOption
-from ..io.files import write_file, write_folder
-from ..io.listing import folder_state
+from ..io.dataset.listing import folder_state
+from ..io.disk.files import write_file, write_folder
 from ..io.read import read
 from ..jobs.reconstruct import label_index
 from ..prior import Prior
-from .augment import run_augment
-from .augment_classical import run_augment_classical
-from .augment_scans import is_data_set
-from .augment_set import run_augment_set
-from .detect import run_detect
-from .environment import peak_mib, versions
-from .events import Event, OnEvent, silent
-from .folder import RunFolder, default_out, finished, run_id, vacant
-from .outcome import Outcome, write_scored, written
-from .pages import lead_of, write_report
-from .pictures import contact_sheet
-from .reconstruct import run_reconstruct
-from .requests import Augment, Detect, OneScan, Reconstruct, Request, Synthesize, WithPrior
-from .sources import Known, device_named, given_of, known_prior, scan_hash, scan_of
-from .synthesize import run_synthesize
+from .ask.requests import Augment, Detect, OneScan, Reconstruct, Request, Synthesize, WithPrior
+from .augment.classical import run_augment_classical
+from .augment.data_set import run_augment_set
+from .augment.one_scan import run_augment
+from .augment.scans import is_data_set
+from .core.events import Event, OnEvent, silent
+from .core.folder import RunFolder, default_out, finished, run_id, vacant
+from .core.outputs import Outcome, write_scored, written
+from .core.record import peak_mib, versions
+from .core.sources import Known, device_named, given_of, known_prior, scan_hash, scan_of
+from .detect.run import run_detect
+from .page.pictures import contact_sheet
+from .page.store import lead_of, write_report
+from .reconstruct.run import run_reconstruct
+from .synthesize.run import run_synthesize
 
 __all__ = ["Performed", "execute", "prepared"]
 
@@ -62,11 +62,14 @@ class Performed:
             write_scored(*self.outcome.scored, outputs, prior_hash=self.known.sha256, seed=self.request.seed)
         write_file(folder / "preview.png", contact_sheet(self.outcome.preview))
         write_file(folder / "events.jsonl", "".join(json.dumps(line) + "\n" for line in self.lines).encode())
-        write_report(folder, f"medprior {self.request.job}", lead_of(self.record), self.outcome.sections, self.record)
+        write_report(
+            folder, f"medprior {self.request.job}", lead_of(self.record), self.outcome.sections, self.record
+        )
 
 
 def execute(request: Request, on_event: OnEvent = silent) -> RunFolder:
-    """Do what the request says and write the run folder, whole or not at all; a complete run of the same request is returned at once.
+    """Do what the request says and write the run folder, whole or not at all; a complete run of the same
+    request is returned at once.
 
     Raises a MedpriorError, naming what was wanted, what came and what to do; then nothing has been written.
     """
@@ -88,7 +91,9 @@ def execute(request: Request, on_event: OnEvent = silent) -> RunFolder:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A request with its prior and its scan read, ready to be done. given: known channels of a joint synthesis. identifier: of the run."""
+    """A request with its prior and its scan read, ready to be done. given: known channels of a joint
+    synthesis. identifier: of the run.
+    """
 
     request: Request
     known: Known
@@ -123,14 +128,21 @@ def prepared(request: Request) -> Prepared:
     given = given_of(request) if isinstance(request, Synthesize) else {}
     volume = scan_of(request) if isinstance(request, OneScan) else None
     scanned = scan_hash(volume) if volume is not None else None
-    hashes = {"medprior": __version__, "prior_sha256": known.sha256, "trust_sha256": known.trust_sha256, "input_sha256": scanned}
+    hashes = {
+        "medprior": __version__,
+        "prior_sha256": known.sha256,
+        "trust_sha256": known.trust_sha256,
+        "input_sha256": scanned,
+    }
     if given:
         hashes["given_sha256"] = {name: scan_hash(one) for name, one in given.items()}
     if isinstance(request, Synthesize) and request.data is not None:
         hashes["data_state"] = folder_state(request.data)  # whether, and with what, the images were compared
     if isinstance(request, Augment) and request.paint is not None:
         hashes["paint_sha256"] = scan_hash(read(request.paint, unit="label"))
-    return Prepared(request, known, volume, {**request.identity(), **hashes}, device, time.monotonic() - started, given)
+    return Prepared(
+        request, known, volume, {**request.identity(), **hashes}, device, time.monotonic() - started, given
+    )
 
 
 class _Log:
@@ -142,12 +154,24 @@ class _Log:
 
     def __call__(self, event: Event) -> None:
         self.lines.append(
-            {"seconds": round(time.monotonic() - self.started, 3), "kind": event.kind, "text": event.text, "done": event.done, "total": event.total}
+            {
+                "seconds": round(time.monotonic() - self.started, 3),
+                "kind": event.kind,
+                "text": event.text,
+                "done": event.done,
+                "total": event.total,
+            }
         )
         self.on_event(event)
 
 
-def _do(request: Request, known: Known, volume: Volume | KSpace | Sinogram | None, given: Mapping[str, Volume], log: OnEvent) -> Outcome:
+def _do(
+    request: Request,
+    known: Known,
+    volume: Volume | KSpace | Sinogram | None,
+    given: Mapping[str, Volume],
+    log: OnEvent,
+) -> Outcome:
     for scan in given.values() if volume is None else (volume,):
         for warning in scan.provenance.warnings:
             log(Event("warning", warning))
@@ -165,7 +189,9 @@ _JOBS: dict[type[Request], Callable[[Any, Prior, Any, OnEvent], Outcome]] = {
 
 
 def _record(work: Prepared, outcome: Outcome, seconds: dict[str, float]) -> dict[str, Any]:
-    """run.json: no path and no file name (they may be somebody's identity); inputs and priors are named by their SHA-256."""
+    """run.json: no path and no file name (they may be somebody's identity); inputs and priors are named by
+    their SHA-256.
+    """
     return {
         "id": work.identifier,
         "job": work.request.job,
@@ -173,7 +199,15 @@ def _record(work: Prepared, outcome: Outcome, seconds: dict[str, float]) -> dict
         "overrides": list(outcome.overrides),
         "prior": {"name": work.known.prior.card.name, "sha256": work.known.sha256},
         "input": None if work.volume is None else _about(work.volume, work.identity["input_sha256"]),
-        **({"given": {name: _about(one, work.identity["given_sha256"][name]) for name, one in work.given.items()}} if work.given else {}),
+        **(
+            {
+                "given": {
+                    name: _about(one, work.identity["given_sha256"][name]) for name, one in work.given.items()
+                }
+            }
+            if work.given
+            else {}
+        ),
         "metrics": dict(outcome.metrics),
         "device": work.device,
         "threads": torch.get_num_threads(),
@@ -187,7 +221,11 @@ def _record(work: Prepared, outcome: Outcome, seconds: dict[str, float]) -> dict
 
 def _about(volume: Volume | KSpace | Sinogram, digest: str) -> dict[str, Any]:
     if isinstance(volume, Volume):
-        own = {"modality": volume.modality, "unit": volume.unit, "spacing_mm": None if volume.spacing_mm is None else list(volume.spacing_mm)}
+        own = {
+            "modality": volume.modality,
+            "unit": volume.unit,
+            "spacing_mm": None if volume.spacing_mm is None else list(volume.spacing_mm),
+        }
     else:
         own = {"measured": "k-space" if isinstance(volume, KSpace) else "sinogram"}
     return {

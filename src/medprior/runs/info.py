@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import printable
-from ..io.files import check_manifest, read_json, sha256
+from ..io.disk.files import check_manifest, read_json, sha256
 from ..prior.card import Card
 from ..training.folder import bundled, read_trust
-from .sources import prior_folder
+from .core.sources import prior_folder
 
 __all__ = ["card_lines", "card_record"]
 
 
 def card_record(name: str) -> dict[str, Any]:
-    """card, trust and SHA-256 of a prior whose checksums hold; for "" the bundled priors by name. Raises FileProblem, Corrupt."""
+    """card, trust and SHA-256 of a prior whose checksums hold; for "" the bundled priors by name. Raises
+    FileProblem, Corrupt.
+    """
     if not name:
         return {"bundled": {key: read_json(folder / "card.json") for key, folder in bundled().items()}}
     folder = prior_folder(name)
@@ -30,15 +32,24 @@ def card_lines(name: str) -> list[str]:
 
 def _lines(name: str, record: dict[str, Any]) -> list[str]:
     if not name:
-        found = [f"{key:12} {card['modality']}, {card['unit']}, labels: {', '.join(card['labels']) or 'none'}" for key, card in record["bundled"].items()]
+        found = [
+            f"{key:12} {card['modality']}, {card['unit']}, labels: {', '.join(card['labels']) or 'none'}"
+            for key, card in record["bundled"].items()
+        ]
         return found or ["no prior ships with this installation; train your own: medprior train FOLDER"]
     card = record["card"]
     lines = [
-        f"{card['name']}: {card['ndim']}-D prior for {card['modality'] or 'any modality'} in {card['unit']}, preset {card['preset']}",
+        f"{card['name']}: {card['ndim']}-D prior for {card['modality'] or 'any modality'} in {card['unit']}, "
+        f"preset {card['preset']}",
         f"  labels     {', '.join(card['labels']) or 'none'}",
-        f"  axes       {card['axes'] or 'as stored'}; voxels {_spacing(card['spacing_mm'])}; sides {card['frame'][0]} to {card['frame'][1]}",
+        f"  axes       {card['axes'] or 'as stored'}; voxels {_spacing(card['spacing_mm'])}; sides "
+        f"{card['frame'][0]} to {card['frame'][1]}",
         f"  weights    SHA-256 {record['sha256'][:16]}",
-        *(f"  {key:10} {value}" for key, value in {**card["data"], **card["training"]}.items() if not isinstance(value, dict | list) or len(str(value)) < 160),
+        *(
+            f"  {key:10} {value}"
+            for key, value in {**card["data"], **card["training"]}.items()
+            if not isinstance(value, dict | list) or len(str(value)) < 160
+        ),
         *(f"  limit      {line}" for line in card["limits"]),
     ]
     trust = record["trust"]

@@ -7,10 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 from ..errors import printable
-from ..io.index import scan
-from ..io.items import Unusable
-from .events import Event, OnEvent
-from .requests import Scan
+from ..io.dataset.index import Unusable
+from ..io.dataset.scan import scan
+from .ask.requests import Scan
+from .core.events import Event, OnEvent
 
 __all__ = ["run_scan"]
 
@@ -19,7 +19,9 @@ LISTED = 20
 
 
 def run_scan(request: Scan, on_event: OnEvent) -> tuple[dict[str, Any], list[str]]:
-    """Index the folder; gives the findings as JSON and as lines for a person. Raises what ``io.index.scan`` raises."""
+    """Index the folder; gives the findings as JSON and as lines for a person. Raises what ``io.index.scan``
+    raises.
+    """
     on_event(Event("stage", "reading every file once"))
     index = scan(
         request.folder,
@@ -44,11 +46,14 @@ def run_scan(request: Scan, on_event: OnEvent) -> tuple[dict[str, Any], list[str
         "synthetic": sum(item.synthetic for item in index.items),
     }
     lines = [
-        f"{len(index.items)} usable scans, {len(index.unusable)} unusable, {len(index.left_out)} left out, {len(index.passed_over)} files passed over",
+        f"{len(index.items)} usable scans, {len(index.unusable)} unusable, {len(index.left_out)} left out, "
+        f"{len(index.passed_over)} files passed over",
         f"splits   {', '.join(f'{name} {n}' for name, n in counts.items()) or 'none'}",
         f"labels   {', '.join(f'{name} {n}' for name, n in record['labels'].items()) or 'none'}",
-        f"twins    {len(index.duplicates)} groups of equal pixels, {len(index.near_duplicates)} nearly equal pairs",
-        f"leaks    {record['leaks']} scans share a patient or pixels with a stricter split and are left out; {len(index.crossing)} patients cross splits",
+        f"twins    {len(index.duplicates)} groups of equal pixels, {len(index.near_duplicates)} nearly equal "
+        "pairs",
+        f"leaks    {record['leaks']} scans share a patient or pixels with a stricter split and are left out; "
+        f"{len(index.crossing)} patients cross splits",
     ]
     if record["synthetic"]:
         lines.append(f"marked   {record['synthetic']} scans are marked synthetic: training refuses them")
@@ -57,6 +62,9 @@ def run_scan(request: Scan, on_event: OnEvent) -> tuple[dict[str, Any], list[str
 
 def _listed(heading: str, entries: Sequence[Unusable]) -> list[str]:
     """A line for each of the first LISTED entries, and one for the rest."""
-    lines = [f"{heading} {printable(u.path)}: {u.reason}{f'; {u.remedy}' if u.remedy else ''}" for u in entries[:LISTED]]
+    lines = [
+        f"{heading} {printable(u.path)}: {u.reason}{f'; {u.remedy}' if u.remedy else ''}"
+        for u in entries[:LISTED]
+    ]
     more = len(entries) - LISTED
     return lines if more <= 0 else [*lines, f"{heading} and {more} more, see unusable.csv"]

@@ -3,9 +3,9 @@
 from .catalogue import PASSES, RULES
 from .deviation import deviation_of, local_deviation
 from .draws import Calibration, Draws, steadied
-from .guidance import decoupled, posterior_sampling, pseudoinverse_guidance
 from .levels import karras_levels, log_levels
 from .loops import anneal, flow, flow_back, follow, multistep, restore, revisit, start
+from .published import decoupled, posterior_sampling, pseudoinverse_guidance
 from .rules import held, joined, matched_draw, moment_matching, proximal, seen
 from .steps import STEPS, euler, heun, midpoint
 

@@ -1,18 +1,21 @@
-"""How a measurement enters: a rule takes a denoiser and a measurement and gives back a denoiser (a mean) or a redraw (a draw).
+"""How a measurement enters: a rule takes a denoiser and a measurement and gives back a denoiser (a mean) or a
+redraw (a draw).
 
-| rule | gives | exact for | cost an evaluation |
-|---|---|---|---|
-| decoupled | Redraw | white priors, in the limit of many Langevin steps | one network call, no gradient, one fit, 20 times A and its adjoint |
-| matched_draw | Redraw | Gaussian priors, from 6 levels on | one network call, 8 Jacobian products for the root, one an iteration of CG |
-| moment_matching | Denoiser | Gaussian priors, 30 midpoint steps | one network call, one Jacobian product an iteration of CG |
-| posterior_sampling | Denoiser | none | one network call, one Jacobian product |
-| proximal | Redraw | priors whose p(x0 given x) is Gaussian with the covariance the denoiser names | one network call, no gradient |
-| pseudoinverse_guidance | Denoiser | white priors | one network call, one Jacobian product |
+| rule | gives | exact for | cost an evaluation | |---|---|---|---| | decoupled | Redraw | white priors, in
+the limit of many Langevin steps | one network call, no gradient, one fit, 20 times A and its adjoint | |
+matched_draw | Redraw | Gaussian priors, from 6 levels on | one network call, 8 Jacobian products for the
+root, one an iteration of CG | | moment_matching | Denoiser | Gaussian priors, 30 midpoint steps | one network
+call, one Jacobian product an iteration of CG | | posterior_sampling | Denoiser | none | one network call, one
+Jacobian product | | proximal | Redraw | priors whose p(x0 given x) is Gaussian with the covariance the
+denoiser names | one network call, no gradient | | pseudoinverse_guidance | Denoiser | white priors | one
+network call, one Jacobian product |
 
-What the approximations give for a prior whose neighbours agree (24 voxels, eigenvalues 0.02 to 2.2; asserted in tests/golden), where the denoiser names
-one white error and no more, by operator, noise and levels: error of the mean over the prior's spread, and total variance over the exact one.
-What is wrong with proximal and decoupled falls with the number of levels, and is small where much was measured: draws from few levels and scarce
-data must be calibrated before their spread is believed. More levels do not mend the mean of the other two.
+What the approximations give for a prior whose neighbours agree (24 voxels, eigenvalues 0.02 to 2.2; asserted
+in tests/golden), where the denoiser names one white error and no more, by operator, noise and levels: error
+of the mean over the prior's spread, and total variance over the exact one. What is wrong with proximal and
+decoupled falls with the number of levels, and is small where much was measured: draws from few levels and
+scarce data must be calibrated before their spread is believed. More levels do not mend the mean of the other
+two.
 
 | rule | operator | std | levels | mean | spread |
 |---|---|---|---|---|---|
@@ -54,7 +57,7 @@ data must be calibrated before their spread is believed. More levels do not mend
 
 from __future__ import annotations
 
-from .guidance import decoupled, posterior_sampling, pseudoinverse_guidance
+from .published import decoupled, posterior_sampling, pseudoinverse_guidance
 from .rules import Rule, matched_draw, moment_matching, proximal
 
 __all__ = ["PASSES", "RULES"]
@@ -76,4 +79,6 @@ PASSES: dict[str, int] = {
     "proximal": 1,
     "pseudoinverse_guidance": 6,
 }
-"""Forward passes through the network a level at most, a Jacobian product counted as two: what a run will cost at the worst."""
+"""Forward passes through the network a level at most, a Jacobian product counted as two: what a run will cost
+at the worst.
+"""

@@ -18,9 +18,10 @@ __all__ = ["Calibration", "Draws", "Interval", "steadied"]
 class Calibration:
     """What was measured on n scans of ``patients`` patients that the prior had not learned from.
 
-    level: share of the voxels of a new scan that lie within mean +- scale * deviation, in the mean over scans (conformal risk control).
-    error: mean squared error over mean squared deviation that a new scan does not exceed with probability ``level`` (split conformal).
-    Both hold for scans that come as those of the calibration did; several scans of one patient count as less than their number.
+    level: share of the voxels of a new scan that lie within mean +- scale * deviation, in the mean over scans
+    (conformal risk control). error: mean squared error over mean squared deviation that a new scan does not
+    exceed with probability ``level`` (split conformal). Both hold for scans that come as those of the
+    calibration did; several scans of one patient count as less than their number.
     """
 
     level: float
@@ -32,7 +33,9 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """low, high: (C, i, j[, k]). calibrated: False means the raw quantiles of the draws, whose width nobody has checked."""
+    """low, high: (C, i, j[, k]). calibrated: False means the raw quantiles of the draws, whose width nobody
+    has checked.
+    """
 
     low: Tensor
     high: Tensor
@@ -45,8 +48,9 @@ class Draws:
     """values: (N, C, i, j[, k]), physical units. seed: of the run. made_by: prior, rule, steps, in words.
 
     centre: (C, i, j[, k]) a better estimate of the posterior's mean than the average of N draws, or None.
-    deviation: (C, i, j[, k]) how far the mean is likely to be off, up to the calibration's scale; a point estimate has one, too.
-    calibration: of such reconstructions on other patients, or None; refused: why there is none.
+    deviation: (C, i, j[, k]) how far the mean is likely to be off, up to the calibration's scale; a point
+    estimate has one, too. calibration: of such reconstructions on other patients, or None; refused: why there
+    is none.
     """
 
     values: Tensor
@@ -74,18 +78,25 @@ class Draws:
         """(C, i, j[, k])."""
         return torch.quantile(self.values, q, dim=0)
 
-    def interval(self, level: float = 0.9, calibration: Calibration | None = None, *, uncalibrated: bool = False) -> Interval:
+    def interval(
+        self, level: float = 0.9, calibration: Calibration | None = None, *, uncalibrated: bool = False
+    ) -> Interval:
         """An interval for each voxel. calibration: default the one that came with the draws.
 
-        Raises Uncalibrated without a calibration of that level, unless ``uncalibrated=True`` asks for the raw quantiles, marked so.
+        Raises Uncalibrated without a calibration of that level, unless ``uncalibrated=True`` asks for the raw
+        quantiles, marked so.
         """
         if uncalibrated:
             return Interval(self.quantile((1 - level) / 2), self.quantile((1 + level) / 2), level, False)
         half = self._calibrated(level, calibration).scale * self._deviation()
         return Interval(self.mean() - half, self.mean() + half, level, True)
 
-    def psnr_bound(self, data_range: float, level: float = 0.9, calibration: Calibration | None = None) -> float:
-        """dB that the mean reaches with probability ``level``; data_range: white minus black, in the unit of the draws. Raises Uncalibrated."""
+    def psnr_bound(
+        self, data_range: float, level: float = 0.9, calibration: Calibration | None = None
+    ) -> float:
+        """dB that the mean reaches with probability ``level``; data_range: white minus black, in the unit of
+        the draws. Raises Uncalibrated.
+        """
         error = self._calibrated(level, calibration).error * float(self._deviation().double().square().mean())
         return 10 * math.log10(data_range**2 / error) if error > 0 else math.inf
 
@@ -97,26 +108,33 @@ class Draws:
         if found is None:
             why = f": {self.refused}" if self.refused else ""
             raise Uncalibrated(
-                f"no interval at level {level} for {self.made_by}{why}", "calibrate it on other patients (medprior calibrate), or ask with uncalibrated=True"
+                f"no interval at level {level} for {self.made_by}{why}",
+                "calibrate it on other patients (medprior calibrate), or ask with uncalibrated=True",
             )
         if found.level != level:
-            raise Uncalibrated(f"calibrated at level {found.level}, asked for {level}", "ask for the calibrated level")
+            raise Uncalibrated(
+                f"calibrated at level {found.level}, asked for {level}", "ask for the calibrated level"
+            )
         return found
 
 
 def steadied(values: Tensor, point: Tensor, *, rings: int = 12) -> Tensor:
-    """(C, i, j[, k]): the average of N draws, drawn to a point estimate as far as the chance of so few draws explains the difference.
+    """(C, i, j[, k]): the average of N draws, drawn to a point estimate as far as the chance of so few draws
+    explains the difference.
 
-    values: (N, C, i, j[, k]); point: (1, C, i, j[, k]). An average of N draws is off by its own spread / sqrt(N), whatever it is an average
-    of; that chance is known, and shrinking by it, ring by ring of spatial frequency, can only help where it is large (positive-part
-    James and Stein 1961). Where both differ by more than chance the average stands. One draw has no known spread and is returned as it is.
+    values: (N, C, i, j[, k]); point: (1, C, i, j[, k]). An average of N draws is off by its own spread /
+    sqrt(N), whatever it is an average of; that chance is known, and shrinking by it, ring by ring of spatial
+    frequency, can only help where it is large (positive-part James and Stein 1961). Where both differ by more
+    than chance the average stands. One draw has no known spread and is returned as it is.
     """
     if len(values) < 2:
         return values[0]
     axes = tuple(range(1, point.ndim - 1))
     mean = values.mean(0)
     apart = torch.fft.fftn(mean - point[0], dim=axes, norm="ortho")
-    chance = torch.fft.fftn(values - mean, dim=tuple(a + 1 for a in axes), norm="ortho").abs().square().sum(0) / ((len(values) - 1) * len(values))
+    chance = torch.fft.fftn(values - mean, dim=tuple(a + 1 for a in axes), norm="ortho").abs().square().sum(
+        0
+    ) / ((len(values) - 1) * len(values))
     keep = (1 - by_ring(chance.sum(0), apart.abs().square().sum(0), rings)).clamp_min(0)
     ring = ring_of(tuple(point.shape[2:]), rings).to(point.device)
     return point[0] + torch.fft.ifftn(apart * keep[ring], dim=axes, norm="ortho").real

@@ -1,4 +1,6 @@
-"""The loops. ``flow`` eats means, ``anneal`` eats draws; ``revisit`` and ``restore`` are short journeys on them."""
+"""The loops. ``flow`` eats means, ``anneal`` eats draws; ``revisit`` and ``restore`` are short journeys on
+them.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ OnStep = Callable[[int, int], None]
 
 
 _LAST = (1.2, 0.05)
-"""Caution of the last word of a point estimate: chosen on val for a residual near 1 (bench/caution.py --last); the PSNR hardly depends on it."""
+"""Caution of the last word of a point estimate: chosen on val for a residual near 1 (bench/caution.py
+--last); the PSNR hardly depends on it.
+"""
 
 
 def _white(like: Tensor, rng: torch.Generator) -> Tensor:
@@ -48,16 +52,22 @@ def flow(
 ) -> Tensor:
     """From x = x0 + sigmas[0] * n down the levels to sigmas[-1] (Karras et al. 2022, algorithm 2).
 
-    x: (B, C, i, j[, k]). churn: fresh noise a step, as a share of the level (0 = ODE); needs rng.
-    Raises Diverged as soon as a number is not finite, BadOption for a redraw (its loop is ``anneal``) and for churn without rng.
+    x: (B, C, i, j[, k]). churn: fresh noise a step, as a share of the level (0 = ODE); needs rng. Raises
+    Diverged as soon as a number is not finite, BadOption for a redraw (its loop is ``anneal``) and for churn
+    without rng.
     """
     if isinstance(denoiser, Redraw):
-        raise BadOption("flow: wanted a mean (Denoiser), got a draw (Redraw)", "use anneal, or follow, which knows which loop belongs to which")
+        raise BadOption(
+            "flow: wanted a mean (Denoiser), got a draw (Redraw)",
+            "use anneal, or follow, which knows which loop belongs to which",
+        )
     for n in range(len(sigmas) - 1):
         sigma, following = sigmas[n], sigmas[n + 1]
         if churn:
             if rng is None or not churn > 0:
-                raise BadOption(f"churn: wanted a share >= 0 and a generator, got {churn} and {rng}", "pass rng")
+                raise BadOption(
+                    f"churn: wanted a share >= 0 and a generator, got {churn} and {rng}", "pass rng"
+                )
             raised = sigma * (1 + churn)
             x = x + torch.sqrt(raised**2 - sigma**2).to(x) * _white(x, rng)
             sigma = raised
@@ -67,14 +77,26 @@ def flow(
     return x
 
 
-def multistep(denoiser: Denoiser, x: Tensor, sigmas: Tensor, *, condition: Condition | None = None, on_step: OnStep | None = None) -> Tensor:
-    """As ``flow`` without churn, of order 2 with one evaluation a level: the mean is carried on by its change since the last level.
+def multistep(
+    denoiser: Denoiser,
+    x: Tensor,
+    sigmas: Tensor,
+    *,
+    condition: Condition | None = None,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """As ``flow`` without churn, of order 2 with one evaluation a level: the mean is carried on by its change
+    since the last level.
 
-    Half the cost of two-evaluation steps; few levels are enough to draw from noise. Source: DPM-Solver++(2M), Lu et al. 2022, arXiv 2211.01095, algorithm 2;
-    the first step and the last, to 0, are of order 1. Raises what ``flow`` raises.
+    Half the cost of two-evaluation steps; few levels are enough to draw from noise. Source: DPM-Solver++(2M),
+    Lu et al. 2022, arXiv 2211.01095, algorithm 2; the first step and the last, to 0, are of order 1. Raises
+    what ``flow`` raises.
     """
     if isinstance(denoiser, Redraw):
-        raise BadOption("multistep: wanted a mean (Denoiser), got a draw (Redraw)", "use anneal, or follow, which knows which loop belongs to which")
+        raise BadOption(
+            "multistep: wanted a mean (Denoiser), got a draw (Redraw)",
+            "use anneal, or follow, which knows which loop belongs to which",
+        )
     last, former = None, torch.zeros(())
     for n in range(len(sigmas) - 1):
         sigma, following = sigmas[n], sigmas[n + 1]
@@ -91,14 +113,27 @@ def multistep(denoiser: Denoiser, x: Tensor, sigmas: Tensor, *, condition: Condi
     return x
 
 
-def anneal(redraw: Redraw, x: Tensor, sigmas: Tensor, *, rng: torch.Generator, condition: Condition | None = None, on_step: OnStep | None = None) -> Tensor:
-    """Draw x0, re-noise to the next level, repeat; the last draw is returned (decoupled annealing, Zhang et al. 2025).
+def anneal(
+    redraw: Redraw,
+    x: Tensor,
+    sigmas: Tensor,
+    *,
+    rng: torch.Generator,
+    condition: Condition | None = None,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """Draw x0, re-noise to the next level, repeat; the last draw is returned (decoupled annealing, Zhang et
+    al. 2025).
 
-    Where the redraw is exact, every level's x has the right law, and so has the result, jitter of the last level included.
-    Raises Diverged as soon as a number is not finite, BadOption for a mean: its draws would be overconfident without a word.
+    Where the redraw is exact, every level's x has the right law, and so has the result, jitter of the last
+    level included. Raises Diverged as soon as a number is not finite, BadOption for a mean: its draws would
+    be overconfident without a word.
     """
     if not isinstance(redraw, Redraw):
-        raise BadOption("anneal: wanted a draw (Redraw), got a mean (Denoiser)", "use flow, or follow, which knows which loop belongs to which")
+        raise BadOption(
+            "anneal: wanted a draw (Redraw), got a mean (Denoiser)",
+            "use flow, or follow, which knows which loop belongs to which",
+        )
     for n in range(len(sigmas) - 1):
         x0 = _finite(redraw(x, sigmas[n].to(x).expand(len(x)), condition), n, sigmas[n])
         x = x0 + sigmas[n + 1].to(x) * _white(x, rng)
@@ -108,7 +143,13 @@ def anneal(redraw: Redraw, x: Tensor, sigmas: Tensor, *, rng: torch.Generator, c
 
 
 def follow(
-    guide: Denoiser | Redraw, x: Tensor, sigmas: Tensor, *, rng: torch.Generator, condition: Condition | None = None, on_step: OnStep | None = None
+    guide: Denoiser | Redraw,
+    x: Tensor,
+    sigmas: Tensor,
+    *,
+    rng: torch.Generator,
+    condition: Condition | None = None,
+    on_step: OnStep | None = None,
 ) -> Tensor:
     """The loop that belongs to what a rule gave: ``flow`` for a mean, ``anneal`` for a draw."""
     if isinstance(guide, Redraw):
@@ -117,13 +158,19 @@ def follow(
 
 
 def start(
-    guide: Denoiser | Redraw, shape: tuple[int, ...], sigma: Tensor, *, rng: torch.Generator, condition: Condition | None = None, n_rounds: int = 2
+    guide: Denoiser | Redraw,
+    shape: tuple[int, ...],
+    sigma: Tensor,
+    *,
+    rng: torch.Generator,
+    condition: Condition | None = None,
+    n_rounds: int = 2,
 ) -> Tensor:
     """x at the first level, (B, C, i, j[, k]) float32: noise around what the guide makes of noise.
 
-    Noise alone has mean 0, and images have not: over many voxels even a large sigma tells their mean apart, so pure noise asks for images
-    that are too bright (the leak of Lin et al. 2024, "Common diffusion noise schedules"). Each round removes the share 1 - v / (v + sigma^2)
-    of the error in a direction of variance v.
+    Noise alone has mean 0, and images have not: over many voxels even a large sigma tells their mean apart,
+    so pure noise asks for images that are too bright (the leak of Lin et al. 2024, "Common diffusion noise
+    schedules"). Each round removes the share 1 - v / (v + sigma^2) of the error in a direction of variance v.
     """
     x = sigma.float() * torch.randn(shape, generator=rng)
     for _ in range(n_rounds):
@@ -133,15 +180,36 @@ def start(
 
 
 def revisit(
-    denoiser: Denoiser, x0: Tensor, sigma: float, *, rng: torch.Generator, n_steps: int = 8, step: Step = midpoint, condition: Condition | None = None
+    denoiser: Denoiser,
+    x0: Tensor,
+    sigma: float,
+    *,
+    rng: torch.Generator,
+    n_steps: int = 8,
+    step: Step = midpoint,
+    condition: Condition | None = None,
 ) -> Tensor:
-    """Add noise to sigma, flow back: augment and detect share it (SDEdit, Meng et al. 2022). Small sigma keeps the source, large sigma the prior."""
-    return flow_back(denoiser, x0 + sigma * _white(x0, rng), sigma, n_steps=n_steps, step=step, condition=condition)
+    """Add noise to sigma, flow back: augment and detect share it (SDEdit, Meng et al. 2022). Small sigma
+    keeps the source, large sigma the prior.
+    """
+    return flow_back(
+        denoiser, x0 + sigma * _white(x0, rng), sigma, n_steps=n_steps, step=step, condition=condition
+    )
 
 
-def flow_back(denoiser: Denoiser, x: Tensor, sigma: float, *, n_steps: int = 8, step: Step = midpoint, condition: Condition | None = None) -> Tensor:
+def flow_back(
+    denoiser: Denoiser,
+    x: Tensor,
+    sigma: float,
+    *,
+    n_steps: int = 8,
+    step: Step = midpoint,
+    condition: Condition | None = None,
+) -> Tensor:
     """The second half of ``revisit``, for whoever drew the noise: from x = x0 + sigma * n down to 0."""
-    return flow(denoiser, x, log_levels(n_steps, low=min(0.02, sigma / 4), high=sigma), step=step, condition=condition)
+    return flow(
+        denoiser, x, log_levels(n_steps, low=min(0.02, sigma / 4), high=sigma), step=step, condition=condition
+    )
 
 
 def restore(
@@ -158,13 +226,16 @@ def restore(
     condition: Condition | None = None,
     on_step: OnStep | None = None,
 ) -> Tensor:
-    """A fast point estimate: fit the data, denoise, at falling levels (plug-and-play half-quadratic splitting, DPIR, Zhang et al. 2021), with momentum.
+    """A fast point estimate: fit the data, denoise, at falling levels (plug-and-play half-quadratic
+    splitting, DPIR, Zhang et al. 2021), with momentum.
 
-    x: (B, C, i, j[, k]) a first guess in network units. high: the first level; default 1 where some frequencies were not measured, so that they must
-    come from the prior, else 0.5. low: the last one; default high / 20. momentum: each answer of the network is carried on by so much of its change since
-    the last one, as in Polyak's heavy ball: what was measured reaches the rest in six evaluations as it does in eight without. join: the last
-    word is not the prior's but weighed against the data once more, which brings the residual near 1. With neither it is DPIR. caution: in that weighing the
-    error that the denoiser names is widened a little; off where its covariance is exact. Not a draw: its spread says nothing.
+    x: (B, C, i, j[, k]) a first guess in network units. high: the first level; default 1 where some
+    frequencies were not measured, so that they must come from the prior, else 0.5. low: the last one; default
+    high / 20. momentum: each answer of the network is carried on by so much of its change since the last one,
+    as in Polyak's heavy ball: what was measured reaches the rest in six evaluations as it does in eight
+    without. join: the last word is not the prior's but weighed against the data once more, which brings the
+    residual near 1. With neither it is DPIR. caution: in that weighing the error that the denoiser names is
+    widened a little; off where its covariance is exact. Not a draw: its spread says nothing.
     """
     answers = heard(measurement)
     if high is None:
@@ -178,7 +249,11 @@ def restore(
         z = fitted(measurement, x, float(sigma) ** 2 / 0.23, answers=answers)
         level = sigma.to(x).expand(len(x))
         last = n == len(sigmas) - 1
-        mean = joined(careful, measurement, z, level, condition, answers=answers) if join and last else denoiser(z, level, condition)
+        mean = (
+            joined(careful, measurement, z, level, condition, answers=answers)
+            if join and last
+            else denoiser(z, level, condition)
+        )
         mean = _finite(mean, n, sigma)
         x = mean if previous is None or last else mean + momentum * (mean - previous)
         previous = mean

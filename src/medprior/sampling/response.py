@@ -1,4 +1,6 @@
-"""What a measurement answers at each spatial frequency: where that is known, a system is solved in a few steps."""
+"""What a measurement answers at each spatial frequency: where that is known, a system is solved in a few
+steps.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +17,21 @@ __all__ = ["filtered", "response"]
 
 
 def filtered(x: Tensor, gain: Tensor) -> Tensor:
-    """(B, C, ...) real, with each FFT coefficient multiplied by gain (B or 1, 1, ...), which is the same for k and -k."""
+    """(B, C, ...) real, with each FFT coefficient multiplied by gain (B or 1, 1, ...), which is the same for
+    k and -k.
+    """
     axes = tuple(range(2, x.ndim))
     half = gain[..., : x.shape[-1] // 2 + 1]
     return torch.fft.irfftn(torch.fft.rfftn(x, dim=axes) * half, s=x.shape[2:], dim=axes)
 
 
 def response(operator: Operator, weight: Tensor) -> Tensor | None:
-    """(1, 1, *size): the mean of A^H w A over each ring of frequencies, or None where no function of the ring alone is of help.
+    """(1, 1, *size): the mean of A^H w A over each ring of frequencies, or None where no function of the ring
+    alone is of help.
 
-    weight: that of the data, shaped to multiply y. Projections and blur answer by ring (1 / |k| for projections, hence the ramp filter);
-    masks of k-space or of the image do not. Which it is gets tried on noise: a short solve with and without.
+    weight: that of the data, shaped to multiply y. Projections and blur answer by ring (1 / |k| for
+    projections, hence the ramp filter); masks of k-space or of the image do not. Which it is gets tried on
+    noise: a short solve with and without.
     """
     if operator.domain_is_complex:
         return None

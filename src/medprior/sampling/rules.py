@@ -1,4 +1,6 @@
-"""The rules whose covariance is the denoiser's own: named by it (``proximal``, ``seen``), or its derivative. All rules stand in ``catalogue.py``."""
+"""The rules whose covariance is the denoiser's own: named by it (``proximal``, ``seen``), or its derivative.
+All rules stand in ``catalogue.py``.
+"""
 
 from __future__ import annotations
 
@@ -15,26 +17,54 @@ from ..prior.denoiser import spread
 from .krylov import root_times
 from .response import filtered, response
 
-__all__ = ["Moments", "Rule", "around", "fitted", "heard", "held", "joined", "matched_draw", "moment_matching", "proximal", "seen", "weight_of"]
+__all__ = [
+    "Moments",
+    "Rule",
+    "around",
+    "fitted",
+    "heard",
+    "held",
+    "joined",
+    "matched_draw",
+    "moment_matching",
+    "proximal",
+    "seen",
+    "weight_of",
+]
 
 Rule = Callable[[Denoiser, Measurement, torch.Generator], Denoiser | Redraw]
 
 _ENOUGH = 1e-3
-"""A correction is solved for until its residual has fallen to this share: a looser one is seen in the draws (tests/laws/test_rules.py)."""
+"""A correction is solved for until its residual has fallen to this share: a looser one is seen in the draws
+(tests/laws/test_rules.py).
+"""
 
 
 def weight_of(measurement: Measurement) -> Tensor:
-    """1 / noise variance of each real component. Raises BadOption for noise of zero, UnknownNoise where nobody has stated it."""
+    """1 / noise variance of each real component. Raises BadOption for noise of zero, UnknownNoise where
+    nobody has stated it.
+    """
     variance = torch.as_tensor(measurement.noise.variance(measurement.y), dtype=torch.float32)
     if not (variance > 0).all():
-        raise BadOption("noise: wanted a standard deviation > 0, got 0", "state the true noise; 0.005 of the range is a quiet scan")
+        raise BadOption(
+            "noise: wanted a standard deviation > 0, got 0",
+            "state the true noise; 0.005 of the range is a quiet scan",
+        )
     return 1 / variance
 
 
-def fitted(measurement: Measurement, z: Tensor, variance: float | Tensor, *, n_iterations: int = 40, answers: Tensor | None = None) -> Tensor:
+def fitted(
+    measurement: Measurement,
+    z: Tensor,
+    variance: float | Tensor,
+    *,
+    n_iterations: int = 40,
+    answers: Tensor | None = None,
+) -> Tensor:
     """argmin over x of |A x - y|^2 / noise variance + |x - z|^2 / variance, by conjugate gradients from z.
 
-    variance: of all images, or (B, 1, 1, 1[, 1]) of each. answers: what ``heard`` found for this measurement; projections take half the iterations with it.
+    variance: of all images, or (B, 1, 1, 1[, 1]) of each. answers: what ``heard`` found for this measurement;
+    projections take half the iterations with it.
     """
     operator, weight = measurement.operator, weight_of(measurement).to(z.device)
 
@@ -66,12 +96,16 @@ class _Guess:
         return filtered(self.std * v, self.ring)
 
     def inverse(self, answers: Tensor) -> Callable[[Tensor], Tensor]:
-        """About (I + root^T A^H w A root)^-1: exact where std is the same everywhere and A answers by ring."""
+        """About (I + root^T A^H w A root)^-1: exact where std is the same everywhere and A answers by
+        ring.
+        """
         variance = self.std.square().flatten(1).mean(1).reshape(-1, *[1] * (self.std.ndim - 1))
         return lambda r: filtered(r, 1 / (1 + variance * self.ring.square() * answers))
 
     def draw(self, rng: torch.Generator) -> Tensor:
-        return self.mean + self.root(torch.randn(self.mean.shape, generator=rng, dtype=self.mean.dtype).to(self.mean.device))
+        return self.mean + self.root(
+            torch.randn(self.mean.shape, generator=rng, dtype=self.mean.dtype).to(self.mean.device)
+        )
 
 
 class _Seen(Redraw):
@@ -87,16 +121,19 @@ class _Seen(Redraw):
 
 
 def seen(denoiser: Denoiser, image: Tensor, noise: float, rng: torch.Generator) -> Redraw:
-    """The redraw where the measurement is the image itself plus white noise: x and it are merged before the network is asked.
+    """The redraw where the measurement is the image itself plus white noise: x and it are merged before the
+    network is asked.
 
-    image: (1, C, i, j[, k]), noise: its standard deviation. Exact for Gaussian priors whose covariance the denoiser names, and better than
-    ``proximal`` for all, since nothing is linearised.
+    image: (1, C, i, j[, k]), noise: its standard deviation. Exact for Gaussian priors whose covariance the
+    denoiser names, and better than ``proximal`` for all, since nothing is linearised.
     """
     return _Seen(denoiser, image, noise, rng)
 
 
 class _Held(Redraw):
-    def __init__(self, denoiser: Denoiser, y: Tensor, kept: tuple[int, ...], noise: float, rng: torch.Generator) -> None:
+    def __init__(
+        self, denoiser: Denoiser, y: Tensor, kept: tuple[int, ...], noise: float, rng: torch.Generator
+    ) -> None:
         self.denoiser, self.y, self.kept, self.noise, self.rng = denoiser, y, kept, noise, rng
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
@@ -107,31 +144,66 @@ class _Held(Redraw):
 
 
 def held(denoiser: Denoiser, y: Tensor, kept: tuple[int, ...], noise: float, rng: torch.Generator) -> Redraw:
-    """The redraw where some channels are known and nothing else: ``proximal`` for the operator ``channels``, in the limit of a small noise.
+    """The redraw where some channels are known and nothing else: ``proximal`` for the operator ``channels``,
+    in the limit of a small noise.
 
-    y: (B or 1, channels, i, j[, k]). The covariance that a denoiser names ties no channel to another, so that the rest is its draw and there is no system to
-    solve; the channels speak to each other through the network alone.
+    y: (B or 1, channels, i, j[, k]). The covariance that a denoiser names ties no channel to another, so that
+    the rest is its draw and there is no system to solve; the channels speak to each other through the network
+    alone.
     """
     return _Held(denoiser, y, kept, noise, rng)
 
 
 class _Proximal(Redraw):
-    def __init__(self, denoiser: Denoiser, measurement: Measurement, rng: torch.Generator, n_iterations: int) -> None:
-        self.denoiser, self.measurement, self.rng, self.n_iterations = denoiser, measurement, rng, n_iterations
+    def __init__(
+        self, denoiser: Denoiser, measurement: Measurement, rng: torch.Generator, n_iterations: int
+    ) -> None:
+        self.denoiser, self.measurement, self.rng, self.n_iterations = (
+            denoiser,
+            measurement,
+            rng,
+            n_iterations,
+        )
         self.answers = heard(measurement)
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
         known = _Guess(self.denoiser, x, sigma, condition)
-        return _product(known, self.measurement, self.rng, answers=self.answers, n_iterations=self.n_iterations)
+        return _product(
+            known, self.measurement, self.rng, answers=self.answers, n_iterations=self.n_iterations
+        )
 
 
-def _product(known: _Guess, measurement: Measurement, rng: torch.Generator, *, answers: Tensor | None, n_iterations: int = 40) -> Tensor:
-    """One draw for each image of a guess: noise on the data and on the guess makes the minimiser an exact draw of the Gaussian product."""
+def _product(
+    known: _Guess,
+    measurement: Measurement,
+    rng: torch.Generator,
+    *,
+    answers: Tensor | None,
+    n_iterations: int = 40,
+) -> Tensor:
+    """One draw for each image of a guess: noise on the data and on the guess makes the minimiser an exact
+    draw of the Gaussian product.
+    """
     guess = known.draw(rng)
-    return _between(known, guess, measurement, _perturbed(measurement, len(guess), rng), answers=answers, n_iterations=n_iterations)
+    return _between(
+        known,
+        guess,
+        measurement,
+        _perturbed(measurement, len(guess), rng),
+        answers=answers,
+        n_iterations=n_iterations,
+    )
 
 
-def _between(known: _Guess, guess: Tensor, measurement: Measurement, y: Tensor, *, answers: Tensor | None, n_iterations: int = 40) -> Tensor:
+def _between(
+    known: _Guess,
+    guess: Tensor,
+    measurement: Measurement,
+    y: Tensor,
+    *,
+    answers: Tensor | None,
+    n_iterations: int = 40,
+) -> Tensor:
     """argmin over x of |A x - y|^2 in variances of the noise + |x - guess|^2 in those of the guess."""
     operator, weight = measurement.operator, weight_of(measurement).to(guess.device)
 
@@ -141,13 +213,22 @@ def _between(known: _Guess, guess: Tensor, measurement: Measurement, y: Tensor, 
     # x = guess + C^(1/2) u: in u the system is well conditioned, whatever the covariance of the prior's error
     pull = known.across(operator.adjoint(weight * (y - operator.apply(guess))))
     inverse = None if answers is None else known.inverse(answers.to(guess))
-    return guess + known.root(cg(normal, pull, torch.zeros_like(pull), n=n_iterations, tol=_ENOUGH, inverse=inverse))
+    return guess + known.root(
+        cg(normal, pull, torch.zeros_like(pull), n=n_iterations, tol=_ENOUGH, inverse=inverse)
+    )
 
 
 def joined(
-    denoiser: Denoiser, measurement: Measurement, x: Tensor, sigma: Tensor, condition: Condition | None = None, *, answers: Tensor | None = None
+    denoiser: Denoiser,
+    measurement: Measurement,
+    x: Tensor,
+    sigma: Tensor,
+    condition: Condition | None = None,
+    *,
+    answers: Tensor | None = None,
 ) -> Tensor:
-    """(B, C, i, j[, k]): x denoised and weighed against the data, by the error that the denoiser names; the mean of what ``proximal`` draws.
+    """(B, C, i, j[, k]): x denoised and weighed against the data, by the error that the denoiser names; the
+    mean of what ``proximal`` draws.
 
     answers: what ``heard`` found for this measurement; the same image with fewer iterations.
     """
@@ -155,8 +236,11 @@ def joined(
     return _between(known, known.mean, measurement, measurement.y, answers=answers)
 
 
-def around(denoiser: Denoiser, measurement: Measurement, point: Tensor, sigma: float, n: int, rng: torch.Generator) -> Tensor:
-    """(n, C, i, j[, k]): draws from the product of the data's likelihood and what the prior says of one image (1, C, i, j[, k]) at noise ``sigma``.
+def around(
+    denoiser: Denoiser, measurement: Measurement, point: Tensor, sigma: float, n: int, rng: torch.Generator
+) -> Tensor:
+    """(n, C, i, j[, k]): draws from the product of the data's likelihood and what the prior says of one image
+    (1, C, i, j[, k]) at noise ``sigma``.
 
     One network evaluation for all.
     """
@@ -167,26 +251,34 @@ def around(denoiser: Denoiser, measurement: Measurement, point: Tensor, sigma: f
 
 
 def _perturbed(measurement: Measurement, n: int, rng: torch.Generator) -> Tensor:
-    """(n, *codomain): the measurement with one more draw of its own noise, Gaussian in each real component."""
+    """(n, *codomain): the measurement with one more draw of its own noise, Gaussian in each real
+    component.
+    """
     y, parts = measurement.y, 2 if measurement.y.is_complex() else 1
     white = torch.randn((parts, n, *y.shape[1:]), generator=rng, dtype=y.dtype.to_real()).to(y.device)
     std = (1 / weight_of(measurement)).sqrt().to(white)
     return y + std * (torch.complex(white[0], white[1]) if parts == 2 else white[0])
 
 
-def proximal(denoiser: Denoiser, measurement: Measurement, rng: torch.Generator, *, n_iterations: int = 40) -> Redraw:
-    """Denoise, then draw from the product of the data's likelihood and N(denoised, C), by conjugate gradients.
+def proximal(
+    denoiser: Denoiser, measurement: Measurement, rng: torch.Generator, *, n_iterations: int = 40
+) -> Redraw:
+    """Denoise, then draw from the product of the data's likelihood and N(denoised, C), by conjugate
+    gradients.
 
-    C = std F^H spectrum F std: where the prior is unsure comes from its own standard deviation at each voxel, how neighbours err together
-    from its measured error spectrum (``Denoiser.moments``, ``Denoiser.spectrum``), so there is no knob to turn for a task. The family of
-    DiffPIR (Zhu et al. 2023) and DDS (Chung et al. 2024), whose C is a multiple of the identity, with the perturbation that makes the
+    C = std F^H spectrum F std: where the prior is unsure comes from its own standard deviation at each voxel,
+    how neighbours err together from its measured error spectrum (``Denoiser.moments``,
+    ``Denoiser.spectrum``), so there is no knob to turn for a task. The family of DiffPIR (Zhu et al. 2023)
+    and DDS (Chung et al. 2024), whose C is a multiple of the identity, with the perturbation that makes the
     result a draw (Papandreou and Yuille 2010).
     """
     return _Proximal(denoiser, measurement, rng, n_iterations)
 
 
 class Moments:
-    """Mean and covariance of x0 given x, from the denoiser and its derivative: covariance = sigma^2 dD/dx (Tweedie's second moment)."""
+    """Mean and covariance of x0 given x, from the denoiser and its derivative: covariance = sigma^2 dD/dx
+    (Tweedie's second moment).
+    """
 
     def __init__(self, denoiser: Denoiser, x: Tensor, sigma: Tensor, condition: Condition | None) -> None:
         self.at = x.detach().requires_grad_()
@@ -200,7 +292,9 @@ class Moments:
         return self.variance * torch.autograd.grad(self.graph, self.at, v, retain_graph=True)[0]
 
     def towards(self, measurement: Measurement, start: Tensor, y: Tensor, n: int) -> Tensor:
-        """start + C A^H (A C A^H + noise)^-1 (y - A start): a mean moved to the posterior's mean, a draw moved to a draw of the posterior."""
+        """start + C A^H (A C A^H + noise)^-1 (y - A start): a mean moved to the posterior's mean, a draw
+        moved to a draw of the posterior.
+        """
         operator, noise = measurement.operator, 1 / weight_of(measurement).to(start.device)
 
         def normal(u: Tensor) -> Tensor:
@@ -223,30 +317,61 @@ class _Matched(Denoiser):
         return moments.towards(self.measurement, moments.mean, self.measurement.y, self.n_iterations)
 
 
-def moment_matching(denoiser: Denoiser, measurement: Measurement, rng: torch.Generator | None = None, *, n_iterations: int = 20) -> Denoiser:
+def moment_matching(
+    denoiser: Denoiser,
+    measurement: Measurement,
+    rng: torch.Generator | None = None,
+    *,
+    n_iterations: int = 20,
+) -> Denoiser:
     """The mean of x0 given x and y, if x0 given x is Gaussian with the covariance C = sigma^2 dD/dx.
 
-    Rozet et al. 2024 (MMPS), eq. 14 to 18: D + C A^T (A C A^T + noise)^-1 (y - A D), C v by one Jacobian product, the inverse by CG.
-    n_iterations: most of CG, which stops where the residual has fallen to a thousandth: too few and the spread is wrong without a word.
+    Rozet et al. 2024 (MMPS), eq. 14 to 18: D + C A^T (A C A^T + noise)^-1 (y - A D), C v by one Jacobian
+    product, the inverse by CG. n_iterations: most of CG, which stops where the residual has fallen to a
+    thousandth: too few and the spread is wrong without a word.
     """
     return _Matched(denoiser, measurement, n_iterations)
 
 
 class _MatchedDraw(Redraw):
-    def __init__(self, denoiser: Denoiser, measurement: Measurement, rng: torch.Generator, n_iterations: int, n_root: int) -> None:
-        self.denoiser, self.measurement, self.rng, self.n_iterations, self.n_root = denoiser, measurement, rng, n_iterations, n_root
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        measurement: Measurement,
+        rng: torch.Generator,
+        n_iterations: int,
+        n_root: int,
+    ) -> None:
+        self.denoiser, self.measurement, self.rng, self.n_iterations, self.n_root = (
+            denoiser,
+            measurement,
+            rng,
+            n_iterations,
+            n_root,
+        )
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
         moments = Moments(self.denoiser, x, sigma, condition)
         white = torch.randn(x.shape, generator=self.rng, dtype=x.dtype).to(x.device)
         guess = moments.mean + root_times(moments.covariance, white, self.n_root)
-        return moments.towards(self.measurement, guess, _perturbed(self.measurement, len(x), self.rng), self.n_iterations)
+        return moments.towards(
+            self.measurement, guess, _perturbed(self.measurement, len(x), self.rng), self.n_iterations
+        )
 
 
-def matched_draw(denoiser: Denoiser, measurement: Measurement, rng: torch.Generator, *, n_iterations: int = 20, n_root: int = 8) -> Redraw:
-    """A draw of x0 given x and y, if x0 given x is Gaussian with the covariance C = sigma^2 dD/dx: the redraw that belongs to ``moment_matching``.
+def matched_draw(
+    denoiser: Denoiser,
+    measurement: Measurement,
+    rng: torch.Generator,
+    *,
+    n_iterations: int = 20,
+    n_root: int = 8,
+) -> Redraw:
+    """A draw of x0 given x and y, if x0 given x is Gaussian with the covariance C = sigma^2 dD/dx: the redraw
+    that belongs to ``moment_matching``.
 
-    A draw of N(D, C), its root by Lanczos, moved to a draw of the posterior by Matheron's rule (Wilson et al. 2021). Few levels suffice, since
-    the loop's re-noising is exact and no step of an ODE is in it. n_root: Jacobian products for the root; n_iterations: most of CG.
+    A draw of N(D, C), its root by Lanczos, moved to a draw of the posterior by Matheron's rule (Wilson et al.
+    2021). Few levels suffice, since the loop's re-noising is exact and no step of an ODE is in it. n_root:
+    Jacobian products for the root; n_iterations: most of CG.
     """
     return _MatchedDraw(denoiser, measurement, rng, n_iterations, n_root)

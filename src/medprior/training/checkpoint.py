@@ -1,4 +1,6 @@
-"""The state of a training run on disk: old or new, never between; the last two are kept; a broken one is skipped with a message."""
+"""The state of a training run on disk: old or new, never between; the last two are kept; a broken one is
+skipped with a message.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +13,19 @@ import torch
 from torch import Tensor
 
 from ..errors import Corrupt, FileProblem
-from ..io.files import check_manifest, load_weights, read_json, save_weights, write_folder, write_json
+from ..io.disk.files import check_manifest, load_weights, read_json, save_weights, write_folder, write_json
 
 __all__ = ["State", "load_latest", "moments_of", "restore_moments", "retire", "save"]
 
 
 @dataclass(slots=True)
 class State:
-    """All that the next step depends on. Batches are a pure function of (seed, step), so no generator is stored.
+    """All that the next step depends on. Batches are a pure function of (seed, step), so no generator is
+    stored.
 
-    weights, average: the network and its moving average. moments: Adam's, by parameter name. facts: step, seed, counts, budget.
-    best: the moving average at the step that was judged best; empty where nobody judges.
+    weights, average: the network and its moving average. moments: Adam's, by parameter name. facts: step,
+    seed, counts, budget. best: the moving average at the step that was judged best; empty where nobody
+    judges.
     """
 
     weights: dict[str, Tensor]
@@ -32,7 +36,9 @@ class State:
 
 
 def save(state: State, folder: Path, *, keep: int = 2) -> Path:
-    """folder/step-000123, whole or absent. Raises FileProblem when there is no room; the former ones are untouched."""
+    """folder/step-000123, whole or absent. Raises FileProblem when there is no room; the former ones are
+    untouched.
+    """
     _room(state, folder)
 
     def fill(temporary: Path) -> None:
@@ -51,23 +57,31 @@ def save(state: State, folder: Path, *, keep: int = 2) -> Path:
 
 
 def load_latest(folder: Path) -> tuple[State | None, list[str]]:
-    """The newest state (by step, not by clock) that passes its checksums, and a message for each that did not."""
+    """The newest state (by step, not by clock) that passes its checksums, and a message for each that did
+    not.
+    """
     messages: list[str] = []
     for path in reversed(_found(folder)):
         try:
             check_manifest(path)
-            weights, average, moments = (load_weights(path / f"{name}.safetensors") for name in ("weights", "average", "moments"))
+            weights, average, moments = (
+                load_weights(path / f"{name}.safetensors") for name in ("weights", "average", "moments")
+            )
             best = load_weights(path / "best.safetensors") if (path / "best.safetensors").is_file() else {}
             return State(weights, average, moments, read_json(path / "facts.json"), best), messages
         except FileProblem as error:
             messages.append(f"checkpoint skipped: {error}")
     if messages:
-        raise Corrupt(folder, f"holds no usable checkpoint ({'; '.join(messages)})", "start over with --fresh")
+        raise Corrupt(
+            folder, f"holds no usable checkpoint ({'; '.join(messages)})", "start over with --fresh"
+        )
     return None, messages
 
 
 def retire(folder: Path) -> None:
-    """Puts the checkpoints of a former run aside, so that a fresh one neither continues nor outlives them; the last one put aside is replaced."""
+    """Puts the checkpoints of a former run aside, so that a fresh one neither continues nor outlives them;
+    the last one put aside is replaced.
+    """
     if _found(folder):
         aside = folder.with_name(folder.name + ".old")
         shutil.rmtree(aside, ignore_errors=True)
@@ -79,23 +93,36 @@ def _found(folder: Path) -> list[Path]:
 
 
 def _room(state: State, folder: Path) -> None:
-    need = sum(t.numel() * t.element_size() for part in (state.weights, state.average, state.moments, state.best) for t in part.values())
+    need = sum(
+        t.numel() * t.element_size()
+        for part in (state.weights, state.average, state.moments, state.best)
+        for t in part.values()
+    )
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if free < 1.1 * need + 2**20:
-        raise FileProblem(folder, f"a checkpoint needs {need / 2**20:.1f} MiB, {free / 2**20:.1f} MiB are free", "free space; the last checkpoint is kept")
+        raise FileProblem(
+            folder,
+            f"a checkpoint needs {need / 2**20:.1f} MiB, {free / 2**20:.1f} MiB are free",
+            "free space; the last checkpoint is kept",
+        )
 
 
 def moments_of(optimizer: torch.optim.Optimizer, names: dict[Tensor, str]) -> dict[str, Tensor]:
     """Adam's state by parameter name."""
-    return {f"{kind}/{names[p]}": value for p, kept in optimizer.state.items() for kind, value in kept.items()}
+    return {
+        f"{kind}/{names[p]}": value for p, kept in optimizer.state.items() for kind, value in kept.items()
+    }
 
 
-def restore_moments(optimizer: torch.optim.Optimizer, names: dict[Tensor, str], moments: dict[str, Tensor]) -> None:
+def restore_moments(
+    optimizer: torch.optim.Optimizer, names: dict[Tensor, str], moments: dict[str, Tensor]
+) -> None:
     """The inverse of ``moments_of``; nothing to do before the first good step."""
     if not moments:
         return
     for parameter, name in names.items():
         optimizer.state[parameter] = {
-            kind: moments[f"{kind}/{name}"].to(parameter.device if kind != "step" else "cpu") for kind in ("step", "exp_avg", "exp_avg_sq")
+            kind: moments[f"{kind}/{name}"].to(parameter.device if kind != "step" else "cpu")
+            for kind in ("step", "exp_avg", "exp_avg_sq")
         }

@@ -1,6 +1,7 @@
 """Several processes as one run: a no-op when alone, so that nothing else knows of ranks.
 
-``torchrun`` and ``accelerate launch`` set WORLD_SIZE, RANK and LOCAL_RANK; without them this process is alone and accelerate is never imported.
+``torchrun`` and ``accelerate launch`` set WORLD_SIZE, RANK and LOCAL_RANK; without them this process is alone
+and accelerate is never imported.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import MedpriorError
-from ..io.files import locked
+from ..io.disk.files import locked
 
 __all__ = ["Alone", "Many", "Ranks", "ranks_for", "several"]
 
 
 class Ranks(ABC):
-    """rank: of this process, 0 is the one that writes. count: of processes. device: where this one computes."""
+    """rank: of this process, 0 is the one that writes. count: of processes. device: where this one
+    computes.
+    """
 
     rank: int
     count: int
@@ -82,7 +85,8 @@ class Many(Ranks):
 
         self.accelerator = Accelerator(cpu=device == "cpu")
         self.rank, self.count = self.accelerator.process_index, self.accelerator.num_processes
-        # Accelerate numbers CPUs, too ("cpu:0"); to the loop any of them is the CPU, whose batches are those of a process alone
+        # Accelerate numbers CPUs, too ("cpu:0"); to the loop any of them is the CPU, whose batches are those
+        # of a process alone
         self.device = "cpu" if self.accelerator.device.type == "cpu" else str(self.accelerator.device)
 
     def wrap(self, net: nn.Module) -> nn.Module:
@@ -94,7 +98,9 @@ class Many(Ranks):
 
     def mean(self, values: list[float]) -> list[float]:
         with _together(self.rank):
-            found = self.accelerator.reduce(torch.tensor(values, dtype=torch.float32, device=self.device), "mean")
+            found = self.accelerator.reduce(
+                torch.tensor(values, dtype=torch.float32, device=self.device), "mean"
+            )
         return torch.as_tensor(found).tolist()
 
     def wait(self) -> None:
@@ -116,7 +122,9 @@ def _together(rank: int) -> Iterator[None]:
     except RuntimeError as error:
         if isinstance(error, torch.distributed.DistError) or "gloo" in str(error).lower():
             remedy = "see its own message; the same command continues from the last checkpoint"
-            raise MedpriorError(f"rank {rank}: another process of this run has died or hangs", remedy) from error
+            raise MedpriorError(
+                f"rank {rank}: another process of this run has died or hangs", remedy
+            ) from error
         raise
 
 

@@ -1,4 +1,6 @@
-"""A prior as a folder: weights.safetensors, card.json, trust.json, healthy.safetensors where it knows healthy scans, manifest.json with their checksums."""
+"""A prior as a folder: weights.safetensors, card.json, trust.json, healthy.safetensors where it knows healthy
+scans, manifest.json with their checksums.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BadOption, Corrupt, FileProblem, nearest
-from ..io.files import check_manifest, load_weights, read_json, save_weights, write_folder, write_json
+from ..io.disk.files import check_manifest, load_weights, read_json, save_weights, write_folder, write_json
 from ..prior import Card, Prior
 from ..prior.prior import fresh
 
@@ -41,7 +43,8 @@ def locate(name: str | Path) -> Path:
 def load(name: str | Path, device: str = "cpu") -> Prior:
     """A prior by its bundled name or its folder, checksums verified.
 
-    Raises FileProblem (not there), Corrupt (a byte changed, other shapes than the card's), BadOption (a card of another schema).
+    Raises FileProblem (not there), Corrupt (a byte changed, other shapes than the card's), BadOption (a card
+    of another schema).
     """
     folder = locate(name)
     _vouched_for(folder)
@@ -49,12 +52,16 @@ def load(name: str | Path, device: str = "cpu") -> Prior:
     try:
         prior = fresh(card)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise Corrupt(folder / "card.json", f"describes no network ({error})", "copy the folder again, or train again") from error
+        raise Corrupt(
+            folder / "card.json", f"describes no network ({error})", "copy the folder again, or train again"
+        ) from error
     weights = {key: tensor.float() for key, tensor in load_weights(folder / "weights.safetensors").items()}
     try:
         prior.net.load_state_dict(weights)
     except RuntimeError as error:
-        raise Corrupt(folder / "weights.safetensors", f"does not fit its card ({str(error).splitlines()[-1].strip()})") from error
+        raise Corrupt(
+            folder / "weights.safetensors", f"does not fit its card ({str(error).splitlines()[-1].strip()})"
+        ) from error
     prior.net.requires_grad_(False).eval().to(device)
     if card.ndim == 2:
         prior.net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -64,16 +71,24 @@ def load(name: str | Path, device: str = "cpu") -> Prior:
 
 
 def _vouched_for(folder: Path) -> None:
-    """Every file of the prior has the checksum that its manifest names, and none is missing from it. Raises Corrupt."""
+    """Every file of the prior has the checksum that its manifest names, and none is missing from it. Raises
+    Corrupt.
+    """
     check_manifest(folder)
     listed = read_json(folder / "manifest.json")
     for name in ("card.json", "weights.safetensors", *MAYBE):
         if name not in listed and (name not in MAYBE or (folder / name).exists()):
-            raise Corrupt(folder / name, "is not in the manifest, so nobody vouches for it", "copy the whole folder again")
+            raise Corrupt(
+                folder / name,
+                "is not in the manifest, so nobody vouches for it",
+                "copy the whole folder again",
+            )
 
 
 def read_trust(name: str | Path) -> dict[str, Any]:
-    """trust.json: each measured promise with its number, interval, data and date; {} where nothing was measured."""
+    """trust.json: each measured promise with its number, interval, data and date; {} where nothing was
+    measured.
+    """
     path = locate(name) / "trust.json"
     found = read_json(path) if path.is_file() else {}
     if not isinstance(found, dict):
@@ -87,20 +102,27 @@ def read_healthy(name: str | Path) -> dict[str, Tensor]:
     return load_weights(path) if path.is_file() else {}
 
 
-def save_prior(prior: Prior, folder: str | Path, *, trust: dict[str, Any] | None = None, half: bool = False) -> None:
+def save_prior(
+    prior: Prior, folder: str | Path, *, trust: dict[str, Any] | None = None, half: bool = False
+) -> None:
     """Writes the folder whole or not at all.
 
-    trust: the promises to write, default those that the prior came with; {} for weights that have changed since they were measured: then what it knows of
-    healthy scans goes, too.
-    half: weights as float16, half the size; the rounding (1e-3 relative) is far below the network's error.
-    Raises BadOption for weights that are not finite as written (float16 ends at 65504), FileProblem when the disk refuses.
+    trust: the promises to write, default those that the prior came with; {} for weights that have changed
+    since they were measured: then what it knows of healthy scans goes, too. half: weights as float16, half
+    the size; the rounding (1e-3 relative) is far below the network's error. Raises BadOption for weights that
+    are not finite as written (float16 ends at 65504), FileProblem when the disk refuses.
     """
     weights = {k: w.half() if half else w.float() for k, w in prior.net.state_dict().items()}
     if any(not w.isfinite().all() for w in weights.values()):
-        raise BadOption("the weights hold NaN, infinity or too large a number and are not saved", "resume from the last checkpoint")
+        raise BadOption(
+            "the weights hold NaN, infinity or too large a number and are not saved",
+            "resume from the last checkpoint",
+        )
 
     def fill(temporary: Path) -> None:
-        save_weights(temporary / "weights.safetensors", weights, {"schema": str(prior.card.schema)})  # one key: two are written in no fixed order
+        save_weights(
+            temporary / "weights.safetensors", weights, {"schema": str(prior.card.schema)}
+        )  # one key: two are written in no fixed order
         write_json(temporary / "card.json", prior.card.to_json())
         write_json(temporary / "trust.json", prior.trust if trust is None else trust)
         if prior.healthy and trust != {}:
@@ -109,8 +131,11 @@ def save_prior(prior: Prior, folder: str | Path, *, trust: dict[str, Any] | None
     write_folder(Path(folder), fill)
 
 
-def save_trust(source: str | Path, trust: dict[str, Any], folder: str | Path, *, healthy: dict[str, Tensor] | None = None) -> None:
-    """The prior of ``source`` with other promises, to ``folder`` (its own, or another), whole or not at all; weights and card stay as they are to the byte.
+def save_trust(
+    source: str | Path, trust: dict[str, Any], folder: str | Path, *, healthy: dict[str, Tensor] | None = None
+) -> None:
+    """The prior of ``source`` with other promises, to ``folder`` (its own, or another), whole or not at all;
+    weights and card stay as they are to the byte.
 
     healthy: what healthy scans look like to it; default what it knows already.
     Raises Corrupt where the source's checksums do not hold, FileProblem when the disk refuses.
@@ -119,7 +144,11 @@ def save_trust(source: str | Path, trust: dict[str, Any], folder: str | Path, *,
     _vouched_for(source)
 
     def fill(temporary: Path) -> None:
-        for name in ("weights.safetensors", "card.json", *([HEALTHY] if healthy is None and (source / HEALTHY).is_file() else [])):
+        for name in (
+            "weights.safetensors",
+            "card.json",
+            *([HEALTHY] if healthy is None and (source / HEALTHY).is_file() else []),
+        ):
             shutil.copyfile(source / name, temporary / name)
         write_json(temporary / "trust.json", trust)
         if healthy:

@@ -1,4 +1,6 @@
-"""What the loop learns from: position-aware patches of images held in memory (PaDIS, arXiv 2406.02462, with the patch size drawn each step)."""
+"""What the loop learns from: position-aware patches of images held in memory (PaDIS, arXiv 2406.02462, with
+the patch size drawn each step).
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,15 @@ from torch.nn import functional as F
 from ..data.seeds import generator
 from ..errors import BadOption, ShapeMismatch
 from ..prior import Condition, grid
-from .moves import RANDOM, Moves, moved
+from .patch_moves import RANDOM, Moves, moved
 
 __all__ = ["Batch", "Images", "Plan", "draw", "known", "planned"]
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One step's worth for one rank: clean patches in network units, their noise levels and noise, and what is known of them.
+    """One step's worth for one rank: clean patches in network units, their noise levels and noise, and what
+    is known of them.
 
     items: which image each patch is of. total: patches of all ranks together.
     """
@@ -37,14 +40,13 @@ class Batch:
 class Images:
     """The training set in network units.
 
-    images: each (C, i, j[, k]). labels: one each, -1 = unknown. numbers: (n_images, n_numbers), NaN = unknown.
-    levels: weight of each resolution: 1, 1/2, 1/4, ... of the stored one.
-    patches: (side, weight) of each patch size; a side beyond the image means the whole image.
-    weights: how often each image is taken, in any unit; None = all alike.
-    flip: array axis (0 = i) that may be mirrored without making a wrong patient, or None.
-    moves: how patches are moved together with their places, or None.
-    asked: columns of the numbers that are properties of a patient, as heights are not, each with the standard deviation of the error with which it is told.
-    typical: shape of the image of middle size.
+    images: each (C, i, j[, k]). labels: one each, -1 = unknown. numbers: (n_images, n_numbers), NaN =
+    unknown. levels: weight of each resolution: 1, 1/2, 1/4, ... of the stored one. patches: (side, weight) of
+    each patch size; a side beyond the image means the whole image. weights: how often each image is taken, in
+    any unit; None = all alike. flip: array axis (0 = i) that may be mirrored without making a wrong patient,
+    or None. moves: how patches are moved together with their places, or None. asked: columns of the numbers
+    that are properties of a patient, as heights are not, each with the standard deviation of the error with
+    which it is told. typical: shape of the image of middle size.
     """
 
     images: Sequence[Tensor]
@@ -61,22 +63,45 @@ class Images:
     def __post_init__(self) -> None:
         if not self.images:
             raise BadOption("training set: no images")
-        object.__setattr__(self, "typical", sorted((tuple(x.shape[1:]) for x in self.images), key=prod)[len(self.images) // 2])
+        object.__setattr__(
+            self,
+            "typical",
+            sorted((tuple(x.shape[1:]) for x in self.images), key=prod)[len(self.images) // 2],
+        )
         shapes = {(x.shape[0], x.ndim) for x in self.images}
         if len(shapes) > 1:
-            raise ShapeMismatch("training set", "images with the same channels and dimensions", sorted(shapes))
+            raise ShapeMismatch(
+                "training set", "images with the same channels and dimensions", sorted(shapes)
+            )
         smallest = min(min(x.shape[1:]) for x in self.images)
         if smallest >> (len(self.levels) - 1) < 4:
-            raise BadOption(f"training set: an image of side {smallest} has no {len(self.levels)} resolutions", "leave it out, or give fewer levels")
+            raise BadOption(
+                f"training set: an image of side {smallest} has no {len(self.levels)} resolutions",
+                "leave it out, or give fewer levels",
+            )
         if self.labels is not None and len(self.labels) != len(self):
-            raise ShapeMismatch("training set, labels", f"one for each of {len(self)} images", len(self.labels))
+            raise ShapeMismatch(
+                "training set, labels", f"one for each of {len(self)} images", len(self.labels)
+            )
         if self.numbers is not None and len(self.numbers) != len(self):
-            raise ShapeMismatch("training set, numbers", f"a row for each of {len(self)} images", len(self.numbers))
+            raise ShapeMismatch(
+                "training set, numbers", f"a row for each of {len(self)} images", len(self.numbers)
+            )
         columns = 0 if self.numbers is None else self.numbers.shape[1]
         if not all(0 <= column < columns and 0 <= error < inf for column, error in self.asked):
-            raise ShapeMismatch("training set, asked", f"columns below {columns}, each with a standard deviation", self.asked)
-        if self.weights is not None and (len(self.weights) != len(self) or not bool((self.weights >= 0).all()) or not float(self.weights.sum()) > 0):
-            raise ShapeMismatch("training set, weights", f"one >= 0 for each of {len(self)} images, not all 0", tuple(self.weights.shape))
+            raise ShapeMismatch(
+                "training set, asked", f"columns below {columns}, each with a standard deviation", self.asked
+            )
+        if self.weights is not None and (
+            len(self.weights) != len(self)
+            or not bool((self.weights >= 0).all())
+            or not float(self.weights.sum()) > 0
+        ):
+            raise ShapeMismatch(
+                "training set, weights",
+                f"one >= 0 for each of {len(self)} images, not all 0",
+                tuple(self.weights.shape),
+            )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -84,8 +109,9 @@ class Images:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What all ranks must agree on before they draw. level: halvings of the resolution. size: of each window, there. order: an image for each patch; the
-    first ``count`` are taken. moved: share of them that is moved."""
+    """What all ranks must agree on before they draw. level: halvings of the resolution. size: of each window,
+    there. order: an image for each patch; the first ``count`` are taken. moved: share of them that is moved.
+    """
 
     level: int
     size: tuple[int, ...]
@@ -97,7 +123,10 @@ class Plan:
 def planned(data: Images, step: int, *, seed: int, batch: int, ranks: int, steps: int = 0) -> Plan:
     """The plan of one step. Raises BadOption where there are more ranks than patches."""
     if batch < ranks:
-        raise BadOption(f"batch: wanted at least one patch a rank, got {batch} for {ranks} ranks", "raise batch, or start fewer processes")
+        raise BadOption(
+            f"batch: wanted at least one patch a rank, got {batch} for {ranks} ranks",
+            "raise batch, or start fewer processes",
+        )
     shared = generator(seed, "step", step)
     level = _pick(data.levels, shared)
     side = data.patches[_pick([w for _, w in data.patches], shared)][0]
@@ -117,7 +146,9 @@ def _count(batch: int, size: Sequence[int], ranks: int = 1) -> int:
 
 
 def passes(data: Images, steps: int, batch: int) -> float:
-    """How often so many steps will have shown each voxel, on average: by the weights of resolutions and patches, of the typical image."""
+    """How often so many steps will have shown each voxel, on average: by the weights of resolutions and
+    patches, of the typical image.
+    """
     seen = 0.0
     for level, often in enumerate(data.levels):
         for side, weight in data.patches:
@@ -128,13 +159,24 @@ def passes(data: Images, steps: int, batch: int) -> float:
 
 
 def draw(
-    data: Images, step: int, *, seed: int, batch: int, sigmas: tuple[float, float], drop: float = 0.1, rank: int = 0, ranks: int = 1, steps: int = 0
+    data: Images,
+    step: int,
+    *,
+    seed: int,
+    batch: int,
+    sigmas: tuple[float, float],
+    drop: float = 0.1,
+    rank: int = 0,
+    ranks: int = 1,
+    steps: int = 0,
 ) -> Batch:
-    """The batch of one step: a pure function of (seed, step, rank, steps), so that a resumed run sees what an unbroken run sees.
+    """The batch of one step: a pure function of (seed, step, rank, steps), so that a resumed run sees what an
+    unbroken run sees.
 
-    batch: 64-voxel patches a step, over all ranks; larger patches come in smaller numbers. sigmas: mean and standard deviation of ln sigma.
-    drop: how often labels and numbers are hidden, see ``known``. steps: of the whole training, by which ``data.moves`` knows how often each scan will be seen.
-    Raises BadOption where there are more ranks than patches.
+    batch: 64-voxel patches a step, over all ranks; larger patches come in smaller numbers. sigmas: mean and
+    standard deviation of ln sigma. drop: how often labels and numbers are hidden, see ``known``. steps: of
+    the whole training, by which ``data.moves`` knows how often each scan will be seen. Raises BadOption where
+    there are more ranks than patches.
     """
     plan = planned(data, step, seed=seed, batch=batch, ranks=ranks, steps=steps)
     own = [(n, plan.order[n]) for n in range(rank, plan.count, ranks)]
@@ -152,36 +194,48 @@ def draw(
     makers = [generator(seed, "noise", step, n) for n, _ in own]
     noise = torch.stack([torch.randn(x0.shape[1:], generator=g) for g in makers])
     sigma = torch.exp(torch.cat([torch.randn(1, generator=g) for g in makers]) * sigmas[1] + sigmas[0])
-    return Batch(x0, sigma, noise, Condition(label, numbers, position), tuple(item for _, item in own), plan.count)
+    return Batch(
+        x0, sigma, noise, Condition(label, numbers, position), tuple(item for _, item in own), plan.count
+    )
 
 
 def _pick(weights: Sequence[float], rng: torch.Generator) -> int:
     return int(torch.multinomial(torch.tensor(weights), 1, generator=rng))
 
 
-def _window(data: Images, item: int, level: int, size: tuple[int, ...], rng: torch.Generator) -> tuple[Tensor, Tensor]:
+def _window(
+    data: Images, item: int, level: int, size: tuple[int, ...], rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
     image = data.images[item]
     full = tuple(n >> level for n in image.shape[1:])
     start = tuple(int(torch.randint(f - s + 1, (1,), generator=rng)) for f, s in zip(full, size, strict=True))
     if data.flip is not None and bool(torch.rand(1, generator=rng) < 0.5):
         image = image.flip(data.flip + 1)
-    fine = image[(slice(None), *(slice(a << level, (a + s) << level) for a, s in zip(start, size, strict=True)))]
+    fine = image[
+        (slice(None), *(slice(a << level, (a + s) << level) for a, s in zip(start, size, strict=True)))
+    ]
     pool = F.avg_pool2d if len(size) == 2 else F.avg_pool3d
     x = pool(fine[None], 2**level)[0] if level else fine
     return x, grid(size, full=full, start=start)
 
 
-def known(data: Images, items: Tensor, u: Tensor, white: Tensor, drop: float) -> tuple[Tensor | None, Tensor | None]:
-    """Labels (n,) and numbers (n, k) of ``items`` (n,) as the network is told them. u: (n, 2 + k) uniform, white: (n, k) normal.
+def known(
+    data: Images, items: Tensor, u: Tensor, white: Tensor, drop: float
+) -> tuple[Tensor | None, Tensor | None]:
+    """Labels (n,) and numbers (n, k) of ``items`` (n,) as the network is told them. u: (n, 2 + k) uniform,
+    white: (n, k) normal.
 
-    Hidden with probability ``drop``: the label; all numbers at once; of several each by itself. The other side of guidance knows neither label nor what is
-    asked for, so with half of the hidden labels these numbers are hidden, too.
+    Hidden with probability ``drop``: the label; all numbers at once; of several each by itself. The other
+    side of guidance knows neither label nor what is asked for, so with half of the hidden labels these
+    numbers are hidden, too.
     """
     label = None if data.labels is None else torch.where(u[:, 0] < drop, -1, data.labels[items])
     if data.numbers is None:
         return label, None
     numbers = data.numbers[items]
-    hidden = (u[:, 1:2] < drop) | ((u[:, 2:] < drop) if numbers.shape[1] > 1 else torch.zeros_like(numbers, dtype=torch.bool))
+    hidden = (u[:, 1:2] < drop) | (
+        (u[:, 2:] < drop) if numbers.shape[1] > 1 else torch.zeros_like(numbers, dtype=torch.bool)
+    )
     for column, error in data.asked:
         numbers[:, column] += error * white[:, column]
         hidden[:, column] |= u[:, 0] < drop / 2

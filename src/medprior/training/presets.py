@@ -1,4 +1,6 @@
-"""Sizes of prior, each with its measured cost beside it (bench/presets.py prints the table in docs/presets.md)."""
+"""Sizes of prior, each with its measured cost beside it (bench/presets.py prints the table in
+docs/presets.md).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ __all__ = ["PRESETS", "Preset", "preset_named"]
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """widths, blocks: the network. rate: Adam's peak learning rate. batch: 64x64 patches (or equal area) a step."""
+    """widths, blocks: the network. rate: Adam's peak learning rate. batch: 64x64 patches (or equal area) a
+    step.
+    """
 
     widths: tuple[int, ...]
     blocks: int

@@ -1,4 +1,6 @@
-"""The training set in a GPU's own memory: a batch of any size costs a few launches there, where ``patches.draw`` makes it patch by patch."""
+"""The training set in a GPU's own memory: a batch of any size costs a few launches there, where
+``patches.draw`` makes it patch by patch.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from torch.nn import functional as F
 
 from ..data.seeds import generator
 from ..prior import Condition
-from .moves import RANDOM, moved
+from .patch_moves import RANDOM, moved
 from .patches import Batch, Images, Plan, known, planned
 
 __all__ = ["Resident"]
@@ -19,10 +21,11 @@ __all__ = ["Resident"]
 class Resident:
     """Draws the batches of ``data`` on ``device``.
 
-    The law is that of ``patches.draw``: windows, places, mirrors, moves, noise levels and what is hidden have the same distributions, and a batch is a pure
-    function of (seed, step, rank, steps). The numbers are others, because another generator makes them.
-    All voxels lie in one line; those of a window are gathered by their numbers. Where they would take more than half of the GPU's free memory they
-    stay on the host, and only the windows travel: slower, and the same batches.
+    The law is that of ``patches.draw``: windows, places, mirrors, moves, noise levels and what is hidden have
+    the same distributions, and a batch is a pure function of (seed, step, rank, steps). The numbers are
+    others, because another generator makes them. All voxels lie in one line; those of a window are gathered
+    by their numbers. Where they would take more than half of the GPU's free memory they stay on the host, and
+    only the windows travel: slower, and the same batches.
     """
 
     def __init__(self, data: Images, device: str) -> None:
@@ -38,10 +41,24 @@ class Resident:
         free = torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else 2 * size
         return self.device if 2 * size <= free else torch.device("cpu")
 
-    def draw(self, step: int, *, seed: int, batch: int, sigmas: tuple[float, float], drop: float = 0.1, rank: int = 0, ranks: int = 1, steps: int = 0) -> Batch:
-        """The batch of one step for one rank, on the device. Arguments and errors are those of ``patches.draw``."""
+    def draw(
+        self,
+        step: int,
+        *,
+        seed: int,
+        batch: int,
+        sigmas: tuple[float, float],
+        drop: float = 0.1,
+        rank: int = 0,
+        ranks: int = 1,
+        steps: int = 0,
+    ) -> Batch:
+        """The batch of one step for one rank, on the device. Arguments and errors are those of
+        ``patches.draw``.
+        """
         plan = planned(self.data, step, seed=seed, batch=batch, ranks=ranks, steps=steps)
-        # every rank draws for all and keeps its share: cheap beside the network, and one law for any number of ranks
+        # every rank draws for all and keeps its share: cheap beside the network, and one law for any number
+        # of ranks
         mine = slice(rank, plan.count, ranks)
         items = torch.tensor(plan.order[: plan.count])
         host, near = generator(seed, "windows", step), generator(seed, "noise", step, device=self.device)
@@ -51,7 +68,10 @@ class Resident:
         turned = torch.rand(plan.count, generator=host) < (0.0 if self.data.flip is None else 0.5)
         u = torch.rand((plan.count, 2), generator=host)
         k = 0 if self.data.numbers is None else self.data.numbers.shape[1]
-        u, white = torch.cat([u, torch.rand((plan.count, k), generator=host)], dim=1), torch.randn((plan.count, k), generator=host)
+        u, white = (
+            torch.cat([u, torch.rand((plan.count, k), generator=host)], dim=1),
+            torch.randn((plan.count, k), generator=host),
+        )
         noise = torch.randn((plan.count, len(self.voxels), *plan.size), generator=near, device=self.device)
         sigma = torch.exp(torch.randn(plan.count, generator=near, device=self.device) * sigmas[1] + sigmas[0])
         x0 = self._windows(plan, items[mine], start[mine], turned[mine])
@@ -59,7 +79,10 @@ class Resident:
         if self.data.moves is not None:
             how = torch.rand((plan.count, RANDOM), generator=generator(seed, "moves", step))[mine]
             x0, position = moved(x0, position, how.to(self.device), plan.moved, self.data.moves)
-        label, numbers = (x if x is None else x.to(self.device) for x in known(self.data, items[mine], u[mine], white[mine], drop))
+        label, numbers = (
+            x if x is None else x.to(self.device)
+            for x in known(self.data, items[mine], u[mine], white[mine], drop)
+        )
         condition = Condition(label, numbers, position)
         return Batch(x0, sigma[mine], noise[mine], condition, tuple(items[mine].tolist()), plan.count)
 
@@ -87,6 +110,16 @@ def _along(values: Tensor, axis: int, ndim: int) -> Tensor:
 def _positions(size: tuple[int, ...], full: Tensor, start: Tensor) -> Tensor:
     """``grid`` for each window. full, start: (n, ndim) -> (n, ndim + 1, *size)."""
     n, ndim = full.shape
-    lines = [(2 * (torch.arange(length, device=full.device) + start[:, a, None].float()) + 1) / full[:, a, None] - 1 for a, length in enumerate(size)]
+    lines = [
+        (2 * (torch.arange(length, device=full.device) + start[:, a, None].float()) + 1) / full[:, a, None]
+        - 1
+        for a, length in enumerate(size)
+    ]
     fine = torch.log2(full.amax(1, keepdim=True) / 64.0) / 2
-    return torch.stack([*(_along(line, a, ndim).expand(n, *size) for a, line in enumerate(lines)), _along(fine, 0, ndim).expand(n, *size)], dim=1)
+    return torch.stack(
+        [
+            *(_along(line, a, ndim).expand(n, *size) for a, line in enumerate(lines)),
+            _along(fine, 0, ndim).expand(n, *size),
+        ],
+        dim=1,
+    )

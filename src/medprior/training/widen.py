@@ -14,18 +14,23 @@ __all__ = ["widened"]
 
 
 def widened(net: UNet, widths: tuple[int, ...]) -> UNet:
-    """A U-Net of ``widths`` that gives the same output as ``net``, so that what was learned cheaply is kept (Net2Net, arXiv 1511.05641).
+    """A U-Net of ``widths`` that gives the same output as ``net``, so that what was learned cheaply is kept
+    (Net2Net, arXiv 1511.05641).
 
-    The old channels do not hear the new ones until they learn to; the new ones are initialised as in any new network. Normalisation is over
-    groups of 8 channels, so whole new groups leave the old statistics as they are.
-    Raises BadOption unless each width is at least the old one and both are multiples of 8.
+    The old channels do not hear the new ones until they learn to; the new ones are initialised as in any new
+    network. Normalisation is over groups of 8 channels, so whole new groups leave the old statistics as they
+    are. Raises BadOption unless each width is at least the old one and both are multiples of 8.
     """
     old = net.shape.widths
-    if len(widths) != len(old) or any(new < was or new % 8 or was % 8 for new, was in zip(widths, old, strict=True)):
+    if len(widths) != len(old) or any(
+        new < was or new % 8 or was % 8 for new, was in zip(widths, old, strict=True)
+    ):
         raise BadOption(f"widths: wanted {len(old)} multiples of 8, none below {old}, got {widths}")
     wide = UNet(replace(net.shape, widths=widths))
     known = net.state_dict()
-    wide.load_state_dict({name: _placed(name, known[name], fresh) for name, fresh in wide.state_dict().items()})
+    wide.load_state_dict(
+        {name: _placed(name, known[name], fresh) for name, fresh in wide.state_dict().items()}
+    )
     return wide
 
 

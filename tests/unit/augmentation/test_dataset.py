@@ -36,7 +36,9 @@ def augmented(seed: int = 0) -> Augmented:
 
 
 def epoch(loader: DataLoader) -> list[torch.Tensor]:
-    return [torch.cat([x.flatten(), mask.flatten().float(), label.float().flatten()]) for x, mask, label in loader]
+    return [
+        torch.cat([x.flatten(), mask.flatten().float(), label.float().flatten()]) for x, mask, label in loader
+    ]
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker")
@@ -56,7 +58,10 @@ def test_workers_and_order_decide_nothing_and_epochs_differ() -> None:
     del many
     backwards = augmented()
     backwards.set_epoch(1)
-    last = [torch.cat([x.flatten(), m.flatten().float(), torch.tensor([float(y)])]) for x, m, y in (backwards[i] for i in reversed(range(N)))]
+    last = [
+        torch.cat([x.flatten(), m.flatten().float(), torch.tensor([float(y)])])
+        for x, m, y in (backwards[i] for i in reversed(range(N)))
+    ]
     assert all(torch.equal(x, y) for x, y in zip(reversed(last), seen[N:], strict=True))
 
 
@@ -99,7 +104,9 @@ def test_epochs_count_from_zero() -> None:
 
 
 def test_a_policy_for_hounsfield_units_moves_noise_by_hounsfield_units() -> None:
-    data = Augmented([torch.zeros(1, 100, 100)], Policy.of("CT").only("noise").allowing("noise", 0.02, 0.02, 1.0))
+    data = Augmented(
+        [torch.zeros(1, 100, 100)], Policy.of("CT").only("noise").allowing("noise", 0.02, 0.02, 1.0)
+    )
     assert data[0].std().item() == pytest.approx(20, rel=0.05)
     with pytest.raises(WrongKind):
         Policy.of("CT").fits(data.record(0).frame.__class__((8, 8), unit="a.u."))

@@ -1,4 +1,6 @@
-"""One resampling: known points arrive where they should, masks go along unblended, flips are exact, nothing folds."""
+"""One resampling: known points arrive where they should, masks go along unblended, flips are exact, nothing
+folds.
+"""
 
 from __future__ import annotations
 
@@ -51,10 +53,14 @@ def test_every_geometric_step_has_a_transform_and_the_rest_an_apply() -> None:
 
 @pytest.mark.parametrize("frame", FRAMES, ids=str)
 def test_a_landmark_arrives_where_points_moved_says_and_its_mask_with_it(frame: Frame) -> None:
-    at = torch.tensor([n / 2 + d for n, d in zip(frame.shape, (3.0, -2.0, 1.0), strict=False)], dtype=torch.float64)
+    at = torch.tensor(
+        [n / 2 + d for n, d in zip(frame.shape, (3.0, -2.0, 1.0), strict=False)], dtype=torch.float64
+    )
     image = ball(frame, at, 1.2 * max(frame.spacing))
     mask = (image[0] > 0.2).to(torch.int16) * 7
-    moved, (mask_moved,) = applied(recorded(frame, *everything(frame, share=0.05), outside="background"), image, [mask])
+    moved, (mask_moved,) = applied(
+        recorded(frame, *everything(frame, share=0.05), outside="background"), image, [mask]
+    )
     expected = points_moved(recorded(frame, *everything(frame, share=0.05)), at[None])[0]
     assert (expected - at).norm() > 2
     assert (centre_of(moved - moved.min()) - expected).abs().max() < 0.35
@@ -65,7 +71,9 @@ def test_a_landmark_arrives_where_points_moved_says_and_its_mask_with_it(frame: 
 
 
 def test_a_rotation_is_one_of_millimetres_not_of_voxels() -> None:
-    """90 degrees with pixels of 1 x 2 mm: a point 10 mm from the middle along i arrives 10 mm from it along j, 5 pixels."""
+    """90 degrees with pixels of 1 x 2 mm: a point 10 mm from the middle along i arrives 10 mm from it along
+    j, 5 pixels.
+    """
     frame = Frame((41, 41), (1.0, 2.0))
     moved = points_moved(recorded(frame, {"name": "rotate", "degrees": [90.0]}), torch.tensor([[30.0, 20.0]]))
     assert torch.allclose(moved, torch.tensor([[20.0, 25.0]], dtype=torch.float64), atol=1e-9)
@@ -74,7 +82,10 @@ def test_a_rotation_is_one_of_millimetres_not_of_voxels() -> None:
 def test_scale_above_one_enlarges_and_a_shift_is_a_share_of_the_side() -> None:
     frame = Frame((41, 21))
     steps = ({"name": "scale", "factor": 2.0}, {"name": "shift", "share": [0.1, 0.0]})
-    assert torch.allclose(points_moved(recorded(frame, *steps), torch.tensor([[22.0, 12.0]]))[0], torch.tensor([20 + 4 + 4.1, 14.0], dtype=torch.float64))
+    assert torch.allclose(
+        points_moved(recorded(frame, *steps), torch.tensor([[22.0, 12.0]]))[0],
+        torch.tensor([20 + 4 + 4.1, 14.0], dtype=torch.float64),
+    )
 
 
 @pytest.mark.parametrize("frame", FRAMES, ids=str)
@@ -135,7 +146,9 @@ def test_what_comes_in_from_outside_is_the_edge_or_background() -> None:
 def test_labels_beyond_the_reach_of_float32_survive() -> None:
     frame = Frame((12, 12))
     mask = torch.full((12, 12), 2**24 + 1, dtype=torch.int64)
-    _, (moved,) = applied(recorded(frame, {"name": "rotate", "degrees": [30.0]}), torch.zeros(1, 12, 12), [mask])
+    _, (moved,) = applied(
+        recorded(frame, {"name": "rotate", "degrees": [30.0]}), torch.zeros(1, 12, 12), [mask]
+    )
     assert moved.unique().tolist() == [2**24 + 1]
 
 
@@ -152,19 +165,33 @@ def test_slabs_of_a_volume_make_one_whole(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_frame_refuses_what_is_no_grid() -> None:
-    for wrong in (lambda: Frame((3,)), lambda: Frame((3, 3), (1.0,)), lambda: Frame((3, 3), (1.0, -1.0)), lambda: Frame((3, 3), codes="RX")):
+    for wrong in (
+        lambda: Frame((3,)),
+        lambda: Frame((3, 3), (1.0,)),
+        lambda: Frame((3, 3), (1.0, -1.0)),
+        lambda: Frame((3, 3), codes="RX"),
+    ):
         with pytest.raises(ShapeMismatch):
             wrong()
 
 
 def test_thick_slices_are_turned_in_their_plane() -> None:
-    """And so are stacks that are far wider than high: a tilt would push them out of their own field of view."""
+    """And so are stacks that are far wider than high: a tilt would push them out of their own field of
+    view.
+    """
     thick, few = Frame((16, 16, 6), (1.0, 1.0, 5.0), "RAS"), Frame((4, 40, 40), (1.0, 1.0, 1.0), "SAR")
     assert (thick.thick, few.thick, FRAMES[2].thick) == (2, 0, None)
     steps = ({"name": "scale", "factor": 1.2}, {"name": "elastic", "share": 0.3, "cells": 5, "seed": 1})
     moved = points_moved(recorded(thick, *steps), torch.tensor([[3.0, 4.0, 1.0]]))[0]
     assert float(moved[2]) == 1.0 and abs(float(moved[0]) - 3) > 0.3
-    policy = Policy.of("MR").only("rotate", "shift").allowing("rotate", 5, 10, 1.0).allowing("shift", 0.01, 0.02, 1.0)
+    policy = (
+        Policy.of("MR")
+        .only("rotate", "shift")
+        .allowing("rotate", 5, 10, 1.0)
+        .allowing("shift", 0.01, 0.02, 1.0)
+    )
     for frame, axis in ((thick, 2), (few, 0)):
         rotate, shift = draw(policy, frame, 0).steps
-        assert [a for a in range(3) if rotate["degrees"][a]] == [axis] and [a for a in range(3) if not shift["share"][a]] == [axis]
+        assert [a for a in range(3) if rotate["degrees"][a]] == [axis] and [
+            a for a in range(3) if not shift["share"][a]
+        ] == [axis]

@@ -1,4 +1,6 @@
-"""Changes of the numbers: the size that their parameters say, per channel, harmless on constant images, equal to other libraries where those do the same."""
+"""Changes of the numbers: the size that their parameters say, per channel, harmless on constant images, equal
+to other libraries where those do the same.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,14 @@ SHAPES = [(48, 40), (16, 20, 12)]
 def image(*shape: int, seed: int = 0) -> Tensor:
     """Values 100 to 900, smooth."""
     x = torch.rand((1, *shape), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return 100 + 800 * torch.from_numpy(ndimage.gaussian_filter(x.numpy(), 2, axes=tuple(range(1, x.ndim)))).sub(0.3).div(0.4).clamp(0, 1)
+    return 100 + 800 * torch.from_numpy(
+        ndimage.gaussian_filter(x.numpy(), 2, axes=tuple(range(1, x.ndim)))
+    ).sub(0.3).div(0.4).clamp(0, 1)
 
 
-def one(x: Tensor, name: str, unit: str = "", spacing: tuple[float, ...] = (), **parameters: object) -> Tensor:
+def one(
+    x: Tensor, name: str, unit: str = "", spacing: tuple[float, ...] = (), **parameters: object
+) -> Tensor:
     frame = Frame(tuple(x.shape[1:]), spacing, unit=unit)
     return applied(Record(({"name": name, **parameters},), frame, "test", 0), x)[0]
 
@@ -39,10 +45,25 @@ def test_shares_are_of_the_range_of_each_channel(shape: tuple[int, ...]) -> None
     assert torch.allclose(noise.std(1), 0.1 * at.span.flatten(), rtol=0.05)
 
 
-@pytest.mark.parametrize("shape", [(256, 256), (512, 512), (1024, 1024), (1024, 768), (28, 28), (64, 64, 64), (96, 96, 96), (256, 256, 24), (300, 277)])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (256, 256),
+        (512, 512),
+        (1024, 1024),
+        (1024, 768),
+        (28, 28),
+        (64, 64, 64),
+        (96, 96, 96),
+        (256, 256, 24),
+        (300, 277),
+    ],
+)
 def test_the_range_is_measured_all_over_the_image_and_not_in_its_empty_border(shape: tuple[int, ...]) -> None:
     around = torch.meshgrid(*(torch.linspace(-1.25, 1.25, n) for n in shape), indexing="ij")
-    x = (1 - torch.stack(list(around)).square().sum(0)).clamp(0)[None]  # a ball in the middle, nothing at the border
+    x = (1 - torch.stack(list(around)).square().sum(0)).clamp(0)[
+        None
+    ]  # a ball in the middle, nothing at the border
     at, wanted = seen(x, Frame(shape)), np.quantile(x.numpy(), (0.01, 0.99))
     assert not at.flat
     assert np.allclose([float(at.low), float(at.high)], wanted, atol=0.03)
@@ -60,7 +81,9 @@ def test_gamma_keeps_both_ends_and_order(shape: tuple[int, ...]) -> None:
     span = (x - at.low) / at.span
     inside = (span > 0) & (span < 1)
     assert bool((y[inside] <= x[inside] + 1e-9).all())
-    assert torch.allclose(y[span > 0], (span[span > 0] ** 1.4) * at.span + at.low) and torch.allclose(y[span <= 0], x[span <= 0])
+    assert torch.allclose(y[span > 0], (span[span > 0] ** 1.4) * at.span + at.low) and torch.allclose(
+        y[span <= 0], x[span <= 0]
+    )
     order = x.flatten().argsort()
     assert float(y.flatten()[order].diff().min()) >= -1e-9
 
@@ -68,13 +91,22 @@ def test_gamma_keeps_both_ends_and_order(shape: tuple[int, ...]) -> None:
 def test_contrast_keeps_the_mean() -> None:
     x = image(48, 40)
     y = one(x, "contrast", factor=1.3)
-    assert y.mean().item() == pytest.approx(x.mean().item()) and y.std().item() == pytest.approx(1.3 * x.std().item())
+    assert y.mean().item() == pytest.approx(x.mean().item()) and y.std().item() == pytest.approx(
+        1.3 * x.std().item()
+    )
 
 
-@pytest.mark.parametrize(("shape", "spacing"), [((48, 40), (1.0, 1.0)), ((48, 40), (1.0, 2.0)), ((16, 20, 12), (1.0, 1.0, 2.0))])
+@pytest.mark.parametrize(
+    ("shape", "spacing"), [((48, 40), (1.0, 1.0)), ((48, 40), (1.0, 2.0)), ((16, 20, 12), (1.0, 1.0, 2.0))]
+)
 def test_blur_agrees_with_scipy(shape: tuple[int, ...], spacing: tuple[float, ...]) -> None:
     x, sigma = image(*shape), 1.3
-    theirs = ndimage.gaussian_filter(x[0].numpy(), [sigma / s for s in spacing], mode="nearest", radius=[int(np.ceil(3 * sigma / s)) for s in spacing])
+    theirs = ndimage.gaussian_filter(
+        x[0].numpy(),
+        [sigma / s for s in spacing],
+        mode="nearest",
+        radius=[int(np.ceil(3 * sigma / s)) for s in spacing],
+    )
     assert np.abs(one(x, "blur", spacing=spacing, sigma=sigma)[0].numpy() - theirs).max() < 1e-9
 
 
@@ -86,7 +118,14 @@ def test_a_bias_field_multiplies_by_something_smooth_and_bounded(shape: tuple[in
     known = (x - dark).abs() > 50
     log = gain.log()
     assert float(log[known].abs().max()) <= 0.4 + 1e-9 and float(log[known].std()) > 0.02
-    steps = [(log.diff(dim=d).abs()[known.narrow(d, 0, known.shape[d] - 1) & known.narrow(d, 1, known.shape[d] - 1)]).max() for d in range(1, x.ndim)]
+    steps = [
+        (
+            log.diff(dim=d).abs()[
+                known.narrow(d, 0, known.shape[d] - 1) & known.narrow(d, 1, known.shape[d] - 1)
+            ]
+        ).max()
+        for d in range(1, x.ndim)
+    ]
     assert float(max(steps)) < 0.2
 
 
@@ -108,9 +147,13 @@ def test_low_resolution_leaves_thick_slices_alone() -> None:
 
 @pytest.mark.parametrize("modality", ["DX", "CT", "MR", "US", "MG", "PT"])
 @pytest.mark.parametrize("shape", [(20, 24), (12, 14, 10)])
-def test_constant_images_stay_finite_and_arbitrary_ones_constant(modality: str, shape: tuple[int, ...]) -> None:
+def test_constant_images_stay_finite_and_arbitrary_ones_constant(
+    modality: str, shape: tuple[int, ...]
+) -> None:
     policy = Policy.of(modality).without("dose") if modality == "CT" else Policy.of(modality)
-    policy = replace(policy, allowed={n: replace(s, probability=1.0) for n, s in policy.allowed.items()}, outside="edge")
+    policy = replace(
+        policy, allowed={n: replace(s, probability=1.0) for n, s in policy.allowed.items()}, outside="edge"
+    )
     frame = Frame(shape, codes="RAS"[: len(shape)], unit=policy.unit)
     x = torch.full((2, *shape), 7.0)
     y, _ = applied(draw(policy, frame, 0), x)

@@ -1,4 +1,6 @@
-"""What is legal for whom: nothing illegal passes, each refusal has a name, a reason and a remedy, and what was overruled is written down."""
+"""What is legal for whom: nothing illegal passes, each refusal has a name, a reason and a remedy, and what
+was overruled is written down.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ EVERY = [*filter(None, MODALITIES), *ALIASES, "PT", "OT", ""]
 @pytest.mark.parametrize("sides_matter", [True, False])
 def test_every_transform_is_allowed_or_refused_with_a_reason(modality: str, sides_matter: bool) -> None:
     policy = Policy.of(modality, sides_matter=sides_matter)
-    assert set(policy.allowed) | set(policy.refused) == set(TRANSFORMS) and not set(policy.allowed) & set(policy.refused)
+    assert set(policy.allowed) | set(policy.refused) == set(TRANSFORMS) and not set(policy.allowed) & set(
+        policy.refused
+    )
     assert all(len(why) > 15 for why in policy.refused.values())
     for name, s in policy.allowed.items():
         least, most = TRANSFORMS[name].limits
@@ -28,17 +32,29 @@ def test_every_transform_is_allowed_or_refused_with_a_reason(modality: str, side
 
 @pytest.mark.parametrize("name", ["gamma", "contrast", "brightness", "lighting", "bias_field"])
 def test_hounsfield_values_keep_their_scale(name: str) -> None:
-    with pytest.raises(BadOption, match=rf"^{name}: refused for CT in HU: Hounsfield values are a physical scale.*because="):
+    with pytest.raises(
+        BadOption, match=rf"^{name}: refused for CT in HU: Hounsfield values are a physical scale.*because="
+    ):
         Policy.of("CT").allowing(name, *(TRANSFORMS[name].limits))
 
 
 @pytest.mark.parametrize("unit", ["SUV", "mm2/s", "ms"])
 def test_measurements_in_any_unit_keep_their_scale(unit: str) -> None:
     refused = Policy.of("MR", unit=unit).refused
-    assert {"gamma", "contrast", "brightness", "bias_field", "lighting"} <= set(refused) and unit in refused["gamma"]
+    assert {"gamma", "contrast", "brightness", "bias_field", "lighting"} <= set(refused) and unit in refused[
+        "gamma"
+    ]
 
 
-@pytest.mark.parametrize("facts", [{}, {"sides_matter": True}, {"sides_matter": False, "text": True}, {"sides_matter": False, "label": "left lung nodule"}])
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {},
+        {"sides_matter": True},
+        {"sides_matter": False, "text": True},
+        {"sides_matter": False, "label": "left lung nodule"},
+    ],
+)
 def test_mirroring_is_refused_where_sides_matter(facts: dict) -> None:
     for modality in EVERY:
         with pytest.raises(BadOption, match="flip_left_right: refused"):
@@ -54,7 +70,13 @@ def test_nobody_is_upside_down(modality: str, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("label", "name"),
-    [("Cardiomegaly", "scale"), ("brain atrophy", "elastic"), ("rib_fracture", "blur"), ("ground-glass opacity", "gamma"), ("motion artefact", "noise")],
+    [
+        ("Cardiomegaly", "scale"),
+        ("brain atrophy", "elastic"),
+        ("rib_fracture", "blur"),
+        ("ground-glass opacity", "gamma"),
+        ("motion artefact", "noise"),
+    ],
 )
 def test_a_label_refuses_what_would_make_it_wrong(label: str, name: str) -> None:
     Policy.of("DX").check(name)
@@ -91,7 +113,9 @@ def test_an_unknown_name_hears_the_nearest() -> None:
 
 
 def test_a_reason_overrules_and_goes_into_every_record() -> None:
-    policy = Policy.of("CT").only("rotate").allowing("gamma", 0.9, 1.1, 1.0, because="windowed pictures, not HU")
+    policy = (
+        Policy.of("CT").only("rotate").allowing("gamma", 0.9, 1.1, 1.0, because="windowed pictures, not HU")
+    )
     assert "gamma" not in policy.refused and set(policy.allowed) == {"rotate", "gamma"}
     assert draw(policy, Frame((8, 8), unit="HU"), 0).overrides == ("gamma: windowed pictures, not HU",)
 
@@ -108,7 +132,10 @@ def test_a_policy_is_plain_data() -> None:
       flip_head_foot: {low: 0, high: 1, probability: 0.5, because: "patches without an up"}
     """
     policy = Policy.from_dict(yaml.safe_load(text))
-    assert policy.allowed["rotate"].high == 5 and policy.allowed["rotate"].probability == Policy.of("MR").allowed["rotate"].probability
+    assert (
+        policy.allowed["rotate"].high == 5
+        and policy.allowed["rotate"].probability == Policy.of("MR").allowed["rotate"].probability
+    )
     assert "flip_head_foot" in policy.allowed and "spike" in policy.refused and policy.outside == "edge"
 
 
@@ -141,7 +168,11 @@ def test_a_policy_is_for_its_modality_and_unit() -> None:
 def test_a_flip_needs_to_know_the_axis() -> None:
     policy = Policy.of("MR", sides_matter=False).allowing("flip_left_right", 0, 1, 1.0)
     assert draw(policy, Frame((8, 8, 8), codes="PLS"), 0).steps[-1] != ()
-    assert [s["axis"] for s in draw(policy, Frame((8, 8, 8), codes="PLS"), 0).steps if s["name"] == "flip_left_right"] == [1]
+    assert [
+        s["axis"]
+        for s in draw(policy, Frame((8, 8, 8), codes="PLS"), 0).steps
+        if s["name"] == "flip_left_right"
+    ] == [1]
     with pytest.raises(BadOption, match="flip_left_right: no axis of this image runs left-right"):
         draw(policy, Frame((8, 8, 8)), 0)
     with pytest.raises(BadOption, match="its axes point to IP"):
@@ -158,9 +189,17 @@ def test_the_page_shows_the_table_as_it_is() -> None:
         if name.startswith("flip"):
             assert f"`{name}`" in page
             continue
-        cells = [cell.strip() for cell in next(line for line in page.splitlines() if line.startswith(f"| `{name}` |")).split("|")[2:-1]]
+        cells = [
+            cell.strip()
+            for cell in next(line for line in page.splitlines() if line.startswith(f"| `{name}` |")).split(
+                "|"
+            )[2:-1]
+        ]
         strengths = [MODALITIES["" if m == "others" else m].allowed.get(name) for m in columns]
-        assert cells == [transform.unit, *("no" if s is None else f"{s.low:g} to {s.high:g}, {s.probability:g}" for s in strengths)]
+        assert cells == [
+            transform.unit,
+            *("no" if s is None else f"{s.low:g} to {s.high:g}, {s.probability:g}" for s in strengths),
+        ]
 
 
 def test_the_policy_of_the_page_is_one() -> None:

@@ -16,16 +16,24 @@ def phantom(n: int = SQUARE, ndim: int = 2) -> Tensor:
     """(1, ...) a bright box on black, inside of which the values vary."""
     x = torch.zeros([n] * ndim, dtype=torch.float64)
     inside = tuple(slice(n // 4, 3 * n // 4) for _ in range(ndim))
-    x[inside] = 500 + 100 * torch.rand([n // 2] * ndim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x[inside] = 500 + 100 * torch.rand(
+        [n // 2] * ndim, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     return x[None]
 
 
-def one(x: Tensor, name: str, unit: str = "", spacing: tuple[float, ...] = (), **parameters: object) -> Tensor:
-    return applied(Record(({"name": name, **parameters},), Frame(tuple(x.shape[1:]), spacing, unit=unit), "test", 0), x)[0]
+def one(
+    x: Tensor, name: str, unit: str = "", spacing: tuple[float, ...] = (), **parameters: object
+) -> Tensor:
+    return applied(
+        Record(({"name": name, **parameters},), Frame(tuple(x.shape[1:]), spacing, unit=unit), "test", 0), x
+    )[0]
 
 
 def test_rician_noise_is_rayleigh_where_there_is_no_signal() -> None:
-    """Mean sqrt(pi / 2) std and standard deviation sqrt(2 - pi / 2) std (Gudbjartsson and Patz 1995); far from zero it is Gaussian."""
+    """Mean sqrt(pi / 2) std and standard deviation sqrt(2 - pi / 2) std (Gudbjartsson and Patz 1995); far
+    from zero it is Gaussian.
+    """
     x = torch.cat([torch.zeros(100, 200), torch.full((100, 200), 1000.0)]).double()[None]
     std = 20.0
     y = one(x, "rician_noise", share=std / 1000, seed=1)
@@ -37,14 +45,18 @@ def test_rician_noise_is_rayleigh_where_there_is_no_signal() -> None:
 
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_motion_leaves_the_anatomy_where_its_mask_is(ndim: int) -> None:
-    """The middle of k-space was read at rest, so the best shift onto the source is none; the outer lines were not, so the image differs."""
+    """The middle of k-space was read at rest, so the best shift onto the source is none; the outer lines were
+    not, so the image differs.
+    """
     n = SQUARE if ndim == 2 else 24
     x = phantom(n, ndim)
     degrees = [4.0] if ndim == 2 else [2.0, 4.0, -3.0]
     segment = {"from": 0.2, "to": 1.0, "degrees": degrees, "share": [0.03] * ndim}
     y = one(x, "motion", axis=0, segments=[segment])
     axes = tuple(range(1, ndim + 1))
-    correlation = torch.fft.ifftn(torch.fft.fftn(x, dim=axes) * torch.fft.fftn(y, dim=axes).conj(), dim=axes).real
+    correlation = torch.fft.ifftn(
+        torch.fft.fftn(x, dim=axes) * torch.fft.fftn(y, dim=axes).conj(), dim=axes
+    ).real
     assert int(correlation.argmax()) == 0
     assert float((y - x).abs().mean()) > 1 and torch.isfinite(y).all()
 
@@ -57,7 +69,9 @@ def test_motion_of_nothing_is_nothing() -> None:
 
 @pytest.mark.parametrize("axis", [0, 1])
 def test_ghosts_lie_where_the_weak_lines_say(axis: int) -> None:
-    """Every 4th line weaker: copies at a quarter, a half and three quarters of the field of view, along that axis alone."""
+    """Every 4th line weaker: copies at a quarter, a half and three quarters of the field of view, along that
+    axis alone.
+    """
     x = torch.zeros(1, SQUARE, SQUARE, dtype=torch.float64)
     x[0, 8, 8] = 1000.0
     y = one(x, "ghost", axis=axis, every=4, share=0.5)
@@ -69,7 +83,9 @@ def test_ghosts_lie_where_the_weak_lines_say(axis: int) -> None:
 
 
 def test_a_spike_is_a_wave_of_its_frequency() -> None:
-    """A sample at (6, 10) of a field of 64 is a wave of 3 and 5 periods in half of it, where the image is bright enough to show it as it is."""
+    """A sample at (6, 10) of a field of 64 is a wave of 3 and 5 periods in half of it, where the image is
+    bright enough to show it as it is.
+    """
     x = torch.full((1, SQUARE, SQUARE), 500.0, dtype=torch.float64)
     x[0, 0, 0] = 0
     y = one(x, "spike", share=0.1, places=[[6 / SQUARE, 10 / SQUARE]])
@@ -90,7 +106,12 @@ def test_less_dose_is_more_noise_by_the_root_and_no_other_tissue() -> None:
     few = {"photons": 1e5, "views": 180}
     stds = {}
     for fraction in (0.5, 0.2):
-        change = torch.stack([(one(x, "dose", "HU", (3.0, 3.0), fraction=fraction, seed=s, **few) - x)[middle] for s in range(6)])
+        change = torch.stack(
+            [
+                (one(x, "dose", "HU", (3.0, 3.0), fraction=fraction, seed=s, **few) - x)[middle]
+                for s in range(6)
+            ]
+        )
         assert abs(float(change.mean())) < 0.2 * float(change.std())
         stds[fraction] = float(change.std())
     assert stds[0.2] / stds[0.5] == pytest.approx(np.sqrt((1 / 0.2 - 1) / (1 / 0.5 - 1)), rel=0.1)
@@ -99,13 +120,17 @@ def test_less_dose_is_more_noise_by_the_root_and_no_other_tissue() -> None:
 def test_dose_noise_is_stronger_behind_more_tissue() -> None:
     few = {"photons": 1e5, "views": 180, "fraction": 0.25, "seed": 0}
     middle = (slice(None), slice(36, 60), slice(36, 60))
-    thin, thick = (float((one(disc(96, 0.0), "dose", "HU", (mm, mm), **few) - disc(96, 0.0))[middle].std() * mm) for mm in (1.5, 3.0))
+    thin, thick = (
+        float((one(disc(96, 0.0), "dose", "HU", (mm, mm), **few) - disc(96, 0.0))[middle].std() * mm)
+        for mm in (1.5, 3.0)
+    )
     assert thick > 2 * thin  # noise times pixel size grows as exp(half of the path's attenuation)
 
 
 def test_dose_noise_agrees_with_the_closed_form() -> None:
-    """For a ramp filter the variance of a pixel is pi^2 / (12 views spacing^2) times that of its rays (Kak and Slaney, section 5.1); Hann's window leaves
-    12 times the integral of (2 f cos^2(pi f))^2, over f from 0 to 1/2, of it."""
+    """For a ramp filter the variance of a pixel is pi^2 / (12 views spacing^2) times that of its rays (Kak
+    and Slaney, section 5.1); Hann's window leaves 12 times the integral of (2 f cos^2(pi f))^2, over f from 0
+    to 1/2, of it."""
     from medprior.augmentation.scanner import WATER_PER_MM
 
     x, mm, photons = torch.full((1, 96, 96), -1000.0, dtype=torch.float64), 2.0, 1e4
@@ -119,7 +144,9 @@ def test_dose_noise_agrees_with_the_closed_form() -> None:
 
 
 def test_speckle_has_its_share_and_leaves_the_dark_dark() -> None:
-    x = torch.cat([torch.zeros(64, 64), torch.full((64, 64), 100.0), 120 + torch.zeros(64, 64)]).double()[None]
+    x = torch.cat([torch.zeros(64, 64), torch.full((64, 64), 100.0), 120 + torch.zeros(64, 64)]).double()[
+        None
+    ]
     y = one(x, "speckle", share=0.05, grain=[0.7, 1.2], seed=0)
     assert torch.equal(y[0, :64], x[0, :64])
     change = (y - x)[0, 64:]
@@ -135,5 +162,8 @@ def test_volumes_get_dose_noise_slice_by_slice_along_the_body() -> None:
     frame = Frame((32, 32, 2), (6.0, 6.0, 5.0), "LPS", "HU")
     step = {"name": "dose", "fraction": 0.3, "photons": 1e5, "views": 60, "seed": 1}
     y = applied(Record((step,), frame, "test", 0), x)[0] - x
-    turned = applied(Record((step,), Frame((2, 32, 32), (5.0, 6.0, 6.0), "SLP", "HU"), "test", 0), x.movedim(-1, 1).contiguous())[0] - x.movedim(-1, 1)
+    turned = applied(
+        Record((step,), Frame((2, 32, 32), (5.0, 6.0, 6.0), "SLP", "HU"), "test", 0),
+        x.movedim(-1, 1).contiguous(),
+    )[0] - x.movedim(-1, 1)
     assert torch.allclose(turned, y.movedim(-1, 1)) and float((y[..., 0] - y[..., 1]).abs().max()) > 1

@@ -1,4 +1,6 @@
-"""Drawn apart from applied: a record of plain numbers makes the same image again, bit for bit; scans keep their grid, unit and history."""
+"""Drawn apart from applied: a record of plain numbers makes the same image again, bit for bit; scans keep
+their grid, unit and history.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,16 @@ from medprior.augmentation import TRANSFORMS, Frame, Policy, Record, Strength, a
 from medprior.data.volume import Volume
 from medprior.errors import BadOption, MedpriorError, ShapeMismatch, WrongKind
 
-CASES = [("DX", (40, 32)), ("CT", (40, 32)), ("MR", (40, 32)), ("US", (40, 32)), ("MG", (40, 32)), ("PT", (40, 32)), ("MR", (20, 16, 12)), ("CT", (20, 16, 3))]
+CASES = [
+    ("DX", (40, 32)),
+    ("CT", (40, 32)),
+    ("MR", (40, 32)),
+    ("US", (40, 32)),
+    ("MG", (40, 32)),
+    ("PT", (40, 32)),
+    ("MR", (20, 16, 12)),
+    ("CT", (20, 16, 3)),
+]
 
 
 def always(policy: Policy) -> Policy:
@@ -22,7 +33,9 @@ def always(policy: Policy) -> Policy:
 
 
 def frame_of(modality: str, shape: tuple[int, ...]) -> Frame:
-    return Frame(shape, codes="RAS" if len(shape) == 3 else "", unit=Policy.of(modality).unit, modality=modality)
+    return Frame(
+        shape, codes="RAS" if len(shape) == 3 else "", unit=Policy.of(modality).unit, modality=modality
+    )
 
 
 def image(shape: tuple[int, ...], channels: int = 2) -> torch.Tensor:
@@ -52,7 +65,9 @@ def test_a_record_through_json_replays_bit_for_bit(modality: str, shape: tuple[i
 def test_strength_zero_is_identity_to_the_bit(modality: str, shape: tuple[int, ...]) -> None:
     neutral = {"scale": 1.0, "contrast": 1.0, "gamma": 1.0, "low_resolution": 1.0, "dose": 1.0}
     policy = Policy.of(modality)
-    policy = replace(policy, allowed={n: Strength(neutral.get(n, 0.0), neutral.get(n, 0.0), 1.0) for n in policy.allowed})
+    policy = replace(
+        policy, allowed={n: Strength(neutral.get(n, 0.0), neutral.get(n, 0.0), 1.0) for n in policy.allowed}
+    )
     x, mask = image(shape), torch.ones(shape)
     record = draw(policy, frame_of(modality, shape), 0)
     y, (moved,) = applied(record, x, [mask])
@@ -64,7 +79,15 @@ def test_seed_and_item_decide_and_each_transform_stands_alone() -> None:
     policy, frame = always(Policy.of("DX")), Frame((16, 16))
     one = draw(policy, frame, 0, 1, 2)
     assert one == draw(policy, frame, 0, 1, 2)
-    assert len({json.dumps(draw(policy, frame, *key).as_dict()["steps"]) for key in [(0, 1, 2), (0, 2, 1), (1, 1, 2), (0, 12)]}) == 4
+    assert (
+        len(
+            {
+                json.dumps(draw(policy, frame, *key).as_dict()["steps"])
+                for key in [(0, 1, 2), (0, 2, 1), (1, 1, 2), (0, 12)]
+            }
+        )
+        == 4
+    )
     fewer = draw(policy.without("rotate", "noise"), frame, 0, 1, 2)
     assert fewer.steps == tuple(s for s in one.steps if s["name"] not in ("rotate", "noise"))
 
@@ -85,24 +108,40 @@ def test_a_scan_keeps_its_place_unit_and_history() -> None:
     volume = scan()
     mask = replace(volume, data=(volume.data > 100).astype(np.float32), unit="label")
     made = varied(volume, always(Policy.of("MR")), 3, masks=[mask])
-    assert made.image.affine is not None and volume.affine is not None and np.array_equal(made.image.affine, volume.affine)
+    assert (
+        made.image.affine is not None
+        and volume.affine is not None
+        and np.array_equal(made.image.affine, volume.affine)
+    )
     assert made.image.unit == "a.u." and made.image.modality == "MR"
     assert (
-        made.image.provenance.history[-1].startswith("augmented by medprior, no prior: policy MR in a.u., seed 3")
+        made.image.provenance.history[-1].startswith(
+            "augmented by medprior, no prior: policy MR in a.u., seed 3"
+        )
         and "rotate" in made.image.provenance.history[-1]
     )
     assert set(np.unique(made.masks[0].data)) <= {0.0, 1.0} and made.masks[0].unit == "label"
-    assert made.image.provenance.synthetic and made.masks[0].provenance.synthetic and not volume.provenance.synthetic
+    assert (
+        made.image.provenance.synthetic
+        and made.masks[0].provenance.synthetic
+        and not volume.provenance.synthetic
+    )
     again = replayed(Record.from_dict(made.record.as_dict()), volume, [mask])
-    assert np.array_equal(again.image.data, made.image.data) and np.array_equal(again.masks[0].data, made.masks[0].data)
+    assert np.array_equal(again.image.data, made.image.data) and np.array_equal(
+        again.masks[0].data, made.masks[0].data
+    )
     assert not np.shares_memory(made.image.data, volume.data)
 
 
 def test_hounsfield_values_of_tissue_stay() -> None:
-    """A ball of water in air, turned, scaled, bent, at a lower dose and noisier: water is 0 HU on average and air -1000."""
+    """A ball of water in air, turned, scaled, bent, at a lower dose and noisier: water is 0 HU on average and
+    air -1000.
+    """
     i, j, _ = np.mgrid[:40, :40, :4]
     water = np.hypot(i - 19.5, j - 19.5) < 14
-    volume = Volume(np.where(water, 0.0, -1000.0)[None].astype(np.float32), np.diag([4.0, 4.0, 5.0, 1.0]), "HU", "CT")
+    volume = Volume(
+        np.where(water, 0.0, -1000.0)[None].astype(np.float32), np.diag([4.0, 4.0, 5.0, 1.0]), "HU", "CT"
+    )
     mask = replace(volume, data=water[None].astype(np.float32), unit="label")
     for n in range(4):
         made = varied(volume, always(Policy.of("CT").without("low_resolution", "blur")), 0, n, masks=[mask])

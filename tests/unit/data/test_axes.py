@@ -24,7 +24,9 @@ seeds = st.integers(0, 2**31)
 
 
 def rotation(rng: np.random.Generator, degrees: float) -> np.ndarray:
-    """A rotation by at most ``degrees`` about a random axis (Rodrigues): the closest axes stay the closest."""
+    """A rotation by at most ``degrees`` about a random axis (Rodrigues): the closest axes stay the
+    closest.
+    """
     axis = rng.normal(size=3)
     axis /= np.linalg.norm(axis)
     cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
@@ -33,7 +35,9 @@ def rotation(rng: np.random.Generator, degrees: float) -> np.ndarray:
 
 
 def volume_pointing(code: str, shape: tuple[int, int, int], seed: int, degrees: float = 20.0) -> Volume:
-    """A volume whose axes point to ``code``, tilted by at most ``degrees``, each voxel with a value of its own."""
+    """A volume whose axes point to ``code``, tilted by at most ``degrees``, each voxel with a value of its
+    own.
+    """
     rng = np.random.default_rng(seed)
     matrix = np.zeros((3, 3))
     for column, letter in enumerate(code):
@@ -49,7 +53,9 @@ def volume_pointing(code: str, shape: tuple[int, int, int], seed: int, degrees: 
 def where(volume: Volume) -> dict[float, np.ndarray]:
     """value -> place in mm, of the first channel."""
     assert volume.affine is not None
-    return {float(volume.data[0][index]): (volume.affine @ [*index, 1])[:3] for index in np.ndindex(volume.shape)}
+    return {
+        float(volume.data[0][index]): (volume.affine @ [*index, 1])[:3] for index in np.ndindex(volume.shape)
+    }
 
 
 def test_there_are_48_ways() -> None:
@@ -69,12 +75,22 @@ def test_turning_moves_no_voxel(have: str, want: str, shape: tuple[int, int, int
 
 
 @given(codes, codes, codes, shapes, seeds)
-def test_two_turns_are_one_and_there_is_a_way_back(have: str, over: str, want: str, shape: tuple[int, int, int], seed: int) -> None:
+def test_two_turns_are_one_and_there_is_a_way_back(
+    have: str, over: str, want: str, shape: tuple[int, int, int], seed: int
+) -> None:
     volume = volume_pointing(have, shape, seed)
-    direct, detour, back = reoriented(volume, want), reoriented(reoriented(volume, over), want), reoriented(reoriented(volume, want), have)
+    direct, detour, back = (
+        reoriented(volume, want),
+        reoriented(reoriented(volume, over), want),
+        reoriented(reoriented(volume, want), have),
+    )
     for one, other in ((direct, detour), (volume, back)):
         assert np.array_equal(one.data, other.data)
-        assert one.affine is not None and other.affine is not None and np.allclose(one.affine, other.affine, atol=1e-9)
+        assert (
+            one.affine is not None
+            and other.affine is not None
+            and np.allclose(one.affine, other.affine, atol=1e-9)
+        )
         assert one.spacing_mm == pytest.approx(other.spacing_mm)
 
 
@@ -100,7 +116,10 @@ def test_an_image_turns_in_its_plane_only(code: str, plane: str, shape: tuple[in
 def test_what_is_unknown_cannot_be_turned() -> None:
     blind = Volume(np.ones((1, 2, 3, 4), np.float32))
     assert axcodes(blind) == ""
-    for call in (lambda: reoriented(blind, "RAS"), lambda: in_plane(Volume(np.ones((1, 2, 3), np.float32)), "PL")):
+    for call in (
+        lambda: reoriented(blind, "RAS"),
+        lambda: in_plane(Volume(np.ones((1, 2, 3), np.float32)), "PL"),
+    ):
         with pytest.raises(WrongKind, match="unknown"):
             call()
     with pytest.raises(WrongKind, match="2-D"):

@@ -11,7 +11,11 @@ from hypothesis import strategies as st
 from medprior.data.seeds import generator, seed_for
 from medprior.errors import BadOption
 
-names = st.lists(st.one_of(st.integers(0, 10**6), st.text(alphabet="abcdefgh_-.", min_size=1, max_size=8)), min_size=1, max_size=4)
+names = st.lists(
+    st.one_of(st.integers(0, 10**6), st.text(alphabet="abcdefgh_-.", min_size=1, max_size=8)),
+    min_size=1,
+    max_size=4,
+)
 
 
 def test_the_numbers_never_change() -> None:
@@ -38,7 +42,9 @@ def test_other_purposes_have_other_seeds(seed: int, other: int, purpose: list, a
         assert seed_for(seed, *purpose) != seed_for(other, *purpose)
 
 
-@pytest.mark.parametrize(("one", "other"), [((1, "2/3"), (1, "2", "3")), (("a", ""), ("a",)), ((1, "b/c", "d"), (1, "b", "c/d"))])
+@pytest.mark.parametrize(
+    ("one", "other"), [((1, "2/3"), (1, "2", "3")), (("a", ""), ("a",)), ((1, "b/c", "d"), (1, "b", "c/d"))]
+)
 def test_names_do_not_run_into_each_other(one: tuple, other: tuple) -> None:
     """A label with a slash in it is one name, not two."""
     assert seed_for(0, *one) != seed_for(0, *other)
@@ -46,7 +52,13 @@ def test_names_do_not_run_into_each_other(one: tuple, other: tuple) -> None:
 
 def test_items_workers_and_epochs_never_share_a_seed() -> None:
     """D4: 4 workers, 2 epochs, 2 ranks, 500 items."""
-    seeds = {seed_for(5, epoch, rank, worker, item) for epoch in range(2) for rank in range(2) for worker in range(4) for item in range(500)}
+    seeds = {
+        seed_for(5, epoch, rank, worker, item)
+        for epoch in range(2)
+        for rank in range(2)
+        for worker in range(4)
+        for item in range(500)
+    }
     assert len(seeds) == 8000
 
 

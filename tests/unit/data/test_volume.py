@@ -1,4 +1,6 @@
-"""Invariants of Volume, KSpace and Sinogram: what cannot be is refused when it is made, and nothing changes afterwards."""
+"""Invariants of Volume, KSpace and Sinogram: what cannot be is refused when it is made, and nothing changes
+afterwards.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +21,23 @@ numbers = st.sampled_from([np.uint8, np.int16, np.int32, np.float32, np.float64]
 
 
 @given(shapes, numbers)
-def test_every_type_of_number_becomes_float32_and_the_axes_are_told_apart(shape: tuple[int, ...], kind: type) -> None:
+def test_every_type_of_number_becomes_float32_and_the_axes_are_told_apart(
+    shape: tuple[int, ...], kind: type
+) -> None:
     volume = Volume(np.ones(shape, kind))
     assert volume.data.dtype == np.float32
     assert (volume.ndim, volume.shape) == (len(shape) - 1, shape[1:])
     assert volume.affine is None and volume.spacing_mm is None, "nothing is made up"
 
 
-@given(hnp.arrays(np.float64, (3, 3), elements=st.floats(-5, 5)), st.lists(st.floats(-500, 500), min_size=3, max_size=3), shapes)
-def test_the_spacing_follows_from_the_affine(matrix: np.ndarray, origin: list[float], shape: tuple[int, ...]) -> None:
+@given(
+    hnp.arrays(np.float64, (3, 3), elements=st.floats(-5, 5)),
+    st.lists(st.floats(-500, 500), min_size=3, max_size=3),
+    shapes,
+)
+def test_the_spacing_follows_from_the_affine(
+    matrix: np.ndarray, origin: list[float], shape: tuple[int, ...]
+) -> None:
     affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = matrix, origin
     data = np.zeros(shape, np.float32)
@@ -45,7 +55,10 @@ def test_shapes_that_are_no_image_are_refused(shape: tuple[int, ...]) -> None:
         Volume(np.zeros(shape, np.float32))
 
 
-@pytest.mark.parametrize("wrong", [np.eye(3), np.zeros((4, 4)), np.full((4, 4), np.nan), np.diag([1, 1, 0, 1]), np.diag([np.inf, 1, 1, 1])])
+@pytest.mark.parametrize(
+    "wrong",
+    [np.eye(3), np.zeros((4, 4)), np.full((4, 4), np.nan), np.diag([1, 1, 0, 1]), np.diag([np.inf, 1, 1, 1])],
+)
 def test_an_affine_that_places_nothing_is_refused(wrong: np.ndarray) -> None:
     with pytest.raises(ShapeMismatch, match=r"Volume\.affine"):
         Volume(np.zeros((1, 2, 2, 2), np.float32), wrong)
@@ -57,7 +70,9 @@ def test_an_affine_whose_last_row_is_another_is_refused(wrong: np.ndarray) -> No
         Volume(np.zeros((1, 2, 2, 2), np.float32), wrong)
 
 
-@pytest.mark.parametrize("wrong", [(1.0,), (1.0, 1.0, 1.0), (0.0, 1.0), (-1.0, 1.0), (np.nan, 1.0), (np.inf, 1.0)])
+@pytest.mark.parametrize(
+    "wrong", [(1.0,), (1.0, 1.0, 1.0), (0.0, 1.0), (-1.0, 1.0), (np.nan, 1.0), (np.inf, 1.0)]
+)
 def test_a_spacing_that_measures_nothing_is_refused(wrong: tuple[float, ...]) -> None:
     with pytest.raises(ShapeMismatch, match="spacing_mm"):
         Volume(np.zeros((1, 2, 2), np.float32), spacing_mm=wrong)
@@ -70,7 +85,9 @@ def test_a_volume_does_not_change() -> None:
 
 
 @given(shapes, st.booleans(), st.sampled_from([None, True, False]))
-def test_history_grows_and_the_mark_is_kept_unless_it_is_set(shape: tuple[int, ...], before: bool, said: bool | None) -> None:
+def test_history_grows_and_the_mark_is_kept_unless_it_is_set(
+    shape: tuple[int, ...], before: bool, said: bool | None
+) -> None:
     volume = Volume(np.zeros(shape, np.float32), provenance=Provenance(history=("read",), synthetic=before))
     noted = volume.noted("turned", synthetic=said)
     assert noted.provenance.history == ("read", "turned")
@@ -79,10 +96,21 @@ def test_history_grows_and_the_mark_is_kept_unless_it_is_set(shape: tuple[int, .
 
 
 def test_new_numbers_keep_the_place_and_the_shape() -> None:
-    volume = Volume(np.zeros((1, 2, 3, 4), np.float32), np.diag([2.0, 3, 4, 1]), "HU", "CT", provenance=Provenance(history=("read",)))
+    volume = Volume(
+        np.zeros((1, 2, 3, 4), np.float32),
+        np.diag([2.0, 3, 4, 1]),
+        "HU",
+        "CT",
+        provenance=Provenance(history=("read",)),
+    )
     other = volume.with_data(np.ones((2, 2, 3, 4)))
     assert other.data.dtype == np.float32 and other.data.shape == (2, 2, 3, 4)
-    assert (other.unit, other.modality, other.spacing_mm, other.provenance) == ("HU", "CT", (2, 3, 4), volume.provenance)
+    assert (other.unit, other.modality, other.spacing_mm, other.provenance) == (
+        "HU",
+        "CT",
+        (2, 3, 4),
+        volume.provenance,
+    )
     with pytest.raises(ShapeMismatch, match="with_data"):
         volume.with_data(np.ones((1, 2, 3, 5)))
     assert replace(volume, affine=None, spacing_mm=None).spacing_mm is None
@@ -101,7 +129,11 @@ def test_kspace_knows_its_acceleration(coils: int, rows: int, columns: int, seed
 
 def test_measurements_of_another_shape_are_refused() -> None:
     good = np.ones((2, 4, 3), np.complex64)
-    for data, mask in ((good[0], np.ones((4, 3), bool)), (good, np.ones((3, 4), bool)), (good[:0], np.ones((4, 3), bool))):
+    for data, mask in (
+        (good[0], np.ones((4, 3), bool)),
+        (good, np.ones((3, 4), bool)),
+        (good[:0], np.ones((4, 3), bool)),
+    ):
         with pytest.raises(ShapeMismatch, match="KSpace"):
             KSpace(data, mask)
     with pytest.raises(ShapeMismatch, match="Sinogram"):

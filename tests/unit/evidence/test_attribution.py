@@ -1,4 +1,6 @@
-"""What the data said and what the prior said, against closed forms and against the pseudoinverse of every operator of the catalogue."""
+"""What the data said and what the prior said, against closed forms and against the pseudoinverse of every
+operator of the catalogue.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ def test_of_a_mask_the_data_said_the_kept_pixels() -> None:
 def test_of_block_means_the_data_said_the_means() -> None:
     x = images(2, 1, 6, 8)
     means = x.reshape(2, 1, 3, 2, 4, 2).mean((3, 5))
-    assert near(split(downsample((1, 6, 8), 2), x).data, means.repeat_interleave(2, 2).repeat_interleave(2, 3))
+    assert near(
+        split(downsample((1, 6, 8), 2), x).data, means.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    )
 
 
 def test_of_sampled_kspace_the_data_said_each_frequency_and_its_mirror() -> None:
@@ -90,8 +94,16 @@ def as_real(y: Tensor) -> Tensor:
     return torch.cat([y.real, y.imag], 1).flatten(1) if y.is_complex() else y.flatten(1)
 
 
-NEARLY_SINGULAR = {"blur": 1e-4, "cone-ct": 2e-3, "cone-ct-anisotropic": 4e-4, "mri-complex": 6e-4, "parallel-ct": 2e-4}
-"""Operators whose singular values fall without a gap: how far 300 iterations come on white noise, the hardest image there is."""
+NEARLY_SINGULAR = {
+    "blur": 1e-4,
+    "cone-ct": 2e-3,
+    "cone-ct-anisotropic": 4e-4,
+    "mri-complex": 6e-4,
+    "parallel-ct": 2e-4,
+}
+"""Operators whose singular values fall without a gap: how far 300 iterations come on white noise, the hardest
+image there is.
+"""
 
 
 @pytest.mark.parametrize("name", sorted(CATALOGUE))
@@ -117,7 +129,9 @@ def test_split_is_the_pseudoinverse_of_every_operator(name: str) -> None:
 
 
 def test_projections_are_split_in_single_precision() -> None:
-    """The promised figure on sparse views of something like an image: it takes iterations, not a better arithmetic."""
+    """The promised figure on sparse views of something like an image: it takes iterations, not a better
+    arithmetic.
+    """
     A = parallel_ct((1, 32, 32), view_angles(12), 46)
     found = split(A, phantom(32))
     assert found.check <= EXACT and found.iterations > 20
@@ -135,8 +149,12 @@ def test_an_image_of_zeros_has_no_parts() -> None:
 
 MEASURED = {
     "mri": lambda x: simulate(x, mri(cartesian_lines((48, 48), 3, rng(3))), ComplexGaussian(0.05), rng(4)),
-    "mask": lambda x: simulate(x, mask((1, 48, 48), torch.rand(48, 48, generator=rng(5)) < 0.5), Gaussian(0.05), rng(4)),
-    "photons": lambda x: simulate(0.02 * x.abs(), parallel_ct((1, 48, 48), view_angles(40), 69), Poisson(1e5), rng(4)),
+    "mask": lambda x: simulate(
+        x, mask((1, 48, 48), torch.rand(48, 48, generator=rng(5)) < 0.5), Gaussian(0.05), rng(4)
+    ),
+    "photons": lambda x: simulate(
+        0.02 * x.abs(), parallel_ct((1, 48, 48), view_angles(40), 69), Poisson(1e5), rng(4)
+    ),
 }
 
 
@@ -150,7 +168,9 @@ def test_the_truth_leaves_the_noise_and_nothing_else(name: str) -> None:
 
 
 def test_draws_of_the_posterior_lie_as_far_from_the_data_as_the_truth_and_their_mean_nearer() -> None:
-    """x ~ N(0, 1), y = x + 0.5 n: the posterior is N(y / 1.25, 0.2), the mean leaves 1 - 0.2 / 0.25 of the noise's variance and a draw all of it."""
+    """x ~ N(0, 1), y = x + 0.5 n: the posterior is N(y / 1.25, 0.2), the mean leaves 1 - 0.2 / 0.25 of the
+    noise's variance and a draw all of it.
+    """
     x = images(1, 1, 64, 64)
     m = simulate(x, identity((1, 64, 64)), Gaussian(0.5), rng(2))
     draws = m.y / 1.25 + math.sqrt(0.2) * images(50, 1, 64, 64, seed=3)
@@ -168,12 +188,16 @@ def test_what_does_not_fit_says_so_and_why() -> None:
     doubled = Measurement(m.y, m.operator, Gaussian(0.2))
     assert "smaller than was stated" in residual(doubled, drawn(x)).verdict
     assert residual(m, drawn(x)).verdict.startswith("fits the measurement")
-    assert not Residual(image=1.5, draws=1.0).fits, "the image that is shown must not lie farther off than its draws may"
+    assert not Residual(image=1.5, draws=1.0).fits, (
+        "the image that is shown must not lie farther off than its draws may"
+    )
 
 
 def test_a_measurement_of_nothing_and_unknown_noise_are_refused() -> None:
     with pytest.raises(BadOption, match="at least one observed entry"):
-        Measurement(torch.zeros(1, 1, 4, 4), mask((1, 4, 4), torch.zeros(4, 4, dtype=torch.bool)), Gaussian(1.0))
+        Measurement(
+            torch.zeros(1, 1, 4, 4), mask((1, 4, 4), torch.zeros(4, 4, dtype=torch.bool)), Gaussian(1.0)
+        )
     unknown = Measurement(torch.zeros(1, 1, 4, 4), identity((1, 4, 4)), Unknown())
     with pytest.raises(UnknownNoise):
         residual(unknown, drawn(torch.zeros(1, 1, 4, 4)))
@@ -189,9 +213,14 @@ def test_of_a_noisy_white_image_the_data_decide_the_share_of_wiener(std: float) 
 
 
 def test_the_noise_decides_how_fine_the_data_reach() -> None:
-    """A blurred image has no null space, and the strict split gives all of it to the data; with more noise the data reach less far, and the split says so."""
+    """A blurred image has no null space, and the strict split gives all of it to the data; with more noise
+    the data reach less far, and the split says so.
+    """
     x = phantom(64) + 0.1 * images(1, 1, 64, 64).float()
-    found = [attribution(simulate(x, blur((1, 64, 64), 2.0), Gaussian(std), rng(2)), drawn(x)) for std in (1e-3, 1e-2, 1e-1)]
+    found = [
+        attribution(simulate(x, blur((1, 64, 64), 2.0), Gaussian(std), rng(2)), drawn(x))
+        for std in (1e-3, 1e-2, 1e-1)
+    ]
     assert found[0].finest < found[1].finest < found[2].finest < 64
     assert found[0].unheard_share < found[1].unheard_share < found[2].unheard_share < 0.2
     assert found[0].null_share == pytest.approx(found[2].null_share)
@@ -215,7 +244,9 @@ def test_attribution_of_a_mask_is_known_in_every_part() -> None:
     keep, values, found = masked(8, truth)
     mean = values.mean(0)
     assert near(found.data_said, mean * keep, 1e-5) and near(found.prior_said, mean * ~keep, 1e-5)
-    assert found.null_share == pytest.approx(float((mean * ~keep).square().sum() / mean.square().sum()), rel=1e-5)
+    assert found.null_share == pytest.approx(
+        float((mean * ~keep).square().sum() / mean.square().sum()), rel=1e-5
+    )
     assert found.prior_spread is not None and near(found.prior_spread, values.std(0) * ~keep, 1e-4)
     assert found.hallucinated is not None and near(found.hallucinated, (mean - truth[0]) * ~keep, 1e-5)
     assert found.exact and found.data_share.shape == (BINS,) and found.unheard.shape == mean.shape
@@ -227,12 +258,16 @@ def test_one_image_has_no_spread_and_no_truth_no_hallucination() -> None:
 
 
 def test_units_do_not_matter() -> None:
-    """The same in Hounsfield-like units: the residual, the check and the shares stay; a split is about the zero of the unit it is made in."""
+    """The same in Hounsfield-like units: the residual, the check and the shares stay; a split is about the
+    zero of the unit it is made in.
+    """
     x = images(1, 1, 24, 24).float()
     m = simulate(x, mri(cartesian_lines((24, 24), 2, rng(3))), ComplexGaussian(0.1), rng(4))
     values = x + 0.1 * images(4, 1, 24, 24, seed=5).float()
     here, there = attribution(m, drawn(values)), attribution(m.shifted(0.01, 0.0), drawn(100 * values))
-    assert there.residual.image == pytest.approx(here.residual.image, rel=1e-4) and there.null_share == pytest.approx(here.null_share, rel=1e-4)
+    assert there.residual.image == pytest.approx(
+        here.residual.image, rel=1e-4
+    ) and there.null_share == pytest.approx(here.null_share, rel=1e-4)
     assert near(there.data_share, here.data_share, 1e-3)
     moved = residual(m.shifted(0.01, 3.0), drawn(100 * (values - 3.0)))
     assert moved.draws == pytest.approx(here.residual.draws, rel=1e-3)

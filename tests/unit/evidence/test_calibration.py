@@ -1,4 +1,6 @@
-"""Calibrated intervals: the scale is the least that holds, it holds on new scans, and it serves its own kind of measurement alone."""
+"""Calibrated intervals: the scale is the least that holds, it holds on new scans, and it serves its own kind
+of measurement alone.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,18 @@ import pytest
 import torch
 
 from medprior.errors import BadOption, Uncalibrated
-from medprior.evidence.calibration import LEAST, METHOD, SCALES, How, Kind, controlled, covered, entry_for, fitted_calibration, kind_of
+from medprior.evidence.calibration import (
+    LEAST,
+    METHOD,
+    SCALES,
+    How,
+    Kind,
+    controlled,
+    covered,
+    entry_for,
+    fitted_calibration,
+    kind_of,
+)
 from medprior.operators import (
     ComplexGaussian,
     Gaussian,
@@ -65,7 +78,9 @@ def test_the_scale_is_the_least_that_controls_the_risk() -> None:
 
 
 def test_the_promise_holds_on_new_scans() -> None:
-    """40 calibrations of 60 scans each: in the mean, new scans have 90 to 92 % of their voxels inside, though every deviation is wrong in its own way."""
+    """40 calibrations of 60 scans each: in the mean, new scans have 90 to 92 % of their voxels inside, though
+    every deviation is wrong in its own way.
+    """
     inside = []
     for i in range(40):
         scale = controlled(curves(60, 10 * i, factor=2.5), 0.1)
@@ -88,7 +103,12 @@ def test_the_bound_on_the_error_is_conformal() -> None:
 
 
 def entry(kind: Kind, how: How, scale: float) -> dict[str, Any]:
-    return {"title": "mri 4", "kind": asdict(kind), "how": asdict(how), "calibration": asdict(Calibration(0.9, scale, 60, 1.5, 4))}
+    return {
+        "title": "mri 4",
+        "kind": asdict(kind),
+        "how": asdict(how),
+        "calibration": asdict(Calibration(0.9, scale, 60, 1.5, 4)),
+    }
 
 
 def test_a_calibration_serves_its_own_kind_alone() -> None:
@@ -99,7 +119,9 @@ def test_a_calibration_serves_its_own_kind_alone() -> None:
         "noise on fine detail": measured(noise=0.04),
         "noise on broad shapes": measured(centre=0.0),
         "voxels a side": measured(size=96),
-        "calibrated so far: mri 4; this is larger pixels, 2-D": simulate(torch.zeros(1, 1, 48, 48), downsample((1, 48, 48), 2), Gaussian(0.02), rng()),
+        "calibrated so far: mri 4; this is larger pixels, 2-D": simulate(
+            torch.zeros(1, 1, 48, 48), downsample((1, 48, 48), 2), Gaussian(0.02), rng()
+        ),
     }
     for words, other in reasons.items():
         found, refused = entry_for(trust, other, HOW)
@@ -124,7 +146,9 @@ def test_caution_counts_for_a_point_estimate_and_the_levels_do_not() -> None:
 
 
 def test_an_entry_from_before_there_was_a_method_serves_nobody() -> None:
-    """As it stood in files: no method, no caution, no directions and no parts. Of a point estimate no levels count: only the method tells."""
+    """As it stood in files: no method, no caution, no directions and no parts. Of a point estimate no levels
+    count: only the method tells.
+    """
     how = replace(HOW, fast=True, n=1)
     old = entry(kind_of(measured()), how, 2.0)
     del old["how"]["method"], old["how"]["caution"], old["kind"]["sectors"], old["kind"]["worst"]
@@ -148,7 +172,9 @@ def test_what_nothing_was_calibrated_for_is_not_looked_at() -> None:
         def adjoint(self, y: torch.Tensor) -> torch.Tensor:
             raise AssertionError("asked")
 
-    m = Measurement(torch.zeros(1, 1, 8, 8, 8), Deaf(domain=(1, 8, 8, 8), codomain=(1, 8, 8, 8)), Gaussian(0.02))
+    m = Measurement(
+        torch.zeros(1, 1, 8, 8, 8), Deaf(domain=(1, 8, 8, 8), codomain=(1, 8, 8, 8)), Gaussian(0.02)
+    )
     trust = {"reconstruct": [entry(replace(kind_of(measured()), operator="Deaf"), HOW, 2.0)]}
     assert entry_for(trust, m, HOW) == (None, "calibrated so far: mri 4; this is Deaf, 3-D")
     with pytest.raises(AssertionError, match="asked"):
@@ -157,7 +183,10 @@ def test_what_nothing_was_calibrated_for_is_not_looked_at() -> None:
 
 @pytest.mark.parametrize("size", [(1, 9), (2, 2), (17, 3)])
 def test_small_images_and_double_precision_have_a_kind(size: tuple[int, int]) -> None:
-    kinds = [kind_of(Measurement(torch.zeros(1, 1, *size, dtype=kind), identity((1, *size)), Gaussian(0.05))) for kind in (torch.float32, torch.float64)]
+    kinds = [
+        kind_of(Measurement(torch.zeros(1, 1, *size, dtype=kind), identity((1, *size)), Gaussian(0.05)))
+        for kind in (torch.float32, torch.float64)
+    ]
     for kind in kinds:
         assert kind.white == pytest.approx(0.05, rel=1e-4) and kind.worst == pytest.approx(0.05, rel=1e-4)
         assert all(at == pytest.approx(0.05, rel=1e-3) or at == 1e6 for at in kind.sectors)
@@ -173,7 +202,11 @@ def test_a_box_is_not_scattered_holes() -> None:
     box[4:44, 4:44] = False
     scattered = torch.zeros(48 * 48, dtype=torch.bool)
     scattered[torch.randperm(48 * 48, generator=rng(4))[: int(box.sum())]] = True
-    first, second, other = kind_of(holes(scattered.reshape(48, 48))), kind_of(holes(scattered.flip(0).reshape(48, 48))), kind_of(holes(box))
+    first, second, other = (
+        kind_of(holes(scattered.reshape(48, 48))),
+        kind_of(holes(scattered.flip(0).reshape(48, 48))),
+        kind_of(holes(box)),
+    )
     assert first.apart(second) == ""
     assert "other parts of the image" in first.apart(other)
 
@@ -181,7 +214,14 @@ def test_a_box_is_not_scattered_holes() -> None:
 def test_a_limited_angle_is_not_a_full_one() -> None:
     """As many views of the same noise, over 180 degrees and over 60."""
     full, limited = (
-        kind_of(simulate(torch.zeros(1, 1, 32, 32), parallel_ct((1, 32, 32), view_angles(20, arc=arc), 46, spacing=2.0), Gaussian(0.02), rng()))
+        kind_of(
+            simulate(
+                torch.zeros(1, 1, 32, 32),
+                parallel_ct((1, 32, 32), view_angles(20, arc=arc), 46, spacing=2.0),
+                Gaussian(0.02),
+                rng(),
+            )
+        )
         for arc in (180.0, 60.0)
     )
     assert "other directions" in full.apart(limited)
@@ -190,14 +230,23 @@ def test_a_limited_angle_is_not_a_full_one() -> None:
 def test_other_lines_of_the_same_mask_are_of_the_same_kind_and_the_other_axis_is_not() -> None:
     def lines(seed: int, turned: bool = False) -> Kind:
         kept = cartesian_lines((96, 96), 4, rng(seed))
-        return kind_of(simulate(torch.zeros(1, 1, 96, 96), mri(kept.T.contiguous() if turned else kept), ComplexGaussian(0.02), rng()))
+        return kind_of(
+            simulate(
+                torch.zeros(1, 1, 96, 96),
+                mri(kept.T.contiguous() if turned else kept),
+                ComplexGaussian(0.02),
+                rng(),
+            )
+        )
 
     assert all(lines(0).apart(lines(seed)) == "" for seed in range(1, 20))
     assert "other directions" in lines(0).apart(lines(1, turned=True))
 
 
 def test_the_kind_does_not_depend_on_units() -> None:
-    """The same measurement of the image in other units, brought back to network units, is of the same kind."""
+    """The same measurement of the image in other units, brought back to network units, is of the same
+    kind.
+    """
     m = measured()
     there_and_back = m.shifted(1 / 50.0, 0.0).shifted(50.0, 0.0)
     there, here = asdict(kind_of(there_and_back)), asdict(kind_of(m))

@@ -1,4 +1,6 @@
-"""Conformal p-values, thresholds and false discovery rates: valid for any score, exact in their ranks, silent where patients are too few."""
+"""Conformal p-values, thresholds and false discovery rates: valid for any score, exact in their ranks, silent
+where patients are too few.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ LAWS = {
 
 @pytest.mark.parametrize("law", LAWS)
 def test_p_is_valid_for_any_law(law: str) -> None:
-    """4000 worlds of 19 healthy patients and a healthy one more: P(p <= a) is at most a, and equal to it where no scores tie."""
+    """4000 worlds of 19 healthy patients and a healthy one more: P(p <= a) is at most a, and equal to it
+    where no scores tie.
+    """
     rng = np.random.default_rng(0)
     p = np.array([p_value(s[0], s[1:].tolist()) for s in (LAWS[law](rng, 20) for _ in range(4000))])
     for a in (0.05, 0.1, 0.25, 0.5):
@@ -45,7 +49,9 @@ def test_the_threshold_keeps_its_rate() -> None:
 
 @pytest.mark.parametrize("n", range(1, 130))
 def test_the_threshold_is_the_exact_rank(n: int) -> None:
-    """Floats or not, for every hundredth: the least healthy score with at most alpha of n + 1 above it, in exact fractions."""
+    """Floats or not, for every hundredth: the least healthy score with at most alpha of n + 1 above it, in
+    exact fractions.
+    """
     scores = [float(i) for i in range(1, n + 1)]
     for hundredths in range(1, 100):
         alpha = Fraction(hundredths, 100)
@@ -58,7 +64,9 @@ def test_the_threshold_is_the_exact_rank(n: int) -> None:
             assert threshold(scores, hundredths / 100) == rank
 
 
-@pytest.mark.parametrize("alpha, n", [(0.05, 19), (0.01, 99), (0.1, 9), (0.03, 33), (0.5, 1), (0.9, 1), (1 / 3, 2)])
+@pytest.mark.parametrize(
+    "alpha, n", [(0.05, 19), (0.01, 99), (0.1, 9), (0.03, 33), (0.5, 1), (0.9, 1), (1 / 3, 2)]
+)
 def test_how_many_are_wanted(alpha: float, n: int) -> None:
     assert wanted(alpha) == n
     assert smallest_p(n) <= alpha < smallest_p(n - 1) or n == 1
@@ -89,12 +97,16 @@ def test_q_values_are_those_of_scipy(n: int, ties: bool) -> None:
 
 
 def test_q_by_hand() -> None:
-    assert benjamini_hochberg([0.04, 0.01, 1.0, 0.03]) == pytest.approx([0.04 * 4 / 3, 0.04, 1.0, 0.04 * 4 / 3])
+    assert benjamini_hochberg([0.04, 0.01, 1.0, 0.03]) == pytest.approx(
+        [0.04 * 4 / 3, 0.04, 1.0, 0.04 * 4 / 3]
+    )
     assert benjamini_hochberg([]) == []
 
 
 def test_of_what_q_values_find_one_in_ten_is_wrong() -> None:
-    """Conformal p-values of 30 scans, 15 of them ill, that share a calibration set: the mean false share at q <= 0.1 is at most 0.1 times the healthy half."""
+    """Conformal p-values of 30 scans, 15 of them ill, that share a calibration set: the mean false share at q
+    <= 0.1 is at most 0.1 times the healthy half.
+    """
     rng, wrong = np.random.default_rng(0), []
     for _ in range(300):
         known = rng.normal(size=199).tolist()

@@ -1,4 +1,6 @@
-"""Lesions that are put in are found with the size, contrast and recovery they have; blobs that are not there are counted."""
+"""Lesions that are put in are found with the size, contrast and recovery they have; blobs that are not there
+are counted.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,17 @@ import torch
 from torch import Tensor
 
 from medprior.errors import BadOption, ShapeMismatch
-from medprior.evidence.lesions import CONTRASTS, RADII, Lesion, false_blobs, inserted, laddered, places, recovered, recovery
+from medprior.evidence.lesions import (
+    CONTRASTS,
+    RADII,
+    Lesion,
+    false_blobs,
+    inserted,
+    laddered,
+    places,
+    recovered,
+    recovery,
+)
 
 
 def flat(*size: int, value: float = 0.2) -> Tensor:
@@ -82,7 +94,9 @@ def test_blobs_are_counted_by_size_side_and_height() -> None:
 
 
 def test_errors_within_the_spread_make_few_blobs() -> None:
-    """White errors of the stated size: five neighbours over three deviations are not found in a hundred images; half the spread is found out at once."""
+    """White errors of the stated size: five neighbours over three deviations are not found in a hundred
+    images; half the spread is found out at once.
+    """
     truth = torch.zeros(1, 1, 64, 64)
     errors = torch.randn(100, 1, 64, 64, generator=torch.Generator().manual_seed(1))
     assert sum(false_blobs(e[None], truth, 1.0) for e in errors) == 0
@@ -111,7 +125,9 @@ def test_a_ladder_of_lesions_is_dark_in_bright_tissue_and_bright_in_dark() -> No
     image = torch.full((1, 1, 96, 96), 300.0)
     image[:, :, 48:] = 900.0
     for seed in range(4):
-        lesions = laddered(image, tissue, torch.Generator().manual_seed(seed), low=0.0, high=1200.0, spacing=2.0)
+        lesions = laddered(
+            image, tissue, torch.Generator().manual_seed(seed), low=0.0, high=1200.0, spacing=2.0
+        )
         assert [one.radius for one in lesions] == list(RADII)
         for one in lesions:
             assert abs(one.contrast) / 600 in CONTRASTS and (one.contrast < 0) == (one.centre[0] > 47)
@@ -126,4 +142,6 @@ def test_a_lesion_that_the_anatomy_swallows_is_not_counted() -> None:
         truth = inserted(image, [DISC])
         found = recovered(0.5 * truth, truth, [DISC])
         assert len(found) == n
-    assert found == [] and recovered(inserted(plain, []), inserted(plain, [DISC]), [DISC]) == [(DISC, pytest.approx(0.0, abs=1e-6))]
+    assert found == [] and recovered(inserted(plain, []), inserted(plain, [DISC]), [DISC]) == [
+        (DISC, pytest.approx(0.0, abs=1e-6))
+    ]

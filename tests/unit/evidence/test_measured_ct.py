@@ -1,4 +1,6 @@
-"""The fan-beam operator on a real micro-CT measurement (Helsinki Tomography Challenge 2022, the 30 degree arc of its first object)."""
+"""The fan-beam operator on a real micro-CT measurement (Helsinki Tomography Challenge 2022, the 30 degree arc
+of its first object).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medprior.evidence.baselines import ridge, total_variation
+from medprior.evidence.baselines.classic import ridge, total_variation
 from medprior.operators import Gaussian, LineIntegrals, Measurement, fan_ct
 
 
@@ -19,8 +21,9 @@ def overlap(x: Tensor, truth: Tensor) -> float:
 
 
 def test_a_measured_sinogram_fits_the_geometry_of_its_file(real_data: Path) -> None:
-    """Distances and angles from the file: the answer explains the measurement to 1 %, lies where the reference lies, TV is nearer to it than ridge,
-    and a scan turned by 90 degrees is not: millimetres, direction of rotation and side of the detector are right."""
+    """Distances and angles from the file: the answer explains the measurement to 1 %, lies where the
+    reference lies, TV is nearer to it than ridge, and a scan turned by 90 degrees is not: millimetres,
+    direction of rotation and side of the detector are right."""
     file = np.load(real_data / "ct_projections_htc2022" / "val" / "htc2022_ta_limited30deg.npz")
     geometry = json.loads(str(file["geometry_json"]))
     truth = F.avg_pool2d(torch.from_numpy(file["ground_truth"]).float()[None], 8)[None]

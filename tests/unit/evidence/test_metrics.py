@@ -10,7 +10,18 @@ import torch
 from scipy import linalg
 
 from medprior.errors import BadOption, ShapeMismatch
-from medprior.evidence.metrics import auroc, average_precision, clopper_pearson, difference_of_shares, frechet_distance, interval, nrmse, prdc, psnr, ssim
+from medprior.evidence.metrics import (
+    auroc,
+    average_precision,
+    clopper_pearson,
+    difference_of_shares,
+    frechet_distance,
+    interval,
+    nrmse,
+    prdc,
+    psnr,
+    ssim,
+)
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -18,7 +29,9 @@ def draw(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_psnr_and_nrmse_of_a_known_error() -> None:
-    """An error of 0.1 everywhere on a range of 2 is 26.02 dB; relative to a constant 0.5 it is 0.2; each image alone."""
+    """An error of 0.1 everywhere on a range of 2 is 26.02 dB; relative to a constant 0.5 it is 0.2; each
+    image alone.
+    """
     reference = torch.full((2, 1, 8, 8), 0.5)
     x = reference + torch.tensor([0.1, 0.0]).reshape(2, 1, 1, 1)
     assert psnr(x, reference, 2.0).tolist() == pytest.approx([20 * math.log10(20), math.inf], abs=1e-4)
@@ -26,7 +39,9 @@ def test_psnr_and_nrmse_of_a_known_error() -> None:
 
 
 def test_ssim_closed_forms() -> None:
-    """1 for equal images; (2ab + c1) / (a^2 + b^2 + c1) for constants; 2-D and 3-D; the data range scales along."""
+    """1 for equal images; (2ab + c1) / (a^2 + b^2 + c1) for constants; 2-D and 3-D; the data range scales
+    along.
+    """
     x = draw(2, 1, 16, 16)
     assert ssim(x, x, 4.0).tolist() == pytest.approx([1, 1])
     a, b = torch.full((1, 1, 12, 12, 12), 0.2), torch.full((1, 1, 12, 12, 12), 0.6)
@@ -68,7 +83,9 @@ def test_prdc_tells_good_from_copied_modes_and_noise() -> None:
 
 
 def test_auroc_counts_pairs() -> None:
-    """Share of (positive, negative) pairs in the right order, ties half: counted by hand and by brute force."""
+    """Share of (positive, negative) pairs in the right order, ties half: counted by hand and by brute
+    force.
+    """
     assert auroc([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1]) == 0.75
     rng = np.random.default_rng(0)
     s, y = rng.integers(0, 6, 80), rng.integers(0, 2, 80)
@@ -77,7 +94,9 @@ def test_auroc_counts_pairs() -> None:
 
 
 def test_average_precision_by_hand() -> None:
-    """Ranks 1 and 3 of four: (1/1 + 2/3) / 2; all scores equal: the share of positives; order of the input does not matter."""
+    """Ranks 1 and 3 of four: (1/1 + 2/3) / 2; all scores equal: the share of positives; order of the input
+    does not matter.
+    """
     assert average_precision([0.9, 0.8, 0.7, 0.6], [1, 0, 1, 0]) == pytest.approx((1 + 2 / 3) / 2)
     assert average_precision([1, 1, 1, 1], [1, 0, 0, 0]) == pytest.approx(0.25)
     assert average_precision([1, 1, 0], [0, 1, 1]) == average_precision([1, 1, 0], [1, 0, 1])
@@ -91,7 +110,10 @@ def test_scores_need_both_classes_and_finite_numbers() -> None:
             metric([0.1, float("nan")], [0, 1])
 
 
-@pytest.mark.parametrize(("hits", "n", "low", "high"), [(10, 200, 0.024, 0.090), (20, 400, 0.031, 0.076), (50, 1000, 0.037, 0.065), (20, 1000, 0.012, 0.031)])
+@pytest.mark.parametrize(
+    ("hits", "n", "low", "high"),
+    [(10, 200, 0.024, 0.090), (20, 400, 0.031, 0.076), (50, 1000, 0.037, 0.065), (20, 1000, 0.012, 0.031)],
+)
 def test_clopper_pearson_against_published_rows(hits: int, n: int, low: float, high: float) -> None:
     """Exact binomial limits, as printed in tables, to a tenth of a percent."""
     found = clopper_pearson(hits, n)
@@ -108,12 +130,22 @@ def test_clopper_pearson_at_the_ends() -> None:
 
 @pytest.mark.parametrize(
     ("counts", "low", "high"),
-    [((56, 70, 48, 80), 0.0524, 0.3339), ((9, 10, 3, 10), 0.1705, 0.8090), ((5, 56, 0, 29), -0.0381, 0.1926), ((0, 10, 0, 20), -0.1611, 0.2775)],
+    [
+        ((56, 70, 48, 80), 0.0524, 0.3339),
+        ((9, 10, 3, 10), 0.1705, 0.8090),
+        ((5, 56, 0, 29), -0.0381, 0.1926),
+        ((0, 10, 0, 20), -0.1611, 0.2775),
+    ],
 )
-def test_a_difference_of_shares_against_published_rows(counts: tuple[int, int, int, int], low: float, high: float) -> None:
+def test_a_difference_of_shares_against_published_rows(
+    counts: tuple[int, int, int, int], low: float, high: float
+) -> None:
     """Newcombe, Stat. Med. 17, 1998, table II, method 10."""
     found = difference_of_shares(*counts)
-    assert (found.low, found.high) == (pytest.approx(low, abs=6e-5), pytest.approx(high, abs=6e-5)) and found.n == counts[1] + counts[3]
+    assert (found.low, found.high) == (
+        pytest.approx(low, abs=6e-5),
+        pytest.approx(high, abs=6e-5),
+    ) and found.n == counts[1] + counts[3]
     with pytest.raises(BadOption):
         difference_of_shares(2, 1, 0, 3)
 
@@ -122,13 +154,17 @@ def test_the_bootstrap_draws_patients_not_images() -> None:
     """Ten equal images of a patient are one observation: the interval is as wide as with one image each."""
     values = draw(30, seed=5).numpy()
     alone = interval(np.mean, values, patients=range(30), draws=500)
-    copies = interval(np.mean, np.repeat(values, 10), patients=np.repeat(np.arange(30), 10).tolist(), draws=500)
+    copies = interval(
+        np.mean, np.repeat(values, 10), patients=np.repeat(np.arange(30), 10).tolist(), draws=500
+    )
     assert (copies.low, copies.high) == pytest.approx((alone.low, alone.high))
     assert copies.n == 30 and alone.low < alone.value < alone.high
 
 
 def test_the_bootstrap_covers_what_it_names() -> None:
-    """Of 200 experiments with 40 patients of 3 dependent images, a 90 % interval of the mean holds the truth 83 to 96 % of the time."""
+    """Of 200 experiments with 40 patients of 3 dependent images, a 90 % interval of the mean holds the truth
+    83 to 96 % of the time.
+    """
     rng = np.random.default_rng(0)
     patients = np.repeat(np.arange(40), 3).tolist()
     held = 0
@@ -140,7 +176,9 @@ def test_the_bootstrap_covers_what_it_names() -> None:
 
 
 def test_strata_keep_both_classes_in_every_draw() -> None:
-    """AUROC of three positives among forty: without strata some draw holds none and is refused, with them it works."""
+    """AUROC of three positives among forty: without strata some draw holds none and is refused, with them it
+    works.
+    """
     labels = [1] * 3 + [0] * 37
     scores = draw(40, seed=2).numpy() + np.array(labels)
     found = interval(auroc, scores, labels, patients=range(40), strata=labels, draws=300)

@@ -1,4 +1,6 @@
-"""Ring correlation finds the frequency at which two images stop agreeing, whatever their brightness and contrast."""
+"""Ring correlation finds the frequency at which two images stop agreeing, whatever their brightness and
+contrast.
+"""
 
 from __future__ import annotations
 

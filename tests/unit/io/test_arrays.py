@@ -1,4 +1,6 @@
-"""Measurements and stacks: k-space and sinograms come in as they were measured, or are refused by name; nothing is unpickled."""
+"""Measurements and stacks: k-space and sinograms come in as they were measured, or are refused by name;
+nothing is unpickled.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,17 @@ import pytest
 
 from medprior.data.acquisitions import KSpace, Sinogram
 from medprior.data.volume import Volume
-from medprior.errors import BadOption, Corrupt, FileProblem, MedpriorError, ShapeMismatch, TooLarge, Unsupported
+from medprior.errors import (
+    BadOption,
+    Corrupt,
+    FileProblem,
+    MedpriorError,
+    ShapeMismatch,
+    TooLarge,
+    Unsupported,
+)
 from medprior.io.arrays import read_array_volume, read_kspace, read_sinogram, read_stack, write_array_volume
-from medprior.io.limits import Limits
+from medprior.io.disk.limits import Limits
 from tests.corpus.other import GREY, npz
 
 Fill = Callable[[h5py.File], object]
@@ -50,17 +60,50 @@ def fastmri(**more: object) -> Fill:
 
 def head_type() -> np.dtype:
     """AcquisitionHeader of ISMRMRD, version 1, the order of its C structure."""
-    index = [(f"kspace_encode_step_{n}", "<u2") for n in (1, 2)] + [(n, "<u2") for n in "average slice contrast phase repetition set segment".split()]
+    index = [(f"kspace_encode_step_{n}", "<u2") for n in (1, 2)] + [
+        (n, "<u2") for n in "average slice contrast phase repetition set segment".split()
+    ]
     index += [("user", "<u2", (8,))]
-    fields = [("version", "<u2"), ("flags", "<u8"), ("measurement_uid", "<u4"), ("scan_counter", "<u4"), ("acquisition_time_stamp", "<u4")]
-    fields += [("physiology_time_stamp", "<u4", (3,)), ("number_of_samples", "<u2"), ("available_channels", "<u2"), ("active_channels", "<u2")]
-    fields += [("channel_mask", "<u8", (16,)), ("discard_pre", "<u2"), ("discard_post", "<u2"), ("center_sample", "<u2"), ("encoding_space_ref", "<u2")]
-    fields += [("trajectory_dimensions", "<u2"), ("sample_time_us", "<f4"), ("position", "<f4", (3,)), ("read_dir", "<f4", (3,)), ("phase_dir", "<f4", (3,))]
-    fields += [("slice_dir", "<f4", (3,)), ("patient_table_position", "<f4", (3,)), ("idx", index), ("user_int", "<i4", (8,)), ("user_float", "<f4", (8,))]
+    fields = [
+        ("version", "<u2"),
+        ("flags", "<u8"),
+        ("measurement_uid", "<u4"),
+        ("scan_counter", "<u4"),
+        ("acquisition_time_stamp", "<u4"),
+    ]
+    fields += [
+        ("physiology_time_stamp", "<u4", (3,)),
+        ("number_of_samples", "<u2"),
+        ("available_channels", "<u2"),
+        ("active_channels", "<u2"),
+    ]
+    fields += [
+        ("channel_mask", "<u8", (16,)),
+        ("discard_pre", "<u2"),
+        ("discard_post", "<u2"),
+        ("center_sample", "<u2"),
+        ("encoding_space_ref", "<u2"),
+    ]
+    fields += [
+        ("trajectory_dimensions", "<u2"),
+        ("sample_time_us", "<f4"),
+        ("position", "<f4", (3,)),
+        ("read_dir", "<f4", (3,)),
+        ("phase_dir", "<f4", (3,)),
+    ]
+    fields += [
+        ("slice_dir", "<f4", (3,)),
+        ("patient_table_position", "<f4", (3,)),
+        ("idx", index),
+        ("user_int", "<i4", (8,)),
+        ("user_float", "<f4", (8,)),
+    ]
     return np.dtype(fields)
 
 
-def ismrmrd(xml: str = XML, steps: tuple[int, ...] = (0, 2, 3, 5), change: Callable[[np.ndarray], None] | None = None) -> Fill:
+def ismrmrd(
+    xml: str = XML, steps: tuple[int, ...] = (0, 2, 3, 5), change: Callable[[np.ndarray], None] | None = None
+) -> Fill:
     """Every slice of LINES as acquisitions in the layout of ISMRMRD; a noise scan first, line 3 twice."""
     floats = h5py.vlen_dtype(np.dtype("<f4"))
     rows = [(None, 0)] + [(n, step) for n in range(3) for step in (*steps, 3)]
@@ -68,9 +111,17 @@ def ismrmrd(xml: str = XML, steps: tuple[int, ...] = (0, 2, 3, 5), change: Calla
     for row, (n, step) in zip(table, rows, strict=True):
         line = np.full((2, 8), 99 + 0j, np.complex64) if n is None else LINES[n, :, :, step]
         head = row["head"]
-        head["flags"], head["number_of_samples"], head["active_channels"], head["center_sample"] = (1 << 18 if n is None else 0), 8, 2, 4
+        head["flags"], head["number_of_samples"], head["active_channels"], head["center_sample"] = (
+            (1 << 18 if n is None else 0),
+            8,
+            2,
+            4,
+        )
         head["idx"]["kspace_encode_step_1"], head["idx"]["slice"] = step, n or 0
-        row["traj"], row["data"] = np.zeros(0, np.float32), np.ascontiguousarray(line).view(np.float32).ravel()
+        row["traj"], row["data"] = (
+            np.zeros(0, np.float32),
+            np.ascontiguousarray(line).view(np.float32).ravel(),
+        )
     if change is not None:
         change(table)
 
@@ -106,7 +157,9 @@ def test_a_file_of_slices_needs_a_choice(tmp_path: Path) -> None:
 
 
 def test_ismrmrd_lines_land_on_the_centred_grid(tmp_path: Path) -> None:
-    """Noise scans are left out, a line measured twice is averaged, what was not measured is zero and not in the mask."""
+    """Noise scans are left out, a line measured twice is averaged, what was not measured is zero and not in
+    the mask.
+    """
     found = read_kspace(hdf5(tmp_path, ismrmrd()), index=2)
     wanted = np.zeros_like(LINES[2])
     wanted[:, :, [0, 2, 3, 5]] = LINES[2][:, :, [0, 2, 3, 5]]
@@ -116,7 +169,9 @@ def test_ismrmrd_lines_land_on_the_centred_grid(tmp_path: Path) -> None:
 
 
 def test_a_noise_scan_is_scaled_to_a_sample_of_the_image(tmp_path: Path) -> None:
-    """Its receiver was open for 10 us a sample and that of the image for 40: half the deviation. Where no time is stated it is left alone."""
+    """Its receiver was open for 10 us a sample and that of the image for 40: half the deviation. Where no
+    time is stated it is left alone.
+    """
 
     def timed(table: np.ndarray) -> None:
         table["head"]["sample_time_us"] = 40
@@ -135,8 +190,13 @@ def test_a_noise_scan_is_scaled_to_a_sample_of_the_image(tmp_path: Path) -> None
 
 
 def test_the_header_says_how_much_of_the_readout_the_image_needs(tmp_path: Path) -> None:
-    half = "<reconSpace><fieldOfView_mm><x>120</x><y>180</y><z>5</z></fieldOfView_mm></reconSpace><trajectory>"
-    for fill in (ismrmrd(XML.replace("<trajectory>", half)), fastmri(ismrmrd_header=XML.replace("<trajectory>", half))):
+    half = (
+        "<reconSpace><fieldOfView_mm><x>120</x><y>180</y><z>5</z></fieldOfView_mm></reconSpace><trajectory>"
+    )
+    for fill in (
+        ismrmrd(XML.replace("<trajectory>", half)),
+        fastmri(ismrmrd_header=XML.replace("<trajectory>", half)),
+    ):
         assert read_kspace(hdf5(tmp_path, fill), index=0).readout == 4
     assert read_kspace(hdf5(tmp_path, ismrmrd()), index=0).readout is None
     whole = half.replace("120", "240")
@@ -147,7 +207,11 @@ def test_a_partial_and_a_reversed_readout_are_placed_by_their_centre(tmp_path: P
     def shorten(table: np.ndarray) -> None:
         for row in table[1:]:
             values = row["data"].view(np.complex64).reshape(2, 8)[:, 2:]
-            row["data"], row["head"]["number_of_samples"], row["head"]["center_sample"] = np.ascontiguousarray(values).view(np.float32).ravel(), 6, 2
+            row["data"], row["head"]["number_of_samples"], row["head"]["center_sample"] = (
+                np.ascontiguousarray(values).view(np.float32).ravel(),
+                6,
+                2,
+            )
 
     found = read_kspace(hdf5(tmp_path, ismrmrd(change=shorten)), index=0)
     assert not found.mask[:2].any()
@@ -155,10 +219,16 @@ def test_a_partial_and_a_reversed_readout_are_placed_by_their_centre(tmp_path: P
 
     def reverse(table: np.ndarray) -> None:
         for row in table[1:]:
-            row["data"] = np.ascontiguousarray(row["data"].view(np.complex64).reshape(2, 8)[:, ::-1]).view(np.float32).ravel()
+            row["data"] = (
+                np.ascontiguousarray(row["data"].view(np.complex64).reshape(2, 8)[:, ::-1])
+                .view(np.float32)
+                .ravel()
+            )
             row["head"]["flags"] |= 1 << 21
 
-    assert np.allclose(read_kspace(hdf5(tmp_path, ismrmrd(change=reverse)), index=0).data[:, :, 5], LINES[0][:, :, 5])
+    assert np.allclose(
+        read_kspace(hdf5(tmp_path, ismrmrd(change=reverse)), index=0).data[:, :, 5], LINES[0][:, :, 5]
+    )
 
 
 def test_what_a_cartesian_reader_cannot_place_is_refused(tmp_path: Path) -> None:
@@ -183,7 +253,11 @@ def test_what_a_cartesian_reader_cannot_place_is_refused(tmp_path: Path) -> None
         (ismrmrd(XML.replace("<x>8</x>", "")), Corrupt, "cannot be understood"),
         (ismrmrd(XML.replace("<x>8</x>", "<x>900000</x>")), Corrupt, "matrix"),
         (ismrmrd(XML[:200]), Corrupt, "cannot be understood"),
-        (ismrmrd('<!DOCTYPE a [<!ENTITY e SYSTEM "file:///etc/passwd">]>' + XML.split("\n", 1)[1]), Unsupported, "document type"),
+        (
+            ismrmrd('<!DOCTYPE a [<!ENTITY e SYSTEM "file:///etc/passwd">]>' + XML.split("\n", 1)[1]),
+            Unsupported,
+            "document type",
+        ),
         (ismrmrd("<a>" * 5000), Corrupt, "nested too deeply"),
         (ismrmrd(change=outside), Corrupt, "outside of the encoded matrix"),
         (ismrmrd(change=lying), Corrupt, "9 samples"),
@@ -202,7 +276,9 @@ def test_what_a_cartesian_reader_cannot_place_is_refused(tmp_path: Path) -> None
 
 
 def test_no_other_file_is_ever_opened_through_hdf5(tmp_path: Path) -> None:
-    """Links, virtual data sets and external storage could reach any file of the machine: refused, not followed."""
+    """Links, virtual data sets and external storage could reach any file of the machine: refused, not
+    followed.
+    """
     with h5py.File(tmp_path / "secret.h5", "w") as file:
         file["kspace"] = LINES
     (tmp_path / "raw").write_bytes(LINES.tobytes())
@@ -219,7 +295,9 @@ def test_no_other_file_is_ever_opened_through_hdf5(tmp_path: Path) -> None:
         file.create_virtual_dataset("kspace", layout)
 
     def external(file: h5py.File) -> None:
-        file.create_dataset("kspace", LINES.shape, LINES.dtype, external=[(str(tmp_path / "raw"), 0, LINES.nbytes)])
+        file.create_dataset(
+            "kspace", LINES.shape, LINES.dtype, external=[(str(tmp_path / "raw"), 0, LINES.nbytes)]
+        )
 
     for fill in (outer, soft, virtual, external):
         with pytest.raises(Unsupported, match=r"link to another place|lie in other files"):
@@ -227,7 +305,12 @@ def test_no_other_file_is_ever_opened_through_hdf5(tmp_path: Path) -> None:
 
 
 def test_a_giant_data_set_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
-    path = hdf5(tmp_path, lambda file: file.create_dataset("kspace", (4000, 32, 640, 640), np.complex64, chunks=(1, 1, 640, 640)))
+    path = hdf5(
+        tmp_path,
+        lambda file: file.create_dataset(
+            "kspace", (4000, 32, 640, 640), np.complex64, chunks=(1, 1, 640, 640)
+        ),
+    )
     with pytest.raises(TooLarge):
         read_kspace(path, index=0)
     with pytest.raises(TooLarge):
@@ -250,7 +333,11 @@ def test_kspace_in_npz(tmp_path: Path) -> None:
     assert np.array_equal(found.data, values)
     assert not found.mask[:, 2].any()
     assert found.mask[:, 0].all()
-    for arrays, reason in (({"k": values}, "no array kspace"), ({"kspace": values.real}, "complex"), ({"kspace": values, "mask": np.ones(3)}, "mask")):
+    for arrays, reason in (
+        ({"k": values}, "no array kspace"),
+        ({"kspace": values.real}, "complex"),
+        ({"kspace": values, "mask": np.ones(3)}, "mask"),
+    ):
         with pytest.raises(FileProblem, match=reason):
             read_kspace(stored(tmp_path, npz(**arrays)))
     with pytest.raises(BadOption, match="one slice"):
@@ -259,11 +346,19 @@ def test_kspace_in_npz(tmp_path: Path) -> None:
 
 def test_a_sinogram_has_its_angles_in_radians(tmp_path: Path) -> None:
     geometry = json.dumps({"distanceUnit": "mm", "distanceSourceOrigin": 410.5})
-    good = {"sinogram": np.ones((3, 5), np.float32), "angles_deg": np.array([0, 90, 180]), "geometry_json": np.array(geometry)}
+    good = {
+        "sinogram": np.ones((3, 5), np.float32),
+        "angles_deg": np.array([0, 90, 180]),
+        "geometry_json": np.array(geometry),
+    }
     found = read_sinogram(stored(tmp_path, npz(**good)))
     assert np.allclose(found.angles, [0, np.pi / 2, np.pi])
     assert found.geometry == {"distanceUnit": "mm", "distanceSourceOrigin": 410.5}
-    bad: dict[str, np.ndarray] = {"angles_deg": np.ones(2), "sinogram": np.full((3, 5), np.nan), "geometry_json": np.array("[1, 2]")}
+    bad: dict[str, np.ndarray] = {
+        "angles_deg": np.ones(2),
+        "sinogram": np.full((3, 5), np.nan),
+        "geometry_json": np.array("[1, 2]"),
+    }
     for name, value in bad.items():
         with pytest.raises(Corrupt):
             read_sinogram(stored(tmp_path, npz(**(good | {name: value}))))
@@ -275,7 +370,15 @@ def test_a_sinogram_has_its_angles_in_radians(tmp_path: Path) -> None:
 
 def test_a_stack_gives_one_image_each_with_label_and_patient(tmp_path: Path) -> None:
     hounsfield = np.stack([GREY, GREY + 1]).astype(np.int16) - 1000
-    path = stored(tmp_path, npz(hu=hounsfield, patient=np.array(["a", "b"]), pixel_spacing_mm=np.array([0.5, 0.7]), labels=np.array([1, 0])))
+    path = stored(
+        tmp_path,
+        npz(
+            hu=hounsfield,
+            patient=np.array(["a", "b"]),
+            pixel_spacing_mm=np.array([0.5, 0.7]),
+            labels=np.array([1, 0]),
+        ),
+    )
     stack = read_stack(path)
     assert [(image.unit, image.modality) for image in stack.images] == [("HU", "CT")] * 2
     assert [image.spacing_mm for image in stack.images] == [(0.5, 0.5), (0.7, 0.7)]
@@ -289,11 +392,22 @@ def test_a_stack_gives_one_image_each_with_label_and_patient(tmp_path: Path) -> 
 @pytest.mark.parametrize("geometry", ["affine", "spacing", "none"])
 def test_our_own_npz_comes_back_whole(tmp_path: Path, geometry: str) -> None:
     affine = np.diag([1.0, 2, 3, 1]) if geometry == "affine" else None
-    volume = Volume(RNG.normal(size=(2, 3, 4, 5)).astype(np.float32), affine, "HU", "CT", (3.0, 2.0, 1.0) if geometry == "spacing" else None)
+    volume = Volume(
+        RNG.normal(size=(2, 3, 4, 5)).astype(np.float32),
+        affine,
+        "HU",
+        "CT",
+        (3.0, 2.0, 1.0) if geometry == "spacing" else None,
+    )
     write_array_volume(volume, tmp_path / "a.npz", synthetic=True)
     again = read_array_volume(tmp_path / "a.npz", limits=Limits())
     assert np.array_equal(again.data, volume.data)
-    assert (again.unit, again.modality, again.spacing_mm, again.provenance.synthetic) == ("HU", "CT", volume.spacing_mm, True)
+    assert (again.unit, again.modality, again.spacing_mm, again.provenance.synthetic) == (
+        "HU",
+        "CT",
+        volume.spacing_mm,
+        True,
+    )
     assert (again.affine is None) == (affine is None)
     with pytest.raises(BadOption, match="holds one image"):
         read_array_volume(tmp_path / "a.npz", limits=Limits(), index=0)
@@ -303,9 +417,18 @@ def test_measured_data_of_the_real_sets(real_data: Path) -> None:
     kspace = read_kspace(next((real_data / "kspace_brain_sigpy").rglob("*.npz")))
     assert kspace.data.shape == (8, 230, 180)
     assert 7.5 < kspace.acceleration < 8.5
-    image = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(kspace.data, axes=(1, 2)), norm="ortho"), axes=(1, 2))
+    image = np.fft.fftshift(
+        np.fft.ifft2(np.fft.ifftshift(kspace.data, axes=(1, 2)), norm="ortho"), axes=(1, 2)
+    )
     energy = (np.abs(image) ** 2).sum(0)
-    corners = np.mean([energy[:15, :15].mean(), energy[:15, -15:].mean(), energy[-15:, :15].mean(), energy[-15:, -15:].mean()])
+    corners = np.mean(
+        [
+            energy[:15, :15].mean(),
+            energy[:15, -15:].mean(),
+            energy[-15:, :15].mean(),
+            energy[-15:, -15:].mean(),
+        ]
+    )
     assert corners < 0.05 * energy[57:173, 45:135].mean(), "centred: the head lies in the middle"
     sinogram = read_sinogram(next((real_data / "ct_projections_htc2022" / "val").glob("*.npz")))
     assert sinogram.data.shape == (61, 560)

@@ -1,4 +1,6 @@
-"""Channels and numbers of a scans.csv: read, kept in the index, checked against the image, refused by name."""
+"""Channels and numbers of a scans.csv: read, kept in the index, checked against the image, refused by
+name.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +12,31 @@ import pytest
 
 from medprior.data.volume import Volume
 from medprior.errors import BadOption, Corrupt, WrongKind
-from medprior.io.index import load_index, scan
+from medprior.io.dataset.scan import load_index, scan
 from medprior.io.read import read
 from medprior.io.write import write
 
 AFFINE = np.diag([2.0, 2.0, 3.0, 1.0])
 
 
-def save(path: Path, seed: int, *, affine: np.ndarray = AFFINE, shape: tuple[int, ...] = (10, 12, 4), label: bool = False) -> None:
+def save(
+    path: Path,
+    seed: int,
+    *,
+    affine: np.ndarray = AFFINE,
+    shape: tuple[int, ...] = (10, 12, 4),
+    label: bool = False,
+) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
-    data = rng.integers(0, 3, (1, *shape)).astype(np.float32) if label else rng.random((1, *shape)).astype(np.float32)
-    write(Volume(data, affine, "label" if label else "a.u.", "MR"), path, kind="mask" if label else "converted")
+    data = (
+        rng.integers(0, 3, (1, *shape)).astype(np.float32)
+        if label
+        else rng.random((1, *shape)).astype(np.float32)
+    )
+    write(
+        Volume(data, affine, "label" if label else "a.u.", "MR"), path, kind="mask" if label else "converted"
+    )
 
 
 def table(folder: Path, head: str, *rows: str) -> Path:
@@ -38,12 +53,22 @@ def three(folder: Path) -> None:
 
 def test_channels_masks_and_numbers_are_in_the_index(tmp_path: Path) -> None:
     three(tmp_path)
-    table(tmp_path, "path:T1,Channel:T2,mask,number:age,number:dose", "1_t1.nii.gz,1_t2.nii.gz,1_seg.nii.gz,61.5,2", "2_t1.nii.gz,2_t2.nii.gz,2_seg.nii.gz,97,")
+    table(
+        tmp_path,
+        "path:T1,Channel:T2,mask,number:age,number:dose",
+        "1_t1.nii.gz,1_t2.nii.gz,1_seg.nii.gz,61.5,2",
+        "2_t1.nii.gz,2_t2.nii.gz,2_seg.nii.gz,97,",
+    )
     index = scan(tmp_path)
     again = load_index(tmp_path)
     assert again == index
     one, two = again.items
-    assert (one.called, one.beside, one.classes, one.numbers) == ("T1", (("T2", "1_t2.nii.gz"),), (1, 2), (("age", 61.5), ("dose", 2.0)))
+    assert (one.called, one.beside, one.classes, one.numbers) == (
+        "T1",
+        (("T2", "1_t2.nii.gz"),),
+        (1, 2),
+        (("age", 61.5), ("dose", 2.0)),
+    )
     assert two.numbers == (("age", 90.0),), "an age over 90 is not told apart: it identifies a person"
     assert again.beside(one, "mask").unit == "label" and again.beside(one, "T2").shape == (10, 12, 4)
     with pytest.raises(BadOption, match="has no 'FLAIR'"):
@@ -54,7 +79,11 @@ def test_a_changed_mask_is_looked_at_again(tmp_path: Path) -> None:
     three(tmp_path)
     table(tmp_path, "path,mask,number:age", "1_t1.nii.gz,1_seg.nii.gz,40")
     assert scan(tmp_path).items[0].classes == (1, 2)
-    write(Volume(np.full((1, 10, 12, 4), 7, np.float32), AFFINE, "label"), tmp_path / "1_seg.nii.gz", kind="mask")
+    write(
+        Volume(np.full((1, 10, 12, 4), 7, np.float32), AFFINE, "label"),
+        tmp_path / "1_seg.nii.gz",
+        kind="mask",
+    )
     table(tmp_path, "path,mask,number:age", "1_t1.nii.gz,1_seg.nii.gz,50")
     item = scan(tmp_path).items[0]
     assert item.classes == (7,) and item.numbers == (("age", 50.0),)
@@ -66,11 +95,21 @@ def test_another_grid_and_a_map_of_fractions_cost_the_scan_its_place(tmp_path: P
     moved = AFFINE.copy()
     moved[0, 3] = 6.0
     save(tmp_path / "moved.nii.gz", 6, affine=moved)
-    table(tmp_path, "path,channel:T2,mask", "1_t1.nii.gz,short.nii.gz,", "2_t1.nii.gz,moved.nii.gz,", "3_t1.nii.gz,,2_t2.nii.gz", "1_t2.nii.gz,gone.nii.gz,")
+    table(
+        tmp_path,
+        "path,channel:T2,mask",
+        "1_t1.nii.gz,short.nii.gz,",
+        "2_t1.nii.gz,moved.nii.gz,",
+        "3_t1.nii.gz,,2_t2.nii.gz",
+        "1_t2.nii.gz,gone.nii.gz,",
+    )
     found = {entry.path: f"{entry.reason} ({entry.remedy})" for entry in scan(tmp_path).unusable}
     assert "its channel T2 has shape (10, 12, 3), wanted (10, 12, 4) (resample it" in found["1_t1.nii.gz"]
     assert "its channel T2 lies up to 3.0 voxels away" in found["2_t1.nii.gz"]
-    assert "its mask is no label map: it holds the value 0." in found["3_t1.nii.gz"] and "round or threshold" in found["3_t1.nii.gz"]
+    assert (
+        "its mask is no label map: it holds the value 0." in found["3_t1.nii.gz"]
+        and "round or threshold" in found["3_t1.nii.gz"]
+    )
     assert "gone.nii.gz', which does not exist" in found["1_t2.nii.gz"]
 
 
@@ -101,7 +140,9 @@ def test_a_wrong_number_says_where_and_not_what(tmp_path: Path) -> None:
 def test_a_channel_outside_of_the_folder_is_refused(tmp_path: Path) -> None:
     three(tmp_path / "data")
     save(tmp_path / "secret.nii.gz", 9)
-    found = scan(table(tmp_path / "data", "path,channel:T2", "1_t1.nii.gz,../secret.nii.gz", "2_t1.nii.gz,2_t2.nii.gz"))
+    found = scan(
+        table(tmp_path / "data", "path,channel:T2", "1_t1.nii.gz,../secret.nii.gz", "2_t1.nii.gz,2_t2.nii.gz")
+    )
     assert [item.path for item in found.items] == ["2_t1.nii.gz"]
     record = json.loads((tmp_path / "data" / "index.json").read_text())
     record["items"][0]["beside"] = [["T2", "../secret.nii.gz"]]
@@ -112,14 +153,24 @@ def test_a_channel_outside_of_the_folder_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("which", ["t2", "seg"])
 def test_a_made_channel_or_mask_marks_the_scan_as_synthetic(tmp_path: Path, which: str) -> None:
-    """A real image with a made map teaches what a prior has made up: it wants to be allowed by name, also where the index is read again."""
+    """A real image with a made map teaches what a prior has made up: it wants to be allowed by name, also
+    where the index is read again.
+    """
     three(tmp_path / "data")
     path = tmp_path / "data" / f"2_{which}.nii.gz"
     write(read(path, unit="label" if which == "seg" else None), path, kind="synthesized")
-    table(tmp_path / "data", "path:T1,channel:T2,mask", *(f"{n}_t1.nii.gz,{n}_t2.nii.gz,{n}_seg.nii.gz" for n in (1, 2, 3)))
+    table(
+        tmp_path / "data",
+        "path:T1,channel:T2,mask",
+        *(f"{n}_t1.nii.gz,{n}_t2.nii.gz,{n}_seg.nii.gz" for n in (1, 2, 3)),
+    )
     for _ in range(2):
         index = scan(tmp_path / "data", out=tmp_path / "index")
-        assert [item.synthetic for item in index.items] == [False, True, False] == [item.synthetic for item in load_index(tmp_path / "index").items]
+        assert (
+            [item.synthetic for item in index.items]
+            == [False, True, False]
+            == [item.synthetic for item in load_index(tmp_path / "index").items]
+        )
     with pytest.raises(WrongKind, match="1 of 3 scans are marked synthetic"):
         index.usable()
 

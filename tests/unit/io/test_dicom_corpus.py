@@ -1,4 +1,6 @@
-"""Every DICOM row of the corpus does what its manifest says (reliability A1 to A6, A8, A12), quickly and without taking memory for what is only promised."""
+"""Every DICOM row of the corpus does what its manifest says (reliability A1 to A6, A8, A12), quickly and
+without taking memory for what is only promised.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,8 @@ import SimpleITK as sitk
 
 from medprior import errors
 from medprior.data.volume import Volume
-from medprior.io.dicom_index import index_series, list_series
-from medprior.io.dicom_series import read_dicom
+from medprior.io.dicom.read.series import read_dicom
+from medprior.io.dicom.read.tree import index_series, list_series
 from medprior.io.read import read
 from tests.corpus import Case
 from tests.corpus.dicom import cases
@@ -29,7 +31,11 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
 
 @pytest.mark.timeout(120)
 def test_every_row_does_what_it_says(rows: dict[str, Case]) -> None:
-    wrong = [f"{name}: wanted {case.expect}, got {got}" for name, case in rows.items() if (got := _fault(case, rows))]
+    wrong = [
+        f"{name}: wanted {case.expect}, got {got}"
+        for name, case in rows.items()
+        if (got := _fault(case, rows))
+    ]
     assert not wrong, "\n".join(wrong)
 
 
@@ -40,7 +46,11 @@ def _fault(case: Case, rows: dict[str, Case]) -> str:
         volume = read_dicom(case.path)
     except errors.MedpriorError as error:
         wanted, _, part = rest.partition(":")
-        return "" if kind == "refuses" and type(error) is getattr(errors, wanted) and part in str(error) else f"{type(error).__name__}: {error}"
+        return (
+            ""
+            if kind == "refuses" and type(error) is getattr(errors, wanted) and part in str(error)
+            else f"{type(error).__name__}: {error}"
+        )
     if kind == "reads":
         return "" if np.isfinite(volume.data).all() else "values that are not finite"
     return _difference(volume, read_dicom(rows[rest].path)) if kind == "equal" else "a volume"
@@ -57,7 +67,9 @@ def _difference(volume: Volume, other: Volume) -> str:
 
 
 def test_bombs_take_no_memory(rows: dict[str, Case]) -> None:
-    """A2: what is only promised is refused before memory is taken: each bomb stays under 64 MiB of Python and numpy memory."""
+    """A2: what is only promised is refused before memory is taken: each bomb stays under 64 MiB of Python and
+    numpy memory.
+    """
     bombs = [case for case in rows.values() if case.path.parent.name == "bombs" and "TooLarge" in case.expect]
     assert len(bombs) >= 6
     for case in bombs:
@@ -70,7 +82,9 @@ def test_bombs_take_no_memory(rows: dict[str, Case]) -> None:
 
 
 def test_the_brightest_voxel_lies_in_the_same_place_in_every_copy(rows: dict[str, Case]) -> None:
-    """A5: axial, mirrored, sagittal and enhanced copies of one patient; the place is computed by hand from the phantom, not read back."""
+    """A5: axial, mirrored, sagittal and enhanced copies of one patient; the place is computed by hand from
+    the phantom, not read back.
+    """
     k, j, i = np.unravel_index(int(phantom().argmax()), phantom().shape)
     truth = np.array([20 - 0.8 * i, 30 - 0.8 * j, 5 + 2.5 * k])
     for name in ("series", "series-mirrored", "series-sagittal", "enhanced", "enhanced-shuffled"):
@@ -82,12 +96,17 @@ def test_the_brightest_voxel_lies_in_the_same_place_in_every_copy(rows: dict[str
 
 
 def test_a_nifti_copy_of_the_patient_lies_in_the_same_place(rows: dict[str, Case], tmp_path: Path) -> None:
-    """A5: the series written as NIfTI by another program, and read back: the same voxel at the same millimetre."""
+    """A5: the series written as NIfTI by another program, and read back: the same voxel at the same
+    millimetre.
+    """
     series = read_dicom(rows["series"].path)
     image = sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(rows["series"].path)))
     sitk.WriteImage(image, str(tmp_path / "a.nii.gz"))
     copy = read(tmp_path / "a.nii.gz")
-    places = [np.asarray(v.affine) @ [*np.unravel_index(int(v.data[0].argmax()), v.shape), 1] for v in (series, copy)]
+    places = [
+        np.asarray(v.affine) @ [*np.unravel_index(int(v.data[0].argmax()), v.shape), 1]
+        for v in (series, copy)
+    ]
     assert np.abs(places[0] - places[1]).max() < 0.01 and np.array_equal(series.data, copy.data)
 
 
@@ -96,7 +115,14 @@ def test_floating_pixels_that_are_no_numbers_are_refused_and_counted(tmp_path: P
     values = np.ones((10, 8), np.float32)
     for bad in (np.nan, np.inf):
         values[2, 3] = bad
-        made = changed(ct_slice(phantom()[0]), PixelData=None, BitsAllocated=32, BitsStored=None, HighBit=None, PixelRepresentation=None)
+        made = changed(
+            ct_slice(phantom()[0]),
+            PixelData=None,
+            BitsAllocated=32,
+            BitsStored=None,
+            HighBit=None,
+            PixelRepresentation=None,
+        )
         made.add_new(0x7FE00008, "OF", values.tobytes())
         with pytest.raises(errors.Corrupt, match="1 of 80 voxels are NaN"):
             read_dicom(save(tmp_path / "a.dcm", made))
@@ -106,9 +132,14 @@ def test_floating_pixels_that_are_no_numbers_are_refused_and_counted(tmp_path: P
 
 
 def test_an_index_keeps_little_of_each_file(tmp_path: Path) -> None:
-    """A tree of a hundred thousand files must be listed: under 6 KiB a file, pixels and most of the headers are not kept."""
+    """A tree of a hundred thousand files must be listed: under 6 KiB a file, pixels and most of the headers
+    are not kept.
+    """
     for n in range(60):
-        save(tmp_path / f"{n}.dcm", ct_slice(np.zeros((64, 64), np.uint16), (0, 0, n), ImageComments="x" * 8000))
+        save(
+            tmp_path / f"{n}.dcm",
+            ct_slice(np.zeros((64, 64), np.uint16), (0, 0, n), ImageComments="x" * 8000),
+        )
     index_series(tmp_path)
     tracemalloc.start()
     found = index_series(tmp_path)
@@ -138,12 +169,16 @@ def test_units_are_the_stated_ones(rows: dict[str, Case]) -> None:
 def test_padding_takes_the_lowest_value_of_the_rest(rows: dict[str, Case]) -> None:
     volume = read_dicom(rows["padding-range"].path)
     stored = phantom()[0]
-    assert np.array_equal(volume.data[0], np.where(stored <= 400, stored[stored > 400].min(), stored) - 1024.0)
+    assert np.array_equal(
+        volume.data[0], np.where(stored <= 400, stored[stored > 400].min(), stored) - 1024.0
+    )
     assert "padded" in volume.provenance.warnings[-1]
 
 
 def test_marks_and_warnings_are_carried(rows: dict[str, Case]) -> None:
-    """E3 can only refuse our own output if reading keeps its mark; an inverted image says that it was inverted."""
+    """E3 can only refuse our own output if reading keeps its mark; an inverted image says that it was
+    inverted.
+    """
     assert read_dicom(rows["ct-synthetic"].path).provenance.synthetic
     assert not read_dicom(rows["ct"].path).provenance.synthetic
     assert "MONOCHROME1" in read_dicom(rows["monochrome1-twin"].path).provenance.warnings[0]
@@ -163,7 +198,9 @@ def test_one_frame_of_a_film_and_one_of_several_series_can_be_chosen(rows: dict[
 
 
 def test_ids_and_errors_tell_nobody(rows: dict[str, Case]) -> None:
-    """B9: neither the id of a series nor an error about several of them holds a name, a number or a UID of the patient."""
+    """B9: neither the id of a series nor an error about several of them holds a name, a number or a UID of
+    the patient.
+    """
     with pytest.raises(errors.BadGeometry) as caught:
         read_dicom(rows["two-series"].path)
     assert CANARY not in str(caught.value) and "1.2.826" not in str(caught.value)

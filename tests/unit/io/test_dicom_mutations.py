@@ -1,4 +1,6 @@
-"""A1: no mutation of a file raises anything but a MedpriorError, hangs, or takes memory that the file does not justify."""
+"""A1: no mutation of a file raises anything but a MedpriorError, hangs, or takes memory that the file does
+not justify.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 
 from medprior.errors import MedpriorError
-from medprior.io.dicom_series import read_dicom
+from medprior.io.dicom.read.series import read_dicom
 from tests.corpus.dicom import seeds
 
 N_MUTATIONS = 8000
@@ -20,7 +22,9 @@ N_MUTATIONS = 8000
 
 
 def mutated(data: bytes, rng: random.Random) -> bytes:
-    """One to four faults: flipped bits, overwritten lengths, cuts, repeats, bytes put in or taken out. Three of four hit the header."""
+    """One to four faults: flipped bits, overwritten lengths, cuts, repeats, bytes put in or taken out. Three
+    of four hit the header.
+    """
     changed = bytearray(data)
     for _ in range(rng.randint(1, 4)):
         if len(changed) < 2:
@@ -35,7 +39,9 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
             case 2:
                 changed[at : at + 2] = rng.choice((b"\xff\xff", b"\0\0", b"\x01\0", b"\xfe\xff"))
             case 3:
-                changed[at : at + 4] = rng.choice((b"\xff\xff\xff\xff", b"\0\0\0\x80", b"\xff\xff\xff\x7f", b"\xfe\xff\xdd\xe0"))
+                changed[at : at + 4] = rng.choice(
+                    (b"\xff\xff\xff\xff", b"\0\0\0\x80", b"\xff\xff\xff\x7f", b"\xfe\xff\xdd\xe0")
+                )
             case 4:
                 del changed[at:]
             case 5:
@@ -53,7 +59,9 @@ def test_mutations_raise_nothing_foreign(tmp_path: Path) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     n_read, slowest = 0, 0.0
     for round_ in range(n):
-        place = tmp_path / f"{round_}.dcm"  # a new name each time: some file systems flush to disk when a file is overwritten
+        place = (
+            tmp_path / f"{round_}.dcm"
+        )  # a new name each time: some file systems flush to disk when a file is overwritten
         place.write_bytes(mutated(originals[round_ % len(originals)], rng))
         start = time.process_time()
         try:

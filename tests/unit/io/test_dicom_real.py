@@ -1,4 +1,6 @@
-"""Files of real scanners (they ship inside the wheels of pydicom and pydicom-data) beside two other readers: values and geometry agree."""
+"""Files of real scanners (they ship inside the wheels of pydicom and pydicom-data) beside two other readers:
+values and geometry agree.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,19 @@ from pydicom.pixels import apply_modality_lut
 from pydicom.uid import UID, UID_dictionary
 
 from medprior.errors import BadGeometry, Corrupt, Unsupported
-from medprior.io import dicom_frames
-from medprior.io.dicom_series import read_dicom
+from medprior.io.dicom.read import frames as dicom_frames
+from medprior.io.dicom.read.series import read_dicom
 from tests.corpus.dicom_parts import axial, changed, ct_slice, encoded, phantom, save, save_all
 
-PLACED = ("CT_small.dcm", "MR_small.dcm", "MR_small_bigendian.dcm", "MR_small_RLE.dcm", "MR_small_jpeg_ls_lossless.dcm", "JPEG2000.dcm", "MR2_UNCR.dcm")
+PLACED = (
+    "CT_small.dcm",
+    "MR_small.dcm",
+    "MR_small_bigendian.dcm",
+    "MR_small_RLE.dcm",
+    "MR_small_jpeg_ls_lossless.dcm",
+    "JPEG2000.dcm",
+    "MR2_UNCR.dcm",
+)
 RADIOGRAPHS = ("RG1_UNCR.dcm", "RG3_J2KR.dcm")
 
 
@@ -55,19 +65,26 @@ def test_one_slice_agrees_with_pydicom_and_simpleitk(name: str) -> None:
 def test_monochrome1_radiographs_show_bones_bright(name: str) -> None:
     """The same polarity as SimpleITK gives, and no geometry where the file has none."""
     volume = read_dicom(real(name))
-    assert np.array_equal(volume.data[0], sitk.GetArrayFromImage(sitk.ReadImage(str(real(name)), sitk.sitkFloat32))[0])
+    assert np.array_equal(
+        volume.data[0], sitk.GetArrayFromImage(sitk.ReadImage(str(real(name)), sitk.sitkFloat32))[0]
+    )
     assert volume.affine is None and "MONOCHROME1" in volume.provenance.warnings[-1]
 
 
 def test_a_series_agrees_with_simpleitk(tmp_path: Path) -> None:
     folder = save_all(tmp_path, axial())
-    volume, image = read_dicom(folder), sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder)), sitk.sitkFloat32)
+    volume, image = (
+        read_dicom(folder),
+        sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder)), sitk.sitkFloat32),
+    )
     turned = sitk.DICOMOrient(image, "LPS")
     assert np.array_equal(volume.data[0], np.flip(sitk.GetArrayFromImage(turned).transpose(2, 1, 0), (0, 1)))
     assert volume.spacing_mm == pytest.approx((0.8, 0.8, 2.5))
 
 
-@pytest.mark.parametrize("name", ["US1_UNCR.dcm", "OBXXXX1A.dcm", "SC_ybr_full_422_uncompressed.dcm", "SC_rgb_jpeg_dcmtk.dcm"])
+@pytest.mark.parametrize(
+    "name", ["US1_UNCR.dcm", "OBXXXX1A.dcm", "SC_ybr_full_422_uncompressed.dcm", "SC_rgb_jpeg_dcmtk.dcm"]
+)
 def test_colour_becomes_luma(name: str) -> None:
     """Palette, RGB and YBR: within one grey level of pydicom's RGB and Pillow's own conversion to grey."""
     from PIL import Image
@@ -98,7 +115,9 @@ def test_an_undecodable_kind_is_named() -> None:
 
 
 def test_every_syntax_that_is_not_read_is_named(tmp_path: Path) -> None:
-    """A10: each transfer syntax of the standard is read, or refused by its UID and its plain name, whatever the pixels are."""
+    """A10: each transfer syntax of the standard is read, or refused by its UID and its plain name, whatever
+    the pixels are.
+    """
     stream = encapsulate([b"\0" * 64])
     known = [UID(uid) for uid in UID_dictionary if UID(uid).is_transfer_syntax]
     assert len(known) > 40

@@ -1,4 +1,6 @@
-"""Promises A1 and A3: no flipped bit passes in silence where a format has a checksum, and no mutation raises anything but MedpriorError."""
+"""Promises A1 and A3: no flipped bit passes in silence where a format has a checksum, and no mutation raises
+anything but MedpriorError.
+"""
 
 from __future__ import annotations
 
@@ -38,12 +40,18 @@ def test_a_flipped_bit_is_refused_or_harmless(name: str, tmp_path: Path) -> None
 
 
 def mutated(content: bytes, draw: random.Random) -> bytes:
-    """One to four changes: a bit, a byte, a run of equal bytes, a cut, a repeated or missing piece; headers are hit more often than bodies."""
+    """One to four changes: a bit, a byte, a run of equal bytes, a cut, a repeated or missing piece; headers
+    are hit more often than bodies.
+    """
     for _ in range(draw.randint(1, 4)):
         at = int(len(content) * draw.random() ** 2)
         kind = draw.randrange(6)
         if kind == 0:
-            content = content[:at] + bytes([content[at] ^ 1 << draw.randrange(8)]) + content[at + 1 :] if at < len(content) else content
+            content = (
+                content[:at] + bytes([content[at] ^ 1 << draw.randrange(8)]) + content[at + 1 :]
+                if at < len(content)
+                else content
+            )
         elif kind == 1:
             content = content[:at] + bytes([draw.randrange(256)]) + content[at + 1 :]
         elif kind == 2:
@@ -59,7 +67,9 @@ def mutated(content: bytes, draw: random.Random) -> bytes:
 
 
 def test_mutations_raise_nothing_but_medprior_errors(tmp_path: Path) -> None:
-    """A1: seeded mutations of small NIfTI, PNG, TIFF, JPEG, NPZ, zip and HDF5 files; what still reads is finite and has a proper place."""
+    """A1: seeded mutations of small NIfTI, PNG, TIFF, JPEG, NPZ, zip and HDF5 files; what still reads is
+    finite and has a proper place.
+    """
     seeds = other.seeds()
     draw = random.Random(2026)
     read_well = refused = 0
@@ -67,7 +77,9 @@ def test_mutations_raise_nothing_but_medprior_errors(tmp_path: Path) -> None:
     for name, content in seeds.items():
         path = tmp_path / name
         for _ in range(MUTATIONS // len(seeds)):
-            path.unlink(missing_ok=True)  # a file that is cut to nothing and filled again is flushed by some disks, a new one is not
+            path.unlink(
+                missing_ok=True
+            )  # a file that is cut to nothing and filled again is flushed by some disks, a new one is not
             path.write_bytes(mutated(content, draw))
             start = time.process_time()
             try:

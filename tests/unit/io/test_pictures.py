@@ -1,4 +1,6 @@
-"""Promises A3, A4, A8, E1: a picture's values are as stored or the picture is refused by name; what is written says what it is for."""
+"""Promises A3, A4, A8, E1: a picture's values are as stored or the picture is refused by name; what is
+written says what it is for.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from PIL import Image
 
 from medprior.data.volume import Volume
 from medprior.errors import BadOption, Corrupt, ShapeMismatch, TooLarge, Unsupported
-from medprior.io.limits import Limits
+from medprior.io.disk.limits import Limits
 from medprior.io.pictures import picture_format, read_picture, write_picture
 from tests.corpus.other import GREY, picture, png
 
@@ -30,7 +32,9 @@ def test_rows_go_down_and_columns_to_the_right(tmp_path: Path) -> None:
 def test_sixteen_bits_survive(tmp_path: Path) -> None:
     deep = (np.arange(600).reshape(20, 30) * 109).astype(np.uint16)
     for name in ("PNG", "TIFF"):
-        assert np.array_equal(read_picture(stored(tmp_path, picture(Image.fromarray(deep), name))).data[0], deep)
+        assert np.array_equal(
+            read_picture(stored(tmp_path, picture(Image.fromarray(deep), name))).data[0], deep
+        )
 
 
 def test_colour_is_refused_or_turned_to_grey_by_the_stated_weights(tmp_path: Path) -> None:
@@ -86,7 +90,10 @@ def test_nan_in_a_float_tiff_is_counted_and_replaced_by_name(tmp_path: Path) -> 
 
 
 def test_kinds_are_told_by_content() -> None:
-    assert [picture_format(start) for start in (png()[:8], b"\xff\xd8\xff\xe1", b"II*\0", b"MM\0*", b"GIF89a", b"")] == ["PNG", "JPEG", "TIFF", "TIFF", "", ""]
+    assert [
+        picture_format(start)
+        for start in (png()[:8], b"\xff\xd8\xff\xe1", b"II*\0", b"MM\0*", b"GIF89a", b"")
+    ] == ["PNG", "JPEG", "TIFF", "TIFF", "", ""]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
@@ -99,7 +106,9 @@ def test_what_is_written_reads_back_with_its_mark(tmp_path: Path, suffix: str, s
         assert again.provenance.synthetic == synthetic
     with Image.open(tmp_path / f"a{suffix}") as image:
         text = str(image.info.get("Description") or image.getexif().get(270))
-    assert text.startswith(f"medprior: {'synthetic' if synthetic else 'derived'} / research use only, not for diagnosis")
+    assert text.startswith(
+        f"medprior: {'synthetic' if synthetic else 'derived'} / research use only, not for diagnosis"
+    )
 
 
 def test_a_window_is_stored_with_the_picture(tmp_path: Path) -> None:

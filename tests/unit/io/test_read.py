@@ -1,4 +1,6 @@
-"""The one door: content decides, never the name; what is no file is never opened; a choice that would be ignored is refused."""
+"""The one door: content decides, never the name; what is no file is never opened; a choice that would be
+ignored is refused.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,19 @@ import pytest
 
 import medprior
 from medprior.errors import BadOption, FileProblem, TooLarge, Truncated, Unsupported
-from medprior.io.archives import extract
-from medprior.io.limits import Limits
+from medprior.io.disk.archives import extract
+from medprior.io.disk.limits import Limits
 from medprior.io.read import kind_of, read
 from tests.corpus import other
 
-KINDS = {"a.nii": "nifti", "b.nii.gz": "nifti", "c.nii": "nifti", "d.png": "picture", "f.tif": "picture", "h.jpg": "picture"}
+KINDS = {
+    "a.nii": "nifti",
+    "b.nii.gz": "nifti",
+    "c.nii": "nifti",
+    "d.png": "picture",
+    "f.tif": "picture",
+    "h.jpg": "picture",
+}
 KINDS |= {"i.npz": "npz", "k.zip": "zip", "l.h5": "hdf5"}
 
 
@@ -48,7 +57,9 @@ def test_a_choice_that_does_not_fit_the_file_is_refused_not_ignored(tmp_path: Pa
     assert read(tmp_path / "a.nii", unit="HU", modality="CT", time=0).unit == "HU"
 
 
-def test_a_zip_of_one_scan_is_read_and_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_zip_of_one_scan_is_read_and_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "private").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "private"))
     (tmp_path / "a.zip").write_bytes(other.zipped(("x/scan.nii", other.nifti())))
@@ -115,10 +126,22 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
         read(tmp_path / "a.nii")
 
 
-@pytest.mark.parametrize(("name", "heavy"), [("a.nii", {"torch", "monai", "highdicom", "h5py"}), ("d.png", {"torch", "monai", "highdicom", "pydicom"})])
+@pytest.mark.parametrize(
+    ("name", "heavy"),
+    [
+        ("a.nii", {"torch", "monai", "highdicom", "h5py"}),
+        ("d.png", {"torch", "monai", "highdicom", "pydicom"}),
+    ],
+)
 def test_a_format_is_read_without_the_libraries_of_others(tmp_path: Path, name: str, heavy: set[str]) -> None:
     (tmp_path / name).write_bytes(other.seeds()[name])
     code = "import sys; from medprior.io.read import read; read(sys.argv[1]); print(*sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(Path(medprior.__file__).parents[1])}
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / name)], capture_output=True, text=True, env=environment, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / name)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=True,
+    )
     assert heavy & set(done.stdout.split()) == set()

@@ -1,4 +1,6 @@
-"""Promises E1, E2, E5, E6: out goes the format, shape, order, place and unit of what came in, marked, whole, readable by others."""
+"""Promises E1, E2, E5, E6: out goes the format, shape, order, place and unit of what came in, marked, whole,
+readable by others.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def turned(codes: str, oblique: bool) -> nib.Nifti1Image:
     if oblique:
         affine[:3, :3] = TURN @ affine[:3, :3]
     image = nib.Nifti1Image(VOXELS, affine)
-    turn = nib.orientations.ornt_transform(nib.orientations.io_orientation(AFFINE), nib.orientations.axcodes2ornt(tuple(codes)))
+    turn = nib.orientations.ornt_transform(
+        nib.orientations.io_orientation(AFFINE), nib.orientations.axcodes2ornt(tuple(codes))
+    )
     return nib.Nifti1Image.from_image(image.as_reoriented(turn.tolist()))
 
 
@@ -41,13 +45,18 @@ def places_by_itk(image: sitk.Image) -> np.ndarray:
 @pytest.mark.parametrize("unit", ["a.u.", "HU"])
 @pytest.mark.parametrize("oblique", [False, True])
 @pytest.mark.parametrize("codes", ORDERS)
-def test_a_round_trip_is_read_back_equal_by_two_other_readers(tmp_path: Path, codes: str, oblique: bool, unit: str) -> None:
+def test_a_round_trip_is_read_back_equal_by_two_other_readers(
+    tmp_path: Path, codes: str, oblique: bool, unit: str
+) -> None:
     """E5: 24 volumes; values within half a step of the stored type, 0.01 mm, the array order of the input."""
     source = turned(codes, oblique)
     (tmp_path / "in.nii").write_bytes(nifti(np.asarray(source.dataobj), source.affine))
     volume = read(tmp_path / "in.nii", unit=unit)
     write(volume.with_data(volume.data + np.float32(0.25)), tmp_path / "out.nii.gz", like=volume)
-    stock, itk = nib.Nifti1Image.from_filename(tmp_path / "out.nii.gz"), sitk.ReadImage(str(tmp_path / "out.nii.gz"))
+    stock, itk = (
+        nib.Nifti1Image.from_filename(tmp_path / "out.nii.gz"),
+        sitk.ReadImage(str(tmp_path / "out.nii.gz")),
+    )
     step = 0.5 if unit == "HU" else 1e-6
     for values in (stock.get_fdata(), sitk.GetArrayFromImage(itk).T):
         assert values.shape == source.shape
@@ -61,13 +70,20 @@ def test_a_round_trip_is_read_back_equal_by_two_other_readers(tmp_path: Path, co
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_every_kind_is_marked_in_the_file_and_beside_it(tmp_path: Path, kind: str) -> None:
     """E1: all that a prior decided is synthetic; what was synthetic before stays so."""
-    volume = Volume(VOXELS[None].astype(np.float32), AFFINE, provenance=Provenance(history=("made in a test",)))
+    volume = Volume(
+        VOXELS[None].astype(np.float32), AFFINE, provenance=Provenance(history=("made in a test",))
+    )
     for name in ("a.nii.gz", "a.nii", "a.npz"):
         write(volume, tmp_path / name, kind=kind, prior_hash="abc", seed=7)
         record = json.loads(side_file(tmp_path / name).read_text())
         assert record["synthetic"] == read(tmp_path / name).provenance.synthetic == KINDS[kind]
         assert "research use only, not for diagnosis" in record["notice"]
-        assert (record["kind"], record["prior_sha256"], record["seed"], record["history"]) == (kind, "abc", 7, ["made in a test"])
+        assert (record["kind"], record["prior_sha256"], record["seed"], record["history"]) == (
+            kind,
+            "abc",
+            7,
+            ["made in a test"],
+        )
         write(volume.noted("drawn from a prior", synthetic=True), tmp_path / name, kind=kind)
         assert read(tmp_path / name).provenance.synthetic
     flat = Volume(VOXELS[None, ..., 0].clip(0).astype(np.float32))
@@ -89,17 +105,25 @@ def test_the_type_on_disk_follows_the_meaning(tmp_path: Path) -> None:
         write(volume, tmp_path / "a.nii", kind=kind)
         return np.dtype(nib.Nifti1Image.from_filename(tmp_path / "a.nii").get_data_dtype())
 
-    hounsfield, label = Volume(VOXELS[None].astype(np.float32), AFFINE, "HU", "CT"), Volume((VOXELS[None] % 5).astype(np.float32), AFFINE, "label")
+    hounsfield, label = (
+        Volume(VOXELS[None].astype(np.float32), AFFINE, "HU", "CT"),
+        Volume((VOXELS[None] % 5).astype(np.float32), AFFINE, "label"),
+    )
     assert stored(hounsfield, "reconstructed") == np.int16
     assert stored(hounsfield, "map") == np.float32
-    assert stored(hounsfield.with_data(hounsfield.data * 1000), "reconstructed") == np.float32, "never cut off"
+    assert stored(hounsfield.with_data(hounsfield.data * 1000), "reconstructed") == np.float32, (
+        "never cut off"
+    )
     assert stored(label, "mask") == np.uint8
     assert stored(label.with_data(-label.data), "mask") == np.int16
     assert stored(label.with_data(label.data + 0.5), "mask") == np.float32
 
 
 def test_a_picture_keeps_the_depth_of_its_input(tmp_path: Path) -> None:
-    for values in (np.arange(60, dtype=np.uint8).reshape(6, 10), np.arange(60, dtype=np.uint16).reshape(6, 10) * 1000):
+    for values in (
+        np.arange(60, dtype=np.uint8).reshape(6, 10),
+        np.arange(60, dtype=np.uint16).reshape(6, 10) * 1000,
+    ):
         (tmp_path / "in.png").write_bytes(png(values))
         volume = read(tmp_path / "in.png")
         write(volume.with_data(volume.data * np.float32(0.004)), tmp_path / "out.png", like=volume)
@@ -115,7 +139,9 @@ def test_the_same_volume_gives_the_same_bytes(tmp_path: Path) -> None:
         found = []
         for folder in ("one", "two"):
             write(what, tmp_path / folder / name, seed=1)
-            found.append((tmp_path / folder / name).read_bytes() + side_file(tmp_path / folder / name).read_bytes())
+            found.append(
+                (tmp_path / folder / name).read_bytes() + side_file(tmp_path / folder / name).read_bytes()
+            )
         assert found[0] == found[1]
 
 
@@ -126,7 +152,10 @@ def test_numbers_that_are_none_are_written_in_no_format(tmp_path: Path, name: st
     data = VOXELS[None].astype(np.float32)
     data[0, 1, 2, 0] = value
     with pytest.raises(Diverged, match="volume to be written"):
-        write(Volume(data[..., 0] if "." in name[1:-3] and name[-3:] in ("png", "dcm") else data, AFFINE), tmp_path / name)
+        write(
+            Volume(data[..., 0] if "." in name[1:-3] and name[-3:] in ("png", "dcm") else data, AFFINE),
+            tmp_path / name,
+        )
     assert list(tmp_path.iterdir()) == []
 
 

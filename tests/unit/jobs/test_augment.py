@@ -37,7 +37,15 @@ def test_variations_are_marked_and_say_how_they_were_made() -> None:
     affine = np.diag([-0.7, 0.9, 3.0, 1.0])
     scan = replace(source(), affine=affine)
     steps: list[tuple[int, int]] = []
-    made = augment(Exact(), scan, n=2, seed=9, strength=0.4, label="light", on_step=lambda done, total: steps.append((done, total)))
+    made = augment(
+        Exact(),
+        scan,
+        n=2,
+        seed=9,
+        strength=0.4,
+        label="light",
+        on_step=lambda done, total: steps.append((done, total)),
+    )
     for n, v in enumerate(made):
         assert v.provenance.synthetic and not scan.provenance.synthetic
         assert v.provenance.history[0] == "read"
@@ -50,7 +58,9 @@ def test_variations_are_marked_and_say_how_they_were_made() -> None:
 
 
 def test_strength_goes_from_the_source_to_the_prior() -> None:
-    """Known for a Gaussian: what is kept of a frequency of variance p is sqrt(p / (p + sigma^2)), and the variance is the prior's at any strength."""
+    """Known for a Gaussian: what is kept of a frequency of variance p is sqrt(p / (p + sigma^2)), and the
+    variance is the prior's at any strength.
+    """
     prior = Exact()
     x = prior.draw(1, SIZE, 7)
     scan, power = volume_of(prior, x[0]), prior.spectra(SIZE)
@@ -66,25 +76,38 @@ def test_strength_goes_from_the_source_to_the_prior() -> None:
 
 def test_the_label_is_where_the_variation_goes() -> None:
     prior = Exact()
-    means = {label: np.mean([v.data.mean() for v in augment(prior, source(), n=6, strength=0.9, label=label)]) for label in (None, "dark", "light")}
+    means = {
+        label: np.mean([v.data.mean() for v in augment(prior, source(), n=6, strength=0.9, label=label)])
+        for label in (None, "dark", "light")
+    }
     assert means["dark"] + 200 < means[None] < means["light"] - 200  # type: ignore[operator]
-    bold = np.mean([v.data.mean() for v in augment(prior, source(), n=6, strength=0.9, label="light", guidance=2.0)])
-    none = np.mean([v.data.mean() for v in augment(prior, source(), n=6, strength=0.9, label="light", guidance=0.0)])
+    bold = np.mean(
+        [v.data.mean() for v in augment(prior, source(), n=6, strength=0.9, label="light", guidance=2.0)]
+    )
+    none = np.mean(
+        [v.data.mean() for v in augment(prior, source(), n=6, strength=0.9, label="light", guidance=0.0)]
+    )
     assert bold > means["light"] + 200
     assert none == pytest.approx(means[None], abs=1.0)
 
 
 def test_detail_finer_than_the_frame_is_kept() -> None:
-    """A checkerboard of single pixels cannot be seen by the prior, and is there still, whatever the strength."""
+    """A checkerboard of single pixels cannot be seen by the prior, and is there still, whatever the
+    strength.
+    """
     prior = Exact(replace(CT, frame=(16, 32)))
     scan = volume_of(prior, prior.draw(1, (64, 64), 2)[0])
     checkered = 50.0 * (-1.0) ** np.add.outer(np.arange(64), np.arange(64))
-    plain, fine = (augment(prior, v, n=1, strength=0.5)[0] for v in (scan, scan.with_data(scan.data + checkered)))
+    plain, fine = (
+        augment(prior, v, n=1, strength=0.5)[0] for v in (scan, scan.with_data(scan.data + checkered))
+    )
     assert np.allclose(fine.data - plain.data, checkered, atol=1.0)
 
 
 def test_a_film_of_four_megapixels() -> None:
-    film = Volume(np.random.default_rng(0).uniform(0, 4000, (1, 2000, 2001)).astype(np.float32), None, modality="DX")
+    film = Volume(
+        np.random.default_rng(0).uniform(0, 4000, (1, 2000, 2001)).astype(np.float32), None, modality="DX"
+    )
     made = augment(tiny(modality="DX"), film, n=1)[0]
     assert made.data.shape == film.data.shape and np.isfinite(made.data).all()
 
@@ -93,9 +116,18 @@ def test_a_film_of_four_megapixels() -> None:
 def test_a_volume(ndim: int) -> None:
     """Slice by slice or as a whole; in patient space, oblique, finer than the prior."""
     angle = 0.3
-    affine = np.array([[math.cos(angle), -math.sin(angle), 0, 5], [math.sin(angle), math.cos(angle), 0, -8], [0, 0, 2.5, 9], [0, 0, 0, 1]])
+    affine = np.array(
+        [
+            [math.cos(angle), -math.sin(angle), 0, 5],
+            [math.sin(angle), math.cos(angle), 0, -8],
+            [0, 0, 2.5, 9],
+            [0, 0, 0, 1],
+        ]
+    )
     prior = tiny(ndim, axes="PL" if ndim == 2 else "PLS", spacing_mm=(2.0,) * ndim)
-    scan = Volume(np.random.default_rng(1).uniform(0, 200, (1, 31, 26, 9)).astype(np.float32), affine, modality="MR")
+    scan = Volume(
+        np.random.default_rng(1).uniform(0, 200, (1, 31, 26, 9)).astype(np.float32), affine, modality="MR"
+    )
     made = augment(prior, scan, n=1, label="ill")[0]
     assert made.shape == scan.shape and np.array_equal(made.affine, affine)  # type: ignore[arg-type]
     assert np.isfinite(made.data).all() and not np.array_equal(made.data, scan.data)

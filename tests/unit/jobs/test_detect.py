@@ -1,4 +1,6 @@
-"""Detect: a p-value that is one, findings where something is, a map on a scale of healthy scans, a twin that leaves the healthy alone."""
+"""Detect: a p-value that is one, findings where something is, a map on a scale of healthy scans, a twin that
+leaves the healthy alone.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,9 @@ import torch
 
 from medprior.data.volume import Volume
 from medprior.errors import BadOption, OutOfDistribution, Uncalibrated, WrongKind
-from medprior.evidence.plain_scores import KEPT
+from medprior.evidence.detectors.kept_scores import KEPT
+from medprior.healthy.model import EVIDENCE
 from medprior.jobs.detect import Found, calibrate, detect, evaluations, judged, learn_healthy
-from medprior.learning.healthy import EVIDENCE
 from medprior.prior import Prior
 from tests.unit.jobs.exact import CT, Exact, tiny, volume_of
 
@@ -43,7 +45,9 @@ def calibrated() -> Prior:
 
 
 def test_healthy_patients_are_flagged_at_the_rate_that_was_promised(calibrated: Prior) -> None:
-    """Sixty new healthy scans: p-values spread over 0..1, about one in twenty flagged, about one in twenty with any finding (3 expected of each)."""
+    """Sixty new healthy scans: p-values spread over 0..1, about one in twenty flagged, about one in twenty
+    with any finding (3 expected of each).
+    """
     found = [detect(calibrated, scan, n_twins=0, gate=False) for scan in healthy(60, 2)]
     assert sum(bool(f.other) for f in found) <= 6, "and hardly any would be refused as another kind"
     p = np.array([f.p_value for f in found])
@@ -58,7 +62,9 @@ def test_what_is_wrong_is_found_where_it_is(calibrated: Prior) -> None:
     assert found.flagged() and found.refused == "" and found.n_healthy == 60
     assert found.findings and found.map_high is not None
     first = found.findings[0]
-    assert 7 <= first.centre[0] <= 15 and 4 <= first.centre[1] <= 12, "centre in voxels where the geometry is unknown"
+    assert 7 <= first.centre[0] <= 15 and 4 <= first.centre[1] <= 12, (
+        "centre in voxels where the geometry is unknown"
+    )
     assert first.size is None and first.peak > found.map_high and first.p_value == pytest.approx(1 / 61)
     assert (found.mask.data[0] == 1).sum() == first.voxels
     before, after = (float(v.data[0, 8:14, 5:11].mean()) for v in (scan, found.healthy))
@@ -76,7 +82,9 @@ def test_what_is_not_unusual_is_left_as_it_is(calibrated: Prior) -> None:
 
 
 def test_the_scale_is_the_same_for_every_scan(calibrated: Prior) -> None:
-    one, two = (detect(calibrated, scan, n_twins=0).map_high for scan in (healthy(1, 9)[0], ill(healthy(1, 8)[0])))
+    one, two = (
+        detect(calibrated, scan, n_twins=0).map_high for scan in (healthy(1, 9)[0], ill(healthy(1, 8)[0]))
+    )
     assert one == two == calibrated.trust["detect"]["map_high"]
 
 
@@ -101,13 +109,17 @@ def test_the_score_does_not_hang_on_the_seed_of_the_run(calibrated: Prior) -> No
 
 def test_every_part_of_the_evidence_is_told(calibrated: Prior) -> None:
     """By name; and a scan that is far from healthy is far in the parts that see it."""
-    fine, bad = (detect(calibrated, scan, n_twins=0).evidence for scan in (healthy(1, 3)[0], ill(healthy(1, 3)[0])))
+    fine, bad = (
+        detect(calibrated, scan, n_twins=0).evidence for scan in (healthy(1, 3)[0], ill(healthy(1, 3)[0]))
+    )
     assert tuple(fine) == EVIDENCE
     assert bad["map"] > fine["map"] + 2 and bad["layout"] > fine["layout"] + 1
 
 
 def test_the_healthy_label_is_asked_for() -> None:
-    """A prior that knows "healthy" draws twins of that class; a prior without such a label draws them of any."""
+    """A prior that knows "healthy" draws twins of that class; a prior without such a label draws them of
+    any.
+    """
     knows = Exact(replace(CT, labels=("ill", "healthy")), apart=(0.6, -0.6))
     scan = healthy(1, 2)[0]
     plain, told = detect(Exact(), scan, n_twins=4).healthy, detect(knows, scan, n_twins=4).healthy
@@ -121,14 +133,24 @@ def test_plain_scores_are_ranked_among_the_same_patients(calibrated: Prior) -> N
     assert tuple(found.plain) == tuple(calibrated.trust["detect"]["plain"]) == KEPT
     for name, one in found.plain.items():
         known = calibrated.trust["detect"]["plain"][name]
-        assert len(known) == 60 and one.as_high == sum(v >= one.score for v in known) and one.p_value == (1 + one.as_high) / 61
+        assert (
+            len(known) == 60
+            and one.as_high == sum(v >= one.score for v in known)
+            and one.p_value == (1 + one.as_high) / 61
+        )
     fine = detect(calibrated, healthy(1, 3)[0], n_twins=0).plain
-    assert all(found.plain[name].score > fine[name].score and found.plain[name].p_value <= fine[name].p_value for name in KEPT if not name.startswith("minus"))
+    assert all(
+        found.plain[name].score > fine[name].score and found.plain[name].p_value <= fine[name].p_value
+        for name in KEPT
+        if not name.startswith("minus")
+    )
     assert detect(calibrated, replace(scan, modality="MR"), n_twins=0, allow_other=True).plain == {}
 
 
 def test_few_healthy_patients_support_no_flag() -> None:
-    """The p-value is given, the flag is refused; below four there is no calibration at all, below 19 no scale for the map."""
+    """The p-value is given, the flag is refused; below four there is no calibration at all, below 19 no scale
+    for the map.
+    """
     prior = taught(Exact(), healthy(12, 11), healthy(18, 1))
     found = detect(prior, ill(healthy(1, 3)[0]), n_twins=0)
     assert found.p_value in (1 / 19, 2 / 19) and found.map_high is None
@@ -155,12 +177,24 @@ def test_what_is_learned_anew_forgets_its_calibration() -> None:
 
 
 def test_p_values_are_valid_whatever_the_profiles() -> None:
-    """Full conformal: of healthy patients like the calibration's, at most a share alpha (and not far fewer) has p <= alpha."""
+    """Full conformal: of healthy patients like the calibration's, at most a share alpha (and not far fewer)
+    has p <= alpha.
+    """
     rng = torch.Generator().manual_seed(0)
     shape = torch.randn((6, 6), generator=rng)
-    p = torch.tensor([judged((torch.randn(6, generator=rng) ** 3) @ shape, (torch.randn((24, 6), generator=rng) ** 3) @ shape)[1] for _ in range(2000)])
+    p = torch.tensor(
+        [
+            judged(
+                (torch.randn(6, generator=rng) ** 3) @ shape,
+                (torch.randn((24, 6), generator=rng) ** 3) @ shape,
+            )[1]
+            for _ in range(2000)
+        ]
+    )
     for alpha in (0.04, 0.2, 0.52):
-        assert abs(float((p <= alpha + 1e-9).float().mean()) - alpha) < 4 * (alpha * (1 - alpha) / 2000) ** 0.5
+        assert (
+            abs(float((p <= alpha + 1e-9).float().mean()) - alpha) < 4 * (alpha * (1 - alpha) / 2000) ** 0.5
+        )
 
 
 def test_an_odd_profile_is_odd_in_every_direction() -> None:
@@ -181,7 +215,9 @@ def test_nothing_calibrated_is_said() -> None:
 
 
 def test_a_calibration_of_another_version_is_refused(calibrated: Prior) -> None:
-    """That of another method, one whose healthy scans are gone, and healthy scans that another version wrote."""
+    """That of another method, one whose healthy scans are gone, and healthy scans that another version
+    wrote.
+    """
     other = Exact(trust={"detect": {**calibrated.trust["detect"], "method": 1}})
     other.healthy = calibrated.healthy
     for prior in (other, Exact(trust={"detect": calibrated.trust["detect"]})):
@@ -214,13 +250,21 @@ def test_outputs_are_marked_and_the_scan_is_left_alone() -> None:
     found = detect(Exact(), scan, n_twins=3, on_step=lambda done, total: steps.append((done, total)))
     assert np.array_equal(scan.data, before) and not scan.provenance.synthetic
     for made, says in ((found.healthy, "healthy twin"), (found.map, "how unusual")):
-        assert made.provenance.synthetic and made.provenance.history[0] == "read" and says in made.provenance.history[1]
+        assert (
+            made.provenance.synthetic
+            and made.provenance.history[0] == "read"
+            and says in made.provenance.history[1]
+        )
         assert made.shape == scan.shape
     assert steps == [(n, 4) for n in (1, 2, 3, 4)]
 
 
 def same(a: Found, b: Found) -> bool:
-    return a.score == b.score and np.array_equal(a.map.data, b.map.data) and np.array_equal(a.healthy.data, b.healthy.data)
+    return (
+        a.score == b.score
+        and np.array_equal(a.map.data, b.map.data)
+        and np.array_equal(a.healthy.data, b.healthy.data)
+    )
 
 
 def test_same_seed_same_bytes() -> None:
@@ -235,8 +279,24 @@ def test_a_volume(ndim: int) -> None:
     """By slices or as a whole, calibrated and judged, in patient space."""
     prior = tiny(ndim, axes="PL" if ndim == 2 else "PLS", spacing_mm=(2.0,) * ndim)
     affine = np.array([[0, 0, 3.0, 5], [-1.5, 0, 0, -8], [0, 2.0, 0, 9], [0, 0, 0, 1]])
-    scans = [Volume(np.random.default_rng(n).uniform(0, 200, (1, 19, 16, 5)).astype(np.float32), affine, modality="MR") for n in range(4)]
-    taught(prior, [Volume(np.random.default_rng(n).uniform(0, 200, (1, 19, 16, 5)).astype(np.float32), affine, modality="MR") for n in range(8, 16)], scans)
+    scans = [
+        Volume(
+            np.random.default_rng(n).uniform(0, 200, (1, 19, 16, 5)).astype(np.float32), affine, modality="MR"
+        )
+        for n in range(4)
+    ]
+    taught(
+        prior,
+        [
+            Volume(
+                np.random.default_rng(n).uniform(0, 200, (1, 19, 16, 5)).astype(np.float32),
+                affine,
+                modality="MR",
+            )
+            for n in range(8, 16)
+        ],
+        scans,
+    )
     found = detect(prior, scans[0])
     assert len(found.slices) == (16 if ndim == 2 else 0), "axial slices"
     assert found.map.shape == found.healthy.shape == (19, 16, 5)
@@ -245,7 +305,9 @@ def test_a_volume(ndim: int) -> None:
 
 
 def test_a_film_of_four_megapixels() -> None:
-    film = Volume(np.random.default_rng(0).uniform(0, 4000, (1, 2000, 1999)).astype(np.float32), None, modality="DX")
+    film = Volume(
+        np.random.default_rng(0).uniform(0, 4000, (1, 2000, 1999)).astype(np.float32), None, modality="DX"
+    )
     found = detect(tiny(modality="DX"), film)
     assert found.map.shape == found.healthy.shape == (2000, 1999) and np.isfinite(found.map.data).all()
 
@@ -261,7 +323,9 @@ def test_wrong_input_is_named() -> None:
 
 
 def test_findings_of_a_volume_have_a_size_and_a_place() -> None:
-    """ml and mm, also where axes are permuted and flipped; the slices that hold the lesion stand out, by Benjamini-Hochberg."""
+    """ml and mm, also where axes are permuted and flipped; the slices that hold the lesion stand out, by
+    Benjamini-Hochberg.
+    """
     prior = tiny(2, axes="PL", spacing_mm=(2.0, 2.0))
     affine = np.array([[0, 0, 3.0, 5], [-1.5, 0, 0, -8], [0, 2.0, 0, 9], [0, 0, 0, 1]])
 
@@ -272,7 +336,9 @@ def test_findings_of_a_volume_have_a_size_and_a_place() -> None:
     taught(prior, [scan(n) for n in range(10)], [scan(n) for n in range(100, 124)])
     bad = scan(200)
     bad.data[0, 18:26, 10:18, 5:8] += 60
-    found = detect(prior, bad, n_twins=0, gate=False)  # noise is so alike that any lesion makes it another kind of scan
+    found = detect(
+        prior, bad, n_twins=0, gate=False
+    )  # noise is so alike that any lesion makes it another kind of scan
     first = found.findings[0]
     where = affine @ [21.5, 13.5, 6.0, 1.0]
     assert np.abs(np.array(first.centre) - where[:3]).max() < 6
@@ -281,20 +347,31 @@ def test_findings_of_a_volume_have_a_size_and_a_place() -> None:
     assert min(found.slices) < 0.5 <= min(quiet.slices)
 
 
-@pytest.mark.parametrize(("shape", "passes"), [((1, 30, 21), 14 + 11), ((1, 19, 16, 3), 14 + 11), ((1, 129, 128), 7 + 11)])
+@pytest.mark.parametrize(
+    ("shape", "passes"), [((1, 30, 21), 14 + 11), ((1, 19, 16, 3), 14 + 11), ((1, 129, 128), 7 + 11)]
+)
 def test_the_cost_that_is_announced_is_the_one_that_is_paid(shape: tuple[int, ...], passes: int) -> None:
     stack = len(shape) == 4
-    prior, calls = tiny(2, axes="PL" if stack else "", spacing_mm=(2.0, 2.0) if stack else None, frame=(16, 256)), []
+    prior, calls = (
+        tiny(2, axes="PL" if stack else "", spacing_mm=(2.0, 2.0) if stack else None, frame=(16, 256)),
+        [],
+    )
     inside, around = prior.net.forward, prior.net.features  # type: ignore[union-attr]
     prior.net.forward = lambda *a, **k: (calls.append(1), inside(*a, **k))[1]  # type: ignore[method-assign]
     prior.net.features = lambda *a, **k: (calls.append(1), around(*a, **k))[1]  # type: ignore[method-assign]
-    scan = Volume(np.random.default_rng(0).uniform(0, 9, shape).astype(np.float32), np.diag([2.0, 2.0, 2.0, 1.0]) if stack else None, modality="MR")
+    scan = Volume(
+        np.random.default_rng(0).uniform(0, 9, shape).astype(np.float32),
+        np.diag([2.0, 2.0, 2.0, 1.0]) if stack else None,
+        modality="MR",
+    )
     detect(prior, scan)
     assert len(calls) == passes == evaluations(1, prior.admit(scan).images)
 
 
 def test_a_scan_of_another_kind_is_refused_before_it_is_scored(calibrated: Prior) -> None:
-    """Inverted: an error that says what is unlike; allowed by name it gets a map and no p-value; an evaluation scores it all the same."""
+    """Inverted: an error that says what is unlike; allowed by name it gets a map and no p-value; an
+    evaluation scores it all the same.
+    """
     scan = healthy(1, 3)[0]
     turned = scan.with_data(-400 - 3 * scan.data)
     with pytest.raises(OutOfDistribution, match=r"is not that of the 100 healthy scans .* --allow-other"):

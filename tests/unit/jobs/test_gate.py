@@ -1,4 +1,6 @@
-"""The gate: healthy scans pass at the rate that is promised, the sick mostly, and what is not of the kind is refused; few healthy scans say nothing."""
+"""The gate: healthy scans pass at the rate that is promised, the sick mostly, and what is not of the kind is
+refused; few healthy scans say nothing.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from medprior.healthy.acquisition import PARTS, Kind, sketched
 from medprior.jobs.gate import GATE_ALPHA, judged, known_parts, strange
-from medprior.learning.kind import PARTS, Kind, sketched
-from tests.unit.learning.test_kind import anatomy
+from tests.unit.healthy.test_acquisition import anatomy
 
 N_RULES = 7
 N_PARTS = len(PARTS) - 1 + N_RULES
@@ -69,7 +71,9 @@ def test_the_farthest_part_is_named() -> None:
 
 
 def test_patients_who_calibrated_count_as_well(kind: Kind) -> None:
-    """Known scans and calibration's together; 19 support a p-value of 5 %, 18 say nothing of whatever scan."""
+    """Known scans and calibration's together; 19 support a p-value of 5 %, 18 say nothing of whatever
+    scan.
+    """
     entry = {"kind": [[0.0] * N_PARTS] * 3}
     assert known_parts(kind, entry).shape == (63, N_PARTS) and known_parts(kind, None).shape == (60, N_PARTS)
     wrong = sketched(-anatomy(100))
@@ -78,8 +82,14 @@ def test_patients_who_calibrated_count_as_well(kind: Kind) -> None:
 
 
 def test_healthy_scans_are_warned_about_at_the_rate_that_is_promised() -> None:
-    """2000 of the distribution of the 100 that are known, 20 draws of those: one in twenty has p <= 0.05, and no more are refused."""
-    rows = [judged(one, parts_of(100, seed), FAR, side=256) for seed in range(20) for one in parts_of(100, 1000 + seed)]
+    """2000 of the distribution of the 100 that are known, 20 draws of those: one in twenty has p <= 0.05, and
+    no more are refused.
+    """
+    rows = [
+        judged(one, parts_of(100, seed), FAR, side=256)
+        for seed in range(20)
+        for one in parts_of(100, 1000 + seed)
+    ]
     warned = sum(p <= GATE_ALPHA for p, _, _ in rows) / len(rows)
     assert abs(warned - 0.05) < 0.03
     assert sum(p <= GATE_ALPHA and distance > 1 for p, distance, _ in rows) / len(rows) <= 0.05
@@ -96,7 +106,9 @@ def test_grey_values_have_more_room_than_orientation() -> None:
 
 
 def test_a_rule_refuses_only_what_is_nearer_to_the_other_side() -> None:
-    """The same value of a rule: usual where turned scans lie at 8, past half way where they lie at 4; a rule that cannot tell them apart says nothing."""
+    """The same value of a rule: usual where turned scans lie at 8, past half way where they lie at 4; a rule
+    that cannot tell them apart says nothing.
+    """
     known, one = parts_of(300, 0), torch.zeros(N_PARTS).double()
     one[ORIENTATION] = 3.5
     assert not refused(one, known, FAR)
@@ -120,7 +132,9 @@ def test_one_odd_scan_among_those_known_hides_nothing() -> None:
 
 
 def test_small_images_have_more_room_for_what_disease_changes() -> None:
-    """As sharp as 1.4 times what is usual: refused in a film of 256 pixels, judged in one of 28; grey values and orientation have no more room."""
+    """As sharp as 1.4 times what is usual: refused in a film of 256 pixels, judged in one of 28; grey values
+    and orientation have no more room.
+    """
     known = parts_of(400, 0)
     for number in range(known.shape[1]):
         large, small = (judged(with_part(known, number), known, FAR, side=side)[1] for side in (256, 28))

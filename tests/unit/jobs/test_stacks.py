@@ -13,8 +13,8 @@ from medprior.jobs.reconstruct import Settings, reconstruct
 from medprior.jobs.stacks import restored, stacked, tied
 from medprior.operators import Gaussian, Measurement, identity, mask, simulate
 from medprior.prior import Condition
+from medprior.prior.admit import heights
 from medprior.prior.denoiser import spread
-from medprior.prior.door import heights
 from tests.unit.jobs.exact import CT, Exact, filtered, tiny
 
 SIZE, DEPTH, HALF = (16, 16), 6, 1000.0
@@ -40,7 +40,11 @@ def anatomy(prior: Exact, change: float = 0.1) -> torch.Tensor:
     """(1, 1, *SIZE, DEPTH): slices of the prior that change little from one to the next, in network units."""
     walk = [prior.draw(1, SIZE, 0)]
     for seed in range(1, DEPTH):
-        walk.append(prior.mean + (1 - change**2) ** 0.5 * (walk[-1] - prior.mean) + change * (prior.draw(1, SIZE, seed) - prior.mean))
+        walk.append(
+            prior.mean
+            + (1 - change**2) ** 0.5 * (walk[-1] - prior.mean)
+            + change * (prior.draw(1, SIZE, seed) - prior.mean)
+        )
     return torch.stack(walk, -1)
 
 
@@ -61,13 +65,19 @@ def error(found: torch.Tensor, x: torch.Tensor) -> float:
 def test_every_slice_is_denoised_with_its_own_height() -> None:
     prior = Tall()
     numbers = heights(prior.card, 4)
-    assert numbers is not None and numbers[:, 1].tolist() == [-0.75, -0.25, 0.25, 0.75] and bool(numbers[:, 0].isnan().all())
+    assert (
+        numbers is not None
+        and numbers[:, 1].tolist() == [-0.75, -0.25, 0.25, 0.75]
+        and bool(numbers[:, 0].isnan().all())
+    )
     x, sigma = torch.randn(2, 1, 8, 8, 4, generator=seeded()), torch.tensor([0.3, 0.5])
     together = stacked(prior, numbers)(x, sigma)
     mean, _ = stacked(prior, numbers).moments(x, sigma)
     for k in range(4):
         alone = prior(x[..., k], sigma, Condition(numbers=numbers[k : k + 1].expand(2, -1)))
-        assert torch.allclose(together[..., k], alone, atol=1e-5) and torch.equal(mean[..., k], together[..., k])
+        assert torch.allclose(together[..., k], alone, atol=1e-5) and torch.equal(
+            mean[..., k], together[..., k]
+        )
     assert not torch.allclose(together, stacked(prior, numbers.flip(0))(x, sigma))
     assert heights(Exact().card, 4) is None
 
@@ -96,7 +106,9 @@ def test_a_noisy_volume_gives_wieners_mean_and_spread_of_each_slice() -> None:
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_neighbours_lend_each_other_what_they_have_measured(fast: bool) -> None:
-    """Slices that change little, each measured in other places: together they are known better by far than one by one."""
+    """Slices that change little, each measured in other places: together they are known better by far than
+    one by one.
+    """
     prior = Exact()
     x = anatomy(prior)
     measured = holes(x)
@@ -109,7 +121,9 @@ def test_neighbours_lend_each_other_what_they_have_measured(fast: bool) -> None:
 
 
 def test_the_tie_is_loose_where_slices_differ() -> None:
-    """An edge through the slices is kept: the noise of "they do not differ" is larger there than elsewhere."""
+    """An edge through the slices is kept: the noise of "they do not differ" is larger there than
+    elsewhere.
+    """
     inside = Measurement(torch.zeros(1, 1, 8, 8, 4), identity((1, 8, 8, 4)), Gaussian(0.1))
     guess = torch.zeros(1, 1, 8, 8, 4)
     guess[..., :4, :, 2:] = 2.0  # the upper half jumps between slice 1 and 2
@@ -133,19 +147,32 @@ def test_the_point_estimate_tells_how_far_it_is() -> None:
     prior, steps = Exact(), []
     x = anatomy(prior)
     inside = holes(x).shifted(HALF, 0.0)
-    found = restored(stacked(prior, None), inside, torch.zeros_like(x), lambda done, total: steps.append((done, total)))
+    found = restored(
+        stacked(prior, None), inside, torch.zeros_like(x), lambda done, total: steps.append((done, total))
+    )
     assert steps == [(3, 6), (6, 6)]
     assert error(found[0] * HALF, x) < 0.7 * error(torch.full_like(x[0], prior.mean * HALF), x)
 
 
 def test_more_draws_than_memory_holds_are_made_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts share one stream of random numbers: all draws differ, the same seed repeats them, progress counts all parts."""
+    """Parts share one stream of random numbers: all draws differ, the same seed repeats them, progress counts
+    all parts.
+    """
     prior, steps = tiny(labels=()), []
     measured = holes(torch.rand(1, 1, 8, 8, 3, generator=seeded()))
     monkeypatch.setattr(job, "_MOST", 2 * 8 * 8 * 3)
-    draws = reconstruct(prior, measured, n=5, settings=Settings(n_steps=3), on_step=lambda done, total: steps.append((done, total)))
+    draws = reconstruct(
+        prior,
+        measured,
+        n=5,
+        settings=Settings(n_steps=3),
+        on_step=lambda done, total: steps.append((done, total)),
+    )
     assert steps == [(i, 9) for i in range(1, 10)]
-    assert float(torch.cdist(draws.values.flatten(1), draws.values.flatten(1)).fill_diagonal_(torch.inf).min()) > 0
+    assert (
+        float(torch.cdist(draws.values.flatten(1), draws.values.flatten(1)).fill_diagonal_(torch.inf).min())
+        > 0
+    )
     assert torch.equal(draws.values, reconstruct(prior, measured, n=5, settings=Settings(n_steps=3)).values)
 
 
@@ -155,12 +182,18 @@ def test_a_part_of_a_volume_may_name_its_heights() -> None:
     measured = holes(torch.zeros(1, 1, 8, 8, 3))
     whole = reconstruct(prior, measured, fast=True).values
     assert torch.equal(whole, reconstruct(prior, measured, fast=True, numbers=heights(prior.card, 3)).values)
-    high = reconstruct(prior, measured, fast=True, numbers=torch.tensor([[torch.nan, 0.9]]).expand(3, -1)).values
+    high = reconstruct(
+        prior, measured, fast=True, numbers=torch.tensor([[torch.nan, 0.9]]).expand(3, -1)
+    ).values
     assert float(high.mean() - whole.mean()) > 50
     with pytest.raises(ShapeMismatch, match=r"numbers: wanted \(3, 2\)"):
         reconstruct(prior, measured, numbers=torch.zeros(2, 2))
     with pytest.raises(BadOption, match="slices of a volume"):
-        reconstruct(prior, Measurement(torch.rand(1, 1, 8, 8), identity((1, 8, 8)), Gaussian(0.1)), numbers=torch.zeros(1, 2))
+        reconstruct(
+            prior,
+            Measurement(torch.rand(1, 1, 8, 8), identity((1, 8, 8)), Gaussian(0.1)),
+            numbers=torch.zeros(1, 2),
+        )
 
 
 def test_a_volume_has_no_calibration_of_images() -> None:

@@ -1,4 +1,6 @@
-"""The U-Net: any size, what is unknown, what it knows on the way, how sure it is, and that every weight can learn."""
+"""The U-Net: any size, what is unknown, what it knows on the way, how sure it is, and that every weight can
+learn.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,11 @@ SIZES = [(16, 16), (17, 16), (16, 23), (9, 31), (5, 4), (1, 1), (3, 40), (8, 8, 
 def net(ndim: int = 2, **other: object) -> UNet:
     """Every weight drawn, silent convolutions too; widths that are no multiples of 8 among them."""
     torch.manual_seed(0)
-    made = UNet(UNetShape(**{"in_channels": 3, "out_channels": 2, "widths": (8, 12, 20), "blocks": 1, "ndim": ndim, **other}))  # type: ignore[arg-type]
+    made = UNet(
+        UNetShape(
+            **{"in_channels": 3, "out_channels": 2, "widths": (8, 12, 20), "blocks": 1, "ndim": ndim, **other}
+        )
+    )  # type: ignore[arg-type]
     for parameter in made.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     return made.eval()
@@ -62,9 +68,13 @@ def test_a_label_of_minus_one_is_no_label() -> None:
 
 
 def test_a_number_that_is_nan_is_no_number() -> None:
-    """It is unlike 0, leaves no NaN behind, neither in the answer nor in a gradient, and does not hide the other numbers."""
+    """It is unlike 0, leaves no NaN behind, neither in the answer nor in a gradient, and does not hide the
+    other numbers.
+    """
     made, x = net(n_numbers=2), image(8, 8)
-    unknown, half, zero = (torch.tensor([row, row]) for row in ([torch.nan, torch.nan], [0.5, torch.nan], [0.0, 0.0]))
+    unknown, half, zero = (
+        torch.tensor([row, row]) for row in ([torch.nan, torch.nan], [0.5, torch.nan], [0.0, 0.0])
+    )
     with torch.no_grad():
         assert torch.equal(made(x, NOISE, None, unknown), made(x, NOISE))
         answers = [made(x, NOISE, None, numbers) for numbers in (unknown, half, zero)]
@@ -85,7 +95,9 @@ def test_features_are_what_the_way_down_has_seen(size: tuple[int, ...]) -> None:
     passed = list(seen)
     found = made.features(image(*size), NOISE, label)
     assert [f.shape[1] for f in found] == [8, 12, 20]
-    assert [tuple(f.shape[2:]) for f in found] == [tuple(-(-n // 4) * 4 // 2**level for n in size) for level in range(3)]
+    assert [tuple(f.shape[2:]) for f in found] == [
+        tuple(-(-n // 4) * 4 // 2**level for n in size) for level in range(3)
+    ]
     assert all(torch.equal(a, b) for a, b in zip(found, passed, strict=True))
 
 
@@ -109,11 +121,15 @@ def test_a_new_network_is_silent() -> None:
 def test_every_weight_has_a_gradient(ndim: int) -> None:
     """A parameter that nothing depends on would be carried, saved and averaged for nothing."""
     made = net(ndim, n_labels=2, n_numbers=1, doubt=True, blocks=2)
-    made(image(*[8] * ndim), NOISE, torch.tensor([0, -1]), torch.tensor([[0.3], [torch.nan]])).square().mean().backward()
+    made(
+        image(*[8] * ndim), NOISE, torch.tensor([0, -1]), torch.tensor([[0.3], [torch.nan]])
+    ).square().mean().backward()
     silent = [name for name, p in made.named_parameters() if p.grad is None or not bool((p.grad != 0).any())]
     assert not silent
     assert made.label is not None and made.label.weight.grad is not None
-    assert [bool(row.any()) for row in made.label.weight.grad] == [True, False, True], "label 1 was in no image"
+    assert [bool(row.any()) for row in made.label.weight.grad] == [True, False, True], (
+        "label 1 was in no image"
+    )
 
 
 @torch.no_grad()
@@ -126,11 +142,15 @@ def test_layout_and_mode_change_nothing() -> None:
         torch.testing.assert_close(made(x, NOISE).detach(), plain, rtol=1e-4, atol=1e-5)
     made.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     torch.testing.assert_close(made(x, NOISE), plain, rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(made(x.to(memory_format=torch.channels_last), NOISE), plain, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(
+        made(x.to(memory_format=torch.channels_last), NOISE), plain, rtol=1e-3, atol=1e-4
+    )
 
 
 def test_waves_tell_near_numbers_apart() -> None:
-    """Cosine and sine of each frequency lie on the unit circle; two heights of neighbouring slices differ clearly."""
+    """Cosine and sine of each frequency lie on the unit circle; two heights of neighbouring slices differ
+    clearly.
+    """
     found = waves(torch.tensor([-2.0, 0.0, 0.02, 2.0]), 32)
     assert found.shape == (4, 32)
     torch.testing.assert_close(found[:, :16] ** 2 + found[:, 16:] ** 2, torch.ones(4, 16))

@@ -1,4 +1,6 @@
-"""Estimated noise: within 10 % on real scans of unseen patients with noise that was put in, and a sentence that says that it is an estimate."""
+"""Estimated noise: within 10 % on real scans of unseen patients with noise that was put in, and a sentence
+that says that it is an estimate.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,10 @@ def rng(seed: int = 0) -> torch.Generator:
 @pytest.fixture(scope="module")
 def scans(real_data: Path) -> dict[str, list[Tensor]]:
     """Slices of validation patients, 0 to 1, as float32 (i, j)."""
-    ct = [torch.from_numpy(v.data[0]).add(1000).div(2000).clamp(0, 1) for v in read_stack(real_data / "ct_slices_hu" / "val" / "slices_256.npz").images[:4]]
+    ct = [
+        torch.from_numpy(v.data[0]).add(1000).div(2000).clamp(0, 1)
+        for v in read_stack(real_data / "ct_slices_hu" / "val" / "slices_256.npz").images[:4]
+    ]
     brains = sorted((real_data / "brain_mri_t1_3d_ixi" / "val").glob("*t1.nii.gz"))
     mr = [torch.from_numpy(np.ascontiguousarray(read(p).data[0, :, :, 48])) / 255 for p in brains]
     films = sorted((real_data / "chest_xray_nih" / "val").glob("*/*.png"))[:4]
@@ -50,8 +55,12 @@ def scans(real_data: Path) -> dict[str, list[Tensor]]:
 
 @pytest.mark.parametrize("kind", ["ct", "mr", "x-ray"])
 @pytest.mark.parametrize("std", [0.01, 0.03, 0.1])
-def test_flat_regions_tell_the_noise_of_real_scans(scans: dict[str, list[Tensor]], kind: str, std: float) -> None:
-    """White noise of 1, 3 and 10 % of the range on slices of CT, MR and X-ray: each slice's estimate is within 10 % of what was put in."""
+def test_flat_regions_tell_the_noise_of_real_scans(
+    scans: dict[str, list[Tensor]], kind: str, std: float
+) -> None:
+    """White noise of 1, 3 and 10 % of the range on slices of CT, MR and X-ray: each slice's estimate is
+    within 10 % of what was put in.
+    """
     for n, clean in enumerate(scans[kind]):
         noisy = clean + std * torch.randn(clean.shape, generator=rng(n))
         noise = flat_noise(noisy).noise
@@ -61,18 +70,27 @@ def test_flat_regions_tell_the_noise_of_real_scans(scans: dict[str, list[Tensor]
 
 @pytest.mark.parametrize("std", [0.03, 0.1])
 def test_wavelets_tell_the_noise_of_smooth_scans(scans: dict[str, list[Tensor]], std: float) -> None:
-    """The median of the finest wavelet coefficients: within 10 % on CT and X-ray; on 2 mm brain slices detail counts as noise, which flat_noise avoids."""
+    """The median of the finest wavelet coefficients: within 10 % on CT and X-ray; on 2 mm brain slices detail
+    counts as noise, which flat_noise avoids.
+    """
     for n, clean in enumerate(scans["ct"] + scans["x-ray"]):
         noise = wavelet_noise(clean + std * torch.randn(clean.shape, generator=rng(n))).noise
         assert isinstance(noise, Gaussian) and float(noise.std) == pytest.approx(std, rel=0.1)
 
 
 def test_the_corners_of_kspace_tell_the_noise_of_real_scans(scans: dict[str, list[Tensor]]) -> None:
-    """Three SIMULATED coils, noise of 10 %: each coil within 10 %. Less noise than what a 2 mm slice sends into its corners is over-estimated, never under."""
+    """Three SIMULATED coils, noise of 10 %: each coil within 10 %. Less noise than what a 2 mm slice sends
+    into its corners is over-estimated, never under.
+    """
     for n, clean in enumerate(scans["mr"]):
         maps = simulated_coils(3, tuple(clean.shape), rng(n))
         for std, least, most in ((0.1, 0.9, 1.1), (0.01, 0.9, 4.0)):
-            y = simulate(clean[None, None], mri(torch.ones(clean.shape, dtype=torch.bool), maps), ComplexGaussian(std), rng(n)).y[0]
+            y = simulate(
+                clean[None, None],
+                mri(torch.ones(clean.shape, dtype=torch.bool), maps),
+                ComplexGaussian(std),
+                rng(n),
+            ).y[0]
             noise = kspace_noise(y).noise
             assert isinstance(noise, ComplexGaussian) and isinstance(noise.std, Tensor)
             assert noise.std.shape == (3, 1, 1)
@@ -81,7 +99,9 @@ def test_the_corners_of_kspace_tell_the_noise_of_real_scans(scans: dict[str, lis
 
 @pytest.mark.parametrize("counts", [1e3, 1e4, 1e5])
 def test_neighbouring_bins_tell_the_dose(scans: dict[str, list[Tensor]], counts: float) -> None:
-    """Parallel beam of real CT slices, 10^3 to 10^5 photons: the standard deviation of each ray within 10 %; 20 % at 10^5, where edges are as large."""
+    """Parallel beam of real CT slices, 10^3 to 10^5 photons: the standard deviation of each ray within 10 %;
+    20 % at 10^5, where edges are as large.
+    """
     A = parallel_ct((1, 256, 256), view_angles(24), 365)
     for n, clean in enumerate(scans["ct"]):
         y = simulate(0.0193 * 2 * clean[None, None], A, Poisson(counts), rng(n)).y
@@ -91,14 +111,26 @@ def test_neighbouring_bins_tell_the_dose(scans: dict[str, list[Tensor]], counts:
 
 
 def test_unknown_noise_becomes_an_estimate_that_says_so() -> None:
-    """Each kind of measurement by its own estimator, in a sentence for the report; known noise is left alone; what cannot be estimated stays an error."""
+    """Each kind of measurement by its own estimator, in a sentence for the report; known noise is left alone;
+    what cannot be estimated stays an error.
+    """
     x = torch.rand(1, 1, 64, 64, generator=rng()).cumsum(-1).div(64)
     ct = parallel_ct((1, 64, 64), view_angles(30), 91, spacing=0.05)
     volume = x[:, :, :16, :16, None].expand(-1, -1, -1, -1, 12)
-    cone = cone_ct((1, 16, 16, 12), view_angles(8), (60, 12), source_to_axis=50.0, source_to_detector=80.0, bin_spacing=0.6)
+    cone = cone_ct(
+        (1, 16, 16, 12),
+        view_angles(8),
+        (60, 12),
+        source_to_axis=50.0,
+        source_to_detector=80.0,
+        bin_spacing=0.6,
+    )
     cases = [
         (simulate(x, identity((1, 64, 64)), Gaussian(0.05), rng()), "flattest blocks"),
-        (simulate(x, mri(torch.ones(64, 64, dtype=torch.bool)), ComplexGaussian(0.05), rng()), "outermost 5%"),
+        (
+            simulate(x, mri(torch.ones(64, 64, dtype=torch.bool)), ComplexGaussian(0.05), rng()),
+            "outermost 5%",
+        ),
         (simulate(x, ct, Poisson(1e4), rng()), "photons"),
         (simulate(volume, cone, Poisson(1e4), rng()), "photons"),
     ]
@@ -114,7 +146,9 @@ def test_unknown_noise_becomes_an_estimate_that_says_so() -> None:
 
 
 def test_what_has_no_noise_is_refused() -> None:
-    """A constant image, a tiny one, a complex one, a sinogram without noise: an error, not a noise of zero."""
+    """A constant image, a tiny one, a complex one, a sinogram without noise: an error, not a noise of
+    zero.
+    """
     with pytest.raises(BadOption, match="constant"):
         flat_noise(torch.ones(64, 64))
     with pytest.raises(BadOption, match="constant"):

@@ -1,4 +1,6 @@
-"""Measurements: shapes and kinds are checked, what is simulated says so, scaling keeps the physics, and several become one."""
+"""Measurements: shapes and kinds are checked, what is simulated says so, scaling keeps the physics, and
+several become one.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def test_simulated_measurements_say_so() -> None:
 
 
 def test_the_misfit_of_the_truth_is_near_one() -> None:
-    """Sum of squared residuals over variance and count, for real, masked, complex and Poisson measurements."""
+    """Sum of squared residuals over variance and count, for real, masked, complex and Poisson
+    measurements.
+    """
     keep = picture(32, 32) < 0.5
     ct = parallel_ct((1, 32, 32), view_angles(24), 47)
     cases = [
@@ -71,18 +75,28 @@ def test_unobserved_entries_hold_no_noise() -> None:
 
 @pytest.mark.parametrize("offset", [0.3, torch.linspace(-1, 1, 12).reshape(1, 1, 12, 1)])
 def test_shifting_keeps_the_residual(offset: float | torch.Tensor) -> None:
-    """With x_phys = scale x_net + offset the misfit of x_net is that of x_phys, for real, complex and signal-dependent noise."""
+    """With x_phys = scale x_net + offset the misfit of x_net is that of x_phys, for real, complex and
+    signal-dependent noise.
+    """
     x_net = picture(2, 1, 12, 12).double()
     x_phys = 0.04 * x_net + offset
-    for operator, noise in [(mri(picture(12, 12) < 0.6), ComplexGaussian(0.01)), (parallel_ct((1, 12, 12), view_angles(7), 17), Poisson(1e4))]:
+    for operator, noise in [
+        (mri(picture(12, 12) < 0.6), ComplexGaussian(0.01)),
+        (parallel_ct((1, 12, 12), view_angles(7), 17), Poisson(1e4)),
+    ]:
         m = simulate(x_phys, operator, noise, rng())
         assert torch.allclose(m.shifted(0.04, offset).misfit(x_net), m.misfit(x_phys), rtol=1e-3)
 
 
 def test_together_weighs_each_by_its_noise() -> None:
-    """The misfit of the whole is the mean of the parts by their counts, and unobserved entries stay uncounted."""
+    """The misfit of the whole is the mean of the parts by their counts, and unobserved entries stay
+    uncounted.
+    """
     x, keep = picture(2, 1, 8, 8), picture(8, 8) < 0.5
-    parts = [simulate(x, mri(keep), ComplexGaussian(0.3), rng()), simulate(x, downsample((1, 8, 8), 2), Gaussian(0.02), rng(1))]
+    parts = [
+        simulate(x, mri(keep), ComplexGaussian(0.3), rng()),
+        simulate(x, downsample((1, 8, 8), 2), Gaussian(0.02), rng(1)),
+    ]
     whole = together(*parts)
     assert whole.simulated and whole.count == parts[0].count + parts[1].count
     other = picture(2, 1, 8, 8).flip(-1)
@@ -113,14 +127,23 @@ def test_unknown_noise_is_said() -> None:
 def test_nothing_measured_is_refused() -> None:
     """An empty mask is no measurement: the error says so instead of a division by zero."""
     with pytest.raises(BadOption, match="at least one observed"):
-        Measurement(torch.zeros(1, 1, 6, 6), mask((1, 6, 6), torch.zeros(6, 6, dtype=torch.bool)), Gaussian(1.0))
+        Measurement(
+            torch.zeros(1, 1, 6, 6), mask((1, 6, 6), torch.zeros(6, 6, dtype=torch.bool)), Gaussian(1.0)
+        )
 
 
 def test_weights_and_identity_keep_what_is_observed() -> None:
-    """diagonal @ mask and identity @ mask observe what the mask does, a mask of a mask what both do; an average over pixels does not know."""
+    """diagonal @ mask and identity @ mask observe what the mask does, a mask of a mask what both do; an
+    average over pixels does not know.
+    """
     keep, other = picture(8, 8) < 0.5, picture(3, 8, 8)[2] < 0.5
     A = mask((1, 8, 8), keep)
-    for weighted in (diagonal((1, 8, 8), picture(8, 8)) @ A, identity((1, 8, 8)) @ A, (2.0 * identity((1, 8, 8))) @ A, identity((1, 8, 8)) @ (A @ A)):
+    for weighted in (
+        diagonal((1, 8, 8), picture(8, 8)) @ A,
+        identity((1, 8, 8)) @ A,
+        (2.0 * identity((1, 8, 8))) @ A,
+        identity((1, 8, 8)) @ (A @ A),
+    ):
         assert weighted.observed is not None and torch.equal(weighted.observed, keep)
     both = (mask((1, 8, 8), other) @ A).observed
     assert both is not None and torch.equal(both, keep & other)

@@ -27,22 +27,30 @@ def rng() -> torch.Generator:
     ],
 )
 def test_drawn_variance_is_the_stated_one(noise: Noise, clean: torch.Tensor) -> None:
-    """Per real component, within 5 % at 40 000 draws (3 % is three standard errors); Poisson by the delta method."""
+    """Per real component, within 5 % at 40 000 draws (3 % is three standard errors); Poisson by the delta
+    method.
+    """
     drawn = noise.draw(clean.expand(N), rng())
     real = torch.view_as_real(drawn) if drawn.is_complex() else drawn[:, None]
     stated = float(torch.as_tensor(noise.variance(clean)))
-    assert torch.allclose(real.double().var(0), torch.full((real.shape[1],), stated, dtype=torch.float64), rtol=0.05)
+    assert torch.allclose(
+        real.double().var(0), torch.full((real.shape[1],), stated, dtype=torch.float64), rtol=0.05
+    )
 
 
 def test_rician_without_signal_is_rayleigh() -> None:
     """Closed form: variance (2 - pi / 2) std^2, mean std sqrt(pi / 2)."""
     assert float(Rician(2.0).variance(torch.zeros(()))) == pytest.approx((2 - torch.pi / 2) * 4)
-    assert float(Rician(2.0).draw(torch.zeros(N), rng()).mean()) == pytest.approx(2 * (torch.pi / 2) ** 0.5, rel=0.02)
+    assert float(Rician(2.0).draw(torch.zeros(N), rng()).mean()) == pytest.approx(
+        2 * (torch.pi / 2) ** 0.5, rel=0.02
+    )
 
 
 def test_a_ray_without_photons_stays_finite() -> None:
     """Behind 30 attenuation lengths nothing arrives: half a photon is recorded, not infinity."""
-    assert float(Poisson(1000.0).draw(torch.tensor([30.0]), rng())) == pytest.approx(float(torch.log(torch.tensor(2000.0))))
+    assert float(Poisson(1000.0).draw(torch.tensor([30.0]), rng())) == pytest.approx(
+        float(torch.log(torch.tensor(2000.0)))
+    )
 
 
 def test_the_same_generator_gives_the_same_noise() -> None:
@@ -70,7 +78,9 @@ def test_what_cannot_be_is_refused() -> None:
 
 
 def test_read_out_noise_adds_to_that_of_photons() -> None:
-    """At 300 photons behind 1.5 attenuation lengths, 5 photons of read-out noise: the drawn variance is the sum of both, within 8 % (delta method)."""
+    """At 300 photons behind 1.5 attenuation lengths, 5 photons of read-out noise: the drawn variance is the
+    sum of both, within 8 % (delta method).
+    """
     noise, clean = Poisson(3000.0, electronic=15.0), torch.full((N,), 1.5)
     stated = float(noise.variance(clean)[0])
     assert stated > 1.2 * float(torch.as_tensor(Poisson(3000.0).variance(clean))[0])
@@ -88,14 +98,22 @@ def test_speckle_has_the_moments_of_its_law() -> None:
     drawn = Speckle(4.0).draw(torch.full((N,), 2.0), rng()).double()
     assert float(drawn.mean()) == pytest.approx(2, rel=0.02)
     assert float(drawn.var()) == pytest.approx(float(Speckle(4.0).variance(torch.tensor(2.0))), rel=0.05)
-    assert float((Speckle(1.0).draw(torch.ones(N), rng()) > 1).double().mean()) == pytest.approx(torch.e**-1, rel=0.03)
+    assert float((Speckle(1.0).draw(torch.ones(N), rng()) > 1).double().mean()) == pytest.approx(
+        torch.e**-1, rel=0.03
+    )
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 20, 24), (1, 1, 20, 24, 3)])
 def test_speckle_is_frozen_at_its_local_mean(shape: tuple[int, ...]) -> None:
-    """A dark speckle grain is no precise one: the Gaussian that stands for it takes the mean of its neighbourhood, also slice by slice, and is never 0."""
+    """A dark speckle grain is no precise one: the Gaussian that stands for it takes the mean of its
+    neighbourhood, also slice by slice, and is never 0.
+    """
     clean = torch.full(shape, 3.0)
     frozen = Speckle(4.0).gaussian_at(Speckle(4.0).draw(clean, rng()))
-    assert isinstance(frozen, Gaussian) and isinstance(frozen.std, torch.Tensor) and frozen.std.shape == torch.Size(shape)
+    assert (
+        isinstance(frozen, Gaussian)
+        and isinstance(frozen.std, torch.Tensor)
+        and frozen.std.shape == torch.Size(shape)
+    )
     assert torch.allclose(frozen.std, torch.full(shape, 1.5), rtol=0.6)
     assert float(frozen.std.mean()) == pytest.approx(1.5, rel=0.05)

@@ -17,7 +17,6 @@ from medprior.operators import (
     crop,
     diagonal,
     downsample,
-    fourier,
     identity,
     mask,
     mri,
@@ -25,6 +24,7 @@ from medprior.operators import (
     stack,
     thick_slices,
 )
+from medprior.operators.mri import fourier
 
 
 def ramp(*shape: int) -> torch.Tensor:
@@ -34,7 +34,11 @@ def ramp(*shape: int) -> torch.Tensor:
 def test_a_wrong_image_names_the_member_of_the_chain() -> None:
     """Who, wanted, got: a chain of four says which member could not take the image."""
     A = mri(torch.ones(8, 6, dtype=torch.bool), torch.ones(3, 8, 6, dtype=torch.complex64))
-    with pytest.raises(ShapeMismatch, match=r"AsComplex in Mask @ Fourier @ Coils @ AsComplex, input: wanted \(B, 1, 8, 6\) real, got \(1, 1, 6, 8\) real"):
+    with pytest.raises(
+        ShapeMismatch,
+        match=r"AsComplex in Mask @ Fourier @ Coils @ AsComplex, input: wanted \(B, 1, 8, 6\) real, got \(1, "
+        r"1, 6, 8\) real",
+    ):
         A(torch.zeros(1, 1, 6, 8))
     with pytest.raises(ShapeMismatch, match="complex"):
         A(torch.zeros(1, 1, 8, 6, dtype=torch.complex64))
@@ -73,12 +77,17 @@ def test_what_does_not_fit_cannot_be_composed() -> None:
 
 
 def test_repr_shows_the_shapes() -> None:
-    assert repr(downsample((1, 4, 4), 2) @ blur((1, 4, 4), 2.0)) == "Downsample @ AlongAxis @ AlongAxis: (1, 4, 4) real -> (1, 2, 2) real"
+    assert (
+        repr(downsample((1, 4, 4), 2) @ blur((1, 4, 4), 2.0))
+        == "Downsample @ AlongAxis @ AlongAxis: (1, 4, 4) real -> (1, 2, 2) real"
+    )
 
 
 def test_moving_an_operator_moves_all_of_its_tensors() -> None:
     """``to`` reaches tensors in members of members; the meta device stands for any other."""
-    A = 2 * stack(mask((1, 4, 4), torch.ones(4, 4)), diagonal((1, 4, 4), torch.ones(4)) @ identity((1, 4, 4))).to("meta")
+    A = 2 * stack(
+        mask((1, 4, 4), torch.ones(4, 4)), diagonal((1, 4, 4), torch.ones(4)) @ identity((1, 4, 4))
+    ).to("meta")
     moved = [A.of.parts[0].keep, A.of.parts[1].members[0].weights, A.observed]  # type: ignore[attr-defined]
     assert [t.device.type for t in moved] == ["meta"] * 3
 
@@ -92,7 +101,9 @@ def test_pixels_do_what_they_say() -> None:
 
 
 def test_slices_have_their_profile() -> None:
-    """Box slices without gap are block means; a Gaussian slice has half its peak weight at half its thickness; constants stay."""
+    """Box slices without gap are block means; a Gaussian slice has half its peak weight at half its
+    thickness; constants stay.
+    """
     x = torch.rand(1, 1, 4, 12, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(thick_slices((1, 4, 12), 2, 3, profile="box")(x), downsample((1, 4, 12), (1, 3))(x))
     A = thick_slices((1, 1, 41), 2, 41, thickness=10.0)
@@ -102,7 +113,9 @@ def test_slices_have_their_profile() -> None:
 
 
 def test_blur_has_its_width_in_millimetres() -> None:
-    """The response to a point falls to half at fwhm / 2: 2 mm = 4 voxels of 0.5 mm along i, 2 of 1 mm along j."""
+    """The response to a point falls to half at fwhm / 2: 2 mm = 4 voxels of 0.5 mm along i, 2 of 1 mm along
+    j.
+    """
     x = torch.zeros(1, 1, 41, 41)
     x[0, 0, 20, 20] = 1
     y = blur((1, 41, 41), 4.0, spacing=(0.5, 1.0))(x)[0, 0]

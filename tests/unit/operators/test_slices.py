@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from medprior.errors import BadOption
-from medprior.operators import crop, fourier, mask, mri, neighbours, norm, parallel_ct, per_slice, view_angles
+from medprior.operators import crop, mask, mri, neighbours, norm, parallel_ct, per_slice, view_angles
+from medprior.operators.mri import fourier
 
 
 def test_neighbours_of_a_ramp_differ_by_its_step() -> None:
@@ -17,7 +18,9 @@ def test_neighbours_of_a_ramp_differ_by_its_step() -> None:
 
 def test_the_norm_of_neighbours_is_that_of_a_path() -> None:
     """||D|| = 2 cos(pi / 2n): the largest singular value of the differences along a line of n voxels."""
-    assert norm(neighbours((1, 3, 8), 2), n=200) == pytest.approx(2 * torch.cos(torch.tensor(torch.pi / 16)).item(), rel=1e-3)
+    assert norm(neighbours((1, 3, 8), 2), n=200) == pytest.approx(
+        2 * torch.cos(torch.tensor(torch.pi / 16)).item(), rel=1e-3
+    )
 
 
 @pytest.mark.parametrize("size", [(1, 6, 8), (2, 6, 8)])
@@ -33,7 +36,11 @@ def test_a_volume_of_projections_is_that_of_its_slices() -> None:
     """The operator that knows volumes and the one that repeats itself agree."""
     x = torch.rand(1, 1, 8, 8, 3, generator=torch.Generator().manual_seed(0))
     angles = view_angles(5)
-    assert torch.allclose(per_slice(parallel_ct((1, 8, 8), angles, 11), 3)(x), parallel_ct((1, 8, 8, 3), angles, 11)(x), atol=1e-5)
+    assert torch.allclose(
+        per_slice(parallel_ct((1, 8, 8), angles, 11), 3)(x),
+        parallel_ct((1, 8, 8, 3), angles, 11)(x),
+        atol=1e-5,
+    )
 
 
 def test_slices_may_have_masks_of_their_own() -> None:

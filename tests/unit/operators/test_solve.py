@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from medprior.errors import Diverged
-from medprior.operators import Operator, blur, cg, diagonal, downsample, fourier, norm, parallel_ct, view_angles
+from medprior.operators import Operator, blur, cg, diagonal, downsample, norm, parallel_ct, view_angles
+from medprior.operators.mri import fourier
 
 
 def dense(A: Operator) -> torch.Tensor:
@@ -17,7 +18,9 @@ def dense(A: Operator) -> torch.Tensor:
 
 
 def test_cg_solves_the_proximal_problem() -> None:
-    """min |A x - y|^2 / (2 s^2) + |x - z|^2 / (2 r^2), each image with its own r, equals the dense solution."""
+    """min |A x - y|^2 / (2 s^2) + |x - z|^2 / (2 r^2), each image with its own r, equals the dense
+    solution.
+    """
     A, s = downsample((1, 6, 6), 2), 0.1
     rng = torch.Generator().manual_seed(0)
     z, y = (torch.randn(2, *shape, dtype=torch.float64, generator=rng) for shape in (A.domain, A.codomain))
@@ -47,7 +50,14 @@ def test_cg_refuses_what_is_not_positive() -> None:
         cg(lambda x: x * float("nan"), torch.ones(1, 3), torch.zeros(1, 3), n=3)
 
 
-@pytest.mark.parametrize("make", [lambda: downsample((1, 8, 8), 2), lambda: parallel_ct((1, 8, 8), view_angles(9), 13), lambda: fourier((1, 8, 8))])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: downsample((1, 8, 8), 2),
+        lambda: parallel_ct((1, 8, 8), view_angles(9), 13),
+        lambda: fourier((1, 8, 8)),
+    ],
+)
 def test_norm_is_the_largest_singular_value(make: Callable[[], Operator]) -> None:
     A = make()
     M = A(torch.eye(64).reshape(64, 1, 8, 8)).flatten(1).T

@@ -1,4 +1,6 @@
-"""Foreign nets behind our one face: exact where the exact prediction is known, and equal to their own library's arithmetic."""
+"""Foreign nets behind our one face: exact where the exact prediction is known, and equal to their own
+library's arithmetic.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from torch import Tensor
 from medprior.errors import BadOption, ShapeMismatch
 from medprior.prior import Condition, Denoiser
 from medprior.prior.adopt import adopt_diffusers, adopt_epsilon, adopt_monai, adopt_v, adopt_x0
-from medprior.prior.errors import ErrorTable
+from medprior.prior.error_table import ErrorTable
 from medprior.prior.rings import BINS
 from medprior.sampling import flow, log_levels
 from tests.golden.world import SHAPE, judged, seeded, smooth_prior
@@ -21,7 +23,9 @@ PRIOR = smooth_prior()
 
 
 def sigma_of(t: Tensor) -> Tensor:
-    """The net's own clock, between whole numbers as well: ln sigma runs straight from one time to the next."""
+    """The net's own clock, between whole numbers as well: ln sigma runs straight from one time to the
+    next.
+    """
     table = (torch.log((1 - ALPHAS) / ALPHAS) / 2).numpy()
     low = t.floor().long().clamp(0, 998)
     share = t - low
@@ -72,7 +76,9 @@ def test_levels_of_a_batch_may_differ() -> None:
 def test_an_adopted_net_samples_its_prior() -> None:
     """Through the same loop as our own."""
     x = 20 * torch.randn((3000, *SHAPE), generator=seeded(1), dtype=torch.float64) + PRIOR.mean.reshape(SHAPE)
-    found = judged(flow(ADOPTED["epsilon"], x, log_levels(20, low=0.012, high=20.0)), PRIOR.mean, PRIOR.covariance, PRIOR)
+    found = judged(
+        flow(ADOPTED["epsilon"], x, log_levels(20, low=0.012, high=20.0)), PRIOR.mean, PRIOR.covariance, PRIOR
+    )
     assert found.mean < 0.05 and 0.88 < found.ratios.min() and found.ratios.max() < 1.12, str(found)
 
 
@@ -86,14 +92,25 @@ def test_beyond_its_levels_a_net_gets_the_end_of_its_clock() -> None:
 
 def test_errors_are_the_measured_ones_or_the_bound() -> None:
     sigma = torch.tensor([0.1, 1.0])
-    assert torch.allclose(adopt_v(v, ALPHAS, sigma_data=0.5).error(sigma), sigma**2 * 0.25 / (sigma**2 + 0.25))
+    assert torch.allclose(
+        adopt_v(v, ALPHAS, sigma_data=0.5).error(sigma), sigma**2 * 0.25 / (sigma**2 + 0.25)
+    )
     table = ErrorTable(64, (0.1, 1.0), (0.004, 0.02), ((1.5,) * BINS, (0.5,) * BINS))
     measured = adopt_v(v, ALPHAS, errors=table)
     assert torch.allclose(measured.error(sigma), torch.tensor([0.004, 0.02]))
     assert torch.allclose(measured.spectrum(sigma, (8, 8)).mean((1, 2)), torch.tensor([1.5, 0.5]))
 
 
-@pytest.mark.parametrize("table", [torch.tensor([0.9]), torch.tensor([0.5, 0.6]), torch.tensor([0.9, 0.0]), torch.tensor([1.0, 0.5]), torch.rand(2, 2)])
+@pytest.mark.parametrize(
+    "table",
+    [
+        torch.tensor([0.9]),
+        torch.tensor([0.5, 0.6]),
+        torch.tensor([0.9, 0.0]),
+        torch.tensor([1.0, 0.5]),
+        torch.rand(2, 2),
+    ],
+)
 def test_a_table_that_is_none_is_refused(table: Tensor) -> None:
     with pytest.raises(BadOption, match="alphas_cumprod"):
         adopt_epsilon(epsilon, table)
@@ -106,8 +123,12 @@ def test_an_unknown_prediction_names_the_nearest() -> None:
 
 @pytest.mark.parametrize("adopt", [adopt_epsilon, adopt_v, adopt_x0])
 def test_a_prediction_of_another_shape_is_refused(adopt: Callable[..., Denoiser]) -> None:
-    """Nets that learn their variance give twice the channels; for grey images arithmetic would spread one over both in silence."""
-    with pytest.raises(ShapeMismatch, match=r"prediction: wanted \(2, 1, 8, 8\), got \(2, 2, 8, 8\).*first half"):
+    """Nets that learn their variance give twice the channels; for grey images arithmetic would spread one
+    over both in silence.
+    """
+    with pytest.raises(
+        ShapeMismatch, match=r"prediction: wanted \(2, 1, 8, 8\), got \(2, 2, 8, 8\).*first half"
+    ):
         adopt(lambda x, t: torch.cat([x, x], dim=1), ALPHAS)(torch.zeros(2, 1, 8, 8), torch.ones(2))
 
 
@@ -118,10 +139,14 @@ def test_monai_agrees_with_its_own_scheduler(prediction: str) -> None:
     nets = pytest.importorskip("monai.networks.nets")
     schedulers = pytest.importorskip("monai.networks.schedulers")
     torch.manual_seed(0)
-    net = nets.DiffusionModelUNet(2, 1, 1, (1, 1), (8, 8), (False, False), norm_num_groups=4, num_class_embeds=3).eval()
+    net = nets.DiffusionModelUNet(
+        2, 1, 1, (1, 1), (8, 8), (False, False), norm_num_groups=4, num_class_embeds=3
+    ).eval()
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
-    scheduler = schedulers.DDIMScheduler(num_train_timesteps=100, prediction_type=prediction, clip_sample=False)
+    scheduler = schedulers.DDIMScheduler(
+        num_train_timesteps=100, prediction_type=prediction, clip_sample=False
+    )
     scheduler.set_timesteps(100)
     adopted = adopt_monai(net, scheduler)
     for t in (3, 50, 98):
@@ -139,7 +164,9 @@ def test_monai_with_other_channels_is_refused_before_it_is_asked() -> None:
     schedulers = pytest.importorskip("monai.networks.schedulers")
     net = nets.DiffusionModelUNet(2, 1, 1, (1, 1), (8, 8), (False, False), norm_num_groups=4)
     with pytest.raises(ShapeMismatch, match=r"adopted network: wanted \(B, 1, ...\), got \(2, 3, 16, 16\)"):
-        adopt_monai(net, schedulers.DDPMScheduler(num_train_timesteps=100))(torch.zeros(2, 3, 16, 16), torch.ones(2))
+        adopt_monai(net, schedulers.DDPMScheduler(num_train_timesteps=100))(
+            torch.zeros(2, 3, 16, 16), torch.ones(2)
+        )
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
@@ -154,7 +181,14 @@ def test_diffusers_agrees_with_its_own_scheduler() -> None:
     diffusers = pytest.importorskip("diffusers")
     torch.manual_seed(0)
     net = diffusers.UNet2DModel(
-        16, 1, 1, layers_per_block=1, block_out_channels=(8, 8), norm_num_groups=4, down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2
+        16,
+        1,
+        1,
+        layers_per_block=1,
+        block_out_channels=(8, 8),
+        norm_num_groups=4,
+        down_block_types=("DownBlock2D",) * 2,
+        up_block_types=("UpBlock2D",) * 2,
     ).eval()
     scheduler = diffusers.DDPMScheduler(100, clip_sample=False)
     adopted = adopt_diffusers(net, scheduler.alphas_cumprod)

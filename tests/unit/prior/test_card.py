@@ -46,7 +46,11 @@ def test_a_key_that_is_missing_has_its_default() -> None:
 
 def test_what_is_not_understood_is_refused() -> None:
     stored = FULL.to_json()
-    for change, says in (({"label": []}, "did you mean 'labels'"), ({"schema": SCHEMA + 1}, "newer"), ({"errors": [{"side": 64}]}, "error tables")):
+    for change, says in (
+        ({"label": []}, "did you mean 'labels'"),
+        ({"schema": SCHEMA + 1}, "newer"),
+        ({"errors": [{"side": 64}]}, "error tables"),
+    ):
         with pytest.raises(BadOption, match=says):
             Card.from_json({**stored, **change})
 
@@ -74,7 +78,9 @@ def test_a_value_that_no_prior_can_have_is_refused(key: str) -> None:
         Card.from_json({**FULL.to_json(), key: WRONG[key]})
 
 
-@pytest.mark.parametrize("axes, right", [("PLS", True), ("RAS", True), ("", True), ("PLA", False), ("PL", False), ("PLX", False)])
+@pytest.mark.parametrize(
+    "axes, right", [("PLS", True), ("RAS", True), ("", True), ("PLA", False), ("PL", False), ("PLX", False)]
+)
 def test_a_volume_has_three_axes_of_the_body(axes: str, right: bool) -> None:
     stored = {**Card("solid", "MR", ndim=3).to_json(), "axes": axes}
     if right:
@@ -85,6 +91,12 @@ def test_a_volume_has_three_axes_of_the_body(axes: str, right: bool) -> None:
 
 
 def test_a_card_of_another_kind_is_refused() -> None:
-    for stored in ([], "card", {"modality": "MR"}, {**FULL.to_json(), "widths": "wide"}, {**FULL.to_json(), "low": None}):
+    for stored in (
+        [],
+        "card",
+        {"modality": "MR"},
+        {**FULL.to_json(), "widths": "wide"},
+        {**FULL.to_json(), "low": None},
+    ):
         with pytest.raises(BadOption, match="card: "):
             Card.from_json(stored)  # type: ignore[arg-type]

@@ -13,27 +13,55 @@ from medprior.data.axes import axcodes, reoriented
 from medprior.data.volume import Provenance, Volume
 from medprior.errors import BadOption, WrongKind
 from medprior.prior import Card
-from medprior.prior.joint import admit_parts, is_joint, label_map, part_named, part_volume, parts, unlaid_volume
+from medprior.prior.joint import (
+    admit_parts,
+    is_joint,
+    label_map,
+    part_named,
+    part_volume,
+    parts,
+    unlaid_volume,
+)
 from medprior.prior.numbers import learned_range, range_of, told
 
 CARD = Card(
-    "two", "MR", channels=("T1", "T2", "mask:1", "mask:4"), scaling="foreground", quantiles=(0.0, 0.99), axes="PL", spacing_mm=(2.0, 2.0),
+    "two", "MR", channels=("T1", "T2", "mask:1", "mask:4"), scaling="foreground", quantiles=(0.0, 0.99),
+    axes="PL", spacing_mm=(2.0, 2.0),
     numbers=("height", "age"), ranges=((-1.0, 1.0), (20.0, 80.0)), frame=(16, 64), data={"through_mm": 3.0},
 )  # fmt: skip
 AFFINE = np.array([[0, 2.0, 0, -10], [-2.0, 0, 0, 5], [0, 0, 3.0, 7], [0, 0, 0, 1]])
 
 
 def scan(seed: int = 0) -> Volume:
-    return Volume(np.random.default_rng(seed).random((1, 20, 18, 5)).astype(np.float32) * 90, AFFINE, "a.u.", "MR", provenance=Provenance(format="nifti"))
+    return Volume(
+        np.random.default_rng(seed).random((1, 20, 18, 5)).astype(np.float32) * 90,
+        AFFINE,
+        "a.u.",
+        "MR",
+        provenance=Provenance(format="nifti"),
+    )
 
 
 def labels(classes: tuple[int, ...] = (0, 1, 4)) -> Volume:
-    return Volume(np.random.default_rng(1).choice(classes, size=(1, 20, 18, 5)).astype(np.float32), AFFINE, "label", provenance=Provenance(format="nifti"))
+    return Volume(
+        np.random.default_rng(1).choice(classes, size=(1, 20, 18, 5)).astype(np.float32),
+        AFFINE,
+        "label",
+        provenance=Provenance(format="nifti"),
+    )
 
 
 def test_the_card_says_what_the_channels_are() -> None:
-    assert [(p.name, p.channels, p.classes) for p in parts(CARD)] == [("T1", (0,), ()), ("T2", (1,), ()), ("mask", (2, 3), (1, 4))]
-    assert is_joint(CARD) and not is_joint(Card("one", "MR")) and not is_joint(Card("rgb", "MR", channels=("channel_0", "channel_1")))
+    assert [(p.name, p.channels, p.classes) for p in parts(CARD)] == [
+        ("T1", (0,), ()),
+        ("T2", (1,), ()),
+        ("mask", (2, 3), (1, 4)),
+    ]
+    assert (
+        is_joint(CARD)
+        and not is_joint(Card("one", "MR"))
+        and not is_joint(Card("rgb", "MR", channels=("channel_0", "channel_1")))
+    )
     with pytest.raises(BadOption, match="not on the card of 'two', which has T1, T2, mask"):
         part_named(CARD, "T3")
     with pytest.raises(BadOption, match="knows one thing"):
@@ -46,14 +74,24 @@ def test_the_card_says_what_the_channels_are() -> None:
 def test_a_label_map_comes_back_as_it_went_in_however_it_lies(codes: str) -> None:
     given = reoriented(labels(), codes)
     door, kept = admit_parts(CARD, {"mask": given})
-    assert kept == (2, 3) and set(door.images.unique().tolist()) == {-1.0, 1.0} and door.images.shape[:2] == (5, 2)
+    assert (
+        kept == (2, 3)
+        and set(door.images.unique().tolist()) == {-1.0, 1.0}
+        and door.images.shape[:2] == (5, 2)
+    )
     back = part_volume(CARD, part_named(CARD, "mask"), door, door.images, "made")
-    assert np.array_equal(back.data, given.data) and axcodes(back) == axcodes(given) and np.allclose(back.affine, given.affine)  # type: ignore[arg-type]
+    assert (
+        np.array_equal(back.data, given.data)
+        and axcodes(back) == axcodes(given)
+        and np.allclose(back.affine, given.affine)
+    )  # type: ignore[arg-type]
     assert back.unit == "label" and back.provenance.synthetic
 
 
 def test_parts_lie_on_each_other() -> None:
-    """A map that marks the bright half of T1 marks it in network units, too, whatever order of axes its file has; each image is scaled by itself."""
+    """A map that marks the bright half of T1 marks it in network units, too, whatever order of axes its file
+    has; each image is scaled by itself.
+    """
     bright = scan()
     where = labels().with_data((bright.data > 45) * 4.0)
     doubled = bright.with_data(bright.data * 7)
@@ -94,13 +132,20 @@ def test_what_was_drawn_from_nothing_lies_as_the_prior_knows_it() -> None:
     made = unlaid_volume(CARD, part_named(CARD, "T1"), torch.zeros(1, 8, 9, 5), ("made",))
     assert axcodes(made) == "PLS" and made.spacing_mm == (2.0, 2.0, 3.0) and float(made.data.mean()) == 0.5
     assert np.allclose(made.affine @ np.array([3.5, 4, 2, 1]), (0, 0, 0, 1))  # type: ignore[operator]
-    assert unlaid_volume(replace(CARD, data={}), part_named(CARD, "T1"), torch.zeros(1, 8, 9, 5), ()).affine is None
+    assert (
+        unlaid_volume(replace(CARD, data={}), part_named(CARD, "T1"), torch.zeros(1, 8, 9, 5), ()).affine
+        is None
+    )
     assert unlaid_volume(CARD, part_named(CARD, "mask"), torch.ones(2, 8, 9), ()).data.max() == 1
 
 
 def test_numbers_go_to_the_networks_range_and_no_further() -> None:
     numbers = told(CARD, {"age": [50.0, 80.0, math.nan]}, 3)
-    assert numbers is not None and numbers[:, 1].nan_to_num(9).tolist() == [0.0, 1.0, 9.0] and numbers[:, 0].isnan().all()
+    assert (
+        numbers is not None
+        and numbers[:, 1].nan_to_num(9).tolist() == [0.0, 1.0, 9.0]
+        and numbers[:, 0].isnan().all()
+    )
     assert told(Card("one", "MR"), {}, 3) is None and range_of(CARD, "height") == (-1.0, 1.0)
     with pytest.raises(BadOption, match="learned about 20 to 80, got 200"):
         told(CARD, {"age": [200.0]}, 1)

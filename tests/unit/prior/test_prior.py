@@ -1,4 +1,6 @@
-"""A prior as a denoiser: what it refuses, what it says of its own error, and where its wrappers must change nothing."""
+"""A prior as a denoiser: what it refuses, what it says of its own error, and where its wrappers must change
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ import torch
 
 from medprior.errors import BadOption, ShapeMismatch
 from medprior.prior import Card, Condition, Prior, grid, path_named
-from medprior.prior.errors import ErrorTable
+from medprior.prior.error_table import ErrorTable
 from medprior.prior.prior import fresh
 from medprior.prior.rings import BINS
 from medprior.prior.wrappers import slicewise, tiled
@@ -45,7 +47,9 @@ def test_an_image_without_noise_is_given_back(path: str) -> None:
 def test_one_level_may_stand_for_a_batch_and_no_position_for_the_whole_image() -> None:
     prior, x = made(), noisy(10, 14)
     assert torch.equal(prior(x, SIGMA[:1]), prior(x, SIGMA[:1].expand(2)))
-    assert torch.equal(prior(x, SIGMA), prior(x, SIGMA, Condition(position=grid((10, 14))[None].expand(2, -1, -1, -1))))
+    assert torch.equal(
+        prior(x, SIGMA), prior(x, SIGMA, Condition(position=grid((10, 14))[None].expand(2, -1, -1, -1)))
+    )
     elsewhere = grid((10, 14), full=(40, 40), start=(20, 20))[None]
     assert float((prior(x, SIGMA) - prior(x, SIGMA, Condition(position=elsewhere))).abs().max()) > 1e-3
 
@@ -69,10 +73,17 @@ def test_slices_of_a_volume_are_the_images_they_are() -> None:
     heights = torch.linspace(-1, 1, 5)[:, None]
     found = slicewise(prior, 3)(x, SIGMA, Condition(numbers=heights))
     for k in range(5):
-        torch.testing.assert_close(found[..., k], prior(x[..., k], SIGMA, Condition(numbers=heights[k].expand(2, 1))), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            found[..., k],
+            prior(x[..., k], SIGMA, Condition(numbers=heights[k].expand(2, 1))),
+            rtol=1e-4,
+            atol=1e-4,
+        )
 
 
-TABLES = tuple(ErrorTable(side, (0.1, 1.0, 10.0), (0.001, 0.02, 0.2), ((float(side),) * BINS,) * 3) for side in (128, 32))
+TABLES = tuple(
+    ErrorTable(side, (0.1, 1.0, 10.0), (0.001, 0.02, 0.2), ((float(side),) * BINS,) * 3) for side in (128, 32)
+)
 
 
 def test_the_error_table_rises_between_its_levels_and_beyond() -> None:
@@ -84,7 +95,9 @@ def test_the_error_table_rises_between_its_levels_and_beyond() -> None:
     torch.testing.assert_close(prior.error(torch.tensor([0.1, 1.0, 10.0])), torch.tensor([0.001, 0.02, 0.2]))
 
 
-@pytest.mark.parametrize("size, side", [((128, 100), 128), ((300, 20), 128), ((65, 65), 128), ((60, 63), 32), ((8, 8), 32)])
+@pytest.mark.parametrize(
+    "size, side", [((128, 100), 128), ((300, 20), 128), ((65, 65), 128), ((60, 63), 32), ((8, 8), 32)]
+)
 def test_the_spectrum_is_of_the_nearest_fineness(size: tuple[int, int], side: int) -> None:
     found = made(errors=TABLES).spectrum(SIGMA, size)
     assert found.shape == (2, *size)
@@ -102,7 +115,9 @@ def test_without_a_table_the_bound_of_a_white_gaussian_stands() -> None:
 
 @pytest.mark.parametrize("claim, factor", [(1e6, 1.4), (-1e6, -14.0)])
 def test_a_doubt_that_runs_away_is_bounded(claim: float, factor: float) -> None:
-    """Whatever the network claims: the variance is at most about four times that of the path's own target, and never nothing."""
+    """Whatever the network claims: the variance is at most about four times that of the path's own target,
+    and never nothing.
+    """
     prior = made(doubt=True)
     torch.nn.init.constant_(prior.net.doubt.bias, claim)  # type: ignore[union-attr, arg-type]
     _, std = prior.moments(noisy(8, 8), SIGMA)
@@ -111,7 +126,9 @@ def test_a_doubt_that_runs_away_is_bounded(claim: float, factor: float) -> None:
 
 
 def test_the_loss_of_an_untrained_prior_is_one() -> None:
-    """The target has unit variance at every level (a law), and a new network says nothing: the first loss of a run is about 1."""
+    """The target has unit variance at every level (a law), and a new network says nothing: the first loss of
+    a run is about 1.
+    """
     torch.manual_seed(0)
     prior = fresh(Card("one", "MR", widths=(8, 16), blocks=1, sigma_data=0.5))
     rng = torch.Generator().manual_seed(2)

@@ -1,4 +1,6 @@
-"""Rings of frequency: what is a function of the ring alone is found again, also where a small image leaves rings empty."""
+"""Rings of frequency: what is a function of the ring alone is found again, also where a small image leaves
+rings empty.
+"""
 
 from __future__ import annotations
 

@@ -47,7 +47,11 @@ def blobs(rows: int = 32, columns: int = 32, seed: int = 0) -> np.ndarray:
     """(1, rows, columns) smooth grey values 0..255, brighter at the top left."""
     rng = np.random.default_rng(seed)
     i, j = np.mgrid[0:rows, 0:columns]
-    image = 120 + 90 * np.exp(-((i - rows * 0.3) ** 2 + (j - columns * 0.3) ** 2) / 60) + rng.normal(0, 4, (rows, columns))
+    image = (
+        120
+        + 90 * np.exp(-((i - rows * 0.3) ** 2 + (j - columns * 0.3) ** 2) / 60)
+        + rng.normal(0, 4, (rows, columns))
+    )
     return np.clip(image, 0, 255).astype(np.float32)[None]
 
 

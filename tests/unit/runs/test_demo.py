@@ -1,4 +1,6 @@
-"""The demo: every part in one folder and on one page, complete at once the second time; scans come from installed packages or are named."""
+"""The demo: every part in one folder and on one page, complete at once the second time; scans come from
+installed packages or are named.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,16 @@ import pytest
 from medprior.errors import FileProblem, MissingExtra
 from medprior.io.read import read
 from medprior.runs import demo
+from medprior.runs.ask.requests import Augment, Detect, Reconstruct, Synthesize
 from medprior.runs.demo import Scan, requests, run_demo, scan_paths
-from medprior.runs.requests import Augment, Detect, Reconstruct, Synthesize
 
 
 def test_the_parts_make_one_folder_and_one_page(tiny: Path, picture: Path, tmp_path: Path) -> None:
     prior = str(tiny)
     wanted = {
-        "reconstruct": Reconstruct(input=picture, prior=prior, task="inpaint", n=2, steps=2, baselines="quick"),
+        "reconstruct": Reconstruct(
+            input=picture, prior=prior, task="inpaint", n=2, steps=2, baselines="quick"
+        ),
         "detect": Detect(input=picture, prior=prior, n_twins=1),
         "augment": Augment(input=picture, prior=prior, n=1),
         "synthesize": Synthesize(prior=prior, n=4, size=(16, 16), unproven=True),
@@ -27,7 +31,15 @@ def test_the_parts_make_one_folder_and_one_page(tiny: Path, picture: Path, tmp_p
         assert (done.path / name / "run.json").is_file() and (done.path / name / "report.html").is_file()
     page = done.report.read_text()
     assert all(
-        words in page for words in ("Reconstruct: missing pixels", "Healthy twin", "Augment: variations", "4 images", "UNCALIBRATED", "How long it took")
+        words in page
+        for words in (
+            "Reconstruct: missing pixels",
+            "Healthy twin",
+            "Augment: variations",
+            "4 images",
+            "UNCALIBRATED",
+            "How long it took",
+        )
     )
     assert "Mustermann" not in page and "://" not in page
     assert any("1 of 4" in text for text in heard)
@@ -43,7 +55,9 @@ def test_the_scans_of_the_demo_are_there_and_readable() -> None:
     assert {"reconstruct-mri", "reconstruct-ct", "detect", "augment"} < set(requests(paths, 0))
 
 
-def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named_with_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(demo, "SCANS", {"chest": Scan("pydicom-data", "no_such_module_here", "x.dcm", "")})
     with pytest.raises(MissingExtra, match=r"pydicom-data.*pip install 'medprior\[demo\]'"):
         scan_paths()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from medprior.runs.requests import REQUESTS, OneScan, Request, Scan
+from medprior.runs.ask.requests import REQUESTS, OneScan, Request, Scan
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 COMMON = {"out", "seed", "device", "fresh", "prior", "config", "json", "debug", "help"}
@@ -32,8 +32,15 @@ def test_a_page_has_every_option_of_its_job(job: str) -> None:
     name = job.split("-")[0]
     page = flags((DOCS / f"{name}.md").read_text(encoding="utf-8"))
     every = flags((DOCS / "cli.md").read_text(encoding="utf-8"))
-    known = COMMON | LAUNCHER | (options(Scan) if job == "train" else set()) | ({"unproven"} if job == "adapt" else set())  # synthesize's, which it shows
-    known |= {field for other, model in REQUESTS.items() if other.split("-")[0] == name for field in options(model)}
+    known = (
+        COMMON
+        | LAUNCHER
+        | (options(Scan) if job == "train" else set())
+        | ({"unproven"} if job == "adapt" else set())
+    )  # synthesize's, which it shows
+    known |= {
+        field for other, model in REQUESTS.items() if other.split("-")[0] == name for field in options(model)
+    }
     wanted = (
         options(REQUESTS[job])
         - {"input", "folder"}

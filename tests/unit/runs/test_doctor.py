@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from medprior.io.files import write_folder
+from medprior.io.disk.files import write_folder
 from medprior.runs import doctor
 from medprior.runs.doctor import Check, diagnose
 
@@ -20,7 +20,9 @@ def row(rows: list[Check], subject: str) -> Check:
 
 def test_every_row_that_is_not_well_says_what_to_do(tmp_path: Path) -> None:
     rows = diagnose(tmp_path)
-    assert {"Python", "torch", "memory", "writing", "codec JPEG 2000", "extra demo"} <= {r.subject for r in rows}
+    assert {"Python", "torch", "memory", "writing", "codec JPEG 2000", "extra demo"} <= {
+        r.subject for r in rows
+    }
     assert [r for r in rows if (r.status != "ok") != bool(r.remedy)] == []
     assert list(tmp_path.iterdir()) == []
 
@@ -37,7 +39,9 @@ def test_a_folder_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None:
     assert row(diagnose(tmp_path / "file" / "below"), "writing").status == "problem"
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no folder here that even an administrator cannot write")
+@pytest.mark.skipif(
+    not Path("/proc/self").exists(), reason="no folder here that even an administrator cannot write"
+)
 def test_a_folder_without_permission_is_a_problem() -> None:
     found = row(diagnose("/proc/self"), "writing")
     assert found.status == "problem" and found.remedy
@@ -73,7 +77,13 @@ def test_more_threads_than_cores_is_a_warning(tmp_path: Path, monkeypatch: pytes
 
 def test_a_torch_that_does_not_import_is_a_row_and_no_crash() -> None:
     """What a person with a broken installation asks the doctor for."""
-    broken = "import sys; sys.modules['torch'] = None; from medprior.cli import main; sys.exit(main(['doctor']))"
+    broken = (
+        "import sys; sys.modules['torch'] = None; from medprior.cli import main; sys.exit(main(['doctor']))"
+    )
     done = subprocess.run([sys.executable, "-c", broken], capture_output=True, text=True, timeout=120)
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "PROBLEM  torch: does not import" in done.stdout and "PROBLEM  priors: not looked at" in done.stdout and "writing" in done.stdout
+    assert (
+        "PROBLEM  torch: does not import" in done.stdout
+        and "PROBLEM  priors: not looked at" in done.stdout
+        and "writing" in done.stdout
+    )

@@ -1,4 +1,6 @@
-"""A run: the same bytes for the same seed, whole or absent, complete runs returned at once, no name of a file in what is written."""
+"""A run: the same bytes for the same seed, whole or absent, complete runs returned at once, no name of a file
+in what is written.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,13 @@ import numpy as np
 import pytest
 
 from medprior.errors import BadOption, Corrupt, MedpriorError, Unsupported, WrongKind
-from medprior.io.files import read_json
+from medprior.io.disk.files import read_json
 from medprior.io.read import read
-from medprior.runs.events import Event
+from medprior.runs.ask.requests import request_from
+from medprior.runs.core.events import Event
+from medprior.runs.core.folder import RunFolder
 from medprior.runs.execute import execute
-from medprior.runs.folder import RunFolder
-from medprior.runs.requests import request_from
-
-from .conftest import save_tiny
+from tests.unit.runs.conftest import save_tiny
 
 QUICK = {
     "detect": {"n_twins": 1},
@@ -45,13 +46,25 @@ def test_the_same_seed_gives_the_same_bytes(job: str, tiny: Path, picture: Path,
     other = run(job, tiny, picture, tmp_path / "other", seed=1)
     assert digests(other) != digests(one)
     timed = {"finished", "seconds", "peak_mib"}
-    assert {k: v for k, v in one.record.items() if k not in timed} == {k: v for k, v in two.record.items() if k not in timed}
+    assert {k: v for k, v in one.record.items() if k not in timed} == {
+        k: v for k, v in two.record.items() if k not in timed
+    }
 
 
 @pytest.mark.parametrize("job", QUICK)
-def test_a_run_folder_is_complete_and_names_nobody(job: str, tiny: Path, picture: Path, tmp_path: Path) -> None:
+def test_a_run_folder_is_complete_and_names_nobody(
+    job: str, tiny: Path, picture: Path, tmp_path: Path
+) -> None:
     done = run(job, tiny, picture, tmp_path / "run")
-    assert {"run.json", "report.html", "page.json", "preview.png", "events.jsonl", "manifest.json", "outputs"} == {p.name for p in done.path.iterdir()}
+    assert {
+        "run.json",
+        "report.html",
+        "page.json",
+        "preview.png",
+        "events.jsonl",
+        "manifest.json",
+        "outputs",
+    } == {p.name for p in done.path.iterdir()}
     for path in done.path.rglob("*"):
         if path.is_file():
             assert b"Mustermann" not in path.read_bytes(), path
@@ -104,13 +117,20 @@ def test_other_files_and_other_runs_are_not_replaced(tiny: Path, picture: Path, 
 
 def test_nothing_half_written_after_an_error(tiny: Path, picture: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    for changes in ({"label": "covid"}, {"unit": "HU", "index": 3}, {"task": "ct"}, {"task": "inpaint", "box": (0, 0, 99, 99)}):
+    for changes in (
+        {"label": "covid"},
+        {"unit": "HU", "index": 3},
+        {"task": "ct"},
+        {"task": "inpaint", "box": (0, 0, 99, 99)},
+    ):
         with pytest.raises(MedpriorError):
             run("reconstruct", tiny, picture, out, **changes)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_is_a_named_error_and_leaves_nothing(tiny: Path, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_a_named_error_and_leaves_nothing(
+    tiny: Path, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*arguments: object, **options: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -120,7 +140,9 @@ def test_a_full_disk_is_a_named_error_and_leaves_nothing(tiny: Path, picture: Pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_modality_is_refused_unless_it_is_allowed_and_written_down(picture: Path, tmp_path: Path) -> None:
+def test_another_modality_is_refused_unless_it_is_allowed_and_written_down(
+    picture: Path, tmp_path: Path
+) -> None:
     prior = save_tiny(tmp_path / "mr", modality="MR")
     with pytest.raises(WrongKind, match="is for MR, this is US"):
         run("detect", prior, picture, tmp_path / "run", modality="US")
@@ -130,7 +152,9 @@ def test_another_modality_is_refused_unless_it_is_allowed_and_written_down(pictu
 
 
 @pytest.mark.parametrize("job", ["augment", "synthesize", "reconstruct"])
-def test_an_unknown_label_is_refused_before_anything_is_drawn(job: str, tiny: Path, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_label_is_refused_before_anything_is_drawn(
+    job: str, tiny: Path, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("medprior.runs.execute._do", lambda *_: pytest.fail("the job was begun"))
     with pytest.raises(BadOption, match="is not on the card"):
         run(job, tiny, picture, tmp_path / "run", label="pnemonia")
@@ -148,7 +172,10 @@ def test_a_changed_weight_is_refused(picture: Path, tmp_path: Path) -> None:
 
 def test_a_run_tells_its_parts(tiny: Path, picture: Path, tmp_path: Path) -> None:
     heard: list[Event] = []
-    execute(request_from("detect", {"input": picture, "prior": str(tiny), "out": tmp_path / "run", "n_twins": 1}), heard.append)
+    execute(
+        request_from("detect", {"input": picture, "prior": str(tiny), "out": tmp_path / "run", "n_twins": 1}),
+        heard.append,
+    )
     assert [e.done for e in heard if e.kind == "step"] == [1, 2]
     assert any("network evaluations" in e.text for e in heard)
 

@@ -16,7 +16,10 @@ from tests.unit.jobs.exact import tiny
 def test_a_card_is_text_and_nothing_else(tmp_path: Path) -> None:
     torch.manual_seed(0)
     prior = tiny()
-    save_prior(Prior(prior.net, prior.path, replace(prior.card, name="brain\x1b[2J", limits=("one\nline",))), tmp_path / "prior")
+    save_prior(
+        Prior(prior.net, prior.path, replace(prior.card, name="brain\x1b[2J", limits=("one\nline",))),
+        tmp_path / "prior",
+    )
     lines = card_lines(str(tmp_path / "prior"))
     assert lines[0].startswith("brain\\x1b[2J: 2-D prior") and any("one\\nline" in line for line in lines)
     assert all(line.isprintable() for line in lines)

@@ -1,4 +1,6 @@
-"""Verb by verb, what all of them promise: the cost before the work, clean JSON, the same run found again; and for every wrong option one line and code 2."""
+"""Verb by verb, what all of them promise: the cost before the work, clean JSON, the same run found again; and
+for every wrong option one line and code 2.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,7 @@ import pytest
 from medprior.cli import main
 from medprior.data.volume import Volume
 from medprior.io.write import write
-
-from .conftest import scene
+from tests.unit.runs.conftest import scene
 
 # {scan}: a picture, {data}: a labelled folder, {prior}: a tiny prior; each verb at its quickest
 VERBS: dict[str, str] = {
@@ -28,7 +29,9 @@ HOSTILE = ("", "-1", "nan", "inf", "1e400", "../..", "\x00", "𝟜", "{{7*7}}", 
 """Values that no option of a number, a choice or a file takes."""
 
 LEGAL = {"--name": {"nan", "inf", "1e400", "0x10"}, "--healthy": set(HOSTILE) - {"{{7*7}}"}}
-"""What of them an option may be after all; of a label that nobody has, one is enough: it is found out after the folder was read."""
+"""What of them an option may be after all; of a label that nobody has, one is enough: it is found out after
+the folder was read.
+"""
 
 OPTIONS = {
     "detect": ("--n-twins", "--seed", "--device", "--prior"),
@@ -47,16 +50,23 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for label in ("no_finding", "pneumonia"):
         (folder / label).mkdir()
         for n in range(2):
-            write(Volume(scene(n + 10 * (label == "pneumonia"))), folder / label / f"{n}.png", kind="converted")
+            write(
+                Volume(scene(n + 10 * (label == "pneumonia"))), folder / label / f"{n}.png", kind="converted"
+            )
     return folder
 
 
 def tokens(verb: str, tiny: Path, picture: Path, data: Path, out: Path) -> list[str]:
-    return [word.format(scan=picture, prior=tiny, data=data) for word in VERBS[verb].split()] + ["--out", str(out)]
+    return [word.format(scan=picture, prior=tiny, data=data) for word in VERBS[verb].split()] + [
+        "--out",
+        str(out),
+    ]
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_what_every_verb_promises(verb: str, tiny: Path, picture: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_every_verb_promises(
+    verb: str, tiny: Path, picture: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     asked = tokens(verb, tiny, picture, data, tmp_path / "run")
     assert main(asked) == 0
     said = capsys.readouterr()
@@ -65,15 +75,25 @@ def test_what_every_verb_promises(verb: str, tiny: Path, picture: Path, data: Pa
     assert main([*asked, "--json"]) == 0
     again = capsys.readouterr()
     record = json.loads(again.out)
-    assert record["complete"] and record["job"] == verb and again.err == "", "JSON alone, the same run found again"
+    assert record["complete"] and record["job"] == verb and again.err == "", (
+        "JSON alone, the same run found again"
+    )
     assert record["id"] == json.loads((tmp_path / "run" / "run.json").read_text())["id"]
     assert "research use only" in (tmp_path / "run" / "report.html").read_text().lower()
     assert not [p.name for p in tmp_path.iterdir() if p.name != "run"], "nothing lies beside it"
 
 
-@pytest.mark.parametrize(("verb", "option"), [(verb, option) for verb, options in OPTIONS.items() for option in options])
+@pytest.mark.parametrize(
+    ("verb", "option"), [(verb, option) for verb, options in OPTIONS.items() for option in options]
+)
 def test_a_hostile_value_is_one_line_and_code_2(
-    verb: str, option: str, tiny: Path, picture: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    verb: str,
+    option: str,
+    tiny: Path,
+    picture: Path,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Whatever is typed: no traceback, no fault of ours, nothing written."""
     for value in (v for v in HOSTILE if v not in LEGAL.get(option, ())):

@@ -1,4 +1,6 @@
-"""Reports made again: the same bytes from the same folder, a changed file refused, several runs on one page."""
+"""Reports made again: the same bytes from the same folder, a changed file refused, several runs on one
+page.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,12 @@ import pytest
 
 from medprior.cli import main
 from medprior.errors import BadOption, Corrupt, FileProblem
-from medprior.io.files import check_manifest, read_json, write_json
+from medprior.io.disk.files import check_manifest, read_json, write_json
+from medprior.runs.ask.requests import Detect, Synthesize, request_from
+from medprior.runs.core.folder import RunFolder
 from medprior.runs.demo import run_demo
 from medprior.runs.execute import execute
-from medprior.runs.folder import RunFolder
 from medprior.runs.rebuild import compare, rebuild, reported
-from medprior.runs.requests import Detect, Synthesize, request_from
 
 QUICK = {
     "detect": {"n_twins": 1},
@@ -44,7 +46,9 @@ def test_the_same_folder_gives_the_same_page(job: str, tiny: Path, picture: Path
     check_manifest(done.path)
 
 
-def test_a_page_of_another_version_is_made_again_and_vouched_for(tiny: Path, picture: Path, tmp_path: Path) -> None:
+def test_a_page_of_another_version_is_made_again_and_vouched_for(
+    tiny: Path, picture: Path, tmp_path: Path
+) -> None:
     done = run("detect", tiny, picture, tmp_path / "run")
     before = digest(done.report)
     done.report.write_text("<html>an older layout</html>")
@@ -54,7 +58,9 @@ def test_a_page_of_another_version_is_made_again_and_vouched_for(tiny: Path, pic
 
 
 @pytest.mark.parametrize("name", ["run.json", "page.json", "outputs/map.png"])
-def test_a_report_is_never_made_of_changed_files(name: str, tiny: Path, picture: Path, tmp_path: Path) -> None:
+def test_a_report_is_never_made_of_changed_files(
+    name: str, tiny: Path, picture: Path, tmp_path: Path
+) -> None:
     done = run("detect", tiny, picture, tmp_path / "run")
     text = (done.path / name).read_bytes()
     (done.path / name).write_bytes(text.replace(b'"seed": 0', b'"seed": 1') + b" ")
@@ -68,7 +74,11 @@ def test_a_report_is_never_made_of_changed_files(name: str, tiny: Path, picture:
         {"sections": [{"heading": 1}]},
         {"sections": "text"},
         {"lead": ["a"]},
-        {"sections": [{"heading": "", "text": "", "verdict": "", "caveats": [], "blocks": [{"kind": "script"}]}]},
+        {
+            "sections": [
+                {"heading": "", "text": "", "verdict": "", "caveats": [], "blocks": [{"kind": "script"}]}
+            ]
+        },
     ],
 )
 def test_a_page_of_a_stranger_is_no_program(changes: dict, tiny: Path, picture: Path, tmp_path: Path) -> None:
@@ -82,7 +92,9 @@ def test_a_page_of_a_stranger_is_no_program(changes: dict, tiny: Path, picture: 
 def test_a_picture_from_elsewhere_is_refused(tiny: Path, picture: Path, tmp_path: Path) -> None:
     done = run("synthesize", tiny, picture, tmp_path / "run")
     (done.path / "manifest.json").unlink()
-    page = json.dumps(read_json(done.path / "page.json")).replace("data:image/png;base64,", "https://example.org/")
+    page = json.dumps(read_json(done.path / "page.json")).replace(
+        "data:image/png;base64,", "https://example.org/"
+    )
     (done.path / "page.json").write_text(page)
     with pytest.raises(Corrupt, match="is not the page of a run"):
         rebuild(done.path)
@@ -101,11 +113,22 @@ def test_what_is_no_run_is_said(tmp_path: Path) -> None:
 
 
 def test_several_runs_make_one_page(tiny: Path, picture: Path, tmp_path: Path) -> None:
-    runs = [run("reconstruct", tiny, picture, tmp_path / name, steps=steps).path for name, steps in (("a", 3), ("b", 4))]
+    runs = [
+        run("reconstruct", tiny, picture, tmp_path / name, steps=steps).path
+        for name, steps in (("a", 3), ("b", 4))
+    ]
     done = compare(runs, tmp_path / "both")
     page = done.report.read_text()
     assert all(
-        words in page for words in ("2 runs compared", "What was asked differently", "steps", "Results side by side", "Run 2 · Reconstruct", "noisy image")
+        words in page
+        for words in (
+            "2 runs compared",
+            "What was asked differently",
+            "steps",
+            "Results side by side",
+            "Run 2 · Reconstruct",
+            "noisy image",
+        )
     )
     assert "Mustermann" not in page and "different scans" not in page
     assert compare(runs, tmp_path / "both").reused and rebuild(done.path).reused
@@ -117,7 +140,10 @@ def test_several_runs_make_one_page(tiny: Path, picture: Path, tmp_path: Path) -
 
 
 def test_the_demo_is_rebuilt_with_its_parts(tiny: Path, picture: Path, tmp_path: Path) -> None:
-    wanted = {"detect": Detect(input=picture, prior=str(tiny), n_twins=1), "synthesize": Synthesize(prior=str(tiny), n=1, size=(16, 16), unproven=True)}
+    wanted = {
+        "detect": Detect(input=picture, prior=str(tiny), n_twins=1),
+        "synthesize": Synthesize(prior=str(tiny), n=1, size=(16, 16), unproven=True),
+    }
     done = run_demo(tmp_path / "demo", 0, lambda event: None, wanted=wanted)
     pages = [done.report, done.path / "detect" / "report.html"]
     before = [digest(page) for page in pages]

@@ -11,14 +11,13 @@ from scipy.ndimage import gaussian_filter
 
 from medprior.data.volume import Volume
 from medprior.errors import BadOption
-from medprior.runs.events import Event
-from medprior.runs.reconstruct import run_reconstruct
-from medprior.runs.report import Grid
-from medprior.runs.requests import Reconstruct
-from medprior.runs.simulate import case_of, known_image
-from medprior.runs.sources import known_prior
-
-from .conftest import blobs, save_tiny
+from medprior.runs.ask.requests import Reconstruct
+from medprior.runs.core.events import Event
+from medprior.runs.core.sources import known_prior
+from medprior.runs.page.blocks import Grid
+from medprior.runs.reconstruct.run import run_reconstruct
+from medprior.runs.reconstruct.simulate import case_of, known_image
+from tests.unit.runs.conftest import blobs, save_tiny
 
 AFFINE = np.diag([1.0, 1.0, 3.0, 1.0])
 
@@ -26,13 +25,22 @@ AFFINE = np.diag([1.0, 1.0, 3.0, 1.0])
 @pytest.fixture(scope="module")
 def brain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained prior of axial slices of 2 mm."""
-    return save_tiny(tmp_path_factory.mktemp("volumes") / "mr", modality="MR", axes="PL", spacing_mm=(2.0, 2.0), numbers=("height",), labels=())
+    return save_tiny(
+        tmp_path_factory.mktemp("volumes") / "mr",
+        modality="MR",
+        axes="PL",
+        spacing_mm=(2.0, 2.0),
+        numbers=("height",),
+        labels=(),
+    )
 
 
 def scan(slices: int = 5) -> Volume:
     """32 x 40 pixels of 1 mm, slices of 3 mm."""
     noise = np.random.default_rng(0).normal(size=(1, 32, 40, slices))
-    return Volume((gaussian_filter(noise, (0, 3, 3, 1)) * 300 + 100).astype(np.float32), AFFINE, modality="MR")
+    return Volume(
+        (gaussian_filter(noise, (0, 3, 3, 1)) * 300 + 100).astype(np.float32), AFFINE, modality="MR"
+    )
 
 
 def asked(task: str, **options) -> Reconstruct:
@@ -56,7 +64,9 @@ def test_each_task_measures_the_whole_volume(task: str, brain: Path) -> None:
     case = case_of(asked(task), known_prior(str(brain)).prior, scan(8))
     assert case.stack and case.measurement.simulated and case.measurement.operator.domain == (1, 20, 16, 8)
     assert 0.8 < float(case.measurement.misfit(case.image)) < 1.2
-    assert all(image.shape == case.image.shape and bool(image.isfinite().all()) for image in case.baselines.values())
+    assert all(
+        image.shape == case.image.shape and bool(image.isfinite().all()) for image in case.baselines.values()
+    )
 
 
 def test_superresolution_of_a_volume_is_through_its_slices(brain: Path) -> None:
@@ -76,12 +86,20 @@ def test_a_box_is_missing_in_each_slice(brain: Path) -> None:
 
 def test_the_run_says_what_all_slices_cost_and_shows_them_from_the_side(brain: Path) -> None:
     events: list[Event] = []
-    outcome = run_reconstruct(asked("mri", fast=True, baselines="quick"), known_prior(str(brain)).prior, scan(6), events.append)
+    outcome = run_reconstruct(
+        asked("mri", fast=True, baselines="quick"), known_prior(str(brain)).prior, scan(6), events.append
+    )
     assert any("42 network evaluations of 20 x 16" in event.text for event in events)
     assert [(e.done, e.total) for e in events if e.kind == "step"] == [(3, 6), (6, 6)]
     shapes = {output.name: output.volume.data.shape for output in outcome.outputs}
     assert shapes["reconstruction"] == shapes["known"] == (1, 20, 16, 6)
-    side = [p for block in outcome.sections[0].blocks if isinstance(block, Grid) for p in block.pictures if "through the slices" in p.title]
+    side = [
+        p
+        for block in outcome.sections[0].blocks
+        if isinstance(block, Grid)
+        for p in block.pictures
+        if "through the slices" in p.title
+    ]
     assert len(side) == 3 and [p.synthetic for p in side] == [False, False, True]
     # 6 slices of 3 mm, 16 columns of 2 mm: square pixels of the finer side
     assert {p.image.size for p in side} == {(16, 9)}
@@ -89,13 +107,22 @@ def test_the_run_says_what_all_slices_cost_and_shows_them_from_the_side(brain: P
 
 def test_volumes_without_geometry_are_shown_as_they_are_stored(tiny: Path) -> None:
     volume = Volume(np.concatenate([blobs(24, 20)[..., None]] * 4, axis=-1))
-    outcome = run_reconstruct(asked("superres", factor=2, fast=True, baselines="quick"), known_prior(str(tiny)).prior, volume, lambda event: None)
+    outcome = run_reconstruct(
+        asked("superres", factor=2, fast=True, baselines="quick"),
+        known_prior(str(tiny)).prior,
+        volume,
+        lambda event: None,
+    )
     assert outcome.outputs[0].volume.affine is None
 
 
 REFUSED = {
     "slice": ({"slice": 2}, scan(), "slice: no option with volume"),
-    "an image": ({}, Volume(blobs()[..., :20], np.diag([2.0, 2.0, 1.0, 1.0]), modality="MR"), "wanted a volume of at least 4 slices, got 20 x 32"),
+    "an image": (
+        {},
+        Volume(blobs()[..., :20], np.diag([2.0, 2.0, 1.0, 1.0]), modality="MR"),
+        "wanted a volume of at least 4 slices, got 20 x 32",
+    ),
     "too few": ({"factor": 2}, scan(2), "at least 3 slices"),
     "fewer than a thick one": ({"factor": 8}, scan(7), "at least 8 slices"),
 }

@@ -1,4 +1,6 @@
-"""Draws: no interval without a calibration, one that is centred on the mean with it, and a deviation that borrows from its neighbours."""
+"""Draws: no interval without a calibration, one that is centred on the mean with it, and a deviation that
+borrows from its neighbours.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +41,17 @@ def test_an_interval_is_the_mean_and_scaled_deviations() -> None:
 
 
 def test_the_bound_is_the_deviation_in_decibels() -> None:
-    """A deviation of 0.1 everywhere and an error of at most 4 times its square, in a range of 2: 10 log10(4 / 0.04) = 20 dB."""
+    """A deviation of 0.1 everywhere and an error of at most 4 times its square, in a range of 2: 10 log10(4 /
+    0.04) = 20 dB.
+    """
     found = draws(deviation=torch.full((1, 12, 12), 0.1), calibration=AT)
     assert math.isclose(found.psnr_bound(2.0), 20.0, abs_tol=1e-5)
 
 
 def test_the_deviation_of_few_draws_is_steadier_than_their_standard_deviation() -> None:
-    """Where the true deviation is the same everywhere, that of 8 draws is right in the mean and scatters by less than half as much."""
+    """Where the true deviation is the same everywhere, that of 8 draws is right in the mean and scatters by
+    less than half as much.
+    """
     for shape in ((8, 1, 40, 40), (8, 1, 12, 12, 12)):
         values = 0.3 * torch.randn(shape, generator=torch.Generator().manual_seed(1))
         smooth, raw = deviation_of(values), values.std(0)

@@ -20,7 +20,9 @@ def prior(seed: int = 0) -> Prior:
 
 
 def images(n: int = 6, side: int = 40, *, broken: tuple[int, ...] = ()) -> Images:
-    """n images with labels, heights, two resolutions and two sizes of patch; the images ``broken`` hold one NaN voxel in each corner block."""
+    """n images with labels, heights, two resolutions and two sizes of patch; the images ``broken`` hold one
+    NaN voxel in each corner block.
+    """
     rng = torch.Generator().manual_seed(1)
     made: list[Tensor] = []
     for item in range(n):

@@ -1,4 +1,6 @@
-"""Two processes are one run: the same patches, the same gradient, one writer, and nobody waits for the dead."""
+"""Two processes are one run: the same patches, the same gradient, one writer, and nobody waits for the
+dead.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from medprior.io.files import load_weights
+from medprior.io.disk.files import load_weights
 from medprior.training.checkpoint import load_latest
 from medprior.training.distributed import Alone, ranks_for
 from medprior.training.loop import train
@@ -29,7 +31,8 @@ import torch
 torch.set_num_threads(1)
 from tests.unit.training import small
 from medprior.training.loop import train
-train(small.prior(), small.images(), small.settings(int(sys.argv[2]), save_every=int(sys.argv[3])), Path(sys.argv[1]))
+settings = small.settings(int(sys.argv[2]), save_every=int(sys.argv[3]))
+train(small.prior(), small.images(), settings, Path(sys.argv[1]))
 print("done")
 """
 
@@ -39,7 +42,13 @@ def two(folder: Path, steps: int, save_every: int = 5) -> list[subprocess.Popen[
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    shared = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    shared = {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}",
+        "OMP_NUM_THREADS": "1",
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+    }
     shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
     return [
         subprocess.Popen(
@@ -60,7 +69,9 @@ def test_alone_nothing_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_two_ranks_learn_what_one_learns(tmp_path: Path) -> None:
-    """Three steps from the same weights: losses and Adam's first moment, a mean of the averaged, clipped gradients, agree to rounding."""
+    """Three steps from the same weights: losses and Adam's first moment, a mean of the averaged, clipped
+    gradients, agree to rounding.
+    """
     steps = 3  # of 4 patches at 16 x 16 or 32 x 32
     train(small.prior(), small.images(), small.settings(steps, save_every=1), tmp_path / "one")
     running = two(tmp_path / "two", steps, 1)
@@ -71,8 +82,13 @@ def test_two_ranks_learn_what_one_learns(tmp_path: Path) -> None:
     assert one is not None and both is not None and one.facts == both.facts
     for name in (n for n in one.moments if n.startswith("exp_avg/")):
         assert float((one.moments[name] - both.moments[name]).abs().max()) < 1e-5, name
-    said = [[json.loads(line)["loss"] for line in (tmp_path / name / "events.jsonl").read_text().splitlines()] for name in ("one", "two")]
-    assert said[1] == pytest.approx(said[0], rel=1e-5) and len(said[1]) == steps, "the same patches; rank 0 alone writes"
+    said = [
+        [json.loads(line)["loss"] for line in (tmp_path / name / "events.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    ]
+    assert said[1] == pytest.approx(said[0], rel=1e-5) and len(said[1]) == steps, (
+        "the same patches; rank 0 alone writes"
+    )
     assert not [p for p in (tmp_path / "two" / "checkpoints").iterdir() if not p.name.startswith("step-")]
     # a run of two goes on as a run of one: the checkpoint knows of no ranks
     train(small.prior(), small.images(), small.settings(steps + 1), tmp_path / "two")
@@ -97,7 +113,9 @@ def test_a_dead_rank_is_noticed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("n", [3, 4])
 def test_uneven_shares_weigh_as_much_as_they_hold(n: int) -> None:
-    """The mean over ranks of (sum over own patches * ranks / patches in all) is the mean over all patches, even where one rank has more."""
+    """The mean over ranks of (sum over own patches * ranks / patches in all) is the mean over all patches,
+    even where one rank has more.
+    """
     each = torch.rand(n)
     shares = [each[rank::2] for rank in range(2)]
     assert float(sum(s.sum() * (2 / n) for s in shares) / 2) == pytest.approx(float(each.mean()))
@@ -105,7 +123,7 @@ def test_uneven_shares_weigh_as_much_as_they_hold(n: int) -> None:
 
 def test_weights_of_no_tensors_can_be_read_back(tmp_path: Path) -> None:
     """Adam has no moments before its first good step."""
-    from medprior.io.files import save_weights
+    from medprior.io.disk.files import save_weights
 
     save_weights(tmp_path / "none.safetensors", {})
     assert load_weights(tmp_path / "none.safetensors") == {}

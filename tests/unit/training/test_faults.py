@@ -21,11 +21,15 @@ from tests.unit.training import small
 def finite(folder: Path) -> bool:
     state, _ = load_latest(folder / "checkpoints")
     assert state is not None
-    return all(t.isfinite().all() for part in (state.weights, state.average, state.moments) for t in part.values())
+    return all(
+        t.isfinite().all() for part in (state.weights, state.average, state.moments) for t in part.values()
+    )
 
 
 def test_a_broken_image_is_skipped_counted_and_named(tmp_path: Path) -> None:
-    """One image of six holds NaN: its steps are skipped until three in a row hit it, and the error names that image alone."""
+    """One image of six holds NaN: its steps are skipped until three in a row hit it, and the error names that
+    image alone.
+    """
     with pytest.raises(Diverged, match=r"items \[2\]"):
         train(small.prior(), small.images(broken=(2,)), small.settings(500, save_every=1), tmp_path)
     assert finite(tmp_path)
@@ -34,10 +38,15 @@ def test_a_broken_image_is_skipped_counted_and_named(tmp_path: Path) -> None:
 
 
 def test_a_skipped_step_changes_nothing_but_the_count(tmp_path: Path) -> None:
-    run = _Run(small.prior(), small.images(broken=tuple(range(6))), small.settings(10), tmp_path, Alone("cpu"))
+    run = _Run(
+        small.prior(), small.images(broken=tuple(range(6))), small.settings(10), tmp_path, Alone("cpu")
+    )
     before = [p.clone() for p in (*run.net.parameters(), *run.average.parameters())]
     run.advance(False)
-    assert all(torch.equal(a, b) for a, b in zip(before, (*run.net.parameters(), *run.average.parameters()), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(before, (*run.net.parameters(), *run.average.parameters()), strict=True)
+    )
     assert (run.step, run.skipped, run.bad) == (1, 1, 1)
 
 
@@ -53,7 +62,9 @@ class Exploding(nn.Module):
 
 
 def test_a_gradient_that_is_not_finite_is_no_step(tmp_path: Path) -> None:
-    """d sqrt(w) / dw at 0 is infinite while the loss is finite; three such steps stop the run before any weight takes part in it."""
+    """d sqrt(w) / dw at 0 is infinite while the loss is finite; three such steps stop the run before any
+    weight takes part in it.
+    """
     prior = small.prior()
     exploding = Prior(Exploding(), prior.path, prior.card)
     with pytest.raises(Diverged, match="training"):
@@ -74,7 +85,9 @@ def test_three_bad_steps_are_counted_across_an_interruption(tmp_path: Path) -> N
 
 
 def test_the_average_remembers_a_share_of_the_run(tmp_path: Path) -> None:
-    """Feed the steps' own numbers as weights: half of the average's mass is younger than 5 % of the run, and the untrained start is forgotten."""
+    """Feed the steps' own numbers as weights: half of the average's mass is younger than 5 % of the run, and
+    the untrained start is forgotten.
+    """
     run = _Run(small.prior(), small.images(), Settings(average=0.05), tmp_path, Alone("cpu"))
     mine, average = next(run.net.parameters()), next(run.average.parameters())
     with torch.no_grad():
@@ -89,7 +102,9 @@ def test_the_average_remembers_a_share_of_the_run(tmp_path: Path) -> None:
 
 
 def test_the_average_is_right_from_the_first_step_on(tmp_path: Path) -> None:
-    """Where the weights stand still the average is those weights within 20 steps, so that even a run of seconds gives a usable prior."""
+    """Where the weights stand still the average is those weights within 20 steps, so that even a run of
+    seconds gives a usable prior.
+    """
     run = _Run(small.prior(), small.images(), Settings(), tmp_path, Alone("cpu"))
     mine, average = next(run.net.parameters()), next(run.average.parameters())
     with torch.no_grad():
@@ -102,9 +117,17 @@ def test_the_average_is_right_from_the_first_step_on(tmp_path: Path) -> None:
 
 
 def test_learning_lowers_the_loss_and_reports_it(tmp_path: Path) -> None:
-    """120 steps on six images: less than 0.8 of what the untrained network starts from, and the log says so."""
+    """120 steps on six images: less than 0.8 of what the untrained network starts from, and the log says
+    so.
+    """
     seen = []
-    train(small.prior(), small.images(), small.settings(120, save_every=30, rate=5e-3), tmp_path, on_progress=lambda p, _: seen.append(p))
+    train(
+        small.prior(),
+        small.images(),
+        small.settings(120, save_every=30, rate=5e-3),
+        tmp_path,
+        on_progress=lambda p, _: seen.append(p),
+    )
     assert [p.step for p in seen] == [30, 60, 90, 120]
     assert seen[-1].loss < 0.8 and seen[-1].seconds_left == 0 and seen[-1].peak_mib > 10
     lines = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]

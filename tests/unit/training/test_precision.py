@@ -25,7 +25,9 @@ def losses(folder: Path, steps: int, **other: object) -> list[float]:
 
 
 def test_bfloat16_learns_what_float32_learns(tmp_path: Path) -> None:
-    """Autocast rounds what the network computes, not what it keeps: the losses of 16 steps are full precision's within 2 %, and not equal to them."""
+    """Autocast rounds what the network computes, not what it keeps: the losses of 16 steps are full
+    precision's within 2 %, and not equal to them.
+    """
     full, half = losses(tmp_path / "a", 16), losses(tmp_path / "b", 16, precision="bfloat16")
     assert half == pytest.approx(full, rel=0.02) and half != full
 
@@ -34,11 +36,15 @@ def test_bfloat16_keeps_its_weights_in_float32(tmp_path: Path) -> None:
     train(small.prior(), small.images(), small.settings(3, precision="bfloat16"), tmp_path)
     state, _ = load_latest(tmp_path / "checkpoints")
     assert state is not None
-    assert {t.dtype for part in (state.weights, state.average, state.moments) for t in part.values()} == {torch.float32}
+    assert {t.dtype for part in (state.weights, state.average, state.moments) for t in part.values()} == {
+        torch.float32
+    }
 
 
 def test_what_the_compiler_makes_is_what_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The flag hands the loss to torch.compile once, and every step calls what came back; without it nothing is compiled."""
+    """The flag hands the loss to torch.compile once, and every step calls what came back; without it nothing
+    is compiled.
+    """
     made: list[object] = []
     ran: list[tuple[int, ...]] = []
 
@@ -56,7 +62,12 @@ def test_what_the_compiler_makes_is_what_runs(tmp_path: Path, monkeypatch: pytes
 def test_volumes_learn_and_resume(tmp_path: Path) -> None:
     """A 3-D prior, two resolutions, mirrored: what four steps make is what two and two make, to the bit."""
     rng = torch.Generator().manual_seed(0)
-    data = Images([torch.randn(1, 12, 14, 10, generator=rng) for _ in range(2)], levels=(0.5, 0.5), patches=((8, 1.0),), flip=1)
+    data = Images(
+        [torch.randn(1, 12, 14, 10, generator=rng) for _ in range(2)],
+        levels=(0.5, 0.5),
+        patches=((8, 1.0),),
+        flip=1,
+    )
     card = Card("solid", "MR", ndim=3, widths=(8, 16), blocks=1)
 
     def made(seed: int):
@@ -73,4 +84,7 @@ def test_volumes_learn_and_resume(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="power"):
         run(made(0), folder=tmp_path / "halves", on_progress=cut)
     resumed = run(made(5), folder=tmp_path / "halves")
-    assert all(torch.equal(a, b) for a, b in zip(whole.net.state_dict().values(), resumed.net.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(whole.net.state_dict().values(), resumed.net.state_dict().values(), strict=True)
+    )

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from medprior.errors import BadOption, Corrupt, FileProblem
-from medprior.io.files import locked
+from medprior.io.disk.files import locked
 from medprior.training.checkpoint import State, load_latest
 from medprior.training.loop import train
 from tests.unit.training import small
@@ -35,19 +35,33 @@ def assert_equal(a: State, b: State) -> None:
     assert a.facts == b.facts
 
 
-@pytest.mark.parametrize("broken, precision, device", [(10, "float32", "cpu"), (13, "float32", "cpu"), (7, "bfloat16", "cpu"), (13, "float32", "cpu:0")])
+@pytest.mark.parametrize(
+    "broken, precision, device",
+    [(10, "float32", "cpu"), (13, "float32", "cpu"), (7, "bfloat16", "cpu"), (13, "float32", "cpu:0")],
+)
 def test_twenty_steps_are_ten_and_ten(tmp_path: Path, broken: int, precision: str, device: str) -> None:
-    """Weights, average and Adam's moments, bit for bit; the second half starts from other random numbers, as a new process would.
+    """Weights, average and Adam's moments, bit for bit; the second half starts from other random numbers, as
+    a new process would.
 
     "cpu:0" is the CPU by the name of a device of its own: its batches come from ``Resident``, as a GPU's do.
     """
     settings = small.settings(20, precision=precision)
     whole = train(small.prior(), small.images(), settings, tmp_path / "whole", device=device)
     with pytest.raises(RuntimeError, match="power"):
-        train(small.prior(), small.images(), replace(settings, save_every=1), tmp_path / "halves", device=device, on_progress=power_cut(broken))
+        train(
+            small.prior(),
+            small.images(),
+            replace(settings, save_every=1),
+            tmp_path / "halves",
+            device=device,
+            on_progress=power_cut(broken),
+        )
     resumed = train(small.prior(seed=9), small.images(), settings, tmp_path / "halves", device=device)
     assert_equal(newest(tmp_path / "whole"), newest(tmp_path / "halves"))
-    assert all(torch.equal(a, b) for a, b in zip(whole.net.state_dict().values(), resumed.net.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(whole.net.state_dict().values(), resumed.net.state_dict().values(), strict=True)
+    )
 
 
 def power_cut(at: int):
@@ -60,17 +74,31 @@ def power_cut(at: int):
 
 def test_a_finished_run_does_nothing_more(tmp_path: Path) -> None:
     first = train(small.prior(), small.images(), small.settings(6), tmp_path)
-    again = train(small.prior(seed=5), small.images(), small.settings(6), tmp_path, on_progress=lambda *_: pytest.fail("worked again"))
-    assert all(torch.equal(a, b) for a, b in zip(first.net.state_dict().values(), again.net.state_dict().values(), strict=True))
+    again = train(
+        small.prior(seed=5),
+        small.images(),
+        small.settings(6),
+        tmp_path,
+        on_progress=lambda *_: pytest.fail("worked again"),
+    )
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(first.net.state_dict().values(), again.net.state_dict().values(), strict=True)
+    )
     assert again.card.training["steps"] == 6
 
 
 def test_fresh_puts_the_former_run_aside(tmp_path: Path) -> None:
-    """A new run must neither continue the old one nor lose its own checkpoints to the old one's higher numbers."""
+    """A new run must neither continue the old one nor lose its own checkpoints to the old one's higher
+    numbers.
+    """
     train(small.prior(), small.images(), small.settings(20), tmp_path)
     train(small.prior(), small.images(), small.settings(5), tmp_path, fresh=True)
     assert newest(tmp_path).facts["step"] == 5
-    assert sorted(p.name for p in (tmp_path / "checkpoints.old").iterdir()) == ["step-000000015", "step-000000020"]
+    assert sorted(p.name for p in (tmp_path / "checkpoints.old").iterdir()) == [
+        "step-000000015",
+        "step-000000020",
+    ]
 
 
 def test_the_last_two_are_kept_and_the_newest_is_by_step_not_by_clock(tmp_path: Path) -> None:
@@ -81,7 +109,10 @@ def test_the_last_two_are_kept_and_the_newest_is_by_step_not_by_clock(tmp_path: 
     assert newest(tmp_path).facts["step"] == 20
 
 
-@pytest.mark.parametrize("name", ["weights.safetensors", "average.safetensors", "moments.safetensors", "facts.json", "manifest.json"])
+@pytest.mark.parametrize(
+    "name",
+    ["weights.safetensors", "average.safetensors", "moments.safetensors", "facts.json", "manifest.json"],
+)
 def test_a_flipped_bit_costs_one_interval_and_is_said(tmp_path: Path, name: str) -> None:
     train(small.prior(), small.images(), small.settings(10), tmp_path)
     flip(tmp_path / "checkpoints" / "step-000000010" / name)
@@ -108,7 +139,9 @@ def test_no_usable_checkpoint_is_an_error_not_a_new_start(tmp_path: Path) -> Non
         train(small.prior(), small.images(), small.settings(10), tmp_path)
 
 
-@pytest.mark.parametrize("other, word", [({"seed": 4}, "seed"), ({"n": 5}, "n_items"), ({"widths": (8, 24)}, "another network")])
+@pytest.mark.parametrize(
+    "other, word", [({"seed": 4}, "seed"), ({"n": 5}, "n_items"), ({"widths": (8, 24)}, "another network")]
+)
 def test_another_run_is_not_continued_with_this_one(tmp_path: Path, other: dict, word: str) -> None:
     train(small.prior(), small.images(), small.settings(5), tmp_path)
     prior = small.prior()
@@ -127,13 +160,18 @@ def test_two_runs_in_one_folder(tmp_path: Path) -> None:
     train(small.prior(), small.images(), small.settings(5), tmp_path)
 
 
-CHILD = "from tests.unit.training.small import run_until_killed; import sys; run_until_killed(sys.argv[1], int(sys.argv[2]))"
+CHILD = (
+    "from tests.unit.training.small import run_until_killed; import sys; run_until_killed(sys.argv[1], "
+    "int(sys.argv[2]))"
+)
 
 
 def child(folder: Path, steps: int, *, before: str = "") -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", f"{before}\n{CHILD}", str(folder), str(steps)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def first_checkpoint(folder: Path, running: subprocess.Popen[str]) -> None:
@@ -157,10 +195,20 @@ def test_sigterm_saves_and_the_same_call_continues(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_signals_at_random_moments() -> None:
-    """20 SIGKILLs and 3 SIGTERMs of a run that saves at each step (bench/kill.py by itself: 200 and 20): all resume, and each checkpoint that one
-    left, and both ends, equal to the bit those of a run that nobody disturbed."""
+    """20 SIGKILLs and 3 SIGTERMs of a run that saves at each step (bench/kill.py by itself: 200 and 20): all
+    resume, and each checkpoint that one left, and both ends, equal to the bit those of a run that nobody
+    disturbed."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(ROOT / "bench" / "kill.py"), "--kills", "20", "--terms", "3", "--steps", "40"]
+    command = [
+        sys.executable,
+        str(ROOT / "bench" / "kill.py"),
+        "--kills",
+        "20",
+        "--terms",
+        "3",
+        "--steps",
+        "40",
+    ]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
     for all_of_them in ("20 of 20 resume", "20 of 20 checkpoints", "3 of 3 resume", "3 of 3 checkpoints"):

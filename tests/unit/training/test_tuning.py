@@ -21,12 +21,19 @@ def awake(prior: Prior) -> Prior:
     """A network of which no weight is 0, so that every layer counts."""
     with torch.no_grad():
         for parameter in prior.net.parameters():
-            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel())))
+            parameter.add_(
+                0.05
+                * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel()))
+            )
     return prior
 
 
 def asked(prior: Prior, label: int = 0) -> torch.Tensor:
-    x = torch.randn(2, 1, 20, 24, generator=torch.Generator().manual_seed(3)) if prior.card.ndim == 2 else torch.randn(2, 1, 8, 8, 8)
+    x = (
+        torch.randn(2, 1, 20, 24, generator=torch.Generator().manual_seed(3))
+        if prior.card.ndim == 2
+        else torch.randn(2, 1, 8, 8, 8)
+    )
     numbers = torch.full((2, len(prior.card.numbers)), 0.3) if prior.card.numbers else None
     with torch.no_grad():
         return prior(x, torch.tensor([0.3, 2.0]), Condition(torch.full((2,), label), numbers))
@@ -62,18 +69,27 @@ def test_merged_additions_are_the_parametrised_network(ndim: int) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_only_what_is_named_moves(method: str, tmp_path: Path) -> None:
-    """The frozen parts of the network and of its average do not move by a bit, the named ones all do; the doubt is nobody's."""
+    """The frozen parts of the network and of its average do not move by a bit, the named ones all do; the
+    doubt is nobody's.
+    """
     prior = awake(fresh(replace(small.prior().card, doubt=True)))
     tuned = prepared(prior.net, method, rank=3)
     names = set(tuned)
     before = {name: parameter.detach().clone() for name, parameter in prior.net.named_parameters()}
     made = train(prior, small.images(), small.settings(8), tmp_path, tuned=tuned)
     for net in (prior.net, made.net):
-        moved = {name for name, parameter in net.named_parameters() if not torch.equal(parameter, before[name])}
+        moved = {
+            name for name, parameter in net.named_parameters() if not torch.equal(parameter, before[name])
+        }
         assert moved == names
     assert not any(name.startswith("doubt.") for name in names) and "label.weight" in names
     sizes = {
-        m: sum(before_p.numel() for n, before_p in fresh(prior.card).net.named_parameters() if n in tuned_names(fresh(prior.card), m)) for m in ("norm", "full")
+        m: sum(
+            before_p.numel()
+            for n, before_p in fresh(prior.card).net.named_parameters()
+            if n in tuned_names(fresh(prior.card), m)
+        )
+        for m in ("norm", "full")
     }
     assert sizes["norm"] < sizes["full"]
 
@@ -84,7 +100,13 @@ def test_rates_are_those_that_were_asked_for(tmp_path: Path) -> None:
     for factor in (1.0, 10.0):
         prior = awake(small.prior())
         before = prior.net.get_parameter("label.weight").detach().clone()
-        train(prior, small.images(), small.settings(1, drop=0.0), tmp_path / str(factor), tuned={"label.weight": factor, "enter.bias": 1.0})
+        train(
+            prior,
+            small.images(),
+            small.settings(1, drop=0.0),
+            tmp_path / str(factor),
+            tuned={"label.weight": factor, "enter.bias": 1.0},
+        )
         moved[factor] = float((prior.net.get_parameter("label.weight").detach() - before).abs().max())
     assert moved[10.0] == pytest.approx(10 * moved[1.0], rel=0.02)
 
@@ -118,7 +140,9 @@ def test_a_parent_without_labels_gets_an_embedding() -> None:
     x, sigma, numbers = torch.randn(1, 1, 16, 16), torch.ones(1), torch.zeros(1, 1)
     with torch.no_grad():
         plain = parent(x, sigma, Condition(numbers=numbers))
-        assert torch.equal(plain, child(x, sigma, Condition(torch.tensor([0]), numbers))) and torch.equal(plain, child(x, sigma, Condition(numbers=numbers)))
+        assert torch.equal(plain, child(x, sigma, Condition(torch.tensor([0]), numbers))) and torch.equal(
+            plain, child(x, sigma, Condition(numbers=numbers))
+        )
     assert with_labels(parent, ()).card.labels == () and with_labels(child, ("new",)).card.labels == ("new",)
 
 
@@ -138,14 +162,29 @@ def test_a_tuning_that_was_cut_off_continues_to_the_bit(method: str, tmp_path: P
     whole = train(prior, small.images(), settings, tmp_path / "whole", tuned=names, judge=judge)
     prior, names = ready(0)
     with pytest.raises(RuntimeError, match="power"):
-        train(prior, small.images(), settings, tmp_path / "halves", tuned=names, judge=judge, on_progress=power_cut(15))
+        train(
+            prior,
+            small.images(),
+            settings,
+            tmp_path / "halves",
+            tuned=names,
+            judge=judge,
+            on_progress=power_cut(15),
+        )
     prior, names = ready(5)  # other random additions, as a new process could have: the checkpoint's count
     resumed = train(prior, small.images(), settings, tmp_path / "halves", tuned=names, judge=judge)
     assert_equal(newest(tmp_path / "whole"), newest(tmp_path / "halves"))
-    assert all(torch.equal(a, b) for a, b in zip(whole.net.state_dict().values(), resumed.net.state_dict().values(), strict=True))
-    assert whole.card.training["steps"] == resumed.card.training["steps"] == 10, "the step that was judged best, not the last"
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(whole.net.state_dict().values(), resumed.net.state_dict().values(), strict=True)
+    )
+    assert whole.card.training["steps"] == resumed.card.training["steps"] == 10, (
+        "the step that was judged best, not the last"
+    )
     last = newest(tmp_path / "whole")
-    assert last.facts["step"] == 20 and not all(torch.equal(last.average[n], t) for n, t in whole.net.state_dict().items())
+    assert last.facts["step"] == 20 and not all(
+        torch.equal(last.average[n], t) for n, t in whole.net.state_dict().items()
+    )
 
 
 def test_another_method_is_not_continued_with(tmp_path: Path) -> None:

@@ -24,7 +24,9 @@ def test_same_output_and_all_channels_learn(ndim: int) -> None:
     wide = widened(net, (16, 24, 40))
     x, noise = torch.randn(2, 4, *[16] * ndim), torch.rand(2)
     label, numbers = torch.tensor([0, -1]), torch.tensor([[0.3], [float("nan")]])
-    torch.testing.assert_close(wide(x, noise, label, numbers), net(x, noise, label, numbers), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        wide(x, noise, label, numbers), net(x, noise, label, numbers), rtol=1e-4, atol=1e-4
+    )
     for _ in range(3):  # the silent way in opens first, then all the rest can learn
         wide.zero_grad()
         wide(x, noise, label, numbers).square().mean().backward()

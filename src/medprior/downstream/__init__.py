@@ -1,0 +1,1 @@
+"""Small networks trained on scans and labels, to judge what generated images are worth."""

@@ -1,0 +1,1 @@
+"""Plain reconstruction methods that stand beside every result of ours."""

@@ -1,0 +1,1 @@
+"""Plain anomaly detectors that stand beside every result of ours."""

@@ -1,0 +1,1 @@
+"""What proves a synthetic set: copies, fidelity, coverage, membership."""

@@ -1,0 +1,3 @@
+"""What healthy scans look like to the prior: features of places, statistics, acquisition checks. Detection
+compares a scan with this.
+"""

@@ -1,0 +1,149 @@
+"""What is usual: the mean and spread of a vector, or of a map, over healthy scans, given where in the body it
+was seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["WAVES", "Course", "Place", "Stored", "Usual", "averaged", "laid", "on_grid"]
+
+WAVES = 8
+"""Cosines over the height of a slice: anatomy changes smoothly from slice to slice."""
+_SIDES = {2: 32, 3: 24}
+"""Cells a side of a grid of places, of images and of volumes."""
+_SHRUNK = 0.1
+"""Share of the covariance that is its diagonal: few patients, and neighbouring features go together."""
+
+
+class Stored:
+    """Tensors by name, as a file keeps them."""
+
+    def tensors(self, prefix: str) -> dict[str, Tensor]:
+        return {f"{prefix}.{f.name}": getattr(self, f.name).contiguous() for f in fields(self)}  # pyright: ignore[reportArgumentType]
+
+    @classmethod
+    def of(cls, prefix: str, tensors: Mapping[str, Tensor]) -> Self:
+        """Raises KeyError where one is missing."""
+        return cls(*(tensors[f"{prefix}.{f.name}"].float() for f in fields(cls)))  # pyright: ignore[reportArgumentType]
+
+
+def _waves(heights: Tensor | None, n: int, k: int) -> Tensor:
+    """(n, k): 1, and cosines of the height (-1 first slice, 1 last) where there is one."""
+    if heights is None:
+        return torch.ones(n, 1)
+    return torch.cos(torch.arange(k) * math.pi * (heights[:, None].float() + 1) / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Course(Stored):
+    """Mean and mean absolute deviation of a number over healthy slices, as they follow the height. middle,
+    size: (k,).
+    """
+
+    middle: Tensor
+    size: Tensor
+
+    @classmethod
+    def fitted(cls, values: Tensor, heights: Tensor | None = None, waves: int = WAVES) -> Self:
+        """values: (n,) of healthy scans; heights: (n,) of slices, -1 first to 1 last, None for images.
+
+        waves: cosines over the height, at most as many as the scan of the fewest slices has: more would be
+        wild between its slices.
+        """
+        basis, x = _waves(heights, len(values), waves).double(), values.double()
+        middle = torch.linalg.lstsq(basis, x[:, None]).solution[:, 0]
+        # absolute, not squared, deviations: a few odd scans shall not widen the scale for all
+        size = torch.linalg.lstsq(basis, (x - basis @ middle).abs()[:, None]).solution[:, 0]
+        return cls(middle.float(), size.float())
+
+    def unusual(self, values: Tensor, heights: Tensor | None = None) -> Tensor:
+        """(n,) -> (n,): deviations above what healthy slices have at that height."""
+        waves = _waves(heights, len(values), len(self.middle))
+        return (values.float() - waves @ self.middle) / (waves @ self.size).clamp_min(1e-3)
+
+
+@dataclass(frozen=True, slots=True)
+class Usual(Stored):
+    """A Gaussian whose mean follows the height. course: (k, d); white: (d, d): the Mahalanobis distance is
+    |white (x - mean)|.
+    """
+
+    course: Tensor
+    white: Tensor
+
+    @classmethod
+    def fitted(cls, vectors: Tensor, heights: Tensor | None = None, waves: int = WAVES) -> Self:
+        """vectors: (n, d) of healthy scans; heights, waves: as for ``Course``."""
+        x, basis = vectors.double(), _waves(heights, len(vectors), waves).double()
+        course = torch.linalg.lstsq(basis, x).solution
+        apart = x - basis @ course
+        scale = apart.square().mean(0).sqrt().clamp_min(1e-6)
+        correlation = (apart / scale).T @ (apart / scale) / len(x)
+        shrunk = (1 - _SHRUNK) * correlation + _SHRUNK * torch.eye(len(scale), dtype=torch.float64)
+        white = torch.linalg.inv(torch.linalg.cholesky(shrunk)) / scale
+        return cls(course.float(), white.float())
+
+    def distance(self, vectors: Tensor, heights: Tensor | None = None) -> Tensor:
+        """(n, d) -> (n,): ln of the Mahalanobis distance."""
+        apart = vectors.float() - _waves(heights, len(vectors), len(self.course)) @ self.course
+        return (apart @ self.white.T).norm(dim=1).clamp_min(1e-9).log()
+
+
+@dataclass(frozen=True, slots=True)
+class Place(Stored):
+    """Mean and standard deviation of a map over healthy scans at each place of a coarse grid laid over the
+    image, its corners on the image's. Both (*grid).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    @classmethod
+    def fitted(cls, gridded: Sequence[tuple[Tensor, Tensor]]) -> Self:
+        """gridded: of each scan's map what ``on_grid`` makes."""
+        first, second = (torch.stack(parts).mean(0) for parts in zip(*gridded, strict=True))
+        mean = _softened(first)
+        return cls(mean, (_softened(second) - mean.square()).clamp_min(1e-8).sqrt())
+
+    def unusual(self, at: Tensor) -> Tensor:
+        """(i, j[, k]) -> the same: standard deviations from the mean at that place."""
+        return (at - laid(self.mean, at.shape)) / laid(self.std, at.shape)
+
+
+def on_grid(x: Tensor) -> tuple[Tensor, Tensor]:
+    """(i, j[, k]) -> its mean, and the mean of its square, in each cell of the grid of a ``Place``."""
+    both = torch.stack([x, x.square()])[None]
+    side = _SIDES[x.ndim]
+    cells = F.adaptive_avg_pool2d(both, side) if x.ndim == 2 else F.adaptive_avg_pool3d(both, side)
+    return cells[0, 0], cells[0, 1]
+
+
+def _softened(x: Tensor) -> Tensor:
+    """Means over 3 cells each way, 5 in volumes, where patients are few and places many: they do not lie on
+    each other to a cell.
+    """
+    return averaged(x[None, None], 3 if x.ndim == 2 else 5)[0, 0]
+
+
+def averaged(x: Tensor, width: int) -> Tensor:
+    """(B, C, i, j[, k]) -> the same: mean over ``width`` voxels (odd) along each axis, fewer at the border
+    and along an axis that is shorter.
+    """
+    widths = [min(width, n - 1 + n % 2) for n in x.shape[2:]]
+    pool = F.avg_pool2d if x.ndim == 4 else F.avg_pool3d
+    return pool(x, widths, stride=1, padding=[w // 2 for w in widths], count_include_pad=False)
+
+
+def laid(x: Tensor, size: Sequence[int]) -> Tensor:
+    """(i, j[, k]) -> (*size), linear."""
+    return F.interpolate(
+        x[None, None], size=tuple(size), mode="bilinear" if x.ndim == 2 else "trilinear", align_corners=False
+    )[0, 0]

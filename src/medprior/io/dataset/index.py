@@ -1,0 +1,329 @@
+"""What an index of a data set holds, how it is written, and how its images are read again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from itertools import groupby
+from pathlib import Path
+
+from ...data.volume import Volume
+from ...errors import BadOption, Corrupt, FileProblem, WrongKind, nearest, printable
+from ..disk.files import read_json, write_file, write_json
+from ..disk.limits import Limits
+from ..groups import TAGS, UNTOLD, Tags
+from ..read import kind_of, read
+from .listing import OWN_FILES, csv_cell
+
+__all__ = [
+    "INDEX",
+    "KEY",
+    "SCHEMA",
+    "Index",
+    "Item",
+    "Unusable",
+    "index_from",
+    "load_index",
+    "read_item",
+    "save_index",
+]
+
+SCHEMA = 1
+INDEX, UNUSABLE, KEY = OWN_FILES
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One image or volume of a data set.
+
+    id: opaque. path: relative to the folder, a file or the folder of a DICOM series. part: image number of an
+    NPZ, series of a DICOM folder, else "". label, patient, split, mask: "" where nobody says; patient is a
+    keyed hash, never the id itself. shape: spatial; channels. unit, modality, spacing_mm: as read. digest: of
+    the pixels. thumb: see twins.py. bucket: 0 to 99, decides the split where none is given. leaks: shares its
+    patient or its pixels with a stricter split (test over val over train). signature: size and time of the
+    files, so that an unchanged file is not decoded again. files: of a DICOM series, its files relative to
+    path, so that it is read whatever else lies there; empty for one file. tags: sex, age band, scanner, and
+    site and protocol as keyed hashes, each "" where nobody says. called: name of its channel. beside: (name,
+    relative path) of other channels on its grid. numbers: (name, value), as the table says. classes: the
+    values above 0 of its mask. others: digest of the pixels of its mask and its other channels, "" where it
+    has none. synthetic: one of its files is marked so, be it the mask alone.
+    """
+
+    id: str
+    path: str
+    part: str
+    label: str
+    patient: str
+    split: str
+    mask: str
+    kind: str
+    shape: tuple[int, ...]
+    channels: int
+    unit: str
+    modality: str
+    spacing_mm: tuple[float, ...] | None
+    synthetic: bool
+    digest: str
+    thumb: str
+    bucket: int
+    given: bool
+    leaks: bool
+    signature: str
+    warnings: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    tags: Tags = UNTOLD
+    called: str = "image"
+    beside: tuple[tuple[str, str], ...] = ()
+    numbers: tuple[tuple[str, float], ...] = ()
+    classes: tuple[int, ...] = ()
+    others: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """A file that cannot be used, or is left out: relative path, reason, what to do."""
+
+    path: str
+    reason: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """What ``scan`` found. ``duplicates`` and ``near_duplicates`` hold ids; ``crossing`` the (opaque)
+    patients that lie in more than one split.
+
+    passed_over: documents and hidden files. left_out: what is sound but no image to learn from (label maps,
+    localizers, reports), and why.
+    """
+
+    folder: Path
+    items: tuple[Item, ...]
+    unusable: tuple[Unusable, ...] = ()
+    passed_over: tuple[str, ...] = ()
+    left_out: tuple[Unusable, ...] = ()
+    duplicates: tuple[tuple[str, ...], ...] = ()
+    near_duplicates: tuple[tuple[str, str], ...] = ()
+    crossing: tuple[str, ...] = ()
+    options: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels in use, sorted."""
+        return tuple(sorted({item.label for item in self.items} - {""}))
+
+    def counts(self) -> dict[str, int]:
+        """Items a split."""
+        return dict(sorted(Counter(item.split for item in self.items).items()))
+
+    def usable(
+        self, split: str | None = None, *, allow_synthetic: bool = False, most_bad: float = 0.05
+    ) -> tuple[Item, ...]:
+        """The items to work with, of one split or all: without leaks, and one of each group of exact twins in
+        a split.
+
+        Twins have the same pixels in all channels and in the mask: two maps of one image are two examples.
+
+        Raises FileProblem when nothing is left or more than ``most_bad`` of the data set is unusable,
+        WrongKind when items are marked synthetic.
+        """
+        if split is not None and split not in ("train", "val", "test"):
+            raise BadOption(f"split: wanted train, val or test, got {split!r}")
+        bad, total = len(self.unusable), len(self.unusable) + len(self.items)
+        if bad > most_bad * total:
+            first = "; ".join(f"{printable(u.path)}: {u.reason}" for u in self.unusable[:3])
+            raise FileProblem(
+                self.folder,
+                f"{bad} of {total} files are unusable, more than {most_bad:.0%}: {first}",
+                f"see {UNUSABLE}; mend or remove them",
+            )
+        made = [item for item in self.items if item.synthetic]
+        if made and not allow_synthetic:
+            raise WrongKind(
+                f"{len(made)} of {len(self.items)} scans are marked synthetic, the first is "
+                f"{printable(made[0].path)}",
+                "remove them, or allow synthetic data by name: a prior that learns from its own output "
+                "drifts",
+            )
+        chosen = [item for item in self.items if not item.leaks and split in (None, item.split)]
+        once = {(item.digest, item.others, item.split): item for item in reversed(chosen)}
+        kept = tuple(item for item in chosen if once[item.digest, item.others, item.split] is item)
+        if not kept:
+            raise FileProblem(
+                self.folder,
+                f"holds no usable scan{f' in split {split}' if split else ''}",
+                "check the folder with medprior scan",
+            )
+        return kept
+
+    def volumes(self, items: Iterable[Item]) -> Iterator[tuple[Item, Volume]]:
+        """Each item with its Volume, in the given order; neighbours in one NPZ are read together. Raises what
+        ``read`` raises.
+        """
+        for (path, kind), run in groupby(items, key=lambda item: (item.path, item.kind)):
+            if kind == "npz":
+                yield from _stack_volumes(self.folder / path, list(run), self.options)
+            else:
+                for item in run:
+                    yield item, self.load(item)
+
+    def load(self, item: Item) -> Volume:
+        """One item as a Volume. Raises what ``read`` raises."""
+        if item.kind == "npz":
+            return next(_stack_volumes(self.folder / item.path, [item], self.options))[1]
+        if item.files:
+            from ..dicom.read.series import read_files  # pydicom is heavy: other formats are read without it
+
+            return read_files([self.folder / item.path / name for name in item.files])
+        if item.kind == "dicom":
+            return read(self.folder / item.path, series=item.part or None)
+        return read_item(self.folder / item.path, item.kind, self.options, None)
+
+    def mask(self, item: Item) -> Volume | None:
+        """The mask that scans.csv names for an item, or None."""
+        return read(self.folder / item.mask, unit="label") if item.mask else None
+
+    def beside(self, item: Item, name: str) -> Volume:
+        """Another channel of an item, on the item's own array grid. Raises BadOption for a name that it has
+        not, and what ``read`` raises.
+        """
+        paths = dict(item.beside) | ({"mask": item.mask} if item.mask else {})
+        if name not in paths:
+            raise BadOption(
+                f"channel: {printable(item.path)} has no {name!r}",
+                nearest(name, list(paths)) if paths else "name its file in a scans.csv",
+            )
+        path = self.folder / paths[name]
+        return (
+            read(path, unit="label") if name == "mask" else read_item(path, kind_of(path), self.options, None)
+        )
+
+
+def read_item(path: Path, kind: str, options: dict[str, str], limits: Limits | None) -> Volume:
+    """One file that is no DICOM, with what the options of the index say about it."""
+    colour = options.get("colour") if kind == "picture" else None
+    stated = (
+        {name: options.get(name) for name in ("unit", "modality")}
+        if kind in ("picture", "nifti", "npz")
+        else {"unit": None, "modality": None}
+    )
+    return read(path, colour=colour, unit=stated["unit"], modality=stated["modality"], limits=limits)
+
+
+def _stack_volumes(
+    path: Path, items: Sequence[Item], options: dict[str, str]
+) -> Iterator[tuple[Item, Volume]]:
+    from ..arrays import read_stack
+
+    if not items[0].part:
+        yield items[0], read_item(path, "npz", options, None)
+        return
+    images = read_stack(path, unit=options.get("unit"), modality=options.get("modality")).images
+    for item in items:
+        if int(item.part) >= len(images):
+            raise Corrupt(
+                path,
+                f"holds {len(images)} images, the index knows number {item.part}",
+                "scan the folder again",
+            )
+        yield item, images[int(item.part)]
+
+
+def save_index(index: Index, target: Path) -> None:
+    """index.json and unusable.csv in ``target``, each whole or untouched. Raises FileProblem when the disk
+    refuses.
+    """
+    record = {
+        "medprior_index": SCHEMA,
+        **{f.name: getattr(index, f.name) for f in fields(Index) if f.name != "folder"},
+    }
+    record["items"] = [asdict(item) for item in index.items]
+    record["unusable"] = [asdict(entry) for entry in index.unusable]
+    record["left_out"] = [asdict(entry) for entry in index.left_out]
+    write_json(target / INDEX, record)
+    rows = [("path", "reason", "remedy"), *((u.path, u.reason, u.remedy) for u in index.unusable)]
+    rows += [(u.path, f"left out: {u.reason}", u.remedy) for u in index.left_out]
+    quoted = "".join(
+        ",".join('"' + csv_cell(cell).replace('"', '""') + '"' for cell in row) + "\r\n" for row in rows
+    )
+    write_file(target / UNUSABLE, quoted.encode(errors="backslashreplace"))
+
+
+def load_index(path: str | Path, folder: str | Path | None = None) -> Index:
+    """An index.json, or the folder that holds it. folder: where the data set lies, when it is not the folder
+    of the index.
+
+    Raises FileProblem when it is missing, Corrupt when it is no index or of another version.
+    """
+    path = Path(path)
+    path = path / INDEX if path.is_dir() else path
+    record = read_json(path)
+    if not isinstance(record, dict) or record.get("medprior_index") != SCHEMA:
+        raise Corrupt(path, f"is no index of version {SCHEMA}", "scan the folder again")
+    return index_from(path, Path(folder) if folder is not None else path.parent, record)
+
+
+def index_from(path: Path, folder: Path, record: dict) -> Index:
+    """The index in a record of JSON. Raises Corrupt when something is missing or of another type, or a path
+    leaves the folder.
+    """
+    try:
+        items = tuple(_item(entry) for entry in record["items"])
+        return Index(
+            folder=folder,
+            items=items,
+            unusable=tuple(Unusable(**entry) for entry in record["unusable"]),
+            passed_over=tuple(map(str, record["passed_over"])),
+            left_out=tuple(Unusable(**entry) for entry in record.get("left_out", ())),
+            duplicates=tuple(tuple(map(str, ids)) for ids in record["duplicates"]),
+            near_duplicates=tuple((str(a), str(b)) for a, b in record["near_duplicates"]),
+            crossing=tuple(map(str, record["crossing"])),
+            options={str(k): str(v) for k, v in record["options"].items()},
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Corrupt(
+            path, f"is not a complete index ({error})", "remove it and scan the folder again"
+        ) from error
+
+
+def _item(entry: dict) -> Item:
+    spacing, files = entry["spacing_mm"], tuple(map(str, entry.get("files", ())))
+    texts = (
+        "id",
+        "path",
+        "part",
+        "label",
+        "patient",
+        "split",
+        "mask",
+        "kind",
+        "unit",
+        "modality",
+        "digest",
+        "thumb",
+        "signature",
+    )
+    tags = {name: entry.get("tags", {}).get(name, "") for name in TAGS}
+    beside = tuple((str(name), str(path)) for name, path in entry.get("beside", ()))
+    outside = any(
+        name.startswith("/") or ".." in Path(name).parts
+        for name in (str(entry["path"]), str(entry["mask"]), *files, *(p for _, p in beside))
+    )
+    if outside or not all(
+        isinstance(text, str) for text in (*(entry[name] for name in texts), *tags.values())
+    ):
+        raise ValueError(f"item {entry.get('id')!r}")
+    lists = {
+        "shape": tuple(int(n) for n in entry["shape"]),
+        "spacing_mm": None if spacing is None else tuple(float(s) for s in spacing),
+        "warnings": tuple(map(str, entry["warnings"])),
+        "files": files,
+        "tags": Tags(**tags),
+        "called": str(entry.get("called", "image")),
+        "beside": beside,
+        "numbers": tuple((str(name), float(value)) for name, value in entry.get("numbers", ())),
+        "classes": tuple(int(value) for value in entry.get("classes", ())),
+        "others": str(entry.get("others", "")),
+    }
+    return Item(**(entry | lists))

@@ -1,0 +1,525 @@
+"""The index of a data set: every file decoded once, what cannot be used and why, twins, patients, splits.
+
+A data set is a folder. Its sub-folders are labels (train, val, test are splits), or a scans.csv (path, label,
+patient, split, mask; sex, age, scanner, site, protocol; channel:NAME, number:NAME) says more; DICOM is
+indexed by series, and a folder with the DICOM of one patient only is that patient's folder, not a label.
+Without a scans.csv, what looks like a label map is left out and listed as such.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from ...data.grids import label_values, on_grid_of
+from ...data.volume import Volume
+from ...errors import Corrupt, FileProblem, MedpriorError
+from ..disk.files import read_json, write_file
+from ..disk.limits import Limits
+from ..read import kind_of, read
+from .index import INDEX, KEY, SCHEMA, Index, Item, Unusable, index_from, load_index, read_item, save_index
+from .listing import AS_MASK, Listed, file_state, list_files, place
+from .twins import groups, near_pairs, pixel_hash, thumbnail
+
+if TYPE_CHECKING:
+    from ..dicom.read.tree import Series
+
+__all__ = ["Index", "Item", "Unusable", "load_index", "scan"]
+
+_KEY_BYTES = 32
+_SHARES = (("train", 70), ("val", 85), ("test", 100))
+_DOUBT = "a damaged file lies beside its slices and may have been one of them"
+_ORDER = {"train": 0, "val": 1, "test": 2, "": 0}
+
+
+def scan(
+    folder: str | Path,
+    *,
+    out: str | Path | None = None,
+    unit: str | None = None,
+    modality: str | None = None,
+    colour: str | None = None,
+    limits: Limits | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Index:
+    """Decode every file of a data set once; write index.json and unusable.csv into ``out`` (default: the
+    folder itself), atomically.
+
+    A second scan decodes only what has changed. unit, modality, colour: for files that cannot say, as in
+    ``read``. on_progress: called with (files done, files in all). Raises FileProblem when the folder is empty
+    or cannot be read, or ``out`` cannot be written, or holds an index.json of somebody else; Corrupt or
+    BadOption for a scans.csv that cannot be used.
+    """
+    folder, limits = Path(folder), limits or Limits()
+    target = Path(out) if out is not None else folder
+    options = {k: v for k, v in (("unit", unit), ("modality", modality), ("colour", colour)) if v is not None}
+    listing = list_files(folder)
+    if not (listing.files or listing.label_maps or listing.passed):
+        raise FileProblem(folder, "is empty", "name the folder that holds the scans")
+    old = _previous(target, folder, options)
+    scanner = _Scanner(
+        folder, options, limits, _key(target), {(i.path, i.part): i for i in old.items} if old else {}
+    )
+    scanner.left_out += [
+        Unusable(scanner.relative(path), reason, AS_MASK) for path, reason in listing.label_maps
+    ]
+    total, done = len(listing.files), 0
+    for n_files in scanner.work(listing.files):
+        done += n_files
+        if on_progress is not None:
+            on_progress(done, total)
+    index = _finished(folder, scanner, listing.passed, options, old)
+    save_index(index, target)
+    return index
+
+
+class _Scanner:
+    """Collects items and faults while it goes through the files."""
+
+    def __init__(
+        self,
+        folder: Path,
+        options: dict[str, str],
+        limits: Limits,
+        key: bytes,
+        old: dict[tuple[str, str], Item],
+    ) -> None:
+        self.folder, self.options, self.limits, self.key, self.old = folder, options, limits, key, old
+        self.items: list[Item] = []
+        self.unusable: list[Unusable] = []
+        self.left_out: list[Unusable] = []
+        self.dicom: dict[Path, Listed] = {}
+        self.stacks: dict[str, list[Item]] = {}
+        for item in old.values():
+            self.stacks.setdefault(item.path, []).append(item)
+
+    def relative(self, path: Path) -> str:
+        return Path(os.path.relpath(path, self.folder)).as_posix()
+
+    def refuse(self, path: Path, error: MedpriorError) -> None:
+        reason = error.reason if isinstance(error, FileProblem) else Exception.__str__(error)
+        self.unusable.append(Unusable(self.relative(path), reason, error.remedy))
+
+    def work(self, files: Sequence[Listed]) -> Iterator[int]:
+        """Everything, one file or series after the other; gives the number of files that each step was."""
+        yield 0
+        for entry in files:
+            if not self.waits(entry):
+                yield 1
+        yield from self.look_at_dicom()
+
+    def waits(self, entry: Listed) -> bool:
+        """One file: an item, several (a stack), an entry in a list of what is not used, or True for DICOM,
+        which waits for the rest of its series.
+        """
+        try:
+            if entry.fault:
+                raise FileProblem(entry.path, entry.fault)
+            kind = kind_of(entry.path)
+            if kind == "dicom":
+                self.dicom |= dict.fromkeys(_files_of(entry.path), entry)
+                return entry.path in self.dicom
+            signature = file_state([entry.path, *self.companions(entry)])
+            known = [
+                i
+                for i in self.stacks.get(self.relative(entry.path), [])
+                if i.signature == signature and _as_before(i, entry)
+            ]
+            if known:
+                self.items += [self.renewed(item, entry) for item in known]
+                return False
+            for part, volume, label, patient in self.volumes(entry.path, kind):
+                self.add(entry, self.relative(entry.path), part, kind, signature, volume, label, patient)
+        except MedpriorError as error:
+            self.refuse(entry.path, error)
+        return False
+
+    def volumes(self, path: Path, kind: str) -> Iterator[tuple[str, Volume, str, str]]:
+        """(part, volume, label, patient) of one file that is no DICOM."""
+        if kind == "npz":
+            from ..arrays import holds_stack, read_stack
+
+            if holds_stack(path, self.limits):
+                stack = read_stack(
+                    path,
+                    limits=self.limits,
+                    unit=self.options.get("unit"),
+                    modality=self.options.get("modality"),
+                )
+                for n, (image, label, patient) in enumerate(
+                    zip(stack.images, stack.labels, stack.patients, strict=True)
+                ):
+                    yield str(n), image, label, patient
+                return
+        yield "", read_item(path, kind, self.options, self.limits), "", ""
+
+    def look_at_dicom(self) -> Iterator[int]:
+        """Every series among the DICOM files that were met. One bad file costs itself, and the stack that it
+        says it is a slice of.
+        """
+        if not self.dicom:
+            return
+        from ..dicom.read.tree import index_files
+
+        tree, _ = index_files(sorted(self.dicom), self.limits, slim=True)
+        for fault in tree.faults:
+            self.refuse(fault.path, fault)
+        self.left_out += [
+            Unusable(self.relative(other.path), other.reason, other.remedy) for other in tree.others
+        ]
+        patients = _label_folders((self.relative(one.paths[0]), one.patient) for one in tree.series)
+        homes = _homes(tree.series)
+        shared = Counter(path for one in tree.series for path in one.paths)
+        counted: set[Path] = set()
+        torn = {fault.path.parent for fault in tree.stray}
+        yield sum(self.dicom[entry.path].path == entry.path for entry in (*tree.faults, *tree.others))
+        for one in tree.series:
+            if one.localizer:
+                self.left_out += [
+                    Unusable(self.relative(path), "localizer of a series") for path in one.paths
+                ]
+            else:
+                home = one.paths[0] if one.n_files == 1 else homes[one.uid]
+                beside = one.n_slices > 1 and any(path.parent in torn for path in one.paths)
+                self.look_at_series(
+                    one, home, patients, alone=all(shared[path] == 1 for path in one.paths), doubt=beside
+                )
+            yield sum(self.dicom[path].path == path for path in one.paths if path not in counted)
+            counted.update(one.paths)
+
+    def look_at_series(self, one: Series, home: Path, labels: set[str], alone: bool, doubt: bool) -> None:
+        """alone: none of its files holds planes of another stack, so the item can name them. doubt: a damaged
+        file beside it may be one of its slices.
+        """
+        from ..dicom.read.groups import tags_in_header
+        from ..dicom.read.series import read_series
+
+        entry = self.dicom[one.paths[0]]
+        if entry.label not in labels and entry.label == _label_of(self.relative(one.paths[0])):
+            entry = replace(entry, label="")
+        entry = replace(entry, tags=entry.tags.over(tags_in_header(one.planes[0].header)))
+        where = self.relative(home)
+        try:
+            signature = file_state([*one.paths, *self.companions(entry)])
+            known = self.old.get((where, one.id))
+            if (
+                known is not None
+                and known.signature == signature
+                and _as_before(known, entry)
+                and not one.damaged
+            ):
+                self.items.append(self.renewed(known, entry))
+                return
+            volume = read_series(one, limit=self.limits)
+            if doubt:
+                volume = replace(
+                    volume,
+                    provenance=replace(volume.provenance, warnings=(*volume.provenance.warnings, _DOUBT)),
+                )
+            files = (
+                tuple(Path(os.path.relpath(path, home)).as_posix() for path in one.paths)
+                if alone and one.n_files > 1
+                else ()
+            )
+            self.add(entry, where, one.id, "dicom", signature, volume, "", one.patient, files)
+        except MedpriorError as error:
+            self.refuse(home, error)
+
+    def opaque(self, kind: str, text: str) -> str:
+        return (
+            kind
+            + hmac.new(self.key, f"{kind}|{text}".encode(errors="replace"), hashlib.sha256).hexdigest()[:16]
+        )
+
+    def renewed(self, item: Item, entry: Listed) -> Item:
+        """An unchanged item with what the folder or the table says about it now."""
+        changes: dict = {
+            "split": entry.split,
+            "given": bool(entry.split),
+            "leaks": False,
+            "tags": entry.tags.hidden(self.opaque),
+        }
+        changes |= {"called": entry.called, "numbers": entry.numbers}
+        if entry.label:
+            changes["label"] = entry.label
+        if entry.patient:
+            changes |= {
+                "patient": self.opaque("p", entry.patient),
+                "bucket": _bucket("patient", entry.patient),
+            }
+        return replace(item, **changes)
+
+    def add(
+        self,
+        entry: Listed,
+        where: str,
+        part: str,
+        kind: str,
+        signature: str,
+        volume: Volume,
+        label: str,
+        patient: str,
+        files: tuple[str, ...] = (),
+    ) -> None:
+        if volume.unit == "label" and not entry.stated and self.options.get("unit") != "label":
+            self.left_out.append(Unusable(where, "label map, as its header says", AS_MASK))
+            return
+        patient = entry.patient or patient
+        low, high = float(volume.data.min()), float(volume.data.max())
+        if low == high:
+            raise Corrupt(
+                entry.path,
+                f"is constant: every value is {low:g}{f' (image {part})' if part else ''}",
+                "remove it",
+            )
+        beside = self.check_beside(entry, volume)
+        classes = self.classes_of(entry, beside["mask"]) if "mask" in beside else ()
+        source = volume.provenance
+        self.items.append(
+            Item(
+                id=self.opaque("i", f"{where}|{part}"),
+                path=where,
+                part=part,
+                label=entry.label or label,
+                patient=self.opaque("p", patient) if patient else "",
+                split=entry.split,
+                mask=entry.mask,
+                kind=kind,
+                shape=volume.shape,
+                channels=volume.data.shape[0],
+                unit=volume.unit,
+                modality=volume.modality,
+                spacing_mm=volume.spacing_mm,
+                synthetic=source.synthetic or any(other.provenance.synthetic for other in beside.values()),
+                digest=pixel_hash(volume),
+                thumb=thumbnail(volume),
+                bucket=_bucket("patient", patient) if patient else _bucket("file", f"{where}|{part}"),
+                given=bool(entry.split),
+                leaks=False,
+                signature=signature,
+                warnings=source.warnings,
+                files=files,
+                tags=entry.tags.hidden(self.opaque),
+                called=entry.called,
+                beside=entry.beside,
+                numbers=entry.numbers,
+                classes=classes,
+                others=_joined(beside),
+            )
+        )
+
+    def companions(self, entry: Listed) -> list[Path]:
+        """The files that the table names beside an image: when one changes, the image is looked at again."""
+        return [
+            self.folder / name
+            for name in (entry.mask, *(path for _, path in entry.beside))
+            if name and (self.folder / name).is_file()
+        ]
+
+    def check_beside(self, entry: Listed, volume: Volume) -> dict[str, Volume]:
+        """Its other channels and its mask, by name. Raises Corrupt where one of them lies on another grid."""
+        found: dict[str, Volume] = {}
+        for name, path in entry.beside:
+            other = read_item(self.folder / path, kind_of(self.folder / path), self.options, self.limits)
+            if fault := on_grid_of(volume, other)[1]:
+                raise Corrupt(
+                    entry.path,
+                    f"its channel {name} {fault}",
+                    "resample it onto the scan, or leave the cell empty",
+                )
+            if other.data.shape[0] != 1:
+                raise Corrupt(
+                    entry.path,
+                    f"its channel {name} holds {other.data.shape[0]} channels, wanted one",
+                    "give each its own column",
+                )
+            found[name] = other
+        if entry.mask:
+            found["mask"] = read(self.folder / entry.mask, unit="label", limits=self.limits)
+            if fault := on_grid_of(volume, found["mask"])[1]:
+                raise Corrupt(
+                    entry.path,
+                    f"its mask {fault}",
+                    "resample it onto the scan by nearest neighbour, or leave the cell empty",
+                )
+        return found
+
+    def classes_of(self, entry: Listed, mask: Volume) -> tuple[int, ...]:
+        """The values above 0 of a mask. Raises Corrupt where it is no label map."""
+        try:
+            return tuple(value for value in label_values(mask.data) if value)
+        except ValueError as error:
+            raise Corrupt(entry.path, f"its mask {error}", "round or threshold it first") from None
+
+
+def _joined(beside: Mapping[str, Volume]) -> str:
+    """One digest of all that lies beside an image, "" where nothing does."""
+    return (
+        hashlib.sha256(
+            "|".join(f"{name}:{pixel_hash(beside[name])}" for name in sorted(beside)).encode()
+        ).hexdigest()
+        if beside
+        else ""
+    )
+
+
+def _as_before(item: Item, entry: Listed) -> bool:
+    return item.mask == entry.mask and item.beside == entry.beside
+
+
+def _files_of(path: Path) -> list[Path]:
+    """A DICOM file, or those of the folder of a series that a table names."""
+    if not path.is_dir():
+        return [path]
+    from ..dicom.read.tree import files_below
+
+    try:
+        return list(files_below(path))
+    except OSError as error:
+        raise FileProblem(path, f"cannot be read ({error.strerror})") from error
+
+
+def _label_of(relative: str) -> str:
+    """The label that the folders of a relative path give."""
+    return place(PurePosixPath(relative))[0]
+
+
+def _label_folders(found: Iterable[tuple[str, str]]) -> set[str]:
+    """The first folders that hold DICOM of two patients or more, or of patients that nobody names."""
+    patients: dict[str, set[str]] = {}
+    for path, patient in found:
+        patients.setdefault(_label_of(path), set()).add(patient)
+    return {label for label, names in patients.items() if len(names) > 1 or names == {""}}
+
+
+def _homes(series: Sequence) -> dict[str, Path]:
+    """For each series UID the deepest folder that holds all of its files."""
+    paths: dict[str, list[str]] = {}
+    for one in series:
+        paths.setdefault(one.uid, []).extend(str(p.parent) for p in one.paths)
+    return {uid: Path(os.path.commonpath(all_paths)) for uid, all_paths in paths.items()}
+
+
+def _bucket(kind: str, text: str) -> int:
+    """0 to 99, the same on every machine. One of a hundred says next to nothing about a patient; the id
+    itself is never written.
+    """
+    return (
+        int.from_bytes(
+            hashlib.sha256(f"medprior split {SCHEMA}|{kind}|{text}".encode(errors="replace")).digest()[:8],
+            "big",
+        )
+        % 100
+    )
+
+
+def _finished(
+    folder: Path, scanner: _Scanner, passed: Sequence[str], options: dict[str, str], old: Index | None
+) -> Index:
+    """Twins found, splits given to those that have none, leaks marked."""
+    items = sorted(scanner.items, key=lambda item: (item.path, len(item.part), item.part))
+    same: dict[str, list[int]] = {}
+    patients: dict[str, list[int]] = {}
+    for n, item in enumerate(items):
+        same.setdefault(item.digest, []).append(n)
+        if item.patient:
+            patients.setdefault(item.patient, []).append(n)
+    exact = [tuple(ns) for ns in same.values() if len(ns) > 1]
+    firsts = [
+        ns[0] for ns in same.values()
+    ]  # one of each: a thousand equal images are no half a million near pairs
+    near = [(firsts[a], firsts[b]) for a, b in near_pairs([items[n].thumb for n in firsts])]
+    links = [
+        (ns[0], n) for ns in (*exact, *(p for p in patients.values() if len(p) > 1)) for n in ns[1:]
+    ] + near
+    items = _split(
+        items, groups(len(items), links), {i.id: i.split for i in old.items if not i.given} if old else {}
+    )
+    crossing = [name for name, ns in patients.items() if len({items[n].split for n in ns}) > 1]
+    return Index(
+        folder=folder,
+        items=tuple(items),
+        unusable=tuple(sorted(scanner.unusable, key=lambda u: u.path)),
+        passed_over=tuple(sorted(passed)),
+        left_out=tuple(sorted(scanner.left_out, key=lambda u: u.path)),
+        duplicates=tuple(tuple(items[n].id for n in ns) for ns in exact),
+        near_duplicates=tuple((items[a].id, items[b].id) for a, b in near),
+        crossing=tuple(sorted(crossing)),
+        options=options,
+    )
+
+
+def _split(items: list[Item], roots: list[int], before: dict[str, str]) -> list[Item]:
+    """What belongs together (patient, twins) gets one split: the given one, the one of an earlier scan, or by
+    the bucket of its first member.
+
+    Where given splits tear a group apart they stay as given, and all but the strictest part of the group is
+    marked as a leak.
+    """
+    members: dict[int, list[int]] = {}
+    for n, root in enumerate(roots):
+        members.setdefault(root, []).append(n)
+    result = list(items)
+    for together in members.values():
+        given = [items[n].split for n in together if items[n].given]
+        known = [before[items[n].id] for n in together if before.get(items[n].id)]
+        bucket = items[together[0]].bucket
+        fallback = (
+            max(given, key=_ORDER.__getitem__)
+            if given
+            else known[0]
+            if known
+            else next(s for s, share in _SHARES if bucket < share)
+        )
+        splits = {n: items[n].split if items[n].given else fallback for n in together}
+        strictest = max(_ORDER[s] for s in splits.values())
+        for n in together:
+            result[n] = replace(items[n], split=splits[n], leaks=_ORDER[splits[n]] < strictest)
+    return result
+
+
+def _key(target: Path) -> bytes:
+    """The secret of this data set, made once and readable by its owner only; without it the opaque names lead
+    nowhere.
+    """
+    path = target / KEY
+    try:
+        key = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise FileProblem(
+            path, f"cannot be read ({error.strerror})", "scan as its owner, or choose another --out"
+        ) from error
+    if len(key) == _KEY_BYTES:
+        return key
+    key = secrets.token_bytes(_KEY_BYTES)
+    write_file(path, lambda temporary: _write_secret(temporary, key))
+    return key
+
+
+def _write_secret(path: Path, key: bytes) -> None:
+    """Nobody else may read it, at no moment."""
+    with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(key)
+
+
+def _previous(target: Path, folder: Path, options: dict[str, str]) -> Index | None:
+    """The index of an earlier scan with the same options. Raises FileProblem rather than write over a file
+    that is not ours.
+    """
+    if not (target / INDEX).exists():
+        return None
+    record = read_json(target / INDEX)
+    if not isinstance(record, dict) or "medprior_index" not in record:
+        raise FileProblem(
+            target / INDEX, "is not an index of medprior and is left alone", "choose another --out"
+        )
+    if record["medprior_index"] != SCHEMA or record.get("options") != options:
+        return None
+    return index_from(target / INDEX, folder, record)

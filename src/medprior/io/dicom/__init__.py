@@ -1,0 +1,1 @@
+"""DICOM: read, write, de-identify."""

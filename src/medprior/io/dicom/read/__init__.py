@@ -1,0 +1,1 @@
+"""DICOM in: headers, pixels, geometry, series."""

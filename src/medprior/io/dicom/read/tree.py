@@ -1,0 +1,306 @@
+"""What lies in a tree of DICOM files: its series, what is damaged, what is no image. Only headers are
+read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ....errors import BadGeometry, BadOption, FileProblem, MedpriorError, Unsupported, nearest
+from ...disk.limits import Limits
+from .geometry import Plane, stacks
+from .groups import TAG_ELEMENTS
+from .open import Header, door, named, open_if_dicom
+from .pixels import NOT_IMAGES, PixelFormat, pixel_format
+from .planes import planes_of
+
+__all__ = [
+    "Series",
+    "Tree",
+    "chosen",
+    "files_below",
+    "index_files",
+    "index_series",
+    "list_series",
+    "planes_in",
+    "series_of",
+    "whole",
+]
+
+_KEPT = (
+    "SpecificCharacterSet",
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "Modality",
+    "SeriesDescription",
+    "PatientID",
+    *TAG_ELEMENTS,
+)
+"""Elements that an index keeps of each file."""
+_HEAD = 2**16
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Planes of one series that belong together. ``id`` is opaque: it says nothing about the patient and is
+    the same on every machine.
+
+    damaged: files that say they are of this series and cannot be used.
+    """
+
+    id: str
+    modality: str
+    n_files: int
+    n_slices: int
+    shape: tuple[int, int]
+    description: str
+    localizer: bool
+    paths: tuple[Path, ...] = field(repr=False)
+    uid: str = field(repr=False)
+    patient: str = field(repr=False)
+    planes: tuple[Plane, ...] = field(repr=False)
+    damaged: tuple[FileProblem, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """What a tree holds. faults: DICOM files that cannot be used. others: DICOM that is no image (reports,
+    plans, segmentations), and what it is.
+
+    stray: those of the faults of which nobody knows what series they belong to.
+    """
+
+    series: tuple[Series, ...]
+    faults: tuple[FileProblem, ...] = ()
+    others: tuple[FileProblem, ...] = ()
+    stray: tuple[FileProblem, ...] = ()
+
+
+def list_series(folder: str | Path, *, limit: Limits | None = None) -> list[Series]:
+    """Every stack of planes in a folder tree, by series; files that are no DICOM images or damaged are passed
+    over (``index_series`` names those).
+
+    Raises FileProblem when the folder cannot be read.
+    """
+    return list(index_series(folder, limit=limit).series)
+
+
+def index_series(folder: str | Path, *, limit: Limits | None = None) -> Tree:
+    """The series of a folder tree, and an entry for each DICOM file that is damaged or no image; of each file
+    only what names it is kept in memory.
+
+    Raises FileProblem when the folder cannot be read.
+    """
+    folder = Path(folder)
+    with door(folder):
+        return index_files(sorted(files_below(folder)), limit or Limits(), slim=True)[0]
+
+
+def index_files(
+    paths: Iterable[Path], limit: Limits, *, slim: bool = False
+) -> tuple[Tree, dict[Path, PixelFormat]]:
+    """The series among ``paths``, and how the pixels of each file are stored. slim: keep no more of each
+    header than ``_KEPT``.
+    """
+    by_uid: dict[str, list[Plane]] = {}
+    forms: dict[Path, PixelFormat] = {}
+    faults: list[FileProblem] = []
+    others: list[FileProblem] = []
+    for path in paths:
+        try:
+            header = open_if_dicom(path, limit)
+            if header is None:
+                continue
+            if (reason := _no_image(header)) is not None:
+                others.append(reason)
+                continue
+            planes, form = planes_in(header, limit)
+        except (
+            Exception
+        ) as error:  # one bad file must not hide the others: named here, raised or listed by the caller
+            faults.append(_about(path, named(path, error)))
+            continue
+        uid, kept = header.text("SeriesInstanceUID"), header.slim(_KEPT) if slim else header
+        by_uid.setdefault(uid, []).extend(replace(plane, header=kept) for plane in planes)
+        if not slim:
+            forms[path] = form
+    claimed = [(_claimed_series(fault.path), fault) for fault in faults]
+    stray = tuple(fault for uid, fault in claimed if not uid)
+    return Tree(tuple(_all_series(by_uid, claimed)), tuple(faults), tuple(others), stray), forms
+
+
+def planes_in(header: Header, limit: Limits) -> tuple[list[Plane], PixelFormat]:
+    """The planes of one file, and how its pixels are stored. Raises what ``pixel_format`` and ``planes_of``
+    raise.
+    """
+    form = pixel_format(header, limit)
+    return planes_of(header, form), form
+
+
+def _about(path: Path, error: MedpriorError) -> FileProblem:
+    return (
+        error if isinstance(error, FileProblem) else FileProblem(path, Exception.__str__(error), error.remedy)
+    )
+
+
+def _no_image(header: Header) -> FileProblem | None:
+    """Why a whole DICOM file is not looked at for an image, or None."""
+    if header.text("SOPClassUID") in NOT_IMAGES or header.text("Modality") in ("SEG", "RTSTRUCT"):
+        return Unsupported(
+            header.path, f"label map ({header.kind})", "name it as the mask of its scan in scans.csv"
+        )
+    if header.skeleton.pixels is None and header.get("Rows") is None:
+        return Unsupported(header.path, f"no image ({header.kind})")
+    return None
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Each plain file of a tree once; links are followed only to files not seen yet, pipes and devices are
+    never opened.
+    """
+    seen: set[tuple[int, int]] = set()
+    waiting = [folder]
+    while waiting:
+        place = waiting.pop()
+        with os.scandir(place) as entries:
+            for entry in sorted(entries, key=lambda e: e.name):
+                try:
+                    about = entry.stat()
+                except OSError:  # a link to nowhere
+                    continue
+                if (about.st_dev, about.st_ino) in seen:
+                    continue
+                seen.add((about.st_dev, about.st_ino))
+                if stat.S_ISDIR(about.st_mode):
+                    waiting.append(Path(entry.path))
+                elif stat.S_ISREG(about.st_mode):
+                    yield Path(entry.path)
+
+
+def _claimed_series(path: Path) -> str:
+    """The Series Instance UID in the first bytes of a damaged file, "" when none is found: its structure
+    cannot be trusted, so it is searched.
+    """
+    try:
+        with open(path, "rb") as file:
+            head = file.read(_HEAD)
+    except OSError:
+        return ""
+    found = re.search(
+        rb"\x20\x00\x0e\x00(?:UI..|..\0\0)([0-9.]{4,64})|\x00\x20\x00\x0eUI..([0-9.]{4,64})", head, re.DOTALL
+    )
+    return (found[1] or found[2]).decode() if found else ""
+
+
+def _all_series(
+    by_uid: dict[str, list[Plane]], claimed: Sequence[tuple[str, FileProblem]]
+) -> Iterator[Series]:
+    damaged: dict[str, list[FileProblem]] = {}
+    for uid, fault in claimed:
+        damaged.setdefault(uid, []).append(fault)
+    for uid, planes in by_uid.items():
+        several = stacks(planes)
+        for n, stack in enumerate(several, 1):
+            yield _series(uid, stack, n if len(several) > 1 else None, damaged.get(uid, ()) if uid else ())
+
+
+def series_of(planes: Sequence[Plane]) -> tuple[Series, ...]:
+    """The series that ``planes`` make."""
+    by_uid: dict[str, list[Plane]] = {}
+    for plane in planes:
+        by_uid.setdefault(plane.header.text("SeriesInstanceUID"), []).append(plane)
+    return tuple(_all_series(by_uid, ()))
+
+
+def _series(uid: str, planes: Sequence[Plane], number: int | None, damaged: Sequence[FileProblem]) -> Series:
+    header = planes[0].header
+    paths = tuple(dict.fromkeys(p.header.path for p in planes))
+    name = "s" + hashlib.sha256(uid.encode()).hexdigest()[:8] + (f"-{number}" if number else "")
+    return Series(
+        id=name,
+        modality=header.text("Modality"),
+        n_files=len(paths),
+        n_slices=len(planes),
+        shape=planes[0].shape,
+        description=str(header.dataset().get("SeriesDescription") or "").strip(),
+        localizer=planes[0].localizer,
+        paths=paths,
+        uid=uid,
+        patient=header.text("PatientID"),
+        planes=tuple(planes),
+        damaged=tuple(damaged),
+    )
+
+
+def chosen(place: Path, tree: Tree, wanted: str | None) -> tuple[Series, list[str]]:
+    """The one series that is meant, and what was left out. place: what errors name.
+
+    Without ``wanted`` there must be one only, and no file that may be of it may be damaged. With it, damaged
+    files count when they say that they are of it. Raises the fault of such a file, BadOption for an unknown
+    series, BadGeometry where a choice is needed, Unsupported where there is no image.
+    """
+    if wanted is not None:
+        picked = [s for s in tree.series if wanted in (s.id, s.uid)]
+        if len(picked) != 1:
+            raise BadOption(
+                f"series: {wanted!r} is not in {place.name}", nearest(wanted, [s.id for s in tree.series])
+            )
+        whole(picked[0])
+        return picked[0], [
+            f"{len(tree.stray)} damaged files lie beside the series, which may be of it"
+        ] if tree.stray else []
+    series, notes = _only(place, tree)
+    if tree.faults:
+        raise _with_way_out(tree.faults[0], series)
+    return series, notes
+
+
+def whole(series: Series) -> None:
+    """Raises the fault of a damaged file of a series that is stacked; pictures that stand alone (radiographs)
+    do not need each other.
+    """
+    if series.damaged and series.n_slices > 1:
+        raise series.damaged[0]
+
+
+def _with_way_out(fault: FileProblem, series: Series) -> FileProblem:
+    return type(fault)(
+        fault.path,
+        fault.reason,
+        f"mend or remove it; series={series.id!r} reads the rest if it is of another series",
+    )
+
+
+def _only(place: Path, tree: Tree) -> tuple[Series, list[str]]:
+    found = list(tree.series)
+    if not found:
+        only = tree.faults or (tree.others if len(tree.others) == 1 else ())
+        raise next(iter(only), Unsupported(place, "no DICOM image in this folder"))
+    if len(found) == 1:
+        return found[0], []
+    body = [s for s in found if not s.localizer and s.n_slices > 1]
+    rest = [s for s in found if s.localizer and body and s.uid == body[0].uid]
+    if len(body) == 1 and len(rest) == len(found) - 1:
+        return body[0], [f"{sum(s.n_slices for s in rest)} localizer images of the series were left out"]
+    kinds = "; ".join(
+        f"{s.id}: {s.modality}{' localizer' if s.localizer else ''}, {s.n_slices} x {s.shape[0]} x "
+        f"{s.shape[1]}"
+        for s in found[:12]
+    )
+    reason = (
+        "several series"
+        if len({s.uid for s in found}) > 1
+        else "one series with stacks that differ (size, direction, spacing, phase or purpose)"
+    )
+    raise BadGeometry(
+        place,
+        f"{reason}: {kinds}{' ...' if len(found) > 12 else ''}",
+        f"choose one, e.g. series={found[0].id!r}",
+    )

@@ -1,0 +1,1 @@
+"""DICOM out: images, segmentations, parametric maps, structured reports."""

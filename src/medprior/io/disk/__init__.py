@@ -1,0 +1,1 @@
+"""Files as such: whole or not at all, with limits, checksums and locks. Knows no image format."""

@@ -1,0 +1,221 @@
+"""Synthesize: guided(prior, label) -> flow from noise, coarse to fine -> Volumes marked synthetic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...data.seeds import generator
+from ...data.volume import Provenance, Volume
+from ...errors import BadOption
+from ...operators import Gaussian, Measurement
+from ...operators import downsample as downsampled
+from ...prior import Condition, Denoiser, Prior
+from ...prior.joint import is_joint, parts
+from ...prior.numbers import HEIGHT, asked_numbers, told
+from ...prior.wrappers import guided
+from ...sampling import anneal, karras_levels, multistep, proximal, start
+from ..reconstruct import label_index, windowed
+
+__all__ = ["DRAWING", "default_size", "drawn", "finenesses", "ladder", "steered", "synthesize", "volumes_of"]
+
+
+DRAWING = 2
+"""Counts the ways in which images were drawn, 1 by 18 levels of midpoint: an audit is of images drawn in one
+way.
+"""
+
+
+def synthesize(
+    prior: Prior,
+    *,
+    n: int = 16,
+    label: str | None = None,
+    seed: int = 0,
+    size: tuple[int, ...] | None = None,
+    guidance: float = 1.5,
+    number_guidance: float = 1.0,
+    n_steps: int = 24,
+    numbers: Mapping[str, Sequence[float]] | None = None,
+    stream: str = "",
+    on_step: Callable[[int, int], None] | None = None,
+) -> list[Volume]:
+    """n new images, marked synthetic. Whether they are copies is not asked here: ``jobs.audit`` does, and so
+    does every run.
+
+    Arguments and errors are those of ``drawn``; BadOption for a joint prior, whose images are several volumes
+    each.
+    """
+    if is_joint(prior.card):
+        raise BadOption(
+            f"synthesize: prior {prior.card.name!r} draws {', '.join(p.name for p in parts(prior.card))} "
+            "together",
+            "use synthesize_joint",
+        )
+    x, _ = drawn(
+        prior,
+        n,
+        label=label,
+        seed=seed,
+        size=size,
+        guidance=guidance,
+        number_guidance=number_guidance,
+        n_steps=n_steps,
+        numbers=numbers,
+        stream=stream,
+        on_step=on_step,
+    )
+    return volumes_of(prior, x, f"label {label}, seed {seed}")
+
+
+def drawn(
+    prior: Prior,
+    n: int,
+    *,
+    label: str | None = None,
+    seed: int = 0,
+    size: tuple[int, ...] | None = None,
+    guidance: float = 1.5,
+    number_guidance: float = 1.0,
+    n_steps: int = 24,
+    numbers: Mapping[str, Sequence[float]] | None = None,
+    stream: str = "",
+    on_step: Callable[[int, int], None] | None = None,
+) -> tuple[Tensor, Condition]:
+    """n new images in network units, (n, C, *size), all channels of a joint prior, and what was asked for
+    besides the label.
+
+    label: a class of the card, or None for any. size: of the image, default what the prior was trained to
+    show whole; an image at least twice as large as its smallest frame is made coarse to fine, each finer one
+    a draw given the coarser as its measurement (one prior, no second network). The same seed and n give the
+    same bytes; another n gives other images, since all of a batch share one stream of random numbers.
+    guidance, number_guidance: weights of the label and of the numbers that are asked for (never of a height);
+    1 is plain, above it exaggerates. numbers: of each image, by the names on the card (age, ...), NaN =
+    unknown; default unknown, and heights of slices by chance. stream: words that set these draws apart from
+    others with the same seed. on_step: (levels of the ladder done, in all). Raises BadOption (n, label,
+    number, guidance, size smaller than 16), Diverged.
+    """
+    size = size or default_size(prior)
+    if n < 1 or min(size) < 16 or len(size) != prior.card.ndim:
+        raise BadOption(
+            f"synthesize: wanted n >= 1 and a {prior.card.ndim}-D size of at least 16, got n {n}, size {size}"
+        )
+    denoiser = steered(prior, label, numbers or {}, guidance, number_guidance)
+    rng = generator(seed, "synthesize", *([stream] if stream else []))
+    levels = ladder(size, prior.card.frame[0])[-finenesses(prior) :]
+    with torch.no_grad():
+        condition = _anywhere(prior, n, rng, told(prior.card, numbers or {}, n))
+        x = _coarsest(denoiser, (n, len(prior.card.channels), *levels[0]), condition, rng, n_steps)
+        for done, finer in enumerate(levels[1:], start=1):
+            if on_step:
+                on_step(done, len(levels))
+            x = _finer(denoiser, x, finer, condition, rng)
+    x = x[
+        (
+            ...,
+            *(
+                slice((have - want) // 2, (have - want) // 2 + want)
+                for have, want in zip(levels[-1], size, strict=True)
+            ),
+        )
+    ]
+    if on_step:
+        on_step(len(levels), len(levels))
+    return x, condition
+
+
+def steered(
+    prior: Prior, label: str | None, numbers: Collection[str], guidance: float, number_guidance: float
+) -> Denoiser:
+    """The prior's denoiser, with guidance towards the label and the numbers that are asked for. Raises
+    BadOption (label, guidance).
+    """
+    denoiser = (
+        windowed(prior) if label is None else guided(windowed(prior), label_index(prior, label), guidance)
+    )
+    columns = asked_numbers(prior.card, numbers)
+    return guided(denoiser, None, number_guidance, columns) if columns else denoiser
+
+
+def volumes_of(prior: Prior, x: Tensor, how: str) -> list[Volume]:
+    """Images in network units (n, C, i, j[, k]) -> volumes in the prior's unit, marked synthetic. how: goes
+    into their history.
+    """
+    return [
+        _volume(prior, image, f"made by medprior: prior {prior.card.name}, {how}, number {i}")
+        for i, image in enumerate(x)
+    ]
+
+
+def default_size(prior: Prior) -> tuple[int, ...]:
+    """The size the prior was trained to show whole."""
+    shown = prior.card.data.get("shape")
+    return tuple(shown) if shown else (prior.card.frame[1],) * prior.card.ndim
+
+
+def finenesses(prior: Prior) -> int:
+    """How many resolutions it has learned from, each half of the one before: what is coarser than all of them
+    it has never seen. Unknown without tables.
+    """
+    return len(prior.card.errors) or 16
+
+
+def ladder(size: tuple[int, ...], coarsest: int) -> list[tuple[int, ...]]:
+    """Sizes from coarse to fine, a factor of 2 apart; the largest side of the coarsest is near ``coarsest``,
+    its smallest at least 8.
+
+    All are exact halves, so the finest is up to a few voxels larger than an odd ``size`` and is cropped.
+    """
+    halvings = 0
+    while max(size) >> halvings >= 2 * max(coarsest, 8) and min(size) >> (halvings + 1) >= 8:
+        halvings += 1
+    smallest = tuple(-(-s // 2**halvings) for s in size)
+    return [tuple(s * 2**n for s in smallest) for n in range(halvings + 1)]
+
+
+def _coarsest(
+    denoiser: Denoiser, shape: tuple[int, ...], condition: Condition, rng: torch.Generator, n_steps: int
+) -> Tensor:
+    sigmas = karras_levels(n_steps, low=0.01, high=20.0)
+    # from noise of mean zero images come out too bright or too dark: see ``start``
+    x = start(denoiser, shape, sigmas[0], rng=rng, condition=condition)
+    return multistep(denoiser, x, sigmas, condition=condition)
+
+
+def _finer(
+    denoiser: Denoiser, coarse: Tensor, size: tuple[int, ...], condition: Condition, rng: torch.Generator
+) -> Tensor:
+    """Draws at twice the size whose 2x2 means are the coarse images."""
+    operator = downsampled((coarse.shape[1], *size), 2)
+    measurement = Measurement(coarse, operator, Gaussian(0.03))
+    sigmas = karras_levels(14, low=0.01, high=1.0)
+    x = operator.adjoint(coarse) * 2.0 ** len(size)
+    x = x + torch.randn(x.shape, generator=rng)
+    return anneal(proximal(denoiser, measurement, rng), x, sigmas, rng=rng, condition=condition)
+
+
+def _anywhere(prior: Prior, n: int, rng: torch.Generator, numbers: Tensor | None) -> Condition:
+    """What was asked for; where no height was, heights drawn evenly for stacks of slices."""
+    if numbers is None:
+        return Condition()
+    if HEIGHT in prior.card.numbers:
+        at = prior.card.numbers.index(HEIGHT)
+        anywhere = torch.rand(n, generator=rng) * 1.2 - 0.6
+        numbers[:, at] = torch.where(numbers[:, at].isnan(), anywhere, numbers[:, at])
+    return Condition(numbers=numbers)
+
+
+def _volume(prior: Prior, image: Tensor, sentence: str) -> Volume:
+    card = prior.card
+    low, high = (card.low, card.high) if card.scaling == "fixed" else (0.0, 1.0)
+    data = ((image.numpy() + 1) / 2 * (high - low) + low).astype(np.float32)
+    return Volume(
+        data,
+        None,
+        card.unit,
+        card.modality,
+        provenance=Provenance(synthetic=True, history=(sentence, "research use only, not for diagnosis")),
+    )

@@ -1,0 +1,1 @@
+"""What CT scanners do: parallel, fan and cone beam projections."""

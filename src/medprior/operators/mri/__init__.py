@@ -1,0 +1,1 @@
+"""What MRI scanners do: Fourier transforms, coils, sampling masks, trajectories."""

@@ -1,0 +1,1 @@
+"""What may be asked: one request type for each verb."""

@@ -1,0 +1,105 @@
+"""What every request has: fields that are given by their names, an identity that names nobody, and errors in
+one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ...errors import BadOption, nearest
+
+__all__ = ["HasFolder", "OneScan", "Request", "WithPrior", "explained", "option"]
+
+
+def option(default: Any, description: str, **limits: Any) -> Any:
+    """A field that is given by its name (``--name`` on the command line)."""
+    return Field(default=default, description=description, kw_only=True, **limits)
+
+
+class Request(BaseModel):
+    """Options of every job."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    job: ClassVar[str] = ""
+    private: ClassVar[tuple[str, ...]] = ("out", "fresh", "device", "input", "folder", "prior", "like")
+    """Fields that say where things are, not what is done: a run is the same run without them (inputs and
+    priors count by their SHA-256).
+    """
+
+    out: Path | None = option(
+        None, "Folder for the results; default runs/JOB-XXXXXXXX, named by the request."
+    )
+    seed: int = option(
+        0, "Seed of every random draw: the same machine and seed give the same bytes.", ge=0, lt=2**63
+    )
+    device: Literal["auto", "cpu", "cuda"] = option(
+        "auto", "Where the network runs; auto takes a GPU when there is one."
+    )
+    fresh: bool = option(False, "Start over, also where the same run is already complete.")
+
+    def identity(self) -> dict[str, Any]:
+        """What makes this run this run: all fields that change the numbers, as JSON."""
+        return {"job": self.job, **self.model_dump(mode="json", exclude=set(self.private))}
+
+
+class HasPrior(BaseModel):
+    prior: str = Field(
+        description="Name of a bundled prior (chest-xray, brain-t1, chest-ct) or the folder of your own.",
+        kw_only=True,
+    )
+
+
+class HasInput(BaseModel):
+    input: Path = Field(
+        description="The scan: DICOM file or folder, NIfTI, PNG, TIFF, JPEG, NPZ, or a zip archive of one."
+    )
+
+
+class HasFolder(BaseModel):
+    folder: Path = Field(
+        description="The data set: sub-folders are labels, or scans.csv says more (docs/train.md)."
+    )
+
+
+# Fields stand in the reverse order of the bases: what is given by its place comes first, as a command line
+# wants it.
+
+
+class WithPrior(Request, HasPrior):
+    """A job that needs a prior."""
+
+
+class OneScan(WithPrior, HasInput):
+    """A job on one scan."""
+
+    series: str | None = option(None, "Which DICOM series of a folder, by its UID.")
+    index: int | None = option(None, "Which image of an NPZ stack.", ge=0)
+    unit: str | None = option(None, "What the numbers mean where the file cannot say, e.g. HU.")
+    modality: str | None = option(None, "DICOM's code (CT, MR, DX, US) where the file cannot say.")
+    allow_other: bool = option(
+        False,
+        "Let a scan pass that the prior is not for (modality, unit; detect: its look, too); written down in "
+        "run.json.",
+    )
+
+
+def explained(error: ValidationError, names: Sequence[str] = ()) -> BadOption:
+    """pydantic's findings as one line: field, what is wrong, what came. names: the known fields, for the
+    nearest to an unknown one.
+    """
+    lines, remedy = [], ""
+    for found in error.errors(include_url=False):
+        name = ".".join(str(part) for part in found["loc"])
+        if found["type"] == "extra_forbidden":
+            lines.append(f"{name}: unknown option")
+            remedy = nearest(name, list(names))
+        elif found["type"] == "value_error":
+            lines.append(str(found["ctx"]["error"]) if "ctx" in found else found["msg"])
+        else:
+            got = "" if found["type"] == "missing" else f", got {found['input']!r}"
+            lines.append(f"{name}: {found['msg'][0].lower()}{found['msg'][1:]}{got}")
+    return BadOption("; ".join(lines), remedy)

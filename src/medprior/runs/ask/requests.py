@@ -1,0 +1,73 @@
+"""What a person may ask for: one model a job, said once, true as command line, YAML, web form and run.json.
+
+Importing this module loads pydantic and nothing heavier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from ...errors import BadOption, nearest
+from .jobs import DATA_SET_ONLY, KNOBS, TASKS, Adapt, Augment, Detect, Reconstruct, Scan, Synthesize, Train
+from .request import OneScan, Request, WithPrior, explained
+from .studies import (
+    CalibrateDetect,
+    CalibrateReconstruct,
+    CalibrateSynthesize,
+    Calibration,
+    EvaluateAugment,
+    EvaluateDetect,
+    EvaluateReconstruct,
+    Evaluation,
+)
+
+__all__ = [
+    "DATA_SET_ONLY",
+    "KNOBS",
+    "REQUESTS",
+    "TASKS",
+    "Adapt",
+    "Augment",
+    "CalibrateDetect",
+    "CalibrateReconstruct",
+    "CalibrateSynthesize",
+    "Calibration",
+    "Detect",
+    "EvaluateAugment",
+    "EvaluateDetect",
+    "EvaluateReconstruct",
+    "Evaluation",
+    "OneScan",
+    "Reconstruct",
+    "Request",
+    "Scan",
+    "Synthesize",
+    "Train",
+    "WithPrior",
+    "explained",
+    "request_from",
+]
+
+REQUESTS: dict[str, type[Request]] = {
+    r.job: r
+    for r in (
+        *(Reconstruct, Augment, Synthesize, Detect, Train, Adapt),
+        *(EvaluateReconstruct, EvaluateDetect, EvaluateAugment),
+        *(CalibrateReconstruct, CalibrateDetect, CalibrateSynthesize),
+    )
+}
+
+
+def request_from(job: str, values: Mapping[str, Any]) -> Request:
+    """A request from plain values (YAML, a form, run.json). Raises BadOption naming every wrong field, with
+    the nearest name of an unknown one.
+    """
+    if job not in REQUESTS:
+        raise BadOption(f"job: {job!r} is not known", nearest(job, list(REQUESTS)))
+    try:
+        return REQUESTS[job].model_validate(dict(values))
+    except ValidationError as error:
+        raise explained(error, list(REQUESTS[job].model_fields)) from None

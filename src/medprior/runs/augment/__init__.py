@@ -1,0 +1,1 @@
+"""Runs of augmentation: one scan, a region, classical, a data set."""

@@ -1,0 +1,293 @@
+"""Augment a data set as a run: batch by batch, each written as soon as it is made, so that the same command
+continues and one bad scan stops nothing.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ... import __version__
+from ...errors import BadOption
+from ...io.dataset.listing import csv_cell
+from ...io.dataset.scan import Index, Item
+from ...io.disk.files import locked, sha256, write_file, write_folder
+from ...io.disk.settings import read_settings
+from ...jobs.augment import level_of
+from ...jobs.reconstruct import label_index
+from ..ask.requests import Augment
+from ..core.events import Event, OnEvent
+from ..core.folder import RunFolder, default_out, finished, run_id, vacant
+from ..core.record import peak_mib, versions
+from ..core.sources import Known, device_named, known_prior
+from ..page.store import write_report
+from ..studies.study import patients_of
+from ..synthesize.audit_page import unproven
+from .batches import Work
+from .gates import UNLIKE, gates_for
+from .page import Shown, section_of, sheet_of
+from .scans import chosen_scans
+from .state import State, beside, linked
+from .tickets import lacking, planned
+
+__all__ = ["run_augment_set"]
+
+COLUMNS = ("path", "label", "patient", "split", "mask")
+
+
+def run_augment_set(request: Augment, on_event: OnEvent) -> RunFolder:
+    """Make, judge and write; the folder appears whole or not at all, until then what is done lies in
+    OUT.partial. The same command continues there.
+
+    Raises a MedpriorError where the request cannot be served at all; a scan that cannot be varied is listed
+    and left out.
+    """
+    started = time.monotonic()
+    device = device_named(request.device)
+    known = None if request.classical else known_prior(request.prior, device)
+    stated = dict(read_settings(request.policy)) if request.policy is not None else {}
+    with chosen_scans(request, on_event) as (index, items):
+        _checked(request, known, items)
+        audited = _audited(request, known)
+        identity = _identity(request, known, stated, items, index)
+        identifier = run_id(identity)
+        out = request.out or default_out(request.job, identifier)
+        if not request.fresh and (done := finished(out, identifier)):
+            on_event(Event("note", "this run is complete already; use --fresh to repeat it"))
+            return done
+        vacant(out, identifier, fresh=request.fresh)
+        with locked(beside(out)):
+            state = State(out, identifier, fresh=request.fresh)
+            if state.lines:
+                on_event(Event("note", f"goes on: {len(state.lines)} batches are done already"))
+            work = Work(
+                request,
+                known,
+                stated,
+                index,
+                items,
+                state,
+                gates_for(request, index, items, on_event),
+                on_event,
+            )
+            work.all()
+            record = record_of(work, identity, identifier, device, time.monotonic() - started, audited)
+            _publish(out, work, record)
+            state.forget()
+    return RunFolder(out, record)
+
+
+def _checked(request: Augment, known: Known | None, items: Sequence[Item]) -> None:
+    """What no scan can be served with is refused before any is read. Raises BadOption."""
+    level_of(request.strength)
+    if request.fill is None:
+        return
+    lack = lacking(request, items)
+    if request.fill_by == "synthesis" and known is not None:
+        if known.prior.card.ndim == 3 or any(len(item.shape) == 3 for item in items):
+            raise BadOption("fill_by: synthesis fills data sets of images", "--fill-by variations")
+        for label, n in lack.items():
+            if n:
+                label_index(known.prior, label)
+
+
+def _audited(request: Augment, known: Known | None) -> tuple[str, ...]:
+    """What to write down where images come from nothing but the prior: they can be scans it knows by heart,
+    as those of synthesize can.
+
+    Raises BadOption, before anything is drawn, where the prior's audit did not pass or was never made, unless
+    that is allowed.
+    """
+    if request.fill_by != "synthesis" or known is None:
+        return ()
+    remedy = "run medprior calibrate synthesize, or take --fill-by variations"
+    guidance = request.guidance if known.prior.card.labels else None
+    return unproven(
+        known.prior.trust.get("synthesize"), request.unproven, guidance=guidance, remedy=remedy, job="fill_by"
+    )
+
+
+def _identity(
+    request: Augment, known: Known | None, stated: Mapping[str, Any], items: Sequence[Item], index: Index
+) -> dict[str, Any]:
+    """What makes this run this one: the request, the prior, the policy, and every scan that is varied or
+    stands behind the gates.
+    """
+    numbers = patients_of(index.items)
+    facts = [f"{i.digest}/{i.label}/{i.split}/{numbers[i.patient or i.id]}" for i in index.items]
+    masks = [sha256(index.folder / i.mask) if request.classical and i.mask else "" for i in items]
+    chosen = [f"{i.digest}/{i.label}/{mask}" for i, mask in zip(items, masks, strict=True)]
+    return {
+        **request.identity(),
+        "medprior": __version__,
+        "prior_sha256": known.sha256 if known else None,
+        **({"trust_sha256": known.trust_sha256} if known and request.fill_by == "synthesis" else {}),
+        "policy": json.loads(json.dumps(stated, default=str)),
+        "data_sha256": hashlib.sha256("\n".join([*facts, "chosen", *chosen]).encode()).hexdigest(),
+    }
+
+
+def record_of(
+    work: Work,
+    identity: Mapping[str, Any],
+    identifier: str,
+    device: str,
+    seconds: float,
+    audited: Sequence[str] = (),
+) -> dict[str, Any]:
+    """run.json: no path and no file name. audited: what was allowed although the prior's audit does not carry
+    it.
+    """
+    request, metrics = work.request, metrics_of(work)
+    overrides = [
+        *(["another modality or unit than the prior's was allowed"] if request.allow_other else []),
+        *(["scans marked synthetic were allowed"] if request.allow_synthetic else []),
+        *(["near copies of real scans were kept: not for release"] if request.keep_copies else []),
+        *(
+            ["no judge looked whether variations carry their label"]
+            if request.judge == "off" and not request.classical
+            else []
+        ),
+        *(
+            [f"nobody looked for copies of real scans: {work.gates.why.get('copies', '')}"]
+            if work.gates.copies is None and not request.classical
+            else []
+        ),
+        *(
+            [f"{unlike} images that no gate could look at were kept: they are {UNLIKE.partition(',')[0]}"]
+            if (unlike := metrics["written_unlike"])
+            else []
+        ),
+        *audited,
+    ]
+    return {
+        "id": identifier,
+        "job": "augment",
+        "request": dict(identity),
+        "overrides": overrides,
+        "prior": {"name": work.known.prior.card.name, "sha256": work.known.sha256} if work.known else None,
+        "input": None,
+        "data": {
+            "scans": len(work.items),
+            "patients": len(work.patients),
+            "patients_named": all(i.patient for i in work.items),
+            "split": request.split,
+        },
+        "metrics": metrics,
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": {"job": round(seconds, 3)},
+        "peak_mib": round(peak_mib(), 1),
+        "complete": True,
+    }
+
+
+def metrics_of(work: Work) -> dict[str, Any]:
+    """The mix, exact: what there was, what was asked for, what was written and what refused, by label."""
+    rows, refused = work.rows(), work.refused()
+    real, made = Counter(item.label for item in work.items), Counter(row["label"] for row in rows)
+    first = Counter(ticket.label for ticket in planned(work.request, work.items))
+    mix = {
+        label or "no label": {
+            "real": real[label],
+            "asked": first[label],
+            "written": made[label],
+            "refused_for_label": sum(one["label"] == label and "label" in one["why"] for one in refused),
+            "refused_as_copy": sum(one["label"] == label and "copy" in one["why"] for one in refused),
+            "refused_as_unlike": sum(one["label"] == label and "kind" in one["why"] for one in refused),
+        }
+        for label in sorted(real)
+    }
+    return {
+        "mix": mix,
+        "strength": None
+        if work.request.classical or work.request.fill_by == "synthesis"
+        else work.request.strength,
+        "drawn": sum(line["drawn"] for line in work.state.lines.values()),
+        "written": len(rows),
+        "written_unlike": sum(row["unlike"] for row in rows),
+        "asked": sum(first.values()),
+        "failed": len(work.failed()),
+        "unusable": len(work.index.unusable),
+        "short": bool(work.failed() or work.index.unusable or len(rows) < sum(first.values())),
+        "gates": work.gates.record(),
+    }
+
+
+def missing(work: Work) -> list[tuple[str, str]]:
+    """(relative path, reason) of every file of the data set that gave nothing."""
+    bad = [
+        (work.items[n].path if isinstance(n, int) else f"{n} image", why)
+        for n, why in sorted(work.failed().items(), key=str)
+    ]
+    return [*bad, *((one.path, one.reason) for one in work.index.unusable)]
+
+
+def _publish(out: Path, work: Work, record: Mapping[str, Any]) -> None:
+    """The run folder: images, tables, report; whole or not at all."""
+    rows = work.rows()
+    shown = Shown(
+        work.request,
+        work.gates,
+        work.index,
+        work.items,
+        rows,
+        work.refused(),
+        work.state.outputs,
+        work.state.examples,
+    )
+
+    def fill(folder: Path) -> None:
+        (folder / "outputs").mkdir()
+        if work.state.outputs.is_dir():
+            linked(work.state.outputs, folder / "outputs")
+        write_file(
+            folder / "outputs" / "scans.csv",
+            _plain([COLUMNS, *([row[name] for name in COLUMNS] for row in rows)]),
+        )
+        if records := [json.dumps({"path": row["path"], **row["record"]}) for row in rows if "record" in row]:
+            write_file(folder / "outputs" / "augmentation.jsonl", ("\n".join(records) + "\n").encode())
+        names = ("path", "label", "source", "attempt", "probability", "p", "rho", "nearest", "copy")
+        write_file(
+            folder / "variations.csv",
+            _table([names, *(["" if row[name] is None else row[name] for name in names] for row in rows)]),
+        )
+        if bad := missing(work):
+            write_file(folder / "failed.csv", _table([("path", "reason"), *bad]))
+        write_file(folder / "preview.png", sheet_of(shown))
+        write_file(folder / "events.jsonl", b"")
+        lead = (
+            f"{len(work.items)} scans of a data set, split: {work.request.split}. "
+            f"{'No prior was asked.' if work.known is None else ''}"
+        )
+        if work.known is not None:
+            lead = f"{lead}Prior: {work.known.prior.card.name}."
+        write_report(
+            folder, "medprior augment, a data set", lead.strip(), section_of(shown, record["metrics"]), record
+        )
+
+    write_folder(out, fill)
+
+
+def _table(rows: Sequence[Sequence[object]]) -> bytes:
+    """For people and their spreadsheets: no cell is a formula."""
+    return _plain([[csv_cell(cell) if isinstance(cell, str) else cell for cell in row] for row in rows])
+
+
+def _plain(rows: Sequence[Sequence[object]]) -> bytes:
+    """For a scan, which reads labels and paths to the letter: a quoted ``+ve`` would be another label."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\r\n").writerows(rows)
+    return out.getvalue().encode(errors="backslashreplace")

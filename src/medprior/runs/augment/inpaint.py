@@ -1,0 +1,147 @@
+"""Augment with a region: one part of a scan drawn anew, the rest unchanged; the image and its mask, a page of
+pictures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image
+
+from ...data.volume import Volume
+from ...errors import ShapeMismatch
+from ...io.read import read
+from ...jobs.inpaint import boxed, paint
+from ...jobs.reconstruct import Settings
+from ...prior import Prior
+from ..ask.requests import Augment
+from ..core.cost import announce
+from ..core.events import Event, OnEvent
+from ..core.outputs import Outcome, Output
+from ..detect.run import PLANES_OF
+from ..page.blocks import Grid, Picture, Section
+from ..page.pictures import coloured, grey, upright, window_for
+
+__all__ = ["run_paint"]
+
+SHOWN = 8
+"""Most images in a report; all of them are written."""
+
+_AROUND = 9
+"""Evaluations of the point estimate, and those a draw begins with."""
+
+
+def run_paint(request: Augment, prior: Prior, volume: Volume, on_event: OnEvent) -> Outcome:
+    """The job, its outputs (each image with its mask) and its section. Raises what ``jobs.paint`` raises."""
+    region = region_of_request(request, volume)
+    admitted = prior.admit(volume, allow_other=request.allow_other)
+    evaluations = (Settings().n_steps + _AROUND) * (2 if request.label and request.guidance != 1 else 1)
+    announce(prior, len(admitted.images) * request.n, tuple(admitted.images.shape[2:]), evaluations, on_event)
+    on_event(Event("stage", "drawing the region anew", 0, 0))
+    made = paint(
+        prior,
+        volume,
+        region,
+        n=request.n,
+        seed=request.seed,
+        label=request.label,
+        guidance=request.guidance,
+        allow_other=request.allow_other,
+        on_step=lambda done, total: on_event(Event("step", done=done, total=total)),
+    )
+    width = len(str(request.n))
+    outputs = []
+    for i, image in enumerate(made, start=1):
+        mask = region.noted(image.provenance.history[-1], synthetic=True)
+        outputs.append(Output(f"painted_{i:0{width}}", image, "augmented", like=volume))
+        outputs.append(
+            Output(
+                f"painted_{i:0{width}}_mask",
+                mask,
+                "mask",
+                like=region,
+                suffix=".nii.gz" if volume.provenance.format == "dicom" else "",
+            )
+        )
+    inside = region.data[0] != 0
+    share = float(inside.mean())
+    metrics = {
+        "share_of_the_scan": share,
+        "rms_change_inside": [float(np.sqrt(np.mean((v.data - volume.data)[:, inside] ** 2))) for v in made],
+    }
+    section, preview = _section(request, prior, volume, region, made, share)
+    overrides = ("another modality or unit than the prior's was allowed",) if request.allow_other else ()
+    return Outcome(outputs, metrics, [section], preview, overrides)
+
+
+def region_of_request(request: Augment, volume: Volume) -> Volume:
+    """The mask that the request names, or its box, as zeros and ones. Raises ShapeMismatch for a mask that
+    lies elsewhere.
+    """
+    if request.box is not None:
+        region = boxed(volume, request.box)
+        return replace(region, provenance=replace(region.provenance, format=volume.provenance.format))
+    mask = read(request.paint or "", unit="label")
+    if (
+        mask.affine is not None
+        and volume.affine is not None
+        and abs(mask.affine - volume.affine).max() > 1e-3
+    ):
+        raise ShapeMismatch(
+            "paint, mask", "the affine of its scan", "another one", "resample the mask to the scan first"
+        )
+    if mask.data.shape != (1, *volume.shape):
+        raise ShapeMismatch(
+            "paint, mask",
+            f"one channel on the scan's grid, {volume.shape}",
+            mask.data.shape,
+            "resample the mask to the scan first",
+        )
+    return mask.with_data((mask.data != 0).astype(np.float32))
+
+
+def _section(
+    request: Augment, prior: Prior, volume: Volume, region: Volume, made: list[Volume], share: float
+) -> tuple[Section, list[tuple[str, Image.Image]]]:
+    window, plane = window_for(volume), PLANES_OF.get(prior.card.axes, "axial")
+    at = None if volume.ndim == 2 else int(np.argmax(region.data[0].sum(axis=(0, 1))))
+    known = volume.affine is not None and volume.ndim == 3
+    cut = {"plane": plane, "at": None if known else at}
+    scan = grey(upright(volume, **cut), window)
+    where = coloured(
+        upright(replace(region, affine=volume.affine, spacing_mm=volume.spacing_mm), **cut), 1.6, over=scan
+    )
+    pictures = [
+        Picture(scan, "Scan", f"{window}."),
+        Picture(where, "The region", f"{share:.1%} of the scan; all else stays as it is."),
+    ]
+    drawn = [grey(upright(image, **cut), window) for image in made[:SHOWN]]
+    pictures += [
+        Picture(image, f"Painted {n}", "Same window.", synthetic=True)
+        for n, image in enumerate(drawn, start=1)
+    ]
+    label = (
+        f", asked for {request.label}"
+        if request.label
+        else ", no label asked for: a prior of healthy scans fills in what is healthy"
+    )
+    section = Section(
+        "Augment: one region drawn anew",
+        f"{len(made)} draws of the region given the rest of the scan{label}. Outside of it every value is "
+        "the scan's own, to the last bit; "
+        "each image comes with its mask.",
+        [Grid(pictures)],
+        caveats=(
+            "Nearly all of each image is the patient's scan: not for release.",
+            "Whether what was painted is a finding, or is healthy, nobody has judged: look at it. Its mask "
+            "says where was painted, not where a finding is.",
+            "Whether such images help a model is an experiment: train with and without them, with an equal "
+            "number of ordinary augmentations as control.",
+        ),
+    )
+    return section, [
+        ("scan", scan),
+        ("region", where),
+        *((f"painted {n} (synthetic)", image) for n, image in enumerate(drawn[:3], start=1)),
+    ]

@@ -1,0 +1,1 @@
+"""How a request becomes a run folder: identity, inputs, progress, record, outputs."""

@@ -1,0 +1,73 @@
+"""Progress for people: a bar with the time left, on standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from .events import Event, OnEvent, silent
+
+__all__ = ["shown"]
+
+
+@contextmanager
+def shown(*, quiet: bool = False) -> Iterator[OnEvent]:
+    """Gives a listener for the events of a run. quiet: warnings only. Without a terminal there are plain
+    lines and no bar.
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True, highlight=False, markup=False)
+    if quiet:
+        yield silent
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        yield _Listener(bars, console)
+
+
+class _Listener:
+    def __init__(self, bars, console) -> None:
+        self.bars, self.console, self.task = bars, console, None
+
+    def __call__(self, event: Event) -> None:
+        if event.kind == "stage":
+            self._close()
+            self.task = self.bars.add_task(event.text, total=event.total or None)
+            if not self.console.is_terminal:
+                self.console.print(event.text, soft_wrap=True)
+        elif event.kind == "step" and self.task is not None:
+            self.bars.update(
+                self.task,
+                completed=event.done,
+                total=event.total or None,
+                **({"description": event.text} if event.text else {}),
+            )
+        elif event.kind in ("note", "cost", "warning"):
+            self.bars.console.print(
+                {"note": "", "cost": "cost: ", "warning": "warning: "}[event.kind] + event.text,
+                style="yellow" if event.kind == "warning" else None,
+                soft_wrap=True,
+            )
+
+    def _close(self) -> None:
+        """A finished part shows a full bar."""
+        if self.task is not None:
+            total = self.bars.tasks[self.task].total
+            self.bars.update(self.task, total=total or 1, completed=total or 1)

@@ -1,0 +1,1 @@
+"""Runs that train a prior or adapt one."""

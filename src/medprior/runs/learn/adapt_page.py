@@ -1,0 +1,219 @@
+"""The report of an adaptation: the few scans beside what is drawn of each class, what was gained and what was
+forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...jobs.fitting.adapt import Adapted
+from ..page.blocks import Grid, Picture, Section, Table
+from ..page.pictures import Window, grey, mosaic, plotted
+
+__all__ = ["adapted_sections", "close_to", "sheet_of"]
+
+_RANGE = Window(-1.0, 1.0, "network range")
+_SIDE = 32
+"""Samples and scans are compared at no more than so many voxels a side."""
+
+
+def close_to(samples: Tensor, learned: Sequence[Tensor]) -> tuple[int, int]:
+    """How many of the samples lie closer (root mean square at a coarse size) to an image that was learned
+    from than any two of these lie to each other; of how many. A first look, no copy audit: what is nearer
+    than that is as good as the image itself."""
+    alike = [image for image in learned if image.shape == learned[0].shape]
+    if len(alike) < 2:
+        return 0, len(samples)
+    known = _coarse(torch.stack(alike))
+    among = torch.cdist(known, known).fill_diagonal_(torch.inf).min()
+    return int((torch.cdist(_coarse(samples), known).min(1).values < among).sum()), len(samples)
+
+
+def _coarse(x: Tensor) -> Tensor:
+    return (F.adaptive_avg_pool2d(x, _SIDE) if x.ndim == 4 else F.adaptive_avg_pool3d(x, _SIDE // 2)).flatten(
+        1
+    )
+
+
+def sheet_of(images: Sequence[Tensor] | Tensor, most: int = 8) -> Any:
+    """Images (C, i, j[, k]) in network units side by side; of a volume its middle slice, front up. Other
+    sizes than the first one's are cut or padded.
+    """
+    flat = [
+        x[0] if x.ndim == 3 else x[0, ..., x.shape[-1] // 2].rot90(1, (0, 1)) for x in list(images)[:most]
+    ]
+    size = tuple(flat[0].shape)
+    same = [
+        x if tuple(x.shape) == size else F.interpolate(x[None, None], size=size, mode="area")[0, 0]
+        for x in flat
+    ]
+    factor = max(1, round(96 / max(size)))
+    pictures = [
+        grey(x.repeat_interleave(factor, 0).repeat_interleave(factor, 1).numpy(), _RANGE) for x in same
+    ]
+    return mosaic(pictures, min(8, len(pictures)))
+
+
+def adapted_sections(
+    done: Adapted, metrics: Mapping[str, Any], samples: Mapping[str, Tensor]
+) -> list[Section]:
+    """What was learned, from what, and at what price."""
+    card, data = done.prior.card, done.data
+    pictures = [
+        Picture(
+            sheet_of(data.learn.images),
+            "Scans that were learned from",
+            f"The first of {len(data.learn)}, in network units.",
+            wide=True,
+        )
+    ]
+    for name, images in samples.items():
+        where = (
+            "a class that is new to it"
+            if name in data.labels
+            else "what it knew before"
+            if name in card.labels
+            else "no label asked for"
+        )
+        pictures.append(
+            Picture(
+                sheet_of(images),
+                f"Drawn: {name}",
+                f"{where}; from the same noise; none was picked out.",
+                synthetic=True,
+                wide=True,
+            )
+        )
+    if len(metrics["curve"]) > 1:
+        note = (
+            "Mean over the last 50 steps at each checkpoint, and the loss of the scans held out; no "
+            "unit, lower is better."
+        )
+        pictures.append(
+            Picture(plotted(lambda axes: _curve(axes, metrics["curve"])), "Loss", note, wide=True)
+        )
+    gained, forgotten = metrics["gained"], metrics["forgotten"]
+    seen = (
+        "held-out new scans"
+        if gained["held_out"]
+        else "new scans, LEARNED FROM (none was held out): this flatters"
+    )
+    old = (
+        "images that the parent drew"
+        if forgotten["drawn_by_the_parent"]
+        else "held-out real scans of what it knew"
+    )
+    rows = [
+        ["denoising loss", "parent", "now", "change", "standard error", "images"],
+        _row(seen, gained),
+        _row(old, forgotten),
+    ]
+    facts = [["what", ""], *([key, str(value)] for key, value in _facts(done, metrics))]
+    note = (
+        "The loss of training, on the same noise for both; each image with its label as far as the prior "
+        "knows it."
+    )
+    blocks: list[Any] = [Grid(pictures), Table(rows, note), Table(facts, words=True)]
+    close = [
+        f"{name}: {at['close']} of {at['of']}"
+        for name, at in metrics["close_to_learned"].items()
+        if at["close"]
+    ]
+    near = (
+        "Samples closer to a scan that was learned from than any two of these are to each other: "
+        f"{', '.join(close)}."
+        if close
+        else ""
+    )
+    caveats = (
+        "The samples show no patient. Whether they copy the scans has not been audited: with so few this is "
+        "the first thing to ask.",
+        *([near] if near else []),
+        "Calibrations and what the parent knew of healthy scans are of other weights and were NOT inherited: "
+        "medprior calibrate.",
+        *(
+            [
+                "What was forgotten is measured on images that the parent drew itself; real ones say more: "
+                "--replay FOLDER."
+            ]
+            if done.drawn
+            else []
+        ),
+        *card.limits,
+    )
+    return [
+        Section(
+            "Adapt: what was learned, what was forgotten", "", blocks, _verdict(gained, forgotten), caveats
+        )
+    ]
+
+
+def _row(name: str, at: Mapping[str, Any]) -> list[str]:
+    error = at["standard_error_of_change"]
+    return [
+        name,
+        f"{at['parent']:.4f}",
+        f"{at['child']:.4f}",
+        f"{at['child'] - at['parent']:+.4f}",
+        "" if error is None else f"{error:.4f}",
+        str(at["n"]),
+    ]
+
+
+def _verdict(gained: Mapping[str, Any], forgotten: Mapping[str, Any]) -> str:
+    def change(at: Mapping[str, Any]) -> tuple[str, str]:
+        error, by = at["standard_error_of_change"], at["child"] - at["parent"]
+        said = f"{at['parent']:.4f} to {at['child']:.4f}"
+        return (
+            "by no more than chance" if error is None or abs(by) < 2 * error else "down" if by < 0 else "up"
+        ), said
+
+    new, old = change(gained), change(forgotten)
+    words = {
+        "up": "it forgot",
+        "down": "it even gained",
+        "by no more than chance": "it forgot nothing that can be measured",
+    }
+    learned = {"up": "is worse", "down": "is better", "by no more than chance": "is not measurably better"}
+    return (
+        f"On the new scans it {learned[new[0]]} (loss {new[1]}); of the old ones {words[old[0]]} (loss "
+        f"{old[1]})."
+    )
+
+
+def _facts(done: Adapted, metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    card = done.prior.card
+    training, parent = card.training, card.data["parent"]
+    replay, rank = training["replay"], f" of rank {training['rank']}" if "rank" in training else ""
+    return [
+        ("parent", f"{parent['name']}, SHA-256 {parent['sha256'][:16]}"),
+        (
+            "new scans",
+            ", ".join(f"{name} {n}" for name, n in done.data.counts.items())
+            or f"{done.data.scans}, no labels",
+        ),
+        ("patients", str(done.data.patients or "not named")),
+        ("held out", f"{len(done.data.held)} images"),
+        ("method", f"{done.method}{rank}: {done.tuned:,} of {done.parameters:,} numbers could move"),
+        ("replay", f"{replay['from']}: {replay['images']} images, {replay['share']:.0%} of every batch"),
+        ("steps", f"{training['steps']}{', where the held-out loss was lowest' if done.on_held else ''}"),
+        ("labels now", ", ".join(card.labels) or "none"),
+        ("licence", card.data.get("licence") or "not stated"),
+    ]
+
+
+def _curve(axes: Any, curve: list[list[float]]) -> None:
+    axes.plot(
+        [point[0] for point in curve], [point[1] for point in curve], color="#17657d", label="learned from"
+    )
+    held = [(point[0], point[2]) for point in curve if len(point) > 2]
+    if held:
+        axes.plot([step for step, _ in held], [loss for _, loss in held], color="#b5541c", label="held out")
+        axes.legend(frameon=False)
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss")

@@ -1,0 +1,1 @@
+"""How a report page is made: blocks, pictures, storage, template."""

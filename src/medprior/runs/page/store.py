@@ -1,0 +1,209 @@
+"""A report as data: page.json in a run folder holds what the page shows, run.json what the run was;
+report.html is a pure function of the two.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from ...errors import Corrupt
+from ...io.disk.files import read_json, write_file, write_json
+from .blocks import Block, Compare, Grid, Page, Picture, Section, Table, page_bytes
+from .pictures import Drawn, data_uri
+
+__all__ = ["PAGE", "REPORT", "facts_of", "lead_of", "page_of", "sections_of", "write_report"]
+
+PAGE, REPORT = "page.json", "report.html"
+
+_FORMATS = {
+    "dicom": "DICOM",
+    "nifti": "NIfTI",
+    "picture": "a picture",
+    "npz": "NPZ",
+    "hdf5": "HDF5",
+    "memory": "memory",
+}
+_START = "data:image/png;base64,"
+
+
+def write_report(
+    folder: Path, title: str, lead: str, sections: Sequence[Section], record: Mapping[str, Any]
+) -> None:
+    """run.json, page.json, and report.html made of what was just written, so that it can be made again."""
+    write_json(folder / "run.json", record)
+    write_json(
+        folder / PAGE, {"title": title, "lead": lead, "sections": [_stored_section(s) for s in sections]}
+    )
+    write_file(folder / REPORT, page_bytes(page_of(folder)))
+
+
+def page_of(folder: Path) -> Page:
+    """The page of a run folder. Raises FileProblem where a file is missing, Corrupt where it is no page."""
+    stored, record = read_json(folder / PAGE), read_json(folder / "run.json")
+    return _read(
+        folder,
+        lambda: Page(
+            _text(stored["title"]),
+            _text(stored["lead"]),
+            [_section(s) for s in stored["sections"]],
+            facts_of(record),
+        ),
+    )
+
+
+def sections_of(folder: Path) -> list[Section]:
+    """The sections of a run folder's page."""
+    stored = read_json(folder / PAGE)
+    return _read(folder, lambda: [_section(s) for s in stored["sections"]])
+
+
+def _read(folder: Path, make: Any) -> Any:
+    try:
+        return make()
+    except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
+        raise Corrupt(
+            folder / PAGE,
+            f"is not the page of a run ({type(error).__name__}: {error})",
+            "do the run again with --fresh",
+        ) from error
+
+
+def _stored_section(section: Section) -> dict[str, Any]:
+    blocks = [_stored_block(block) for block in section.blocks]
+    return {
+        "heading": section.heading,
+        "text": section.text,
+        "verdict": section.verdict,
+        "caveats": list(section.caveats),
+        "blocks": blocks,
+    }
+
+
+def _stored_block(block: Block) -> dict[str, Any]:
+    if isinstance(block, Grid):
+        return {"kind": "grid", "pictures": [_stored_picture(p) for p in block.pictures]}
+    if isinstance(block, Compare):
+        return {"kind": "compare", "left": _stored_picture(block.left), "right": _stored_picture(block.right)}
+    return {f.name: getattr(block, f.name) for f in fields(block)}
+
+
+def _stored_picture(picture: Picture) -> dict[str, Any]:
+    plain = {f.name: getattr(picture, f.name) for f in fields(picture) if f.name != "image"}
+    return {**plain, "size": list(picture.image.size), "image": data_uri(picture.image)}
+
+
+def _section(stored: Mapping[str, Any]) -> Section:
+    caveats = tuple(_text(line) for line in stored["caveats"])
+    return Section(
+        _text(stored["heading"]),
+        _text(stored["text"]),
+        [_block(b) for b in stored["blocks"]],
+        _text(stored["verdict"]),
+        caveats,
+    )
+
+
+def _block(stored: Mapping[str, Any]) -> Block:
+    if stored["kind"] == "grid":
+        return Grid([_picture(p) for p in stored["pictures"]])
+    if stored["kind"] == "compare":
+        return Compare(_picture(stored["left"]), _picture(stored["right"]))
+    if stored["kind"] != "table":
+        raise ValueError(f"a block of kind {stored['kind']!r}")
+    rows = [[_text(cell) for cell in row] for row in stored["rows"]]
+    best = stored["best"]
+    return Table(rows, _text(stored["note"]), None if best is None else int(best), bool(stored["words"]))
+
+
+def _picture(stored: Mapping[str, Any]) -> Picture:
+    """A picture that was drawn before; anything but a PNG in the file itself is refused."""
+    uri = _text(stored["image"])
+    png = base64.b64decode(uri.removeprefix(_START), validate=True)
+    if not uri.startswith(_START) or not png.startswith(b"\x89PNG"):
+        raise ValueError("a picture that is no PNG")
+    width, height = (int(n) for n in stored["size"])
+    low, high, colours = stored["legend"] or ("", "", "")
+    if colours not in ("", "inferno", "viridis"):
+        raise ValueError(f"colours {colours!r}")
+    legend = (_text(low), _text(high), colours) if colours else None
+    return Picture(
+        Drawn(png, (width, height)),
+        _text(stored["title"]),
+        _text(stored["caption"]),
+        bool(stored["synthetic"]),
+        legend,
+        bool(stored["wide"]),
+    )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"wanted text, got a {type(value).__name__}")
+    return value
+
+
+def lead_of(record: Mapping[str, Any]) -> str:
+    """One sentence about the input of a job on one scan."""
+    about = record["input"]
+    if about is None and record.get("given"):
+        what = ", ".join(
+            f"{name} ({' x '.join(str(n) for n in one['shape'][1:])})"
+            for name, one in record["given"].items()
+        )
+        return (
+            f"Given: {what}. All else was drawn by the prior {record['prior']['name']}, seed "
+            f"{record['request']['seed']}."
+        )
+    if about is None:
+        return (
+            f"Made by the prior {record['prior']['name']} from nothing but noise, seed "
+            f"{record['request']['seed']}."
+        )
+    size = " x ".join(str(n) for n in about["shape"][1:])
+    if "measured" in about:
+        shape = " x ".join(map(str, about["shape"]))
+        return (
+            f"Input: measured {about['measured']}, {shape}, read from {_FORMATS[about['format']]}. "
+            f"Prior: {record['prior']['name']}."
+        )
+    cells = "pixels" if len(about["shape"]) == 3 else "voxels"
+    return (
+        f"Input: {about['modality'] or 'modality unknown'}, {size} {cells}, read from "
+        f"{_FORMATS[about['format']]}. Prior: {record['prior']['name']}."
+    )
+
+
+def facts_of(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The foot of a report, of whatever kind of run."""
+    facts = [("Run", str(record["id"])[:16])]
+    if "seed" in record.get("request", {}):
+        facts.append(("Seed", str(record["request"]["seed"])))
+    priors = (
+        [record["prior"]]
+        if record.get("prior")
+        else [part["prior"] for part in record.get("parts", {}).values()]
+    )
+    facts += [
+        ("Prior", f"{name}, SHA-256 {digest[:16]}")
+        for name, digest in sorted({(p["name"], p["sha256"]) for p in priors})
+    ]
+    about = record.get("input")
+    if about is not None:
+        facts.append(("Input", f"SHA-256 {about['sha256'][:16]}"))
+        facts += [("Reader's note", note) for note in about["warnings"]]
+    facts += [("Scan", text) for text in record.get("scans", ())]
+    facts += [("Override", text) for text in record.get("overrides", ())]
+    device, threads = record.get("device"), record.get("threads")
+    where = (
+        f", on {device}{f' with {threads} threads' if threads and device == 'cpu' else ''}" if device else ""
+    )
+    times = ", ".join(f"{name} {value:.1f} s" for name, value in record["seconds"].items())
+    facts.append(("Time", f"{times}{where}; peak memory {record['peak_mib']:.0f} MiB"))
+    facts.append(("Versions", ", ".join(f"{name} {value}" for name, value in record["versions"].items())))
+    facts.append(("Finished", record["finished"]))
+    return facts

@@ -1,0 +1,1 @@
+"""Runs of reconstruction, from scans and from scanner files."""

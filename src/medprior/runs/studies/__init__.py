@@ -1,0 +1,1 @@
+"""Evaluations and calibrations of a prior on a folder of scans."""

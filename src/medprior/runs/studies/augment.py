@@ -1,0 +1,498 @@
+"""Evaluate augment: is it worth it? The same downstream network trained with and without generated images,
+over seeds, judged on other patients.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from ...data.seeds import seed_for
+from ...downstream.augmented import Classical
+from ...downstream.classifier import ClassifierSettings
+from ...downstream.segmenter import SegmenterSettings
+from ...errors import BadOption
+from ...evidence.gain import Scored, auroc_scored, mean_scored
+from ...io.dataset.scan import Index, Item
+from ...jobs.reconstruct import label_index
+from ...prior import Card, Prior
+from ...prior.joint import MASK, is_joint, part_named
+from ...prior.paths import path_named
+from ..ask.requests import EvaluateAugment
+from ..core.cost import announce, words
+from ..core.events import Event, OnEvent
+from ..core.folder import RunFolder
+from ..core.inputs import indexed, of_split
+from ..core.sources import Known
+from ..page.blocks import Grid, Picture, Section, Table
+from ..page.pictures import contact_sheet, plotted
+from .labelled_scans import SLICES, Labelled, generated, labelled, mask_hash
+from .study import Collected, Evaluated, evaluated
+from .training_sets import Arm, Pool, Trial, arms_of, chosen_scans, enough, images_of, judged, pool_of
+from .verdict import Worth, signed, verdict_of, worth_of
+
+__all__ = ["run_evaluate_augment"]
+
+LARGEST = 64
+"""Pixels a side of the images that are classified where nobody says."""
+
+
+def run_evaluate_augment(request: EvaluateAugment, on_event: OnEvent) -> RunFolder:
+    """Evaluate and write the run folder. Raises what ``evaluated`` raises, BadOption where labels, splits or
+    generated images are missing.
+    """
+    known = None if request.prior else _no_prior(request)
+    told = _masks_of(request.folder) if request.segment else None
+    if request.generated is None:
+        return evaluated(request, on_event, partial(_work, None), every=True, known=known, told=told)
+    with indexed(request.generated, request.unit, request.modality, on_event) as made:
+        more = {"generated_sha256": _digest(made, masks=request.segment)}
+        return evaluated(
+            request, on_event, partial(_work, made), more=more, every=True, known=known, told=told
+        )
+
+
+def _masks_of(folder: Path) -> Callable[[Sequence[Item]], list[str]]:
+    """What tells a mask from another one of the same scan: a run is another run with other masks."""
+    return lambda items: [f"/{mask_hash(folder / item.mask)}" if item.mask else "" for item in items]
+
+
+def _digest(made: Index, *, masks: bool) -> str:
+    """One SHA-256 over the generated images, their labels and masks: which folder they lie in says nothing of
+    them.
+    """
+    of = _masks_of(made.folder)(made.items) if masks else [""] * len(made.items)
+    facts = sorted(
+        f"{item.digest}/{item.label}/{item.leaks}{mask}" for item, mask in zip(made.items, of, strict=True)
+    )
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()
+
+
+def _no_prior(request: EvaluateAugment) -> Known:
+    """A door without a network, for generated images of other makers."""
+    card = Card("none", request.modality or "", frame=(16, 512))
+    return Known(Prior(nn.Identity(), path_named(card.path, card.sigma_data), card), "")
+
+
+def _work(
+    made: Index | None,
+    request: EvaluateAugment,
+    known: Known,
+    index: Index,
+    items: tuple[Item, ...],
+    collected: Collected,
+    on_event: OnEvent,
+) -> Evaluated:
+    """made: of the folder of generated images."""
+    parts = _read(request, known.prior, index, on_event)
+    names, train = parts["train"].names, parts["train"]
+    judges = {split: data for split, data in parts.items() if split != "train"}
+    n_labels = (
+        int(max(int(data.masks.max()) for data in parts.values() if data.masks is not None)) + 1
+        if request.segment
+        else len(names)
+    )
+    given = None
+    if made is not None:
+        digests = {digest for data in judges.values() for digest in data.digests}
+        given = generated(
+            request,
+            known.prior,
+            made,
+            names,
+            (int(train.images.shape[2]), int(train.images.shape[3])),
+            digests,
+            on_event,
+        )
+    arms = _possible(request, arms_of(request.ratios), train, given, on_event)
+    todo = [(seed, arm) for seed in range(request.seeds) for arm in arms if _key(seed, arm) not in collected]
+    done, total, trial, started = (
+        request.seeds * len(arms) - len(todo),
+        request.seeds * len(arms),
+        None,
+        time.monotonic(),
+    )
+    for n, (seed, arm) in enumerate(todo):
+        if trial is None or trial.seed != _seed(request, seed):
+            trial = _trial(
+                request,
+                known.prior,
+                train,
+                given,
+                arms,
+                seed,
+                on_event,
+                first=n == 0,
+                left=len({s for s, _ in todo}),
+            )
+            on_event(Event("stage", "training", done, total))
+            started = time.monotonic()
+        collected.keep(_key(seed, arm), judged(trial, arm, judges, n_labels))
+        done += 1
+        if n == 0:
+            on_event(
+                Event(
+                    "cost",
+                    f"about {words((time.monotonic() - started) * len(todo))}: {len(todo)} trainings of "
+                    f"{request.steps} steps",
+                )
+            )
+        on_event(Event("step", done=done, total=total))
+    return _summary(request, known.prior, arms, parts, judges, collected, given)
+
+
+def _read(request: EvaluateAugment, prior: Prior, index: Index, on_event: OnEvent) -> dict[str, Labelled]:
+    """Train, val, and test where it judges, with no patient in two of them."""
+    splits = ("train", "val") if request.split == "val" else ("train", "val", "test")
+    chosen = {split: of_split(index, split, allow_synthetic=request.allow_synthetic) for split in splits}
+    for split, own in chosen.items():
+        if not own:
+            raise BadOption(
+                f"evaluate augment: the split {split} is empty",
+                "train learns, val chooses the ratio, test judges: see docs/augment.md",
+            )
+    names = [] if request.segment else sorted({item.label for item in chosen["train"]} - {""})
+    if not request.segment and len(names) < 2:
+        raise BadOption(
+            f"evaluate augment: wanted scans of two labels or more, got {', '.join(names) or 'none'}",
+            "sub-folders are labels (docs/train.md)",
+        )
+    for name in names if request.keep_label or request.how == "synthesize" else ():
+        label_index(prior, name)
+    if request.segment and request.how == "synthesize":
+        part_named(prior.card, MASK)
+    if request.segment and request.how == "vary" and is_joint(prior.card):
+        raise BadOption(
+            f"prior {prior.card.name!r} knows images with their masks: variations of the image alone are not "
+            "its trade",
+            "take --how synthesize",
+        )
+    side = _side(request, chosen["train"])
+    on_event(
+        Event(
+            "note",
+            f"images of {side[0]} x {side[1]} pixels; "
+            f"{', '.join(f'{len(own)} scans {split}' for split, own in chosen.items())}",
+        )
+    )
+    read = {
+        split: labelled(
+            request, prior, index, own, names, side, request.slices if split == "train" else SLICES
+        )
+        for split, own in chosen.items()
+    }
+    owners = [set(data.patients) for data in read.values()]
+    if sum(map(len, owners)) != len(set().union(*owners)):
+        raise BadOption(
+            "evaluate augment: a patient lies in two splits", "check the folder with medprior scan"
+        )
+    for split, data in read.items():
+        if split != "train":
+            _can_judge(request, split, data)
+    return read
+
+
+def _can_judge(request: EvaluateAugment, split: str, data: Labelled) -> None:
+    """Raises BadOption, before anything is trained, for a split that cannot say how good a network is, or not
+    within which interval.
+    """
+    own = sorted({data.names[int(k)] for k in data.scan_labels.tolist()}) if not request.segment else []
+    remedy = f"put scans of other patients into {split}: val chooses the ratio, test judges (docs/augment.md)"
+    if not request.segment and len(own) < 2:
+        raise BadOption(
+            f"evaluate augment: the split {split} holds scans of one label alone, {own[0]}: no AUROC can be "
+            "had of it",
+            remedy,
+        )
+    if len(set(data.patients)) < 2:
+        raise BadOption(
+            f"evaluate augment: the split {split} holds scans of one patient alone: no interval can be had "
+            "of it",
+            remedy,
+        )
+
+
+def _side(request: EvaluateAugment, items: Sequence[Item]) -> tuple[int, int]:
+    """A square, as networks are used to it: the scans' own side where it is small. Of a segmentation too, so
+    that Dice is that of the resized masks.
+    """
+    largest = int(np.median([max(item.shape[:2]) for item in items]))
+    side = request.size or min(LARGEST, largest)
+    return side, side
+
+
+def _possible(
+    request: EvaluateAugment, arms: list[Arm], train: Labelled, given: Labelled | None, on_event: OnEvent
+) -> list[Arm]:
+    """Without the ratios for which the folder holds too few images, of any label and in any trial."""
+    if given is None:
+        return arms
+    trials = [_own(request, train, _seed(request, n)) for n in range(request.seeds)]
+    possible = {
+        ratio: all(enough(given, train.labels[at], images_of(ratio, len(at))) for at in trials)
+        for ratio in {arm.ratio for arm in arms}
+    }
+    labels = train.labels[trials[0]]
+    shares = [int((given.labels == k).sum()) / int((labels == k).sum()) for k in labels.unique()]
+    most = (
+        f"{len(given.labels) / len(labels) if request.segment else min(shares):.2g} images for each real one"
+    )
+    left = [arm for arm in arms if not arm.extra or possible[arm.ratio]]
+    if not any(arm.extra for arm in left):
+        raise BadOption(
+            f"generated: the folder holds {most}, fewer than the smallest ratio",
+            "generate more, or lower --ratios",
+        )
+    if out := sorted({arm.ratio for arm in arms} - {arm.ratio for arm in left}):
+        on_event(
+            Event(
+                "warning",
+                f"ratios left out: {', '.join(f'{ratio:g}' for ratio in out)}; the folder holds {most}",
+            )
+        )
+    return left
+
+
+def _own(request: EvaluateAugment, train: Labelled, seed: int) -> Tensor:
+    """Places of the images that have a label in a trial."""
+    return train.of_scans(chosen_scans(train, request.per_class, seed, segment=request.segment))
+
+
+def _seed(request: EvaluateAugment, n: int) -> int:
+    return seed_for(request.seed, "trial", n) % 2**62
+
+
+def _key(seed: int, arm: Arm) -> str:
+    return f"{seed}/{arm.key}"
+
+
+def _trial(
+    request: EvaluateAugment,
+    prior: Prior,
+    train: Labelled,
+    given: Labelled | None,
+    arms: Sequence[Arm],
+    n: int,
+    on_event: OnEvent,
+    *,
+    first: bool,
+    left: int,
+) -> Trial:
+    seed = _seed(request, n)
+    at = _own(request, train, seed)
+    wanted = max(images_of(arm.ratio, len(at)) for arm in arms)
+    if given is None:
+        if first:
+            evaluations = 2 * request.levels if request.how == "vary" else 36
+            announce(
+                prior,
+                wanted * left,
+                (int(train.images.shape[2]), int(train.images.shape[3])),
+                evaluations,
+                on_event,
+            )
+        on_event(Event("stage", f"generating images for trial {n + 1}", 0, wanted))
+    pool: Pool = pool_of(
+        request,
+        prior,
+        train,
+        at,
+        given,
+        wanted,
+        seed,
+        lambda done, total: on_event(Event("step", done=done, total=total)),
+    )
+    settings = (
+        SegmenterSettings(steps=request.steps) if request.segment else ClassifierSettings(steps=request.steps)
+    )
+    return Trial(seed, train, at, pool, settings, Classical([], seed))
+
+
+def _summary(
+    request: EvaluateAugment,
+    prior: Prior,
+    arms: Sequence[Arm],
+    parts: Mapping[str, Labelled],
+    judges: Mapping[str, Labelled],
+    collected: Collected,
+    given: Labelled | None,
+) -> Evaluated:
+    metric = "Dice" if request.segment else "AUROC"
+    scored: dict[str, dict[str, list[Scored]]] = {}
+    for arm in arms:
+        scored[arm.key] = {
+            split: [_scored(request, collected[_key(n, arm)][split], data) for n in range(request.seeds)]
+            for split, data in judges.items()
+        }
+    worth = worth_of(arms, scored, {split: data.patients for split, data in judges.items()}, request.split)
+    facts = {"ratio": worth.chosen.ratio, "ours": worth.chosen.name, "metric": metric}
+    verdict = verdict_of(worth.gain, against=worth.against.key, honest=worth.honest, **facts)
+    metrics: dict[str, Any] = {
+        "metric": metric,
+        "verdict": verdict,
+        "chosen": worth.chosen.key,
+        "against": worth.against.key,
+        "ratio": worth.chosen.ratio,
+        "gain": worth.gain,
+        "values": worth.values,
+        "gains": worth.gains,
+        "seeds": request.seeds,
+        "steps": request.steps,
+        "labelled_scans_a_trial": len(
+            chosen_scans(parts["train"], request.per_class, _seed(request, 0), segment=request.segment)
+        ),
+        "labels_of_the_prior": list(prior.card.labels),
+    }
+    rows: list[list[object]] = [["arm", "ratio", "split", "seed", metric]]
+    for arm in arms:
+        rows += [
+            [arm.name, arm.ratio, split, n, f"{one.value:.6f}"]
+            for split, all_of in scored[arm.key].items()
+            for n, one in enumerate(all_of)
+        ]
+    plot = plotted(lambda axes: _curve(axes, worth, arms, metric))
+    section = Section(
+        "Evaluate augment: is it worth it?",
+        _told(request, metrics, judges, given),
+        [
+            _table(worth, arms, metric, list(judges)),
+            Grid([Picture(plot, "Gain against ratio", _CAPTION, wide=True)]),
+        ],
+        verdict=verdict,
+        caveats=_caveats(request, prior, given),
+    )
+    return Evaluated(metrics, [section], rows, contact_sheet([("gain against ratio", plot)]))
+
+
+_CAPTION = (
+    "Mean gain over the plain arm that is harder to beat; 95 % intervals for new seeds and new "
+    "patients. Grey: duplicates, a control of equal count."
+)
+
+
+def _scored(request: EvaluateAugment, found: Any, data: Labelled) -> Scored:
+    return (
+        mean_scored(found) if request.segment else auroc_scored(np.asarray(found), data.scan_labels.numpy())
+    )
+
+
+def _told(
+    request: EvaluateAugment,
+    metrics: Mapping[str, Any],
+    judges: Mapping[str, Labelled],
+    given: Labelled | None,
+) -> str:
+    source = (
+        "images of a folder"
+        if given is not None
+        else "variations of these scans by the prior"
+        if request.how == "vary"
+        else "new pairs of image and mask"
+        if request.segment
+        else "new images of each label"
+    )
+    what = "A segmenter" if request.segment else "A classifier"
+    n = {split: len(data.patients) for split, data in judges.items()}
+    return (
+        f"{what} learns from {metrics['labelled_scans_a_trial']} labelled "
+        f"scans{' (drawn anew for each seed)' if request.per_class else ''}, with and without "
+        f"{source}; {request.seeds} seeds, {request.steps} steps for every arm. Val ({n['val']} scans) "
+        f"chooses arm and ratio; {request.split} judges."
+    )
+
+
+def _table(worth: Worth, arms: Sequence[Arm], metric: str, splits: Sequence[str]) -> Table:
+    rows = [
+        [
+            "training set",
+            "ratio",
+            *(f"{metric}, {split}" for split in splits),
+            f"gain over {worth.against.key}, {worth.on}",
+            "95 % interval",
+        ]
+    ]
+    for arm in arms:
+        values = [f"{worth.values[arm.key][split]:.3f}" for split in splits]
+        at = worth.gains[arm.key][worth.on].get(worth.against.key)
+        rows.append(
+            [
+                arm.name,
+                f"{arm.ratio:g}" if arm.extra else "",
+                *values,
+                *(("", "") if at is None else (f"{at['value']:+.3f}", signed(at))),
+            ]
+        )
+    best = 1 + [arm.key for arm in arms].index(worth.chosen.key)
+    return Table(
+        rows,
+        f"Means over seeds. Marked: what val chose. Other rows of {worth.on} are shown, not chosen from.",
+        best,
+    )
+
+
+def _curve(axes: Any, worth: Worth, arms: Sequence[Arm], metric: str) -> None:
+    looks = {
+        "real + duplicates": "#999999",
+        "real + generative": "#17657d",
+        "real + classical + generative": "#c2571a",
+    }
+    for shift, (name, colour) in zip((0.96, 1.0, 1.04), looks.items(), strict=True):
+        own = [arm for arm in arms if arm.name == name]
+        at = [worth.gains[arm.key][worth.on][worth.against.key] for arm in own]
+        if at:
+            middle = np.array([one["value"] for one in at])
+            reach = np.array([[one["value"] - one["low"], one["high"] - one["value"]] for one in at]).T
+            axes.errorbar(
+                [arm.ratio * shift for arm in own],
+                middle,
+                reach,
+                label=name,
+                color=colour,
+                marker="o",
+                capsize=3,
+            )
+    axes.axhline(0, color="#444444", linewidth=0.8)
+    axes.set_xscale("log", base=2)
+    ratios = sorted({arm.ratio for arm in arms if arm.extra})
+    axes.set_xticks(ratios, [f"{ratio:g}" for ratio in ratios])
+    axes.minorticks_off()
+    axes.set_xlabel("generated (or doubled) images for each real one")
+    axes.set_ylabel(f"{metric} gained over\n{worth.against.key}")
+    axes.legend()
+
+
+def _caveats(request: EvaluateAugment, prior: Prior, given: Labelled | None) -> tuple[str, ...]:
+    lines = [
+        "The gain is that of this small network, learned from scratch; a larger one, or one that has seen "
+        "other images, may gain less."
+    ]
+    if given is not None:
+        lines.append(
+            "Nobody here knows what made the images of the folder, or which labels and patients that has "
+            "learned from."
+        )
+    elif request.segment and request.how == "synthesize":
+        lines.append(
+            "The joint prior has learned from masks of its own: where those are of other scans than the "
+            "labelled ones, that is part of the gain."
+        )
+    elif prior.card.labels:
+        lines.append(
+            f"The prior has learned from scans labelled {', '.join(prior.card.labels)}: generated images may "
+            "know labels that the other arms have not seen."
+        )
+    else:
+        lines.append(
+            "The prior has learned from no label; if it has learned from more scans than the labelled ones, "
+            "that is part of the gain."
+        )
+    if request.split == "val":
+        lines.append("The scans that judge have also chosen arm and ratio, which is too kind.")
+    return tuple(lines)

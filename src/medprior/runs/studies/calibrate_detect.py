@@ -1,0 +1,239 @@
+"""Calibrate detect: healthy scans that the prior learned from -> what healthy looks like to it; held-out
+healthy patients -> p-values and the map's scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import BadOption
+from ...evidence.conformal import smallest_p, wanted
+from ...healthy.model import EVIDENCE, LEAST, Healthy, fingerprint, variants_for
+from ...io.dataset.scan import Index, Item
+from ...jobs.detect import ALPHA, HEALTHY, calibrate, evaluations, learn_healthy
+from ...jobs.gate import known_parts
+from ...training.folder import read_healthy, read_trust, save_trust
+from ..ask.requests import CalibrateDetect
+from ..core.cost import announce
+from ..core.events import Event, OnEvent
+from ..core.folder import RunFolder
+from ..core.inputs import of_split
+from ..core.sources import Known
+from ..detect.run import EVIDENCE_IN_WORDS
+from ..page.blocks import Grid, Picture, Section, Table
+from ..page.pictures import contact_sheet, plotted
+from .calibrate_reconstruct import into
+from .detect import SHORT, healthy_label
+from .study import Collected, Evaluated, caveats_of, evaluated, one_each, patients_of
+
+__all__ = ["run_calibrate_detect"]
+
+
+def run_calibrate_detect(request: CalibrateDetect, on_event: OnEvent) -> RunFolder:
+    """Learn and calibrate, write the run folder, then the prior's. Raises what ``evaluated`` raises,
+    BadOption for a bundled prior without ``into``.
+    """
+    source, target, keeper = into(request)
+    learned: dict[str, Any] = {}
+
+    def work(
+        request: CalibrateDetect,
+        known: Known,
+        index: Index,
+        items: tuple[Item, ...],
+        collected: Collected,
+        on_event: OnEvent,
+    ) -> Evaluated:
+        result = _work(request, known, index, items, on_event)
+        learned.update(known.prior.healthy)
+        return result
+
+    def whose(items: Sequence[Item]) -> list[int]:
+        numbers = patients_of(items)
+        return [numbers[item.patient or item.id] for item in items]
+
+    form = {"form": 3}
+    done = evaluated(request, on_event, work, more=form, every=True, told=whose)
+    entry = done.record["metrics"]["entry"]
+    if not learned and not _holds(
+        target, entry
+    ):  # the run is complete, but the prior that it wrote is another one or gone
+        on_event(Event("note", "its prior is not there any more: it is calibrated again"))
+        done = evaluated(
+            request.model_copy(update={"fresh": True}), on_event, work, more=form, every=True, told=whose
+        )
+        entry = done.record["metrics"]["entry"]
+    if learned:
+        save_trust(source, {**read_trust(keeper), "detect": entry}, target, healthy=learned)
+        on_event(Event("note", f"written into {target.name}: detection gives p-values from now on"))
+    return done
+
+
+def _holds(folder: Path, entry: dict[str, Any]) -> bool:
+    if not (folder / "card.json").is_file():
+        return False
+    return read_trust(folder).get("detect") == entry and fingerprint(read_healthy(folder)) == entry["memory"]
+
+
+def _work(
+    request: CalibrateDetect, known: Known, index: Index, items: tuple[Item, ...], on_event: OnEvent
+) -> Evaluated:
+    prior = known.prior
+    label = _label(request, index)
+    teachers = [
+        item
+        for item in of_split(index, "train", allow_synthetic=request.allow_synthetic)
+        if item.label == label
+    ]
+    splits = (
+        {"val"} if request.split == "auto" else {item.split for item in items} - {"train"}
+    )  # without stated splits auto means all, and test stays out
+    held = [
+        item
+        for item in one_each([i for i in items if i.split in splits], unlabelled=True)
+        if item.label == label
+    ]
+    if len(teachers) < LEAST:
+        raise BadOption(
+            f"calibrate: wanted at least {LEAST} healthy scans in the train split, got {len(teachers)}",
+            "give the folder that the prior learned from",
+        )
+    if len(held) < 4:
+        raise BadOption(
+            f"calibrate: wanted at least 4 healthy patients outside of the train split, got {len(held)}",
+            "add patients to val; better 40",
+        )
+    _, first = next(index.volumes([teachers[0]]))
+    admitted = prior.admit(first, allow_other=request.allow_other)
+    scans = len(teachers) * (1 + variants_for(admitted.images)) + len(held)
+    announce(
+        prior,
+        scans * len(admitted.images),
+        tuple(admitted.images.shape[2:]),
+        evaluations(0, admitted.images),
+        on_event,
+    )
+    on_event(Event("stage", "learning what healthy scans look like", 0, len(teachers)))
+    progress = _progress(on_event, len(teachers))
+    patients, volumes = (
+        [item.patient or item.id for item in teachers],
+        (volume for _, volume in index.volumes(teachers)),
+    )
+    learn_healthy(
+        prior,
+        volumes,
+        patients=patients,
+        seed=request.seed,
+        allow_other=request.allow_other,
+        on_step=progress,
+    )
+    on_event(Event("stage", "holding other healthy patients against them", 0, len(held)))
+    found = calibrate(
+        prior,
+        (volume for _, volume in index.volumes(held)),
+        allow_other=request.allow_other,
+        on_step=_progress(on_event, len(held)),
+    )
+    entry = {
+        **found,
+        "n_kind": len(known_parts(Healthy.of(prior.healthy).kind, found)),
+        "calibrated_on": f"{len(held)} healthy patients of the {' and '.join(sorted(splits))} split",
+        "learned_from": len(teachers),
+        "data": sha256("\n".join(sorted(item.digest for item in [*teachers, *held])).encode()).hexdigest(),
+        "date": str(date.today()),
+        "scans": sorted(item.digest[:SHORT] for item in [*teachers, *held]),
+    }
+    table: list[list[object]] = [["patient", *EVIDENCE, "highest value of the map"]]
+    table += [
+        [n, *(entry["evidence"][name][n - 1] for name in EVIDENCE), peak]
+        for n, peak in enumerate(entry["peaks"], start=1)
+    ]
+    sheet = contact_sheet(
+        [("evidence of held-out healthy patients", plotted(lambda axes: _plot(axes, entry)))]
+    )
+    return Evaluated({"entry": entry}, [_section(entry, held)], table, sheet)
+
+
+def _progress(on_event: OnEvent, total: int) -> Any:
+    return lambda done: on_event(Event("step", done=done, total=total))
+
+
+def _label(request: CalibrateDetect, index: Index) -> str:
+    """The label of healthy scans; in a folder without labels all are taken for healthy. Raises BadOption."""
+    return (
+        healthy_label(request.healthy, index.labels, HEALTHY)
+        if index.labels or request.healthy is not None
+        else ""
+    )
+
+
+def _section(entry: dict[str, Any], held: Sequence[Item]) -> Section:
+    n = entry["n_healthy"]
+    rows = [["what", "value"]]
+    rows += [
+        ["healthy scans learned", str(entry["learned_from"])],
+        ["healthy patients held out", str(n)],
+        ["smallest p-value", f"{smallest_p(n):.3g}"],
+        [
+            "flags at 5 %",
+            "given" if n >= wanted(ALPHA) else f"refused: at least {wanted(ALPHA)} patients are needed",
+        ],
+        [
+            "gate before the score",
+            f"knows {entry['n_kind']} patients"
+            if entry["n_kind"] >= wanted(ALPHA)
+            else "NONE: at least 19 patients are needed",
+        ],
+        ["plain scores kept beside ours", ", ".join(entry["plain"])],
+        [
+            "top of the map's scale",
+            "not calibrated" if entry["map_high"] is None else f"{entry['map_high']:.2f} deviations",
+        ],
+    ]
+    parts = [["evidence", "mean", "standard deviation"]]
+    parts += [
+        [EVIDENCE_IN_WORDS[name], f"{np.mean(values):+.2f}", f"{np.std(values):.2f}"]
+        for name, values in entry["evidence"].items()
+    ]
+    plot = Picture(
+        plotted(lambda axes: _plot(axes, entry)),
+        "Held-out healthy patients",
+        "One dot a patient; 0 and 1 are mean and mean deviation of what was learned.",
+    )
+    return Section(
+        "Calibrate detect: healthy scans, and others of their kind",
+        "Every later scan is ranked among the held-out patients: its p-value is the share of them that look "
+        "at least as unusual.",
+        [
+            Grid([replace(plot, wide=True)]),
+            Table(rows, words=True),
+            Table(
+                parts,
+                "Held-out patients lie above 0 where the prior knows the scans it learned better than "
+                "others.",
+            ),
+        ],
+        caveats=(
+            "Healthy is what the label says; a finding nobody wrote down becomes part of healthy here.",
+            "p-values hold for patients who come as these did: same scanners, same way of scanning.",
+            *caveats_of(held),
+        ),
+    )
+
+
+def _plot(axes: Any, entry: dict[str, Any]) -> None:
+    for n, name in enumerate(EVIDENCE):
+        values = entry["evidence"][name]
+        axes.scatter(
+            np.full(len(values), n) + np.linspace(-0.25, 0.25, len(values)), values, s=8, color="#17657d"
+        )
+    axes.axhline(0, color="grey", linewidth=0.8)
+    axes.set_xticks(range(len(EVIDENCE)), EVIDENCE)
+    axes.set_ylabel("deviations of the scans learned")

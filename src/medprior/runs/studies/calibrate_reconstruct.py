@@ -1,0 +1,212 @@
+"""Calibrate reconstruct: simulated measurements of other patients' scans -> the scale at which intervals
+hold, in the prior's trust.json.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from datetime import date
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...errors import BadOption
+from ...evidence.calibration import LEAST, SCALES, How, Kind
+from ...io.dataset.scan import Index, Item
+from ...jobs.calibrate import Judged, calibrated, judged
+from ...jobs.reconstruct import Settings, how_of
+from ...prior import Prior
+from ...training.folder import bundled, read_healthy, read_trust, save_trust
+from ..ask.requests import TASKS, CalibrateReconstruct, Calibration
+from ..core.cost import announce_reconstruction
+from ..core.events import Event, OnEvent
+from ..core.folder import RunFolder
+from ..core.sources import Known, prior_folder
+from ..page.blocks import Grid, Picture, Section, Table
+from ..page.pictures import contact_sheet, plotted
+from ..reconstruct.run import solved
+from ..reconstruct.simulate import case_of
+from ..reconstruct.trust import LEVEL
+from .reconstruct import asked, chosen, with_volumes
+from .study import Collected, Evaluated, caveats_of, evaluated
+
+__all__ = ["into", "run_calibrate_reconstruct", "title_of"]
+
+
+def run_calibrate_reconstruct(request: CalibrateReconstruct, on_event: OnEvent) -> RunFolder:
+    """Calibrate, write the run folder, then the prior's promises. Raises what ``evaluated`` raises, BadOption
+    for a bundled prior without ``into``.
+    """
+    source, target, keeper = into(request)
+    kept = read_trust(keeper)
+    done = evaluated(request, on_event, _work)
+    entry = done.record["metrics"]["entry"]
+    others = [one for one in kept.get("reconstruct", []) if not _replaced(one, entry)]
+    save_trust(source, {**kept, "reconstruct": [*others, entry]}, target, healthy=read_healthy(keeper))
+    on_event(
+        Event(
+            "note", f"written into {target.name}/trust.json: intervals of this kind are printed from now on"
+        )
+    )
+    return done
+
+
+def into(request: Calibration) -> tuple[Path, Path, Path]:
+    """Folder of the prior, folder for the calibrated one, and that of the two whose promises, and healthy
+    scans, stay.
+
+    Raises BadOption for a bundled prior without ``into``.
+    """
+    source = prior_folder(request.prior)
+    target = request.into or source
+    if request.into is None and source in bundled().values():
+        raise BadOption(
+            f"into: the bundled prior {request.prior!r} is not changed in its place",
+            "give --into FOLDER for a calibrated copy",
+        )
+    return source, target, target if (target / "card.json").is_file() else source
+
+
+def _replaced(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """The new entry is for the same, or the old one is by a method that no reconstruction uses any more."""
+    was, now = How(**old["how"]), How(**new["how"])
+    return was.method != now.method or not (was.apart(now) or Kind(**old["kind"]).apart(Kind(**new["kind"])))
+
+
+def _work(
+    request: CalibrateReconstruct,
+    known: Known,
+    index: Index,
+    items: tuple[Item, ...],
+    collected: Collected,
+    on_event: OnEvent,
+) -> Evaluated:
+    images = chosen(request, known.prior, items)
+    if len(images) < LEAST:
+        raise BadOption(
+            f"calibrate: wanted at least {LEAST} images, got {len(images)}",
+            "give more scans, or more slices of each with --per-patient",
+        )
+    fresh = [image for image in images if image.key not in collected]
+    prior = Prior(
+        known.prior.net, known.prior.path, known.prior.card
+    )  # what was calibrated before has no part in it
+    for done, (image, volume) in enumerate(with_volumes(index, images, collected)):
+        wanted = asked(request, image)
+        case = case_of(wanted, prior, volume)
+        if not done:
+            announce_reconstruction(
+                prior,
+                case.measurement,
+                on_event,
+                fast=request.fast,
+                n=request.n,
+                steps=request.steps,
+                scans=len(fresh),
+            )
+            on_event(Event("stage", "reconstructing", 0, len(fresh)))
+        draws = solved(wanted, prior, case.measurement)
+        found = judged(draws, case.image, case.measurement, case.scale, str(image.patient))
+        collected.keep(image.key, {**asdict(found), "sentence": case.sentence})
+        on_event(Event("step", done=done + 1, total=len(fresh)))
+    return _summary(
+        request, items, [collected[image.key] for image in images], [image.key for image in images]
+    )
+
+
+def title_of(task: str) -> str:
+    """A measurement of ``TASKS`` in words, e.g. "mri acceleration 4"."""
+    return " ".join(
+        f"{key} {value:g}" if isinstance(value, float | int) else value for key, value in TASKS[task].items()
+    )
+
+
+def _summary(
+    request: CalibrateReconstruct, items: tuple[Item, ...], rows: list[dict[str, Any]], keys: list[str]
+) -> Evaluated:
+    found = [
+        Judged(**{**{k: v for k, v in row.items() if k != "sentence"}, "kind": Kind(**row["kind"])})
+        for row in rows
+    ]
+    settings = Settings(n_steps=request.steps)
+    how = how_of(settings, 1 if request.fast else request.n, request.fast)
+    entry = {
+        **calibrated(found, how, title_of(request.task), level=LEVEL),
+        "simulated": True,
+        "data": sha256("\n".join(sorted(keys)).encode()).hexdigest(),
+        "date": str(date.today()),
+    }
+    table = [["image", "patient", "psnr_db", "mean squared error over mean squared deviation"]]
+    table += [
+        [str(n), one.patient, f"{one.psnr_db:.4f}", f"{one.ratio:.5f}"]
+        for n, one in enumerate(found, start=1)
+    ]
+    section = _section(request, items, found, entry, rows[0]["sentence"])
+    sheet = contact_sheet(
+        [
+            (
+                "share of voxels inside, by scale of the interval",
+                plotted(lambda axes: _plot(axes, found, entry)),
+            )
+        ]
+    )
+    return Evaluated({"entry": entry, "simulated": rows[0]["sentence"]}, [section], table, sheet)
+
+
+def _section(
+    request: CalibrateReconstruct,
+    items: tuple[Item, ...],
+    found: list[Judged],
+    entry: dict[str, Any],
+    sentence: str,
+) -> Section:
+    at = entry["calibration"]
+    inside = [
+        one.curve[
+            int(torch.searchsorted(SCALES, torch.tensor(at["scale"] * (1 - 1e-9), dtype=torch.float64)))
+        ]
+        for one in found
+    ]
+    rows = [["what", "value"]]
+    rows += [
+        ["images, patients", f"{at['n']}, {at['patients']}"],
+        [
+            "result",
+            "point estimate" if request.fast else f"mean of {request.n} draws, {request.steps} levels",
+        ],
+        [
+            "scale of the interval",
+            f"{at['scale']:.2f} deviations (1.64 would do if they were Gaussian and right)",
+        ],
+        ["voxels inside, worst image", f"{min(inside):.1%}"],
+        ["median width", f"{entry['median_width'] / 2:.4f} of the intensity range"],
+        ["mean squared error promised", f"at most {at['error']:.2f} mean squared deviations"],
+        ["mean PSNR", f"{entry['psnr_db']:.2f} dB"],
+    ]
+    picture = Picture(
+        plotted(lambda axes: _plot(axes, found, entry)),
+        "Share of the body's voxels inside",
+        "One line an image; the dashed line is the scale that was chosen.",
+    )
+    return Section(
+        f"Calibrate reconstruct: {entry['title']}",
+        f"SIMULATED measurements; first image: {sentence}. Of a new scan of this kind, {LEVEL:.0%} of the "
+        "body's voxels lie inside, in the mean over scans "
+        "(conformal risk control), as far as new scans come as these did.",
+        [Grid([replace(picture, wide=True)]), Table(rows, words=True)],
+        caveats=(
+            *caveats_of(items),
+            "Images of one patient are alike: they support the interval less than as many patients would.",
+        ),
+    )
+
+
+def _plot(axes: Any, found: list[Judged], entry: dict[str, Any]) -> None:
+    for one in found:
+        axes.semilogx(SCALES.tolist(), one.curve, color="tab:blue", alpha=0.15, linewidth=0.8)
+    axes.axvline(entry["calibration"]["scale"], color="black", linestyle="--", linewidth=1)
+    axes.axhline(LEVEL, color="grey", linewidth=0.8)
+    axes.set_xlabel("scale of the interval, in deviations")
+    axes.set_ylabel("share of voxels inside")

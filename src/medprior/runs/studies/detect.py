@@ -1,0 +1,493 @@
+"""Evaluate detect: a labelled folder, AUROC and the false-positive rate that was promised, beside mean
+intensity and an atlas of healthy scans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...data.volume import Volume
+from ...errors import BadOption, WrongKind, nearest, printable
+from ...evidence.conformal import benjamini_hochberg, wanted
+from ...evidence.detectors.detectors import features_available
+from ...evidence.metrics import auroc, average_precision, clopper_pearson
+from ...io.dataset.scan import Index, Item
+from ...jobs.calibrate import BODY
+from ...jobs.detect import HEALTHY, detect, evaluations
+from ...prior import Prior
+from ...prior.admit import release_map
+from ..ask.requests import EvaluateDetect
+from ..core.cost import announce
+from ..core.events import Event, OnEvent
+from ..core.folder import RunFolder
+from ..core.sources import Known
+from ..detect.run import DISCOVERIES, PLANES_OF
+from ..page.blocks import Grid, Picture, Section, Table
+from ..page.pictures import contact_sheet, grey, mosaic, plotted, upright, window_for
+from .located import located, places, tables_of
+from .plain_detectors import Beside
+from .study import (
+    Collected,
+    Evaluated,
+    caveats_of,
+    evaluated,
+    one_each,
+    patients_of,
+    rate_or_none,
+    span,
+    stored,
+)
+from .subgroups import Member, groups_of, subgroups
+from .subgroups import section_of as section_of_groups
+
+__all__ = ["Scanned", "figures", "healthy_label", "run_evaluate_detect"]
+
+SHOWN = 6
+"""Scans on each sheet of mistakes."""
+SHORT = 16
+"""Digits of a scan's digest by which a calibration remembers the scans that it was made with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """One scan and what was found. sick: its label is not the healthy one. patient: 1, 2, ... red: the map
+    passes its healthy scale somewhere; None: no scale.
+
+    plain: scores of plain detectors, by name. other: it does not look like the calibration's scans, and
+    detect would refuse it.
+    """
+
+    sick: bool
+    patient: int
+    score: float
+    p_value: float | None
+    red: bool | None
+    plain: Mapping[str, float]
+    other: bool = False
+
+
+def run_evaluate_detect(request: EvaluateDetect, on_event: OnEvent) -> RunFolder:
+    """Evaluate and write the run folder. Raises what ``evaluated`` raises, BadOption where no label, or no
+    healthy one, is there.
+    """
+    wanted(request.alpha)  # a rate that is none is refused before anything is read
+    return evaluated(
+        request, on_event, _work, more={"form": 3, "detectors": not features_available()}, told=groups_of
+    )
+
+
+def healthy_label(asked: str | None, labels: Sequence[str], known: Sequence[str]) -> str:
+    """The label of healthy scans: the one asked for, or the first of those that are ``known``. Raises
+    BadOption naming those that there are.
+    """
+    if not labels:
+        raise BadOption(
+            "healthy: the scans have no labels",
+            "put them into sub-folders by label, or write a scans.csv (docs/train.md)",
+        )
+    if asked is not None:
+        if asked not in labels:
+            raise BadOption(f"healthy: no scan has the label {asked!r}", nearest(asked, list(labels)))
+        return asked
+    found = [name for name in known if name in labels]
+    if not found:
+        raise BadOption(
+            f"healthy: which of the labels {', '.join(labels)} is the healthy one is not known",
+            "say it with --healthy LABEL",
+        )
+    return found[0]
+
+
+def _work(
+    request: EvaluateDetect,
+    known: Known,
+    index: Index,
+    items: tuple[Item, ...],
+    collected: Collected,
+    on_event: OnEvent,
+) -> Evaluated:
+    healthy = healthy_label(request.healthy, sorted({item.label for item in items} - {""}), HEALTHY)
+    known_before = set(known.prior.trust.get("detect", {}).get("scans", ()))
+    fair = [item for item in items if item.digest[:SHORT] not in known_before]
+    if not fair:
+        raise BadOption(
+            "evaluate: all of these scans taught or calibrated the prior", "evaluate on other patients"
+        )
+    if len(fair) < len(items):
+        on_event(
+            Event("note", f"{len(items) - len(fair)} scans are left out: they taught or calibrated the prior")
+        )
+    chosen = one_each(fair)
+    numbers = patients_of(chosen)
+    fresh = [item for item in chosen if _key(item) not in collected]
+    on_event(
+        Event(
+            "note",
+            f"healthy: {healthy}; one scan of each patient and label: {len(chosen)} of {len(items)} scans",
+        )
+    )
+    plain = Beside(known.prior, index, chosen, healthy, request, on_event) if fresh else None
+    if fresh:
+        first = known.prior.admit(next(index.volumes([fresh[0]]))[1], allow_other=request.allow_other)
+        size = tuple(first.images.shape[2:])
+        announce(known.prior, len(fresh) * len(first.images), size, evaluations(0, first.images), on_event)
+        on_event(Event("stage", "detecting", 0, len(chosen)))
+    for done, item in enumerate(chosen, start=1):
+        if plain is not None and _key(item) not in collected:
+            collected.keep(_key(item), _one(request, known.prior, index, item, plain))
+        on_event(Event("step", done=done, total=len(chosen)))
+    results = [collected[_key(item)] for item in chosen]
+    scans = [
+        Scanned(
+            item.label != healthy,
+            numbers[item.patient or item.id],
+            one["score"],
+            one["p_value"],
+            one["red"],
+            one["plain"],
+            one["other"],
+        )
+        for item, one in zip(chosen, results, strict=True)
+    ]
+    metrics = {
+        **figures(scans, request.alpha, results[0]["n_healthy"]),
+        "healthy": healthy,
+        "refused": results[0]["refused"],
+    }
+    found = [
+        (numbers[item.patient or item.id], one["located"])
+        for item, one in zip(chosen, results, strict=True)
+        if one["located"]
+    ]
+    if found:
+        metrics["located"] = {**places(found), "calibrated": results[0]["red"] is not None}
+    p_values = [scan.p_value for scan in scans if scan.p_value is not None]
+    q_values = benjamini_hochberg(p_values) if len(p_values) == len(scans) else [None] * len(scans)
+    if None not in q_values:
+        named = [scan for scan, q in zip(scans, q_values, strict=True) if q is not None and q <= DISCOVERIES]
+        metrics["discoveries"] = {
+            "rate": DISCOVERIES,
+            "scans": len(named),
+            "healthy": sum(not scan.sick for scan in named),
+        }
+    rows: list[list[object]] = [["scan", "patient", "label", "score", "p_value", "q_value"]]
+    rows += [
+        [
+            n,
+            scan.patient,
+            _cell(item.label),
+            f"{scan.score:.6g}",
+            *("" if v is None else f"{v:.6g}" for v in (scan.p_value, q)),
+        ]
+        for n, (item, scan, q) in enumerate(zip(chosen, scans, q_values, strict=True), start=1)
+    ]
+    members = [
+        Member(
+            scan.sick,
+            scan.patient,
+            scan.score,
+            scan.p_value is not None and scan.p_value <= request.alpha,
+            groups,
+        )
+        for scan, groups in zip(scans, groups_of(chosen), strict=True)
+    ]
+    metrics["subgroups"] = subgroups(members, request.alpha, results[0]["n_healthy"])
+    section, plot = _section(request, metrics, scans, chosen)
+    sheets, preview = _mistakes(known.prior, index, chosen, scans)
+    return Evaluated(
+        metrics,
+        [section, section_of_groups(metrics["subgroups"]), *sheets],
+        rows,
+        contact_sheet([("scores", plot), *preview]),
+    )
+
+
+def _one(request: EvaluateDetect, prior: Prior, index: Index, item: Item, plain: Beside) -> dict[str, Any]:
+    """All that is measured of one scan; as JSON, so that a stopped evaluation goes on."""
+    _, volume = next(index.volumes([item]))
+    found = detect(prior, volume, seed=request.seed, n_twins=0, allow_other=request.allow_other, gate=False)
+    admitted = prior.admit(volume, allow_other=request.allow_other)
+    others = plain(item, admitted)
+    result = {
+        "score": found.score,
+        "p_value": found.p_value,
+        "n_healthy": found.n_healthy,
+        "refused": found.refused,
+        "red": None if found.map_high is None else bool(found.findings),
+        "other": bool(found.other),
+        "plain": {name: one.score for name, one in others.items()},
+        "located": None,
+    }
+    truth = index.mask(item)
+    if truth is not None and not _fits(truth, volume):
+        raise WrongKind(
+            f"the mask of {printable(item.path)} lies on another grid than its scan",
+            "resample it onto the scan, or leave it out of scans.csv",
+        )
+    if truth is not None and bool((truth.data > 0).any()):
+        maps = {name: release_map(admitted, one.map, sentence="").data[0] for name, one in others.items()}
+        body = release_map(admitted, (admitted.whole[0] > BODY).float(), sentence="").data[0] > 0.5
+        result["located"] = located(
+            truth.data[0] > 0,
+            {"ours": found.map.data[0], **maps},
+            found.mask.data[0] > 0,
+            body,
+            volume.spacing_mm,
+        )
+    return result
+
+
+def _fits(mask: Volume, scan: Volume) -> bool:
+    """The same shape, and where both say where they lie, the same place."""
+    placed = mask.affine is not None and scan.affine is not None
+    return mask.shape == scan.shape and (not placed or bool(np.allclose(mask.affine, scan.affine, atol=1e-2)))  # type: ignore[arg-type]
+
+
+def _cell(label: str) -> str:
+    """A label as one cell of a table; one that a spreadsheet would take for a formula is made text."""
+    plain = label.replace('"', '""')
+    return f'"{chr(39) if plain[:1] in "=+-@" else ""}{plain}"'
+
+
+def _key(item: Item) -> str:
+    return f"{item.digest[:24]}/{item.part}"
+
+
+def figures(scans: Sequence[Scanned], alpha: float, n_healthy: int) -> dict[str, Any]:
+    """What can be said of ``scans``: how often healthy ones are flagged at alpha (Clopper-Pearson), AUROC and
+    average precision (bootstrap over patients).
+
+    ``ahead``: AUROC of ours minus that of each plain score, from the same draws of patients. n_healthy:
+    patients behind the calibration; too few for alpha, or none: no rate.
+    """
+    healthy, sick = [scan for scan in scans if not scan.sick], [scan for scan in scans if scan.sick]
+    found: dict[str, Any] = {
+        "healthy_scans": len(healthy),
+        "other_scans": len(sick),
+        "alpha": alpha,
+        "n_healthy": n_healthy,
+    }
+    if n_healthy >= wanted(alpha):
+        for name, part in (("false_positive_rate", healthy), ("flagged_of_others", sick)):
+            if part:
+                found[name] = stored(
+                    clopper_pearson(
+                        sum(scan.p_value is not None and scan.p_value <= alpha for scan in part), len(part)
+                    )
+                )
+    for name, part in (("refused_of_healthy", healthy), ("refused_of_others", sick)):
+        if part:
+            found[name] = stored(clopper_pearson(sum(scan.other for scan in part), len(part)))
+    reds = [scan.red for scan in healthy if scan.red is not None]
+    if reds:
+        found["healthy_scans_with_any_red"] = stored(clopper_pearson(sum(reds), len(reds)))
+    found["auroc"], found["average_precision"], found["ahead"] = {}, {}, {}
+    if healthy and sick:
+        labels = [int(scan.sick) for scan in scans]
+        strata = {"patients": [f"{scan.patient}/{scan.sick}" for scan in scans], "strata": labels}
+        ours = [scan.score for scan in scans]
+        plain = {name: [scan.plain[name] for scan in scans] for name in scans[0].plain}
+        for name, scores in {"ours": ours, **plain}.items():
+            for what, statistic in (("auroc", auroc), ("average_precision", average_precision)):
+                found[what][name] = rate_or_none(statistic, scores, labels, **strata)
+            if name != "ours":
+                found["ahead"][name] = rate_or_none(_ahead, ours, scores, labels, **strata)
+    return found
+
+
+def _ahead(ours: Any, other: Any, labels: Any) -> float:
+    return auroc(ours, labels) - auroc(other, labels)
+
+
+def _section(
+    request: EvaluateDetect, metrics: Mapping[str, Any], scans: Sequence[Scanned], items: Sequence[Item]
+) -> tuple[Section, Any]:
+    plot = plotted(lambda axes: _histogram(axes, metrics, scans))
+    caption = (
+        "Each scan's score: how unlike healthy scans it is; no unit. Where the two colours overlap, "
+        "the score cannot tell them apart."
+    )
+    blocks: list[Any] = [Grid([Picture(plot, "Scores", caption, wide=True)])]
+    if metrics["auroc"]:
+        rows = [["score", "AUROC", "95 % interval", "ours minus it", "average precision", "95 % interval"]]
+        for name, at in metrics["auroc"].items():
+            precision = metrics["average_precision"][name]
+            ahead = "" if name == "ours" else span(metrics["ahead"][name])
+            rows.append(
+                [
+                    f"medprior ({name})" if name == "ours" else name,
+                    f"{at['value']:.3f}",
+                    span(at),
+                    ahead,
+                    f"{precision['value']:.3f}",
+                    span(precision),
+                ]
+            )
+        best = 1 + max(
+            range(len(metrics["auroc"])), key=lambda i: list(metrics["auroc"].values())[i]["value"]
+        )
+        share = metrics["other_scans"] / len(scans)
+        blocks.insert(
+            0,
+            Table(
+                rows,
+                f"AUROC 0.5 and average precision {share:.2f} are chance. Bootstrap intervals over patients, "
+                "each class apart.",
+                best,
+            ),
+        )
+    rates = [(words, metrics[name]) for name, words in _RATES.items() if name in metrics]
+    if rates:
+        rows = [
+            ["share", "value", "95 % interval", "patients"],
+            *([w, f"{at['value']:.3f}", span(at), str(at["n"])] for w, at in rates),
+        ]
+        note = f"Flagged: p at most {request.alpha:g}. Exact binomial (Clopper-Pearson) intervals."
+        if "discoveries" in metrics:
+            at = metrics["discoveries"]
+            note += (
+                f" All scans at once, one in ten wrong on average (Benjamini-Hochberg): {at['scans']} "
+                f"are named, {at['healthy']} of them healthy."
+            )
+        blocks.insert(1, Table(rows, note))
+    if "located" in metrics:
+        blocks += tables_of(metrics["located"])
+    return Section(
+        "Evaluate detect",
+        f"{metrics['healthy_scans']} healthy patients ({metrics['healthy']}), {metrics['other_scans']} with "
+        "another label; one scan of each patient and label.",
+        blocks,
+        verdict=_verdict(request, metrics),
+        caveats=(
+            "A label says what somebody has written down, not what a scan shows; a tube or another scanner "
+            "can differ between labels as well.",
+            "Plain scores were fitted to healthy scans of the train split, or, where there is none, to those "
+            "of the other half of these patients.",
+            *(
+                []
+                if not (missing := features_available())
+                else [f"PatchCore and PaDiM are missing here: {missing}."]
+            ),
+            *caveats_of(items),
+        ),
+    ), plot
+
+
+_RATES = {
+    "false_positive_rate": "healthy patients flagged (false positives)",
+    "flagged_of_others": "patients with another label flagged",
+    "healthy_scans_with_any_red": "healthy scans with any finding in the map",
+    "refused_of_healthy": "healthy patients that detect refuses as another kind of scan",
+    "refused_of_others": "patients with another label that it refuses",
+}
+
+
+def _verdict(request: EvaluateDetect, metrics: Mapping[str, Any]) -> str:
+    lines = []
+    if metrics["auroc"]:
+        ours = metrics["auroc"]["ours"]
+        name, plain = max(
+            ((n, at) for n, at in metrics["auroc"].items() if n != "ours"), key=lambda pair: pair[1]["value"]
+        )
+        ahead = metrics["ahead"][name]
+        word = (
+            "ahead of it"
+            if (ahead["low"] or 0) > 0
+            else "BEHIND it"
+            if ahead["value"] < 0
+            else "not ahead of it by more than chance"
+        )
+        lines.append(
+            f"AUROC {ours['value']:.3f} ({span(ours)}); the best plain score, {name}, has "
+            f"{plain['value']:.3f} ({span(plain)}): ours is {word}."
+        )
+    else:
+        lines.append("All scans have one kind of label: how well the two are told apart cannot be said.")
+    rate = metrics.get("false_positive_rate")
+    if rate:
+        inside = "holds" if rate["low"] <= request.alpha <= rate["high"] else "does NOT hold"
+        lines.append(
+            f"{rate['value']:.1%} of healthy patients are flagged; the interval {span(rate)} {inside} the "
+            f"promised {request.alpha:g}."
+        )
+    else:
+        lines.append(
+            f"No false-positive rate: {metrics['n_healthy']} calibration patients cannot support "
+            f"{request.alpha:g} (at least {wanted(request.alpha)})."
+        )
+    return " ".join(lines)
+
+
+def _histogram(axes: Any, metrics: Mapping[str, Any], scans: Sequence[Scanned]) -> None:
+    parts = {
+        metrics["healthy"]: [s.score for s in scans if not s.sick],
+        "other labels": [s.score for s in scans if s.sick],
+    }
+    edges = np.histogram_bin_edges([s.score for s in scans], bins=24)
+    for (name, scores), colour in zip(parts.items(), ("#17657d", "#c2571a"), strict=True):
+        if scores:
+            axes.hist(
+                scores,
+                bins=edges,
+                alpha=0.65,
+                label=f"{name.replace('$', ' ')} ({len(scores)})",
+                color=colour,
+            )
+    axes.set_xlabel("score (no unit)")
+    axes.set_ylabel("patients")
+    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.legend()
+
+
+def _mistakes(
+    prior: Prior, index: Index, items: Sequence[Item], scans: Sequence[Scanned]
+) -> tuple[list[Section], list[tuple[str, Any]]]:
+    """The healthy scans with the highest and the others with the lowest scores, chosen by rank."""
+    order = torch.tensor([scan.score for scan in scans]).argsort().tolist()
+    worst = {
+        "Healthy scans with the highest scores": [i for i in reversed(order) if not scans[i].sick][:SHOWN],
+        "Scans of other labels with the lowest scores": [i for i in order if scans[i].sick][:SHOWN],
+    }
+    pictures = []
+    for title, chosen in worst.items():
+        if chosen:
+            volumes = [next(index.volumes([items[i]]))[1] for i in chosen]
+            caption = (
+                "Left to right: score "
+                + ", ".join(f"{scans[i].score:.3g}" for i in chosen)
+                + "; the middle slice of a volume, its own window."
+            )
+            pictures.append(
+                Picture(
+                    mosaic(
+                        [_tile(v, PLANES_OF.get(prior.card.axes, "axial")) for v in volumes], len(volumes)
+                    ),
+                    title,
+                    caption,
+                    wide=True,
+                )
+            )
+    section = Section(
+        "Where the score errs most", "What confuses the prior tells more than a number.", [Grid(pictures)]
+    )
+    return [section], [(p.title, p.image) for p in pictures]
+
+
+def _tile(volume: Volume, plane: str) -> Any:
+    picture = grey(upright(volume, plane=plane), window_for(volume))
+    scale = 192 / max(picture.size)
+    picture = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
+    return _centred(picture)
+
+
+def _centred(picture: Any) -> Any:
+    from PIL import Image
+
+    square = Image.new("L", (192, 192))
+    square.paste(picture, ((192 - picture.width) // 2, (192 - picture.height) // 2))
+    return square

@@ -1,0 +1,296 @@
+"""What every evaluation shares: a folder of scans, its split and its patients; results kept scan by scan, so
+that the same command continues.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import ArrayLike
+
+from ... import __version__
+from ...errors import FileProblem
+from ...evidence.metrics import Interval, interval
+from ...io.dataset.listing import csv_cell
+from ...io.dataset.scan import Index, Item
+from ...io.disk.files import read_json, write_file, write_folder, write_json
+from ..ask.requests import Evaluation
+from ..core.events import Event, OnEvent
+from ..core.folder import RunFolder, default_out, finished, run_id, vacant
+from ..core.inputs import indexed
+from ..core.record import peak_mib, versions
+from ..core.sources import Known, device_named, known_prior
+from ..page.blocks import Section
+from ..page.store import write_report
+
+__all__ = [
+    "Collected",
+    "Evaluated",
+    "evaluated",
+    "one_each",
+    "patients_of",
+    "rate_or_none",
+    "scans_of",
+    "span",
+]
+
+FEW = 20
+"""Patients below which a percentile interval is known to be too narrow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """What an evaluation hands back: numbers for run.json, sections and a table of single scans (first row:
+    names).
+    """
+
+    metrics: Mapping[str, Any]
+    sections: Sequence[Section]
+    rows: Sequence[Sequence[object]]
+    preview: bytes
+
+
+class Collected:
+    """Results by key; each is written down at once beside the folder to be, so that a stopped evaluation goes
+    on where it was.
+    """
+
+    def __init__(self, out: Path, identifier: str) -> None:
+        self.path, self.identifier = out.with_name(f"{out.name}.partial.json"), identifier
+        try:
+            stored = read_json(self.path)
+        except FileProblem:
+            stored = {}
+        known = isinstance(stored, dict) and stored.get("id") == identifier
+        self.found: dict[str, dict[str, Any]] = stored["found"] if known else {}
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.found
+
+    def __getitem__(self, key: str) -> dict[str, Any]:
+        return self.found[key]
+
+    def keep(self, key: str, result: dict[str, Any]) -> None:
+        self.found[key] = result
+        write_json(self.path, {"id": self.identifier, "found": self.found})
+
+    def forget(self) -> None:
+        """All is written where it belongs."""
+        self.path.unlink(missing_ok=True)
+
+
+@contextmanager
+def scans_of(request: Evaluation, on_event: OnEvent) -> Iterator[tuple[Index, tuple[Item, ...], str]]:
+    """(index, the chosen scans, which split they are of). Nothing is written into the data folder. Raises
+    what ``scan`` and ``Index.usable`` raise.
+    """
+    with indexed(request.folder, request.unit, request.modality, on_event) as index:
+        split = (
+            request.split
+            if request.split != "auto"
+            else request.auto_split
+            if any(item.given for item in index.items)
+            else "all"
+        )
+        yield (
+            index,
+            index.usable(None if split == "all" else split, allow_synthetic=request.allow_synthetic),
+            split,
+        )
+
+
+def patients_of(items: Sequence[Item]) -> dict[str, int]:
+    """Opaque patient -> 1, 2, ...; a scan whose patient nobody names counts as a patient of its own."""
+    names = dict.fromkeys(item.patient or item.id for item in items)
+    return {name: n for n, name in enumerate(names, start=1)}
+
+
+def one_each(items: Sequence[Item], *, unlabelled: bool = False) -> list[Item]:
+    """The first scan of each patient and label: patients, not scans, are the independent units. unlabelled:
+    keep scans without a label, too.
+    """
+    found: dict[tuple[str, str], Item] = {}
+    for item in items:
+        if item.label or unlabelled:
+            found.setdefault((item.patient or item.id, item.label), item)
+    return list(found.values())
+
+
+def rate_or_none(
+    statistic: Any, *columns: ArrayLike, patients: Sequence[object], strata: Sequence[object] | None = None
+) -> dict[str, Any]:
+    """A number with its interval over patients as JSON; low and high are None where too few patients stand
+    behind it.
+    """
+    kinds = list(strata) if strata is not None else [0] * len(patients)
+    fewest = min(len({p for p, k in zip(patients, kinds, strict=True) if k == kind}) for kind in set(kinds))
+    if fewest < 2:
+        return {
+            "value": float(statistic(*columns)),
+            "low": None,
+            "high": None,
+            "level": 0.95,
+            "n": len(set(patients)),
+        }
+    return stored(interval(statistic, *columns, patients=patients, strata=strata))
+
+
+def span(at: Mapping[str, Any], digits: int = 3) -> str:
+    """The interval of ``rate_or_none`` in words."""
+    return "too few patients" if at["low"] is None else f"{at['low']:.{digits}f} to {at['high']:.{digits}f}"
+
+
+def stored(at: Interval) -> dict[str, Any]:
+    """An interval as JSON."""
+    return {"value": at.value, "low": at.low, "high": at.high, "level": at.level, "n": at.n}
+
+
+def evaluated(
+    request: Evaluation,
+    on_event: OnEvent,
+    work: Any,
+    *,
+    more: Mapping[str, Any] | None = None,
+    every: bool = False,
+    told: Callable[[Sequence[Item]], Sequence[object]] | None = None,
+    known: Known | None = None,
+) -> RunFolder:
+    """Index, evaluate, write one folder. work(request, known, index, items, collected, on_event) ->
+    Evaluated.
+
+    more: what else makes this evaluation this one. every: it depends on the scans of all splits, not on the
+    chosen ones alone. told: and on what this says of each chosen scan, which is not written. known: instead
+    of the prior that the request names. The folder appears whole or not at all; until then what is done lies
+    in OUT.partial.json, from which the same command continues.
+    """
+    started = time.monotonic()
+    device = device_named(request.device)
+    known = known if known is not None else known_prior(request.prior, device)
+    with scans_of(request, on_event) as (index, items, split):
+        used = index.items if every else items
+        said = told(used) if told is not None else [""] * len(used)
+        identity = {
+            **request.identity(),
+            "medprior": __version__,
+            "prior_sha256": known.sha256,
+            "trust_sha256": known.trust_sha256,
+            **(more or {}),
+            "scans": sorted(
+                f"{i.digest}/{i.label}/{i.split}{text}" for i, text in zip(used, said, strict=True)
+            ),
+        }
+        identifier = run_id(identity)
+        out = request.out or default_out(request.job, identifier)
+        if not request.fresh and (done := finished(out, identifier)):
+            on_event(Event("note", "this evaluation is complete already; use --fresh to repeat it"))
+            return done
+        vacant(out, identifier, fresh=request.fresh)
+        collected = Collected(out, identifier)
+        if request.fresh:
+            collected.found.clear()
+        elif collected.found:
+            on_event(Event("note", f"goes on: {len(collected.found)} results are there already"))
+        result: Evaluated = work(request, known, index, items, collected, on_event)
+    record = _record(
+        request, known, items, split, result, identity, identifier, device, time.monotonic() - started
+    )
+    whose = (
+        f"of {len(patients_of(items))} patients"
+        if all(item.patient for item in items)
+        else "whose patients are not all named"
+    )
+    about = f"{len(items)} scans {whose}, split: {split}. Prior: {known.prior.card.name}."
+
+    def fill(folder: Path) -> None:
+        write_file(folder / "preview.png", result.preview)
+        write_file(folder / "results.csv", _sheet(result.rows))
+        write_report(folder, f"medprior {request.job.replace('-', ' ')}", about, result.sections, record)
+
+    write_folder(out, fill)
+    collected.forget()
+    return RunFolder(out, record)
+
+
+def _sheet(rows: Sequence[Sequence[object]]) -> bytes:
+    """A table for people: a label may hold commas and quotes, and no label is a formula. Numbers stay
+    numbers, negative ones too.
+    """
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(
+        [[cell if _is_number(cell) else csv_cell(cell) for cell in map(str, row)] for row in rows]
+    )
+    return text.getvalue().encode(errors="backslashreplace")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _record(
+    request: Evaluation,
+    known: Known,
+    items: Sequence[Item],
+    split: str,
+    result: Evaluated,
+    identity: Mapping[str, Any],
+    identifier: str,
+    device: str,
+    seconds: float,
+) -> dict[str, Any]:
+    allowed = {
+        "allow_other": "another modality or unit than the prior's was allowed",
+        "allow_synthetic": "scans marked synthetic were allowed",
+    }
+    return {
+        "id": identifier,
+        "job": request.job,
+        "request": {name: value for name, value in identity.items() if name != "scans"},
+        "overrides": [text for name, text in allowed.items() if getattr(request, name)],
+        "prior": {"name": known.prior.card.name, "sha256": known.sha256},
+        "input": None,
+        "data": {
+            "scans": len(items),
+            "patients": len(patients_of(items)),
+            "patients_named": all(item.patient for item in items),
+            "split": split,
+        },
+        "metrics": dict(result.metrics),
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": {"job": round(seconds, 3)},
+        "peak_mib": round(peak_mib(), 1),
+        "complete": True,
+    }
+
+
+def caveats_of(items: Sequence[Item]) -> tuple[str, ...]:
+    """What a reader of any evaluation must know about its patients."""
+    n = len(patients_of(items))
+    unnamed = sum(not item.patient for item in items)
+    lines = [
+        "Whether the prior has learned from these scans cannot be seen here: evaluate on patients that it "
+        "has not."
+    ]
+    if unnamed:
+        lines.append(
+            f"{unnamed} of {len(items)} scans name no patient and count as one patient each; if several are "
+            "of one patient, the intervals are too narrow."
+        )
+    if n < FEW:
+        lines.append(f"Intervals of so few patients ({n}) are too narrow.")
+    return tuple(lines)

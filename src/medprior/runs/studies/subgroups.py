@@ -1,0 +1,273 @@
+"""How a detector does in groups of patients: each group's figures, and how far they are from those of the
+other patients.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ...evidence.conformal import wanted
+from ...evidence.metrics import auroc, clopper_pearson, difference_of_shares, interval
+from ...io.dataset.index import Item
+from ...io.groups import TAGS
+from ..page.blocks import Section, Table
+from .study import span, stored
+
+__all__ = ["GAP", "HANDFUL", "LEAST", "Member", "groups_of", "section_of", "subgroups"]
+
+LEAST = 30
+"""Patients of a group, and healthy ones for its false positives, below which nothing is said of it."""
+HANDFUL = 10
+"""Patients of each kind of label below which no AUROC is given: a bootstrap of fewer is far too sure of
+itself.
+"""
+GAP = 0.05
+"""A difference from the other patients that is named where chance does not explain it."""
+FEWEST = 5
+"""Patients of a group below which it is not told apart from other small ones: so few may be known to
+somebody.
+"""
+SHOWN = 8
+"""Groups of a tag in the report, the largest; run.json has all."""
+
+FIGURES = ("auroc", "false_positive_rate")
+_NUMBERED = ("site", "protocol")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One scan of a patient. groups: {tag: group}, without the tags that nobody stated. hit: flagged at the
+    promised rate.
+    """
+
+    sick: bool
+    patient: int
+    score: float
+    hit: bool
+    groups: Mapping[str, str]
+
+
+def groups_of(items: Sequence[Item]) -> list[dict[str, str]]:
+    """For each scan, {tag: group}. Sites and protocols are numbered, the largest first: their names stay
+    where they are.
+    """
+    found = [{tag: value for tag in TAGS if (value := getattr(item.tags, tag))} for item in items]
+    for tag in _NUMBERED:
+        order = Counter(groups[tag] for groups in found if tag in groups).most_common()
+        numbers = {name: f"{tag} {n}" for n, (name, _) in enumerate(order, start=1)}
+        found = [{**groups, tag: numbers[groups[tag]]} if tag in groups else groups for groups in found]
+    return found
+
+
+def subgroups(scans: Sequence[Member], alpha: float, n_healthy: int) -> dict[str, Any]:
+    """{tag: {"not_stated": scans, "groups": {group: figures}}} of the tags that any scan states; a figure is
+    None where its group is too small.
+
+    Each group stands against the patients who are stated to be of another one. AUROC: bootstrap over
+    patients, each class of each side apart. False positives: Clopper-Pearson, their difference by
+    ``difference_of_shares``; none where ``n_healthy`` cannot support alpha.
+    """
+    promised = n_healthy >= wanted(alpha)
+    found: dict[str, Any] = {}
+    for tag in TAGS:
+        told = _merged([scan for scan in scans if tag in scan.groups], tag)
+        sizes = Counter(scan.groups[tag] for scan in told)
+        if told:
+            groups = {
+                name: _figures(told, tag, name, promised)
+                for name, _ in sorted(sizes.items(), key=lambda pair: (-pair[1], pair[0]))
+            }
+            found[tag] = {"not_stated": len(scans) - len(told), "groups": groups}
+    return found
+
+
+def _merged(told: Sequence[Member], tag: str) -> list[Member]:
+    """Groups of a handful become one."""
+    patients: dict[str, set[int]] = {}
+    for scan in told:
+        patients.setdefault(scan.groups[tag], set()).add(scan.patient)
+    few = {name for name, whose in patients.items() if len(whose) < FEWEST}
+    return [
+        replace(scan, groups={**scan.groups, tag: f"groups under {FEWEST}"})
+        if scan.groups[tag] in few
+        else scan
+        for scan in told
+    ]
+
+
+def _figures(told: Sequence[Member], tag: str, name: str, promised: bool) -> dict[str, Any]:
+    own, others = [s for s in told if s.groups[tag] == name], [s for s in told if s.groups[tag] != name]
+    found: dict[str, Any] = {
+        "patients": _patients(own),
+        "healthy": sum(not s.sick for s in own),
+        "others": sum(s.sick for s in own),
+    }
+    enough = _ranks(own)
+    found["auroc"] = _auroc(own) if enough else None
+    found["auroc_difference"] = _apart(own, others) if enough and _ranks(others) else None
+    healthy, rest = ([s.hit for s in part if not s.sick] for part in (own, others))
+    enough = promised and len(healthy) >= LEAST
+    found["false_positive_rate"] = stored(clopper_pearson(sum(healthy), len(healthy))) if enough else None
+    enough = enough and len(rest) >= LEAST
+    found["false_positive_rate_difference"] = (
+        stored(difference_of_shares(sum(healthy), len(healthy), sum(rest), len(rest))) if enough else None
+    )
+    found["flagged"] = [what for what in FIGURES if _stands_out(found[f"{what}_difference"])]
+    return found
+
+
+def _patients(scans: Sequence[Member]) -> int:
+    return len({scan.patient for scan in scans})
+
+
+def _ranks(scans: Sequence[Member]) -> bool:
+    sick = sum(scan.sick for scan in scans)
+    return _patients(scans) >= LEAST and min(sick, len(scans) - sick) >= HANDFUL
+
+
+def _auroc(scans: Sequence[Member]) -> dict[str, Any]:
+    labels = [int(s.sick) for s in scans]
+    return stored(
+        interval(
+            auroc,
+            [s.score for s in scans],
+            labels,
+            patients=[f"{s.patient}/{s.sick}" for s in scans],
+            strata=labels,
+        )
+    )
+
+
+def _apart(own: Sequence[Member], others: Sequence[Member]) -> dict[str, Any]:
+    """AUROC of a group minus that of the others, from the same draws."""
+    scans, inside = [*own, *others], np.arange(len(own) + len(others)) < len(own)
+    labels = [int(s.sick) for s in scans]
+    strata = [f"{s.sick}/{i}" for s, i in zip(scans, inside, strict=True)]
+    patients = [f"{s.patient}/{kind}" for s, kind in zip(scans, strata, strict=True)]
+    return stored(
+        interval(_difference, [s.score for s in scans], labels, inside, patients=patients, strata=strata)
+    )
+
+
+def _difference(scores: Any, labels: Any, inside: Any) -> float:
+    return auroc(scores[inside], labels[inside]) - auroc(scores[~inside], labels[~inside])
+
+
+def _stands_out(difference: Mapping[str, Any] | None) -> bool:
+    return (
+        difference is not None
+        and abs(difference["value"]) > GAP
+        and not difference["low"] <= 0 <= difference["high"]
+    )
+
+
+def section_of(found: Mapping[str, Any]) -> Section:
+    """For the report: a table, and a sentence for each group that stands out."""
+    if not found:
+        return Section(
+            "Subgroups",
+            "No scan says the sex, age, scanner, site or protocol (DICOM, or columns of scans.csv): nothing "
+            "can be said of groups.",
+        )
+    rows = [
+        [
+            "group",
+            "patients",
+            "AUROC",
+            "95 % interval",
+            "minus the others",
+            "false positives",
+            "95 % interval",
+            "minus the others",
+        ]
+    ]
+    notes, n_compared = [], 0
+    for tag, at in found.items():
+        for name, one in list(at["groups"].items())[:SHOWN]:
+            cells = [text for what in FIGURES for text in _cells(one[what], one[f"{what}_difference"])]
+            rows.append([_named(tag, name), f"{one['healthy']} healthy, {one['others']} others", *cells])
+        compared = sum(
+            one[f"{what}_difference"] is not None for one in at["groups"].values() for what in FIGURES
+        )
+        n_compared += (
+            compared // 2 if len(at["groups"]) == 2 else compared
+        )  # of two groups each is the other's other
+        if len(at["groups"]) > SHOWN:
+            notes.append(f"{len(at['groups']) - SHOWN} smaller groups of {tag} are in run.json.")
+        if at["not_stated"]:
+            notes.append(f"{at['not_stated']} scans do not state {tag}.")
+    nothing = (
+        "No group differs from the others by more than 5 points and more than chance."
+        if n_compared
+        else "No two groups are large enough to be compared."
+    )
+    lines = [
+        _sentence(tag, name, what, one)
+        for tag, at in found.items()
+        for name, one in at["groups"].items()
+        for what in one["flagged"]
+    ]
+    return Section(
+        "Subgroups",
+        f"Each group beside the patients who are stated to be of another one. Too few: under {LEAST} "
+        f"patients, for an AUROC also under {HANDFUL} of either "
+        f"label, for false positives under {LEAST} healthy ones, or too few to calibrate the rate.",
+        [
+            Table(
+                rows,
+                " ".join(
+                    [
+                        "AUROC: bootstrap over patients; false positives: Clopper-Pearson, their difference "
+                        "by Newcombe's method.",
+                        *notes,
+                    ]
+                ),
+            )
+        ],
+        verdict=" ".join(lines) or nothing,
+        caveats=(
+            *(
+                [
+                    f"{n_compared} differences were looked at: of such intervals one in twenty misses 0 by "
+                    "chance."
+                ]
+                if n_compared
+                else []
+            ),
+            "A group that does not stand out may still be served worse: small groups have wide intervals. "
+            "Groups differ in more than their name.",
+        ),
+    )
+
+
+def _cells(at: Mapping[str, Any] | None, difference: Mapping[str, Any] | None) -> list[str]:
+    if at is None:
+        return ["too few", "", ""]
+    apart = "too few others" if difference is None else f"{difference['value']:+.3f} ({span(difference)})"
+    return [f"{at['value']:.3f}", span(at), apart]
+
+
+def _named(tag: str, name: str) -> str:
+    return name if tag in _NUMBERED else f"{tag}: {name}"
+
+
+def _sentence(tag: str, name: str, what: str, one: Mapping[str, Any]) -> str:
+    at, apart = one[what], one[f"{what}_difference"]
+    named = _named(tag, name)
+    by = f"by {abs(apart['value']) * 100:.0f} points (95 % interval of the difference {span(apart)})"
+    if what == "auroc":
+        word = "WORSE" if apart["value"] < 0 else "better"
+        return (
+            f"{named[:1].upper()}{named[1:]}: healthy and other scans are told apart {word} than among "
+            f"the others, AUROC {at['value']:.3f}, {by}."
+        )
+    word = "MORE" if apart["value"] > 0 else "fewer"
+    return (
+        f"{named[:1].upper()}{named[1:]}: {word} healthy patients are flagged than among the others, "
+        f"{at['value']:.1%}, {by}."
+    )

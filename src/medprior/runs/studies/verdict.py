@@ -1,0 +1,107 @@
+"""Is it worth it: gains with intervals, the ratio that val chooses, and a verdict that claims nothing which
+an interval does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...evidence.gain import Scored, paired_gain
+from ...evidence.metrics import Interval
+from .study import span, stored
+from .training_sets import Arm
+
+__all__ = ["Worth", "verdict_of", "worth_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """chosen: the arm with generated images that val prefers. on: the split that judges. against: the plain
+    arm, real or real + classical, that is harder to beat there: a gain must lie above 0 over both, so that no
+    arm that was merely unlucky on val makes it.
+
+    gains: key of each arm -> {split: {over: interval as JSON}}; values: key -> {split: mean over seeds}.
+    honest: another split has judged than has chosen.
+    """
+
+    chosen: Arm
+    against: Arm
+    on: str
+    values: Mapping[str, Mapping[str, float]]
+    gains: Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+    @property
+    def gain(self) -> Mapping[str, Any]:
+        """Of the chosen arm over the one that it must beat, on the split that judges."""
+        return self.gains[self.chosen.key][self.on][self.against.key]
+
+    @property
+    def honest(self) -> bool:
+        """Another split has judged than has chosen."""
+        return self.on != "val"
+
+
+def worth_of(
+    arms: Sequence[Arm],
+    scored: Mapping[str, Mapping[str, Sequence[Scored]]],
+    patients: Mapping[str, Sequence[object]],
+    on: str,
+) -> Worth:
+    """scored: key of an arm -> split -> one of each seed. patients: split -> whose each scan is."""
+    values = {
+        key: {split: float(np.mean([one.value for one in ours])) for split, ours in found.items()}
+        for key, found in scored.items()
+    }
+    plain = [arm for arm in arms if not arm.extra]
+    chosen = max((arm for arm in arms if arm.extra == "generative"), key=lambda arm: values[arm.key]["val"])
+    gains = {
+        arm.key: {
+            split: {
+                base.key: stored(
+                    paired_gain(scored[arm.key][split], scored[base.key][split], patients[split])
+                )
+                for base in plain
+                if base is not arm
+            }
+            for split in patients
+        }
+        for arm in arms
+    }
+    # an intersection-union test: each interval has its level, and the claim is made only where both hold it
+    against = min(plain, key=lambda base: gains[chosen.key][on][base.key]["low"])
+    return Worth(chosen, against, on, values, gains)
+
+
+def verdict_of(
+    gain: Interval | Mapping[str, Any],
+    *,
+    ratio: float,
+    ours: str,
+    against: str,
+    metric: str,
+    honest: bool = True,
+) -> str:
+    """One of four sentences. It says "use it" only where the whole interval lies above 0 and other scans than
+    those that chose the ratio have judged.
+    """
+    at = gain if isinstance(gain, Mapping) else stored(gain)
+    figure = f"{metric} {at['value']:+.3f} ({signed(at)}) over {against}"
+    if at["low"] is not None and at["low"] > 0:
+        if not honest:
+            return (
+                f"It may help at ratio {ratio:g} ({ours}): {figure}, but the same scans have chosen the "
+                "ratio. Confirm it with --split test before you use it."
+            )
+        return f"Use it at ratio {ratio:g} ({ours}): {figure}."
+    if at["high"] is not None and at["high"] < 0:
+        return f"Do not use it: it does harm. At ratio {ratio:g} ({ours}): {figure}."
+    return f"Do not use it: no gain that could be told from chance. At ratio {ratio:g} ({ours}): {figure}."
+
+
+def signed(at: Mapping[str, Any]) -> str:
+    """An interval of a difference."""
+    return span(at) if at["low"] is None else f"{at['low']:+.3f} to {at['high']:+.3f}"

@@ -1,0 +1,1 @@
+"""Runs of synthesis and its copy audit."""

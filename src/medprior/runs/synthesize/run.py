@@ -1,0 +1,171 @@
+"""Synthesize as a run: new images, held against the scans behind the prior; a sheet of them, every one marked
+synthetic.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ...data.volume import Volume
+from ...errors import BadOption
+from ...jobs.synthetic.mix import Mix, mixed
+from ...jobs.synthetic.synthesize import default_size, drawn, volumes_of
+from ...prior import Prior
+from ...prior.joint import is_joint
+from ..ask.requests import Synthesize
+from ..core.cost import announce
+from ..core.events import Event, OnEvent
+from ..core.outputs import Outcome, Output, file_name
+from ..page.blocks import Grid, Picture, Section
+from ..page.pictures import Window, grey, mosaic, upright, window_for
+from .audit import Draw, Steered, proven
+from .joint import listed, run_joint
+
+__all__ = ["run_synthesize"]
+
+SHOWN = 64
+"""Most images on the sheet; all of them are written."""
+
+
+def run_synthesize(
+    request: Synthesize, prior: Prior, given: Mapping[str, Volume] | None, on_event: OnEvent
+) -> Outcome:
+    """The job, its outputs and its section. given: known channels of a joint prior; other priors have no
+    input.
+    """
+    n = request.n if "n" in request.model_fields_set else None
+    plan = mixed(
+        prior.card,
+        n=n,
+        label=request.label,
+        mix=request.mix,
+        numbers=request.number,
+        seed=request.seed,
+        default=request.n,
+    )
+    if given or request.slices is not None or is_joint(prior.card):
+        return run_joint(request, prior, given or {}, plan, on_event)
+    size = request.size or default_size(prior)
+    solid = prior.card.ndim == 3
+    if solid and (request.size is not None or request.format == "png"):
+        raise BadOption(
+            "size, format: a 3-D prior draws volumes of its own size, and a PNG holds none",
+            "leave --size out; take nii.gz, npz or dcm",
+        )
+    suffix = f".{request.format or ('nii.gz' if solid else 'png')}"
+    # at full size: 14 levels refine the coarser image, which costs a third of that; an image that is small
+    # enough is drawn at once
+    evaluations = 26
+    total, steered = len(plan.labels), Steered.of(request, prior, plan)
+    announce(prior, total, size, evaluations * steered.times, on_event)
+    proved = proven(
+        request, prior, _drawer(request, prior, plan, size, on_event), total, on_event, steered=steered
+    )
+    rows = sorted(proved.kept)
+    made = volumes_of(
+        prior,
+        torch.stack([proved.kept[row] for row in rows]),
+        f"label {request.label or request.mix}, seed {request.seed}",
+    )
+    labels = [plan.labels[row] for row in rows]
+    numbers = [{name: values[row] for name, values in plan.numbers.items()} for row in rows]
+    card = prior.card
+    low, high = (card.low, card.high) if card.scaling == "fixed" else (0.0, 1.0)
+    width = len(str(total))
+    names = [f"{file_name(label)}_{row + 1:0{width}}" for row, label in zip(rows, labels, strict=True)]
+    outputs = [
+        Output(name, image, "synthesized", suffix=suffix, window=(low, high))
+        for name, image in zip(names, made, strict=True)
+    ]
+    files = [
+        ({"image": f"{name}{suffix}"}, label, told)
+        for name, label, told in zip(names, labels, numbers, strict=True)
+    ]
+    tables = {"scans.csv": listed(["image"], files)} if plan.counts else {}
+    window = window_for(made[0]) if card.unit == "HU" else Window(low, high, "range of the prior")
+    section, preview = sheet(request, prior, made, window, steered)
+    metrics = {
+        "n": len(made),
+        "size": list(size),
+        "label": request.label,
+        **(
+            {"mix": dict(plan.counts), "written": dict(Counter(label or "" for label in labels))}
+            if plan.counts
+            else {}
+        ),
+        **proved.metrics,
+    }
+    return Outcome(outputs, metrics, [section, *proved.sections], preview, proved.overrides, tables=tables)
+
+
+def _drawer(request: Synthesize, prior: Prior, plan: Mix, size: tuple[int, ...], on_event: OnEvent) -> Draw:
+    """Draws rows of the plan, those of a label side by side."""
+
+    def draw(rows: Sequence[int], seed: int) -> Tensor:
+        on_event(Event("stage", "drawing new images", 0, 0))
+        blocks: dict[str | None, list[int]] = {}
+        for at, row in enumerate(rows):
+            blocks.setdefault(plan.labels[row], []).append(at)
+        made: dict[int, Tensor] = {}
+        for k, (label, places) in enumerate(blocks.items()):
+
+            def told(done: int, total: int, k: int = k) -> None:
+                on_event(Event("step", done=k * total + done, total=total * len(blocks)))
+
+            x, _ = drawn(
+                prior,
+                len(places),
+                label=label,
+                seed=seed,
+                size=size,
+                guidance=request.guidance,
+                number_guidance=request.number_guidance,
+                numbers={name: [values[rows[at]] for at in places] for name, values in plan.numbers.items()},
+                stream="" if label is None or request.mix is None else label,
+                on_step=told,
+            )
+            made |= dict(zip(places, x, strict=True))
+        return torch.stack([made[at] for at in range(len(rows))])
+
+    return draw
+
+
+def sheet(
+    request: Synthesize, prior: Prior, made: list[Volume], window: Window, steered: Steered
+) -> tuple[Section, list]:
+    """The section with all images side by side."""
+    shown = [grey(upright(image), window) for image in made[:SHOWN]]
+    columns = min(8, max(1, round(len(shown) ** 0.5 * 1.4)))
+    picture = mosaic(shown, columns)
+    twins = (
+        " The same seed draws the same noise, so sheets of two labels differ by the label alone."
+        if request.label
+        else ""
+    )
+    section = Section(
+        f"Synthesize: {len(made)} new images{f', {request.label}' if request.label else ''}",
+        f"Drawn from the prior {prior.card.name} alone: {steered.said(request)}. They show no "
+        f"patient.{twins}",
+        [
+            Grid(
+                [
+                    Picture(
+                        picture,
+                        f"{len(shown)} images",
+                        f"Seed {request.seed}; none was picked out; {window}.",
+                        synthetic=True,
+                        wide=True,
+                    )
+                ]
+            )
+        ],
+        caveats=(
+            "A synthetic set inherits the gaps and the biases of the data behind the prior; its card names "
+            "them.",
+        ),
+    )
+    return section, [(f"{len(shown)} synthetic images", picture)]

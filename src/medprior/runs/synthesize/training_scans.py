@@ -1,0 +1,72 @@
+"""The scans behind a prior, brought back for an audit: a data set's train split, and its other splits as what
+was never seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...errors import BadOption
+from ...evidence.synthetic.copies import LEAST_HELD
+from ...io.dataset.scan import Index, Item
+from ...jobs.synthetic.audit import Known, known_scans
+from ...prior import Prior
+from ..core.events import Event, OnEvent
+from ..core.inputs import indexed, of_split
+
+__all__ = ["scans_behind", "scans_of_folder"]
+
+
+def scans_behind(
+    prior: Prior, train: Sequence[Item], held: Sequence[Item], index: Index, on_event: OnEvent
+) -> tuple[Known, str]:
+    """The scans as the prior sees them, and "" where its card names them; else why nobody knows that it
+    learned from these.
+
+    Raises BadOption where its card names others: compared with other scans than its own, every prior is free
+    of copies; and where fewer than 19 patients are held out, who say how alike two patients are.
+    """
+    owners = len({item.patient or item.id for item in held})
+    if owners < LEAST_HELD:
+        raise BadOption(
+            f"data: {owners} patients are held out, and {LEAST_HELD} must be to know how alike two of them "
+            "are",
+            "put scans of more patients, from which the prior has not learned, into val",
+        )
+    stated = prior.card.data.get("sha256")
+    if (
+        stated is not None
+        and stated != hashlib.sha256("\n".join(sorted(item.digest for item in train)).encode()).hexdigest()
+    ):
+        wanted = prior.card.data.get("scans")
+        raise BadOption(
+            f"data: the {len(train)} scans of the train split are not the {wanted} that the prior learned "
+            "from",
+            "name the folder that it was trained on, unchanged; of an adapted prior that of its new scans, "
+            "split as they were then",
+        )
+    on_event(Event("stage", "reading the scans behind the prior", 0, len(train) + len(held)))
+    found = known_scans(
+        prior, train, held, index, on_step=lambda done, total: on_event(Event("step", done=done, total=total))
+    )
+    if stated is None:
+        return (
+            found,
+            "the prior's card does not say which scans it learned from; that they are these is the caller's "
+            "word",
+        )
+    return found, ""
+
+
+def scans_of_folder(prior: Prior, folder: Path, on_event: OnEvent) -> tuple[Known, str]:
+    """Those of a data set's folder: train, and val (where there is none, test). Raises what ``scan`` and
+    ``scans_behind`` raise.
+    """
+    with indexed(
+        folder, prior.card.unit if prior.card.unit != "a.u." else None, prior.card.modality or None, on_event
+    ) as index:
+        train = of_split(index, "train", allow_synthetic=False)
+        held = of_split(index, "val", allow_synthetic=False) or of_split(index, "test", allow_synthetic=False)
+        return scans_behind(prior, train, held, index, on_event)

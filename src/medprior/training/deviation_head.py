@@ -1,0 +1,53 @@
+"""Teaches a finished prior how wrong it is, voxel by voxel: one more output of the same network, its trunk
+frozen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from ..prior import Prior
+from ..prior.denoiser import spread
+from ..prior.prior import fresh
+from .patches import Images, draw
+
+__all__ = ["with_doubt"]
+
+
+def with_doubt(
+    prior: Prior, data: Images, *, steps: int = 300, rate: float = 3e-3, sigmas: tuple[float, float] = (-1.0,
+    1.6), batch: int = 16, seed: int = 0,
+    on_step: Callable[[int, int], None] | None = None,
+) -> Prior:  # fmt: skip
+    """The same means, and a standard deviation for each voxel, learned by the Gaussian likelihood (Nix and
+    Weigend 1994).
+
+    data: what the prior was trained on, or better scans it has not seen. The trunk is frozen, so the means do
+    not move by a bit.
+    """
+    made = fresh(replace(prior.card, doubt=True))
+    made.net.load_state_dict({**made.net.state_dict(), **prior.net.state_dict()})
+    made.net.requires_grad_(False).eval()
+    head = [p for name, p in made.net.named_parameters() if name.startswith("doubt.")]
+    for parameter in head:
+        parameter.requires_grad_(True)
+    optimizer = torch.optim.Adam(head, lr=rate)
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = rate * (1 - step / steps)
+        at = draw(data, step, seed=seed + 1, batch=batch, sigmas=sigmas, drop=0.1)
+        mean, std = made.moments(at.x0 + spread(at.sigma, at.x0) * at.noise, at.sigma, at.condition)
+        loss = (
+            (mean - at.x0).square() / std.square()
+            + 2 * (std / made.path.c_out(spread(at.sigma, at.x0)).abs()).log()
+        ).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if on_step:
+            on_step(step + 1, steps)
+    made.net.requires_grad_(False)
+    return Prior(made.net, prior.path, made.card, prior.trust)

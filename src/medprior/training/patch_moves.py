@@ -1,0 +1,101 @@
+"""Few scans made many: patches are turned, stretched, shifted and mirrored *together with their places*.
+
+The network is told where each voxel comes from, so that it learns what a turned patch looks like as something
+else than a plain one; asked for plain places it draws plain images (augmentation that is told, so that it
+need not leak into what is drawn: Karras et al., NeurIPS 2022, told there by numbers, here by the places
+themselves; a stretch without a turn has the places of a plain patch of an image of another size).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["RANDOM", "Moves", "moved"]
+
+RANDOM = 8
+"""Uniform random numbers that one patch takes."""
+
+_TURN, _ZOOM, _SHIFT = math.radians(10.0), (-0.25, 0.15), 0.1
+"""Most that a patch is turned, each way; binary logarithm of the part of its side that is seen, and how far
+it is shifted, as a part of its side.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """share: of the patches, at most. passes: over the training set, from first to last, up to which nothing
+    moves; at twice as many it is ``share``. A training that sees its scans less often does not learn them by
+    heart and is better off with plain ones. mirror: array axis (0 = i) along which half of the moved patches
+    are mirrored, or None. maps: channels of label maps, which move by nearest neighbour."""
+
+    share: float = 0.8
+    passes: float = 80.0
+    mirror: int | None = None
+    maps: tuple[int, ...] = ()
+
+    def share_of(self, passes: float) -> float:
+        return self.share * min(1.0, max(0.0, passes / self.passes - 1))
+
+
+def moved(x0: Tensor, position: Tensor, u: Tensor, share: float, moves: Moves) -> tuple[Tensor, Tensor]:
+    """x0 (n, C, *size) and position (n, d + 1, *size) of patches, u (n, RANDOM) uniform in 0..1 -> the same,
+    about ``share`` of the patches moved.
+
+    Cubic in the plane, linear in volumes; what lies beyond the patch is mirrored back into it, and so are the
+    places. Rows that do not move keep their bits.
+    """
+    rows = (u[:, 0] < share).nonzero()[:, 0]
+    if not len(rows):
+        return x0, position
+    size = x0.shape[2:]
+    u = u[rows].to(x0)
+    zoom = 2 ** (_ZOOM[0] + (_ZOOM[1] - _ZOOM[0]) * u[:, 1])
+    places = _places(size, u, zoom, moves.mirror)
+    inside, where = x0[rows], position[rows]
+    x = F.grid_sample(
+        inside,
+        places,
+        mode="bicubic" if len(size) == 2 else "bilinear",
+        padding_mode="reflection",
+        align_corners=False,
+    )
+    if moves.maps:
+        maps = list(moves.maps)
+        x[:, maps] = F.grid_sample(
+            inside[:, maps], places, mode="nearest", padding_mode="reflection", align_corners=False
+        )
+    where = F.grid_sample(where, places, mode="bilinear", padding_mode="reflection", align_corners=False)
+    where[:, -1] -= (zoom.log2() / 2).reshape(
+        -1, *[1] * len(size)
+    )  # a part of the side on as many voxels is a finer image
+    x0, position = x0.clone(), position.clone()
+    x0[rows], position[rows] = x, where
+    return x0, position
+
+
+def _places(size: Sequence[int], u: Tensor, zoom: Tensor, mirror: int | None) -> Tensor:
+    """(n, *size, d): where each voxel of a moved patch comes from, in grid_sample's order (last axis first)
+    and units (-1..1 over the patch).
+    """
+    ndim, n = len(size), len(u)
+    angle = _TURN * (2 * u[:, 2] - 1)
+    turn = torch.eye(ndim, device=u.device).repeat(n, 1, 1)
+    first = torch.zeros(n, dtype=torch.long, device=u.device) if ndim == 2 else (3 * u[:, 7]).long()
+    second, each = (first + 1) % ndim, torch.arange(n, device=u.device)
+    turn[each, first, first] = turn[each, second, second] = angle.cos()
+    turn[each, first, second], turn[each, second, first] = -angle.sin(), angle.sin()
+    if mirror is not None:
+        turn[:, :, mirror] *= torch.where(u[:, 3] < 0.5, -1.0, 1.0)[:, None]
+    sides = torch.tensor([float(s) for s in size], device=u.device)
+    centres = torch.meshgrid(*[torch.arange(s, device=u.device) + 0.5 - s / 2 for s in size], indexing="ij")
+    found = (
+        zoom[:, None, None] * turn @ torch.stack(centres).flatten(1)
+        + (_SHIFT * (2 * u[:, 4 : 4 + ndim] - 1) * sides)[:, :, None]
+    )
+    return (found / (sides / 2)[:, None]).reshape(n, ndim, *size).flip(1).movedim(1, -1)

@@ -1,0 +1,118 @@
+"""Requests: ranges, nearest names, and one meaning in command line, YAML and run.json."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from medprior.errors import BadOption
+from medprior.runs.ask.requests import KNOBS, REQUESTS, Augment, Reconstruct, Request, Scan, request_from
+
+SCAN = {"input": "scan.png", "prior": "chest-xray"}
+NEEDED = {
+    "detect": SCAN,
+    "augment": SCAN,
+    "reconstruct": SCAN,
+    "synthesize": {"prior": "chest-xray"},
+    "train": {"folder": "scans"},
+}
+NEEDED |= {
+    job: {"folder": "scans", "prior": "chest-xray"}
+    for job in REQUESTS
+    if job.startswith(("adapt", "evaluate-", "calibrate-"))
+}
+
+
+@pytest.mark.parametrize("job", REQUESTS)
+def test_each_request_survives_json(job: str) -> None:
+    """What run.json holds makes the same request again."""
+    request = request_from(job, NEEDED[job])
+    assert request_from(job, json.loads(request.model_dump_json())) == request
+
+
+@pytest.mark.parametrize("model", [*REQUESTS.values(), Scan])
+def test_every_field_says_what_it_is(model: type[Request]) -> None:
+    assert [name for name, field in model.model_fields.items() if not field.description] == []
+
+
+@pytest.mark.parametrize("job", REQUESTS)
+def test_an_unknown_field_is_an_error_that_names_the_nearest(job: str) -> None:
+    with pytest.raises(BadOption, match=r"sed: unknown option.*did you mean 'seed'"):
+        request_from(job, {**NEEDED[job], "sed": 1})
+
+
+def test_an_unknown_job_names_the_nearest() -> None:
+    with pytest.raises(BadOption, match="did you mean 'detect'"):
+        request_from("detct", SCAN)
+
+
+OUTSIDE = {
+    "detect": {"n_twins": 0, "seed": -1, "device": "tpu", "index": -1},
+    "augment": {"n": 0, "strength": 1.0, "guidance": -1, "seed": 1.5},
+    "synthesize": {"n": 0, "size": (64,), "guidance": float("nan"), "format": "gif"},
+    "reconstruct": {
+        "task": "pet",
+        "n": 0,
+        "noise": 0,
+        "factor": 1,
+        "fraction": 1,
+        "box": (1, 2),
+        "acceleration": 0.5,
+        "centre_fraction": 2,
+        "views": 1,
+        "photons": 1,
+        "rule": "magic",
+        "steps": 1,
+        "slice": -1,
+        "baselines": "no",
+    },
+    "evaluate-reconstruct": {
+        "task": "mri",
+        "n": 0,
+        "per_patient": 0,
+        "most": 0,
+        "split": "third",
+        "steps": 1,
+    },
+    "calibrate-reconstruct": {
+        "task": "mri",
+        "n": 0,
+        "per_patient": 0,
+        "most": 0,
+        "split": "third",
+        "steps": 1,
+        "into": 7,
+    },
+    "evaluate-detect": {"alpha": 1, "n_twins": 0, "split": "none"},
+    "train": {"preset": "huge", "minutes": 0, "steps": 0, "name": "My Prior", "plane": "oblique"},
+}
+
+
+@pytest.mark.parametrize(
+    ("job", "field"), [(job, field) for job, fields in OUTSIDE.items() for field in fields]
+)
+def test_a_value_outside_of_its_range_is_refused_by_name(job: str, field: str) -> None:
+    with pytest.raises(BadOption, match=field):
+        request_from(job, {**NEEDED[job], field: OUTSIDE[job][field]})
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e-4", 1e-4), ("0.5", 0.5)])
+def test_numbers_that_yaml_takes_for_text_are_numbers(text: str, value: float) -> None:
+    request = request_from("augment", {**SCAN, "strength": text})
+    assert isinstance(request, Augment) and request.strength == value
+
+
+def test_knobs_of_another_task_are_refused_but_defaults_pass() -> None:
+    with pytest.raises(BadOption, match="views: no option for task mri"):
+        request_from("reconstruct", {**SCAN, "task": "mri", "views": 30})
+    every = {name: Reconstruct.model_fields[name].default for names in KNOBS.values() for name in names}
+    assert request_from("reconstruct", {**SCAN, "task": "mri", **every})
+
+
+def test_the_identity_holds_what_changes_the_numbers_and_no_path() -> None:
+    one = request_from("detect", {"input": "/home/erika/scan.png", "prior": "p", "out": "a", "fresh": True})
+    two = request_from("detect", {"input": "elsewhere.png", "prior": "q", "out": "b"})
+    assert one.identity() == two.identity()
+    assert "erika" not in json.dumps(one.identity())
+    assert one.identity() != request_from("detect", {"input": "x", "prior": "p", "seed": 1}).identity()

@@ -1,0 +1,179 @@
+"""medprior augment --classical: no prior, the input's format, masks beside images, records that replay,
+refusals in one line.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+import medprior as mp
+from medprior.augmentation import Record, replayed
+from medprior.cli import main
+from medprior.data.volume import Volume
+from medprior.errors import BadOption, Corrupt, TooLarge
+from medprior.io.disk.settings import LARGEST, read_settings
+from medprior.runs.ask.requests import Augment
+from medprior.runs.execute import execute
+from medprior.runs.rebuild import reported
+
+
+@pytest.fixture
+def brain(tmp_path: Path) -> tuple[Path, Path]:
+    """A small volume and its label map, NIfTI."""
+    rng = np.random.default_rng(0)
+    data = rng.random((1, 20, 18, 16), dtype=np.float32) * 100
+    data[0, 5:15, 5:13, 4:12] += 400
+    volume = Volume(data, np.diag([1.5, 1.5, 2.0, 1.0]), modality="MR")
+    scan, mask = tmp_path / "Mustermann_Max.nii.gz", tmp_path / "Mustermann_Max_mask.nii.gz"
+    mp.write(volume, scan, kind="converted")
+    mp.write(replace(volume, data=(data > 300).astype(np.float32) * 3, unit="label"), mask, kind="mask")
+    return scan, mask
+
+
+def test_a_volume_with_its_mask(brain: tuple[Path, Path], tmp_path: Path) -> None:
+    request = Augment(
+        input=brain[0], mask=brain[1], classical=True, n=3, seed=5, modality="MR", out=tmp_path / "run"
+    )
+    done = execute(request)
+    names = [
+        f"augmented_{n}{tail}.nii.gz{side}"
+        for n in (1, 2, 3)
+        for tail in ("", "_mask")
+        for side in ("", ".medprior.json")
+    ]
+    assert sorted(path.name for path in done.outputs) == sorted(["augmentation.json", *names])
+    source, mask = mp.read(brain[0], modality="MR"), mp.read(brain[1], unit="label")
+    records = json.loads((done.path / "outputs" / "augmentation.json").read_text())
+    for n, stated in enumerate(records, start=1):
+        image, label = (
+            mp.read(done.path / "outputs" / f"augmented_{n}.nii.gz"),
+            mp.read(done.path / "outputs" / f"augmented_{n}_mask.nii.gz"),
+        )
+        again = replayed(Record.from_dict(stated), source, [mask])
+        assert np.array_equal(image.data, again.image.data) and np.array_equal(
+            label.data, again.masks[0].data
+        )
+        assert (
+            image.affine is not None
+            and source.affine is not None
+            and np.allclose(image.affine, source.affine)
+        )
+        assert (
+            image.provenance.synthetic
+            and label.provenance.synthetic
+            and set(np.unique(label.data)) <= {0.0, 3.0}
+        )
+        assert (
+            json.loads((done.path / "outputs" / f"augmented_{n}.nii.gz.medprior.json").read_text())[
+                "prior_sha256"
+            ]
+            == ""
+        )
+    header = nib.load(done.path / "outputs" / "augmented_1.nii.gz").header
+    assert b"synthetic" in header["descrip"].tobytes()  # type: ignore[index]
+    everything = b"".join(
+        p.read_bytes() for p in done.path.rglob("*") if p.suffix in (".json", ".html", ".jsonl")
+    )
+    assert b"Mustermann" not in everything
+    page = done.report.read_text(encoding="utf-8")
+    assert all(
+        words in page
+        for words in ("No prior was asked", "rician_noise", "left and right differ", "not for diagnosis")
+    )
+    assert execute(request).reused
+    assert reported([done.path], None, fresh=False).report.read_text(encoding="utf-8") == page
+
+
+def test_a_picture_by_a_policy_file(picture: Path, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(
+        "modality: DX\nwithout: [elastic]\ntransforms:\n  rotate: {low: 3, high: 4, probability: 1}\n"
+    )
+    done = execute(
+        Augment(input=picture, policy=policy, classical=True, n=2, modality="DX", out=tmp_path / "run")
+    )
+    assert [p.name for p in done.outputs if p.suffix == ".png"] == ["augmented_1.png", "augmented_2.png"]
+    steps = [
+        step
+        for record in json.loads((done.path / "outputs" / "augmentation.json").read_text())
+        for step in record["steps"]
+    ]
+    turned = [step["degrees"][0] for step in steps if step["name"] == "rotate"]
+    assert (
+        len(turned) == 2
+        and all(3 <= d <= 4 for d in turned)
+        and not any(step["name"] == "elastic" for step in steps)
+    )
+    assert done.record["request"]["policy"]["allowed"]["rotate"] == {"low": 3, "high": 4, "probability": 1}
+
+
+def test_other_policies_are_other_runs(picture: Path, tmp_path: Path) -> None:
+    one = execute(Augment(input=picture, classical=True, n=1, modality="DX", out=tmp_path / "a"))
+    two = execute(
+        Augment(input=picture, classical=True, n=1, modality="DX", label="cardiomegaly", out=tmp_path / "b")
+    )
+    assert one.record["id"] != two.record["id"] and "scale" in two.record["request"]["policy"]["refused"]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "words"),
+    [
+        ([], "prior: wanted a prior, or --classical"),
+        (["--classical", "--prior", "chest-xray"], "prior: no option with --classical"),
+        (["--classical", "--strength", "0.5"], "strength: no option with --classical"),
+        (["--prior", "chest-xray", "--mask", "m.png"], "mask: no option without --classical"),
+        (["--classical", "--policy", "absent.yaml"], "absent.yaml: no such file"),
+        (
+            ["--classical", "--policy", "{tmp}/gamma.yaml"],
+            "gamma: refused for CT in HU: Hounsfield values are a physical scale",
+        ),
+        (["--classical", "--policy", "{tmp}/list.yaml"], "wanted names with values"),
+        (
+            ["--classical", "--policy", "{tmp}/ct.yaml", "--modality", "DX"],
+            "policy: it is for CT in HU, and the image is DX",
+        ),
+        (["--classical", "--mask", "{tmp}/other.nii.gz"], "mask lies on the grid of its image"),
+    ],
+)
+def test_what_is_refused_is_one_line(
+    tokens: list[str], words: str, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gamma.yaml").write_text(
+        "modality: CT\nunit: HU\ntransforms: {gamma: {low: 0.9, high: 1.1}}\n"
+    )
+    (tmp_path / "ct.yaml").write_text("modality: CT\nunit: HU\n")
+    (tmp_path / "list.yaml").write_text("- gamma\n")
+    mp.write(Volume(np.zeros((1, 8, 8), np.float32), unit="label"), tmp_path / "other.nii.gz", kind="mask")
+    out = tmp_path / "run"
+    assert (
+        main(["augment", str(picture), "--out", str(out), *(token.format(tmp=tmp_path) for token in tokens)])
+        == 2
+    )
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("medprior: ")]
+    assert len(lines) == 1 and words in lines[0] and not out.exists()
+
+
+def test_settings_are_plain_data(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    for text in ("!!python/object/apply:os.system ['true']", "a: [", "3", "1: 2"):
+        file.write_text(text)
+        with pytest.raises(Corrupt):
+            read_settings(file)
+    file.write_text("#" * (LARGEST + 1))
+    with pytest.raises(TooLarge):
+        read_settings(file)
+    file.write_text('{"modality": "CT"}')
+    assert read_settings(file) == {"modality": "CT"}
+
+
+def test_a_request_needs_one_way_or_the_other(picture: Path) -> None:
+    with pytest.raises(ValueError, match="wanted a prior"):
+        Augment(input=picture)
+    with pytest.raises(BadOption, match="refused"):
+        mp.Policy.of("CT").check("gamma")

@@ -1,0 +1,287 @@
+"""Nothing synthetic is written before it was held against the scans behind the prior, or somebody took that
+on himself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from medprior.data.volume import Volume
+from medprior.errors import BadOption
+from medprior.evidence.metrics import Interval, clopper_pearson
+from medprior.evidence.synthetic.copies import Nearness, WayAudit
+from medprior.evidence.synthetic.descriptors import Descriptor
+from medprior.io.dataset.scan import scan
+from medprior.io.write import write
+from medprior.jobs.synthetic.audit import Control, Known, SetEvidence
+from medprior.jobs.synthetic.synthesize import DRAWING
+from medprior.prior import Prior
+from medprior.runs.ask.requests import CalibrateSynthesize, Synthesize
+from medprior.runs.execute import execute
+from medprior.runs.studies import calibrate_synthesize
+from medprior.runs.studies.calibrate_synthesize import run_calibrate_synthesize
+from medprior.runs.synthesize import run
+from medprior.runs.synthesize.audit_page import failing, unproven
+from medprior.training.folder import load, read_trust
+from tests.unit.runs.conftest import save_tiny, scene
+
+N_TRAIN, N_HELD = 26, 30
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set that states its splits; nobody's scans."""
+    folder = tmp_path_factory.mktemp("data")
+    for n in range(N_TRAIN + N_HELD):
+        place = folder / ("train" if n < N_TRAIN else "val") / ("no_finding" if n % 2 else "pneumonia")
+        place.mkdir(parents=True, exist_ok=True)
+        write(Volume(scene(n)), place / f"{n}.png", kind="converted")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def own(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prior whose card names the scans of the train split."""
+    index = scan(scans, out=tmp_path_factory.mktemp("index"))
+    digest = hashlib.sha256(
+        "\n".join(sorted(item.digest for item in index.usable("train"))).encode()
+    ).hexdigest()
+    return save_tiny(
+        tmp_path_factory.mktemp("own") / "prior", data={"shape": [32, 32], "sha256": digest, "scans": N_TRAIN}
+    )
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An embedding and a twin that have hardly learned: the pixels find the copies here."""
+    monkeypatch.setattr("medprior.evidence.synthetic.copies.embedding_of", lambda pictures, **_: _flat)
+    monkeypatch.setattr("medprior.jobs.synthetic.audit._TWIN_STEPS", 10)
+    twin = Control("over-fitted twin", clopper_pearson(64, 64), (1.0, 1.0), 0.95)
+    monkeypatch.setattr("medprior.runs.synthesize.audit.over_fitted_twin", lambda *_, **__: twin)
+    monkeypatch.setattr(
+        "medprior.jobs.synthetic.audit.descriptors", lambda: (Descriptor("four means", _four_means),)
+    )
+
+
+def _flat(pictures: Tensor) -> Tensor:
+    return pictures.flatten(1)
+
+
+def _four_means(images: Sequence[Tensor]) -> Tensor:
+    return torch.stack([torch.nn.functional.adaptive_avg_pool2d(image, 2).flatten() for image in images])
+
+
+def _draws(monkeypatch: pytest.MonkeyPatch, images: list[np.ndarray]) -> None:
+    """The prior draws these, one after the other, over and over."""
+    following = itertools.cycle([torch.from_numpy(image) / 127.5 - 1 for image in images])
+    monkeypatch.setattr(
+        run, "drawn", lambda prior, n, **_: (torch.stack([next(following) for _ in range(n)]), None)
+    )
+
+
+def _asked(prior: Path, out: Path, **more) -> Synthesize:
+    return Synthesize.model_validate({"prior": str(prior), "out": out, "n": 30, "size": (32, 32), **more})
+
+
+def test_without_an_audit_nothing_is_written(tiny: Path, tmp_path: Path):
+    with pytest.raises(
+        BadOption, match="nobody has measured whether this prior copies its patients; nothing was written"
+    ):
+        execute(_asked(tiny, tmp_path / "a"))
+    assert not (tmp_path / "a").exists()
+    done = execute(_asked(tiny, tmp_path / "a", n=2, unproven=True))
+    assert done.record["overrides"] == [
+        "written although nobody has measured whether this prior copies its patients"
+    ]
+    assert "Nobody has measured" in done.report.read_text()
+
+
+def test_copies_are_refused_and_the_set_is_blocked(
+    own: Path, scans: Path, quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    half = [
+        scene(n)[:, :, ::-1].copy() if n % 2 else scene(1000 + n) for n in range(N_TRAIN)
+    ]  # every other one a training scan, mirrored
+    _draws(monkeypatch, half)
+    with pytest.raises(BadOption, match=r"by pixels .*% are copies .*nothing was written"):
+        execute(_asked(own, tmp_path / "b", data=scans))
+    assert not (tmp_path / "b").exists()
+    done = execute(_asked(own, tmp_path / "b", data=scans, unproven=True))
+    assert done.record["overrides"][0].startswith("written although by pixels")
+    assert done.record["metrics"]["refused"] >= 15  # the hard filter holds all the same
+    _draws(monkeypatch, half[1::2])
+    with pytest.raises(
+        BadOption,
+        match="all of 150 images lie nearer to a training scan than any held-out scan does; nothing was "
+        "written",
+    ):
+        execute(_asked(own, tmp_path / "c", data=scans, unproven=True))
+
+
+def test_a_few_copies_among_new_images_do_not_leave(
+    own: Path, scans: Path, quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    _draws(monkeypatch, [scene(0), *(scene(1000 + n) for n in range(29))])
+    done = execute(_asked(own, tmp_path / "c", data=scans))
+    metrics = done.record["metrics"]
+    assert metrics["refused"] >= 1 and metrics["n"] == 30 and metrics["drawn"] == 30 + metrics["refused"]
+    assert (
+        len([path for path in done.outputs if path.suffix == ".png"]) == 30 and not done.record["overrides"]
+    )
+    page = done.report.read_text()
+    for words in (
+        "Is any of them somebody",
+        "How faithful, how various?",
+        "Beside the scans nearest",
+        "Can this audit find a copy?",
+        "plain Gaussian",
+    ):
+        assert words in page
+    assert str(scans) not in json.dumps(done.record) and str(scans) not in page
+
+
+def test_the_audit_of_a_prior_goes_into_its_trust(scans: Path, quick: None, tmp_path: Path):
+    prior = save_tiny(tmp_path / "prior")
+    ask = {"folder": scans, "prior": str(prior), "out": tmp_path / "run", "n": 24, "guidance": 1.0}
+    done = run_calibrate_synthesize(CalibrateSynthesize.model_validate(ask), lambda event: None)
+    entry = read_trust(prior)["synthesize"]
+    assert entry == done.record["metrics"]["entry"] and entry["mix"] == {"no_finding": 12, "pneumonia": 12}
+    assert (entry["train"], entry["held"]) == (N_TRAIN, N_HELD)
+    assert [one["name"] for one in entry["controls"]][-1] == "over-fitted twin" and not entry["controls"][-1][
+        "passed"
+    ]
+    assert (
+        not entry["valid"] and not entry["passed"]
+    )  # a twin of ten steps knows nothing by heart: then no number counts
+    assert {one["attack"] for one in entry["membership"]} == {"loss", "mid-frequency"}
+    assert "NOT VALID" in done.report.read_text()
+    with pytest.raises(BadOption, match="its controls failed"):
+        execute(_asked(prior, tmp_path / "d", n=1))
+
+
+def test_another_data_set_is_not_taken_for_the_priors_own(scans: Path, tmp_path: Path):
+    prior = save_tiny(tmp_path / "prior", data={"shape": [32, 32], "sha256": "0" * 64, "scans": 5})
+    with pytest.raises(
+        BadOption, match="the 26 scans of the train split are not the 5 that the prior learned from"
+    ):
+        execute(_asked(prior, tmp_path / "e", data=scans))
+
+
+def test_scans_that_no_card_names_are_the_callers_word(
+    tiny: Path, scans: Path, quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    _draws(monkeypatch, [scene(1000 + n) for n in range(30)])
+    with pytest.raises(BadOption, match="the prior's card does not say which scans it learned from"):
+        execute(_asked(tiny, tmp_path / "f", data=scans))
+    done = execute(_asked(tiny, tmp_path / "f", data=scans, unproven=True))
+    assert done.record["overrides"] == [
+        "written although the prior's card does not say which scans it learned from; that they are these is "
+        "the caller's word"
+    ]
+
+
+def test_few_images_and_failed_controls_are_no_proof(
+    own: Path, scans: Path, quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    _draws(monkeypatch, [scene(1000 + n) for n in range(30)])
+    with pytest.raises(BadOption, match=r"nobody has measured .*nothing was written.*ask for 24 or more"):
+        execute(_asked(own, tmp_path / "g", data=scans, n=8))
+    blind = Control("over-fitted twin", clopper_pearson(3, 64), (0.0, 0.0), 0.95)
+    monkeypatch.setattr("medprior.runs.synthesize.audit.over_fitted_twin", lambda *_, **__: blind)
+    with pytest.raises(BadOption, match=r"the audit's own controls failed \(over-fitted twin\)"):
+        execute(_asked(own, tmp_path / "g", data=scans))
+
+
+def test_a_run_that_compares_is_another_run(
+    own: Path, scans: Path, quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    _draws(monkeypatch, [scene(1000 + n) for n in range(30)])
+    plain = execute(_asked(own, tmp_path / "h", unproven=True))
+    assert "copies" not in plain.record["metrics"]
+    with pytest.raises(BadOption, match="another run"):
+        execute(_asked(own, tmp_path / "h", unproven=True, data=scans))
+    assert "copies" in execute(_asked(own, tmp_path / "i", data=scans)).record["metrics"]
+
+
+PASSED = {"passed": True, "drawing": DRAWING, "guidance": 1.5}
+
+
+@pytest.mark.parametrize(
+    ("entry", "guidance", "why"),
+    (
+        (None, None, "nobody has measured"),
+        ({**PASSED, "passed": False}, None, "found copies, or its controls failed"),
+        ({**PASSED, "drawing": DRAWING - 1}, None, "drew in another way"),
+        ({"passed": True, "guidance": 1.5}, None, "drew in another way"),
+        (PASSED, 2.0, "is of a guidance of 1.5"),
+        (PASSED, 1.5, ""),
+        (PASSED, None, ""),
+    ),
+)
+def test_an_audit_stands_for_images_of_its_kind(entry: dict | None, guidance: float | None, why: str):
+    if not why:
+        assert unproven(entry, False, guidance=guidance) == ()
+        return
+    with pytest.raises(BadOption, match=why):
+        unproven(entry, False, guidance=guidance)
+    assert why in unproven(entry, True, guidance=guidance)[0]
+
+
+@pytest.mark.parametrize(
+    ("nearer", "reference", "excused"),
+    [(0.56, 0.57, True), (0.95, 0.57, False), (0.56, 0.30, False), (0.56, 0.51, False)],
+)
+def test_what_real_scans_show_excuses_that_and_no_more(nearer: float, reference: float, excused: bool):
+    """Held-out scans of another kind are the reason where real scans lie as near to training; not where the
+    set lies nearer still, or real scans do not.
+    """
+
+    def around(x: float) -> Interval:
+        return Interval(x, x - 0.03, x + 0.03, 0.95, 100)
+
+    way = WayAudit(
+        "pixels",
+        0.9,
+        0.95,
+        clopper_pearson(1, 100),
+        0.1,
+        clopper_pearson(1, 100),
+        around(nearer),
+        0.05,
+        around(reference),
+    )
+    nothing = Nearness(torch.zeros(0, 2), torch.zeros(0, 2, dtype=torch.long), ())
+    said = failing(SetEvidence((), (), (way,), nothing, 0))
+    assert said and not way.passed
+    assert ("what is held out is unlike training" in said) is excused
+
+
+def test_an_audit_asks_for_numbers_over_the_range_of_the_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values are spread evenly and are nobody's; heights are left to chance, as every draw leaves them."""
+    prior = load(
+        save_tiny(tmp_path / "p", labels=(), numbers=("height", "age"), ranges=((-1.0, 1.0), (20.0, 80.0)))
+    )
+    heard: list[dict[str, Sequence[float]]] = []
+
+    def listening(prior: Prior, n: int, **options: Any) -> tuple[Tensor, None]:
+        heard.append(options["numbers"])
+        return torch.zeros(n, 1, 16, 16), None
+
+    monkeypatch.setattr("medprior.runs.studies.calibrate_synthesize.drawn", listening)
+    made, _ = calibrate_synthesize._drawn(
+        prior, Known((), (), ((), ()), ((), ()), ()), CalibrateSynthesize(prior="p", folder=tmp_path, n=24)
+    )
+    assert len(made) == 24 and list(heard[0]) == ["age"]
+    assert sorted(heard[0]["age"]) == pytest.approx([20 + 60 * (n + 0.5) / 24 for n in range(24)])
