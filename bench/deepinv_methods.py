@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from medprior import Prior
 from medprior.jobs.reconstruct import least_squares, reconstruct
-from medprior.operators import Gaussian, Measurement, Operator, blur, downsample, mask, simulate
-from medprior.operators.mri import fourier
+from medprior.operators import Gaussian, Measurement, Operator, blur, downsample, fourier, mask, simulate
 from medprior.sampling import restore
 
 KEPT = 0.3

@@ -32,6 +32,7 @@ from medprior.operators import (
     Gaussian,
     Measurement,
     cartesian_lines,
+    fourier,
     mask,
     mri,
     per_slice,
@@ -39,7 +40,6 @@ from medprior.operators import (
     simulate,
     thick_slices,
 )
-from medprior.operators.mri import fourier
 from medprior.prior.admit import admit
 from medprior.prior.wrappers import cautious, halved
 from medprior.sampling import follow, log_levels, proximal, restore, start, steadied

@@ -17,6 +17,7 @@ from medprior.operators import (
     crop,
     diagonal,
     downsample,
+    fourier,
     identity,
     mask,
     mri,
@@ -24,7 +25,6 @@ from medprior.operators import (
     stack,
     thick_slices,
 )
-from medprior.operators.mri import fourier
 
 
 def ramp(*shape: int) -> torch.Tensor:

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from medprior.errors import BadOption
-from medprior.operators import blur, thick_slices, truncate
-from medprior.operators.mri import fourier
+from medprior.operators import blur, fourier, thick_slices, truncate
 
 
 def rng(seed: int = 0) -> torch.Generator:

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from medprior.errors import BadOption
-from medprior.operators import crop, mask, mri, neighbours, norm, parallel_ct, per_slice, view_angles
-from medprior.operators.mri import fourier
+from medprior.operators import crop, fourier, mask, mri, neighbours, norm, parallel_ct, per_slice, view_angles
 
 
 def test_neighbours_of_a_ramp_differ_by_its_step() -> None:

@@ -8,8 +8,17 @@ import pytest
 import torch
 
 from medprior.errors import Diverged
-from medprior.operators import Operator, blur, cg, diagonal, downsample, norm, parallel_ct, view_angles
-from medprior.operators.mri import fourier
+from medprior.operators import (
+    Operator,
+    blur,
+    cg,
+    diagonal,
+    downsample,
+    fourier,
+    norm,
+    parallel_ct,
+    view_angles,
+)
 
 
 def dense(A: Operator) -> torch.Tensor:

@@ -16,13 +16,13 @@ from medprior.operators import (
     ComplexGaussian,
     cg,
     density_compensation,
+    fourier,
     nonuniform_mri,
     radial,
     simulate,
     simulated_coils,
     spiral,
 )
-from medprior.operators.mri import fourier
 
 
 def rng(seed: int = 0) -> torch.Generator:
