@@ -26,7 +26,7 @@ from joint import hippocampi, linked
 from PIL import Image
 
 from medprior.runs.ask.requests import EvaluateAugment
-from medprior.runs.core.events import Event
+from medprior.runs.core.progress import Event
 from medprior.runs.studies.augment import run_evaluate_augment
 
 DATA = Path(os.environ.get("MEDPRIOR_DATA", Path(__file__).parents[2] / "shared" / "data"))

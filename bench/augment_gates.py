@@ -25,9 +25,8 @@ from medprior.runs.ask.requests import Augment
 from medprior.runs.augment.gates import Gates, Seen, gates_for
 from medprior.runs.augment.scans import chosen_scans, loaded
 from medprior.runs.augment.tickets import BATCH, Ticket
-from medprior.runs.core.events import silent
-from medprior.runs.core.inputs import of_split
-from medprior.runs.core.sources import known_prior
+from medprior.runs.core.inputs import known_prior, of_split
+from medprior.runs.core.progress import silent
 
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 0.95)
 

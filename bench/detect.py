@@ -39,7 +39,7 @@ from medprior.evidence.metrics import auroc, clopper_pearson, interval
 from medprior.healthy.model import EVIDENCE, JOINED
 from medprior.healthy.variants import reacquired
 from medprior.jobs.detect import calibrate, detect, judged, learn_healthy
-from medprior.runs.core.sources import known_prior, prior_folder
+from medprior.runs.core.inputs import known_prior, prior_folder
 from medprior.runs.studies.detect import Scanned, figures
 from medprior.training.folder import save_prior, save_trust
 

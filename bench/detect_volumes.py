@@ -42,7 +42,7 @@ from medprior.evidence.regions import best_dice
 from medprior.io.write import write
 from medprior.jobs.detect import Found, calibrate, detect, learn_healthy
 from medprior.prior.admit import admit, release_map
-from medprior.runs.core.sources import known_prior
+from medprior.runs.core.inputs import known_prior
 from medprior.training.folder import save_prior
 
 RADII = (12.0, 8.0, 5.0, 3.0)

@@ -41,7 +41,7 @@ from medprior.healthy.acquisition import Kind, Sketch, sketched
 from medprior.healthy.model import Seen, fingerprint, sketched_otherwise
 from medprior.jobs.gate import GATE_ALPHA, judged, known_parts, strange
 from medprior.prior.admit import admit
-from medprior.runs.core.sources import known_prior, prior_folder
+from medprior.runs.core.inputs import known_prior, prior_folder
 from medprior.training.folder import save_trust
 
 Array = NDArray[Any]

@@ -50,7 +50,7 @@ from medprior.evidence.regions import dice
 from medprior.io.dataset.scan import Index, Item, scan
 from medprior.jobs.synthetic.joint import LEVELS, synthesize_joint
 from medprior.prior.joint import MASK, admit_parts, part_named, part_volume, parts
-from medprior.runs.core.sources import known_prior
+from medprior.runs.core.inputs import known_prior
 
 DATA = Path(os.environ.get("MEDPRIOR_DATA", Path(__file__).parents[2] / "shared" / "data"))
 MEAN_SHAPE = (40, 48, 40)

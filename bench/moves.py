@@ -17,7 +17,7 @@ from unittest import mock
 
 from medprior import Prior, fit, load
 from medprior.jobs.synthetic.audit import leakage
-from medprior.runs.core.events import silent
+from medprior.runs.core.progress import silent
 from medprior.runs.synthesize.training_scans import scans_of_folder
 from medprior.training.patch_moves import Moves
 

@@ -30,7 +30,7 @@ from medprior.jobs.synthetic.audit import Known, known_scans
 from medprior.jobs.synthetic.synthesize import drawn
 from medprior.prior import Condition, Prior
 from medprior.prior.wrappers import batched
-from medprior.runs.core.events import silent
+from medprior.runs.core.progress import silent
 from medprior.runs.synthesize.training_scans import scans_of_folder
 from medprior.sampling import flow, karras_levels, multistep, start
 

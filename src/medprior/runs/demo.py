@@ -16,8 +16,8 @@ from .. import __version__
 from ..errors import FileProblem, MissingExtra
 from ..io.disk.files import write_file, write_folder
 from .ask.requests import Augment, Detect, Reconstruct, Synthesize, WithPrior
-from .core.events import Event, OnEvent
 from .core.folder import RunFolder, finished, run_id, vacant
+from .core.progress import Event, OnEvent
 from .core.record import peak_mib, versions
 from .execute import Performed, prepared
 from .page.blocks import Section, Table

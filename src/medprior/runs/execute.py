@@ -26,11 +26,11 @@ from .augment.classical import run_augment_classical
 from .augment.data_set import run_augment_set
 from .augment.one_scan import run_augment
 from .augment.scans import is_data_set
-from .core.events import Event, OnEvent, silent
 from .core.folder import RunFolder, default_out, finished, run_id, vacant
+from .core.inputs import Known, device_named, given_of, known_prior, scan_hash, scan_of
 from .core.outputs import Outcome, write_scored, written
+from .core.progress import Event, OnEvent, silent
 from .core.record import peak_mib, versions
-from .core.sources import Known, device_named, given_of, known_prior, scan_hash, scan_of
 from .detect.run import run_detect
 from .page.pictures import contact_sheet
 from .page.store import lead_of, write_report

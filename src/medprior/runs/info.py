@@ -8,7 +8,7 @@ from ..errors import printable
 from ..io.disk.files import check_manifest, read_json, sha256
 from ..prior.card import Card
 from ..training.folder import bundled, read_trust
-from .core.sources import prior_folder
+from .core.inputs import prior_folder
 
 __all__ = ["card_lines", "card_record"]
 

@@ -10,7 +10,7 @@ from ..errors import printable
 from ..io.dataset.index import Unusable
 from ..io.dataset.scan import scan
 from .ask.requests import Scan
-from .core.events import Event, OnEvent
+from .core.progress import Event, OnEvent
 
 __all__ = ["run_scan"]
 

@@ -15,8 +15,8 @@ from medprior.errors import BadOption, Corrupt, MedpriorError, Unsupported, Wron
 from medprior.io.disk.files import read_json
 from medprior.io.read import read
 from medprior.runs.ask.requests import request_from
-from medprior.runs.core.events import Event
 from medprior.runs.core.folder import RunFolder
+from medprior.runs.core.progress import Event
 from medprior.runs.execute import execute
 from tests.unit.runs.conftest import save_tiny
 

@@ -12,8 +12,8 @@ from scipy.ndimage import gaussian_filter
 from medprior.data.volume import Volume
 from medprior.errors import BadOption
 from medprior.runs.ask.requests import Reconstruct
-from medprior.runs.core.events import Event
-from medprior.runs.core.sources import known_prior
+from medprior.runs.core.inputs import known_prior
+from medprior.runs.core.progress import Event
 from medprior.runs.page.blocks import Grid
 from medprior.runs.reconstruct.run import run_reconstruct
 from medprior.runs.reconstruct.simulate import case_of, known_image

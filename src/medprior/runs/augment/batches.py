@@ -15,9 +15,9 @@ from ...errors import FileProblem, Unsupported
 from ...io.dataset.scan import Index, Item
 from ...io.disk.files import write_file
 from ..ask.requests import Augment
-from ..core.events import Event, OnEvent
+from ..core.inputs import Known
 from ..core.outputs import Output, file_name, written
-from ..core.sources import Known
+from ..core.progress import Event, OnEvent
 from ..page.pictures import grey, upright, window_for
 from ..studies.study import patients_of
 from .gates import UNLIKE, Gates, Seen

@@ -19,11 +19,11 @@ from ...io.disk.files import write_file, write_folder, write_json
 from ...io.disk.settings import read_settings
 from ...io.read import read
 from ..ask.requests import Augment
-from ..core.events import Event, OnEvent
 from ..core.folder import RunFolder, default_out, finished, run_id, vacant
+from ..core.inputs import scan_hash, scan_of
 from ..core.outputs import Output, written
+from ..core.progress import Event, OnEvent
 from ..core.record import peak_mib, versions
-from ..core.sources import scan_hash, scan_of
 from ..page.blocks import Grid, Picture, Section, Table
 from ..page.pictures import Window, contact_sheet, grey, plane_of, upright, window_for
 from ..page.store import write_report

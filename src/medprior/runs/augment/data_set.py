@@ -26,10 +26,10 @@ from ...io.disk.settings import read_settings
 from ...jobs.augment import level_of
 from ...jobs.reconstruct import label_index
 from ..ask.requests import Augment
-from ..core.events import Event, OnEvent
 from ..core.folder import RunFolder, default_out, finished, run_id, vacant
+from ..core.inputs import Known, device_named, known_prior
+from ..core.progress import Event, OnEvent
 from ..core.record import peak_mib, versions
-from ..core.sources import Known, device_named, known_prior
 from ..page.store import write_report
 from ..studies.study import patients_of
 from ..synthesize.audit_page import unproven

@@ -19,8 +19,8 @@ from ...evidence.synthetic.copies import WAYS, CopyIndex
 from ...io.dataset.scan import Index, Item
 from ...jobs.synthetic.judge import Judge, folds_of, glance, learn_judge
 from ..ask.requests import Augment
-from ..core.events import Event, OnEvent
 from ..core.inputs import of_split
+from ..core.progress import Event, OnEvent
 from .scans import loaded
 from .tickets import Ticket
 

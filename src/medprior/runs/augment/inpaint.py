@@ -17,8 +17,8 @@ from ...jobs.reconstruct import Settings
 from ...prior import Prior
 from ..ask.requests import Augment
 from ..core.cost import announce
-from ..core.events import Event, OnEvent
 from ..core.outputs import Outcome, Output
+from ..core.progress import Event, OnEvent
 from ..detect.run import PLANES_OF
 from ..page.blocks import Grid, Picture, Section
 from ..page.pictures import coloured, grey, upright, window_for

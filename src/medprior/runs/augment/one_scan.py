@@ -11,8 +11,8 @@ from ...jobs.augment import augment
 from ...prior import Prior
 from ..ask.requests import Augment
 from ..core.cost import announce
-from ..core.events import Event, OnEvent
 from ..core.outputs import Outcome, Output
+from ..core.progress import Event, OnEvent
 from ..detect.run import PLANES_OF
 from ..page.blocks import Grid, Picture, Section
 from ..page.pictures import coloured, grey, number, upright, window_for

@@ -15,8 +15,8 @@ from ...io.dataset.listing import list_files
 from ...io.dataset.scan import Index, Item
 from ...io.read import kind_of
 from ..ask.requests import DATA_SET_ONLY, Augment
-from ..core.events import OnEvent
 from ..core.inputs import indexed
+from ..core.progress import OnEvent
 from .makers import cause
 
 __all__ = ["chosen_scans", "is_data_set", "loaded"]

@@ -12,7 +12,7 @@ from ...jobs.reconstruct import FAST_EVALUATIONS, noisy_image
 from ...operators import Measurement
 from ...prior import Prior
 from ...sampling import PASSES
-from .events import Event, OnEvent
+from .progress import Event, OnEvent
 
 __all__ = ["LONG", "announce", "announce_reconstruction", "words"]
 

@@ -1,18 +1,168 @@
-"""A data set read for a run: its index lies beside it for as long as the run needs it, and nothing is written
-into the data.
-"""
+"""What a run starts from: the prior, a scan or a data set, each with the SHA-256 that names it."""
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from ...io.dataset.scan import Index, Item, scan
-from .events import Event, OnEvent
+import torch
+from torch import Tensor, nn
 
-__all__ = ["indexed", "of_split"]
+from ...data.acquisitions import KSpace, Sinogram
+from ...data.volume import Volume
+from ...errors import BadOption, Unsupported
+from ...io.arrays import read_kspace, read_sinogram
+from ...io.dataset.scan import Index, Item, scan
+from ...io.disk.archives import member_names
+from ...io.disk.files import sha256
+from ...io.disk.limits import Limits
+from ...io.read import kind_of, read
+from ...nets import Featured
+from ...prior import Prior
+from ...prior.joint import MASK
+from ...training.folder import load, locate
+from ..ask.requests import OneScan, Reconstruct, Synthesize
+from .progress import Event, OnEvent
+
+__all__ = [
+    "Known",
+    "device_named",
+    "given_of",
+    "indexed",
+    "known_prior",
+    "of_split",
+    "prior_folder",
+    "scan_hash",
+    "scan_of",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A prior ready to work, the SHA-256 of its weights, and that of its promises ("" without any): a
+    calibration changes what a run prints.
+    """
+
+    prior: Prior
+    sha256: str
+    trust_sha256: str = ""
+
+
+def device_named(name: str) -> str:
+    """ "auto" -> "cuda" where there is one, else "cpu". Raises BadOption for a GPU that is not there."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise BadOption(
+            "device: no CUDA device is available to torch",
+            "use --device cpu, or install a CUDA build of torch",
+        )
+    return name
+
+
+class _Elsewhere(Featured):
+    """A network on another device than its inputs: all else of a job stays on the CPU, where its random
+    numbers are drawn.
+    """
+
+    def __init__(self, net: nn.Module, device: str) -> None:
+        super().__init__()
+        self.net, self.device = net.to(device), device
+
+    def forward(self, *inputs: Tensor | None) -> Tensor:
+        return self.net(*(None if x is None else x.to(self.device, non_blocking=True) for x in inputs)).cpu()
+
+    def features(
+        self, x: Tensor, noise: Tensor, label: Tensor | None = None, numbers: Tensor | None = None
+    ) -> list[Tensor]:
+        if not isinstance(self.net, Featured):
+            raise NotImplementedError
+        there = (
+            None if part is None else part.to(self.device, non_blocking=True) for part in (label, numbers)
+        )
+        return [level.cpu() for level in self.net.features(x.to(self.device), noise.to(self.device), *there)]
+
+
+def prior_folder(name: str) -> Path:
+    """A bundled name, a prior's folder, or the folder of a training run, which holds its prior. Raises
+    FileProblem.
+    """
+    inside = Path(name) / "prior"
+    return inside if (inside / "card.json").is_file() else locate(name)
+
+
+def known_prior(name: str, device: str = "cpu") -> Known:
+    """Load a prior with its checksums verified. Raises what ``training.folder.load`` raises."""
+    folder = prior_folder(name)
+    prior = load(folder)
+    if device != "cpu":
+        prior = Prior(_Elsewhere(prior.net, device), prior.path, prior.card, prior.trust, prior.healthy)
+    promises = folder / "trust.json"
+    return Known(
+        prior, sha256(folder / "weights.safetensors"), sha256(promises) if promises.is_file() else ""
+    )
+
+
+def scan_of(request: OneScan) -> Volume | KSpace | Sinogram:
+    """Read the request's input; measured k-space and sinograms are for reconstruction alone.
+
+    Raises a FileProblem, or BadOption for a choice that does not fit the file.
+    """
+    kind = kind_of(request.input)
+    names = set(member_names(request.input, Limits())) if kind == "npz" else set()
+    if kind != "hdf5" and not names & {"kspace.npy", "sinogram.npy"}:
+        return read(
+            request.input,
+            series=request.series,
+            index=request.index,
+            unit=request.unit,
+            modality=request.modality,
+        )
+    if not isinstance(request, Reconstruct):
+        raise Unsupported(
+            request.input,
+            "holds a measurement (k-space or a sinogram), not an image",
+            "make an image of it first: medprior reconstruct",
+        )
+    said = [
+        name for name in ("task", "series", "unit", "modality", "slice") if getattr(request, name) is not None
+    ]
+    said += ["volume"] if request.volume else []
+    if said:
+        raise BadOption(
+            f"{', '.join(said)}: no option for a measured file",
+            "it says itself what was measured; --index chooses one of several slices",
+        )
+    if "sinogram.npy" not in names:
+        return read_kspace(request.input, index=request.index)
+    if request.index is not None:
+        raise BadOption(f"index: {request.input.name} holds one sinogram, got {request.index}")
+    return read_sinogram(request.input)
+
+
+def given_of(request: Synthesize) -> dict[str, Volume]:
+    """The known channels of a joint synthesis by name; a mask is read as a label map. Raises a
+    FileProblem.
+    """
+    return {name: _channel(path, name) for path, name in zip(request.given, request.as_, strict=True)}
+
+
+def _channel(path: Path, name: str) -> Volume:
+    if name == MASK and kind_of(path) != "dicom":
+        return read(path, unit="label")
+    return read(path)
+
+
+def scan_hash(volume: Volume | KSpace | Sinogram) -> str:
+    """SHA-256 of the file a volume was read from; of several files, that of their digests in order of
+    position.
+    """
+    digests = [sha256(path) for path in volume.provenance.sources]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 @contextmanager

@@ -1,13 +1,31 @@
-"""Progress for people: a bar with the time left, on standard error."""
+"""What a run says while it works, and how a person sees it: a bar with the time left, on standard error."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
-from .events import Event, OnEvent, silent
+__all__ = ["Event", "OnEvent", "shown", "silent"]
 
-__all__ = ["shown"]
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """kind: "stage" (a part begins, ``total`` steps long), "step" (``done`` of ``total``), "cost", "note" or
+    "warning". text: no file name, no identity.
+    """
+
+    kind: str
+    text: str = ""
+    done: int = 0
+    total: int = 0
+
+
+OnEvent = Callable[[Event], None]
+
+
+def silent(event: Event) -> None:
+    """For callers that do not listen."""
 
 
 @contextmanager

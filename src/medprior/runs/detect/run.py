@@ -15,8 +15,8 @@ from ...jobs.detect import ALPHA, Found, detect, evaluations, plain_scale
 from ...prior import Prior
 from ..ask.requests import Detect
 from ..core.cost import announce
-from ..core.events import Event, OnEvent
 from ..core.outputs import Outcome, Output
+from ..core.progress import Event, OnEvent
 from ..page.blocks import Compare, Grid, Picture, Section, Table
 from ..page.pictures import Window, coloured, grey, number, sides, upright, window_for
 

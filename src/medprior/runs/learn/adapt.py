@@ -19,10 +19,10 @@ from ...prior import Prior
 from ...training.loop import Progress
 from ..ask.requests import Adapt
 from ..core.cost import words
-from ..core.events import Event, OnEvent
 from ..core.folder import RunFolder, run_id
+from ..core.inputs import device_named, prior_folder
+from ..core.progress import Event, OnEvent
 from ..core.record import peak_mib, versions
-from ..core.sources import device_named, prior_folder
 from ..page.pictures import contact_sheet
 from ..page.store import write_report
 from .adapt_page import adapted_sections, close_to, sheet_of

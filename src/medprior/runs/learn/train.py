@@ -24,10 +24,10 @@ from ...training.loop import Progress
 from ...training.presets import preset_named
 from ..ask.requests import Train
 from ..core.cost import words
-from ..core.events import Event, OnEvent
 from ..core.folder import RunFolder, run_id
+from ..core.inputs import device_named
+from ..core.progress import Event, OnEvent
 from ..core.record import peak_mib, versions
-from ..core.sources import device_named
 from ..page.pictures import Window, contact_sheet, grey, mosaic
 from ..page.store import write_report
 from .train_page import kept_early, learned_sections

@@ -22,8 +22,8 @@ from ...prior import Prior
 from ...sampling import Draws
 from ..ask.requests import Reconstruct
 from ..core.cost import announce_reconstruction
-from ..core.events import Event, OnEvent
 from ..core.outputs import Outcome, Output, suffix_of
+from ..core.progress import Event, OnEvent
 from ..page.blocks import Grid, Picture, Section, Table
 from ..page.pictures import Window, coloured, grey, number, plane_of, sides, upright, window_for
 from .measured import run_measured

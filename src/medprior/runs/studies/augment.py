@@ -27,10 +27,9 @@ from ...prior.joint import MASK, is_joint, part_named
 from ...prior.paths import path_named
 from ..ask.requests import EvaluateAugment
 from ..core.cost import announce, words
-from ..core.events import Event, OnEvent
 from ..core.folder import RunFolder
-from ..core.inputs import indexed, of_split
-from ..core.sources import Known
+from ..core.inputs import Known, indexed, of_split
+from ..core.progress import Event, OnEvent
 from ..page.blocks import Grid, Picture, Section, Table
 from ..page.pictures import contact_sheet, plotted
 from .labelled_scans import SLICES, Labelled, generated, labelled, mask_hash

@@ -22,10 +22,9 @@ from ...jobs.gate import known_parts
 from ...training.folder import read_healthy, read_trust, save_trust
 from ..ask.requests import CalibrateDetect
 from ..core.cost import announce
-from ..core.events import Event, OnEvent
 from ..core.folder import RunFolder
-from ..core.inputs import of_split
-from ..core.sources import Known
+from ..core.inputs import Known, of_split
+from ..core.progress import Event, OnEvent
 from ..detect.run import EVIDENCE_IN_WORDS
 from ..page.blocks import Grid, Picture, Section, Table
 from ..page.pictures import contact_sheet, plotted

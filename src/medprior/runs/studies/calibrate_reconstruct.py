@@ -21,9 +21,9 @@ from ...prior import Prior
 from ...training.folder import bundled, read_healthy, read_trust, save_trust
 from ..ask.requests import TASKS, CalibrateReconstruct, Calibration
 from ..core.cost import announce_reconstruction
-from ..core.events import Event, OnEvent
 from ..core.folder import RunFolder
-from ..core.sources import Known, prior_folder
+from ..core.inputs import Known, prior_folder
+from ..core.progress import Event, OnEvent
 from ..page.blocks import Grid, Picture, Section, Table
 from ..page.pictures import contact_sheet, plotted
 from ..reconstruct.run import solved

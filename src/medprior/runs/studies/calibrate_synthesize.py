@@ -24,10 +24,9 @@ from ...prior.numbers import asked_numbers, range_of
 from ...training.folder import read_healthy, read_trust, save_trust
 from ..ask.requests import CalibrateSynthesize
 from ..core.cost import announce
-from ..core.events import Event, OnEvent
 from ..core.folder import RunFolder
-from ..core.inputs import of_split
-from ..core.sources import Known
+from ..core.inputs import Known, of_split
+from ..core.progress import Event, OnEvent
 from ..page.blocks import Section, Table
 from ..page.pictures import Window, contact_sheet, grey, mosaic
 from ..synthesize.audit import Steered

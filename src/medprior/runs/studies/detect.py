@@ -23,9 +23,9 @@ from ...prior import Prior
 from ...prior.admit import release_map
 from ..ask.requests import EvaluateDetect
 from ..core.cost import announce
-from ..core.events import Event, OnEvent
 from ..core.folder import RunFolder
-from ..core.sources import Known
+from ..core.inputs import Known
+from ..core.progress import Event, OnEvent
 from ..detect.run import DISCOVERIES, PLANES_OF
 from ..page.blocks import Grid, Picture, Section, Table
 from ..page.pictures import contact_sheet, grey, mosaic, plotted, upright, window_for

@@ -24,7 +24,7 @@ from ...prior import Prior
 from ...prior.admit import Admitted
 from ...prior.joint import admit_parts, is_joint
 from ..ask.requests import EvaluateAugment
-from ..core.events import Event, OnEvent
+from ..core.progress import Event, OnEvent
 
 __all__ = ["Labelled", "generated", "labelled", "mask_hash", "middle_slices", "resized"]
 

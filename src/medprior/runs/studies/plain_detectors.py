@@ -12,8 +12,8 @@ from ...io.dataset.scan import Index, Item
 from ...prior import Prior
 from ...prior.admit import Admitted
 from ..ask.requests import EvaluateDetect
-from ..core.events import Event, OnEvent
 from ..core.inputs import of_split
+from ..core.progress import Event, OnEvent
 
 __all__ = ["Beside"]
 

@@ -21,9 +21,9 @@ from ...prior import Prior
 from ...sampling import Draws
 from ..ask.requests import TASKS, CalibrateReconstruct, EvaluateReconstruct, Reconstruct
 from ..core.cost import announce_reconstruction, words
-from ..core.events import Event, OnEvent
 from ..core.folder import RunFolder
-from ..core.sources import Known
+from ..core.inputs import Known
+from ..core.progress import Event, OnEvent
 from ..page.blocks import Section, Table
 from ..page.pictures import contact_sheet
 from ..reconstruct.run import judged, section_of, solved

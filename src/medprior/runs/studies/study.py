@@ -24,11 +24,10 @@ from ...io.dataset.listing import csv_cell
 from ...io.dataset.scan import Index, Item
 from ...io.disk.files import read_json, write_file, write_folder, write_json
 from ..ask.requests import Evaluation
-from ..core.events import Event, OnEvent
 from ..core.folder import RunFolder, default_out, finished, run_id, vacant
-from ..core.inputs import indexed
+from ..core.inputs import Known, device_named, indexed, known_prior
+from ..core.progress import Event, OnEvent
 from ..core.record import peak_mib, versions
-from ..core.sources import Known, device_named, known_prior
 from ..page.blocks import Section
 from ..page.store import write_report
 

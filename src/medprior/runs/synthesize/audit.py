@@ -25,7 +25,7 @@ from ...jobs.synthetic.mix import Mix
 from ...prior import Prior
 from ...prior.numbers import asked_numbers
 from ..ask.requests import Synthesize
-from ..core.events import Event, OnEvent
+from ..core.progress import Event, OnEvent
 from ..page.blocks import Section
 from .audit_page import as_json, control_section, failing, permitted, proof_lines, proof_sections, unproven
 from .training_scans import scans_of_folder

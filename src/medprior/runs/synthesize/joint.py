@@ -21,8 +21,8 @@ from ...prior import Prior
 from ...prior.joint import is_joint, part_named, parts
 from ..ask.requests import Synthesize
 from ..core.cost import announce
-from ..core.events import Event, OnEvent
 from ..core.outputs import Outcome, Output, file_name, suffix_of
+from ..core.progress import Event, OnEvent
 from ..page.blocks import Grid, Picture, Section
 from ..page.pictures import Window, coloured, grey, mosaic, upright, window_for
 from .audit import Steered, standing, unseen

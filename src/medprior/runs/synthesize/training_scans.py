@@ -13,8 +13,8 @@ from ...evidence.synthetic.copies import LEAST_HELD
 from ...io.dataset.scan import Index, Item
 from ...jobs.synthetic.audit import Known, known_scans
 from ...prior import Prior
-from ..core.events import Event, OnEvent
 from ..core.inputs import indexed, of_split
+from ..core.progress import Event, OnEvent
 
 __all__ = ["scans_behind", "scans_of_folder"]
 

@@ -27,7 +27,7 @@ from medprior.runs.augment.gates import UNLIKE, Gates, Seen
 from medprior.runs.augment.makers import ByPrior, FromNoise, Made
 from medprior.runs.augment.scans import is_data_set
 from medprior.runs.augment.state import beside
-from medprior.runs.core.events import Event
+from medprior.runs.core.progress import Event
 from medprior.runs.execute import execute
 from medprior.runs.rebuild import reported
 from medprior.training.folder import save_trust

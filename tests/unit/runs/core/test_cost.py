@@ -14,8 +14,8 @@ from medprior.data.volume import Volume
 from medprior.prior import Condition, Prior
 from medprior.runs.ask.requests import Reconstruct
 from medprior.runs.core.cost import announce_reconstruction
-from medprior.runs.core.events import Event
-from medprior.runs.core.sources import known_prior
+from medprior.runs.core.inputs import known_prior
+from medprior.runs.core.progress import Event
 from medprior.runs.reconstruct.run import solved
 from medprior.runs.reconstruct.simulate import case_of
 from tests.unit.runs.conftest import blobs

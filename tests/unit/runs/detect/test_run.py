@@ -10,7 +10,7 @@ import pytest
 
 from medprior.data.volume import Volume
 from medprior.jobs.detect import Finding, Found, Ranked
-from medprior.runs.core.sources import known_prior
+from medprior.runs.core.inputs import known_prior
 from medprior.runs.detect.run import (
     beside_table,
     map_scale,

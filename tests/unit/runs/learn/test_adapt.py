@@ -18,7 +18,7 @@ from medprior.io.disk.files import read_json, sha256
 from medprior.io.write import write
 from medprior.jobs.fitting.adapt import adapt
 from medprior.runs.ask.requests import Adapt, request_from
-from medprior.runs.core.events import Event
+from medprior.runs.core.progress import Event
 from medprior.runs.learn.adapt import run_adapt
 from medprior.runs.rebuild import rebuild
 from medprior.training.folder import load, save_trust

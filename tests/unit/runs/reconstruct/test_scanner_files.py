@@ -27,7 +27,7 @@ from medprior.operators import (
     view_angles,
 )
 from medprior.runs.ask.requests import Reconstruct, request_from
-from medprior.runs.core.sources import known_prior, scan_of
+from medprior.runs.core.inputs import known_prior, scan_of
 from medprior.runs.execute import execute
 from medprior.runs.reconstruct.scanner_files import (
     Acquired,

@@ -15,8 +15,8 @@ from medprior.evidence.metrics import psnr
 from medprior.operators import LineIntegrals
 from medprior.operators.operator import Scaled
 from medprior.runs.ask.requests import Reconstruct
-from medprior.runs.core.events import Event
-from medprior.runs.core.sources import known_prior
+from medprior.runs.core.inputs import known_prior
+from medprior.runs.core.progress import Event
 from medprior.runs.reconstruct.run import run_reconstruct
 from medprior.runs.reconstruct.simulate import Case, best_total_variation, case_of, known_image
 from tests.unit.runs.conftest import blobs, save_tiny

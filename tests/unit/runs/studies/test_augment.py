@@ -19,7 +19,7 @@ from medprior.errors import BadOption
 from medprior.evidence.gain import Scored, mean_scored
 from medprior.io.write import write
 from medprior.runs.ask.requests import EvaluateAugment
-from medprior.runs.core.events import Event, silent
+from medprior.runs.core.progress import Event, silent
 from medprior.runs.page.blocks import Section
 from medprior.runs.rebuild import rebuild
 from medprior.runs.studies import augment as evaluate_augment

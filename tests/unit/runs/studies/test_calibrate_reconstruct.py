@@ -14,7 +14,7 @@ from medprior.errors import BadOption
 from medprior.io.disk.files import check_manifest, sha256
 from medprior.io.write import write
 from medprior.runs.ask.requests import CalibrateReconstruct, Reconstruct
-from medprior.runs.core.events import silent
+from medprior.runs.core.progress import silent
 from medprior.runs.execute import execute
 from medprior.runs.rebuild import rebuild
 from medprior.runs.studies.calibrate_reconstruct import run_calibrate_reconstruct

@@ -14,8 +14,8 @@ from medprior.data.volume import Volume
 from medprior.errors import BadOption
 from medprior.io.write import write
 from medprior.runs.ask.requests import EvaluateReconstruct, Reconstruct
-from medprior.runs.core.events import silent
-from medprior.runs.core.sources import known_prior
+from medprior.runs.core.inputs import known_prior
+from medprior.runs.core.progress import silent
 from medprior.runs.page.blocks import Table
 from medprior.runs.rebuild import rebuild
 from medprior.runs.reconstruct.simulate import Case, case_of

@@ -27,8 +27,8 @@ from medprior.io.dataset.scan import scan
 from medprior.io.write import write
 from medprior.jobs.detect import HEALTHY, usable
 from medprior.runs.ask.requests import CalibrateDetect, Detect, EvaluateDetect, EvaluateReconstruct
-from medprior.runs.core.events import Event, silent
-from medprior.runs.core.sources import known_prior
+from medprior.runs.core.inputs import known_prior
+from medprior.runs.core.progress import Event, silent
 from medprior.runs.execute import execute
 from medprior.runs.rebuild import rebuild
 from medprior.runs.studies import reconstruct as evaluate_reconstruct

@@ -17,7 +17,7 @@ from medprior.io.dataset.index import Item
 from medprior.io.groups import Tags
 from medprior.io.write import write
 from medprior.runs.ask.requests import EvaluateDetect
-from medprior.runs.core.events import silent
+from medprior.runs.core.progress import silent
 from medprior.runs.studies import detect as evaluate_detect
 from medprior.runs.studies.detect import run_evaluate_detect
 from medprior.runs.studies.subgroups import LEAST, Member, groups_of, section_of, subgroups

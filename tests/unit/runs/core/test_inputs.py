@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from medprior.errors import BadOption, FileProblem
-from medprior.runs.core.sources import _Elsewhere, device_named, known_prior, prior_folder
+from medprior.runs.core.inputs import _Elsewhere, device_named, known_prior, prior_folder
 
 
 def test_the_folder_of_a_training_run_is_a_prior(tiny: Path, tmp_path: Path) -> None:
