@@ -89,7 +89,30 @@ RECIPES = {
         {"levels": (0.6, 0.2, 0.2), "patches": ((64, 0.8), (128, 0.2))},
         "TCGA-LUAD, TCGA-LUSC (TCIA, CC BY 3.0); COVID-19-NY-SBU, Lung-PET-CT-Dx (TCIA, CC BY 4.0)",
     ),
+    "breast-us": Recipe(
+        Card(
+            "breast-us", "US", scaling="range", frame=(64, 256), labels=("benign", "malignant", "normal"), sigma_data=0.5,
+            limits=(NOT_CLINICAL, "images squashed to 256 x 256 by their source", "no patient is named: each image counts as one"),
+        ),
+        (((16, 32, 64, 128), Settings(steps=8000, save_every=100)),),
+        {"levels": (0.35, 0.3, 0.35), "patches": ((64, 0.85), (128, 0.15)), "flip": 1},
+        "BUSI (Al-Dhabyani et al., Data in Brief 2020), CC BY 4.0",
+    ),
+    "hippocampus": Recipe(
+        Card(
+            "hippocampus", "MR", scaling="foreground", quantiles=(0.0, 0.99), axes="RAS", spacing_mm=(1.0, 1.0, 1.0), frame=(24, 64),
+            ndim=3, sigma_data=0.5,
+            limits=(NOT_CLINICAL, "crops around one hippocampus, 1 mm", "8-bit source"),
+        ),
+        (((16, 32, 64, 128), Settings(steps=6000, batch=4, save_every=50)),),
+        {"levels": (1.0,), "patches": ((32, 0.8), (48, 0.2))},
+        "Medical Segmentation Decathlon, hippocampus (Antonelli et al., 2022), CC BY-SA 4.0",
+    ),
 }  # fmt: skip
+
+
+PICTURES = {"chest-xray": ("chest_xray_nih", 8), "breast-us": ("breast_us_busi", None)}
+"""Sets of pictures: the folder, and how many letters of a file's name are the patient (None: all)."""
 
 
 def main() -> None:
@@ -139,14 +162,13 @@ def prepare(name: str, work: Path) -> None:
         (work / name).mkdir(parents=True, exist_ok=True)
         np.savez_compressed(
             work / name / f"{split}.npz",
-            images=np.stack(images),
             labels=labels,
             numbers=numbers,
             patients=patients,
+            **{f"image_{n}": image for n, image in enumerate(images)},
         )
-        print(
-            f"{name} {split}: {len(images)} images of {len(set(patients))} patients, std {np.stack(images).astype(np.float32).std():.3f}"
-        )
+        spread = np.concatenate([image.ravel() for image in images]).astype(np.float32).std()
+        print(f"{name} {split}: {len(images)} images of {len(set(patients))} patients, std {spread:.3f}")
 
 
 def scans(name: str, split: str) -> Iterator[tuple[Any, int, str]]:
@@ -157,10 +179,15 @@ def scans(name: str, split: str) -> Iterator[tuple[Any, int, str]]:
     if name == "brain-t1":
         for path in sorted((DATA / "brain_mri_t1_3d_ixi" / split).glob("*_t1.nii.gz")):
             yield read(path, modality="MR"), -1, path.name.split("_")[0]
-    elif name == "chest-xray":
-        for label, folder in enumerate(RECIPES[name].card.labels):
-            for path in sorted((DATA / "chest_xray_nih" / split / folder).glob("*.png")):
-                yield read(path, modality="DX"), label, path.name[:8]
+    elif name == "hippocampus":
+        for path in sorted((DATA / "brain_mri_hippocampus_3d" / split).glob("*_t1.nii.gz")):
+            yield read(path, modality="MR"), -1, path.name.removesuffix("_t1.nii.gz")
+    elif name in PICTURES:
+        where, prefix = PICTURES[name]
+        card = RECIPES[name].card
+        for label, folder in enumerate(card.labels):
+            for path in sorted((DATA / where / split / folder).glob("*.png")):
+                yield read(path, modality=card.modality), label, path.name[:prefix]
     else:
         stack = read_stack(DATA / "ct_slices_hu" / split / "slices_256.npz")
         for volume, patient in zip(stack.images, stack.patients, strict=True):
@@ -189,7 +216,9 @@ def held(
 ) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor | None, list[str]]:
     """What ``prepare`` wrote, as tensors."""
     with np.load(work / name / f"{split}.npz") as stored:
-        images = [torch.from_numpy(x.astype(np.float32)) for x in stored["images"]]
+        images = [
+            torch.from_numpy(stored[f"image_{n}"].astype(np.float32)) for n in range(len(stored["labels"]))
+        ]
         numbers = torch.from_numpy(stored["numbers"].astype(np.float32)) if stored["numbers"].size else None
         return images, torch.from_numpy(stored["labels"]), numbers, stored["patients"].tolist()
 

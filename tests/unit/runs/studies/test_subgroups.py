@@ -26,8 +26,8 @@ from tests.unit.runs.conftest import scene
 
 @pytest.fixture(autouse=True)
 def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("evaluate", "subgroups"):
-        monkeypatch.setattr(f"medprior.runs.{module}.interval", partial(interval, draws=300))
+    for module in ("study", "subgroups"):
+        monkeypatch.setattr(f"medprior.runs.studies.{module}.interval", partial(interval, draws=300))
 
 
 def members(n: int, group: str, *, apart: float, hits: int, start: int = 0, tag: str = "sex") -> list[Member]:
