@@ -50,7 +50,7 @@ from medprior.prior import Condition
 from medprior.prior.prior import fresh
 from medprior.prior.wrappers import guided
 from medprior.sampling import revisit
-from medprior.training.folder import load, save_prior
+from medprior.training.folder import load, save
 from medprior.training.held_out import denoising_losses
 from medprior.training.loop import Settings, train
 from medprior.training.patches import Images
@@ -291,7 +291,7 @@ def scratch(world: World, seed: int, steps: int, home: Path, old: Sequence[int],
         judge=(lambda now: float(denoising_losses(now, held, torch.full((len(held),), new)).mean())) if held else None,
     )  # fmt: skip
     made.net.eval().requires_grad_(False)
-    save_prior(made, home / "prior", trust={})
+    save(made, home / "prior", trust={})
     return made
 
 

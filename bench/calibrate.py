@@ -36,7 +36,7 @@ from medprior.jobs.reconstruct import Settings, how_of, reconstruct
 from medprior.runs.ask.requests import TASKS, Reconstruct
 from medprior.runs.reconstruct.simulate import case_of
 from medprior.runs.studies.calibrate_reconstruct import title_of
-from medprior.training.folder import save_prior
+from medprior.training.folder import save
 
 FOLDER = Path("src/medprior/pretrained")
 DRAWS = 8
@@ -180,7 +180,7 @@ def write(name: str, work: Path) -> None:
             flush=True,
         )
     prior.trust["reconstruct"] = entries
-    save_prior(prior, FOLDER / name, trust=prior.trust, half=True)
+    save(prior, FOLDER / name, trust=prior.trust, half=True)
 
 
 def coverage(entry: dict[str, Any], found: list[Judged]) -> dict[str, Any]:

@@ -39,9 +39,9 @@ from medprior.evidence.metrics import auroc, clopper_pearson, interval
 from medprior.healthy.model import EVIDENCE, JOINED
 from medprior.healthy.variants import reacquired
 from medprior.jobs.detect import calibrate, detect, judged, learn_healthy
-from medprior.runs.core.inputs import known_prior, prior_folder
+from medprior.runs.core.inputs import known_prior
 from medprior.runs.studies.detect import Scanned, figures
-from medprior.training.folder import save_prior, save_trust
+from medprior.training.folder import locate, save, save_trust
 
 LEARNED = 700
 """Normals of PneumoniaMNIST that are learned from; the others of its train part are the second healthy
@@ -140,7 +140,7 @@ def learn(name: str, prior: Prior, out: Path) -> None:
         "date": str(date.today()),
     }
     prior.trust["detect"] = {**entry, **said}
-    save_prior(prior, out, half=True)
+    save(prior, out, half=True)
     print(
         f"\n{name}: {len(teachers)} healthy scans learned, {len(held)} healthy patients calibrate, {time.perf_counter() - began:.0f} s",
         flush=True,
@@ -290,7 +290,7 @@ def main() -> None:
     found = measure(chosen.name, prior, chosen.split, deep=not chosen.quick, change=chosen.otherwise)
     if chosen.save:
         prior.trust["detect"]["measured"] = found
-        save_trust(prior_folder(chosen.prior), prior.trust, prior_folder(chosen.prior))
+        save_trust(locate(chosen.prior), prior.trust, locate(chosen.prior))
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ from medprior.io.write import write
 from medprior.jobs.detect import Found, calibrate, detect, learn_healthy
 from medprior.prior.admit import admit, release_map
 from medprior.runs.core.inputs import known_prior
-from medprior.training.folder import save_prior
+from medprior.training.folder import save
 
 RADII = (12.0, 8.0, 5.0, 3.0)
 HEAD = -0.9
@@ -103,7 +103,7 @@ def learn(prior: Prior, out: Path, *, brain: bool) -> None:
         "learned_from": len(heads("train")),
         "date": str(date.today()),
     }
-    save_prior(prior, out, half=True)
+    save(prior, out, half=True)
     print(
         f"\nbrain: {len(heads('train'))} heads learned, {len(held)} calibrate, {time.perf_counter() - began:.0f} s",
         flush=True,

@@ -41,8 +41,8 @@ from medprior.healthy.acquisition import Kind, Sketch, sketched
 from medprior.healthy.model import Seen, fingerprint, sketched_otherwise
 from medprior.jobs.gate import GATE_ALPHA, judged, known_parts, strange
 from medprior.prior.admit import admit
-from medprior.runs.core.inputs import known_prior, prior_folder
-from medprior.training.folder import save_trust
+from medprior.runs.core.inputs import known_prior
+from medprior.training.folder import locate, save_trust
 
 Array = NDArray[Any]
 MOST = 100
@@ -120,7 +120,7 @@ def teach(name: str, of: str) -> None:
         for volume in held
     ]
     entry = {**bundle.trust["detect"], "kind": parts, "memory": fingerprint(healthy)}
-    save_trust(prior_folder(name), {**bundle.trust, "detect": entry}, prior_folder(name), healthy=healthy)
+    save_trust(locate(name), {**bundle.trust, "detect": entry}, locate(name), healthy=healthy)
 
 
 def ranged(x: Array) -> tuple[float, float]:

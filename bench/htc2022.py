@@ -37,7 +37,7 @@ from medprior.operators import Gaussian, Measurement, measured_sinogram
 from medprior.prior import Card, Prior
 from medprior.prior.prior import fresh
 from medprior.training.deviation_head import with_doubt
-from medprior.training.folder import save_prior
+from medprior.training.folder import save
 from medprior.training.held_out import error_tables
 from medprior.training.loop import Progress, Settings, train
 from medprior.training.patches import Images
@@ -128,7 +128,7 @@ def learn(work: Path, steps: int) -> None:
         errors=error_tables(prior, images[300:], None, n_levels=1),
         data={"images": 300, "what": "SIMULATED drawings"},
     )
-    save_prior(prior, work / "prior")
+    save(prior, work / "prior")
 
 
 @dataclass(frozen=True)

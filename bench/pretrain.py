@@ -31,7 +31,7 @@ from medprior.prior import Card, Prior
 from medprior.prior.prior import fresh
 from medprior.training.checkpoint import load_latest
 from medprior.training.deviation_head import with_doubt
-from medprior.training.folder import load, save_prior
+from medprior.training.folder import load, save
 from medprior.training.held_out import error_tables
 from medprior.training.loop import Progress, Settings, train
 from medprior.training.patches import Images
@@ -137,7 +137,7 @@ def main() -> None:
     else:
         prior = load(chosen.out / chosen.name)
         card = replace(prior.card, data={**prior.card.data, **named(chosen.name)})
-        save_prior(
+        save(
             Prior(prior.net, prior.path, card, prior.trust, prior.healthy),
             chosen.out / chosen.name,
             half=True,
@@ -281,7 +281,7 @@ def finish(name: str, work: Path, out: Path) -> None:
         data=data,
         training=training,
     )
-    save_prior(Prior(prior.net, prior.path, card), out / name, half=True)
+    save(Prior(prior.net, prior.path, card), out / name, half=True)
     print(f"{out / name}: step {state.facts['step']}")
 
 

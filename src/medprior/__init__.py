@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .operators import ComplexGaussian, Gaussian, Measurement, Poisson, Rician, Unknown
     from .prior import Prior
     from .sampling import Draws
-    from .training.folder import load
+    from .training.folder import load, save
 
 _HOMES = {
     "Adapted": "jobs.fitting.adapt",
@@ -52,6 +52,7 @@ _HOMES = {
     "operators": "operators",
     "read": "io.read",
     "reconstruct": "jobs.reconstruct",
+    "save": "training.folder",
     "synthesize": "jobs.synthetic.synthesize",
     "synthesize_joint": "jobs.synthetic.joint",
     "write": "io.write",
@@ -80,6 +81,7 @@ __all__ = [
     "operators",
     "read",
     "reconstruct",
+    "save",
     "synthesize",
     "synthesize_joint",
     "write",

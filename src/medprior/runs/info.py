@@ -7,8 +7,7 @@ from typing import Any
 from ..errors import printable
 from ..io.disk.files import check_manifest, read_json, sha256
 from ..prior.card import Card
-from ..training.folder import bundled, read_trust
-from .core.inputs import prior_folder
+from ..training.folder import bundled, locate, read_trust
 
 __all__ = ["card_lines", "card_record"]
 
@@ -19,7 +18,7 @@ def card_record(name: str) -> dict[str, Any]:
     """
     if not name:
         return {"bundled": {key: read_json(folder / "card.json") for key, folder in bundled().items()}}
-    folder = prior_folder(name)
+    folder = locate(name)
     check_manifest(folder)
     card = Card.from_json(read_json(folder / "card.json")).to_json()
     return {"card": card, "trust": read_trust(folder), "sha256": sha256(folder / "weights.safetensors")}

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..errors import Corrupt, FileProblem
 from ..io.disk.files import check_manifest, load_weights, read_json, save_weights, write_folder, write_json
 
-__all__ = ["State", "load_latest", "moments_of", "restore_moments", "retire", "save"]
+__all__ = ["State", "load_latest", "moments_of", "restore_moments", "retire", "save_checkpoint"]
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class State:
     best: dict[str, Tensor] = field(default_factory=dict)
 
 
-def save(state: State, folder: Path, *, keep: int = 2) -> Path:
+def save_checkpoint(state: State, folder: Path, *, keep: int = 2) -> Path:
     """folder/step-000123, whole or absent. Raises FileProblem when there is no room; the former ones are
     untouched.
     """

@@ -16,7 +16,7 @@ from ..io.disk.files import check_manifest, load_weights, read_json, save_weight
 from ..prior import Card, Prior
 from ..prior.prior import fresh
 
-__all__ = ["bundled", "load", "read_healthy", "read_trust", "save_prior", "save_trust"]
+__all__ = ["bundled", "load", "read_healthy", "read_trust", "save", "save_trust"]
 
 BUNDLED = Path(__file__).parent.parent / "pretrained"
 HEALTHY = "healthy.safetensors"
@@ -30,18 +30,22 @@ def bundled() -> dict[str, Path]:
 
 
 def locate(name: str | Path) -> Path:
-    """A bundled name or a folder -> the folder. Raises FileProblem with the nearest name."""
+    """The folder of a prior: a bundled name, the prior's own folder, or the folder of a training run that
+    holds it. Raises FileProblem with the nearest name.
+    """
     if str(name) in bundled():
         return bundled()[str(name)]
-    folder = Path(name)
-    if not (folder / "card.json").is_file():
-        hint = nearest(str(name), list(bundled())) if bundled() else "give the folder of a trained prior"
-        raise FileProblem(folder, "is neither a bundled prior nor a folder with a card.json", hint)
-    return folder
+    for folder in (Path(name) / "prior", Path(name)):
+        if (folder / "card.json").is_file():
+            return folder
+    hint = nearest(str(name), list(bundled())) if bundled() else "give the folder of a trained prior"
+    raise FileProblem(
+        Path(name), "is neither a bundled prior nor a folder of a prior or of a training run", hint
+    )
 
 
 def load(name: str | Path, device: str = "cpu") -> Prior:
-    """A prior by its bundled name or its folder, checksums verified.
+    """A prior by its bundled name, its folder or the folder of its training run, checksums verified.
 
     Raises FileProblem (not there), Corrupt (a byte changed, other shapes than the card's), BadOption (a card
     of another schema).
@@ -102,16 +106,20 @@ def read_healthy(name: str | Path) -> dict[str, Tensor]:
     return load_weights(path) if path.is_file() else {}
 
 
-def save_prior(
+def save(
     prior: Prior, folder: str | Path, *, trust: dict[str, Any] | None = None, half: bool = False
 ) -> None:
-    """Writes the folder whole or not at all.
+    """Writes a prior's folder whole or not at all; a prior that lay there is replaced.
 
     trust: the promises to write, default those that the prior came with; {} for weights that have changed
     since they were measured: then what it knows of healthy scans goes, too. half: weights as float16, half
     the size; the rounding (1e-3 relative) is far below the network's error. Raises BadOption for weights that
-    are not finite as written (float16 ends at 65504), FileProblem when the disk refuses.
+    are not finite as written (float16 ends at 65504) and for a folder that holds something else, FileProblem
+    when the disk refuses.
     """
+    folder = Path(folder)
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "card.json").is_file():
+        raise BadOption(f"folder: {folder} holds files that are no prior", "choose another folder")
     weights = {k: w.half() if half else w.float() for k, w in prior.net.state_dict().items()}
     if any(not w.isfinite().all() for w in weights.values()):
         raise BadOption(
@@ -128,7 +136,7 @@ def save_prior(
         if prior.healthy and trust != {}:
             save_weights(temporary / HEALTHY, prior.healthy)
 
-    write_folder(Path(folder), fill)
+    write_folder(folder, fill)
 
 
 def save_trust(

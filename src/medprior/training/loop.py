@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..errors import BadOption, Diverged
 from ..io.disk.files import append_line
 from ..prior import Prior
-from .checkpoint import State, load_latest, moments_of, restore_moments, retire, save
+from .checkpoint import State, load_latest, moments_of, restore_moments, retire, save_checkpoint
 from .distributed import Ranks, ranks_for
 from .patches import Batch, Images, draw
 from .resident import Resident
@@ -309,7 +309,7 @@ class _Run:
         moments = moments_of(self.optimizer, self.names)
         if self.best:
             facts |= {"best_step": self.best_step, "best_loss": self.best_loss}
-        save(
+        save_checkpoint(
             State(self.net.state_dict(), self.average.state_dict(), moments, facts, self.best),
             self.folder / "checkpoints",
         )

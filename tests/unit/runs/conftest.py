@@ -13,7 +13,7 @@ from medprior.data.volume import Volume
 from medprior.io.write import write
 from medprior.prior import Card
 from medprior.prior.prior import fresh
-from medprior.training.folder import save_prior
+from medprior.training.folder import save
 
 
 def tiny_card(**changes) -> Card:
@@ -39,7 +39,7 @@ def save_tiny(folder: Path, **changes) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         prior = fresh(tiny_card(**changes))
-    save_prior(prior, folder)
+    save(prior, folder)
     return folder
 
 

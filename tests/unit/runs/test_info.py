@@ -9,14 +9,14 @@ import torch
 
 from medprior.prior import Prior
 from medprior.runs.info import card_lines
-from medprior.training.folder import save_prior
+from medprior.training.folder import save
 from tests.unit.jobs.exact import tiny
 
 
 def test_a_card_is_text_and_nothing_else(tmp_path: Path) -> None:
     torch.manual_seed(0)
     prior = tiny()
-    save_prior(
+    save(
         Prior(prior.net, prior.path, replace(prior.card, name="brain\x1b[2J", limits=("one\nline",))),
         tmp_path / "prior",
     )

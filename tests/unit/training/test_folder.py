@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 import torch
 
+import medprior
 from medprior.errors import BadOption, Corrupt, FileProblem, MedpriorError
 from medprior.io.disk.files import save_weights, sha256
 from medprior.prior import Card, Condition, Prior
 from medprior.prior.prior import fresh
-from medprior.training.folder import load, locate, read_trust, save_prior, save_trust
+from medprior.training.folder import load, locate, read_trust, save, save_trust
 
 TRUST = {"detect": {"scores": [1.0, 2.5], "n_healthy": 2}}
 
@@ -73,7 +74,7 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path, half: bool, ndim: int) 
         if ndim == 2
         else fresh(Card("s", "MR", ndim=3, widths=(8, 16), blocks=1, labels=("a", "b"), numbers=("height",)))
     )
-    save_prior(prior, tmp_path / "p", trust=TRUST, half=half)
+    save(prior, tmp_path / "p", trust=TRUST, half=half)
     back = load(tmp_path / "p")
     assert back.card == prior.card and back.trust == TRUST == read_trust(tmp_path / "p")
     assert torch.allclose(answer(back), answer(prior), atol=2e-3 if half else 1e-5)
@@ -83,17 +84,17 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path, half: bool, ndim: int) 
 
 def test_half_precision_is_half_the_file(tmp_path: Path) -> None:
     for half in (False, True):
-        save_prior(made(), tmp_path / str(half), half=half)
+        save(made(), tmp_path / str(half), half=half)
     small, large = ((tmp_path / str(half) / "weights.safetensors").stat().st_size for half in (True, False))
     assert small < 0.65 * large
 
 
 def test_promises_are_kept_when_a_prior_is_saved_again(tmp_path: Path) -> None:
     """They are about its weights; to write none, say so."""
-    save_prior(made(), tmp_path / "p", trust=TRUST)
-    save_prior(load(tmp_path / "p"), tmp_path / "q")
+    save(made(), tmp_path / "p", trust=TRUST)
+    save(load(tmp_path / "p"), tmp_path / "q")
     assert load(tmp_path / "q").trust == TRUST
-    save_prior(load(tmp_path / "p"), tmp_path / "q", trust={})
+    save(load(tmp_path / "p"), tmp_path / "q", trust={})
     assert load(tmp_path / "q").trust == {}
 
 
@@ -107,8 +108,8 @@ def test_what_a_prior_knows_of_healthy_scans_is_kept(tmp_path: Path) -> None:
     """In its own precision, laid out in any way, when it is saved, loaded, saved again, and given other
     promises.
     """
-    save_prior(knowing(), tmp_path / "p", trust=TRUST)
-    save_prior(load(tmp_path / "p"), tmp_path / "q")
+    save(knowing(), tmp_path / "p", trust=TRUST)
+    save(load(tmp_path / "p"), tmp_path / "q")
     save_trust(tmp_path / "q", {"reconstruct": 1}, tmp_path / "r")
     save_trust(tmp_path / "r", TRUST, tmp_path / "r")
     for name in ("p", "q", "r"):
@@ -123,7 +124,7 @@ def test_what_is_learned_of_healthy_scans_takes_the_place_of_what_was_known(tmp_
     """Also where nothing was; weights and card stay as they are to the byte."""
     other = {"shift": torch.tensor([7.0])}
     for n, prior in enumerate((knowing(), made())):
-        save_prior(prior, tmp_path / f"{n}")
+        save(prior, tmp_path / f"{n}")
         save_trust(tmp_path / f"{n}", TRUST, tmp_path / f"{n}-new", healthy=other)
         assert same(load(tmp_path / f"{n}-new").healthy, other) and load(tmp_path / f"{n}-new").trust == TRUST
         assert same(load(tmp_path / f"{n}").healthy, prior.healthy) and load(tmp_path / f"{n}").trust == {}
@@ -137,15 +138,15 @@ def test_what_is_learned_of_healthy_scans_takes_the_place_of_what_was_known(tmp_
 
 def test_weights_that_have_changed_know_no_healthy_scans(tmp_path: Path) -> None:
     """What was measured with other weights goes with their promises, and takes its file along."""
-    save_prior(knowing(), tmp_path / "p", trust=TRUST)
-    save_prior(load(tmp_path / "p"), tmp_path / "p", trust={})
+    save(knowing(), tmp_path / "p", trust=TRUST)
+    save(load(tmp_path / "p"), tmp_path / "p", trust={})
     assert load(tmp_path / "p").healthy == {} and not (tmp_path / "p" / "healthy.safetensors").exists()
-    save_prior(made(), tmp_path / "q", trust=TRUST)
+    save(made(), tmp_path / "q", trust=TRUST)
     assert load(tmp_path / "q").healthy == {} and not (tmp_path / "q" / "healthy.safetensors").exists()
 
 
 def test_promises_of_a_folder_that_was_touched_are_not_renewed(tmp_path: Path) -> None:
-    save_prior(knowing(), tmp_path / "p")
+    save(knowing(), tmp_path / "p")
     (tmp_path / "p" / "healthy.safetensors").write_bytes(b"other")
     with pytest.raises(Corrupt, match=r"healthy\.safetensors"):
         save_trust(tmp_path / "p", TRUST, tmp_path / "q")
@@ -158,7 +159,7 @@ FILES = ["weights.safetensors", "card.json", "trust.json", "healthy.safetensors"
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("place", [0.0, 0.3, 0.99])
 def test_a_flipped_bit_is_found(tmp_path: Path, name: str, place: float) -> None:
-    save_prior(knowing(), tmp_path / "p", trust=TRUST)
+    save(knowing(), tmp_path / "p", trust=TRUST)
     file = tmp_path / "p" / name
     data = bytearray(file.read_bytes())
     data[int(place * len(data))] ^= 4
@@ -230,7 +231,7 @@ FOREIGN = {
 def test_a_foreign_folder_is_refused_by_name(tmp_path: Path, case: str) -> None:
     """Checksums that fit do not make it right."""
     change, kind, says = FOREIGN[case]
-    save_prior(made(), tmp_path / "p")
+    save(made(), tmp_path / "p")
     change(tmp_path / "p")
     resealed(tmp_path / "p")
     with pytest.raises(kind, match=says):
@@ -240,7 +241,7 @@ def test_a_foreign_folder_is_refused_by_name(tmp_path: Path, case: str) -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_that_the_manifest_leaves_out_is_not_believed(tmp_path: Path, name: str) -> None:
     """Promises that were slipped in, weights that were exchanged."""
-    save_prior(knowing(), tmp_path / "p")
+    save(knowing(), tmp_path / "p")
     manifest = tmp_path / "p" / "manifest.json"
     listed = json.loads(manifest.read_text())
     del listed[name]
@@ -251,7 +252,7 @@ def test_a_file_that_the_manifest_leaves_out_is_not_believed(tmp_path: Path, nam
 
 @pytest.mark.parametrize("name", [*FILES, "manifest.json"])
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
-    save_prior(knowing(), tmp_path / "p")
+    save(knowing(), tmp_path / "p")
     (tmp_path / "p" / name).unlink()
     with pytest.raises(MedpriorError, match=name.replace(".", r"\.")):
         load(tmp_path / "p")
@@ -260,11 +261,11 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("value, half", [(torch.nan, False), (torch.inf, False), (7e4, True)])
 def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path, value: float, half: bool) -> None:
     """Nor such as half precision cannot hold; the folder that was there stays."""
-    save_prior(made(), tmp_path / "p", trust=TRUST)
+    save(made(), tmp_path / "p", trust=TRUST)
     prior = made()
     prior.net.leave[2].bias.data[0] = value  # type: ignore[union-attr, index]
     with pytest.raises(BadOption, match="not saved"):
-        save_prior(prior, tmp_path / "p", half=half)
+        save(prior, tmp_path / "p", half=half)
     assert load(tmp_path / "p").trust == TRUST
 
 
@@ -276,5 +277,21 @@ def test_an_unknown_name_is_said(tmp_path: Path) -> None:
 
 def test_a_promise_that_is_no_number_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(BadOption, match="JSON"):
-        save_prior(made(), tmp_path / "p", trust={"auroc": float("nan")})
+        save(made(), tmp_path / "p", trust={"auroc": float("nan")})
     assert not (tmp_path / "p").exists()
+
+
+def test_a_training_run_is_known_by_its_folder(tmp_path: Path) -> None:
+    save(knowing(), tmp_path / "run" / "prior", trust=TRUST)
+    assert load(tmp_path / "run").trust == read_trust(tmp_path / "run") == TRUST
+    assert locate(tmp_path / "run") == locate(tmp_path / "run" / "prior") == tmp_path / "run" / "prior"
+
+
+def test_a_folder_of_something_else_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("do not lose me")
+    with pytest.raises(BadOption, match="holds files that are no prior"):
+        medprior.save(made(), tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "do not lose me"
+    (tmp_path / "empty").mkdir()
+    medprior.save(made(), tmp_path / "empty")
+    assert medprior.load(tmp_path / "empty").card == made().card

@@ -18,7 +18,7 @@ from ...prior import Card, Prior
 from ...prior.error_table import ErrorTable
 from ...training.deviation_head import with_doubt
 from ...training.distributed import several
-from ...training.folder import load, locate, save_prior
+from ...training.folder import load, locate, save
 from ...training.held_out import denoising_losses, error_tables
 from ...training.loop import Progress, Settings, train
 from ...training.patches import Images
@@ -187,7 +187,7 @@ def adapt(
             seed,
         ),
     )
-    save_prior(made, out / "prior", trust={})
+    save(made, out / "prior", trust={})
     return Adapted(
         made,
         data,

@@ -24,7 +24,7 @@ from ...prior.numbers import HEIGHT, asked_numbers
 from ...prior.prior import fresh
 from ...training.deviation_head import with_doubt
 from ...training.distributed import ranks_for
-from ...training.folder import save_prior
+from ...training.folder import save
 from ...training.held_out import denoising_losses, error_tables
 from ...training.loop import Progress, Settings, train
 from ...training.patch_moves import Moves
@@ -195,7 +195,7 @@ def fit(
         made, held, known, n_levels=len(levels), most=HELD_OUT[ndim] // (2 if ndim == 2 else 1), seed=seed
     )
     made.card = replace(made.card, errors=tables)
-    save_prior(made, out / "prior")
+    save(made, out / "prior")
     return made
 
 

@@ -28,17 +28,7 @@ from ...training.folder import load, locate
 from ..ask.requests import OneScan, Reconstruct, Synthesize
 from .progress import Event, OnEvent
 
-__all__ = [
-    "Known",
-    "device_named",
-    "given_of",
-    "indexed",
-    "known_prior",
-    "of_split",
-    "prior_folder",
-    "scan_hash",
-    "scan_of",
-]
+__all__ = ["Known", "device_named", "given_of", "indexed", "known_prior", "of_split", "scan_hash", "scan_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +77,9 @@ class _Elsewhere(Featured):
         return [level.cpu() for level in self.net.features(x.to(self.device), noise.to(self.device), *there)]
 
 
-def prior_folder(name: str) -> Path:
-    """A bundled name, a prior's folder, or the folder of a training run, which holds its prior. Raises
-    FileProblem.
-    """
-    inside = Path(name) / "prior"
-    return inside if (inside / "card.json").is_file() else locate(name)
-
-
 def known_prior(name: str, device: str = "cpu") -> Known:
     """Load a prior with its checksums verified. Raises what ``training.folder.load`` raises."""
-    folder = prior_folder(name)
+    folder = locate(name)
     prior = load(folder)
     if device != "cpu":
         prior = Prior(_Elsewhere(prior.net, device), prior.path, prior.card, prior.trust, prior.healthy)

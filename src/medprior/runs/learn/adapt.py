@@ -16,11 +16,12 @@ from ...jobs.fitting.adapt import Adapted, adapt
 from ...jobs.fitting.adapt_data import Newcomers
 from ...jobs.synthetic.synthesize import drawn
 from ...prior import Prior
+from ...training.folder import locate
 from ...training.loop import Progress
 from ..ask.requests import Adapt
 from ..core.cost import words
 from ..core.folder import RunFolder, run_id
-from ..core.inputs import device_named, prior_folder
+from ..core.inputs import device_named
 from ..core.progress import Event, OnEvent
 from ..core.record import peak_mib, versions
 from ..page.pictures import contact_sheet
@@ -40,7 +41,7 @@ def run_adapt(request: Adapt, on_event: OnEvent) -> RunFolder:
 
     Raises what ``jobs.adapt`` raises, and BadOption for a folder that holds something else.
     """
-    home = prior_folder(request.prior)
+    home = locate(request.prior)
     parent = sha256(home / "weights.safetensors")
     out = (
         request.out

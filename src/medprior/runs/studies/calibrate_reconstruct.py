@@ -18,11 +18,11 @@ from ...io.dataset.scan import Index, Item
 from ...jobs.calibrate import Judged, calibrated, judged
 from ...jobs.reconstruct import Settings, how_of
 from ...prior import Prior
-from ...training.folder import bundled, read_healthy, read_trust, save_trust
+from ...training.folder import bundled, locate, read_healthy, read_trust, save_trust
 from ..ask.requests import TASKS, CalibrateReconstruct, Calibration
 from ..core.cost import announce_reconstruction
 from ..core.folder import RunFolder
-from ..core.inputs import Known, prior_folder
+from ..core.inputs import Known
 from ..core.progress import Event, OnEvent
 from ..page.blocks import Grid, Picture, Section, Table
 from ..page.pictures import contact_sheet, plotted
@@ -59,7 +59,7 @@ def into(request: Calibration) -> tuple[Path, Path, Path]:
 
     Raises BadOption for a bundled prior without ``into``.
     """
-    source = prior_folder(request.prior)
+    source = locate(request.prior)
     target = request.into or source
     if request.into is None and source in bundled().values():
         raise BadOption(

@@ -11,14 +11,15 @@ import pytest
 import torch
 
 from medprior.errors import BadOption, FileProblem
-from medprior.runs.core.inputs import _Elsewhere, device_named, known_prior, prior_folder
+from medprior.runs.core.inputs import _Elsewhere, device_named, known_prior
+from medprior.training.folder import locate
 
 
 def test_the_folder_of_a_training_run_is_a_prior(tiny: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny, tmp_path / "run" / "prior")
     assert known_prior(str(tmp_path / "run")).sha256 == known_prior(str(tiny)).sha256
     with pytest.raises(FileProblem, match="neither a bundled prior nor a folder"):
-        prior_folder(str(tmp_path))
+        locate(str(tmp_path))
 
 
 def test_a_network_elsewhere_gives_what_it_gives_here(tiny: Path) -> None:
