@@ -39,9 +39,8 @@ def locate(name: str | Path) -> Path:
         if (folder / "card.json").is_file():
             return folder
     hint = nearest(str(name), list(bundled())) if bundled() else "give the folder of a trained prior"
-    raise FileProblem(
-        Path(name), "is neither a bundled prior nor a folder of a prior or of a training run", hint
-    )
+    why = "is neither a bundled prior nor a folder of a prior or of a training run: it has no card.json"
+    raise FileProblem(Path(name), why, hint)
 
 
 def load(name: str | Path, device: str = "cpu") -> Prior:
