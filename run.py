@@ -24,8 +24,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
-PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-EXTRAS = {"setup": "demo", "demo": "demo", "test": "demo,test"}
+PYTHON = VENV / "bin/python"
+EXTRAS = {"setup": "demo", "demo": "demo", "test": "test"}
 CPU_HINT = """\
 No NVIDIA driver was found, and torch is not installed yet. pip's default torch for Linux brings CUDA:
 several gigabytes that this machine cannot use. For the small CPU build (about 200 MB) stop now and start
@@ -42,6 +42,9 @@ def main(arguments: list[str]) -> int:
         print(__doc__)
         return 0 if arguments else 2
     command, rest = arguments[0], arguments[1:]
+    if os.name == "nt":
+        print("run.py: medprior runs on Linux and macOS, not on Windows (WSL works).", file=sys.stderr)
+        return 2
     if command not in EXTRAS:
         print(
             f"run.py: unknown command {command!r}; choose from {', '.join(sorted(EXTRAS))} (python3 run.py "
@@ -83,7 +86,7 @@ def install(command: str) -> int:
     if not runs("import pip"):
         print(f"Making the environment {VENV}", flush=True)
         try:
-            venv.create(VENV, with_pip=True, clear=VENV.exists(), symlinks=os.name != "nt")
+            venv.create(VENV, with_pip=True, clear=VENV.exists(), symlinks=True)
         except (OSError, subprocess.CalledProcessError) as error:
             print(f"run.py: the environment could not be made ({error}).", file=sys.stderr)
             print(
@@ -156,7 +159,7 @@ def test() -> int:
         "ruff check": ("ruff", "check", "."),
         "ruff format": ("ruff", "format", "--check", "."),
         "pyright": ("pyright",),
-        "pytest": ("pytest",),
+        "pytest": ("pytest", "-n", "2", "--dist", "loadfile", "--cov", "--cov-report=term:skip-covered"),
     }
     lines, codes = [], []
     for name, (module, *arguments) in steps.items():

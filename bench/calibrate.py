@@ -212,9 +212,9 @@ def table(work: Path) -> None:
     print("images stand with (patients)")
     print(
         layout.format(
-            *"prior task result val scale test".split(),
+            *["prior", "task", "result", "val", "scale", "test"],
             "coverage (95 % interval)",
-            *"lowest width PSNR bound held residual".split(),
+            *["lowest", "width", "PSNR", "bound", "held", "residual"],
         )
     )
     for name in sorted(RECIPES):

@@ -212,11 +212,10 @@ def changed(volume: Volume, change: Callable[[Array], Array]) -> Volume:
 
 def nifti(folder: str, pattern: str, modality: str) -> list[Volume]:
     """As they are, called of this modality; numbers of a CT are taken for what it is called."""
-    found = []
-    for path in sorted((DATA / folder).glob(pattern)):
-        if "lesions" not in path.name and "labels" not in path.name:
-            found.append(read(path, modality=modality, unit="HU" if modality == "CT" else "a.u."))
-    return found
+    scans = [
+        p for p in sorted((DATA / folder).glob(pattern)) if not ("lesions" in p.name or "labels" in p.name)
+    ]
+    return [read(path, modality=modality, unit="HU" if modality == "CT" else "a.u.") for path in scans]
 
 
 def pictures(folder: str, split: str, modality: str) -> list[Volume]:

@@ -193,7 +193,7 @@ def main() -> None:
 
 def stacked(index: Index, split: str) -> Tensor:
     items = index.usable(split)
-    card = card_for(index, index.usable("train"), "peers", "axial")
+    card = card_for(index.usable("train"), "peers", "axial")
     return torch.stack(admitted(card, index, items)[0])
 
 

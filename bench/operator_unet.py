@@ -90,7 +90,7 @@ def stored(folder: Path, name: str) -> Callable[[Measurement], Tensor]:
     """What ``main`` wrote: a measurement of the task ``name`` -> the image in network units."""
     with safe_open(folder / f"{name}.safetensors", "pt") as file:
         model = begun(TASKS[name], float(file.metadata()["sigma"]))
-        model.net.load_state_dict({k: file.get_tensor(k) for k in file.keys()})
+        model.net.load_state_dict({k: file.get_tensor(k) for k in file})
     model.eval().requires_grad_(False)
     return lambda m: model(inputs_of(name, m))
 

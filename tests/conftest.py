@@ -10,6 +10,8 @@ import pytest
 os.environ.setdefault("MPLBACKEND", "Agg")
 # Nothing here downloads; should a library want to, it must fail at once instead of waiting for a network.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# One thread a process: tests run side by side, and more threads than cores wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
 

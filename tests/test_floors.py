@@ -155,12 +155,12 @@ def wrong_inside(source: str, file: Path) -> list[str]:
     room = inner_room(house, list(file.with_suffix("").parts[1:]))
     found = []
     for line, name in imported(source, ["medprior", *file.parts[:-1]]):
-        if name.split(".")[1] == house and (other := inner_room(house, name.split(".")[2:])) not in (
-            room,
-            None,
+        if (
+            name.split(".")[1] == house
+            and (other := inner_room(house, name.split(".")[2:])) not in (room, None)
+            and floor[other] >= floor.get(room or "", 0)
         ):
-            if floor[other] >= floor.get(room or "", 0):
-                found.append(f"{file}:{line} imports {name}: {room} -> {other}")
+            found.append(f"{file}:{line} imports {name}: {room} -> {other}")
     return found
 
 

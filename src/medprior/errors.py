@@ -20,7 +20,9 @@ MedpriorError                  what went wrong, what was wanted, what came, what
 from __future__ import annotations
 
 from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 __all__ = [
     "BadGeometry",
@@ -38,6 +40,7 @@ __all__ = [
     "Unsupported",
     "WrongKind",
     "nearest",
+    "optional",
 ]
 
 
@@ -108,6 +111,17 @@ class MissingExtra(MedpriorError):
 
     def __init__(self, package: str, extra: str, what: str) -> None:
         super().__init__(f"{what} needs the package {package}", f"pip install 'medprior[{extra}]'")
+
+
+def optional(module: str, extra: str, what: str) -> ModuleType:
+    """The module of an optional dependency. Raises MissingExtra with the pip line that installs it.
+
+    extra: its name in pyproject.toml. what: the thing that needs it, as the start of a sentence.
+    """
+    try:
+        return import_module(module)
+    except ImportError as missing:
+        raise MissingExtra(module, extra, what) from missing
 
 
 class Uncalibrated(MedpriorError):

@@ -642,12 +642,12 @@ def _odd_folders(folder: Path) -> Rows:
         "with-notes": (lambda f: (f / "notes.txt").write_text("a note"), "equal:series"),
         "with-media-index": (lambda f: save(f / "DICOMDIR", _index_of_media()), "equal:series"),
         "with-link-to-a-slice": (
-            lambda f: os.symlink(next(f.glob("*-0.dcm")).name, f / "zz-link"),
+            lambda f: (f / "zz-link").symlink_to(next(f.glob("*-0.dcm")).name),
             "equal:series",
         ),
         "with-hard-link": (lambda f: os.link(next(f.glob("*-0.dcm")), f / "zz-hard"), "equal:series"),
-        "with-link-to-itself": (lambda f: os.symlink(".", f / "loop"), "equal:series"),
-        "with-link-to-nowhere": (lambda f: os.symlink("gone", f / "broken"), "equal:series"),
+        "with-link-to-itself": (lambda f: (f / "loop").symlink_to("."), "equal:series"),
+        "with-link-to-nowhere": (lambda f: (f / "broken").symlink_to("gone"), "equal:series"),
         "with-pipe": (lambda f: os.mkfifo(f / "pipe.dcm"), "equal:series"),
         "with-odd-name": (lambda f: save(f / "line\nbreak \u202e.dcm", b"x"), "equal:series"),
         "with-truncated": (

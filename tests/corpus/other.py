@@ -519,7 +519,7 @@ def _no_files(folder: Path) -> Iterator[Case]:
     os.mkfifo(folder / "pipe")
     yield Case("pipe", folder / "pipe", "refuses:FileProblem:not opened")
     with socket.socket(socket.AF_UNIX) as one:
-        here = os.getcwd()
+        here = Path.cwd()
         os.chdir(folder)  # the path of a socket is short by law
         try:
             one.bind("socket")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import BadOption, ShapeMismatch
+from ..errors import BadOption, ShapeMismatch, optional
 from .loop import Batches, Steps, optimised, seeded
 
 __all__ = ["Change", "Classifier", "ClassifierSettings", "train_classifier"]
@@ -75,6 +75,7 @@ def train_classifier(
 
 def _network(channels: int, n_labels: int, side: int, settings: ClassifierSettings) -> nn.Module:
     """Untrained; the stem (5 x 5) halves the image, and large images are pooled once more."""
+    optional("monai", "monai", "the classifier that judges augmentation")
     from monai.networks.nets.resnet import ResNet  # seconds to import, needed by few
 
     made: Any = ResNet(

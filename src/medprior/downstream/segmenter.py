@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import BadOption, ShapeMismatch
+from ..errors import BadOption, ShapeMismatch, optional
 from .loop import Batches, Steps, optimised, seeded
 
 __all__ = ["ChangePair", "Segmenter", "SegmenterSettings", "dice", "train_segmenter"]
@@ -74,6 +74,7 @@ def train_segmenter(
     count = n_labels if n_labels is not None else int(masks.max()) + 1
     if len(images) == 0 or count < 2 or int(masks.min()) < 0 or int(masks.max()) >= count:
         raise BadOption(f"segmenter: wanted masks with labels 0 to {count - 1}, at least one of them above 0")
+    optional("monai", "monai", "the segmenter that judges augmentation")
     from monai.losses.dice import DiceCELoss  # seconds to import, needed by few
     from monai.networks.nets.basic_unet import BasicUNet
 

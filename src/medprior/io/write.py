@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..data.volume import Provenance, Volume
-from ..errors import BadOption, Diverged, nearest
+from ..errors import BadOption, Diverged, nearest, optional
 from .disk.files import write_json
 from .disk.stamp import RESEARCH_ONLY, stamp_text
 from .source_order import in_source_order
@@ -93,6 +93,7 @@ def _write_dicom(
     volume: Volume, path: Path, like: Volume | None, kind: str, prior_hash: str, seed: int | None
 ) -> Path:
     if kind == "mask":
+        optional("highdicom", "dicom", "a DICOM segmentation, map or report")
         from .dicom.write.segmentation import (
             write_segmentation,  # highdicom is heavy, and only masks and maps need it
         )

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Literal
 
@@ -26,9 +27,6 @@ GIB = 2**30
 MEMORY_WANTED = 3 * GIB
 """The bundled priors' four jobs stay below this: peak_mib in the run.json of the demo."""
 DISK_WANTED = 2 * GIB
-
-EXTRAS = {"demo": ("nilearn", "pydicom-data"), "nufft": ("finufft",)}
-"""Optional packages of each extra, as pip names them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,32 +175,39 @@ def _codecs() -> list[Check]:
             readers = sorted({plugin for decoder in decoders for plugin in decoder.available_plugins})
             rows.append(Check(f"codec {name}", "ok", f"{numbers}: read by {', '.join(readers)}"))
         else:
+            extra = "htj2k" if name == "HTJ2K" else "dicom"
             rows.append(
-                Check(f"codec {name}", "warning", f"{numbers}: no reader", "pip install 'medprior[dicom]'")
+                Check(f"codec {name}", "warning", f"{numbers}: no reader", f"pip install 'medprior[{extra}]'")
             )
     return rows
 
 
 def _extras() -> list[Check]:
     rows = []
-    for extra, packages in EXTRAS.items():
+    for extra, packages in optional_packages().items():
         missing = [package for package in packages if not _installed(package)]
+        found = ", ".join(f"{package} {version(package)}" for package in packages if package not in missing)
         if missing:
-            rows.append(
-                Check(
-                    f"extra {extra}",
-                    "warning",
-                    f"not installed: {', '.join(missing)}",
-                    f"pip install 'medprior[{extra}]'",
-                )
-            )
+            found, remedy = f"not installed: {', '.join(missing)}", f"pip install 'medprior[{extra}]'"
+            rows.append(Check(f"extra {extra}", "warning", found, remedy))
         else:
-            rows.append(
-                Check(
-                    f"extra {extra}", "ok", ", ".join(f"{package} {version(package)}" for package in packages)
-                )
-            )
+            rows.append(Check(f"extra {extra}", "ok", found))
     return rows
+
+
+def optional_packages() -> dict[str, list[str]]:
+    """Packages of each extra that users install, by name, from the metadata of this installation."""
+    found: dict[str, list[str]] = {}
+    for line in requires("medprior") or []:
+        name, _, condition = line.partition(";")
+        extra = re.search(r"extra == ['\"]([a-z0-9]+)['\"]", condition)
+        package = re.match(r"[A-Za-z0-9_.-]+", name)
+        if extra and package and package[0] != "medprior" and extra[1] not in _DEVELOPERS:
+            found.setdefault(extra[1], []).append(package[0])
+    return found
+
+
+_DEVELOPERS = ("test", "docs", "dev")
 
 
 def _installed(package: str) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..errors import MedpriorError
+from ..errors import MedpriorError, optional
 from ..io.disk.files import locked
 
 __all__ = ["Alone", "Many", "Ranks", "ranks_for", "several"]
@@ -81,6 +81,7 @@ class Many(Ranks):
     """Data-parallel processes through Accelerate: gloo on CPUs, NCCL on GPUs."""
 
     def __init__(self, device: str) -> None:
+        optional("accelerate", "distributed", "training in several processes")
         from accelerate import Accelerator
 
         self.accelerator = Accelerator(cpu=device == "cpu")

@@ -50,7 +50,7 @@ def test_the_same_seed_gives_the_same_network_and_another_seed_another() -> None
     assert torch.equal(state, torch.random.get_rng_state()), "nobody else's random numbers are touched"
 
 
-@pytest.mark.parametrize("n", (8, 64))
+@pytest.mark.parametrize("n", [8, 64])
 def test_steps_do_not_depend_on_the_number_of_images(n: int) -> None:
     images, labels = bars(n, 0)
     seen: list[int] = []

@@ -57,7 +57,7 @@ def test_with_one_seed_it_is_the_t_interval_of_patients_and_scans_of_a_patient_c
     assert (twice.low, twice.high, twice.n) == pytest.approx((low, high, 20))
 
 
-@pytest.mark.parametrize(("of_seeds", "of_patients"), ((0.05, 0.2), (0.02, 1.0), (0.2, 0.1)))
+@pytest.mark.parametrize(("of_seeds", "of_patients"), [(0.05, 0.2), (0.02, 1.0), (0.2, 0.1)])
 def test_the_interval_holds_for_new_seeds_and_new_patients(of_seeds: float, of_patients: float) -> None:
     """800 experiments of 5 seeds and 60 patients, both drawn by chance: 95 % must hold the truth, and far
     fewer would without one of the two.

@@ -61,7 +61,7 @@ def fastmri(**more: object) -> Fill:
 def head_type() -> np.dtype:
     """AcquisitionHeader of ISMRMRD, version 1, the order of its C structure."""
     index = [(f"kspace_encode_step_{n}", "<u2") for n in (1, 2)] + [
-        (n, "<u2") for n in "average slice contrast phase repetition set segment".split()
+        (n, "<u2") for n in ["average", "slice", "contrast", "phase", "repetition", "set", "segment"]
     ]
     index += [("user", "<u2", (8,))]
     fields = [

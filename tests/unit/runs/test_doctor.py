@@ -65,9 +65,16 @@ def test_a_changed_byte_in_a_prior_is_a_problem(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_missing_extra_names_its_install_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "EXTRAS", {"demo": ("no-such-package-of-anyone",)})
+    monkeypatch.setattr(doctor, "optional_packages", lambda: {"demo": ["no-such-package-of-anyone"]})
     found = row(diagnose(tmp_path), "extra demo")
     assert found.status == "warning" and "medprior[demo]" in found.remedy
+
+
+def test_every_extra_of_the_project_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["torch>=2", "nyxus>=0.11; extra == 'radiomics'", "medprior[dicom]; extra == 'demo'"]
+    lines.append("ruff; extra == 'test'")
+    monkeypatch.setattr(doctor, "requires", lambda _: lines)
+    assert doctor.optional_packages() == {"radiomics": ["nyxus"]}
 
 
 def test_more_threads_than_cores_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

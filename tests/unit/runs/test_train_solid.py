@@ -160,4 +160,4 @@ def test_what_does_not_fit_a_solid_prior_is_said(
     write(Volume(scene(1)), tmp_path / "data" / "a.png", kind="converted")
     index = scan(tmp_path / "data")
     with pytest.raises(WrongKind, match="a 3-D prior learns from volumes"):
-        card_for(index, index.items, "x", "axial", 3)
+        card_for(index.items, "x", "axial", 3)

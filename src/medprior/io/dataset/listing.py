@@ -213,7 +213,7 @@ def _walk(folder: Path) -> list[tuple[Path, str]]:
     while waiting:
         here = waiting.pop()
         try:
-            names = sorted(os.listdir(here), reverse=True)
+            names = sorted(os.listdir(here), reverse=True)  # noqa: PTH208 (names alone, without a Path for each)
         except OSError as error:
             if here == folder:
                 raise FileProblem(folder, f"cannot be read ({error.strerror})") from error
@@ -263,9 +263,7 @@ def _table(folder: Path) -> list[Listed]:
         raise Corrupt(table, "has no rows")
     seen: set[tuple[int, int]] = set()
     return [
-        listed
-        for n, row in enumerate(rows, 2)
-        if (listed := _row(folder, table, n, row, seen, called)) is not None
+        listed for n, row in enumerate(rows, 2) if (listed := _row(folder, n, row, seen, called)) is not None
     ]
 
 
@@ -313,9 +311,7 @@ def _check_columns(table: Path, columns: list[str], called: str) -> None:
             raise BadOption(f"{TABLE}: unknown column {column!r}", f"did you mean {close[0]!r}?")
 
 
-def _row(
-    folder: Path, table: Path, number: int, row: dict, seen: set[tuple[int, int]], called: str
-) -> Listed | None:
+def _row(folder: Path, number: int, row: dict, seen: set[tuple[int, int]], called: str) -> Listed | None:
     """One line of the table; None for a file that an earlier line has named already."""
     cell = {key: (row.get(key) or "").strip() for key in (*_COLUMNS, *TAGS)}
     split = cell["split"].lower()

@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import generate_uid
 
 from ... import __version__
-from ...errors import BadOption, WrongKind
+from ...errors import BadOption, WrongKind, optional
 from .read.open import door
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def _to_look_at(dataset: Dataset) -> tuple[str, ...]:
 
 
 def _clean(dataset: Dataset, secret: bytes) -> Dataset:
+    optional("dicomanonymizer", "dicom", "de-identification")
     from dicomanonymizer import anonymize_dataset
     from dicomanonymizer.dicom_anonymization_databases import dicomfields_2026c
     from dicomanonymizer.simpledicomanonymizer import initialize_actions

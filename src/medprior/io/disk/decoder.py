@@ -160,7 +160,7 @@ def decoder() -> Decoder:
 
 
 @cache
-def _decoder_of(process: int) -> Decoder:
+def _decoder_of(process: int) -> Decoder:  # noqa: ARG001 (the key of the cache)
     made = Decoder()
     atexit.register(made.close)
     return made

@@ -105,6 +105,7 @@ def _persistently(work: Callable[[], None]) -> None:
             if pause is None or error.errno not in _PASSING:
                 raise
             time.sleep(pause)
+    return None
 
 
 def write_file(path: str | Path, write: bytes | Callable[[Path], None]) -> None:

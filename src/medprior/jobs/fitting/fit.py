@@ -292,7 +292,7 @@ def dataset(
         raise BadOption(
             f"plane, ndim: wanted one of {', '.join(PLANES)} and 2 or 3, got {plane!r} and {ndim}"
         )
-    card = with_channels(card_for(index, items, name, plane, ndim), items, channels)
+    card = with_channels(card_for(items, name, plane, ndim), items, channels)
     coarse = replace(card, frame=(64, LARGEST[card.ndim]))
     train_images, labels, numbers = admitted(coarse, index, items)
     if not train_images:
@@ -336,7 +336,7 @@ def _spaced(items: Sequence[Item], most: int) -> list[Item]:
     return [items[i] for i in np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int)]
 
 
-def card_for(index: Index, items: Sequence[Item], name: str, plane: str, ndim: int = 2) -> Card:
+def card_for(items: Sequence[Item], name: str, plane: str, ndim: int = 2) -> Card:
     """What the scans have in common: modality, unit, channels, labels, spacing. Raises WrongKind where they
     are of several kinds.
     """

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from math import pi, sqrt
 from typing import Any
 
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import BadOption, MissingExtra, ShapeMismatch
+from ...errors import BadOption, ShapeMismatch, optional
 from ..derivative import Linear
 from ..operator import Operator
 from .fourier import as_complex, coils, pair
@@ -199,7 +198,4 @@ def spiral(n_arms: int, n_samples: int, turns: float) -> Tensor:
 
 
 def _finufft() -> Any:
-    try:
-        return import_module("finufft")
-    except ImportError as missing:
-        raise MissingExtra("finufft", "nufft", "a non-Cartesian MRI operator") from missing
+    return optional("finufft", "nufft", "a non-Cartesian MRI operator")

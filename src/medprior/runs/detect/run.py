@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...data.volume import Volume
+from ...errors import optional
 from ...evidence.conformal import wanted
 from ...jobs.detect import ALPHA, Found, detect, evaluations, plain_scale
 from ...prior import Prior
@@ -99,6 +100,7 @@ def _scored(volume: Volume, found: Found) -> tuple[Volume, Any] | None:
     """What a structured report says, for a scan from DICOM; None for others."""
     if volume.provenance.format != "dicom":
         return None
+    optional("highdicom", "dicom", "a DICOM segmentation, map or report")
     from ...io.dicom.write.structured_report import (  # highdicom takes a second, and only DICOM needs it
         Scored,
         ScoredFinding,

@@ -658,7 +658,7 @@ def test_what_no_gate_can_look_at_is_refused_and_named(
 
     def make(self, tickets, volumes, attempt):
         """A prior of images that takes volumes as well; what it makes is far from every scan."""
-        if tickets[0].source and not volumes[tickets[0].source].ndim == 3:
+        if tickets[0].source and volumes[tickets[0].source].ndim != 3:
             return varied(self, tickets, volumes, attempt)
         return [Made(volumes[t.source], like=volumes[t.source]) for t in tickets]
 

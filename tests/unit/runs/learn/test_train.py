@@ -118,7 +118,7 @@ def test_mixed_kinds_are_refused(tmp_path: Path) -> None:
     write(Volume(scene(1) - 1024, unit="HU", modality="CT"), folder / "b.npz", kind="converted")
     index = scan(folder)
     with pytest.raises(WrongKind, match="different modality"):
-        card_for(index, index.items, "x", "axial")
+        card_for(index.items, "x", "axial")
 
 
 def test_volumes_are_cut_the_radiological_way_and_know_their_height(tmp_path: Path) -> None:

@@ -472,9 +472,9 @@ def test_other_verbs_say_what_to_do_with_measured_data(
     write_kspace(tmp_path / "k.npz", 1)
     assert main(["detect", str(tmp_path / "k.npz"), "--prior", str(tiny)]) == 2
     assert "medprior reconstruct" in capsys.readouterr().err
+    picture = tmp_path / "p.npz"
+    np.savez(picture, images=blobs(), labels=np.array([0]))
     with pytest.raises(BadOption, match="no option for an image"):
-        picture = tmp_path / "p.npz"
-        np.savez(picture, images=blobs(), labels=np.array([0]))
         execute(request_from("reconstruct", {"input": picture, "prior": str(tiny), "turn": 90}))
 
 

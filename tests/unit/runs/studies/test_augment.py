@@ -282,13 +282,13 @@ def test_a_segmenter_is_judged_by_dice(tmp_path: Path, tiny: Path, monkeypatch: 
 
 @pytest.mark.parametrize(
     ("low", "high", "honest", "start"),
-    (
+    [
         (0.01, 0.05, True, "Use it at ratio 2"),
         (0.01, 0.05, False, "It may help at ratio 2"),
         (-0.01, 0.05, True, "Do not use it: no gain that could be told from chance"),
         (-0.05, -0.01, True, "Do not use it: it does harm"),
         (0.0, 0.05, True, "Do not use it: no gain"),
-    ),
+    ],
 )
 def test_the_verdict_claims_what_the_interval_does(low: float, high: float, honest: bool, start: str) -> None:
     at = {"value": (low + high) / 2, "low": low, "high": high, "level": 0.95, "n": 50}
@@ -342,7 +342,7 @@ def test_the_command_line_refuses_what_makes_no_experiment(
     assert "wanted val or test" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("option", ("--seeds", "--ratios", "--strengths", "--per-class", "--how", "--steps"))
+@pytest.mark.parametrize("option", ["--seeds", "--ratios", "--strengths", "--per-class", "--how", "--steps"])
 def test_a_hostile_value_is_one_line_and_code_2(
     option: str, scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

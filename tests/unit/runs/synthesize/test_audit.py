@@ -218,7 +218,7 @@ PASSED = {"passed": True, "drawing": DRAWING, "guidance": 1.5}
 
 @pytest.mark.parametrize(
     ("entry", "guidance", "why"),
-    (
+    [
         (None, None, "nobody has measured"),
         ({**PASSED, "passed": False}, None, "found copies, or its controls failed"),
         ({**PASSED, "drawing": DRAWING - 1}, None, "drew in another way"),
@@ -226,7 +226,7 @@ PASSED = {"passed": True, "drawing": DRAWING, "guidance": 1.5}
         (PASSED, 2.0, "is of a guidance of 1.5"),
         (PASSED, 1.5, ""),
         (PASSED, None, ""),
-    ),
+    ],
 )
 def test_an_audit_stands_for_images_of_its_kind(entry: dict | None, guidance: float | None, why: str):
     if not why:

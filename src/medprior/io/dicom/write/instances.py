@@ -17,7 +17,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorag
 from pydicom.valuerep import format_number_as_ds
 
 from ....data.volume import Volume
-from ....errors import BadGeometry, BadOption, Diverged, FileProblem, ShapeMismatch
+from ....errors import BadGeometry, BadOption, Diverged, FileProblem, ShapeMismatch, optional
 from ...disk.files import MANIFEST, write_file, write_folder
 from ...disk.limits import Limits
 from ...source_order import in_source_order
@@ -72,6 +72,7 @@ def write_dicom(
     volume = in_source_order(volume, like)
     with headers_taken_over(path):
         if kind == "map" and sources and volume.affine is not None:
+            optional("highdicom", "dicom", "a DICOM segmentation, map or report")
             from .parametric_map import parametric_map  # highdicom is heavy, and only maps need it
 
             made = [parametric_map(volume, sources, prior_hash, seed)]
@@ -141,7 +142,7 @@ def _instances(
     first = sources[0] if sources else None
     slices = volume.data[0] if volume.ndim == 3 else volume.data
     stored = stored_values(slices, volume.unit)
-    sop_class = class_for(volume, first, stored)
+    sop_class = class_for(volume, first)
     digest = hashlib.sha256(stored.values.tobytes()).hexdigest()
     entropy = [
         digest,

@@ -23,7 +23,7 @@ from ...disk.stamp import RESEARCH_ONLY
 from ..read.open import Header
 
 if TYPE_CHECKING:
-    from .rescale import Stored
+    pass
 
 __all__ = [
     "COPIED_IDENTITY",
@@ -90,7 +90,7 @@ _CLASSES = {
 }
 
 
-def class_for(volume: Volume, source: Header | None, stored: Stored) -> UID:
+def class_for(volume: Volume, source: Header | None) -> UID:
     """The SOP class of the modality, Secondary Capture where that class asks for what nobody knows (CT and MR
     without a place, PET without a source).
     """
