@@ -19,9 +19,8 @@ from ..ask.requests import Augment
 from ..core.cost import announce
 from ..core.outputs import Outcome, Output
 from ..core.progress import Event, OnEvent
-from ..detect.run import PLANES_OF
 from ..page.blocks import Grid, Picture, Section
-from ..page.pictures import coloured, grey, upright, window_for
+from ..page.pictures import PLANES_OF, flat, grey, overlaid, sides, upright, window_for
 
 __all__ = ["run_paint"]
 
@@ -109,16 +108,22 @@ def _section(
     known = volume.affine is not None and volume.ndim == 3
     cut = {"plane": plane, "at": None if known else at}
     scan = grey(upright(volume, **cut), window)
-    where = coloured(
-        upright(replace(region, affine=volume.affine, spacing_mm=volume.spacing_mm), **cut), 1.6, over=scan
-    )
+    placed = replace(region, affine=volume.affine, spacing_mm=volume.spacing_mm)
+    layer, edges = overlaid(upright(placed, **cut), 0.5, 2.0), sides(volume, plane=plane)
     pictures = [
-        Picture(scan, "Scan", f"{window}."),
-        Picture(where, "The region", f"{share:.1%} of the scan; all else stays as it is."),
+        Picture(scan, "Scan", f"{window}.", window=window, edges=edges),
+        Picture(
+            scan,
+            "The region",
+            f"{share:.1%} of the scan; all else stays as it is.",
+            layer=layer,
+            window=window,
+            edges=edges,
+        ),
     ]
     drawn = [grey(upright(image, **cut), window) for image in made[:SHOWN]]
     pictures += [
-        Picture(image, f"Painted {n}", "Same window.", synthetic=True)
+        Picture(image, f"Painted {n}", "Same window.", synthetic=True, window=window, edges=edges)
         for n, image in enumerate(drawn, start=1)
     ]
     label = (
@@ -142,6 +147,6 @@ def _section(
     )
     return section, [
         ("scan", scan),
-        ("region", where),
+        ("region", flat(scan, layer)),
         *((f"painted {n} (synthetic)", image) for n, image in enumerate(drawn[:3], start=1)),
     ]

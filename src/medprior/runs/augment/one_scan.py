@@ -13,9 +13,8 @@ from ..ask.requests import Augment
 from ..core.cost import announce
 from ..core.outputs import Outcome, Output
 from ..core.progress import Event, OnEvent
-from ..detect.run import PLANES_OF
 from ..page.blocks import Grid, Picture, Section
-from ..page.pictures import coloured, grey, number, upright, window_for
+from ..page.pictures import PLANES_OF, coloured, grey, number, sides, upright, window_for
 from .inpaint import run_paint
 
 __all__ = ["run_augment"]
@@ -66,12 +65,19 @@ def _section(
     request: Augment, prior: Prior, volume: Volume, made: list[Volume], alike: list[float], half: float
 ) -> tuple[Section, list]:
     window, plane = window_for(volume), PLANES_OF.get(prior.card.axes, "axial")
-    scan = grey(upright(volume, plane=plane), window)
-    pictures = [Picture(scan, "Source", f"{window}.")]
+    scan, edges = grey(upright(volume, plane=plane), window), sides(volume, plane=plane)
+    pictures = [Picture(scan, "Source", f"{window}.", window=window, edges=edges)]
     varied = [grey(upright(variation, plane=plane), window) for variation in made[:SHOWN]]
     for n, (image, r) in enumerate(zip(varied, alike, strict=False), start=1):
         pictures.append(
-            Picture(image, f"Variation {n}", f"Correlation with the source {r:.3f}.", synthetic=True)
+            Picture(
+                image,
+                f"Variation {n}",
+                f"Correlation with the source {r:.3f}.",
+                synthetic=True,
+                window=window,
+                edges=edges,
+            )
         )
     change = np.abs(upright(made[0], plane=plane) - upright(volume, plane=plane))
     high, unit = 0.5 * half, volume.unit or "no unit"

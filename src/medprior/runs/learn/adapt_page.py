@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...jobs.fitting.adapt import Adapted
-from ..page.blocks import Grid, Picture, Section, Table
-from ..page.pictures import Window, grey, mosaic, plotted
+from ..page.blocks import Charts, Grid, Picture, Section, Table
+from ..page.charts import loss_chart
+from ..page.pictures import Window, grey, mosaic
 
 __all__ = ["adapted_sections", "close_to", "sheet_of"]
 
@@ -89,14 +90,7 @@ def adapted_sections(
                 wide=True,
             )
         )
-    if len(metrics["curve"]) > 1:
-        note = (
-            "Mean over the last 50 steps at each checkpoint, and the loss of the scans held out; no "
-            "unit, lower is better."
-        )
-        pictures.append(
-            Picture(plotted(lambda axes: _curve(axes, metrics["curve"])), "Loss", note, wide=True)
-        )
+    curve = [Charts([loss_chart(metrics["curve"])])] if len(metrics["curve"]) > 1 else []
     gained, forgotten = metrics["gained"], metrics["forgotten"]
     seen = (
         "held-out new scans"
@@ -118,7 +112,7 @@ def adapted_sections(
         "The loss of training, on the same noise for both; each image with its label as far as the prior "
         "knows it."
     )
-    blocks: list[Any] = [Grid(pictures), Table(rows, note), Table(facts, words=True)]
+    blocks: list[Any] = [Grid(pictures), *curve, Table(rows, note), Table(facts, words=True)]
     close = [
         f"{name}: {at['close']} of {at['of']}"
         for name, at in metrics["close_to_learned"].items()
@@ -205,15 +199,3 @@ def _facts(done: Adapted, metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("labels now", ", ".join(card.labels) or "none"),
         ("licence", card.data.get("licence") or "not stated"),
     ]
-
-
-def _curve(axes: Any, curve: list[list[float]]) -> None:
-    axes.plot(
-        [point[0] for point in curve], [point[1] for point in curve], color="#17657d", label="learned from"
-    )
-    held = [(point[0], point[2]) for point in curve if len(point) > 2]
-    if held:
-        axes.plot([step for step, _ in held], [loss for _, loss in held], color="#b5541c", label="held out")
-        axes.legend(frameon=False)
-    axes.set_xlabel("step")
-    axes.set_ylabel("loss")

@@ -7,8 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 from ...prior import Prior
-from ..page.blocks import Grid, Picture, Section, Table
-from ..page.pictures import plotted
+from ..page.blocks import Charts, Grid, Picture, Section, Table
+from ..page.charts import loss_chart
 
 __all__ = ["kept_early", "learned_sections"]
 
@@ -44,16 +44,8 @@ def learned_sections(prior: Prior, metrics: dict[str, Any], samples: Any) -> lis
             wide=True,
         )
     ]
-    if len(metrics["curve"]) > 1:
-        pictures.append(
-            Picture(
-                plotted(lambda axes: _loss_plot(axes, metrics["curve"])),
-                "Loss",
-                "Mean over the last 50 steps at each checkpoint; no unit, lower is better.",
-                wide=True,
-            )
-        )
-    blocks: list[Any] = [Grid(pictures), Table(rows, words=True)]
+    curve = [Charts([loss_chart(metrics["curve"])])] if len(metrics["curve"]) > 1 else []
+    blocks: list[Any] = [Grid(pictures), *curve, Table(rows, words=True)]
     table = card.errors[0]
     guess = [(sigma * card.sigma_data) / (sigma**2 + card.sigma_data**2) ** 0.5 for sigma in table.sigmas]
     found = [error**0.5 for error in table.errors]
@@ -97,9 +89,3 @@ def kept_early(prior: Prior) -> str:
         f"Step {steps} of {last} was kept: from there on val was denoised no better, so more steps would "
         "learn these scans by heart; more scans would help."
     )
-
-
-def _loss_plot(axes: Any, curve: list[list[float]]) -> None:
-    axes.plot([step for step, _ in curve], [loss for _, loss in curve], color="#17657d")
-    axes.set_xlabel("step")
-    axes.set_ylabel("loss")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,17 +11,26 @@ from typing import Any
 from PIL import Image
 
 from ...io.disk.stamp import RESEARCH_ONLY
-from .pictures import Drawn, data_uri, scale_bar
+from .charts import Chart, svg
+from .pictures import OPACITY, Drawn, Window, data_uri, scale_bar
 
-__all__ = ["Block", "Compare", "Grid", "Page", "Picture", "Section", "Table", "page_bytes"]
+__all__ = ["Block", "Charts", "Compare", "Fold", "Grid", "Page", "Picture", "Section", "Table", "page_bytes"]
+
+LONG = 8
+"""Rows of a table above which it folds."""
+
+MANY = 4
+"""Sections from which on a page has a table of contents."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """image, title, and a caption that says what it shows. synthetic: a generative model decided some of it,
-    and the picture says so.
+    """image, title, and a caption that says what it shows in a sentence or two. synthetic: a generative model
+    decided some of it, and the picture says so.
 
-    legend: (low, high, colour map) of a colour scale that stands below it.
+    legend: (low, high, colour map) of a colour scale that stands below it. layer: RGBA of the same size, laid
+    over the image with a slider for its opacity. window: what black and white are; the enlarged picture then
+    has sliders for level and width. edges: letters of the patient's sides at its left and right edge.
     """
 
     image: Image.Image | Drawn
@@ -28,18 +39,21 @@ class Picture:
     synthetic: bool = False
     legend: tuple[str, str, str] | None = None
     wide: bool = False
+    layer: Image.Image | Drawn | None = None
+    window: Window | None = None
+    edges: tuple[str, str] = ("", "")
 
     @property
     def uri(self) -> str:
         return data_uri(self.image)
 
     @property
-    def bar(self) -> str:
-        return data_uri(scale_bar(self.legend[2])) if self.legend else ""
+    def over(self) -> str:
+        return data_uri(self.layer) if self.layer is not None else ""
 
     @property
-    def mark(self) -> str:
-        return f"{'synthetic, ' if self.synthetic else ''}{RESEARCH_ONLY}"
+    def bar(self) -> str:
+        return data_uri(scale_bar(self.legend[2])) if self.legend else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,36 +63,67 @@ class Grid:
     pictures: Sequence[Picture]
     kind: str = "grid"
 
+    @property
+    def columns(self) -> int:
+        """Of a wide page, so that no picture stands alone in the last row."""
+        n = sum(not picture.wide for picture in self.pictures)
+        return min((4, 3, 5, 2), key=lambda c: (n % c == 1 and n > 1, -n % c)) if n > 3 else max(1, n)
+
+
+@dataclass(frozen=True, slots=True)
+class Charts:
+    """Charts side by side, at most two in a row."""
+
+    charts: Sequence[Chart]
+    kind: str = "charts"
+
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """Two pictures of one size under one slider; printed or without script they stand side by side."""
+    """Two pictures of one size under one slider; printed or without script they stand side by side. beside: a
+    third picture, at the right of the two.
+    """
 
     left: Picture
     right: Picture
+    beside: Picture | None = None
     kind: str = "compare"
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
     """rows of text; the first is the head; ``best`` marks a row by its number; words: the cells are words,
-    not numbers.
+    not numbers. A table of more than ``LONG`` rows folds unless ``open``.
     """
 
     rows: Sequence[Sequence[str]]
     note: str = ""
     best: int | None = None
     words: bool = False
+    open: bool = False
     kind: str = "table"
 
+    @property
+    def long(self) -> bool:
+        return len(self.rows) - 1 > LONG and not self.open
 
-Block = Grid | Compare | Table
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Blocks that a reader opens who wants to know more."""
+
+    title: str
+    blocks: Sequence[Grid | Charts | Compare | Table]
+    kind: str = "fold"
+
+
+Block = Grid | Charts | Compare | Table | Fold
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading, a sentence or two, then blocks. verdict: one plain sentence that stands out. caveats: what a
-    reader must not conclude.
+    """A heading, the verdict in one plain sentence, a sentence or two, then blocks. caveats: the limits, what
+    a reader must not conclude.
     """
 
     heading: str
@@ -99,15 +144,24 @@ class Page:
 
 
 def page_bytes(page: Page) -> bytes:
-    """The page as UTF-8. Text is escaped: it may come from a file of a stranger."""
+    """The page as UTF-8. Text is escaped: it may come from a file of a stranger. The page's own script is the
+    only one that a browser runs.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
+    loader = PackageLoader("medprior.runs.page", "templates")
     environment = Environment(
-        loader=PackageLoader("medprior.runs.page", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    context: dict[str, Any] = {"page": page, "notice": RESEARCH_ONLY}
+    style, script = (loader.get_source(environment, name)[0] for name in ("report.css", "report.js"))
+    context: dict[str, Any] = {
+        "page": page,
+        "notice": RESEARCH_ONLY,
+        "style": style,
+        "script": script,
+        "script_hash": b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "opacity": OPACITY,
+        "many": MANY,
+        "drawn": svg,
+    }
     return environment.get_template("report.html").render(context).encode("utf-8")

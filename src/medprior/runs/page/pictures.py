@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,21 +16,43 @@ from ...data.volume import Volume
 from ...io.disk.stamp import RESEARCH_ONLY
 
 __all__ = [
+    "COLOURS",
+    "OPACITY",
+    "PLANES_OF",
     "Drawn",
     "Window",
     "coloured",
     "contact_sheet",
     "data_uri",
+    "flat",
     "grey",
     "mosaic",
     "number",
+    "overlaid",
     "plane_of",
-    "plotted",
     "scale_bar",
     "sides",
     "upright",
     "window_for",
 ]
+
+COLOURS = ("inferno", "viridis", "overlay")
+
+OPACITY = 0.7
+"""Of a layer over a picture, until somebody moves the slider."""
+
+_MAPS = {
+    "inferno": "0000040403120b0724150b37210c4a2f0a5b3d09654a0c6b57106e64156e71196e7d1e6d8a226a97"
+    "2766a32c61b0315bbc3754c73e4cd24644db503be45a31eb6628f1731df68013f98e09fb9d07fcac11fbbc21f9cb35f5db4c"
+    "f2ea69f3f68afcffa4",
+    "viridis": "440154470d6048186a482374472d7b4537814240863e49893b528b375b8d33638d2f6b8e2c728e297a8e"
+    "26828e23898e21918c1f988b1fa08822a78528ae8032b67a3fbc734ec36b5ec96270cf5784d44b98d83eaddc30c2df23d8e2"
+    "19ece51bfde725",
+}
+"""33 points of each map by Smith and van der Walt (CC0), red, green and blue in hexadecimal."""
+
+PLANES_OF = {"PL": "axial", "IL": "coronal", "IP": "sagittal"}
+"""The plane that a card's axes name."""
 
 LARGEST = 640
 """Pixels of the longer side of a picture in a report."""
@@ -113,16 +134,14 @@ def upright(
     return _square(data, spacing)
 
 
-def sides(volume: Volume, *, plane: str = "axial") -> str:
-    """Which side of the patient is where in a picture by ``upright``; "" where that is unknown, or where no
-    side shows.
+def sides(volume: Volume, *, plane: str = "axial") -> tuple[str, str]:
+    """The letters of the patient's directions at the left and the right edge of a picture by ``upright``:
+    ("R", "L"), of a sagittal cut ("A", "P"), ("", "") where the geometry is unknown.
     """
-    shown = plane if volume.ndim == 3 else plane_of(volume)
-    return (
-        " The patient's right is on the left."
-        if volume.affine is not None and shown in ("axial", "coronal")
-        else ""
-    )
+    if volume.affine is None:
+        return "", ""
+    right = PLANES[plane if volume.ndim == 3 else plane_of(volume)][1]
+    return {"L": "R", "P": "A"}[right], right
 
 
 def _square(data: NDArray[np.float32], spacing: tuple[float, ...] | None) -> NDArray[np.float32]:
@@ -148,38 +167,41 @@ def grey(image: NDArray[np.floating], window: Window) -> Image.Image:
     return Image.fromarray(np.rint(255 * share).astype(np.uint8))
 
 
-def coloured(
-    image: NDArray[np.floating], high: float, *, name: str = "inferno", over: Image.Image | None = None
-) -> Image.Image:
-    """0 to ``high`` in a perceptually even colour map; ``over`` a grey picture the low values are
-    transparent.
-    """
-    from matplotlib import colormaps
-
+def coloured(image: NDArray[np.floating], high: float, *, name: str = "inferno") -> Image.Image:
+    """0 to ``high`` in a perceptually even colour map, one of ``COLOURS``."""
     share = np.clip(image / high if high > 0 else np.zeros_like(image), 0, 1)
-    colour = colormaps[name](share)[..., :3]
-    if over is None:
-        return Image.fromarray(np.rint(255 * colour).astype(np.uint8))
-    below = np.asarray(over.convert("RGB"), dtype=np.float64) / 255
-    weight = np.clip(1.6 * share, 0, 0.85)[..., None]
-    return Image.fromarray(np.rint(255 * (weight * colour + (1 - weight) * below)).astype(np.uint8))
+    return Image.fromarray(_colours(share, name))
+
+
+def overlaid(values: NDArray[np.floating], level: float, high: float) -> Image.Image:
+    """A layer for a picture of the same size: transparent below ``level``, from there to ``high`` in the
+    colours of ``scale_bar("overlay")``.
+    """
+    share = np.clip((values - level) / max(high - level, 1e-12), 0, 1)
+    alpha = np.where(values >= level, 255, 0).astype(np.uint8)
+    return Image.fromarray(np.dstack([_colours(share, "overlay"), alpha]))
+
+
+def flat(picture: Image.Image, layer: Image.Image, opacity: float = OPACITY) -> Image.Image:
+    """The picture under its layer, as one picture without a slider."""
+    faded = Image.fromarray(np.rint(opacity * np.asarray(layer.getchannel("A"))).astype(np.uint8))
+    return Image.composite(layer.convert("RGB"), picture.convert("RGB"), faded)
+
+
+def _colours(share: NDArray[np.floating], name: str) -> NDArray[np.uint8]:
+    """(..., 3) colours of shares from 0 to 1. "overlay" is the bright part of "inferno": its lowest value can
+    be seen on a dark scan.
+    """
+    table, start = ("inferno", 0.45) if name == "overlay" else (name, 0.0)
+    points = np.frombuffer(bytes.fromhex(_MAPS[table]), np.uint8).reshape(-1, 3)
+    at = (start + (1 - start) * np.asarray(share, dtype=np.float64)) * (len(points) - 1)
+    channels = [np.interp(at, np.arange(len(points)), points[:, c]) for c in range(3)]
+    return np.rint(np.stack(channels, -1)).astype(np.uint8)
 
 
 def scale_bar(name: str = "inferno") -> Image.Image:
     """The legend of ``coloured``, low on the left."""
     return coloured(np.broadcast_to(np.linspace(0, 1, 256, dtype=np.float32), (10, 256)), 1.0, name=name)
-
-
-def plotted(draw: Callable[[Any], None], size: tuple[float, float] = (6.4, 3.2)) -> Image.Image:
-    """A diagram. draw: is given matplotlib's Axes; size: inches at 100 pixels each."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, dpi=100, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    draw(figure.add_subplot())
-    canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
 
 
 def mosaic(images: Sequence[Image.Image], columns: int, gap: int = 2) -> Image.Image:

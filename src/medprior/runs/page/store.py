@@ -7,14 +7,16 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from ...errors import Corrupt
 from ...io.disk.files import read_json, write_file, write_json
-from .blocks import Block, Compare, Grid, Page, Picture, Section, Table, page_bytes
-from .pictures import Drawn, data_uri
+from .blocks import Block, Charts, Compare, Fold, Grid, Page, Picture, Section, Table, page_bytes
+from .charts import KINDS, NEUTRAL, Chart, Series
+from .pictures import COLOURS, Drawn, Window, data_uri
 
 __all__ = ["PAGE", "REPORT", "facts_of", "lead_of", "page_of", "sections_of", "write_report"]
 
@@ -86,15 +88,29 @@ def _stored_section(section: Section) -> dict[str, Any]:
 
 def _stored_block(block: Block) -> dict[str, Any]:
     if isinstance(block, Grid):
-        return {"kind": "grid", "pictures": [_stored_picture(p) for p in block.pictures]}
+        return {"kind": block.kind, "pictures": [_stored_picture(p) for p in block.pictures]}
     if isinstance(block, Compare):
-        return {"kind": "compare", "left": _stored_picture(block.left), "right": _stored_picture(block.right)}
+        views = {"left": block.left, "right": block.right, "beside": block.beside}
+        return {"kind": block.kind} | {name: _stored_picture(p) for name, p in views.items() if p is not None}
+    if isinstance(block, Fold):
+        inner = [_stored_block(one) for one in block.blocks]
+        return {"kind": block.kind, "title": block.title, "blocks": inner}
+    if isinstance(block, Charts):
+        return {"kind": block.kind, "charts": [asdict(chart) for chart in block.charts]}
     return {f.name: getattr(block, f.name) for f in fields(block)}
 
 
 def _stored_picture(picture: Picture) -> dict[str, Any]:
-    plain = {f.name: getattr(picture, f.name) for f in fields(picture) if f.name != "image"}
-    return {**plain, "size": list(picture.image.size), "image": data_uri(picture.image)}
+    plain = {f.name: getattr(picture, f.name) for f in fields(picture)}
+    layer, window = picture.layer, picture.window
+    return {
+        **plain,
+        "edges": list(picture.edges),
+        "window": None if window is None else [window.low, window.high, window.name],
+        "layer": None if layer is None else data_uri(layer),
+        "size": list(picture.image.size),
+        "image": data_uri(picture.image),
+    }
 
 
 def _section(stored: Mapping[str, Any]) -> Section:
@@ -109,36 +125,85 @@ def _section(stored: Mapping[str, Any]) -> Section:
 
 
 def _block(stored: Mapping[str, Any]) -> Block:
-    if stored["kind"] == "grid":
+    """What an older version has not written is as if it were not there."""
+    kind = stored["kind"]
+    if kind == "grid":
         return Grid([_picture(p) for p in stored["pictures"]])
-    if stored["kind"] == "compare":
-        return Compare(_picture(stored["left"]), _picture(stored["right"]))
-    if stored["kind"] != "table":
-        raise ValueError(f"a block of kind {stored['kind']!r}")
+    if kind == "compare":
+        beside = stored.get("beside")
+        left, right = _picture(stored["left"]), _picture(stored["right"])
+        return Compare(left, right, None if beside is None else _picture(beside))
+    if kind == "fold":
+        inner = [_block(one) for one in stored["blocks"]]
+        return Fold(_text(stored["title"]), [one for one in inner if not isinstance(one, Fold)])
+    if kind == "charts":
+        return Charts([_chart(one) for one in stored["charts"]])
+    if kind != "table":
+        raise ValueError(f"a block of kind {kind!r}")
     rows = [[_text(cell) for cell in row] for row in stored["rows"]]
-    best = stored["best"]
-    return Table(rows, _text(stored["note"]), None if best is None else int(best), bool(stored["words"]))
+    best = None if stored["best"] is None else int(stored["best"])
+    return Table(rows, _text(stored["note"]), best, bool(stored["words"]), bool(stored.get("open", False)))
 
 
 def _picture(stored: Mapping[str, Any]) -> Picture:
     """A picture that was drawn before; anything but a PNG in the file itself is refused."""
-    uri = _text(stored["image"])
-    png = base64.b64decode(uri.removeprefix(_START), validate=True)
-    if not uri.startswith(_START) or not png.startswith(b"\x89PNG"):
-        raise ValueError("a picture that is no PNG")
-    width, height = (int(n) for n in stored["size"])
+    size = tuple(int(n) for n in stored["size"])
     low, high, colours = stored["legend"] or ("", "", "")
-    if colours not in ("", "inferno", "viridis"):
+    if colours not in ("", *COLOURS):
         raise ValueError(f"colours {colours!r}")
-    legend = (_text(low), _text(high), colours) if colours else None
+    layer, window = stored.get("layer"), stored.get("window")
+    left, right = (_text(letter) for letter in stored.get("edges", ("", "")))
     return Picture(
-        Drawn(png, (width, height)),
+        _drawn(stored["image"], size),
         _text(stored["title"]),
         _text(stored["caption"]),
         bool(stored["synthetic"]),
-        legend,
+        (_text(low), _text(high), colours) if colours else None,
         bool(stored["wide"]),
+        None if layer is None else _drawn(layer, size),
+        None if window is None else _window(window),
+        (left, right),
     )
+
+
+def _window(stored: Sequence[Any]) -> Window:
+    low, high = _numbers(stored[:2])
+    return Window(low, high, _text(stored[2]))
+
+
+def _drawn(stored: Any, size: tuple[int, ...]) -> Drawn:
+    uri = _text(stored)
+    png = base64.b64decode(uri.removeprefix(_START), validate=True)
+    if not uri.startswith(_START) or not png.startswith(b"\x89PNG"):
+        raise ValueError("a picture that is no PNG")
+    width, height = size
+    return Drawn(png, (width, height))
+
+
+def _chart(stored: Mapping[str, Any]) -> Chart:
+    words = {name: _text(stored[name]) for name in ("title", "caption", "x_label", "y_label")}
+    ticks = [(_numbers([place])[0], _text(name)) for place, name in stored["ticks"]]
+    series = [_series(one) for one in stored["series"]]
+    return Chart(
+        **words, series=series, ticks=ticks, log_x=bool(stored["log_x"]), square=bool(stored["square"])
+    )
+
+
+def _series(stored: Mapping[str, Any]) -> Series:
+    kind, colour = stored["kind"], int(stored["colour"])
+    if kind not in KINDS or colour not in range(NEUTRAL + 1):
+        raise ValueError(f"a series of kind {kind!r} in colour {colour}")
+    x, y, low, high = (_numbers(stored[name]) for name in ("x", "y", "low", "high"))
+    return Series(
+        kind, x, y, _text(stored["name"]), colour, low, high, bool(stored["faint"]), bool(stored["dashed"])
+    )
+
+
+def _numbers(values: Any) -> list[float]:
+    found = [float(value) for value in values]
+    if not all(isfinite(value) for value in found):
+        raise ValueError("a number that is not finite")
+    return found
 
 
 def _text(value: Any) -> str:

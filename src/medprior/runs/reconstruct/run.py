@@ -201,7 +201,9 @@ def section_of(
         Picture(
             known,
             "Known image",
-            f"The truth the measurement was simulated from; {window}.{sides(case.known)}",
+            f"The truth the measurement was simulated from; {window}.",
+            window=window,
+            edges=sides(case.known),
         )
     ]
     if case.shown is not None:

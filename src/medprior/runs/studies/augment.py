@@ -30,8 +30,9 @@ from ..core.cost import announce, words
 from ..core.folder import RunFolder
 from ..core.inputs import Known, indexed, of_split
 from ..core.progress import Event, OnEvent
-from ..page.blocks import Grid, Picture, Section, Table
-from ..page.pictures import contact_sheet, plotted
+from ..page.blocks import Charts, Section, Table
+from ..page.charts import NEUTRAL, Chart, Series, chart_image
+from ..page.pictures import contact_sheet
 from .labelled_scans import SLICES, Labelled, generated, labelled, mask_hash
 from .study import Collected, Evaluated, evaluated
 from .training_sets import Arm, Pool, Trial, arms_of, chosen_scans, enough, images_of, judged, pool_of
@@ -356,23 +357,20 @@ def _summary(
             for split, all_of in scored[arm.key].items()
             for n, one in enumerate(all_of)
         ]
-    plot = plotted(lambda axes: _curve(axes, worth, arms, metric))
+    chart = _chart(worth, arms, metric)
     section = Section(
         "Evaluate augment: is it worth it?",
         _told(request, metrics, judges, given),
-        [
-            _table(worth, arms, metric, list(judges)),
-            Grid([Picture(plot, "Gain against ratio", _CAPTION, wide=True)]),
-        ],
+        [Charts([chart]), _table(worth, arms, metric, list(judges))],
         verdict=verdict,
         caveats=_caveats(request, prior, given),
     )
-    return Evaluated(metrics, [section], rows, contact_sheet([("gain against ratio", plot)]))
+    return Evaluated(metrics, [section], rows, contact_sheet([("gain against ratio", chart_image(chart))]))
 
 
 _CAPTION = (
-    "Mean gain over the plain arm that is harder to beat; 95 % intervals for new seeds and new "
-    "patients. Grey: duplicates, a control of equal count."
+    "Mean gain over the plain arm that is harder to beat, with 95 % intervals for new seeds and new "
+    "patients. Duplicates are a control of equal count."
 )
 
 
@@ -436,35 +434,31 @@ def _table(worth: Worth, arms: Sequence[Arm], metric: str, splits: Sequence[str]
     )
 
 
-def _curve(axes: Any, worth: Worth, arms: Sequence[Arm], metric: str) -> None:
-    looks = {
-        "real + duplicates": "#999999",
-        "real + generative": "#17657d",
-        "real + classical + generative": "#c2571a",
-    }
+def _chart(worth: Worth, arms: Sequence[Arm], metric: str) -> Chart:
+    looks = {"real + duplicates": NEUTRAL, "real + generative": 0, "real + classical + generative": 1}
+    series = [Series("level", y=[0.0], colour=NEUTRAL)]
     for shift, (name, colour) in zip((0.96, 1.0, 1.04), looks.items(), strict=True):
         own = [arm for arm in arms if arm.name == name]
         at = [worth.gains[arm.key][worth.on][worth.against.key] for arm in own]
         if at:
-            middle = np.array([one["value"] for one in at])
-            reach = np.array([[one["value"] - one["low"], one["high"] - one["value"]] for one in at]).T
-            axes.errorbar(
-                [arm.ratio * shift for arm in own],
-                middle,
-                reach,
-                label=name,
-                color=colour,
-                marker="o",
-                capsize=3,
-            )
-    axes.axhline(0, color="#444444", linewidth=0.8)
-    axes.set_xscale("log", base=2)
+            ratios, ends = [arm.ratio * shift for arm in own], [_ends(one) for one in at]
+            low, high = [low for low, _ in ends], [high for _, high in ends]
+            series.append(Series("whiskers", ratios, [one["value"] for one in at], name, colour, low, high))
     ratios = sorted({arm.ratio for arm in arms if arm.extra})
-    axes.set_xticks(ratios, [f"{ratio:g}" for ratio in ratios])
-    axes.minorticks_off()
-    axes.set_xlabel("generated (or doubled) images for each real one")
-    axes.set_ylabel(f"{metric} gained over\n{worth.against.key}")
-    axes.legend()
+    return Chart(
+        "Gain against ratio",
+        _CAPTION,
+        "generated (or doubled) images for each real one",
+        f"gain in {metric} over {worth.against.key}",
+        series,
+        [(ratio, f"{ratio:g}") for ratio in ratios],
+        log_x=True,
+    )
+
+
+def _ends(at: Mapping[str, Any]) -> tuple[float, float]:
+    """Of an interval; the value itself where too few patients give none."""
+    return tuple(at["value"] if at[name] is None else at[name] for name in ("low", "high"))
 
 
 def _caveats(request: EvaluateAugment, prior: Prior, given: Labelled | None) -> tuple[str, ...]:

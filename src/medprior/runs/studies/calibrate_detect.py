@@ -5,7 +5,6 @@ healthy patients -> p-values and the map's scale.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import date
 from hashlib import sha256
 from pathlib import Path
@@ -25,9 +24,10 @@ from ..core.cost import announce
 from ..core.folder import RunFolder
 from ..core.inputs import Known, of_split
 from ..core.progress import Event, OnEvent
-from ..detect.run import EVIDENCE_IN_WORDS
-from ..page.blocks import Grid, Picture, Section, Table
-from ..page.pictures import contact_sheet, plotted
+from ..detect.page import EVIDENCE_IN_WORDS
+from ..page.blocks import Charts, Section, Table
+from ..page.charts import NEUTRAL, Chart, Series, chart_image
+from ..page.pictures import contact_sheet
 from .calibrate_reconstruct import into
 from .detect import SHORT, healthy_label
 from .study import Collected, Evaluated, caveats_of, evaluated, one_each, patients_of
@@ -154,9 +154,7 @@ def _work(
         [n, *(entry["evidence"][name][n - 1] for name in EVIDENCE), peak]
         for n, peak in enumerate(entry["peaks"], start=1)
     ]
-    sheet = contact_sheet(
-        [("evidence of held-out healthy patients", plotted(lambda axes: _plot(axes, entry)))]
-    )
+    sheet = contact_sheet([("evidence of held-out healthy patients", chart_image(_chart(entry)))])
     return Evaluated({"entry": entry}, [_section(entry, held)], table, sheet)
 
 
@@ -196,27 +194,23 @@ def _section(entry: dict[str, Any], held: Sequence[Item]) -> Section:
             "not calibrated" if entry["map_high"] is None else f"{entry['map_high']:.2f} deviations",
         ],
     ]
-    parts = [["evidence", "mean", "standard deviation"]]
+    parts = [["evidence", "mean", "standard deviation", "what it measures"]]
     parts += [
-        [EVIDENCE_IN_WORDS[name], f"{np.mean(values):+.2f}", f"{np.std(values):.2f}"]
+        [name, f"{np.mean(values):+.2f}", f"{np.std(values):.2f}", EVIDENCE_IN_WORDS[name]]
         for name, values in entry["evidence"].items()
     ]
-    plot = Picture(
-        plotted(lambda axes: _plot(axes, entry)),
-        "Held-out healthy patients",
-        "One dot a patient; 0 and 1 are mean and mean deviation of what was learned.",
-    )
     return Section(
         "Calibrate detect: healthy scans, and others of their kind",
         "Every later scan is ranked among the held-out patients: its p-value is the share of them that look "
         "at least as unusual.",
         [
-            Grid([replace(plot, wide=True)]),
+            Charts([_chart(entry)]),
             Table(rows, words=True),
             Table(
                 parts,
                 "Held-out patients lie above 0 where the prior knows the scans it learned better than "
                 "others.",
+                words=True,
             ),
         ],
         caveats=(
@@ -227,12 +221,18 @@ def _section(entry: dict[str, Any], held: Sequence[Item]) -> Section:
     )
 
 
-def _plot(axes: Any, entry: dict[str, Any]) -> None:
+def _chart(entry: dict[str, Any]) -> Chart:
+    """One dot a patient for each kind of evidence."""
+    series = []
     for n, name in enumerate(EVIDENCE):
         values = entry["evidence"][name]
-        axes.scatter(
-            np.full(len(values), n) + np.linspace(-0.25, 0.25, len(values)), values, s=8, color="#17657d"
-        )
-    axes.axhline(0, color="grey", linewidth=0.8)
-    axes.set_xticks(range(len(EVIDENCE)), EVIDENCE)
-    axes.set_ylabel("deviations of the scans learned")
+        series.append(Series("points", (n + np.linspace(-0.25, 0.25, len(values))).tolist(), values))
+    zero = Series("level", y=[0.0], colour=NEUTRAL)
+    return Chart(
+        "Held-out healthy patients",
+        "Each dot is a patient. 0 is the mean of the scans that were learned, 1 their mean deviation.",
+        "evidence",
+        "deviations of the scans learned",
+        [zero, *series],
+        ticks=[(n, name) for n, name in enumerate(EVIDENCE)],
+    )

@@ -4,7 +4,7 @@ hold, in the prior's trust.json.
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import date
 from hashlib import sha256
 from pathlib import Path
@@ -24,8 +24,9 @@ from ..core.cost import announce_reconstruction
 from ..core.folder import RunFolder
 from ..core.inputs import Known
 from ..core.progress import Event, OnEvent
-from ..page.blocks import Grid, Picture, Section, Table
-from ..page.pictures import contact_sheet, plotted
+from ..page.blocks import Charts, Section, Table
+from ..page.charts import NEUTRAL, Chart, Series, chart_image
+from ..page.pictures import contact_sheet
 from ..reconstruct.run import solved
 from ..reconstruct.simulate import case_of
 from ..reconstruct.trust import LEVEL
@@ -145,12 +146,7 @@ def _summary(
     ]
     section = _section(request, items, found, entry, rows[0]["sentence"])
     sheet = contact_sheet(
-        [
-            (
-                "share of voxels inside, by scale of the interval",
-                plotted(lambda axes: _plot(axes, found, entry)),
-            )
-        ]
+        [("share of voxels inside, by scale of the interval", chart_image(_chart(found, entry)))]
     )
     return Evaluated({"entry": entry, "simulated": rows[0]["sentence"]}, [section], table, sheet)
 
@@ -185,17 +181,12 @@ def _section(
         ["mean squared error promised", f"at most {at['error']:.2f} mean squared deviations"],
         ["mean PSNR", f"{entry['psnr_db']:.2f} dB"],
     ]
-    picture = Picture(
-        plotted(lambda axes: _plot(axes, found, entry)),
-        "Share of the body's voxels inside",
-        "One line an image; the dashed line is the scale that was chosen.",
-    )
     return Section(
         f"Calibrate reconstruct: {entry['title']}",
         f"SIMULATED measurements; first image: {sentence}. Of a new scan of this kind, {LEVEL:.0%} of the "
         "body's voxels lie inside, in the mean over scans "
         "(conformal risk control), as far as new scans come as these did.",
-        [Grid([replace(picture, wide=True)]), Table(rows, words=True)],
+        [Charts([_chart(found, entry)]), Table(rows, words=True)],
         caveats=(
             *caveats_of(items),
             "Images of one patient are alike: they support the interval less than as many patients would.",
@@ -203,10 +194,15 @@ def _section(
     )
 
 
-def _plot(axes: Any, found: list[Judged], entry: dict[str, Any]) -> None:
-    for one in found:
-        axes.semilogx(SCALES.tolist(), one.curve, color="tab:blue", alpha=0.15, linewidth=0.8)
-    axes.axvline(entry["calibration"]["scale"], color="black", linestyle="--", linewidth=1)
-    axes.axhline(LEVEL, color="grey", linewidth=0.8)
-    axes.set_xlabel("scale of the interval, in deviations")
-    axes.set_ylabel("share of voxels inside")
+def _chart(found: list[Judged], entry: dict[str, Any]) -> Chart:
+    scales = SCALES.tolist()
+    lines = [Series("line", scales, [float(share) for share in one.curve], faint=True) for one in found]
+    chosen = Series("level", x=[entry["calibration"]["scale"]], colour=1, dashed=True)
+    return Chart(
+        "Share of the body's voxels inside",
+        "Each line is an image. The dashed line is the scale that was chosen, the grey one the level wanted.",
+        "scale of the interval, in deviations",
+        "share of voxels inside",
+        [*lines, Series("level", y=[LEVEL], colour=NEUTRAL), chosen],
+        log_x=True,
+    )

@@ -26,9 +26,10 @@ from ..core.cost import announce
 from ..core.folder import RunFolder
 from ..core.inputs import Known
 from ..core.progress import Event, OnEvent
-from ..detect.run import DISCOVERIES, PLANES_OF
-from ..page.blocks import Grid, Picture, Section, Table
-from ..page.pictures import contact_sheet, grey, mosaic, plotted, upright, window_for
+from ..detect.page import DISCOVERIES
+from ..page.blocks import Charts, Grid, Picture, Section, Table
+from ..page.charts import NEUTRAL, Chart, Series, chart_image
+from ..page.pictures import PLANES_OF, contact_sheet, grey, mosaic, upright, window_for
 from .located import located, places, tables_of
 from .plain_detectors import Beside
 from .study import (
@@ -45,7 +46,7 @@ from .study import (
 from .subgroups import Member, groups_of, subgroups
 from .subgroups import section_of as section_of_groups
 
-__all__ = ["Scanned", "figures", "healthy_label", "run_evaluate_detect"]
+__all__ = ["Scanned", "figures", "healthy_label", "roc_points", "run_evaluate_detect"]
 
 SHOWN = 6
 """Scans on each sheet of mistakes."""
@@ -307,54 +308,9 @@ def _ahead(ours: Any, other: Any, labels: Any) -> float:
 def _section(
     request: EvaluateDetect, metrics: Mapping[str, Any], scans: Sequence[Scanned], items: Sequence[Item]
 ) -> tuple[Section, Any]:
-    plot = plotted(lambda axes: _histogram(axes, metrics, scans))
-    caption = (
-        "Each scan's score: how unlike healthy scans it is; no unit. Where the two colours overlap, "
-        "the score cannot tell them apart."
-    )
-    blocks: list[Any] = [Grid([Picture(plot, "Scores", caption, wide=True)])]
-    if metrics["auroc"]:
-        rows = [["score", "AUROC", "95 % interval", "ours minus it", "average precision", "95 % interval"]]
-        for name, at in metrics["auroc"].items():
-            precision = metrics["average_precision"][name]
-            ahead = "" if name == "ours" else span(metrics["ahead"][name])
-            rows.append(
-                [
-                    f"medprior ({name})" if name == "ours" else name,
-                    f"{at['value']:.3f}",
-                    span(at),
-                    ahead,
-                    f"{precision['value']:.3f}",
-                    span(precision),
-                ]
-            )
-        best = 1 + max(
-            range(len(metrics["auroc"])), key=lambda i: list(metrics["auroc"].values())[i]["value"]
-        )
-        share = metrics["other_scans"] / len(scans)
-        blocks.insert(
-            0,
-            Table(
-                rows,
-                f"AUROC 0.5 and average precision {share:.2f} are chance. Bootstrap intervals over patients, "
-                "each class apart.",
-                best,
-            ),
-        )
-    rates = [(words, metrics[name]) for name, words in _RATES.items() if name in metrics]
-    if rates:
-        rows = [
-            ["share", "value", "95 % interval", "patients"],
-            *([w, f"{at['value']:.3f}", span(at), str(at["n"])] for w, at in rates),
-        ]
-        note = f"Flagged: p at most {request.alpha:g}. Exact binomial (Clopper-Pearson) intervals."
-        if "discoveries" in metrics:
-            at = metrics["discoveries"]
-            note += (
-                f" All scans at once, one in ten wrong on average (Benjamini-Hochberg): {at['scans']} "
-                f"are named, {at['healthy']} of them healthy."
-            )
-        blocks.insert(1, Table(rows, note))
+    scores = _histogram(metrics, scans)
+    charts = [scores, *([_roc(metrics, scans)] if metrics["auroc"] else [])]
+    blocks: list[Any] = [Charts(charts), *_auroc_table(metrics, len(scans)), *_rates_table(request, metrics)]
     if "located" in metrics:
         blocks += tables_of(metrics["located"])
     return Section(
@@ -375,7 +331,48 @@ def _section(
             ),
             *caveats_of(items),
         ),
-    ), plot
+    ), chart_image(scores)
+
+
+def _auroc_table(metrics: Mapping[str, Any], n: int) -> list[Table]:
+    """AUROC and average precision of every score. n: scans."""
+    if not metrics["auroc"]:
+        return []
+    rows = [["score", "AUROC", "95 % interval", "ours minus it", "average precision", "95 % interval"]]
+    for name, at in metrics["auroc"].items():
+        precision = metrics["average_precision"][name]
+        rows.append(
+            [
+                f"medprior ({name})" if name == "ours" else name,
+                f"{at['value']:.3f}",
+                span(at),
+                "" if name == "ours" else span(metrics["ahead"][name]),
+                f"{precision['value']:.3f}",
+                span(precision),
+            ]
+        )
+    values = [at["value"] for at in metrics["auroc"].values()]
+    note = (
+        f"AUROC 0.5 and average precision {metrics['other_scans'] / n:.2f} are chance. Bootstrap intervals "
+        "over patients, each class apart."
+    )
+    return [Table(rows, note, 1 + values.index(max(values)), open=True)]
+
+
+def _rates_table(request: EvaluateDetect, metrics: Mapping[str, Any]) -> list[Table]:
+    """How often scans are flagged, refused or coloured."""
+    rates = [(words, metrics[name]) for name, words in _RATES.items() if name in metrics]
+    if not rates:
+        return []
+    note = f"Flagged: p at most {request.alpha:g}. Exact binomial (Clopper-Pearson) intervals."
+    if "discoveries" in metrics:
+        at = metrics["discoveries"]
+        note += (
+            f" At a false discovery rate of one in ten (Benjamini-Hochberg) {at['scans']} scans are named, "
+            f"{at['healthy']} of them healthy."
+        )
+    head = ["share", "value", "95 % interval", "patients"]
+    return [Table([head, *([w, f"{at['value']:.3f}", span(at), str(at["n"])] for w, at in rates)], note)]
 
 
 _RATES = {
@@ -394,14 +391,7 @@ def _verdict(request: EvaluateDetect, metrics: Mapping[str, Any]) -> str:
         name, plain = max(
             ((n, at) for n, at in metrics["auroc"].items() if n != "ours"), key=lambda pair: pair[1]["value"]
         )
-        ahead = metrics["ahead"][name]
-        word = (
-            "ahead of it"
-            if (ahead["low"] or 0) > 0
-            else "BEHIND it"
-            if ahead["value"] < 0
-            else "not ahead of it by more than chance"
-        )
+        word = _standing(metrics["ahead"][name])
         lines.append(
             f"AUROC {ours['value']:.3f} ({span(ours)}); the best plain score, {name}, has "
             f"{plain['value']:.3f} ({span(plain)}): ours is {word}."
@@ -423,25 +413,57 @@ def _verdict(request: EvaluateDetect, metrics: Mapping[str, Any]) -> str:
     return " ".join(lines)
 
 
-def _histogram(axes: Any, metrics: Mapping[str, Any], scans: Sequence[Scanned]) -> None:
+def _standing(ahead: Mapping[str, Any]) -> str:
+    """Where ours stands beside another score, from the interval of the difference."""
+    if ahead["low"] is not None and ahead["low"] > 0:
+        return "ahead of it"
+    if ahead["high"] is not None and ahead["high"] < 0:
+        return "BEHIND it"
+    return "not told apart from it"
+
+
+def _histogram(metrics: Mapping[str, Any], scans: Sequence[Scanned]) -> Chart:
     parts = {
         metrics["healthy"]: [s.score for s in scans if not s.sick],
         "other labels": [s.score for s in scans if s.sick],
     }
     edges = np.histogram_bin_edges([s.score for s in scans], bins=24)
-    for (name, scores), colour in zip(parts.items(), ("#17657d", "#c2571a"), strict=True):
-        if scores:
-            axes.hist(
-                scores,
-                bins=edges,
-                alpha=0.65,
-                label=f"{name.replace('$', ' ')} ({len(scores)})",
-                color=colour,
-            )
-    axes.set_xlabel("score (no unit)")
-    axes.set_ylabel("patients")
-    axes.yaxis.get_major_locator().set_params(integer=True)
-    axes.legend()
+    series = [
+        Series("bars", edges.tolist(), np.histogram(own, edges)[0].tolist(), f"{name} ({len(own)})", colour)
+        for colour, (name, own) in enumerate(parts.items())
+        if own
+    ]
+    caption = (
+        "How unlike healthy scans each scan is. Where the two colours overlap, the score cannot tell them "
+        "apart."
+    )
+    return Chart("Scores", caption, "score (no unit)", "patients", series)
+
+
+def _roc(metrics: Mapping[str, Any], scans: Sequence[Scanned]) -> Chart:
+    """ROC curves of our score and of the best plain one."""
+    sick = np.array([scan.sick for scan in scans])
+    found = {name: at["value"] for name, at in metrics["auroc"].items()}
+    best = max((name for name in found if name != "ours"), key=lambda name: found[name])
+    scores = {"ours": [s.score for s in scans], best: [s.plain[best] for s in scans]}
+    series = [Series("line", [0.0, 1.0], [0.0, 1.0], colour=NEUTRAL, dashed=True)]
+    for colour, (name, own) in enumerate(scores.items()):
+        x, y = roc_points(np.array(own), sick)
+        title = f"{'medprior' if name == 'ours' else name}, AUROC {found[name]:.3f}"
+        series.append(Series("line", x, y, title, colour))
+    caption = "At every threshold of the score. The dashed line is chance."
+    return Chart("ROC curve", caption, "false positive rate", "true positive rate", series, square=True)
+
+
+def roc_points(scores: Any, sick: Any) -> tuple[list[float], list[float]]:
+    """(false positive rates, true positive rates) from no scan flagged to all; scans of equal score pass a
+    threshold together. scores, sick: (n,), with both kinds among them.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ranked, hits = scores[order], sick[order]
+    last = np.append(ranked[1:] != ranked[:-1], True)
+    x, y = (np.cumsum(kind)[last] / kind.sum() for kind in (~hits, hits))
+    return [0.0, *x.tolist()], [0.0, *y.tolist()]
 
 
 def _mistakes(

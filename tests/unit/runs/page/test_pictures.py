@@ -13,8 +13,10 @@ from medprior.runs.page.pictures import (
     Window,
     coloured,
     contact_sheet,
+    flat,
     grey,
     mosaic,
+    overlaid,
     plane_of,
     sides,
     upright,
@@ -79,10 +81,19 @@ def test_the_colour_scale_is_fixed_and_not_stretched_to_the_image() -> None:
     low, high = (np.asarray(coloured(np.full((2, 2), value), 1.0)) for value in (0.1, 1.0))
     assert not np.array_equal(low, high)
     assert np.array_equal(high, np.asarray(coloured(np.full((2, 2), 5.0), 1.0)))
-    under = grey(np.full((2, 2), 0.5), Window(0, 1, ""))
-    assert np.array_equal(
-        np.asarray(coloured(np.zeros((2, 2)), 1.0, over=under)), np.asarray(under.convert("RGB"))
-    )
+    assert np.asarray(coloured(np.array([[0.0, 1.0]]), 1.0)).tolist() == [[[0, 0, 4], [252, 255, 164]]]
+
+
+def test_a_layer_is_transparent_below_its_level() -> None:
+    values = np.array([[0.0, 2.9, 3.0, 6.0, 9.0]])
+    layer = overlaid(values, 3.0, 6.0)
+    assert np.asarray(layer.getchannel("A")).tolist() == [[0, 0, 255, 255, 255]]
+    colours = np.asarray(layer)[..., :3]
+    assert np.array_equal(colours[0, 3], colours[0, 4]) and not np.array_equal(colours[0, 2], colours[0, 3])
+    assert int(colours[0, 2].max()) > 120, "the lowest colour can be seen on a dark scan"
+    under = grey(np.full((1, 5), 0.5), Window(0, 1, ""))
+    both = np.asarray(flat(under, layer, 1.0))
+    assert both[0, :2].tolist() == [[128, 128, 128]] * 2 and np.array_equal(both[0, 2:], colours[0, 2:])
 
 
 def test_sheets(tmp_path: Path) -> None:
@@ -94,12 +105,11 @@ def test_sheets(tmp_path: Path) -> None:
 
 
 def test_the_sides_of_a_patient_are_named_where_they_are_known() -> None:
-    """The voxel at the patient's right stands on the left of the picture, and the caption says so; of a
-    sagittal cut no side shows.
-    """
+    """The voxel at the patient's right stands on the left of the picture, and letters say so."""
     data = np.zeros((1, 6, 8, 4), np.float32)
     data[0, 5] = 1  # RAS: i grows to the right
     volume = Volume(data, np.eye(4))
     assert upright(volume)[:, 0].min() == 1 and upright(volume)[:, -1].max() == 0
-    assert sides(volume) == " The patient's right is on the left."
-    assert sides(volume, plane="sagittal") == sides(Volume(data)) == ""
+    assert sides(volume) == sides(volume, plane="coronal") == ("R", "L")
+    assert sides(volume, plane="sagittal") == ("A", "P") and sides(Volume(data)) == ("", "")
+    assert upright(Volume(data.transpose(0, 2, 1, 3), np.eye(4)), plane="sagittal")[:, 0].max() == 1, "front"

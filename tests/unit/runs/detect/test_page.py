@@ -11,14 +11,20 @@ import pytest
 from medprior.data.volume import Volume
 from medprior.jobs.detect import Finding, Found, Ranked
 from medprior.runs.core.inputs import known_prior
-from medprior.runs.detect.run import (
+from medprior.runs.detect.page import (
     beside_table,
-    map_scale,
+    evidence_table,
+    findings_line,
+    findings_table,
+    map_high,
+    map_level,
     measured_table,
+    section_of,
     sentence,
-    tables_of,
+    slices_table,
     widest_slice,
 )
+from medprior.runs.page.blocks import Compare
 
 
 def found(p_value: float | None, n_healthy: int, refused: str = "", map_high: float | None = None) -> Found:
@@ -92,9 +98,38 @@ def test_plain_scores_stand_beside_ours_or_it_is_said_why_not() -> None:
 
 def test_the_scale_of_the_map_does_not_depend_on_the_scan(tiny: Path) -> None:
     prior = known_prior(str(tiny)).prior
-    assert map_scale(prior, found(0.5, 39, map_high=12.0))[0] == 12.0
-    one, two = (map_scale(prior, replace(found(None, 0), score=score)) for score in (1.0, 9.0))
-    assert one == two and one[0] > 0 and "too few healthy scans have calibrated it" in one[1]
+    assert map_high(prior, found(0.5, 39, map_high=12.0)) == 12.0
+    one, two = (map_high(prior, replace(found(None, 0), score=score)) for score in (1.0, 9.0))
+    assert one == two > 0
+
+
+def test_the_map_is_transparent_where_nothing_is_unusual(tiny: Path) -> None:
+    """Calibrated, an unflagged scan shows no coloured pixel; else the highest hundredth, and it says so."""
+    prior = known_prior(str(tiny)).prior
+    values = np.linspace(0, 5, 400, dtype=np.float32).reshape(1, 20, 20)
+    seen = replace(found(0.5, 39, map_high=5.5), map=Volume(values), healthy=Volume(values))
+    assert map_level(seen)[0] == 5.5 and "one healthy scan in twenty" in map_level(seen)[1]
+
+    def opaque(one: Found) -> int:
+        section, preview = section_of(prior, Volume(values), one)
+        compare = section.blocks[0]
+        assert isinstance(compare, Compare) and compare.beside is not None and len(preview) == 3
+        return int((np.asarray(compare.beside.layer)[..., 3] > 0).sum())
+
+    assert opaque(seen) == 0
+    assert opaque(replace(seen, map_high=4.0)) == int((values >= 4).sum())
+    rough = replace(seen, map_high=None)
+    assert opaque(rough) == 4 and "highest 1 %" in map_level(rough)[1]
+
+
+def test_findings_are_named_also_where_there_are_none() -> None:
+    assert findings_line(found(0.5, 39, map_high=3.0)).startswith(
+        "No finding: nothing in the map passes what"
+    )
+    assert "not one place" in findings_line(found(0.02, 49, map_high=3.0))
+    assert "not calibrated" in findings_line(found(None, 0))
+    two = tuple(Finding(n, 12 * n, None, (1.0, 2.0), 9.0, None) for n in (1, 2))
+    assert findings_line(replace(found(0.5, 39), findings=two)) == "2 findings; the largest has 24 voxels."
 
 
 def test_the_slice_that_is_shown_is_the_one_with_the_largest_difference() -> None:
@@ -117,12 +152,13 @@ def test_findings_slices_and_evidence_are_told() -> None:
     seen = replace(
         found(1 / 40, 39), map=volume, findings=findings, slices=(1.0, 0.05, 0.1, 0.2), evidence=parts
     )
-    first, slices, evidence = tables_of(volume, seen)
+    (first,), (slices,), (evidence,) = findings_table(volume, seen), slices_table(seen), evidence_table(seen)
     assert (
         first.rows[1] == ["1", "0.024 ml", "1, -2, 30", "8.50", "0.025"]
         and len(first.rows) == 11
         and "2 smaller peaks" in first.note
     )
     assert slices.rows[0][1] == "2, 3" and "Of 4" in slices.note
-    assert [row[1] for row in evidence.rows[1:]] == ["+1.25"] * 5
-    assert tables_of(volume, found(None, 0)) == []
+    assert [row[2] for row in evidence.rows[1:]] == ["+1.25"] * 5
+    bare = found(None, 0)
+    assert findings_table(volume, bare) == slices_table(bare) == evidence_table(bare) == []
