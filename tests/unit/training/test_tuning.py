@@ -13,8 +13,8 @@ from medprior.prior import Condition, Prior
 from medprior.prior.prior import fresh
 from medprior.training.loop import train
 from medprior.training.tuning import METHODS, merged, prepared, with_labels
+from tests.promises.test_resume import assert_equal, newest, power_cut
 from tests.unit.training import small
-from tests.unit.training.test_resume import assert_equal, newest, power_cut
 
 
 def awake(prior: Prior) -> Prior:

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from medprior.runs.ask.requests import REQUESTS, OneScan, Request, Scan
 
-DOCS = Path(__file__).resolve().parents[3] / "docs"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 COMMON = {"out", "seed", "device", "fresh", "prior", "config", "json", "debug", "help"}
 LAUNCHER = {"nproc_per_node"}
 """What torchrun is told, not medprior."""

@@ -20,7 +20,7 @@ from medprior.training.checkpoint import State, load_latest
 from medprior.training.loop import train
 from tests.unit.training import small
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def newest(folder: Path) -> State:

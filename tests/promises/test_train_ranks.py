@@ -15,7 +15,7 @@ from medprior.io.disk.files import check_manifest, read_json
 from medprior.io.write import write
 from tests.unit.runs.conftest import scene
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def port() -> int:
