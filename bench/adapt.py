@@ -49,7 +49,7 @@ from medprior.jobs.synthetic.synthesize import drawn
 from medprior.prior import Condition
 from medprior.prior.prior import fresh
 from medprior.prior.wrappers import guided
-from medprior.sampling import revisit
+from medprior.sampling import sdedit
 from medprior.training.folder import load, save
 from medprior.training.held_out import denoising_losses
 from medprior.training.loop import Settings, train
@@ -331,7 +331,7 @@ def synthetic(
         with torch.no_grad():
             teller = guided(prior, prior.card.labels.index(label), guidance)
             parts.append(
-                revisit(
+                sdedit(
                     teller, spread, level_of(strength), rng=generator(seed, "vary", k), condition=Condition()
                 )
             )

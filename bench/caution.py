@@ -27,8 +27,16 @@ from medprior.jobs.calibrate import BODY
 from medprior.jobs.reconstruct import Settings, least_squares, windowed
 from medprior.operators import Measurement
 from medprior.prior import Denoiser
-from medprior.prior.wrappers import cautious, halved
-from medprior.sampling import RULES, deviation_of, follow, log_levels, restore, start, steadied
+from medprior.prior.wrappers import cautious, in_bfloat16
+from medprior.sampling import (
+    RULES,
+    draw_deviation,
+    initial_image,
+    log_levels,
+    plug_and_play,
+    sample,
+    shrink_to,
+)
 
 NOW = Settings()
 
@@ -68,7 +76,7 @@ Pair = tuple[Tensor, Measurement]
 
 
 def draws(denoiser: Denoiser, pairs: list[Pair], n_draws: int) -> None:
-    points = [restore(denoiser, m, least_squares(m)) for _, m in pairs]
+    points = [plug_and_play(denoiser, m, least_squares(m)) for _, m in pairs]
     print(f"{'draws':<40}{'steadied':<10}{'mean':<8}{'one':<8}{'ratio':<7}{'width':<8}CPU s/image")
     for title, row in ROWS.items():
         found, began = [], time.process_time()
@@ -78,17 +86,20 @@ def draws(denoiser: Denoiser, pairs: list[Pair], n_draws: int) -> None:
                 log_levels(row.n_steps, low=row.low, high=row.high),
             )
             guide = RULES[row.rule](cautious(denoiser, row.doubt, row.share), m, rng)
-            made = follow(
-                guide, start(guide, (n_draws, *m.operator.domain), sigmas[0], rng=rng), sigmas, rng=rng
+            made = sample(
+                guide,
+                initial_image(guide, (n_draws, *m.operator.domain), sigmas[0], rng=rng),
+                sigmas,
+                rng=rng,
             )
-            mean, centre = made.mean(0, keepdim=True), steadied(made, points[i])[None]
+            mean, centre = made.mean(0, keepdim=True), shrink_to(made, points[i])[None]
             ratio = float((mean - x).square().mean().sqrt() / made.var(0).mean().sqrt())
             decibels = (
                 float(psnr(centre, x, RANGE)),
                 float(psnr(mean, x, RANGE)),
                 float(psnr(made, x.expand_as(made), RANGE).mean()),
             )
-            found.append((*decibels, ratio, width(centre, deviation_of(made), x)))
+            found.append((*decibels, ratio, width(centre, draw_deviation(made), x)))
         best, plain, one, ratio, wide = np.mean(found, axis=0)
         print(
             f"{title:<40}{best:<10.2f}{plain:<8.2f}{one:<8.2f}{ratio:<7.2f}{wide:<8.4f}{(time.process_time() - began) / len(found):.0f}",
@@ -110,7 +121,7 @@ def last_words(denoiser: Denoiser, pairs: list[Pair]) -> None:
     for title, wanted in LAST.items():
         found = []
         for x, m in pairs:
-            guess = restore(
+            guess = plug_and_play(
                 denoiser if wanted is None else cautious(denoiser, *wanted),
                 m,
                 least_squares(m),
@@ -139,7 +150,7 @@ def main() -> None:
     for name in chosen.tasks.split(","):
         task = TASKS[name]
         network = windowed(load(task.prior))
-        denoiser = halved(network) if chosen.precision == "bfloat16" else network
+        denoiser = in_bfloat16(network) if chosen.precision == "bfloat16" else network
         images = slices(task.prior, "val", 1, seed=7)[0][: chosen.images]
         pairs = [
             (x, task.inside(task.measure(x, torch.Generator().manual_seed(1000 + i))))

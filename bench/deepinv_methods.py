@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from medprior import Prior
 from medprior.jobs.reconstruct import least_squares, reconstruct
 from medprior.operators import Gaussian, Measurement, Operator, blur, downsample, fourier, mask, simulate
-from medprior.sampling import restore
+from medprior.sampling import plug_and_play
 
 KEPT = 0.3
 WIDTH = 8.0
@@ -281,4 +281,4 @@ def ours(prior: Prior, n: int, fast: bool = False) -> Method:
 
 def image_alone(prior: Prior) -> Method:
     """The fast estimate without the map of its error, which ``reconstruct`` gives with it."""
-    return lambda c: restore(prior, c.ours, least_squares(c.ours))
+    return lambda c: plug_and_play(prior, c.ours, least_squares(c.ours))

@@ -19,8 +19,8 @@ from torch import Tensor
 from medprior import load
 from medprior.jobs.calibrate import BODY
 from medprior.jobs.reconstruct import least_squares
-from medprior.sampling import deviation_of, restore
-from medprior.sampling.rules import around
+from medprior.sampling import draw_deviation, plug_and_play
+from medprior.sampling.rules import laplace_draws
 
 LEVELS = (0.1, 0.3, 0.6, 1.0)
 
@@ -32,9 +32,9 @@ def forms(prior, measurement, point: Tensor, rng: torch.Generator) -> dict[str, 
         noisy = point + level * torch.randn(point.shape, generator=rng)
         found[f"map of the prior at {level}"] = prior.moments(noisy, torch.full((1,), level))[1][0]
     for level in LEVELS:
-        drawn = around(prior, measurement, point, level, 8, rng)
+        drawn = laplace_draws(prior, measurement, point, level, 8, rng)
         found[f"Gaussian around it at {level}, raw"] = drawn.std(0)
-        found[f"Gaussian around it at {level}"] = deviation_of(drawn)
+        found[f"Gaussian around it at {level}"] = draw_deviation(drawn)
     return found
 
 
@@ -53,7 +53,7 @@ def main() -> None:
         for i, x in enumerate(slices(task.prior, "train", 1, seed=3)[0][: chosen.images]):
             m = task.inside(task.measure(x, torch.Generator().manual_seed(i)))
             with torch.no_grad():
-                point = restore(prior, m, least_squares(m))
+                point = plug_and_play(prior, m, least_squares(m))
                 made = forms(prior, m, point, torch.Generator().manual_seed(i))
             body = x[0] > BODY
             for form, deviation in made.items():

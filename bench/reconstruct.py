@@ -32,9 +32,9 @@ from medprior.evidence.baselines.wavelets import wavelet_sparse
 from medprior.evidence.metrics import interval, psnr, ssim
 from medprior.jobs.reconstruct import Settings, least_squares, reconstruct
 from medprior.operators import Measurement
-from medprior.sampling import restore
+from medprior.sampling import plug_and_play
 
-dpir = partial(restore, n_steps=8, momentum=0.0, join=False)
+dpir = partial(plug_and_play, n_steps=8, momentum=0.0, join=False)
 Method = Callable[[Measurement, int], Tensor]
 """(measurement of the physical image, seed) -> (1, 1, i, j) in network units."""
 
@@ -69,7 +69,7 @@ def tuned_methods(task: Task, prior: Prior, val: list[Tensor]) -> Iterator[tuple
     known = [
         (task.inside(task.measure(x, torch.Generator().manual_seed(1000 + i))), x) for i, x in enumerate(val)
     ]
-    high, low = plug_and_play(prior, known)
+    high, low = best_levels(prior, known)
     yield (
         f"DPIR, 8 evaluations, {high:.3g} to {low:.3g}",
         lambda m, i: dpir(prior, task.inside(m), least_squares(task.inside(m)), high=high, low=low),
@@ -106,7 +106,7 @@ def tuned(
 
 
 @torch.no_grad()
-def plug_and_play(prior: Prior, known: list[tuple[Measurement, Tensor]]) -> tuple[float, float]:
+def best_levels(prior: Prior, known: list[tuple[Measurement, Tensor]]) -> tuple[float, float]:
     """(first, last level) of DPIR, best on val: uphill by factors of two from (1, 0.02) until every neighbour
     is worse.
     """

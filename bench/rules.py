@@ -36,7 +36,7 @@ from medprior.prior import Condition, Denoiser
 from medprior.prior.wrappers import cautious
 from medprior.sampling import (
     decoupled,
-    follow,
+    initial_image,
     karras_levels,
     log_levels,
     matched_draw,
@@ -44,7 +44,7 @@ from medprior.sampling import (
     posterior_sampling,
     proximal,
     pseudoinverse_guidance,
-    start,
+    sample,
 )
 from medprior.sampling.rules import Rule
 
@@ -152,7 +152,7 @@ def drawn(
         else karras_levels(n_levels, low=0.01, high=5.0)
     )
     guide = entry.rule(denoiser, inside, rng)
-    draws = follow(guide, start(guide, (n_draws, *x.shape[1:]), sigmas[0], rng=rng), sigmas, rng=rng)
+    draws = sample(guide, initial_image(guide, (n_draws, *x.shape[1:]), sigmas[0], rng=rng), sigmas, rng=rng)
     seconds, mean = time.process_time() - began, draws.mean(0, keepdim=True)
     low, high = (torch.quantile(draws, q, dim=0) for q in (0.05, 0.95))
     return Outcome(

@@ -27,7 +27,7 @@ from medprior import load
 from medprior.evidence.baselines.classic import best_of, ridge
 from medprior.jobs.reconstruct import least_squares
 from medprior.operators import Measurement
-from medprior.sampling import restore
+from medprior.sampling import plug_and_play
 
 Method = Callable[[Measurement], Tensor]
 
@@ -93,7 +93,7 @@ def main() -> None:
         methods: dict[str, Method] = {
             "trivial": task.trivial,
             f"ridge, weight {weight:g}": lambda m, weight=weight: ridge(m, weight),
-            "ours, fast": lambda m, prior=prior: restore(prior, m, least_squares(m)),
+            "ours, fast": lambda m, prior=prior: plug_and_play(prior, m, least_squares(m)),
         }
         images, owners = slices(task.prior, chosen.split, chosen.per_patient)
         print(

@@ -32,7 +32,7 @@ from medprior.prior import Condition, Prior
 from medprior.prior.wrappers import batched
 from medprior.runs.core.progress import silent
 from medprior.runs.synthesize.training_scans import scans_of_folder
-from medprior.sampling import flow, karras_levels, multistep, start
+from medprior.sampling import flow, initial_image, karras_levels, multistep
 
 LEVELS = (6, 8, 10, 12, 14, 18, 24)
 LADDER = {"midpoint": flow, "multistep": multistep}
@@ -62,7 +62,7 @@ def speed(prior: Prior, scans: Known, size: int, n: int, threads: int) -> None:
             rng = torch.Generator().manual_seed(0)
             x = solver(
                 denoiser,
-                start(denoiser, (n, len(prior.card.channels), size, size), sigmas[0], rng=rng),
+                initial_image(denoiser, (n, len(prior.card.channels), size, size), sigmas[0], rng=rng),
                 sigmas,
                 condition=Condition(),
             )

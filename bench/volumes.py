@@ -41,8 +41,8 @@ from medprior.operators import (
     thick_slices,
 )
 from medprior.prior.admit import admit
-from medprior.prior.wrappers import cautious, halved
-from medprior.sampling import follow, log_levels, proximal, restore, start, steadied
+from medprior.prior.wrappers import cautious, in_bfloat16
+from medprior.sampling import initial_image, log_levels, plug_and_play, proximal, sample, shrink_to
 
 RANGE = 2.0
 PRIOR = "brain-t1"
@@ -126,21 +126,25 @@ def methods(
 ) -> dict[str, Method]:
     def volumes(block: Block):
         network = windowed(prior)
-        return stacked(halved(network) if precision == "bfloat16" else network, block.numbers)
+        return stacked(in_bfloat16(network) if precision == "bfloat16" else network, block.numbers)
 
     def draws(m: Measurement, block: Block, tie: bool) -> Tensor:
         denoiser, rng = volumes(block), torch.Generator().manual_seed(0)
-        point = restored(denoiser, m, least_squares(m)) if tie else restore(denoiser, m, least_squares(m))
+        point = (
+            restored(denoiser, m, least_squares(m)) if tie else plug_and_play(denoiser, m, least_squares(m))
+        )
         guide = proximal(cautious(denoiser), tied(m, point) if tie else m, rng)
         sigmas = log_levels(Settings().n_steps, low=Settings().low, high=Settings().high)
-        x = follow(guide, start(guide, (n_draws, *m.operator.domain), sigmas[0], rng=rng), sigmas, rng=rng)
-        return steadied(x, point)[None]
+        x = sample(
+            guide, initial_image(guide, (n_draws, *m.operator.domain), sigmas[0], rng=rng), sigmas, rng=rng
+        )
+        return shrink_to(x, point)[None]
 
     found: dict[str, Method] = {
         "linear" if task == "thick4" else "zero-filled": lambda m, b: (
             enlarged(m.y, b.x.shape[2:]) if task == "thick4" else zero_filled(m)
         ),
-        "slices on their own, fast": lambda m, b: restore(volumes(b), m, least_squares(m)),
+        "slices on their own, fast": lambda m, b: plug_and_play(volumes(b), m, least_squares(m)),
         "tied slices (ours), fast": lambda m, b: restored(volumes(b), m, least_squares(m)),
     }
     if n_draws:

@@ -7,7 +7,7 @@ python examples/exact_posterior.py
 import torch
 
 from medprior.operators import Gaussian, mask, simulate
-from medprior.prior.gaussian import Gaussian as GaussianPrior
+from medprior.prior.gaussian import GaussianPrior
 from medprior.sampling import flow, karras_levels, moment_matching
 
 shape, rng = (1, 4, 4), torch.Generator().manual_seed(0)

@@ -13,17 +13,17 @@ from torch import Tensor
 
 from medprior.operators import Measurement
 from medprior.prior import Condition, Denoiser, Redraw
-from medprior.prior.gaussian import Gaussian
+from medprior.prior.gaussian import GaussianPrior
 from medprior.sampling import (
     RULES,
     catalogue,
     decoupled,
     flow,
-    follow,
+    initial_image,
     karras_levels,
     log_levels,
     moment_matching,
-    start,
+    sample,
 )
 from tests.golden.world import (
     OPERATORS,
@@ -44,14 +44,16 @@ STDS = {"quiet": 0.05, "loud": 0.3}
 
 
 def drawn(
-    rule: str, prior: Gaussian, measurement: Measurement, sigmas: Tensor, n: int = N, seed: int = 9
+    rule: str, prior: GaussianPrior, measurement: Measurement, sigmas: Tensor, n: int = N, seed: int = 9
 ) -> Tensor:
     rng = seeded(seed)
     guide = RULES[rule](prior, measurement, rng)
-    return follow(guide, start(guide, (n, *SHAPE), sigmas[0], rng=rng), sigmas, rng=rng)
+    return sample(guide, initial_image(guide, (n, *SHAPE), sigmas[0], rng=rng), sigmas, rng=rng)
 
 
-def verdict(rule: str, prior: Gaussian, operator: str, std: float, sigmas: Tensor, n: int = N) -> Verdict:
+def verdict(
+    rule: str, prior: GaussianPrior, operator: str, std: float, sigmas: Tensor, n: int = N
+) -> Verdict:
     _, measurement = measured(prior, OPERATORS[operator], std)
     return judged(drawn(rule, prior, measurement, sigmas, n), *exact(prior, measurement), prior)
 
@@ -159,7 +161,7 @@ def test_a_flow_to_the_guess_spreads_the_draws_twice() -> None:
     for n_flow in (1, 5):
         rng = seeded(9)
         guide = decoupled(smooth_prior(), measurement, rng, n_flow=n_flow)
-        draws = follow(guide, start(guide, (800, *SHAPE), sigmas[0], rng=rng), sigmas, rng=rng)
+        draws = sample(guide, initial_image(guide, (800, *SHAPE), sigmas[0], rng=rng), sigmas, rng=rng)
         found[n_flow] = judged(draws, *exact(smooth_prior(), measurement), smooth_prior()).spread
     assert found[1] < 1.25 and found[5] > 1.4, found
 
@@ -194,7 +196,7 @@ def test_the_judge_sees_an_overconfident_sampler() -> None:
     sigmas, rng = log_levels(20, low=0.005), seeded(9)
     guide = Overconfident(moment_matching(prior, measurement))
     found = judged(
-        follow(guide, start(guide, (N, *SHAPE), sigmas[0], rng=rng), sigmas, rng=rng),
+        sample(guide, initial_image(guide, (N, *SHAPE), sigmas[0], rng=rng), sigmas, rng=rng),
         *exact(prior, measurement),
         prior,
     )
@@ -247,22 +249,22 @@ def test_the_rank_test_sees_a_spread_that_is_15_percent_off() -> None:
 def test_flow_without_a_measurement_keeps_the_priors_law() -> None:
     """20 midpoint steps from noise: mean within 5 %, variances within 10 %."""
     prior, rng, sigmas = smooth_prior(), seeded(9), log_levels(20, low=0.005)
-    draws = flow(prior, start(prior, (20000, *SHAPE), sigmas[0], rng=rng), sigmas)
+    draws = flow(prior, initial_image(prior, (20000, *SHAPE), sigmas[0], rng=rng), sigmas)
     assert_exact(judged(draws, prior.mean, prior.covariance, prior))
 
 
 def test_images_are_as_bright_as_the_prior_says() -> None:
     """Many voxels tell a mean apart that one cannot: from pure noise images come out too bright, from
-    ``start`` they do not.
+    ``initial_image`` they do not.
     """
     size = 16 * 16
     mean = torch.full((size,), -0.5, dtype=torch.float64)
-    prior = Gaussian(mean, 0.01 * torch.eye(size, dtype=torch.float64) + 0.1**2, (1, 16, 16))
+    prior = GaussianPrior(mean, 0.01 * torch.eye(size, dtype=torch.float64) + 0.1**2, (1, 16, 16))
     sigmas, n = log_levels(12, low=0.01, high=5.0), 400
     noise = sigmas[0] * torch.randn((n, 1, 16, 16), generator=seeded(3), dtype=torch.float64)
     naive, ours = (
         flow(prior, noise, sigmas),
-        flow(prior, start(prior, (n, 1, 16, 16), sigmas[0], rng=seeded(3)), sigmas),
+        flow(prior, initial_image(prior, (n, 1, 16, 16), sigmas[0], rng=seeded(3)), sigmas),
     )
     assert float(naive.mean()) > -0.4
     assert float(ours.mean()) == pytest.approx(-0.5, abs=0.02)

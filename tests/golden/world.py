@@ -10,10 +10,18 @@ from math import prod
 import torch
 from torch import Tensor
 
-from medprior.operators import ComplexGaussian, Measurement, Operator, downsample, identity, mask, mri
-from medprior.operators import Gaussian as GaussianNoise
+from medprior.operators import (
+    ComplexGaussian,
+    Gaussian,
+    Measurement,
+    Operator,
+    downsample,
+    identity,
+    mask,
+    mri,
+)
 from medprior.operators.mri.sampling_masks import cartesian_lines
-from medprior.prior.gaussian import Gaussian
+from medprior.prior.gaussian import GaussianPrior
 
 SHAPE = (1, 6, 4)
 SIZE = prod(SHAPE)
@@ -36,18 +44,18 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def smooth_prior(scale: float = 0.5, length: float = 1.5, floor: float = 0.02) -> Gaussian:
+def smooth_prior(scale: float = 0.5, length: float = 1.5, floor: float = 0.02) -> GaussianPrior:
     """Neighbours agree, as in images: eigenvalues from about 0.02 to 2."""
     where = torch.cartesian_prod(*[torch.arange(n, dtype=torch.float64) for n in SHAPE[1:]])
     covariance = scale**2 * torch.exp(
         -torch.cdist(where, where).square() / (2 * length**2)
     ) + floor * torch.eye(SIZE, dtype=torch.float64)
-    return Gaussian(torch.linspace(-0.5, 0.8, SIZE, dtype=torch.float64), covariance, SHAPE)
+    return GaussianPrior(torch.linspace(-0.5, 0.8, SIZE, dtype=torch.float64), covariance, SHAPE)
 
 
-def white_prior(variance: float = 0.25) -> Gaussian:
+def white_prior(variance: float = 0.25) -> GaussianPrior:
     """The covariance is a multiple of the identity."""
-    return Gaussian(
+    return GaussianPrior(
         torch.linspace(-0.5, 0.8, SIZE, dtype=torch.float64),
         variance * torch.eye(SIZE, dtype=torch.float64),
         SHAPE,
@@ -82,12 +90,12 @@ def flat(y: Tensor) -> Tensor:
 
 
 def measured(
-    prior: Gaussian, operator: Operator, std: float, *, n: int = 1, seed: int = 5
+    prior: GaussianPrior, operator: Operator, std: float, *, n: int = 1, seed: int = 5
 ) -> tuple[Tensor, Measurement]:
     """n truths (n, *SHAPE) from the prior and their noisy measurements."""
     rng = seeded(seed)
     truth = prior.draw(n, rng)
-    noise = ComplexGaussian(std) if operator.is_complex else GaussianNoise(std)
+    noise = ComplexGaussian(std) if operator.is_complex else Gaussian(std)
     return truth, Measurement(noise.draw(operator(truth), rng), operator, noise)
 
 
@@ -111,7 +119,7 @@ class Verdict:
         )
 
 
-def judged(draws: Tensor, mean: Tensor, covariance: Tensor, prior: Gaussian) -> Verdict:
+def judged(draws: Tensor, mean: Tensor, covariance: Tensor, prior: GaussianPrior) -> Verdict:
     """Draws (N, *SHAPE) against the exact mean (d,) and covariance (d, d)."""
     values, vectors = torch.linalg.eigh(covariance)
     away = (draws.double().flatten(1) - mean) @ vectors
@@ -125,7 +133,7 @@ def judged(draws: Tensor, mean: Tensor, covariance: Tensor, prior: Gaussian) -> 
     )
 
 
-def exact(prior: Gaussian, measurement: Measurement) -> tuple[Tensor, Tensor]:
+def exact(prior: GaussianPrior, measurement: Measurement) -> tuple[Tensor, Tensor]:
     """The posterior's mean (d,) and covariance (d, d)."""
     std = measurement.noise.std  # type: ignore[attr-defined]
     return prior.posterior(real_matrix(measurement.operator), flat(measurement.y)[0], float(std) ** 2)

@@ -16,8 +16,8 @@ from medprior.errors import BadOption, ShapeMismatch
 from medprior.operators import Gaussian, identity, simulate
 from medprior.prior import Condition, Denoiser, grid
 from medprior.prior.denoiser import spread
-from medprior.prior.wrappers import batched, cautious, clamped, guided, kept, slicewise, tiled
-from medprior.sampling import joined
+from medprior.prior.wrappers import batched, cautious, clamped, guided, slicewise, tiled, with_known
+from medprior.sampling import posterior_mean
 
 
 class Told(Denoiser):
@@ -59,7 +59,7 @@ WRAPPERS: dict[str, Callable[[Denoiser], Denoiser]] = {
     "cautious": lambda d: cautious(d),
     "clamped": lambda d: clamped(d, -100.0, 100.0),
     "guided": lambda d: guided(d, 0, 1.0),
-    "kept": lambda d: kept(d, image(2, 1, 24, 20, seed=5), torch.ones(24, 20, dtype=torch.float64)),
+    "kept": lambda d: with_known(d, image(2, 1, 24, 20, seed=5), torch.ones(24, 20, dtype=torch.float64)),
     "tiled": lambda d: tiled(d, 16, 4),
 }
 
@@ -147,7 +147,7 @@ def test_what_is_kept_is_known_and_the_rest_is_the_denoisers() -> None:
     x, known = image(2, 1, 9, 12), image(2, 1, 9, 12, seed=1)
     free = torch.zeros(9, 12, dtype=torch.float64)
     free[:, 4:8], free[:, 8:] = 0.5, 1.0
-    wrapped, asked = kept(Told(), known, free), Condition(label=torch.tensor([1, 2]))
+    wrapped, asked = with_known(Told(), known, free), Condition(label=torch.tensor([1, 2]))
     plain, doubt = Told().moments(x, SIGMA, asked)
     mean, std = wrapped.moments(x, SIGMA, asked)
     assert torch.equal(wrapped(x, SIGMA, asked), mean)
@@ -166,7 +166,7 @@ def test_what_is_free_may_be_said_once_for_all(shape: tuple[int, ...]) -> None:
         image(2, 1, 9, 12, seed=1),
         torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64),
     )
-    found = kept(Told(), known, free)(x, SIGMA)
+    found = with_known(Told(), known, free)(x, SIGMA)
     assert torch.allclose(found, known + free.expand(2, 1, 9, 12) * (Told()(x, SIGMA) - known))
 
 
@@ -201,7 +201,7 @@ def test_with_caution_data_set_right_what_a_denoiser_is_sure_of() -> None:
     truth = torch.zeros(1, 1, 8, 8)
     m = simulate(truth, identity((1, 8, 8)), Gaussian(0.05), torch.Generator().manual_seed(0))
     wrong, right = (
-        float(joined(d, m, truth, torch.ones(1)).abs()[..., :4].mean())
+        float(posterior_mean(d, m, truth, torch.ones(1)).abs()[..., :4].mean())
         for d in (SureAndWrong(), cautious(SureAndWrong()))
     )
     assert wrong > 0.9 and right < 0.1

@@ -9,28 +9,28 @@ import torch
 from torch import Tensor
 
 from medprior.errors import BadOption, Diverged
-from medprior.operators import Gaussian as GaussianNoise
-from medprior.operators import Measurement, identity
+from medprior.operators import Gaussian, Measurement, identity
 from medprior.prior import Condition, Denoiser, Redraw
-from medprior.prior.gaussian import Gaussian
+from medprior.prior.gaussian import GaussianPrior
 from medprior.sampling import (
     anneal,
     flow,
-    follow,
+    initial_image,
     log_levels,
     matched_draw,
+    plug_and_play,
     proximal,
-    restore,
-    revisit,
-    start,
+    sample,
+    sdedit,
 )
-from medprior.sampling.rules import fitted, heard
+from medprior.sampling.response import ring_response
+from medprior.sampling.rules import data_fit
 from tests.golden.world import OPERATORS, SHAPE, judged, measured, seeded, smooth_prior
 
 N = 8000
 
 
-def noisy(prior: Gaussian, sigma: float, n: int = N, seed: int = 3) -> Tensor:
+def noisy(prior: GaussianPrior, sigma: float, n: int = N, seed: int = 3) -> Tensor:
     return prior.draw(n, seeded(seed)) + sigma * torch.randn(
         (n, *SHAPE), generator=seeded(seed + 1), dtype=torch.float64
     )
@@ -52,7 +52,7 @@ def test_revisit_keeps_the_priors_law_and_leaves_the_source_as_sigma_grows(sigma
     """
     prior = smooth_prior()
     source = prior.draw(N, seeded(3))
-    found = revisit(prior, source, sigma, rng=seeded(4), n_steps=16)
+    found = sdedit(prior, source, sigma, rng=seeded(4), n_steps=16)
     verdict = judged(found, prior.mean, prior.covariance, prior)
     assert verdict.covariance < 0.06 and verdict.mean < 0.03, str(verdict)
     away = [(x.flatten(1) - prior.mean) for x in (source, found)]
@@ -68,7 +68,7 @@ def test_the_same_seed_gives_the_same_draw() -> None:
     def once(seed: int) -> Tensor:
         rng = seeded(seed)
         guide, sigmas = proximal(prior, measurement, rng), log_levels(5)
-        return anneal(guide, start(guide, (2, *SHAPE), sigmas[0], rng=rng), sigmas, rng=rng)
+        return anneal(guide, initial_image(guide, (2, *SHAPE), sigmas[0], rng=rng), sigmas, rng=rng)
 
     assert torch.equal(once(1), once(1)) and not torch.equal(once(1), once(2))
 
@@ -108,17 +108,18 @@ def test_divergence_names_the_step_and_the_level() -> None:
     sigmas = log_levels(10, low=0.01, high=10.0)
     first = int((sigmas < 1.0).nonzero()[0])
     x = torch.ones(3, *SHAPE, dtype=torch.float64)
-    measurement = Measurement(
-        torch.zeros(1, *SHAPE, dtype=torch.float64), identity(SHAPE), GaussianNoise(0.1)
-    )
+    measurement = Measurement(torch.zeros(1, *SHAPE, dtype=torch.float64), identity(SHAPE), Gaussian(0.1))
     journeys = {
         "anneal": (lambda: anneal(BreaksDraw(), x, sigmas, rng=seeded(0)), first),
         "flow": (
             lambda: flow(Breaks(float(sigmas[first - 1])), x, sigmas),
             first - 1,
         ),  # midpoint looks half a step ahead
-        "restore": (lambda: restore(Breaks(1.0), measurement, x, high=10.0, low=0.01, n_steps=10), first),
-        "start": (lambda: start(Breaks(1.0), (3, *SHAPE), torch.tensor(0.5), rng=seeded(0)), 0),
+        "restore": (
+            lambda: plug_and_play(Breaks(1.0), measurement, x, high=10.0, low=0.01, n_steps=10),
+            first,
+        ),
+        "start": (lambda: initial_image(Breaks(1.0), (3, *SHAPE), torch.tensor(0.5), rng=seeded(0)), 0),
     }
     for name, (journey, step) in journeys.items():
         with pytest.raises(Diverged) as caught:
@@ -142,10 +143,10 @@ def test_follow_takes_the_loop_that_belongs() -> None:
     prior = smooth_prior()
     _, measurement = measured(prior, OPERATORS["mask"], 0.1)
     x, sigmas = 20 * torch.randn((2, *SHAPE), generator=seeded(1), dtype=torch.float64), log_levels(4)
-    assert torch.equal(follow(prior, x, sigmas, rng=seeded(0)), flow(prior, x, sigmas))
+    assert torch.equal(sample(prior, x, sigmas, rng=seeded(0)), flow(prior, x, sigmas))
     drawn = [
         loop(matched_draw(prior, measurement, seeded(2)), x, sigmas, rng=seeded(0))
-        for loop in (follow, anneal)
+        for loop in (sample, anneal)
     ]
     assert torch.equal(*drawn)
 
@@ -173,7 +174,7 @@ def test_restore_is_a_point_estimate_near_the_posterior_mean() -> None:
     """
     prior = smooth_prior()
     truth, measurement = measured(prior, OPERATORS["denoise"], 0.3, n=200)
-    found = restore(prior, measurement, measurement.y)
+    found = plug_and_play(prior, measurement, measurement.y)
     covariance = torch.linalg.inv(
         torch.linalg.inv(prior.covariance) + torch.eye(prior.covariance.shape[0], dtype=torch.float64) / 0.09
     )
@@ -188,7 +189,7 @@ def test_six_rounds_with_momentum_go_farther_than_eight_without(name: str) -> No
     truth, measurement = measured(prior, OPERATORS[name], 0.1, n=50)
     start_at = measurement.operator.adjoint(measurement.y)
     six, eight = (
-        restore(prior, measurement, start_at, n_steps=n, momentum=m) for n, m in ((6, 0.4), (8, 0.0))
+        plug_and_play(prior, measurement, start_at, n_steps=n, momentum=m) for n, m in ((6, 0.4), (8, 0.0))
     )
     assert float((six - truth).square().mean()) < 0.98 * float((eight - truth).square().mean())
 
@@ -199,7 +200,7 @@ def test_joined_with_the_data_the_last_word_fits_them_better(name: str) -> None:
     _, measurement = measured(prior, OPERATORS[name], 0.1, n=50)
     start_at = measurement.operator.adjoint(measurement.y)
     joined, alone = (
-        float(measurement.misfit(restore(prior, measurement, start_at, join=join)).mean())
+        float(measurement.misfit(plug_and_play(prior, measurement, start_at, join=join)).mean())
         for join in (True, False)
     )
     assert joined < 0.96 * alone
@@ -209,9 +210,10 @@ def test_restore_without_momentum_and_join_is_dpir() -> None:
     prior = smooth_prior()
     _, measurement = measured(prior, OPERATORS["mask"], 0.1, n=3)
     x = measurement.operator.adjoint(measurement.y)
-    found = restore(prior, measurement, x, n_steps=5, high=1.0, low=0.05, momentum=0.0, join=False)
+    found = plug_and_play(prior, measurement, x, n_steps=5, high=1.0, low=0.05, momentum=0.0, join=False)
     for sigma in log_levels(5, low=0.05, high=1.0)[:-1]:
         x = prior(
-            fitted(measurement, x, float(sigma) ** 2 / 0.23, answers=heard(measurement)), sigma.expand(len(x))
+            data_fit(measurement, x, float(sigma) ** 2 / 0.23, answers=ring_response(measurement)),
+            sigma.expand(len(x)),
         )
     assert torch.allclose(found, x)

@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from medprior.errors import BadOption, UnknownNoise
-from medprior.operators import Gaussian as GaussianNoise
-from medprior.operators import Measurement, Operator, Unknown, identity, mask
+from medprior.operators import Gaussian, Measurement, Operator, Unknown, identity, mask
 from medprior.prior import Condition, Denoiser, Redraw
 from medprior.runs.ask.requests import Reconstruct
-from medprior.sampling import PASSES, RULES, follow, log_levels, matched_draw, moment_matching
+from medprior.sampling import PASSES, RULES, log_levels, matched_draw, moment_matching, sample
 from medprior.sampling.krylov import root_times
-from medprior.sampling.rules import fitted
+from medprior.sampling.rules import data_fit
 from tests.golden.world import (
     OPERATORS,
     SHAPE,
@@ -87,7 +86,7 @@ def test_a_rule_costs_the_passes_that_are_said(rule: str) -> None:
     counted = Counted(prior)
     guide = RULES[rule](counted, measurement, seeded(1))
     counted.passes = 0
-    follow(
+    sample(
         guide,
         torch.randn((2, *SHAPE), generator=seeded(0), dtype=torch.float64),
         log_levels(4, low=0.1, high=1.0),
@@ -131,7 +130,7 @@ def test_one_call_is_the_posterior_given_x_and_y(rule: str, operator: str) -> No
 def test_precision_in_is_precision_out(rule: str) -> None:
     for dtype in (torch.float32, torch.float64):
         operator = identity(SHAPE)
-        measurement = Measurement(torch.zeros((1, *SHAPE), dtype=dtype), operator, GaussianNoise(0.1))
+        measurement = Measurement(torch.zeros((1, *SHAPE), dtype=dtype), operator, Gaussian(0.1))
         out = RULES[rule](Wiener(), measurement, seeded(0))(
             torch.ones((2, *SHAPE), dtype=dtype), torch.ones(2, dtype=dtype)
         )
@@ -151,7 +150,7 @@ class Wiener(Denoiser):
 @pytest.mark.parametrize("rule", sorted(RULES))
 def test_rules_work_where_gradients_are_off(rule: str) -> None:
     """The jobs sample under no_grad; a rule that needs a Jacobian turns it on for itself alone."""
-    measurement = Measurement(torch.zeros(1, *SHAPE), identity(SHAPE), GaussianNoise(0.1))
+    measurement = Measurement(torch.zeros(1, *SHAPE), identity(SHAPE), Gaussian(0.1))
     with torch.no_grad():
         out = RULES[rule](Wiener(), measurement, seeded(0))(torch.ones(2, *SHAPE), torch.ones(2))
     assert not out.requires_grad and bool(out.isfinite().all())
@@ -166,7 +165,7 @@ def test_what_was_not_measured_is_left_to_the_prior(rule: str) -> None:
     seen = torch.zeros(SHAPE[1:], dtype=torch.bool)
     seen[:3] = True
     measurement = Measurement(
-        torch.full((1, *SHAPE), 5.0, dtype=torch.float64) * seen, mask(SHAPE, seen), GaussianNoise(0.01)
+        torch.full((1, *SHAPE), 5.0, dtype=torch.float64) * seen, mask(SHAPE, seen), Gaussian(0.01)
     )
     x = torch.zeros((3000, *SHAPE), dtype=torch.float64)
     out, plain = RULES[rule](prior, measurement, seeded(0))(x, level(0.5, 3000)), prior(x, level(0.5, 3000))
@@ -188,7 +187,7 @@ def test_noise_of_each_entry_has_its_own_weight(rule: str) -> None:
     std = torch.full(SHAPE, 10.0, dtype=torch.float64)
     std[0, 0, 0] = 0.01
     measurement = Measurement(
-        torch.full((1, *SHAPE), 3.0, dtype=torch.float64), identity(SHAPE), GaussianNoise(std)
+        torch.full((1, *SHAPE), 3.0, dtype=torch.float64), identity(SHAPE), Gaussian(std)
     )
     out = RULES[rule](Wiener(), measurement, seeded(0))(
         torch.zeros((2000, *SHAPE), dtype=torch.float64), level(1.0, 2000)
@@ -204,8 +203,8 @@ def hard_operators() -> dict[str, Operator]:
 @pytest.mark.parametrize("operator", hard_operators())
 @pytest.mark.parametrize("variance", [1e-4, 0.01, 0.25])
 def test_a_fit_is_at_its_minimum(operator: str, variance: float) -> None:
-    """``fitted`` against the normal equations solved exactly, noise 0.02 and the weights of a whole journey:
-    the cost is at its minimum within 2 %.
+    """``data_fit`` against the normal equations solved exactly, noise 0.02 and the weights of a whole
+    journey: the cost is at its minimum within 2 %.
     """
     A = OPERATORS[operator]
     y = measured(smooth_prior(), A, 0.02)[1]
@@ -214,7 +213,7 @@ def test_a_fit_is_at_its_minimum(operator: str, variance: float) -> None:
     flat = (torch.view_as_real(y.y) if y.y.is_complex() else y.y).flatten(1)
     normal = matrix.T @ matrix / 0.02**2 + torch.eye(SIZE, dtype=torch.float64) / variance
     best = torch.linalg.solve(normal, (flat @ matrix / 0.02**2 + z.flatten(1) / variance).T).T
-    found = fitted(y, z, variance).flatten(1)
+    found = data_fit(y, z, variance).flatten(1)
 
     def cost(x: Tensor) -> Tensor:
         return (x @ matrix.T - flat).square().sum(1) / 0.02**2 + (x - z.flatten(1)).square().sum(1) / variance
@@ -245,7 +244,7 @@ def test_a_root_is_a_root() -> None:
 def test_noise_of_zero_is_refused_by_name() -> None:
     """A weight of infinity would turn into NaN deep inside."""
     with pytest.raises(BadOption, match="std"):
-        Measurement(torch.zeros(1, *SHAPE), identity(SHAPE), GaussianNoise(0.0))
+        Measurement(torch.zeros(1, *SHAPE), identity(SHAPE), Gaussian(0.0))
 
 
 def test_more_iterations_change_nothing_once_converged() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from medprior.errors import BadOption
 from medprior.prior import Redraw
-from medprior.prior.gaussian import Gaussian
+from medprior.prior.gaussian import GaussianPrior
 from medprior.sampling import STEPS, euler, flow, karras_levels, log_levels, multistep
 from medprior.sampling.steps import Step
 from tests.golden.world import SHAPE, seeded, smooth_prior
@@ -25,7 +25,7 @@ def step(request: pytest.FixtureRequest) -> Step:
     return STEPS[request.param]
 
 
-def carried(prior: Gaussian, x: Tensor, high: float, low: float) -> Tensor:
+def carried(prior: GaussianPrior, x: Tensor, high: float, low: float) -> Tensor:
     """The exact probability flow of a Gaussian prior: each eigen-direction scales by sqrt((v + low^2) / (v +
     high^2)).
     """

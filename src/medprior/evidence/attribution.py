@@ -21,8 +21,7 @@ from ..errors import Diverged, ShapeMismatch
 from ..operators import Measurement, Operator, cg
 from ..prior.rings import BINS, along_rings, by_ring, ring_of
 from ..sampling import Draws
-from ..sampling.response import filtered
-from ..sampling.rules import heard
+from ..sampling.response import fourier_filter, ring_response
 
 __all__ = [
     "EXACT",
@@ -229,20 +228,20 @@ def informed(measurement: Measurement, x: Tensor, *, n_probes: int = 4) -> tuple
     Commun. Stat. 19, 1990). A learned prior knows more than a spectrum, and may infer the rest rightly; the
     data did not say it. Raises UnknownNoise, Diverged.
     """
-    operator, answers = measurement.operator, heard(measurement)
+    operator, answers = measurement.operator, ring_response(measurement)
     weight = 1 / torch.as_tensor(measurement.noise.variance(measurement.y)).to(x)
     axes = tuple(range(2, x.ndim))
     power = _power(x)
     root = power.sqrt()
 
     def seen(v: Tensor) -> Tensor:
-        return filtered(operator.adjoint(weight * operator(filtered(v, root))), root)
+        return fourier_filter(operator.adjoint(weight * operator(fourier_filter(v, root))), root)
 
     white = torch.randn((n_probes, *x.shape[1:]), generator=generator(0, "informed")).to(x)
-    probes = filtered(white, root)
-    pull = torch.cat([filtered(operator.adjoint(weight * operator(v)), root) for v in (x, probes)])
-    inverse = None if answers is None else lambda r: filtered(r, 1 / (1 + power * answers.to(r)))
-    found = filtered(
+    probes = fourier_filter(white, root)
+    pull = torch.cat([fourier_filter(operator.adjoint(weight * operator(v)), root) for v in (x, probes)])
+    inverse = None if answers is None else lambda r: fourier_filter(r, 1 / (1 + power * answers.to(r)))
+    found = fourier_filter(
         cg(lambda v: v + seen(v), pull, torch.zeros_like(pull), n=40, tol=1e-3, inverse=inverse), root
     )
     before, after = (torch.fft.fftn(v, dim=axes) for v in (probes, found[1:]))

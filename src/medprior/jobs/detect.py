@@ -35,8 +35,8 @@ from ..healthy.model import (
 )
 from ..prior import Condition, Denoiser, Prior
 from ..prior.admit import Admitted, admit, release, release_map
-from ..prior.wrappers import guided, kept
-from ..sampling import revisit
+from ..prior.wrappers import guided, with_known
+from ..sampling import sdedit
 from .gate import known_parts, strange
 from .reconstruct import windowed
 
@@ -426,13 +426,13 @@ def _twin(
         if len(free) == len(scan.images)
         else torch.ones(len(scan.images), dtype=torch.bool)
     )
-    denoiser = kept(_healthy(prior), scan.images[at], free[at] if len(free) == len(at) else free)
+    denoiser = with_known(_healthy(prior), scan.images[at], free[at] if len(free) == len(at) else free)
     condition = Condition(numbers=None if scan.condition.numbers is None else scan.condition.numbers[at])
     for i in range(n):
         twin = scan.images.clone()
         if bool(at.any()) and bool((free > 0).any()):  # slices in which nothing is unusual stay as they are
             with torch.no_grad():
-                twin[at] = revisit(
+                twin[at] = sdedit(
                     denoiser,
                     scan.images[at],
                     TWIN,

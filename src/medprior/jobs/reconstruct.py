@@ -16,20 +16,20 @@ from ..evidence.calibration import METHOD, How, entry_for
 from ..operators import Measurement, cg
 from ..prior import Denoiser, Prior
 from ..prior.admit import heights, scale_of
-from ..prior.wrappers import batched, cautious, guided, halved, tiled
+from ..prior.wrappers import batched, cautious, guided, in_bfloat16, tiled
 from ..sampling import (
     RULES,
     Calibration,
     Draws,
-    deviation_of,
-    follow,
+    draw_deviation,
+    initial_image,
     karras_levels,
     local_deviation,
     log_levels,
-    restore,
-    seen,
-    start,
-    steadied,
+    merge_views,
+    plug_and_play,
+    sample,
+    shrink_to,
 )
 from .stacks import restored, stacked, tied
 
@@ -46,7 +46,7 @@ __all__ = [
 OnStep = Callable[[int, int], None]
 
 FAST_EVALUATIONS = 7
-"""Of the network, for a point estimate: six rounds of ``restore`` and one for its deviation."""
+"""Of the network, for a point estimate: six rounds of ``plug_and_play`` and one for its deviation."""
 
 _MOST = 2**22
 """Voxels that are drawn side by side: 16 MiB for each of the about twenty copies that conjugate gradients and
@@ -63,7 +63,7 @@ class Settings:
     and last level, network units. tile: images with a larger side are denoised in windows of this side
     (volumes in windows of at most 96). caution: widen the error that the network names, see
     ``prior.wrappers.cautious``; off for a denoiser whose covariance is exact. precision: of the network;
-    "bfloat16" is faster on a GPU and on processors that compute in it, see ``prior.wrappers.halved``.
+    "bfloat16" is faster on a GPU and on processors that compute in it, see ``prior.wrappers.in_bfloat16``.
     """
 
     rule: str = "proximal"
@@ -103,7 +103,7 @@ def reconstruct(
     on a class of the card; guidance: its weight, 1 is plain. numbers: (k, n) what the card can be told about
     each slice of such a volume, as in ``Admitted.condition``; default the heights of a whole volume. fast:
     one deterministic point estimate from about seven evaluations (its "draws" are that one image; it has no
-    spread). The mean of the draws is steadied towards that point estimate, see ``sampling.draws.steadied``.
+    spread). The mean of the draws is steadied towards that point estimate, see ``sampling.draws.shrink_to``.
     The same seed and n give the same bytes; another n gives other draws, since all of a batch share one
     stream of random numbers.
 
@@ -121,7 +121,7 @@ def reconstruct(
     inside = measurement.shifted(half, (high + low) / 2)
     denoiser = windowed(prior, settings.tile)
     if settings.precision == "bfloat16":
-        denoiser = halved(denoiser)
+        denoiser = in_bfloat16(denoiser)
     solid = _is_stack(prior, measurement)
     if numbers is not None and not solid:
         raise BadOption(
@@ -164,8 +164,10 @@ def reconstruct(
                 f"{prior.card.name}, {settings.rule}, {settings.n_steps} levels from "
                 f"{settings.high:g} to {settings.low:g}{doubt}"
             )
-        centre = x[0] if point is None or alone else steadied(x, point)
-        deviation = None if alone else _deviation(denoiser, bound, view, x, seed) if fast else deviation_of(x)
+        centre = x[0] if point is None or alone else shrink_to(x, point)
+        deviation = (
+            None if alone else _deviation(denoiser, bound, view, x, seed) if fast else draw_deviation(x)
+        )
         calibration, refused = _calibration(prior, inside, how_of(settings, len(x), fast), label)
 
     def physical(image: Tensor) -> Tensor:
@@ -277,7 +279,7 @@ def _point(
         return denoiser(image, torch.full((1,), sigma))
     if solid:
         return restored(denoiser, inside, least_squares(inside), on_step, caution=caution)
-    return restore(denoiser, inside, least_squares(inside), caution=caution, on_step=on_step)
+    return plug_and_play(denoiser, inside, least_squares(inside), caution=caution, on_step=on_step)
 
 
 def _denoised(
@@ -289,10 +291,10 @@ def _denoised(
     on_step: OnStep | None,
 ) -> Tensor:
     image, noise = view
-    guide = seen(denoiser, image, noise, rng)
+    guide = merge_views(denoiser, image, noise, rng)
     sigmas = karras_levels(settings.n_steps, low=min(settings.low, noise / 4), high=4 * noise)
-    x = start(guide, (n, *image.shape[1:]), sigmas[0], rng=rng)
-    return follow(guide, x, sigmas, rng=rng, on_step=on_step)
+    x = initial_image(guide, (n, *image.shape[1:]), sigmas[0], rng=rng)
+    return sample(guide, x, sigmas, rng=rng, on_step=on_step)
 
 
 def _fits(prior: Prior, measurement: Measurement) -> Measurement:
@@ -346,8 +348,8 @@ def _draws(
     careful = settings.caution and settings.rule == "proximal"  # chosen for it alone
     guide = RULES[settings.rule](cautious(denoiser) if careful else denoiser, inside, rng)
     sigmas = log_levels(settings.n_steps, low=settings.low, high=settings.high)
-    x = start(guide, (n, *domain), sigmas[0], rng=rng)
-    return follow(guide, x, sigmas, rng=rng, on_step=on_step)
+    x = initial_image(guide, (n, *domain), sigmas[0], rng=rng)
+    return sample(guide, x, sigmas, rng=rng, on_step=on_step)
 
 
 def label_index(prior: Prior, label: str) -> int:

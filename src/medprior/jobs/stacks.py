@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from ..operators import Gaussian, Measurement, neighbours, together
 from ..prior import Condition, Denoiser
 from ..prior.wrappers import slicewise
-from ..sampling import log_levels, restore
+from ..sampling import log_levels, plug_and_play
 
 __all__ = ["restored", "stacked", "tied"]
 
@@ -28,7 +28,7 @@ this least difference, network units. Of 2 and 3 times and of 0.1 and 0.2 no oth
 dB for the point estimate of a validation volume (lines of each slice, thick slices, 3-D k-space)."""
 
 _LEVELS = log_levels(6, low=0.05, high=1.0)[:-1].tolist()
-"""Noise levels of a point estimate, those of ``restore``; half-way the tie is weighed anew."""
+"""Noise levels of a point estimate, those of ``plug_and_play``; half-way the tie is weighed anew."""
 
 
 class _Stacked(Denoiser):
@@ -92,12 +92,12 @@ def restored(
     weighed anew.
 
     denoiser: of volumes, as ``stacked`` makes it; start: a first guess, network units; caution: as of
-    ``restore``.
+    ``plug_and_play``.
     """
     x, guess, done = start, None, 0
     for levels in (_LEVELS[:3], _LEVELS[3:]):
         last = done > 0
-        x = restore(
+        x = plug_and_play(
             denoiser,
             tied(inside, guess),
             x,

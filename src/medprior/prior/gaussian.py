@@ -8,10 +8,10 @@ from torch import Tensor
 from ..errors import ShapeMismatch
 from .denoiser import Condition, Denoiser
 
-__all__ = ["Gaussian"]
+__all__ = ["GaussianPrior"]
 
 
-class Gaussian(Denoiser):
+class GaussianPrior(Denoiser):
     """x0 ~ N(mean, covariance) over the flattened image of shape (C, i, j[, k]).
 
     D(x, s) = mean + covariance (covariance + s^2 I)^-1 (x - mean): the Wiener filter. mean: (d,); covariance:
@@ -22,7 +22,7 @@ class Gaussian(Denoiser):
         size = int(torch.tensor(shape).prod())
         if mean.shape != (size,) or covariance.shape != (size, size):
             raise ShapeMismatch(
-                "Gaussian",
+                "GaussianPrior",
                 f"mean ({size},), covariance ({size}, {size})",
                 (tuple(mean.shape), tuple(covariance.shape)),
             )

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import BadOption, nearest
 from .card import Card
 
-__all__ = ["HEIGHT", "asked_numbers", "learned_range", "range_of", "told"]
+__all__ = ["HEIGHT", "encode_numbers", "guidable_columns", "learned_range", "range_of"]
 
 HEIGHT = "height"
 """Where a slice lies in its volume, -1 (first) to 1 (last): known without being asked for."""
@@ -44,14 +44,14 @@ def learned_range(values: Sequence[float]) -> tuple[float, float]:
     return float(f"{mean - spread:.4g}"), float(f"{mean + spread:.4g}")
 
 
-def asked_numbers(card: Card, names: Collection[str]) -> tuple[int, ...]:
+def guidable_columns(card: Card, names: Collection[str]) -> tuple[int, ...]:
     """Columns of what is asked for, which guidance may exaggerate; where a slice lies is no property of a
     patient.
     """
     return tuple(n for n, name in enumerate(card.numbers) if name in names and name != HEIGHT)
 
 
-def told(card: Card, values: Mapping[str, Sequence[float]], n: int) -> Tensor | None:
+def encode_numbers(card: Card, values: Mapping[str, Sequence[float]], n: int) -> Tensor | None:
     """(n, n_numbers) in the card's order and scale, NaN where nothing is said; None for a card without
     numbers.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import BadOption, ShapeMismatch
 from .denoiser import Condition, Denoiser, grid
 
-__all__ = ["batched", "cautious", "clamped", "guided", "halved", "kept", "slicewise", "tiled"]
+__all__ = ["batched", "cautious", "clamped", "guided", "in_bfloat16", "slicewise", "tiled", "with_known"]
 
 
 class _Wrapped(Denoiser):
@@ -132,7 +132,7 @@ def clamped(denoiser: Denoiser, low: float, high: float) -> Denoiser:
     return _Clamped(denoiser, low, high)
 
 
-class _Kept(_Wrapped):
+class _WithKnown(_Wrapped):
     def __init__(self, denoiser: Denoiser, known: Tensor, free: Tensor) -> None:
         super().__init__(denoiser)
         self.known, self.free = known, free
@@ -145,14 +145,14 @@ class _Kept(_Wrapped):
         return self.known + self.free * (mean - self.known), self.free * std
 
 
-def kept(denoiser: Denoiser, known: Tensor, free: Tensor) -> Denoiser:
+def with_known(denoiser: Denoiser, known: Tensor, free: Tensor) -> Denoiser:
     """A denoiser that knows part of the answer: where ``free`` is 0 it is ``known``, where it is 1 the
     denoiser decides, between them both.
 
     known: shaped as x; free: 0 to 1, broadcastable to it. Every level sees the known part with its noise, so
     what is made fits to it.
     """
-    return _Kept(denoiser, known, free)
+    return _WithKnown(denoiser, known, free)
 
 
 class _Cautious(_Wrapped):
@@ -338,7 +338,7 @@ def batched(denoiser: Denoiser, most: int = 16) -> Denoiser:
     return _Batched(denoiser, most)
 
 
-class _Halved(_Through):
+class _InBfloat16(_Through):
     def through(
         self,
         call: Callable[[Tensor, Tensor, Condition | None], Tensor],
@@ -350,10 +350,10 @@ class _Halved(_Through):
             return call(x, sigma, condition).to(x.dtype)
 
 
-def halved(denoiser: Denoiser) -> Denoiser:
+def in_bfloat16(denoiser: Denoiser) -> Denoiser:
     """The network in bfloat16, all around it as it was: 1.7 times faster on processors with AVX512-BF16,
     several times slower on those without.
 
     Its mean moves by about 0.003 sigma (root mean square), far below its own error.
     """
-    return _Halved(denoiser)
+    return _InBfloat16(denoiser)

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 from ..operators import Measurement
 from ..prior import Denoiser
-from .rules import around
+from .rules import laplace_draws
 
-__all__ = ["deviation_of", "local_deviation"]
+__all__ = ["draw_deviation", "local_deviation"]
 
 _LEVEL = 0.1
 """Noise level, network units, at which the prior is asked how sure it is of a point estimate. Between 0.1 and
@@ -23,7 +23,7 @@ _FLOOR = 0.05
 """Least deviation of a voxel, as a share of the image's own: eight draws may agree by chance."""
 
 
-def deviation_of(values: Tensor) -> Tensor:
+def draw_deviation(values: Tensor) -> Tensor:
     """(N, C, i, j[, k]) draws -> (C, i, j[, k]): their standard deviation, the variance averaged with that of
     the nearest neighbours.
 
@@ -46,4 +46,4 @@ def local_deviation(
     image is about right, and is too narrow as a rule, since other images altogether are not thought of. Its
     scale is calibrated (Laplace's approximation, MacKay 1992, by perturb and optimise).
     """
-    return deviation_of(around(denoiser, measurement, point, _LEVEL, n, rng))
+    return draw_deviation(laplace_draws(denoiser, measurement, point, _LEVEL, n, rng))

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..errors import BadOption, Uncalibrated
 from ..prior.rings import by_ring, ring_of
 
-__all__ = ["Calibration", "Draws", "Interval", "steadied"]
+__all__ = ["Calibration", "Draws", "Interval", "shrink_to"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class Draws:
         return found
 
 
-def steadied(values: Tensor, point: Tensor, *, rings: int = 12) -> Tensor:
+def shrink_to(values: Tensor, point: Tensor, *, rings: int = 12) -> Tensor:
     """(C, i, j[, k]): the average of N draws, drawn to a point estimate as far as the chance of so few draws
     explains the difference.
 

@@ -1,5 +1,5 @@
-"""The loops. ``flow`` eats means, ``anneal`` eats draws; ``revisit`` and ``restore`` are short journeys on
-them.
+"""The loops. ``flow`` eats means, ``anneal`` eats draws; ``sdedit`` and ``plug_and_play`` are short journeys
+on them.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from ..operators import Measurement
 from ..prior import Condition, Denoiser, Redraw
 from ..prior.wrappers import cautious
 from .levels import log_levels
-from .rules import fitted, heard, joined
+from .response import ring_response
+from .rules import data_fit, posterior_mean
 from .steps import Step, midpoint
 
-__all__ = ["anneal", "flow", "flow_back", "follow", "multistep", "restore", "revisit", "start"]
+__all__ = ["anneal", "flow", "flow_back", "initial_image", "multistep", "plug_and_play", "sample", "sdedit"]
 
 OnStep = Callable[[int, int], None]
 """(steps done, steps in all): for progress bars."""
@@ -142,7 +143,7 @@ def anneal(
     return x
 
 
-def follow(
+def sample(
     guide: Denoiser | Redraw,
     x: Tensor,
     sigmas: Tensor,
@@ -157,7 +158,7 @@ def follow(
     return flow(guide, x, sigmas, condition=condition, on_step=on_step)
 
 
-def start(
+def initial_image(
     guide: Denoiser | Redraw,
     shape: tuple[int, ...],
     sigma: Tensor,
@@ -179,7 +180,7 @@ def start(
     return x
 
 
-def revisit(
+def sdedit(
     denoiser: Denoiser,
     x0: Tensor,
     sigma: float,
@@ -206,13 +207,13 @@ def flow_back(
     step: Step = midpoint,
     condition: Condition | None = None,
 ) -> Tensor:
-    """The second half of ``revisit``, for whoever drew the noise: from x = x0 + sigma * n down to 0."""
+    """The second half of ``sdedit``, for whoever drew the noise: from x = x0 + sigma * n down to 0."""
     return flow(
         denoiser, x, log_levels(n_steps, low=min(0.02, sigma / 4), high=sigma), step=step, condition=condition
     )
 
 
-def restore(
+def plug_and_play(
     denoiser: Denoiser,
     measurement: Measurement,
     x: Tensor,
@@ -237,7 +238,7 @@ def restore(
     residual near 1. With neither it is DPIR. caution: in that weighing the error that the denoiser names is
     widened a little; off where its covariance is exact. Not a draw: its spread says nothing.
     """
-    answers = heard(measurement)
+    answers = ring_response(measurement)
     if high is None:
         complete = answers is not None and float(answers.min()) > 0.05 * float(answers.mean())
         high = 0.5 if complete else 1.0
@@ -246,11 +247,11 @@ def restore(
     previous = None
     for n, sigma in enumerate(sigmas):
         # DPIR's order: fit the data first, then denoise; 0.23 is its published weight
-        z = fitted(measurement, x, float(sigma) ** 2 / 0.23, answers=answers)
+        z = data_fit(measurement, x, float(sigma) ** 2 / 0.23, answers=answers)
         level = sigma.to(x).expand(len(x))
         last = n == len(sigmas) - 1
         mean = (
-            joined(careful, measurement, z, level, condition, answers=answers)
+            posterior_mean(careful, measurement, z, level, condition, answers=answers)
             if join and last
             else denoiser(z, level, condition)
         )

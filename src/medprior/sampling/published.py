@@ -15,8 +15,8 @@ from ..operators import Measurement, norm
 from ..prior import Condition, Denoiser, Redraw
 from ..prior.denoiser import spread
 from .levels import karras_levels
-from .response import filtered
-from .rules import Moments, fitted, heard, weight_of
+from .response import fourier_filter, ring_response, weight_of
+from .rules import Moments, data_fit
 
 __all__ = ["decoupled", "posterior_sampling", "pseudoinverse_guidance"]
 
@@ -51,7 +51,7 @@ class _Pulled(Denoiser):
 class _Pseudoinverse(_Pulled):
     def __init__(self, denoiser: Denoiser, measurement: Measurement) -> None:
         super().__init__(denoiser, measurement)
-        self.answers = heard(measurement)
+        self.answers = ring_response(measurement)
         self.variance = float(
             denoiser.error(torch.full((1,), 1e3))
         )  # in so much noise x says nothing: the error is the data's variance
@@ -60,7 +60,7 @@ class _Pseudoinverse(_Pulled):
         moments = Moments(self.denoiser, x, sigma, condition)
         variance = moments.variance * self.variance / (moments.variance + self.variance)
         # A^H (r^2 A A^H + noise)^-1 (y - A D) = (fit - D) / r^2, and a fit has its preconditioner
-        asked = fitted(self.measurement, moments.mean, variance, answers=self.answers) - moments.mean
+        asked = data_fit(self.measurement, moments.mean, variance, answers=self.answers) - moments.mean
         return self.moved(moments.mean, moments.covariance(asked / variance), x.new_ones(len(x)))
 
 
@@ -126,7 +126,7 @@ class _Decoupled(Redraw):
         self, denoiser: Denoiser, measurement: Measurement, rng: torch.Generator, n_flow: int, n_langevin: int
     ) -> None:
         self.denoiser, self.measurement, self.rng, self.n_flow = denoiser, measurement, rng, n_flow
-        self.answers = heard(measurement)
+        self.answers = ring_response(measurement)
         self.stiffness = _stiffness(measurement, self.answers)
         # large steps to get there, small ones in the end: a step of share h leaves variances too large by 1 /
         # (1 - h / 2)
@@ -138,15 +138,17 @@ class _Decoupled(Redraw):
         stiffness = self.stiffness.to(x) + 1 / variance
         # from where the data allow of a draw of the guess: the chain has little way to go, however
         # ill-conditioned A is
-        z = fitted(self.measurement, guess + variance.sqrt() * self._white(x), variance, answers=self.answers)
+        z = data_fit(
+            self.measurement, guess + variance.sqrt() * self._white(x), variance, answers=self.answers
+        )
         for step in self.steps:
             slope = (
                 operator.adjoint(weight * (operator.apply(z) - self.measurement.y)) + (z - guess) / variance
             )
             z = (
                 z
-                - step * filtered(slope, 1 / stiffness)
-                + math.sqrt(2 * step) * filtered(self._white(x), stiffness.rsqrt())
+                - step * fourier_filter(slope, 1 / stiffness)
+                + math.sqrt(2 * step) * fourier_filter(self._white(x), stiffness.rsqrt())
             )
         return z
 
@@ -165,8 +167,8 @@ class _Decoupled(Redraw):
 
 
 def _stiffness(measurement: Measurement, answers: Tensor | None) -> Tensor:
-    """(1, 1, *size or 1s): at least A^H w A, by ring of frequency where ``heard`` knows it, else its largest
-    eigenvalue; power iterations.
+    """(1, 1, *size or 1s): at least A^H w A, by ring of frequency where ``ring_response`` knows it, else its
+    largest eigenvalue; power iterations.
     """
     operator, weight = measurement.operator, weight_of(measurement).to(measurement.y.device)
     # a ring that hardly answers may hide what a direction within it answers
@@ -178,8 +180,8 @@ def _stiffness(measurement: Measurement, answers: Tensor | None) -> Tensor:
     v = torch.randn((1, *operator.domain), generator=generator(0, "stiffness")).to(weight)
     size = torch.ones(())
     for _ in range(20):
-        v = filtered(v / torch.linalg.vector_norm(v), known.rsqrt().to(v))
-        v = filtered(operator.adjoint(weight * operator.apply(v)), known.rsqrt().to(v))
+        v = fourier_filter(v / torch.linalg.vector_norm(v), known.rsqrt().to(v))
+        v = fourier_filter(operator.adjoint(weight * operator.apply(v)), known.rsqrt().to(v))
         size = torch.linalg.vector_norm(v)
     return size * known.to(v)
 

@@ -1,5 +1,5 @@
-"""The rules whose covariance is the denoiser's own: named by it (``proximal``, ``seen``), or its derivative.
-All rules stand in ``catalogue.py``.
+"""The rules whose covariance is the denoiser's own: named by it (``proximal``, ``merge_views``), or its
+derivative. All rules stand in ``catalogue.py``.
 """
 
 from __future__ import annotations
@@ -9,27 +9,24 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..errors import BadOption
 from ..operators import Measurement
 from ..operators.solve import cg
 from ..prior import Condition, Denoiser, Redraw
 from ..prior.denoiser import spread
 from .krylov import root_times
-from .response import filtered, response
+from .response import fourier_filter, ring_response, weight_of
 
 __all__ = [
     "Moments",
     "Rule",
-    "around",
-    "fitted",
-    "heard",
-    "held",
-    "joined",
+    "data_fit",
+    "known_channels",
+    "laplace_draws",
     "matched_draw",
+    "merge_views",
     "moment_matching",
+    "posterior_mean",
     "proximal",
-    "seen",
-    "weight_of",
 ]
 
 Rule = Callable[[Denoiser, Measurement, torch.Generator], Denoiser | Redraw]
@@ -40,20 +37,7 @@ _ENOUGH = 1e-3
 """
 
 
-def weight_of(measurement: Measurement) -> Tensor:
-    """1 / noise variance of each real component. Raises BadOption for noise of zero, UnknownNoise where
-    nobody has stated it.
-    """
-    variance = torch.as_tensor(measurement.noise.variance(measurement.y), dtype=torch.float32)
-    if not (variance > 0).all():
-        raise BadOption(
-            "noise: wanted a standard deviation > 0, got 0",
-            "state the true noise; 0.005 of the range is a quiet scan",
-        )
-    return 1 / variance
-
-
-def fitted(
+def data_fit(
     measurement: Measurement,
     z: Tensor,
     variance: float | Tensor,
@@ -63,22 +47,17 @@ def fitted(
 ) -> Tensor:
     """argmin over x of |A x - y|^2 / noise variance + |x - z|^2 / variance, by conjugate gradients from z.
 
-    variance: of all images, or (B, 1, 1, 1[, 1]) of each. answers: what ``heard`` found for this measurement;
-    projections take half the iterations with it.
+    variance: of all images, or (B, 1, 1, 1[, 1]) of each. answers: what ``ring_response`` found for this
+    measurement; projections take half the iterations with it.
     """
     operator, weight = measurement.operator, weight_of(measurement).to(z.device)
 
     def normal(x: Tensor) -> Tensor:
         return operator.adjoint(weight * operator.apply(x)) + x / variance
 
-    inverse = None if answers is None else lambda r: filtered(r, 1 / (answers.to(r) + 1 / variance))
+    inverse = None if answers is None else lambda r: fourier_filter(r, 1 / (answers.to(r) + 1 / variance))
     pull = operator.adjoint(weight * (measurement.y - operator.apply(z)))
     return z + cg(normal, pull, torch.zeros_like(pull), n=n_iterations, tol=_ENOUGH, inverse=inverse)
-
-
-def heard(measurement: Measurement) -> Tensor | None:
-    """``response`` of a measurement whose noise is known."""
-    return response(measurement.operator, weight_of(measurement).to(measurement.y.device))
 
 
 class _Guess:
@@ -89,18 +68,18 @@ class _Guess:
         self.ring = denoiser.spectrum(sigma, tuple(x.shape[2:])).to(x).sqrt()[:, None]
 
     def root(self, u: Tensor) -> Tensor:
-        return self.std * filtered(u, self.ring)
+        return self.std * fourier_filter(u, self.ring)
 
     def across(self, v: Tensor) -> Tensor:
         """The transpose of ``root``."""
-        return filtered(self.std * v, self.ring)
+        return fourier_filter(self.std * v, self.ring)
 
     def inverse(self, answers: Tensor) -> Callable[[Tensor], Tensor]:
         """About (I + root^T A^H w A root)^-1: exact where std is the same everywhere and A answers by
         ring.
         """
         variance = self.std.square().flatten(1).mean(1).reshape(-1, *[1] * (self.std.ndim - 1))
-        return lambda r: filtered(r, 1 / (1 + variance * self.ring.square() * answers))
+        return lambda r: fourier_filter(r, 1 / (1 + variance * self.ring.square() * answers))
 
     def draw(self, rng: torch.Generator) -> Tensor:
         return self.mean + self.root(
@@ -108,7 +87,7 @@ class _Guess:
         )
 
 
-class _Seen(Redraw):
+class _MergedViews(Redraw):
     def __init__(self, denoiser: Denoiser, image: Tensor, noise: float, rng: torch.Generator) -> None:
         self.denoiser, self.image, self.noise, self.rng = denoiser, image, noise, rng
 
@@ -120,17 +99,17 @@ class _Seen(Redraw):
         return _Guess(self.denoiser, both, left, condition).draw(self.rng)
 
 
-def seen(denoiser: Denoiser, image: Tensor, noise: float, rng: torch.Generator) -> Redraw:
+def merge_views(denoiser: Denoiser, image: Tensor, noise: float, rng: torch.Generator) -> Redraw:
     """The redraw where the measurement is the image itself plus white noise: x and it are merged before the
     network is asked.
 
     image: (1, C, i, j[, k]), noise: its standard deviation. Exact for Gaussian priors whose covariance the
     denoiser names, and better than ``proximal`` for all, since nothing is linearised.
     """
-    return _Seen(denoiser, image, noise, rng)
+    return _MergedViews(denoiser, image, noise, rng)
 
 
-class _Held(Redraw):
+class _KnownChannels(Redraw):
     def __init__(
         self, denoiser: Denoiser, y: Tensor, kept: tuple[int, ...], noise: float, rng: torch.Generator
     ) -> None:
@@ -143,7 +122,9 @@ class _Held(Redraw):
         return x0
 
 
-def held(denoiser: Denoiser, y: Tensor, kept: tuple[int, ...], noise: float, rng: torch.Generator) -> Redraw:
+def known_channels(
+    denoiser: Denoiser, y: Tensor, kept: tuple[int, ...], noise: float, rng: torch.Generator
+) -> Redraw:
     """The redraw where some channels are known and nothing else: ``proximal`` for the operator ``channels``,
     in the limit of a small noise.
 
@@ -151,7 +132,7 @@ def held(denoiser: Denoiser, y: Tensor, kept: tuple[int, ...], noise: float, rng
     the rest is its draw and there is no system to solve; the channels speak to each other through the network
     alone.
     """
-    return _Held(denoiser, y, kept, noise, rng)
+    return _KnownChannels(denoiser, y, kept, noise, rng)
 
 
 class _Proximal(Redraw):
@@ -164,7 +145,7 @@ class _Proximal(Redraw):
             rng,
             n_iterations,
         )
-        self.answers = heard(measurement)
+        self.answers = ring_response(measurement)
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
         known = _Guess(self.denoiser, x, sigma, condition)
@@ -218,7 +199,7 @@ def _between(
     )
 
 
-def joined(
+def posterior_mean(
     denoiser: Denoiser,
     measurement: Measurement,
     x: Tensor,
@@ -230,13 +211,13 @@ def joined(
     """(B, C, i, j[, k]): x denoised and weighed against the data, by the error that the denoiser names; the
     mean of what ``proximal`` draws.
 
-    answers: what ``heard`` found for this measurement; the same image with fewer iterations.
+    answers: what ``ring_response`` found for this measurement; the same image with fewer iterations.
     """
     known = _Guess(denoiser, x, sigma, condition)
     return _between(known, known.mean, measurement, measurement.y, answers=answers)
 
 
-def around(
+def laplace_draws(
     denoiser: Denoiser, measurement: Measurement, point: Tensor, sigma: float, n: int, rng: torch.Generator
 ) -> Tensor:
     """(n, C, i, j[, k]): draws from the product of the data's likelihood and what the prior says of one image
@@ -247,7 +228,7 @@ def around(
     x = point + sigma * torch.randn(point.shape, generator=rng).to(point)
     known = _Guess(denoiser, x, torch.full((1,), sigma).to(point), None)
     known.mean = known.mean.expand(n, *point.shape[1:])
-    return _product(known, measurement, rng, answers=heard(measurement))
+    return _product(known, measurement, rng, answers=ring_response(measurement))
 
 
 def _perturbed(measurement: Measurement, n: int, rng: torch.Generator) -> Tensor:

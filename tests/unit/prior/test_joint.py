@@ -22,7 +22,7 @@ from medprior.prior.joint import (
     parts,
     unlaid_volume,
 )
-from medprior.prior.numbers import learned_range, range_of, told
+from medprior.prior.numbers import encode_numbers, learned_range, range_of
 
 CARD = Card(
     "two", "MR", channels=("T1", "T2", "mask:1", "mask:4"), scaling="foreground", quantiles=(0.0, 0.99),
@@ -140,15 +140,15 @@ def test_what_was_drawn_from_nothing_lies_as_the_prior_knows_it() -> None:
 
 
 def test_numbers_go_to_the_networks_range_and_no_further() -> None:
-    numbers = told(CARD, {"age": [50.0, 80.0, math.nan]}, 3)
+    numbers = encode_numbers(CARD, {"age": [50.0, 80.0, math.nan]}, 3)
     assert (
         numbers is not None
         and numbers[:, 1].nan_to_num(9).tolist() == [0.0, 1.0, 9.0]
         and numbers[:, 0].isnan().all()
     )
-    assert told(Card("one", "MR"), {}, 3) is None and range_of(CARD, "height") == (-1.0, 1.0)
+    assert encode_numbers(Card("one", "MR"), {}, 3) is None and range_of(CARD, "height") == (-1.0, 1.0)
     with pytest.raises(BadOption, match="learned about 20 to 80, got 200"):
-        told(CARD, {"age": [200.0]}, 1)
+        encode_numbers(CARD, {"age": [200.0]}, 1)
     with pytest.raises(BadOption, match="did you mean 'age'"):
-        told(CARD, {"aeg": [50.0]}, 1)
+        encode_numbers(CARD, {"aeg": [50.0]}, 1)
     assert learned_range([40.0, 60.0, math.nan]) == (30.0, 70.0) and learned_range([5.0]) == (4.0, 6.0)

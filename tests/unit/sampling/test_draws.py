@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from medprior.errors import Uncalibrated
-from medprior.sampling import Calibration, Draws, deviation_of
+from medprior.sampling import Calibration, Draws, draw_deviation
 
 AT = Calibration(level=0.9, scale=2.0, n=60, error=4.0, patients=5)
 
@@ -54,7 +54,7 @@ def test_the_deviation_of_few_draws_is_steadier_than_their_standard_deviation() 
     """
     for shape in ((8, 1, 40, 40), (8, 1, 12, 12, 12)):
         values = 0.3 * torch.randn(shape, generator=torch.Generator().manual_seed(1))
-        smooth, raw = deviation_of(values), values.std(0)
+        smooth, raw = draw_deviation(values), values.std(0)
         assert smooth.shape == shape[1:]
         assert 0.29 < float(smooth.square().mean().sqrt()) < 0.31
         assert float(smooth.std()) < 0.5 * float(raw.std())

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from medprior.operators import (
+    ComplexGaussian,
     Gaussian,
     Measurement,
     Noise,
@@ -21,8 +22,14 @@ from medprior.operators import (
     simulate,
     view_angles,
 )
-from medprior.sampling.response import filtered, response
-from medprior.sampling.rules import fitted, heard
+from medprior.sampling.response import fourier_filter, ring_response
+from medprior.sampling.rules import data_fit
+
+
+def _measurement(operator: Operator, weight: float = 1.0) -> Measurement:
+    y = torch.zeros((1, *operator.codomain), dtype=torch.complex64 if operator.is_complex else None)
+    noise = ComplexGaussian if operator.is_complex else Gaussian
+    return Measurement(y, operator, noise(weight**-0.5))
 
 
 def test_blur_answers_by_its_own_transfer_function() -> None:
@@ -30,7 +37,7 @@ def test_blur_answers_by_its_own_transfer_function() -> None:
     near zero.
     """
     size, weight, fwhm = (64, 64), 4.0, 2.0
-    gains = response(blur((1, *size), fwhm), torch.tensor(weight))
+    gains = ring_response(_measurement(blur((1, *size), fwhm), weight))
     assert gains is not None
     std = fwhm / (8 * math.log(2)) ** 0.5
     for n in (2, 6, 12):
@@ -44,13 +51,13 @@ def test_projections_answer_by_ring_and_lines_of_k_space_do_not() -> None:
     there is none.
     """
     operator = parallel_ct((1, 64, 64), view_angles(40), 95)
-    gains = response(operator, torch.tensor(1.0))
+    gains = ring_response(_measurement(operator))
     assert gains is not None
     # 1 / |k|: a frequency half as far out is answered twice as strongly, and a little more since pixels are
     # squares
     assert 1.7 < float(gains[0, 0, 8, 0] / gains[0, 0, 16, 0]) < 3
     rng = torch.Generator().manual_seed(0)
-    assert response(mri(cartesian_lines((64, 64), 4, rng)), torch.tensor(1.0)) is None
+    assert ring_response(_measurement(mri(cartesian_lines((64, 64), 4, rng)))) is None
 
     def normal(x: torch.Tensor) -> torch.Tensor:
         return operator.adjoint(operator.apply(x)) + x
@@ -58,13 +65,13 @@ def test_projections_answer_by_ring_and_lines_of_k_space_do_not() -> None:
     b = torch.randn((1, 1, 64, 64), generator=rng)
     left = [
         float((b - normal(cg(normal, b, torch.zeros_like(b), 8, inverse=inverse))).norm())
-        for inverse in (lambda r: filtered(r, 1 / (gains + 1)), None)
+        for inverse in (lambda r: fourier_filter(r, 1 / (gains + 1)), None)
     ]
     assert left[0] < 0.5 * left[1]
 
 
 def test_a_fit_of_projections_comes_nearer_to_its_minimum() -> None:
-    """What the cost of ``fitted`` is above the least one, in a very stiff system: less than half of what it
+    """What the cost of ``data_fit`` is above the least one, in a very stiff system: less than half of what it
     is without the answers.
     """
     rng = torch.Generator().manual_seed(1)
@@ -84,7 +91,8 @@ def test_a_fit_of_projections_comes_nearer_to_its_minimum() -> None:
 
     least = cost(cg(normal, operator.adjoint(measurement.y) / 0.05**2, start, 3000, 1e-7))
     with_it, without = (
-        cost(fitted(measurement, start, variance, answers=answers)) for answers in (heard(measurement), None)
+        cost(data_fit(measurement, start, variance, answers=answers))
+        for answers in (ring_response(measurement), None)
     )
     assert least * 0.999 < with_it and with_it - least < 0.5 * (without - least)
 
@@ -107,11 +115,11 @@ def test_the_answers_change_the_way_and_not_the_minimum(name: str) -> None:
     after 15 steps it is less than half of what it is without."""
     operator, noise, size = SYSTEMS[name]
     measurement, z = hard_case(operator, noise, size)
-    answers = heard(measurement)
+    answers = ring_response(measurement)
     assert answers is not None and answers.shape == (1, 1, *operator.domain[1:]) and float(answers.min()) >= 0
     u, v = torch.randn((2, 3, *operator.domain), generator=torch.Generator().manual_seed(1))
-    across, back = (float((a * filtered(b, 1 / (answers + 1))).sum()) for a, b in ((u, v), (v, u)))
-    assert abs(across - back) < 1e-4 * float((u * filtered(u, 1 / (answers + 1))).sum())
+    across, back = (float((a * fourier_filter(b, 1 / (answers + 1))).sum()) for a, b in ((u, v), (v, u)))
+    assert abs(across - back) < 1e-4 * float((u * fourier_filter(u, 1 / (answers + 1))).sum())
     variance = size**2
 
     def gradient(x: torch.Tensor) -> torch.Tensor:
@@ -122,7 +130,7 @@ def test_the_answers_change_the_way_and_not_the_minimum(name: str) -> None:
         return (pull + (x - z) / variance).flatten(1).norm(dim=1)
 
     done, early, plain = (
-        fitted(measurement, z, variance, n_iterations=n, answers=a)
+        data_fit(measurement, z, variance, n_iterations=n, answers=a)
         for n, a in ((60, answers), (15, answers), (15, None))
     )
     assert float((gradient(done) / gradient(z)).max()) < 2e-3

@@ -20,7 +20,7 @@ from ...errors import BadOption, FileProblem, WrongKind
 from ...io.dataset.scan import Index, Item, load_index, scan
 from ...prior import Card, Prior
 from ...prior.joint import parts
-from ...prior.numbers import HEIGHT, asked_numbers
+from ...prior.numbers import HEIGHT, guidable_columns
 from ...prior.prior import fresh
 from ...training.deviation_head import with_doubt
 from ...training.distributed import ranks_for
@@ -242,7 +242,7 @@ def asked_of(card: Card, items: Sequence[Item]) -> tuple[tuple[int, float], ...]
     values each is a class of its own, and exact.
     """
     found = []
-    for column in asked_numbers(card, card.numbers):
+    for column in guidable_columns(card, card.numbers):
         name, (low, high) = card.numbers[column], card.ranges[column]
         by_patient = {
             item.patient or item.id: dict(item.numbers)[name] for item in items if name in dict(item.numbers)

@@ -13,7 +13,7 @@ from ...data.seeds import generator, seed_for
 from ...errors import BadOption
 from ...prior import Condition, Prior
 from ...prior.wrappers import guided
-from ...sampling import revisit
+from ...sampling import sdedit
 from ..augment import level_of
 from ..reconstruct import label_index, windowed
 from .synthesize import drawn
@@ -38,7 +38,7 @@ def variations(
     on_step: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """(N, C, i, j) in network units -> (per_image, N, C, i, j): variations of each image, by
-    ``sampling.revisit`` (SDEdit, Meng et al. 2022).
+    ``sampling.sdedit`` (SDEdit, Meng et al. 2022).
 
     labels: the class of each image on the prior's card, so that variations keep it; None asks for none.
     strengths: as ``augment`` has it, taken in turn for the first, second, ... variation. numbers: (N,
@@ -69,7 +69,7 @@ def variations(
                 rng = generator(seed, "variations", name, turn, part)
                 known = Condition(numbers=None if numbers is None else numbers[at])
                 with torch.no_grad():
-                    made[turn, at] = revisit(
+                    made[turn, at] = sdedit(
                         denoiser,
                         images[at],
                         levels[turn % len(levels)],

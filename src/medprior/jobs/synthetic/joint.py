@@ -22,9 +22,9 @@ from ...prior import Condition, Denoiser, Prior
 from ...prior.admit import Admitted, heights
 from ...prior.card import Card
 from ...prior.joint import Part, admit_parts, part_volume, parts, unlaid_volume
-from ...prior.numbers import told
-from ...prior.wrappers import kept
-from ...sampling import anneal, flow, held, karras_levels, log_levels, proximal, start
+from ...prior.numbers import encode_numbers
+from ...prior.wrappers import with_known
+from ...sampling import anneal, flow, initial_image, karras_levels, known_channels, log_levels, proximal
 from ..reconstruct import windowed
 from ..stacks import stacked
 from .synthesize import default_size, finenesses, ladder, steered
@@ -112,15 +112,15 @@ def synthesize_joint(
 
     given: channels that are known, on one grid; they are left out of the result, which lies on that grid
     (affine and array order are theirs). Each is a Measurement with a noise of 0.02 in network units, through
-    the rule ``proximal``, or ``held`` where nothing else is known. label: a class of the card. numbers: one
-    for all or one for each, as the card names them; what is not said stays unknown, but for the height of
-    slices. guidance, number_guidance: weights of the label and of the numbers that are asked for (never of a
-    height); 1 is plain, above it exaggerates. size: of an image, where nothing is given. slices: a volume of
-    so many by a prior of slices; a given volume has its own. alike: correlation, 0 to below 1, of the noise
-    that neighbouring slices are drawn from; 0 makes each of another patient. n_steps: levels; three times as
-    many for an image of which something is given. stream: words that set these draws apart from others with
-    the same seed. The same seed and n give the same bytes. on_step: (steps done, in all). Raises BadOption
-    (n, size, alike, label, number, channel, class), WrongKind (grids, units), Diverged.
+    the rule ``proximal``, or ``known_channels`` where nothing else is known. label: a class of the card.
+    numbers: one for all or one for each, as the card names them; what is not said stays unknown, but for the
+    height of slices. guidance, number_guidance: weights of the label and of the numbers that are asked for
+    (never of a height); 1 is plain, above it exaggerates. size: of an image, where nothing is given. slices:
+    a volume of so many by a prior of slices; a given volume has its own. alike: correlation, 0 to below 1, of
+    the noise that neighbouring slices are drawn from; 0 makes each of another patient. n_steps: levels; three
+    times as many for an image of which something is given. stream: words that set these draws apart from
+    others with the same seed. The same seed and n give the same bytes. on_step: (steps done, in all). Raises
+    BadOption (n, size, alike, label, number, channel, class), WrongKind (grids, units), Diverged.
     """
     if n < 1 or not 0 <= alike < 1:
         raise BadOption(f"synthesize: wanted n >= 1 and alike from 0 to below 1, got {n} and {alike}")
@@ -195,7 +195,7 @@ def _examples(
 ) -> Tensor:
     """(n, *shape) in network units, in batches."""
     card = prior.card
-    values = told(card, {name: _each(name, value, n) for name, value in (numbers or {}).items()}, n)
+    values = encode_numbers(card, {name: _each(name, value, n) for name, value in (numbers or {}).items()}, n)
     rng = generator(seed, "synthesize", *([stream] if stream else []))
     solid = card.ndim == 2 and len(shape) == 4
     most = 1 if solid else max(1, SPACE // math.prod(shape))
@@ -304,11 +304,13 @@ def _drawn(
         measured = now.within(rung, x)
         if measured is None:
             sigmas = karras_levels(task.n_steps, low=0.01, high=20.0)
-            x = start(task.denoiser, (n, task.shape[0], *rung), sigmas[0], rng=rng, condition=condition)
+            x = initial_image(
+                task.denoiser, (n, task.shape[0], *rung), sigmas[0], rng=rng, condition=condition
+            )
             x = flow(task.denoiser, x, sigmas, condition=condition, on_step=heard)
             continue
         guide = (
-            held(task.denoiser, *now.known, KNOWN, rng)
+            known_channels(task.denoiser, *now.known, KNOWN, rng)
             if now.known is not None and x is None
             else proximal(task.denoiser, measured, rng)
         )
@@ -316,7 +318,7 @@ def _drawn(
             # a known channel speaks through the noise of the level alone: many small levels, or what is drawn
             # follows it too little
             sigmas = log_levels(LEVELS * task.n_steps, low=0.02, high=5.0)
-            x = start(guide, (n, task.shape[0], *rung), sigmas[0], rng=rng, condition=condition)
+            x = initial_image(guide, (n, task.shape[0], *rung), sigmas[0], rng=rng, condition=condition)
         else:
             sigmas = karras_levels(14, low=0.01, high=1.0)
             x = _enlarged(task, x)
@@ -346,11 +348,11 @@ def _slices(
         y, numbers = task.known
         known, free = torch.zeros(1, *shape[1:]), torch.ones(1, shape[1], 1, 1, 1)
         known[:, list(numbers)], free[:, list(numbers)] = y, 0.0
-        denoiser = kept(denoiser, known, free)
+        denoiser = with_known(denoiser, known, free)
     sigmas = karras_levels(task.n_steps, low=0.01, high=20.0)
     first = sigmas[0].float()
     x = first * _alike(shape, task.alike, rng)
-    for _ in range(2):  # as ``start`` does: images have a mean of their own
+    for _ in range(2):  # as ``initial_image`` does: images have a mean of their own
         x = denoiser(x, first.expand(n), condition) + first * _alike(shape, task.alike, rng)
     return flow(denoiser, x, sigmas, condition=condition, on_step=on_step)
 

@@ -15,9 +15,9 @@ from ...operators import Gaussian, Measurement
 from ...operators import downsample as downsampled
 from ...prior import Condition, Denoiser, Prior
 from ...prior.joint import is_joint, parts
-from ...prior.numbers import HEIGHT, asked_numbers, told
+from ...prior.numbers import HEIGHT, encode_numbers, guidable_columns
 from ...prior.wrappers import guided
-from ...sampling import anneal, karras_levels, multistep, proximal, start
+from ...sampling import anneal, initial_image, karras_levels, multistep, proximal
 from ..reconstruct import label_index, windowed
 
 __all__ = ["DRAWING", "default_size", "drawn", "finenesses", "ladder", "steered", "synthesize", "volumes_of"]
@@ -107,7 +107,7 @@ def drawn(
     rng = generator(seed, "synthesize", *([stream] if stream else []))
     levels = ladder(size, prior.card.frame[0])[-finenesses(prior) :]
     with torch.no_grad():
-        condition = _anywhere(prior, n, rng, told(prior.card, numbers or {}, n))
+        condition = _anywhere(prior, n, rng, encode_numbers(prior.card, numbers or {}, n))
         x = _coarsest(denoiser, (n, len(prior.card.channels), *levels[0]), condition, rng, n_steps)
         for done, finer in enumerate(levels[1:], start=1):
             if on_step:
@@ -136,7 +136,7 @@ def steered(
     denoiser = (
         windowed(prior) if label is None else guided(windowed(prior), label_index(prior, label), guidance)
     )
-    columns = asked_numbers(prior.card, numbers)
+    columns = guidable_columns(prior.card, numbers)
     return guided(denoiser, None, number_guidance, columns) if columns else denoiser
 
 
@@ -180,8 +180,8 @@ def _coarsest(
     denoiser: Denoiser, shape: tuple[int, ...], condition: Condition, rng: torch.Generator, n_steps: int
 ) -> Tensor:
     sigmas = karras_levels(n_steps, low=0.01, high=20.0)
-    # from noise of mean zero images come out too bright or too dark: see ``start``
-    x = start(denoiser, shape, sigmas[0], rng=rng, condition=condition)
+    # from noise of mean zero images come out too bright or too dark: see ``initial_image``
+    x = initial_image(denoiser, shape, sigmas[0], rng=rng, condition=condition)
     return multistep(denoiser, x, sigmas, condition=condition)
 
 

@@ -23,8 +23,8 @@ _FIT = 40
 """Iterations of a data fit: most need all that they may take."""
 
 _START, _AROUND = 2, 8
-"""Evaluations that a draw begins with (``sampling.start``), and data fits by which the deviation of a point
-estimate is found.
+"""Evaluations that a draw begins with (``sampling.initial_image``), and data fits by which the deviation of a
+point estimate is found.
 """
 
 

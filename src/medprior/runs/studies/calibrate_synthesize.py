@@ -20,7 +20,7 @@ from ...jobs.synthetic.audit import Known as Scans
 from ...jobs.synthetic.mix import counted, mixed
 from ...jobs.synthetic.synthesize import DRAWING, default_size, drawn
 from ...prior import Prior
-from ...prior.numbers import asked_numbers, range_of
+from ...prior.numbers import guidable_columns, range_of
 from ...training.folder import read_healthy, read_trust, save_trust
 from ..ask.requests import CalibrateSynthesize
 from ..core.cost import announce
@@ -181,7 +181,7 @@ def _drawn(prior: Prior, scans: Scans, request: CalibrateSynthesize) -> tuple[li
 
 def _told(prior: Prior) -> tuple[str, ...]:
     """Numbers that its images are asked for."""
-    return tuple(prior.card.numbers[column] for column in asked_numbers(prior.card, prior.card.numbers))
+    return tuple(prior.card.numbers[column] for column in guidable_columns(prior.card, prior.card.numbers))
 
 
 def _entry(

@@ -23,7 +23,7 @@ from ...jobs.synthetic.audit import (
 )
 from ...jobs.synthetic.mix import Mix
 from ...prior import Prior
-from ...prior.numbers import asked_numbers
+from ...prior.numbers import guidable_columns
 from ..ask.requests import Synthesize
 from ..core.progress import Event, OnEvent
 from ..page.blocks import Section
@@ -78,7 +78,7 @@ class Steered:
 
     @classmethod
     def of(cls, request: Synthesize, prior: Prior, plan: Mix) -> Steered:
-        numbers = tuple(prior.card.numbers[column] for column in asked_numbers(prior.card, plan.numbers))
+        numbers = tuple(prior.card.numbers[column] for column in guidable_columns(prior.card, plan.numbers))
         return cls(
             request.guidance if request.label or request.mix else None,
             request.number_guidance if numbers else None,
