@@ -15,6 +15,7 @@ from pydantic import ValidationError as Invalid
 
 from . import __version__
 from .errors import FileProblem, MedpriorError, OutOfDistribution, printable
+from .runs.ask.request import ADVANCED
 from .runs.ask.requests import (
     Adapt,
     Augment,
@@ -439,10 +440,10 @@ def progress(screen: Screen) -> Any:
 def _every_verb(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
     config: Annotated[
-        Path | None, Parameter(help="YAML file with options of the verb; the command line wins.")
+        Path | None, Parameter(help="YAML file with options. The command line wins.", group=ADVANCED.group)
     ] = None,
     json: Annotated[bool, Parameter(help="Print the result as one JSON object.")] = False,
-    debug: Annotated[bool, Parameter(help="Show the traceback of an error.")] = False,
+    debug: Annotated[bool, Parameter(help="Show the traceback of an error.", group=ADVANCED.group)] = False,
 ) -> int:
     if config is not None:
         if not config.is_file():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import ConfigDict, Field, model_validator
 
-from .request import HasFolder, OneScan, Request, WithPrior, option
+from .request import HasFolder, OneScan, Request, WithPrior, advanced, option
 
 __all__ = [
     "DATA_SET_ONLY",
@@ -23,6 +24,8 @@ __all__ = [
 ]
 
 Task = Literal["denoise", "superres", "inpaint", "mri", "ct"]
+NamedTask = Literal["denoise", "sr2", "sr4", "inpaint", "mri4", "mri8", "ct60", "ct30"]
+"""Simulated measurements of fixed settings, so that evaluations of different places compare."""
 
 KNOBS: dict[str, tuple[str, ...]] = {
     "denoise": ("noise",),
@@ -42,7 +45,7 @@ class Detect(OneScan):
     """Find what looks unlike the healthy scans that a prior knows: map, score, p-value, healthy twin."""
 
     job: ClassVar[str] = "detect"
-    n_twins: int = option(1, "Healthy twins that are averaged.", ge=1, le=64)
+    n_twins: int = option(1, "Number of healthy twins to average.", ge=1, le=64)
 
 
 class Augment(OneScan):
@@ -58,67 +61,74 @@ class Augment(OneScan):
     )
     prior: str = option(
         "",
-        "Name of a bundled prior (chest-xray, brain-t1, chest-ct) or the folder of your own; none with "
-        "--classical.",
+        "Name of a bundled prior (chest-xray, brain-t1, chest-ct) or a folder. Not needed with --classical.",
     )
     classical: bool = option(
-        False, "Rotation, scale, contrast, noise and what else is legal for the modality, instead of a prior."
+        False,
+        "Use classical transforms (rotation, scale, contrast, noise, ...) that "
+        "are legal for the modality. Needs no prior.",
     )
-    policy: Path | None = option(
+    policy: Path | None = advanced(
         None,
-        "classical: YAML file that says what is allowed and how strongly (docs/augment.md); default by "
-        "modality and label.",
+        "classical: YAML file that sets which transforms are allowed and "
+        "how strong they are (docs/how-to/augment.md).",
     )
-    mask: Path | None = option(
+    mask: Path | None = advanced(
         None,
-        "classical: a label map on the scan's grid, moved along with it; of a data set its scans.csv names "
-        "them.",
+        "classical: label map on the scan's grid. It moves with the scan. A "
+        "data set names its masks in scans.csv.",
     )
-    n: int = option(4, "How many variations of a scan.", ge=1, le=10_000)
-    strength: float = option(0.3, "0 keeps the source, 1 forgets it; 0.3 is gentle, 0.6 bold.", gt=0, lt=1)
+    n: int = option(4, "Number of variations of each scan.", ge=1, le=10_000)
+    strength: float = option(
+        0.3,
+        "How much to change: near 0 keeps the scan, near 1 forgets it. 0.3 is gentle, 0.6 bold.",
+        gt=0,
+        lt=1,
+    )
     label: str | None = option(
         None,
-        "The scan's own label, so that the variations keep it; classical: what would make it wrong is "
-        "refused.",
+        "The scan's own label, which the variations keep. classical: transforms "
+        "that would make it wrong are refused.",
     )
-    guidance: float = option(1.0, "Weight of the label; 1 is plain.", ge=0, le=20)
+    guidance: float = advanced(1.0, "Guidance weight of the label. 1 is plain.", ge=0, le=20)
     paint: Path | None = option(
-        None,
-        "A mask on the scan's grid: only this region is drawn anew, given the rest, which stays as it is to "
-        "the last bit.",
+        None, "Mask on the scan's grid: only this region is drawn again. Every other voxel stays bit for bit."
     )
-    box: tuple[int, int, int, int] | None = option(
-        None, "The region as a box instead (first row, first column, rows, columns)."
+    box: tuple[int, int, int, int] | None = advanced(
+        None, "The region as a box instead of a mask: first row, first column, rows, columns."
     )
-    split: Literal["train", "val", "test", "all"] = option("train", "data set: which scans are varied.")
+    split: Literal["train", "val", "test", "all"] = option("train", "data set: which scans to vary.")
     fill: Literal["balanced"] | Annotated[int, Field(ge=1, le=1_000_000)] | None = option(
         None,
-        "data set: instead of --n for each scan, as many as each label lacks: to the largest label's number "
-        "(balanced), or to this number.",
+        "data set: "
+        "draw as many as each label lacks, up to the largest label (balanced) or up to this number. Replaces "
+        "--n.",
     )
-    fill_by: Literal["variations", "synthesis"] = option(
-        "variations", "fill: by variations of the label's own scans, or by new images of the prior's label."
+    fill_by: Literal["variations", "synthesis"] = advanced(
+        "variations", "fill: draw variations of the label's own scans, or new images of the prior's label."
     )
-    judge: Literal["auto", "on", "off"] = option(
+    judge: Literal["auto", "on", "off"] = advanced(
         "auto",
-        "data set: a classifier that has seen neither an image nor its patient refuses what has lost its "
-        "label; auto: with a prior and two labels.",
+        "data set: reject generated images that no longer "
+        "show their label, using cross-validated classifiers. auto: on with a prior and at least two labels.",
     )
-    alpha: float = option(0.1, "judge: the share of real scans that it would refuse, too.", gt=0, lt=1)
-    keep_copies: bool = option(
+    alpha: float = advanced(
+        0.1, "judge: share of real scans that the classifiers would reject, too.", gt=0, lt=1
+    )
+    keep_copies: bool = advanced(
         False,
-        "data set: keep variations that are near copies of a real scan: for your own training, never for "
-        "release.",
+        "data set: keep variations that are near-copies of a real scan. For "
+        "your own training only, never for release.",
     )
-    tries: int = option(
-        3, "data set: how often a refused image is drawn again before it is left out.", ge=1, le=100
+    tries: int = advanced(
+        3, "data set: how often a rejected image is drawn again before it is left out.", ge=1, le=100
     )
-    allow_synthetic: bool = option(
-        False, "data set: also vary images that are marked synthetic; written down in run.json."
+    allow_synthetic: bool = advanced(
+        False, "data set: also vary images that are marked synthetic. Recorded in run.json."
     )
-    unproven: bool = option(
+    unproven: bool = advanced(
         False,
-        "fill-by synthesis: write images of a prior that no audit has passed; written down in run.json.",
+        "fill-by synthesis: write images of a prior that has passed no copy audit. Recorded in run.json.",
     )
 
     @model_validator(mode="after")
@@ -171,50 +181,51 @@ class Synthesize(WithPrior):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
     job: ClassVar[str] = "synthesize"
     private: ClassVar[tuple[str, ...]] = (*WithPrior.private, "data", "given")
-    n: int = option(16, "How many images.", ge=1, le=100_000)
-    label: str | None = option(None, "A class of the prior's card; default any.")
+    n: int = option(16, "Number of images.", ge=1, le=100_000)
+    label: str | None = option(None, "A class of the prior's card. Default: any.")
     mix: str | None = option(
         None,
-        "How many of each label: shares (normal=0.5,pneumonia=0.5), counts (normal=10,pneumonia=30) or "
-        "balanced; kept to the image.",
+        "How many of each label: shares (normal=0.5,pneumonia=0.5), counts "
+        "(normal=10,pneumonia=30) or balanced.",
     )
     number: tuple[str, ...] = option(
         (),
-        "What the prior was trained to be told, age=60, or shares of ranges, age=20..40:0.5,60..80:0.5; once "
-        "for each name.",
+        "A numeric condition of the prior, age=60, or shares of ranges, "
+        "age=20..40:0.5,60..80:0.5. Once for each name.",
     )
     given: tuple[Path, ...] = option(
         (),
-        "A known channel of a joint prior: a label map, another contrast; what is missing is drawn, on its "
-        "grid.",
+        "Known channel of a joint prior: a label map or another contrast. "
+        "The other channels are drawn on its grid.",
     )
-    as_: tuple[str, ...] = option(
-        (), "What the given file is: mask, T1, ...; once for each --given, in their order.", alias="as"
+    as_: tuple[str, ...] = advanced(
+        (), "What each --given file is, in the same order: mask, T1, ...", alias="as"
     )
-    slices: int | None = option(
-        None, "A volume of so many slices by a prior of slices, neighbours alike.", ge=2, le=2048
+    slices: int | None = advanced(
+        None, "Draw a volume of this many similar neighbouring slices from a prior of slices.", ge=2, le=2048
     )
-    size: tuple[int, int] | None = option(
-        None,
-        "Rows and columns; default the size the prior was trained to show. A 3-D prior draws that size only.",
+    size: tuple[int, int] | None = advanced(
+        None, "Rows and columns. Default: the size on the prior's card. A 3-D prior draws that size only."
     )
-    guidance: float = option(1.5, "Weight of the label; 1 is plain, above it exaggerates.", ge=0, le=20)
-    number_guidance: float = option(
+    guidance: float = advanced(
+        1.5, "Guidance weight of the label. 1 is plain, above 1 exaggerates.", ge=0, le=20
+    )
+    number_guidance: float = advanced(
         1.0,
-        "Weight of the numbers asked for, not of a height; 1 is plain, above it exaggerates, chance too.",
+        "Guidance weight of numeric conditions such as age. Values above 1 also amplify sampling noise.",
         ge=0,
         le=20,
     )
     data: Path | None = option(
         None,
-        "The data set the prior learned from: its train split is searched for copies, its val split says "
-        "what is usual.",
+        "Data set that the prior learned from. Its training split is searched "
+        "for copies, its validation split sets the thresholds.",
     )
     unproven: bool = option(
-        False, "Write images that no audit has passed; written down in run.json and in the report."
+        False, "Write images that have passed no copy audit. Recorded in run.json and in the report."
     )
     format: Literal["png", "nii.gz", "npz", "dcm"] | None = option(
-        None, "Format; default that of what is given, else png, of volumes nii.gz."
+        None, "File format. Default: that of --given, else png, or nii.gz for volumes."
     )
 
     @model_validator(mode="after")
@@ -237,89 +248,90 @@ class Reconstruct(OneScan):
     """
 
     job: ClassVar[str] = "reconstruct"
-    task: Task | None = option(
+    task: Task | NamedTask | None = option(
         None,
-        "Which measurement to simulate of an image, default denoise; a file of k-space or a sinogram is "
-        "measured and takes none.",
+        "Measurement to simulate from an image (default denoise): denoise, "
+        "superres (or sr2, sr4), inpaint, mri (mri4, mri8), ct (ct60, ct30). A file of k-space or a sinogram "
+        "takes none.",
     )
     n: int = option(
-        8, "Draws from the posterior; their mean is the result, their spread the uncertainty.", ge=1, le=256
+        8, "Number of posterior draws. Their mean is the result, their spread the uncertainty.", ge=1, le=256
     )
-    fast: bool = option(False, "One point estimate from seven network evaluations; no draws.")
-    label: str | None = option(None, "Condition on a class of the prior's card.")
+    fast: bool = option(False, "One point estimate from seven network evaluations, no draws.")
+    label: str | None = advanced(None, "Condition on a class of the prior's card.")
     slice: int | None = option(
-        None, "Which slice of a volume, counted from 0 along the prior's axis; default the middle one.", ge=0
+        None, "Slice of a volume, counted from 0 along the prior's axis. Default: the middle one.", ge=0
     )
     volume: bool = option(
         False,
-        "All slices of a volume at once, neighbours tied to each other; a 3-D prior takes the volume whole "
-        "anyway.",
+        "Reconstruct all slices of a volume together, so that neighbours agree. A "
+        "3-D prior always takes the whole volume.",
     )
     noise: float | None = option(
         None,
-        "Noise, as a share of half the intensity range; default 0.3 for denoise, else 0.02; of a measured "
-        "file estimated from itself.",
+        "Noise level, as a share of half the intensity range. Default: 0.3 "
+        "for denoise, else 0.02; estimated for a measured file.",
         gt=0,
         le=10,
     )
-    turn: int = option(
+    turn: int = advanced(
         0,
-        "measured k-space: degrees (0, 90, 180, 270) by which the image is turned counterclockwise, to stand "
-        "as the prior knows it.",
+        "measured k-space: turn the image counterclockwise by 0, 90, 180 or 270 degrees to match the prior.",
         ge=0,
         le=270,
         multiple_of=90,
     )
-    mirror: bool = option(False, "measured k-space: mirror the image left to right, after turning.")
-    undersample: float | None = option(
+    mirror: bool = advanced(False, "measured k-space: mirror the image left to right, after turning.")
+    undersample: float | None = advanced(
         None,
-        "measured k-space, fully sampled: keep one of so many lines, as if no more had been measured; all of "
-        "them then judge the result.",
+        "measured k-space, fully sampled: keep one of this many lines. The full data then judge the result.",
         gt=1,
         le=64,
     )
-    pixels: int | None = option(
+    pixels: int | None = advanced(
         None,
-        "measured sinogram: pixels a side of the image; default the detector's bins, at most 256.",
+        "measured sinogram: pixels per side of the image. Default: the number of detector bins, at most 256.",
         ge=16,
         le=2048,
     )
-    factor: int = option(4, "superres: voxels of the measurement are this many times larger.", ge=2, le=16)
-    fraction: float = option(0.7, "inpaint: share of the pixels that is missing.", gt=0, lt=1)
-    box: tuple[int, int, int, int] | None = option(
-        None, "inpaint: a missing box instead (first row, first column, rows, columns)."
+    factor: int = advanced(4, "superres: how many times larger the measured voxels are.", ge=2, le=16)
+    fraction: float = advanced(0.7, "inpaint: share of the pixels that is missing.", gt=0, lt=1)
+    box: tuple[int, int, int, int] | None = advanced(
+        None, "inpaint: a missing box instead: first row, first column, rows, columns."
     )
-    acceleration: float = option(4.0, "mri: one of so many lines of k-space is measured.", ge=1, le=64)
-    centre_fraction: float | None = option(
+    acceleration: float = advanced(4.0, "mri: one of this many k-space lines is measured.", ge=1, le=64)
+    centre_fraction: float | None = advanced(
         None,
-        "mri: share of the lines that is measured in the centre; default 0.32 / acceleration.",
+        "mri: share of the central lines that is always measured. Default: 0.32 / acceleration.",
         ge=0,
         le=1,
     )
-    pattern: Literal["random", "variable", "equispaced", "poisson"] = option(
+    pattern: Literal["random", "variable", "equispaced", "poisson"] = advanced(
         "random",
-        "mri: which lines: at random, likelier near the centre, evenly spaced; poisson: points of a Poisson "
-        "disc instead, as of two phase encodings.",
+        "mri: how lines are "
+        "chosen: at random, more near the centre (variable), evenly spaced, or as a Poisson disc of points "
+        "(two phase encodings).",
     )
-    partial: float | None = option(
-        None, "mri: only this share of each line is measured (partial Fourier), e.g. 0.75.", gt=0.5, lt=1
+    partial: float | None = advanced(
+        None, "mri: share of each line that is measured (partial Fourier), e.g. 0.75.", gt=0.5, lt=1
     )
-    coils: int = option(1, "mri: coils of an array round the patient, their maps known.", ge=1, le=64)
-    views: int = option(60, "ct: number of views, evenly over the arc.", ge=2, le=4096)
-    beam: Literal["parallel", "fan"] = option(
+    coils: int = advanced(1, "mri: number of receive coils with known sensitivity maps.", ge=1, le=64)
+    views: int = advanced(60, "ct: number of views, evenly spaced over the arc.", ge=2, le=4096)
+    beam: Literal["parallel", "fan"] = advanced(
         "parallel",
-        "ct: parallel rays, or a fan on a flat detector (595 mm from source to axis, 1086 to detector).",
+        "ct: parallel beam, or fan beam on a flat "
+        "detector (source to axis 595 mm, source to detector 1086 mm).",
     )
-    arc: float | None = option(
+    arc: float | None = advanced(
         None,
-        "ct: degrees over which the views are spread; default 180, of a fan 360; fewer leave a limited "
-        "angle.",
+        "ct: degrees that the views cover. Default: 180, or 360 for a fan "
+        "beam. Fewer degrees give a limited-angle scan.",
         gt=0,
         le=360,
     )
-    photons: float = option(
+    photons: float = advanced(
         100_000.0,
-        "ct: photons a detector bin receives with nothing in the beam (fewer = lower dose).",
+        "ct: photons per detector bin without an object. Fewer photons mean a lower dose.",
         ge=10,
         le=1e9,
     )
@@ -330,20 +342,35 @@ class Reconstruct(OneScan):
         "moment_matching",
         "posterior_sampling",
         "pseudoinverse_guidance",
-    ] = option(
+    ] = advanced(
         "proximal",
-        "How the measurement enters; all but the default are for comparison (docs/reconstruct.md).",
+        "How the measurement enters. All but the default are for comparison (docs/how-to/reconstruct.md).",
     )
-    steps: int = option(40, "Noise levels, from coarse to fine.", ge=2, le=1000)
-    baselines: Literal["all", "quick"] = option(
-        "all", "Plain methods beside the result; quick leaves out total variation with its best weight."
+    steps: int = advanced(40, "Number of noise levels, from coarse to fine.", ge=2, le=1000)
+    baselines: Literal["all", "quick"] = advanced(
+        "quick",
+        "Plain methods beside the result. all adds total "
+        "variation and wavelets, each with its best weight, which can take minutes.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_task(cls, values: Any) -> Any:
+        """``--task sr2`` stands for ``--task superres --factor 2``."""
+        named = TASKS.get(values.get("task")) if isinstance(values, Mapping) else None
+        if named is None:
+            return values
+        if twice := [
+            name for name in named if name != "task" and values.get(name, named[name]) != named[name]
+        ]:
+            raise ValueError(f"{', '.join(twice)}: task {values['task']} sets it already")
+        return {**values, **named}
 
     @model_validator(mode="after")
     def _knobs_fit_the_task(self) -> Self:
         every = {name for names in (*KNOBS.values(), MEASURED) for name in names}
         # without a task the file decides: an image is denoised, a measurement may be turned
-        allowed = KNOBS[self.task] if self.task else (*KNOBS["denoise"], *MEASURED)
+        allowed = KNOBS[self.simulated] if self.task else (*KNOBS["denoise"], *MEASURED)
         wrong = sorted(
             (self.model_fields_set & every) - set(allowed) - {n for n in every if self._is_default(n)}
         )
@@ -357,7 +384,7 @@ class Reconstruct(OneScan):
     @property
     def simulated(self) -> Task:
         """The measurement that is simulated of an image."""
-        return self.task or "denoise"
+        return cast(Task, self.task or "denoise")
 
     def _is_default(self, name: str) -> bool:
         return getattr(self, name) == type(self).model_fields[name].default
@@ -373,37 +400,34 @@ TASKS: dict[str, dict[str, Any]] = {
     "ct60": {"task": "ct", "views": 60},
     "ct30": {"task": "ct", "views": 30},
 }
-"""The measurements that an evaluation simulates, by name: comparable from one place to another, since nothing
-of them can be turned.
-"""
+"""The simulated measurements of evaluations and calibrations, by name; ``reconstruct`` takes the names, too."""
 
 
 class Train(Request, HasFolder):
     """Learn a prior from a folder of scans; the same command again continues."""
 
     job: ClassVar[str] = "train"
-    name: str | None = option(
-        None, "Name of the prior; default that of the run folder.", pattern=r"^[a-z0-9][a-z0-9-]{0,63}$"
+    name: str | None = advanced(
+        None, "Name of the prior. Default: the name of the run folder.", pattern=r"^[a-z0-9][a-z0-9-]{0,63}$"
     )
     preset: Literal["tiny", "small", "base", "large"] = option("small", "Size of the network.")
     minutes: float | None = option(
-        None, "Time budget; default 10 where no steps are given.", gt=0, le=100_000
+        None, "Time budget in minutes. Default: 10 if no steps are given.", gt=0, le=100_000
     )
-    steps: int | None = option(
-        None, "Steps of the optimizer, instead of a time budget.", ge=1, le=100_000_000
+    steps: int | None = advanced(
+        None, "Number of optimizer steps, instead of a time budget.", ge=1, le=100_000_000
     )
-    unit: str | None = option(None, "What the numbers mean where the files cannot say, e.g. HU.")
-    modality: str | None = option(None, "DICOM's code (CT, MR, DX, US) where the files cannot say.")
+    unit: str | None = advanced(None, "Unit of the values if the files do not state one, e.g. HU.")
+    modality: str | None = option(None, "DICOM modality code (CT, MR, DX, US) if the files do not state one.")
     plane: Literal["axial", "coronal", "sagittal"] = option("axial", "How volumes are cut into slices.")
-    ndim: int = option(2, "2 learns slices, 3 learns volumes whole.", ge=2, le=3)
-    channels: tuple[str, ...] | None = option(
-        None,
-        "Which channels of a scans.csv are learned together, e.g. image and mask; default all that it names.",
+    ndim: int = option(2, "2 learns slices, 3 learns whole volumes.", ge=2, le=3)
+    channels: tuple[str, ...] | None = advanced(
+        None, "Channels of a scans.csv to learn jointly, e.g. image and mask. Default: all that it names."
     )
-    allow_synthetic: bool = option(
-        False, "Also learn from images that are marked synthetic; written down on the card."
+    allow_synthetic: bool = advanced(
+        False, "Also learn from images that are marked synthetic. Recorded on the card."
     )
-    licence: str = option("", "Licence of the training data, for the card.")
+    licence: str = advanced("", "Licence of the training data, for the card.")
 
 
 class Adapt(WithPrior, HasFolder):
@@ -411,50 +435,50 @@ class Adapt(WithPrior, HasFolder):
 
     job: ClassVar[str] = "adapt"
     private: ClassVar[tuple[str, ...]] = (*WithPrior.private, "replay")
-    name: str | None = option(
-        None, "Name of the new prior; default that of the run folder.", pattern=r"^[a-z0-9][a-z0-9-]{0,63}$"
+    name: str | None = advanced(
+        None,
+        "Name of the new prior. Default: the name of the run folder.",
+        pattern=r"^[a-z0-9][a-z0-9-]{0,63}$",
     )
-    method: Literal["auto", "lora", "norm", "full"] = option(
-        "auto", "What may move: low-rank additions, normalisations, or everything; auto: lora."
+    method: Literal["auto", "lora", "norm", "full"] = advanced(
+        "auto",
+        "Which weights may change: low-rank "
+        "additions (lora), normalisation layers (norm) or all (full). auto: lora.",
     )
     minutes: float | None = option(
-        None, "Time budget of the tuning; default 5 where no steps are given.", gt=0, le=100_000
+        None, "Time budget of the fine-tuning in minutes. Default: 5 if no steps are given.", gt=0, le=100_000
     )
-    steps: int | None = option(
-        None, "Steps of the optimizer, instead of a time budget.", ge=1, le=100_000_000
+    steps: int | None = advanced(
+        None, "Number of optimizer steps, instead of a time budget.", ge=1, le=100_000_000
     )
-    rank: int = option(8, "lora: rank of the additions.", ge=1, le=1024)
-    rate: float | None = option(None, "Peak learning rate; default by the method.", gt=0, le=1)
+    rank: int = advanced(8, "lora: rank of the additions.", ge=1, le=1024)
+    rate: float | None = advanced(None, "Peak learning rate. Default: set by the method.", gt=0, le=1)
     replay: str = option(
         "generative",
-        "What keeps the old classes: generative (drawn by the prior itself), none, or a folder of real "
-        "scans.",
+        "What preserves the old classes: generative (images that the prior "
+        "draws), none, or a folder of real scans.",
     )
-    share: float = option(0.5, "Share of every batch that is replayed.", ge=0, lt=1)
-    old_label: str | None = option(
+    share: float = advanced(0.5, "Share of every batch that comes from the replay.", ge=0, lt=1)
+    old_label: str | None = advanced(
         None,
-        "Name for what a prior without labels knew, as a class; default none.",
+        "Class name for what a prior without labels already knew. Default: none.",
         pattern=r"^[^/\\\x00-\x1f]{1,64}$",
     )
-    hold: float = option(
-        0.2,
-        "Share of the scans, from 8 on, that is not learned from but tells which step was best; 0: none.",
-        ge=0,
-        le=0.5,
+    hold: float = advanced(
+        0.2, "Share of the scans held out for early stopping, from 8 scans on. 0: none.", ge=0, le=0.5
     )
-    copies: int = option(
-        15, "Gentle variations (turned, scaled, shifted) of each scan; 0: none.", ge=0, le=1000
+    copies: int = advanced(
+        15, "Number of gentle variations (turned, scaled, shifted) of each scan. 0: none.", ge=0, le=1000
     )
-    unit: str | None = option(None, "What the numbers mean where the files cannot say, e.g. HU.")
-    modality: str | None = option(None, "DICOM's code (CT, MR, DX, US) where the files cannot say.")
-    licence: str = option("", "Licence of the scans, for the card.")
-    allow_other: bool = option(
+    unit: str | None = advanced(None, "Unit of the values if the files do not state one, e.g. HU.")
+    modality: str | None = option(None, "DICOM modality code (CT, MR, DX, US) if the files do not state one.")
+    licence: str = advanced("", "Licence of the scans, for the card.")
+    allow_other: bool = advanced(
         False,
-        "Let scans of another modality or unit than the prior's pass, with its scaling; written down in "
-        "run.json.",
+        "Accept scans of another modality or unit than the prior's, with its scaling. Recorded in run.json.",
     )
-    allow_synthetic: bool = option(
-        False, "Also learn from images that are marked synthetic; written down in run.json."
+    allow_synthetic: bool = advanced(
+        False, "Also learn from images that are marked synthetic. Recorded in run.json."
     )
 
     def identity(self) -> dict[str, Any]:
@@ -471,6 +495,8 @@ class Scan(HasFolder):
     model_config = ConfigDict(extra="forbid", frozen=True)
     job: ClassVar[str] = "scan"
     out: Path | None = option(None, "Where index.json and unusable.csv go; default the folder itself.")
-    unit: str | None = option(None, "What the numbers mean where the files cannot say, e.g. HU.")
-    modality: str | None = option(None, "DICOM's code (CT, MR, DX, US) where the files cannot say.")
-    colour: Literal["luma"] | None = option(None, "Turn colour pictures to grey instead of refusing them.")
+    unit: str | None = advanced(None, "Unit of the values if the files do not state one, e.g. HU.")
+    modality: str | None = option(None, "DICOM modality code (CT, MR, DX, US) if the files do not state one.")
+    colour: Literal["luma"] | None = advanced(
+        None, "Convert colour pictures to grey instead of refusing them."
+    )

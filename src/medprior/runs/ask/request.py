@@ -8,16 +8,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from cyclopts import Group, Parameter
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...errors import BadOption, nearest
 
-__all__ = ["HasFolder", "OneScan", "Request", "WithPrior", "explained", "option"]
+__all__ = ["HasFolder", "OneScan", "Request", "WithPrior", "advanced", "explained", "option"]
+
+
+ADVANCED = Parameter(group=Group("Advanced options", sort_key=2))
+"""Marks a field that ``--help`` shows below the common ones."""
 
 
 def option(default: Any, description: str, **limits: Any) -> Any:
-    """A field that is given by its name (``--name`` on the command line)."""
+    """A common option, given by its name (``--name`` on the command line)."""
     return Field(default=default, description=description, kw_only=True, **limits)
+
+
+def advanced(default: Any, description: str, **limits: Any) -> Any:
+    """An option that few need; ``--help`` shows it in a group of its own."""
+    field = option(default, description, **limits)
+    field.metadata.append(ADVANCED)
+    return field
 
 
 class Request(BaseModel):
@@ -30,16 +42,17 @@ class Request(BaseModel):
     priors count by their SHA-256).
     """
 
-    out: Path | None = option(
-        None, "Folder for the results; default runs/JOB-XXXXXXXX, named by the request."
-    )
+    out: Path | None = option(None, "Folder for the results. Default: runs/JOB-XXXXXXXX.")
     seed: int = option(
-        0, "Seed of every random draw: the same machine and seed give the same bytes.", ge=0, lt=2**63
+        0,
+        "Seed of every random draw. The same seed on the same machine gives the same bytes.",
+        ge=0,
+        lt=2**63,
     )
-    device: Literal["auto", "cpu", "cuda"] = option(
-        "auto", "Where the network runs; auto takes a GPU when there is one."
+    device: Literal["auto", "cpu", "cuda"] = advanced(
+        "auto", "Where the network runs. auto takes a GPU if there is one."
     )
-    fresh: bool = option(False, "Start over, also where the same run is already complete.")
+    fresh: bool = advanced(False, "Start over, even if the same run is complete.")
 
     def identity(self) -> dict[str, Any]:
         """What makes this run this run: all fields that change the numbers, as JSON."""
@@ -76,14 +89,16 @@ class WithPrior(Request, HasPrior):
 class OneScan(WithPrior, HasInput):
     """A job on one scan."""
 
-    series: str | None = option(None, "Which DICOM series of a folder, by its UID.")
-    index: int | None = option(None, "Which image of an NPZ stack.", ge=0)
-    unit: str | None = option(None, "What the numbers mean where the file cannot say, e.g. HU.")
-    modality: str | None = option(None, "DICOM's code (CT, MR, DX, US) where the file cannot say.")
-    allow_other: bool = option(
+    series: str | None = advanced(None, "DICOM series to read from a folder, by its UID.")
+    index: int | None = advanced(None, "Image to read from an NPZ stack, counted from 0.", ge=0)
+    unit: str | None = advanced(None, "Unit of the values if the file does not state one, e.g. HU.")
+    modality: str | None = advanced(
+        None, "DICOM modality code (CT, MR, DX, US) if the file does not state one."
+    )
+    allow_other: bool = advanced(
         False,
-        "Let a scan pass that the prior is not for (modality, unit; detect: its look, too); written down in "
-        "run.json.",
+        "Accept a scan of another modality or unit than the prior's. detect "
+        "also accepts one that looks unlike the calibration scans. Recorded in run.json.",
     )
 
 

@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from .request import HasFolder, WithPrior, option
+from .jobs import NamedTask
+from .request import HasFolder, WithPrior, advanced, option
 
 __all__ = [
     "CalibrateDetect",
@@ -28,34 +29,37 @@ class Evaluation(WithPrior, HasFolder):
     """The split that ``auto`` takes where the folder states splits."""
 
     split: Literal["auto", "train", "val", "test", "all"] = option(
-        "auto", "Which scans; auto: test where the folder states splits, else all of them."
+        "auto", "Which scans. auto: the test split if the folder has splits, else all."
     )
-    unit: str | None = option(None, "What the numbers mean where the files cannot say, e.g. HU.")
-    modality: str | None = option(None, "DICOM's code (CT, MR, DX, US) where the files cannot say.")
-    allow_other: bool = option(
-        False, "Let scans of another modality or unit than the prior's pass; written down in run.json."
+    unit: str | None = advanced(None, "Unit of the values if the files do not state one, e.g. HU.")
+    modality: str | None = advanced(
+        None, "DICOM modality code (CT, MR, DX, US) if the files do not state one."
     )
-    allow_synthetic: bool = option(
-        False, "Also take images that are marked synthetic; written down in run.json."
+    allow_other: bool = advanced(
+        False, "Accept scans of another modality or unit than the prior's. Recorded in run.json."
+    )
+    allow_synthetic: bool = advanced(
+        False, "Also take images that are marked synthetic. Recorded in run.json."
     )
 
 
-HEALTHY_OPTION = "The label of healthy scans; default no_finding, healthy or normal, whichever there is."
+HEALTHY_OPTION = "Label of the healthy scans. Default: no_finding, healthy or normal, if present."
 
 
 class _Simulating(Evaluation):
     """What whoever simulates measurements of a folder's scans is told."""
 
-    task: Literal["denoise", "sr2", "sr4", "inpaint", "mri4", "mri8", "ct60", "ct30"] = option(
-        "denoise", "Which simulated measurement (docs/evaluate.md)."
+    task: NamedTask = option("denoise", "Measurement to simulate (docs/how-to/evaluate.md).")
+    n: int = option(8, "Number of posterior draws. Their mean is the result.", ge=1, le=256)
+    fast: bool = option(False, "One point estimate from seven network evaluations instead of draws.")
+    steps: int = advanced(40, "Number of noise levels, from coarse to fine.", ge=2, le=1000)
+    per_patient: int = advanced(
+        3,
+        "At most this many images per patient. Slices of a volume are evenly spaced in its middle half.",
+        ge=1,
+        le=1000,
     )
-    n: int = option(8, "Draws from the posterior; their mean is the result.", ge=1, le=256)
-    fast: bool = option(False, "One point estimate from seven network evaluations instead.")
-    steps: int = option(40, "Noise levels, from coarse to fine.", ge=2, le=1000)
-    per_patient: int = option(
-        3, "Most images of a patient; of a volume, slices evenly spaced in its middle half.", ge=1, le=1000
-    )
-    most: int = option(60, "Most images in all; patients are left out evenly.", ge=1, le=100_000)
+    most: int = option(60, "At most this many images in all. Patients are left out evenly.", ge=1, le=100_000)
 
 
 class EvaluateReconstruct(_Simulating):
@@ -64,8 +68,7 @@ class EvaluateReconstruct(_Simulating):
     job: ClassVar[str] = "evaluate-reconstruct"
     lesions: bool = option(
         False,
-        "Also put lesions of known size and contrast into each image, and measure what each method keeps and "
-        "invents.",
+        "Also insert lesions of known size and contrast, and measure what each method keeps and invents.",
     )
 
 
@@ -75,12 +78,12 @@ class Calibration(Evaluation):
     private: ClassVar[tuple[str, ...]] = (*Evaluation.private, "into")
     auto_split: ClassVar[str] = "val"
     split: Literal["auto", "train", "val", "test", "all"] = option(
-        "auto", "Which scans; auto: val where the folder states splits, else all of them."
+        "auto", "Which scans. auto: the validation split if the folder has splits, else all."
     )
     into: Path | None = option(
         None,
-        "Folder for a calibrated copy of the prior; default the prior's own folder. A bundled prior needs "
-        "one.",
+        "Folder for a calibrated copy of the prior. Default: the prior's own "
+        "folder. A bundled prior needs one.",
     )
 
 
@@ -90,10 +93,15 @@ class CalibrateReconstruct(Calibration, _Simulating):
     """
 
     job: ClassVar[str] = "calibrate-reconstruct"
-    per_patient: int = option(
-        16, "Most images of a patient; of a volume, slices evenly spaced in its middle half.", ge=1, le=1000
+    per_patient: int = advanced(
+        16,
+        "At most this many images per patient. Slices of a volume are evenly spaced in its middle half.",
+        ge=1,
+        le=1000,
     )
-    most: int = option(200, "Most images in all; patients are left out evenly.", ge=1, le=100_000)
+    most: int = option(
+        200, "At most this many images in all. Patients are left out evenly.", ge=1, le=100_000
+    )
 
 
 class CalibrateDetect(Calibration):
@@ -103,7 +111,9 @@ class CalibrateDetect(Calibration):
 
     job: ClassVar[str] = "calibrate-detect"
     split: Literal["auto", "train", "val", "test", "all"] = option(
-        "auto", "Which scans calibrate; auto: val. Those of train are learned, never both."
+        "auto",
+        "Which healthy scans calibrate. "
+        "auto: the validation split. Scans of the training split are learned and never calibrate.",
     )
     healthy: str | None = option(None, HEALTHY_OPTION)
 
@@ -115,16 +125,19 @@ class CalibrateSynthesize(Calibration):
 
     job: ClassVar[str] = "calibrate-synthesize"
     split: Literal["auto", "train", "val", "test", "all"] = option(
-        "auto", "The held-out scans; auto: val. Those of train are what the prior learned from."
+        "auto",
+        "The held-out scans. auto: the validation split. The training split is what the prior learned from.",
     )
     n: int = option(
         400,
-        "Images drawn, with the labels in the shares of the training scans; the intervals want 2000.",
+        "Number of images to draw, with the label shares of the training scans. 2000 give narrow intervals.",
         ge=24,
         le=100_000,
     )
-    guidance: float = option(1.5, "Weight of the label, as synthesize takes it.", ge=0, le=20)
-    number_guidance: float = option(1.0, "Weight of numbers, as synthesize takes it.", ge=0, le=20)
+    guidance: float = advanced(1.5, "Guidance weight of the label, as in synthesize.", ge=0, le=20)
+    number_guidance: float = advanced(
+        1.0, "Guidance weight of numeric conditions, as in synthesize.", ge=0, le=20
+    )
 
 
 class EvaluateDetect(Evaluation):
@@ -132,11 +145,11 @@ class EvaluateDetect(Evaluation):
 
     job: ClassVar[str] = "evaluate-detect"
     healthy: str | None = option(None, HEALTHY_OPTION)
-    alpha: float = option(0.05, "The false-positive rate that is promised.", gt=0, lt=1)
+    alpha: float = option(0.05, "Promised false positive rate.", gt=0, lt=1)
     baselines: Literal["all", "quick"] = option(
         "all",
-        "Plain detectors beside ours; quick leaves out PatchCore and PaDiM, which need features of every "
-        "scan.",
+        "Plain detectors beside ours. quick leaves out "
+        "PatchCore and PaDiM, which need features of every scan.",
     )
 
 
@@ -149,58 +162,60 @@ class EvaluateAugment(Evaluation):
     auto_split: ClassVar[str] = "test"
     private: ClassVar[tuple[str, ...]] = (*Evaluation.private, "generated")
     prior: str = option(
-        "", "The prior that generates: a bundled name or the folder of your own; none with --generated."
+        "", "The prior that generates: a bundled name or a folder. Not needed with --generated."
     )
     split: Literal["auto", "train", "val", "test", "all"] = option(
-        "test", "Which scans judge; val leaves test untouched. The ratio is chosen on val in any case."
+        "test",
+        "Which scans judge. val leaves "
+        "the test split untouched. The ratio is always chosen on the validation split.",
     )
     generated: Path | None = option(
         None,
-        "Folder of generated images instead of a prior: sub-folders are labels; of a segmentation scans.csv "
-        "names the masks.",
+        "Folder of generated images instead of a prior. Sub-folders are "
+        "labels; for segmentation scans.csv names the masks.",
     )
     how: Literal["vary", "synthesize"] = option(
         "vary",
-        "vary the labelled scans, or synthesize: new images of each label on the prior's card; of a "
-        "segmentation new pairs, by a joint prior.",
+        "vary the labelled scans, or synthesize new images "
+        "of each label on the card (for segmentation: new pairs from a joint prior).",
     )
-    strengths: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = option(
-        (0.5,), "vary: 0 keeps the source, 1 forgets it; several take turns.", min_length=1
+    strengths: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = advanced(
+        (0.5,), "vary: how much to change, between 0 and 1. Several values take turns.", min_length=1
     )
-    keep_label: bool = option(
-        False, "vary: ask the prior for each scan's own label (its card must have the labels)."
-    )
-    guidance: float = option(1.0, "Weight of the label; 1 is plain.", ge=0, le=20)
-    levels: int = option(6, "vary: noise levels of each variation.", ge=2, le=100)
+    keep_label: bool = advanced(False, "vary: condition on each scan's own label, which must be on the card.")
+    guidance: float = advanced(1.0, "Guidance weight of the label. 1 is plain.", ge=0, le=20)
+    levels: int = advanced(6, "vary: number of noise levels of each variation.", ge=2, le=100)
     segment: bool = option(
         False, "Train a segmenter on the masks of scans.csv instead of a classifier on the labels."
     )
     per_class: int | None = option(
         None,
-        "Low data: only so many labelled scans a class (of a segmentation: in all), drawn anew for each "
-        "seed.",
+        "Few labels: use this many labelled scans per class (segmentation: "
+        "in all), drawn again for each seed.",
         ge=2,
     )
-    slices: int = option(
+    slices: int = advanced(
         8,
-        "Labelled slices of each training volume, evenly spaced in its middle half, other ones from scan to "
-        "scan.",
+        "Labelled slices of each training volume, evenly spaced in its middle half, "
+        "different from scan to scan.",
         ge=1,
         le=64,
     )
     seeds: int = option(
-        5, "Trials: first weights, batches, and with --per-class which scans are labelled.", ge=2, le=1000
+        5,
+        "Number of repetitions. Each has its own initial weights, batch order and (with "
+        "--per-class) labelled subset.",
+        ge=2,
+        le=1000,
     )
-    ratios: tuple[Annotated[float, Field(gt=0, le=100)], ...] = option(
-        (0.25, 0.5, 1.0, 2.0, 4.0), "Generated images for each real one.", min_length=1
+    ratios: tuple[Annotated[float, Field(gt=0, le=100)], ...] = advanced(
+        (0.25, 0.5, 1.0, 2.0, 4.0), "Numbers of generated images for each real one to try.", min_length=1
     )
-    steps: int = option(200, "Steps of each training, the same for every arm.", ge=10, le=1_000_000)
-    size: int | None = option(
-        None,
-        "Largest side in pixels at which images are made and classified; default 64, or that of the scans if "
-        "smaller.",
-        ge=16,
-        le=512,
+    steps: int = advanced(
+        200, "Optimizer steps of each training, the same for every arm.", ge=10, le=1_000_000
+    )
+    size: int | None = advanced(
+        None, "Largest image side in pixels. Default: 64, or the size of the scans if smaller.", ge=16, le=512
     )
 
     @model_validator(mode="after")

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+from pydantic import ValidationError
 
+from medprior.cli import main
 from medprior.errors import BadOption
-from medprior.runs.ask.requests import KNOBS, REQUESTS, Augment, Reconstruct, Request, Scan, request_from
+from medprior.runs.ask.requests import (
+    KNOBS,
+    REQUESTS,
+    TASKS,
+    Augment,
+    Reconstruct,
+    Request,
+    Scan,
+    request_from,
+)
 
 SCAN = {"input": "scan.png", "prior": "chest-xray"}
 NEEDED = {
@@ -116,3 +128,21 @@ def test_the_identity_holds_what_changes_the_numbers_and_no_path() -> None:
     assert one.identity() == two.identity()
     assert "erika" not in json.dumps(one.identity())
     assert one.identity() != request_from("detect", {"input": "x", "prior": "p", "seed": 1}).identity()
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_named_task_is_the_same_for_one_scan_as_for_an_evaluation(name: str) -> None:
+    asked = Reconstruct.model_validate({"input": "x.png", "prior": "p", "task": name})
+    assert {key: getattr(asked, key) for key in TASKS[name]} == TASKS[name]
+
+
+def test_a_named_task_and_another_value_of_its_setting_contradict_each_other() -> None:
+    with pytest.raises(ValidationError, match="task sr2 sets it already"):
+        Reconstruct.model_validate({"input": "x.png", "prior": "p", "task": "sr2", "factor": 3})
+
+
+@pytest.mark.parametrize("verb", ["detect", "reconstruct", "augment", "synthesize", "train", "adapt", "scan"])
+def test_help_shows_a_dozen_common_options_first(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main([verb, "--help"])
+    common = capsys.readouterr().out.split("Advanced options")[0]
+    assert 2 <= len(re.findall(r"^│ [* ] *(?:[A-Z]+ )?--", common, re.MULTILINE)) <= 12
