@@ -1,9 +1,12 @@
-"""Is the sampler right? A prior whose posterior is known in closed form, four noisy pixels, and a thousand
-draws held against the truth.
+# %% [markdown]
+# # Is the sampler right?
+#
+# A Gaussian prior has its posterior in closed form. Here four noisy pixels of sixteen are known, and a thousand
+# draws are compared with that closed form.
+#
+#     python examples/exact_posterior.py
 
-python examples/exact_posterior.py
-"""
-
+# %%
 import torch
 
 from medprior.operators import Gaussian, mask, simulate
@@ -16,16 +19,20 @@ near = torch.exp(-((place[:, None] - place[None]) ** 2) / 4) + 0.01 * torch.eye(
 prior = GaussianPrior(torch.zeros(16), torch.kron(near, near), shape)
 
 x0 = prior.draw(1, rng)
-seen = torch.zeros(4, 4, dtype=torch.bool)
-seen[::2, ::2] = True
-measured = simulate(x0, mask(shape, seen), Gaussian(0.1), rng)
+known = torch.zeros(4, 4, dtype=torch.bool)
+known[::2, ::2] = True
+measured = simulate(x0, mask(shape, known), Gaussian(0.1), rng)
 
+# %% [markdown]
+# `flow` walks from pure noise down forty noise levels; the rule `moment_matching` brings the measurement in.
+
+# %%
 levels = karras_levels(40, low=0.005, high=20.0)
 start = float(levels[0]) * torch.randn((1000, *shape), generator=rng)
 draws = flow(moment_matching(prior, measured, rng), start, levels).flatten(1)
 
-matrix = torch.diag(seen.flatten().float())[seen.flatten()]
-mean, covariance = prior.posterior(matrix, measured.y.flatten()[seen.flatten()], 0.1**2)
+matrix = torch.diag(known.flatten().float())[known.flatten()]
+mean, covariance = prior.posterior(matrix, measured.y.flatten()[known.flatten()], 0.1**2)
 
 print("pixel   true mean  drawn mean   true std  drawn std")
 for pixel in (0, 1, 5, 15):

@@ -4,12 +4,15 @@ one namespace.
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +20,13 @@ import pytest
 from medprior.training.folder import bundled
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+GENERATED = {"docs/api.md", "docs/figures.md"}
+"""Pages that bench/api.py and bench/figures.py write when the documentation is built."""
+PAGES = [
+    page
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
+    if page.relative_to(ROOT).as_posix() not in GENERATED
+]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHELL = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)")
@@ -64,7 +73,9 @@ def test_local_links_and_pictures_exist(page: Path) -> None:
         for link in LINK.findall(page.read_text(encoding="utf-8"))
         if "://" not in link and not link.startswith("mailto:")
     ]
-    assert [link for link in links if not (page.parent / link).exists()] == []
+    made = {(ROOT / each).resolve() for each in GENERATED}
+    targets = {link: (page.parent / link).resolve() for link in links}
+    assert [link for link, path in targets.items() if not path.exists() and path not in made] == []
 
 
 def test_the_command_lines_of_the_pages_are_understood() -> None:
@@ -91,8 +102,8 @@ def test_the_two_commands_are_the_first_thing_to_type() -> None:
     assert [c for c in commands if f'"{c}"' not in runner] == []
 
 
-def test_figures_are_those_that_the_scripts_printed() -> None:
-    """README.md and docs/figures.md hold bench/results to the letter."""
+def test_the_table_is_what_the_scripts_printed() -> None:
+    """README.md holds what bench/figures.py makes of bench/results."""
     done = subprocess.run(
         [sys.executable, str(ROOT / "bench" / "figures.py"), "--check"],
         capture_output=True,
@@ -100,3 +111,44 @@ def test_figures_are_those_that_the_scripts_printed() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_limit_has_the_numbers_of_its_results() -> None:
+    """Each bullet of docs/limits.md that links results: its decimal numbers stand in that file."""
+    text = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
+    seen = 0
+    for bullet in re.split(r"\n- ", text)[1:]:
+        link = re.search(r"bench/results/([\w-]+\.txt)", bullet)
+        if link is None:
+            continue
+        results = (ROOT / "bench" / "results" / link[1]).read_text(encoding="utf-8")
+        numbers = re.findall(r"\d+\.\d+", bullet.split("](")[0])
+        assert [number for number in numbers if number not in results] == [], bullet
+        seen += len(numbers)
+    assert seen > 30
+
+
+def test_every_page_stands_in_the_navigation() -> None:
+    site = tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))
+    named = set(_leaves(site["project"]["nav"]))
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in PAGES if path.is_relative_to(ROOT / "docs")}
+    assert named == pages | {page.removeprefix("docs/") for page in GENERATED}
+
+
+def _leaves(tree: object) -> Iterator[str]:
+    if isinstance(tree, str):
+        yield tree
+    for child in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+        yield from _leaves(child)
+
+
+def test_every_public_name_stands_on_the_generated_page() -> None:
+    import medprior
+
+    spec = importlib.util.spec_from_file_location("api", ROOT / "bench" / "api.py")
+    assert spec and spec.loader
+    api = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(api)
+    page = api.page()
+    assert [name for name in medprior.__all__ if f"## `medprior.{name}`" not in page] == []
+    assert "  - `" not in page and len(page) > 10_000

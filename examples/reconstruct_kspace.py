@@ -1,10 +1,14 @@
-"""A quarter of k-space, eight draws: how far are they from the truth, and does the spread say where?
+# %% [markdown]
+# # Reconstruct from k-space
+#
+# A quarter of k-space and eight draws: how far are they from the truth, and does their spread say where? The
+# measurement is simulated from one slice of the averaged T1 brain that nilearn carries. For a file of a scanner
+# replace `measured` by the result of `medprior.operators.measured_kspace`.
+#
+#     python examples/reconstruct_kspace.py [DRAWS]
 
-The measurement is simulated from one slice of the averaged T1 brain that nilearn carries.
-
-    python examples/reconstruct_mri.py
-"""
-
+# %%
+import sys
 from pathlib import Path
 
 import nilearn
@@ -13,19 +17,27 @@ import torch
 import medprior as mp
 from medprior.data.axes import reoriented
 
-template = (
-    Path(nilearn.__file__).parent / "datasets" / "data" / "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
-)
-brain = reoriented(mp.read(template, modality="MR"), "PLS")
+TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
+n_draws = int(sys.argv[1]) if len(sys.argv) > 1 else 4
+
+brain = reoriented(mp.read(Path(nilearn.__file__).parent / TEMPLATE, modality="MR"), "PLS")
 middle = torch.from_numpy(brain.data[:, ::2, ::2, brain.shape[2] // 2].copy())[None]
 
+# %% [markdown]
+# A measurement is an operator, its noise and the numbers. Here the operator keeps every fourth line of k-space.
+
+# %%
 rng = torch.Generator().manual_seed(0)
 mask = mp.operators.cartesian_lines(tuple(middle.shape[2:]), 4, rng)
 scanner = mp.operators.mri(mask)
 measured = mp.operators.simulate(middle, scanner, mp.ComplexGaussian(0.01 * float(middle.max())), rng)
 
-prior = mp.load("brain-t1")
-draws = mp.reconstruct(prior, measured, n=8, seed=0)
+# %% [markdown]
+# Each draw fits the data and looks like a brain. Their mean is the result; their spread shows where they
+# disagree.
+
+# %%
+draws = mp.reconstruct(mp.load("brain-t1"), measured, n=n_draws, seed=0)
 zero_filled = scanner.H(measured.y)[0]
 
 
