@@ -80,7 +80,11 @@ def psnr(block: str) -> Callable[[str], tuple[str, str, str]]:
         means = {name: float(mean) for name, mean, *_ in rows if not name.startswith("ours")}
         best = max(means, key=means.__getitem__)
         patients = re.search(r"(\d+) patients", part)
-        return values["ours, mean of 8"], f"{values[best]}, {best.split(',')[0]}", f"{patients[1]} patients" if patients else ""
+        return (
+            values["ours, mean of 8"],
+            f"{values[best]}, {best.split(',')[0]}",
+            f"{patients[1]} patients" if patients else "",
+        )
 
     return read
 
@@ -114,7 +118,9 @@ def gain(data: str, labelled: int) -> Callable[[str], tuple[str, str, str]]:
     """Reads bench/augment_gain.py's table: gain in AUROC over real and classical images."""
 
     def read(text: str) -> tuple[str, str, str]:
-        found = re.search(rf"^{data}, {labelled} .*?AUROC ([\d.]+) +([+-][\d.]+ \([^)]*\))", text, re.MULTILINE)
+        found = re.search(
+            rf"^{data}, {labelled} .*?AUROC ([\d.]+) +([+-][\d.]+ \([^)]*\))", text, re.MULTILINE
+        )
         seeds = re.search(r"equal steps for every arm, (\w+ seeds)", text)
         assert found and seeds, f"{data}, {labelled} stands in augment_gain.txt"
         return f"{found[1]}, gain {found[2]}", "classical augmentation", seeds[1]

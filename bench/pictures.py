@@ -55,7 +55,9 @@ def augment() -> list[np.ndarray]:
 
 def synthesize() -> list[np.ndarray]:
     """Three radiographs that show no patient."""
-    return [_tile(v.data, 0, 1) for v in mp.synthesize(mp.load("chest-xray"), n=3, label="no_finding", seed=1)]
+    return [
+        _tile(v.data, 0, 1) for v in mp.synthesize(mp.load("chest-xray"), n=3, label="no_finding", seed=1)
+    ]
 
 
 def detect() -> list[np.ndarray]:
@@ -82,7 +84,9 @@ def _template() -> mp.Volume:
 def _tile(image: np.ndarray | torch.Tensor, low: float, high: float) -> np.ndarray:
     grey = np.clip((np.asarray(image)[0] - low) / (high - low), 0, 1) * 255
     picture = Image.fromarray(grey.astype(np.uint8))
-    return np.asarray(picture.resize((round(HEIGHT * picture.width / picture.height), HEIGHT), Image.Resampling.BICUBIC))
+    return np.asarray(
+        picture.resize((round(HEIGHT * picture.width / picture.height), HEIGHT), Image.Resampling.BICUBIC)
+    )
 
 
 if __name__ == "__main__":

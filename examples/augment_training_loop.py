@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Augment a training loop
 #
-# `Augmented` wraps any data set of (image, mask) pairs. It knows what is legal for a modality: it rotates and
-# bends an MR scan, adds Rician noise and bias fields, and refuses what would change the meaning of the values.
-# The example makes up its scans.
+# `Augmented` wraps any data set of (image, mask) pairs. It knows what is legal for a modality: it
+# rotates and bends an MR scan, adds Rician noise and bias fields, and refuses what would change the
+# meaning of the values. The example makes up its scans.
 #
 #     python examples/augment_training_loop.py [EPOCHS]
 
@@ -32,8 +32,8 @@ def made_up() -> tuple[torch.Tensor, torch.Tensor]:
 scans = [made_up() for _ in range(24)]
 
 # %% [markdown]
-# The policy is a table that can be printed, changed and stored. Epoch and index decide each draw, so a run can be
-# repeated with any number of workers.
+# The policy is a table that can be printed, changed and stored. Epoch and index decide each draw, so a
+# run can be repeated with any number of workers.
 
 # %%
 policy = mp.Policy.of("MR")

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Detect what looks unusual, with a calibrated p-value
 #
-# The bundled chest prior was calibrated on 26 healthy patients that it did not learn from. So each score comes
-# with a p-value: the share of healthy patients that look at least as unusual. The radiograph comes with
-# pydicom-data.
+# The bundled chest prior was calibrated on 26 healthy patients that it did not learn from. So each
+# score comes with a p-value: the share of healthy patients that look at least as unusual. The
+# radiograph comes with pydicom-data.
 #
 #     python examples/detect_with_p_values.py [SCAN]
 
@@ -18,7 +18,8 @@ prior = mp.load("chest-xray")
 scan = mp.read(sys.argv[1] if len(sys.argv) > 1 else str(get_testdata_file("RG1_UNCR.dcm", download=False)))
 
 # %% [markdown]
-# `refused` says why there is no p-value, if there is none: too few healthy patients, or another kind of scan.
+# `refused` says why there is no p-value, if there is none: too few healthy patients, or another kind of
+# scan.
 
 # %%
 found = mp.detect(prior, scan, seed=0)

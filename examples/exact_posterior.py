@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Is the sampler right?
 #
-# A Gaussian prior has its posterior in closed form. Here four noisy pixels of sixteen are known, and a thousand
-# draws are compared with that closed form.
+# A Gaussian prior has its posterior in closed form. Here four noisy pixels of sixteen are known, and a
+# thousand draws are compared with that closed form.
 #
 #     python examples/exact_posterior.py
 
@@ -24,7 +24,8 @@ known[::2, ::2] = True
 measured = simulate(x0, mask(shape, known), Gaussian(0.1), rng)
 
 # %% [markdown]
-# `flow` walks from pure noise down forty noise levels; the rule `moment_matching` brings the measurement in.
+# `flow` walks from pure noise down forty noise levels; the rule `moment_matching` brings the
+# measurement in.
 
 # %%
 levels = karras_levels(40, low=0.005, high=20.0)

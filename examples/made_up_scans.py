@@ -1,8 +1,9 @@
 # %% [markdown]
 # # A small folder of made-up scans
 #
-# Every "film" is a body with two lungs; those labelled `nodule` have a bright spot. No patient is shown. The
-# folder is a data set as medprior reads it: sub-folders are labels, and `scans.csv` names the patients.
+# Every "film" is a body with two lungs; those labelled `nodule` have a bright spot. No patient is
+# shown. The folder is a data set as medprior reads it: sub-folders are labels, and `scans.csv` names
+# the patients.
 #
 #     python examples/made_up_scans.py my_scans
 

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Reconstruct from k-space
 #
-# A quarter of k-space and eight draws: how far are they from the truth, and does their spread say where? The
-# measurement is simulated from one slice of the averaged T1 brain that nilearn carries. For a file of a scanner
-# replace `measured` by the result of `medprior.operators.measured_kspace`.
+# A quarter of k-space and eight draws: how far are they from the truth, and does their spread say
+# where? The measurement is simulated from one slice of the averaged T1 brain that nilearn carries. For
+# a file of a scanner replace `measured` by the result of `medprior.operators.measured_kspace`.
 #
 #     python examples/reconstruct_kspace.py [DRAWS]
 
@@ -24,7 +24,8 @@ brain = reoriented(mp.read(Path(nilearn.__file__).parent / TEMPLATE, modality="M
 middle = torch.from_numpy(brain.data[:, ::2, ::2, brain.shape[2] // 2].copy())[None]
 
 # %% [markdown]
-# A measurement is an operator, its noise and the numbers. Here the operator keeps every fourth line of k-space.
+# A measurement is an operator, its noise and the numbers. Here the operator keeps every fourth line of
+# k-space.
 
 # %%
 rng = torch.Generator().manual_seed(0)
@@ -33,8 +34,8 @@ scanner = mp.operators.mri(mask)
 measured = mp.operators.simulate(middle, scanner, mp.ComplexGaussian(0.01 * float(middle.max())), rng)
 
 # %% [markdown]
-# Each draw fits the data and looks like a brain. Their mean is the result; their spread shows where they
-# disagree.
+# Each draw fits the data and looks like a brain. Their mean is the result; their spread shows where
+# they disagree.
 
 # %%
 draws = mp.reconstruct(mp.load("brain-t1"), measured, n=n_draws, seed=0)

@@ -131,7 +131,9 @@ def test_a_limit_has_the_numbers_of_its_results() -> None:
 def test_every_page_stands_in_the_navigation() -> None:
     site = tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))
     named = set(_leaves(site["project"]["nav"]))
-    pages = {path.relative_to(ROOT / "docs").as_posix() for path in PAGES if path.is_relative_to(ROOT / "docs")}
+    pages = {
+        path.relative_to(ROOT / "docs").as_posix() for path in PAGES if path.is_relative_to(ROOT / "docs")
+    }
     assert named == pages | {page.removeprefix("docs/") for page in GENERATED}
 
 

@@ -205,9 +205,7 @@ def calibrate_detect(request: Annotated[CalibrateDetect, Options], *, screen: Sh
 
 @calibrate.command(name="synthesize")
 def calibrate_synthesize(request: Annotated[CalibrateSynthesize, Options], *, screen: Shown) -> None:
-    """Whether a prior's images are faithful, various and nobody's copies, with the controls that make it
-    believable: into its trust.json.
-    """
+    """Test whether generated images copy training patients, with positive and negative controls."""
     from .runs.studies.calibrate_synthesize import run_calibrate_synthesize
 
     with progress(screen) as listen:
