@@ -67,7 +67,7 @@ class Grid:
     def columns(self) -> int:
         """Of a wide page, so that no picture stands alone in the last row."""
         n = sum(not picture.wide for picture in self.pictures)
-        return min((4, 3, 5, 2), key=lambda c: (n % c == 1 and n > 1, -n % c)) if n > 3 else max(1, n)
+        return min((4, 3, 5), key=lambda c: (n % c == 1, c == 5, -n % c)) if n > 3 else max(1, n)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from PIL import Image
 from torch import Tensor
 
 from ...data.acquisitions import KSpace, Sinogram
@@ -19,10 +18,9 @@ from ..ask.requests import Reconstruct
 from ..core.cost import announce_reconstruction
 from ..core.outputs import Outcome, Output, suffix_of
 from ..core.progress import Event, OnEvent
-from ..page.blocks import Grid, Picture, Section, Table
-from ..page.pictures import Window, coloured, grey, number, upright, window_for
+from .page import Judgement, measured_section
 from .scanner_files import Acquired, acquired, fitting_total_variation, fitting_wavelets
-from .trust import spread_caption, trusted
+from .trust import trusted
 
 __all__ = ["run_measured"]
 
@@ -83,8 +81,8 @@ def run_measured(
     }
     metrics["misfit"] = metrics["methods"][ours]["misfit"]
     overrides = ("another modality than the prior's was allowed",) if request.allow_other else ()
-    section, preview = _section(prior, case, draws, methods, metrics, ours)
-    on_event(Event("stage", "what the data said, what the prior said"))
+    section, preview = measured_section(prior, case, draws, Judgement(methods, metrics["methods"], ours))
+    on_event(Event("stage", "separating what comes from the measurement and what from the prior"))
     proof = trusted(case.measurement, draws, case.grid, case.half, suffix=suffix_of(case.grid))
     return Outcome(
         [*_outputs(case, draws), *proof.outputs],
@@ -128,94 +126,3 @@ def _outputs(case: Acquired, draws: Draws) -> list[Output]:
         )
         outputs.append(Output("spread", spread, "map", suffix=suffix))
     return outputs
-
-
-def _section(
-    prior: Prior, case: Acquired, draws: Draws, methods: dict[str, Tensor], metrics: dict[str, Any], ours: str
-) -> tuple[Section, list]:
-    def volume(x: Tensor):
-        return case.grid.with_data(x[0].numpy())
-
-    window = window_for(volume(methods[ours]))
-    unit = case.grid.unit or "no unit"
-    pictures = {name: grey(upright(volume(x)), window) for name, x in methods.items()}
-    low, high = float(case.shown.min()), float(case.shown.max())
-    raw = grey(case.shown, Window(low, high if high > low else low + 1, "range")).resize(
-        pictures[ours].size, Image.Resampling.NEAREST
-    )
-    shown = [Picture(raw, "Measured data", f"{case.shown_as}.")]
-    shown += [
-        Picture(image, name[:1].upper() + name[1:], f"{window}.", synthetic=name == ours)
-        for name, image in pictures.items()
-    ]
-    if case.reference is not None:
-        top = float(case.reference.max()) or 1.0
-        shown.append(
-            Picture(
-                grey(case.reference.numpy(), Window(0.0, top, "range")),
-                "What judges the result",
-                f"It is {case.judge}, 0 to {number(top)}.",
-            )
-        )
-    if len(draws) > 1:
-        top = 0.4 * case.half
-        heat = coloured(upright(volume(draws.std()[None])), top, name="viridis")
-        caption = spread_caption(draws)
-        shown.append(
-            Picture(heat, "Spread of the draws", caption, legend=("0", f"{number(top)} {unit}", "viridis"))
-        )
-    judged = any("psnr_db" in found for found in metrics["methods"].values())
-    head = ["method", "misfit", *(("PSNR (dB)", "SSIM") if judged else ())]
-    rows = [
-        [name, f"{m['misfit']:.2f}", *((f"{m['psnr_db']:.2f}", f"{m['ssim']:.3f}") if "psnr_db" in m else ())]
-        for name, m in metrics["methods"].items()
-    ]
-    note = (
-        "Misfit to the data: 1 is what the noise alone gives, more says that image or model is wrong, "
-        "much less that noise was fitted."
-    )
-    if judged:
-        note += (
-            f" PSNR and SSIM against {case.judge}, each method scaled to it; range from 0 to its "
-            "largest value."
-        )
-    section = Section(
-        "Reconstruct: measured data",
-        f"MEASURED: {metrics['measured']}. The prior and the measurement together give {len(draws)} possible "
-        f"image{'s' if len(draws) > 1 else ''}.",
-        [Grid(shown), Table([head, *rows], note)],
-        caveats=_caveats(prior, case),
-    )
-    first = next(iter(pictures))
-    return section, [
-        ("measured data", raw),
-        (first, pictures[first]),
-        ("medprior (synthetic in part)", pictures[ours]),
-    ]
-
-
-def _caveats(prior: Prior, case: Acquired) -> tuple[str, ...]:
-    lines = list(case.warnings)
-    if case.reference is None:
-        lines.append(
-            "No known image judges this: a smooth, plausible picture is not a proof. Look where the plain "
-            "methods disagree with it."
-        )
-    lines.append(f"Detail that was not measured comes from the prior ({prior.card.name}).")
-    have, knows = case.grid.spacing_mm, prior.card.spacing_mm
-    if have is None:
-        lines.append(
-            "The size of a pixel is not known, so it is not known either whether the prior has seen anatomy "
-            "of this size."
-        )
-    elif knows is not None and max(h / k for h, k in zip(have, knows, strict=False)) < 0.8:
-        lines.append(
-            f"Pixels of {have[0]:.2g} mm are finer than the {knows[0]:g} mm that the prior has learned: its "
-            "detail at this size is a guess."
-        )
-    if prior.card.axes:
-        lines.append(
-            "The file does not say where the patient's front is: the prior expects the image as shown by a "
-            "radiologist; turn it with --turn and --mirror."
-        )
-    return tuple(lines)

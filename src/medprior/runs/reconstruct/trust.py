@@ -16,7 +16,7 @@ from ...operators import Measurement
 from ...sampling import Calibration, Draws
 from ..core.outputs import Output
 from ..page.blocks import Grid, Picture, Section, Table
-from ..page.pictures import coloured, grey, number, upright, window_for
+from ..page.pictures import coloured, grey, number, sides, upright, window_for
 
 __all__ = ["LEVEL", "Trusted", "spread_caption", "trusted"]
 
@@ -86,8 +86,7 @@ def trusted(
             Picture(
                 heat,
                 f"{LEVEL:.0%} interval",
-                f"Half of its width at each voxel, calibrated on {found.n} images of {found.patients} "
-                "patients.",
+                f"Half of its width at each voxel, calibrated on {found.n} images.",
                 legend=("0", f"{number(top)} {unit}", "viridis"),
             ),
         )
@@ -127,13 +126,15 @@ def _pictures(told: Attribution, shown: Callable[[Tensor], Volume], half: float,
     pictures = [
         Picture(
             grey(upright(image.with_data(heard)), window),
-            "What the data said",
-            f"The result as far as the measurement decides it in spite of its noise; {window}.",
+            "From the measurement",
+            f"The result as far as the measurement decides it, in spite of its noise; {window}.",
+            window=window,
+            edges=sides(image),
         ),
         Picture(
             coloured(upright(shown(told.unheard.abs())), top, name="viridis"),
-            "What the prior said",
-            "The rest of the result, without its sign: the measurement did not ask for it.",
+            "From the prior",
+            "The rest of the result, without its sign. The measurement does not decide it.",
             synthetic=True,
             legend=bar,
         ),
@@ -143,8 +144,8 @@ def _pictures(told: Attribution, shown: Callable[[Tensor], Volume], half: float,
         pictures.append(
             Picture(
                 heat,
-                "What the prior made up",
-                "Spread of the draws where the measurement sees nothing at all.",
+                "Where nothing was measured",
+                "Spread of the draws in what the measurement cannot see at all.",
                 synthetic=True,
                 legend=bar,
             )
@@ -214,13 +215,13 @@ def _section(
 
 def spread_caption(draws: Draws) -> str:
     """Under a picture of the draws' own standard deviation."""
-    below = " The calibrated interval stands below." if draws.calibration is not None else ""
-    return f"Standard deviation as it is, UNCALIBRATED: it says where the draws disagree.{below}"
+    below = " The calibrated interval is below." if draws.calibration is not None else ""
+    return f"Standard deviation, UNCALIBRATED: where the draws disagree.{below}"
 
 
 def _said(metrics: dict[str, Any], found: Calibration | None, unit: str) -> str:
     if found is None:
-        return f"Nobody has measured it: {metrics['interval_refused']}."
+        return "Not known: no interval was calibrated for such a measurement."
     at = metrics["interval"]
     here = f" Here, where the truth is known, {at['covered_here']:.1%} do." if "covered_here" in at else ""
     width = f"{number(at['median_width'])} {unit}".rstrip(".")

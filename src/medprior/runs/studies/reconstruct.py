@@ -26,7 +26,8 @@ from ..core.inputs import Known
 from ..core.progress import Event, OnEvent
 from ..page.blocks import Section, Table
 from ..page.pictures import contact_sheet
-from ..reconstruct.run import judged, section_of, solved
+from ..reconstruct.page import Judgement, simulated_section
+from ..reconstruct.run import judged, solved
 from ..reconstruct.simulate import Case, case_of
 from .lesions import deviations, figures, lesion_section, with_lesions, withstood
 from .study import Collected, Evaluated, caveats_of, evaluated, patients_of, rate_or_none, span
@@ -313,13 +314,17 @@ def _examples(
         wanted = asked(request, images[i])
         case = case_of(wanted, prior, volume)
         draws = solved(wanted, prior, case.measurement)
-        methods, metrics, ours = judged(case, draws, baselines="all")
-        section, shown = section_of(wanted, prior, case, draws, methods, metrics, ours)
+        section, shown = simulated_section(prior, case, draws, _judgement(case, draws))
         sections.append(replace(section, heading=f"The image with the {what} PSNR", caveats=()))
         if request.lesions:
             lesioned, _ = with_lesions(wanted, case)
             kept = solved(wanted, prior, lesioned.measurement)
-            section, _ = section_of(wanted, prior, lesioned, kept, *judged(lesioned, kept, baselines="all"))
+            section, _ = simulated_section(prior, lesioned, kept, _judgement(lesioned, kept))
             sections.append(replace(section, heading="The same with lesions", caveats=()))
         preview += [(f"{what}: {title}", picture) for title, picture in shown]
     return sections, contact_sheet(preview)
+
+
+def _judgement(case: Case, draws: Draws) -> Judgement:
+    methods, metrics, ours = judged(case, draws, baselines="all")
+    return Judgement(methods, metrics["methods"], ours)
