@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from ..errors import ShapeMismatch
 
@@ -34,7 +35,7 @@ class Provenance:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Volume:
     """An image or a volume with its geometry.
 
@@ -83,6 +84,31 @@ class Volume:
                 self.spacing_mm,
                 "pass None when it is unknown",
             )
+
+    def __repr__(self) -> str:
+        """One line: "Volume MR 96 x 112 x 96, a.u., 2 mm, synthetic"."""
+        words = [f"Volume {self.modality or 'of unknown modality'} {' x '.join(map(str, self.shape))}"]
+        words += [f"{len(self.data)} channels"] if len(self.data) > 1 else []
+        words.append(self.unit or "no unit")
+        if self.spacing_mm is not None:
+            sizes = [f"{size:.3g}" for size in self.spacing_mm]
+            words.append(f"{sizes[0] if len(set(sizes)) == 1 else ' x '.join(sizes)} mm")
+        words += ["synthetic"] if self.provenance.synthetic else []
+        return ", ".join(words)
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        """The numbers, (C, i, j[, k]), for ``np.asarray``."""
+        return np.array(self.data, dtype=dtype, copy=copy)
+
+    def to_nibabel(self) -> Any:
+        """A ``nibabel.Nifti1Image``: (i, j, k), or (i, j, k, C) of several channels; an image has k = 1.
+
+        The affine is that of the volume, None when it is unknown.
+        """
+        from nibabel.nifti1 import Nifti1Image  # here, so that training needs torch alone
+
+        data = self.data if self.ndim == 3 else self.data[..., None]
+        return Nifti1Image(data[0] if len(data) == 1 else np.moveaxis(data, 0, -1), self.affine)
 
     @property
     def ndim(self) -> int:

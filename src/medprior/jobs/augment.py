@@ -16,6 +16,7 @@ from ..prior import Condition, Prior
 from ..prior.admit import Admitted, admit, release
 from ..prior.wrappers import guided
 from ..sampling import flow_back
+from .given import GivenPrior, GivenScan, prior_of, scan_of
 from .reconstruct import label_index, windowed
 
 __all__ = ["Wanted", "augment", "level_of", "vary"]
@@ -36,8 +37,8 @@ def level_of(strength: float) -> float:
 
 
 def augment(
-    prior: Prior,
-    volume: Volume,
+    prior: GivenPrior,
+    volume: GivenScan,
     *,
     strength: float = 0.3,
     n: int = 4,
@@ -54,6 +55,8 @@ def augment(
     unchanged. Number i of a seed is the same however many are asked for. Raises BadOption (strength, n,
     label, guidance), WrongKind (another modality or unit than the prior's).
     """
+    prior = prior_of(prior)
+    volume = scan_of(volume, prior)
     level_of(strength)
     if n < 1:
         raise BadOption(f"n: wanted at least 1 variation, got {n}")

@@ -38,6 +38,7 @@ from ..prior.admit import Admitted, admit, release, release_map
 from ..prior.wrappers import guided, with_known
 from ..sampling import sdedit
 from .gate import known_parts, strange
+from .given import GivenPrior, GivenScan, prior_of, scan_of
 from .reconstruct import windowed
 
 __all__ = [
@@ -110,7 +111,7 @@ class Ranked:
     p_value: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Found:
     """What looks unlike the healthy scans that the prior knows.
 
@@ -145,6 +146,14 @@ class Found:
     n_kind: int = 0
     plain: dict[str, Ranked] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """One line: "Found: p = 0.3 (26 healthy patients), no finding"."""
+        says = self.refused or "not calibrated"
+        if self.p_value is not None:
+            says = f"p = {self.p_value:.3g} ({self.n_healthy} healthy patients)"
+        n = len(self.findings)
+        return f"Found: {says}, {'no finding' if not n else '1 finding' if n == 1 else f'{n} findings'}"
+
     def flagged(self, alpha: float = 0.05) -> bool:
         """p <= alpha. Raises Uncalibrated when the healthy patients cannot support such a rate, BadOption
         unless 0 < alpha < 1.
@@ -168,8 +177,8 @@ def plain_scale(prior: Prior) -> float:
 
 
 def detect(
-    prior: Prior,
-    volume: Volume,
+    prior: GivenPrior,
+    volume: GivenScan,
     *,
     seed: int = 0,
     n_twins: int = 1,
@@ -189,6 +198,8 @@ def detect(
     outside of the calibration's scans by grey values, sharpness, layout or orientation), BadOption (n_twins),
     Uncalibrated (a calibration of another version).
     """
+    prior = prior_of(prior)
+    volume = scan_of(volume, prior)
     if n_twins < 0:
         raise BadOption(f"n_twins: wanted at least 0, got {n_twins}")
     entry = usable(prior)

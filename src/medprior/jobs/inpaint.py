@@ -11,8 +11,8 @@ import numpy as np
 from ..data.volume import Provenance, Volume
 from ..errors import BadOption
 from ..operators import Gaussian, Measurement, mask
-from ..prior import Prior
 from ..prior.admit import admit, region_of, release_in
+from .given import GivenPrior, GivenScan, prior_of, scan_of
 from .reconstruct import Settings, reconstruct
 
 __all__ = ["boxed", "paint"]
@@ -24,8 +24,8 @@ shows; at last the rest is put back exactly.
 
 
 def paint(
-    prior: Prior,
-    volume: Volume,
+    prior: GivenPrior,
+    volume: GivenScan,
     region: Volume,
     *,
     n: int = 4,
@@ -47,6 +47,8 @@ def paint(
     Raises ShapeMismatch for a region on another grid, BadOption (n, label, guidance, a region of nothing or
     of everything), WrongKind, Diverged.
     """
+    prior = prior_of(prior)
+    volume = scan_of(volume, prior)
     if n < 1:
         raise BadOption(f"n: wanted at least 1 draw, got {n}")
     admitted = admit(prior.card, volume, allow_other=allow_other)

@@ -31,6 +31,7 @@ from ..sampling import (
     sample,
     shrink_to,
 )
+from .given import GivenPrior, prior_of
 from .stacks import restored, stacked, tied
 
 __all__ = [
@@ -82,7 +83,7 @@ class Settings:
 
 
 def reconstruct(
-    prior: Prior,
+    prior: GivenPrior,
     measurement: Measurement,
     *,
     n: int = 8,
@@ -110,6 +111,7 @@ def reconstruct(
     Raises ShapeMismatch (channels, dimensions, several measurements, numbers), BadOption (n, scale, label),
     UnknownNoise, Diverged, WrongKind (a measurement of nothing, whose scale cannot be estimated).
     """
+    prior = prior_of(prior)
     settings = settings or Settings()
     if n < 1:
         raise BadOption(f"n: wanted at least 1 draw, got {n}")

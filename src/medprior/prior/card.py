@@ -14,7 +14,7 @@ __all__ = ["SCHEMA", "Card"]
 SCHEMA = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Card:
     """Facts about a prior; goes to card.json.
 
@@ -56,6 +56,19 @@ class Card:
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
     limits: tuple[str, ...] = ("research use only, not for diagnosis",)
     schema: int = SCHEMA
+
+    def summary(self) -> str:
+        """What the prior is for: "MR volumes, 2 mm, channels T1, T2"."""
+        words = [f"{self.modality or 'any modality'} {'volumes' if self.ndim == 3 else 'images'}"]
+        if self.spacing_mm is not None:
+            words.append(f"{' x '.join(f'{size:.3g}' for size in dict.fromkeys(self.spacing_mm))} mm")
+        words += [f"channels {', '.join(self.channels)}"] if len(self.channels) > 1 else []
+        words += [f"labels {', '.join(self.labels)}"] if self.labels else []
+        words += [f"numbers {', '.join(self.numbers)}"] if self.numbers else []
+        return ", ".join(words)
+
+    def __repr__(self) -> str:
+        return f"Card {self.name}: {self.summary()}, preset {self.preset}"
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

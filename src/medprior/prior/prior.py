@@ -40,6 +40,10 @@ class Prior(Denoiser):
         self.trust = trust or {}
         self.healthy = healthy or {}
 
+    def __repr__(self) -> str:
+        """One line: "Prior chest-xray: DX images, labels no_finding, pneumonia"."""
+        return f"Prior {self.card.name}: {self.card.summary()}"
+
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
         """Raises ShapeMismatch for other channels or dimensions than the card's."""
         wanted = (len(self.card.channels), self.card.ndim)

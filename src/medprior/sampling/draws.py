@@ -43,7 +43,7 @@ class Interval:
     calibrated: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Draws:
     """values: (N, C, i, j[, k]), physical units. seed: of the run. made_by: prior, rule, steps, in words.
 
@@ -63,6 +63,13 @@ class Draws:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def __repr__(self) -> str:
+        """One line: "Draws: 8 of 1 x 112 x 96, ..., intervals calibrated on 20 patients"."""
+        known = self.calibration
+        trust = f"intervals calibrated on {known.patients} patients" if known else "intervals not calibrated"
+        size = " x ".join(map(str, self.values.shape[1:]))
+        return f"Draws: {len(self)} of {size}, seed {self.seed}, {self.made_by}, {trust}"
 
     def mean(self) -> Tensor:
         """(C, i, j[, k]): the point estimate with the least squared error."""

@@ -25,6 +25,7 @@ from ...prior.joint import Part, admit_parts, part_volume, parts, unlaid_volume
 from ...prior.numbers import encode_numbers
 from ...prior.wrappers import with_known
 from ...sampling import anneal, flow, initial_image, karras_levels, known_channels, log_levels, proximal
+from ..given import GivenPrior, prior_of
 from ..reconstruct import windowed
 from ..stacks import stacked
 from .synthesize import default_size, finenesses, ladder, steered
@@ -91,7 +92,7 @@ class _Task:
 
 
 def synthesize_joint(
-    prior: Prior,
+    prior: GivenPrior,
     *,
     n: int = 16,
     given: Mapping[str, Volume] | None = None,
@@ -122,6 +123,7 @@ def synthesize_joint(
     others with the same seed. The same seed and n give the same bytes. on_step: (steps done, in all). Raises
     BadOption (n, size, alike, label, number, channel, class), WrongKind (grids, units), Diverged.
     """
+    prior = prior_of(prior)
     if n < 1 or not 0 <= alike < 1:
         raise BadOption(f"synthesize: wanted n >= 1 and alike from 0 to below 1, got {n} and {alike}")
     card, door, known = prior.card, None, None

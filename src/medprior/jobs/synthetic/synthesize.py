@@ -18,6 +18,7 @@ from ...prior.joint import is_joint, parts
 from ...prior.numbers import HEIGHT, encode_numbers, guidable_columns
 from ...prior.wrappers import guided
 from ...sampling import anneal, initial_image, karras_levels, multistep, proximal
+from ..given import GivenPrior, prior_of
 from ..reconstruct import label_index, windowed
 
 __all__ = ["DRAWING", "default_size", "drawn", "finenesses", "ladder", "steered", "synthesize", "volumes_of"]
@@ -30,7 +31,7 @@ way.
 
 
 def synthesize(
-    prior: Prior,
+    prior: GivenPrior,
     *,
     n: int = 16,
     label: str | None = None,
@@ -49,6 +50,7 @@ def synthesize(
     Arguments and errors are those of ``drawn``; BadOption for a joint prior, whose images are several volumes
     each.
     """
+    prior = prior_of(prior)
     if is_joint(prior.card):
         raise BadOption(
             f"synthesize: prior {prior.card.name!r} draws {', '.join(p.name for p in parts(prior.card))} "

@@ -400,7 +400,7 @@ TASKS: dict[str, dict[str, Any]] = {
     "ct60": {"task": "ct", "views": 60},
     "ct30": {"task": "ct", "views": 30},
 }
-"""The simulated measurements of evaluations and calibrations, by name; ``reconstruct`` takes the names, too."""
+"""The simulated measurements of evaluations and calibrations, by name; ``reconstruct`` knows them, too."""
 
 
 class Train(Request, HasFolder):
