@@ -35,16 +35,13 @@ from .runs.ask.requests import (
 )
 
 if TYPE_CHECKING:
-    from .runs.core.folder import RunFolder
+    from .runs.core.run import RunFolder
 
 __all__ = ["main"]
 
 HELP = """One generative prior from your own scans: it reconstructs, augments, synthesizes and detects.
 
 Research use only, not for diagnosis. Nothing is downloaded and nothing is sent. Start with: medprior demo"""
-
-SHORT = 4
-"""Exit code of work on many scans that is done, and could not make all that was asked for."""
 
 WHERE = "the maintainers (CONTRIBUTING.md says how)"
 
@@ -87,7 +84,7 @@ def reconstruct(request: Annotated[Reconstruct, Options], *, screen: Shown) -> N
 @app.command
 def augment(request: Annotated[Augment, Options], *, screen: Shown) -> int:
     """Vary a scan, or each scan of a data set: new images with its label, grid and unit."""
-    return SHORT if run(request, screen).record["metrics"].get("short") else 0
+    return run(request, screen)
 
 
 @app.command
@@ -105,12 +102,7 @@ def train(request: Annotated[Train, Options], *, screen: Shown) -> None:
         done = run_train(request, listen)
     if done is None:  # a helper of a run on several processes: rank 0 speaks
         return
-    where = [
-        f"report  {printable(done.report)}",
-        f"prior   {printable(done.path / 'prior')}",
-        f"use it  --prior {printable(done.path)}",
-    ]
-    say(screen, done.record, where)
+    finish(screen, done)
 
 
 @app.command
@@ -120,17 +112,7 @@ def adapt(request: Annotated[Adapt, Options], *, screen: Shown) -> None:
 
     with progress(screen) as listen:
         done = run_adapt(request, listen)
-    found = done.record["metrics"]
-    lines = [
-        f"  {word}: {at['parent']:.4f} before, {at['child']:.4f} now"
-        for word, at in (("new scans", found["gained"]), ("old ones", found["forgotten"]))
-    ]
-    where = [
-        f"report  {printable(done.report)}",
-        f"prior   {printable(done.path / 'prior')}",
-        f"use it  --prior {printable(done.path)}",
-    ]
-    say(screen, done.record, ["denoising loss (lower is better)", *lines, *where])
+    finish(screen, done)
 
 
 evaluate = App(
@@ -303,121 +285,26 @@ def demo(
     finish(screen, done)
 
 
-def run(request: Request, screen: Screen) -> RunFolder:
+def run(request: Request, screen: Screen) -> int:
     """Execute a request and say where the results are."""
     from .runs.execute import execute
 
     with progress(screen) as listen:
         done = execute(request, listen)
-    finish(screen, done)
-    return done
+    return finish(screen, done)
 
 
-def finish(screen: Screen, done: RunFolder) -> None:
-    """Where things are, and the few numbers that matter."""
+def finish(screen: Screen, done: RunFolder) -> int:
+    """What was found in a few words, and where things are. Gives the exit code."""
     outputs = [path for path in done.outputs if not path.name.endswith(".medprior.json")]
-    lines = [*headline(done.record), *(f"output  {printable(path)}" for path in outputs[:12])]
+    lines = [*done.summary.headline, *(f"output  {printable(path)}" for path in outputs[:12])]
     if len(outputs) > 12:
         lines.append(f"        and {len(outputs) - 12} more in {printable(done.path / 'outputs')}")
-    say(screen, done.record, [*lines, f"report  {done.report}"])
-
-
-def headline(record: dict[str, Any]) -> list[str]:
-    """One to a few lines of numbers for a finished run."""
-    if "parts" in record:
-        return [
-            line
-            for name, part in record["parts"].items()
-            for line in (f"{name} ({part['seconds']['job']:.1f} s)", *headline(part))
-        ]
-    metrics = record["metrics"]
-    if "asked" in metrics:
-        rows = [(printable(label), at) for label, at in metrics["mix"].items()]
-        told = "{written} of {asked} written beside {real} real scans; refused: "
-        told += (
-            "{refused_for_label} lost their label, {refused_as_copy} near copies, {refused_as_unlike} "
-            "of another kind"
-        )
-        lines = [f"  {label}: {told.format(**at)}" for label, at in rows]
-        bad = metrics["failed"] + metrics["unusable"]
-        return [*lines, *([f"  {bad} scans gave nothing, or not all: failed.csv says why"] if bad else [])]
-    if "n_healthy" in metrics.get("entry", ()):
-        return [
-            f"  {metrics['entry']['learned_from']} healthy scans learned, {metrics['entry']['n_healthy']} "
-            "healthy patients calibrate"
-        ]
-    if "copies" in metrics.get("entry", ()):
-        return [f"  {line}" for line in metrics["entry"]["said"]]
-    if "entry" in metrics:
-        at = metrics["entry"]["calibration"]
-        return [
-            f"  interval: {at['scale']:.2f} deviations, from {at['n']} images of {at['patients']} patients; "
-            f"median width {metrics['entry']['median_width']:.3g}"
-        ]
-    if "measured" in metrics:
-        return [
-            *(f"  misfit {found['misfit']:.2f}  {name}" for name, found in metrics["methods"].items()),
-            *proof(metrics),
-        ]
-    if "methods" in metrics:
-        return [
-            *(
-                f"{found['psnr_db']:7.2f} dB  SSIM {found['ssim']:.3f}  {name}"
-                for name, found in metrics["methods"].items()
-            ),
-            *proof(metrics),
-        ]
-    if "verdict" in metrics:
-        return [f"  {metrics['verdict']}"]
-    if "auroc" in metrics:
-        rate = metrics.get("false_positive_rate")
-        rates = (
-            [
-                f"  false positives {rate['value']:.3f} ({rate['low']:.3f} to {rate['high']:.3f}) at "
-                f"{metrics['alpha']:g}"
-            ]
-            if rate
-            else []
-        )
-        apart = [
-            f"  {tag} {printable(name)}: "
-            f"{' and '.join(one['flagged']).replace('_', ' ').replace('auroc', 'AUROC')} other than among "
-            "the other patients"
-            for tag, at in metrics["subgroups"].items()
-            for name, one in at["groups"].items()
-            if one["flagged"]
-        ]
-        return [
-            *(f"  AUROC {at['value']:.3f}  {name}" for name, at in metrics["auroc"].items()),
-            *rates,
-            *apart,
-        ]
-    if "proof" in metrics:
-        return [f"  {line}" for line in metrics["proof"]]
-    if "p_value" in metrics:
-        return [
-            f"  p = {metrics['p_value']:.3g}"
-            if metrics["p_value"] is not None
-            else f"  no p-value: {metrics['refused']}"
-        ]
-    return []
-
-
-def proof(metrics: dict[str, Any]) -> list[str]:
-    """What a reconstruction rests on; nothing of an evaluation, which has it image by image."""
-    if "residual" not in metrics:
-        return []
-    fits = (
-        f"  {'fits' if metrics['fits'] else 'DOES NOT FIT'} the measurement: residual "
-        f"{metrics['residual']:.2f}, noise alone gives 1"
-    )
-    if (at := metrics["interval"]) is None:
-        return [fits, f"  no interval: {metrics['interval_refused']}"]
-    bound = f"PSNR at least {at['psnr_at_least_db']:.1f} dB for 9 of 10 such measurements"
-    return [
-        fits,
-        f"  {at['level']:.0%} interval: median width {at['median_width']:.3g} in the image's unit; {bound}",
-    ]
+    lines.append(f"report  {printable(done.report)}")
+    if (prior := done.path / "prior").is_dir():
+        lines += [f"prior   {printable(prior)}", f"use it  --prior {printable(done.path)}"]
+    say(screen, done.record, lines)
+    return done.summary.code
 
 
 def say(screen: Screen, record: dict[str, Any], lines: Sequence[str]) -> None:

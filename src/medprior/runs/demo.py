@@ -7,23 +7,17 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from .. import __version__
 from ..errors import FileProblem, MissingExtra
-from ..io.disk.files import write_file, write_folder
 from .ask.requests import Augment, Detect, Reconstruct, Synthesize, WithPrior
-from .core.folder import RunFolder, finished, run_id, vacant
+from .core.outputs import Outcome, Summary
 from .core.progress import Event, OnEvent
-from .core.record import peak_mib, versions
+from .core.run import Run, RunFolder
 from .execute import Performed, prepared
 from .page.blocks import Section, Table
-from .page.pictures import contact_sheet
-from .page.store import write_report
-from .rebuild import result_of
 
 __all__ = ["SCANS", "Scan", "requests", "run_demo", "scan_paths"]
 
@@ -113,85 +107,73 @@ def run_demo(
     """
     started = time.monotonic()
     works = {name: prepared(request) for name, request in (wanted or requests(scan_paths(), seed)).items()}
-    identifier = run_id(
-        {
-            "job": "demo",
-            "medprior": __version__,
-            "parts": {name: work.identity for name, work in works.items()},
-        }
-    )
-    if not fresh and (done := finished(out, identifier)):
-        on_event(Event("note", "the demo is complete already; use --fresh to repeat it"))
+    identity = {
+        "job": "demo",
+        "medprior": __version__,
+        "parts": {name: work.run.identity for name, work in works.items()},
+    }
+    device = next(iter(works.values())).run.device
+    run = Run("demo", identity, out, fresh, device, started)
+    if (done := run.done(on_event)) is not None:
         return done
-    vacant(out, identifier, fresh=fresh)
     parts: dict[str, Performed] = {}
     for number, (name, work) in enumerate(works.items(), start=1):
         on_event(Event("note", f"{number} of {len(works)}: {name}"))
         parts[name] = work.perform(on_event)
-    record = _record(
-        identifier,
-        seed,
-        parts,
-        time.monotonic() - started,
-        [] if wanted else [scan.what for scan in SCANS.values()],
+    own = {name: part.record["seconds"]["job"] for name, part in parts.items()}
+    seconds = {"all": time.monotonic() - started, **own}
+    outcome = _outcome(parts, seconds)
+    record = run.record(
+        outcome,
+        seconds=seconds,
+        request={"job": "demo", "seed": seed},
+        scans=[] if wanted else [scan.what for scan in SCANS.values()],
+        parts={name: part.record for name, part in parts.items()},
     )
-    write_folder(out, lambda folder: _fill(folder, parts, record))
-    return RunFolder(out, record)
+
+    def fill(folder: Path) -> None:
+        for name, part in parts.items():
+            part.outcome.fill(folder / name, part.record)
+
+    return run.publish(outcome, record, fill)
 
 
-def _record(
-    identifier: str, seed: int, parts: Mapping[str, Performed], seconds: float, scans: list[str]
-) -> dict[str, Any]:
-    return {
-        "id": identifier,
-        "job": "demo",
-        "request": {"job": "demo", "seed": seed},
-        "scans": scans,
-        "parts": {name: part.record for name, part in parts.items()},
-        "metrics": {},
-        "versions": versions(),
-        "device": next(iter(parts.values())).record["device"],
-        "threads": next(iter(parts.values())).record["threads"],
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": {
-            "all": round(seconds, 3),
-            **{name: part.record["seconds"]["job"] for name, part in parts.items()},
-        },
-        "peak_mib": round(peak_mib(), 1),
-        "complete": True,
-    }
-
-
-def _fill(folder: Path, parts: Mapping[str, Performed], record: dict[str, Any]) -> None:
-    for name, part in parts.items():
-        part.fill(folder / name)
-    write_file(
-        folder / "preview.png",
-        contact_sheet([view for part in parts.values() for view in part.outcome.preview[-1:]]),
-    )
-    lead = (
-        "Real scans, small priors, this computer. One generative prior reconstructs, detects, varies and "
-        "draws; each number stands beside a plain method's."
-    )
+def _outcome(parts: Mapping[str, Performed], seconds: Mapping[str, float]) -> Outcome:
+    lines = [
+        line
+        for name, part in parts.items()
+        for line in (
+            f"{name} ({seconds[name]:.1f} s)",
+            *(f"  {said}" for said in part.outcome.summary.headline),
+        )
+    ]
     sections = [section for part in parts.values() for section in part.outcome.sections]
-    write_report(folder, "One prior, four jobs", lead, [_glance(parts), *sections, _timings(record)], record)
+    return Outcome(
+        {},
+        [_glance(parts), *sections, _timings(seconds)],
+        [view for part in parts.values() for view in part.outcome.preview[-1:]],
+        Summary(tuple(lines), f"{len(parts)} jobs"),
+        title="One prior, four jobs",
+        lead="Real scans, small priors, this computer. One generative prior reconstructs, detects, varies "
+        "and draws; each number stands beside a plain method's.",
+    )
 
 
 def _glance(parts: Mapping[str, Performed]) -> Section:
     """One line a part."""
     rows = [["job", "prior", "result"]]
     rows += [
-        [part.request.job, part.record["prior"]["name"], result_of(part.record["metrics"])]
+        [part.record["job"], part.record["prior"]["name"], part.outcome.summary.result]
         for part in parts.values()
     ]
     return Section("At a glance", "", [Table(rows, words=True)])
 
 
-def _timings(record: dict[str, Any]) -> Section:
+def _timings(seconds: Mapping[str, float]) -> Section:
     rows = [
         ["part", "seconds"],
-        *([name, f"{value:.1f}"] for name, value in record["seconds"].items() if name != "all"),
-        ["all, with reading", f"{record['seconds']['all']:.1f}"],
+        *([name, f"{value:.1f}"] for name, value in seconds.items() if name != "all"),
+        ["all, with reading", f"{seconds['all']:.1f}"],
     ]
     return Section(
         "How long it took",

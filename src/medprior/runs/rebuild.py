@@ -8,18 +8,18 @@ import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..errors import BadOption, Corrupt, FileProblem
-from ..io.disk.files import read_json, sha256, write_file, write_folder, write_json
-from .core.folder import RunFolder, default_out, finished, run_id, vacant
-from .core.record import peak_mib, versions
+from ..errors import BadOption, Corrupt, FileProblem, printable
+from ..io.disk.files import read_json, sha256, write_file, write_json
+from .core.outputs import Outcome, Summary
+from .core.progress import silent
+from .core.run import Run, RunFolder
 from .page.blocks import Grid, Section, Table, page_bytes
-from .page.store import PAGE, REPORT, page_of, sections_of, write_report
+from .page.store import PAGE, REPORT, page_of, sections_of
 
-__all__ = ["compare", "rebuild", "reported", "result_of"]
+__all__ = ["compare", "rebuild", "reported"]
 
 MANIFEST = "manifest.json"
 
@@ -116,91 +116,52 @@ def compare(folders: Sequence[Path], out: Path | None = None, *, fresh: bool = F
     records = [_record(folder) for folder in folders]
     for folder in folders:
         _sound(folder)
-    identifier = run_id(
-        {"job": "report", "runs": [record.get("id") or record.get("key") for record in records]}
-    )
-    target = out or default_out("report", identifier)
-    if not fresh and (done := finished(target, identifier)):
+    identity = {"job": "report", "runs": [record.get("id") or record.get("key") for record in records]}
+    run = Run("report", identity, out, fresh, started=started)
+    if (done := run.done(silent)) is not None:
         return done
-    vacant(target, identifier, fresh=fresh)
-    sections = [_table(records), *_scores(records), *_differences(records), *_pictures(folders)]
-    for n, folder in enumerate(folders, start=1):
+    names = _names(folders)
+    sections = [_table(names, records), *_scores(names, records), *_differences(names, records)]
+    sections += _pictures(names, folders)
+    for name, folder in zip(names, folders, strict=True):
         sections += [
-            replace(section, heading=f"Run {n} · {section.heading}") for section in sections_of(folder)
+            replace(section, heading=f"{name} · {section.heading}") for section in sections_of(folder)
         ]
-    record = {
-        "id": identifier,
-        "job": "report",
-        "request": {"job": "report"},
-        "runs": [{"id": r.get("id", ""), "job": r["job"], "metrics": r["metrics"]} for r in records],
-        "metrics": {},
-        "versions": versions(),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": {"job": round(time.monotonic() - started, 3)},
-        "peak_mib": round(peak_mib(), 1),
-        "complete": True,
-    }
-    write_folder(
-        target,
-        lambda new: write_report(
-            new,
-            f"{len(folders)} runs compared",
-            "Each number stands in the report of its own run, too.",
-            sections,
-            record,
-        ),
+    outcome = Outcome(
+        {},
+        sections,
+        [],
+        Summary((), f"{len(folders)} runs compared"),
+        title=f"{len(folders)} runs compared",
+        lead="Each number stands in the report of its own run, too.",
     )
-    return RunFolder(target, record)
+    compared = [{"id": r.get("id", ""), "job": r["job"], "metrics": r["metrics"]} for r in records]
+    return run.publish(outcome, run.record(outcome, request={"job": "report"}, runs=compared))
 
 
-def result_of(metrics: Mapping[str, Any]) -> str:
-    """The number that matters of one run, beside the best plain method's."""
-    if "methods" in metrics:
-        (ours, found), *plain = reversed(metrics["methods"].items())
-        if "measured" in metrics:
-            return f"measured data, no known image; misfit {metrics['misfit']:.2f}"
-        name, best = max(plain, key=lambda item: item[1]["psnr_db"])
-        return f"{found['psnr_db']:.1f} dB ({ours}); {best['psnr_db']:.1f} dB ({name})"
-    if "verdict" in metrics:
-        return str(metrics["verdict"])
-    if "auroc" in metrics:
-        return (
-            ", ".join(f"AUROC {at['value']:.3f} ({name})" for name, at in metrics["auroc"].items())
-            or "one class only: no AUROC"
-        )
-    if "p_value" in metrics:
-        return (
-            f"p = {metrics['p_value']:.2g} from {metrics['n_healthy']} healthy patients"
-            if metrics["p_value"] is not None
-            else str(metrics["refused"])
-        )
-    if "correlation_with_source" in metrics:
-        found = metrics["correlation_with_source"]
-        return f"{len(found)} variations, correlation with the source {min(found):.2f} to {max(found):.2f}"
-    if "steps" in metrics:
-        return (
-            f"{metrics['steps']} steps, loss "
-            f"{metrics['loss'] if metrics['loss'] is None else format(metrics['loss'], '.4f')}"
-        )
-    if "size" in metrics:
-        return (
-            f"{metrics['n']} images of {' x '.join(map(str, metrics['size']))}, label "
-            f"{metrics['label'] or ('mixed' if metrics.get('mix') else 'any')}"
-        )
-    return "see its own report"
+def _names(folders: Sequence[Path]) -> list[str]:
+    """What the page calls each run: its folder, with as many folders above it as tell it from the others."""
+    paths = [folder.resolve() for folder in folders]
+    names, depth = [path.name for path in paths], 1
+    while len(set(names)) < len(set(paths)):
+        depth += 1
+        names = ["/".join(path.parts[-depth:]) for path in paths]
+    return [printable(name) for name in names]
 
 
-def _table(records: Sequence[Mapping[str, Any]]) -> Section:
-    rows = [["run", "job", "prior", "seed", "result"]]
-    for n, record in enumerate(records, start=1):
+def _table(names: Sequence[str], records: Sequence[Mapping[str, Any]]) -> Section:
+    rows = [["run", "job", "date", "input", "prior", "seed", "result"]]
+    for name, record in zip(names, records, strict=True):
         prior = record.get("prior") or {}
         rows.append(
             [
-                str(n),
+                name,
                 record["job"],
+                str(record.get("finished", ""))[:10],
+                _input(record),
                 prior.get("name", "several"),
                 str(record["request"].get("seed", "")),
-                result_of(record["metrics"]),
+                Summary.of(record).result,
             ]
         )
     inputs = {(record.get("input") or {}).get("sha256") for record in records}
@@ -212,40 +173,51 @@ def _table(records: Sequence[Mapping[str, Any]]) -> Section:
     return Section("Side by side", "", [Table(rows, words=True)], caveats=caveats)
 
 
-def _scores(records: Sequence[Mapping[str, Any]]) -> list[Section]:
+def _input(record: Mapping[str, Any]) -> str:
+    """What a run started from: a scan by the start of its SHA-256, since a record holds no file name."""
+    if (scan := record.get("input")) is not None:
+        size = " x ".join(str(n) for n in scan["shape"][1:])
+        return f"{scan.get('modality') or scan.get('measured') or 'scan'} {size}, {scan['sha256'][:8]}"
+    if data := record.get("data"):
+        return f"{data['scans']} scans"
+    return "none"
+
+
+def _scores(names: Sequence[str], records: Sequence[Mapping[str, Any]]) -> list[Section]:
     """PSNR and SSIM of every method of every run that has them."""
     found = [record["metrics"].get("methods", {}) for record in records]
-    names = list(
-        dict.fromkeys(
-            name for methods in found for name, at in methods.items() if at.get("psnr_db") is not None
-        )
+    methods = list(
+        dict.fromkeys(name for own in found for name, at in own.items() if at.get("psnr_db") is not None)
     )
-    if not names:
+    if not methods:
         return []
-    rows = [["method", *(f"run {n}" for n in range(1, len(records) + 1))]]
+    rows = [["method", *names]]
     rows += [
         [name, *(f"{m[name]['psnr_db']:.2f} dB, {m[name]['ssim']:.3f}" if name in m else "" for m in found)]
-        for name in names
+        for name in methods
     ]
     return [Section("Every method", "PSNR and SSIM against the known image.", [Table(rows)])]
 
 
-def _differences(records: Sequence[Mapping[str, Any]]) -> list[Section]:
+def _differences(names: Sequence[str], records: Sequence[Mapping[str, Any]]) -> list[Section]:
     """The options in which the requests differ."""
-    names = list(dict.fromkeys(name for record in records for name in record["request"]))
+    options = list(dict.fromkeys(name for record in records for name in record["request"]))
     rows = [
         [name, *("" if (value := record["request"].get(name)) is None else str(value) for record in records)]
-        for name in names
+        for name in options
     ]
     rows = [row for row in rows if len(set(row[1:])) > 1]
-    head = ["option", *(f"run {n}" for n in range(1, len(records) + 1))]
-    return [Section("What was asked differently", "", [Table([head, *rows], words=True)])] if rows else []
+    return (
+        [Section("What was asked differently", "", [Table([["option", *names], *rows], words=True)])]
+        if rows
+        else []
+    )
 
 
-def _pictures(folders: Sequence[Path]) -> list[Section]:
+def _pictures(names: Sequence[str], folders: Sequence[Path]) -> list[Section]:
     """The first picture of each run that a prior had a part in."""
     shown = []
-    for n, folder in enumerate(folders, start=1):
+    for name, folder in zip(names, folders, strict=True):
         pictures = [
             p
             for section in sections_of(folder)
@@ -254,7 +226,7 @@ def _pictures(folders: Sequence[Path]) -> list[Section]:
             for p in block.pictures
             if p.synthetic
         ]
-        shown += [replace(picture, title=f"Run {n}: {picture.title}", wide=False) for picture in pictures[:1]]
+        shown += [replace(picture, title=f"{name}: {picture.title}", wide=False) for picture in pictures[:1]]
     return (
         [
             Section(

@@ -15,8 +15,8 @@ from medprior.errors import BadOption, Corrupt, MedpriorError, Unsupported, Wron
 from medprior.io.disk.files import read_json
 from medprior.io.read import read
 from medprior.runs.ask.requests import request_from
-from medprior.runs.core.folder import RunFolder
 from medprior.runs.core.progress import Event
+from medprior.runs.core.run import RunFolder
 from medprior.runs.execute import execute
 from tests.unit.runs.conftest import save_tiny
 
@@ -134,7 +134,7 @@ def test_a_full_disk_is_a_named_error_and_leaves_nothing(
     def full(*arguments: object, **options: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("medprior.runs.execute.written", full)
+    monkeypatch.setattr("medprior.runs.core.outputs.written", full)
     with pytest.raises(MedpriorError, match="No space left on device"):
         run("detect", tiny, picture, tmp_path / "run")
     assert list(tmp_path.iterdir()) == []

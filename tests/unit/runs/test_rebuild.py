@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from medprior.cli import main
 from medprior.errors import BadOption, Corrupt, FileProblem
 from medprior.io.disk.files import check_manifest, read_json, write_json
 from medprior.runs.ask.requests import Detect, Synthesize, request_from
-from medprior.runs.core.folder import RunFolder
+from medprior.runs.core.run import RunFolder
 from medprior.runs.demo import run_demo
 from medprior.runs.execute import execute
 from medprior.runs.rebuild import compare, rebuild, reported
@@ -126,10 +127,15 @@ def test_several_runs_make_one_page(tiny: Path, picture: Path, tmp_path: Path) -
             "What was asked differently",
             "steps",
             "Results side by side",
-            "Run 2 · Reconstruct",
+            "b · Reconstruct",
             "noisy image",
         )
     )
+    told = json.loads((done.path / "page.json").read_text())["sections"][0]["blocks"][0]["rows"]
+    assert [row[:2] for row in told] == [["run", "job"], ["a", "reconstruct"], ["b", "reconstruct"]]
+    date, scan, result = (told[1][told[0].index(name)] for name in ("date", "input", "result"))
+    assert date == str(datetime.now(UTC).date()) and " dB (medprior, " in result
+    assert scan.endswith(read_json(runs[0] / "run.json")["input"]["sha256"][:8])
     assert "Mustermann" not in page and "different scans" not in page
     assert compare(runs, tmp_path / "both").reused and rebuild(done.path).reused
     other = run("detect", tiny, picture, tmp_path / "c").path
@@ -137,6 +143,26 @@ def test_several_runs_make_one_page(tiny: Path, picture: Path, tmp_path: Path) -
         compare([*runs, other], tmp_path / "both")
     made = run("synthesize", tiny, picture, tmp_path / "d").path
     assert "different scans" in compare([other, made], tmp_path / "mixed").report.read_text()
+
+
+def test_runs_of_one_folder_name_are_told_apart(tiny: Path, picture: Path, tmp_path: Path) -> None:
+    """Two folders called ``run`` take the name of the folder above with them."""
+    runs = [run("detect", tiny, picture, tmp_path / name / "run").path for name in ("first", "second")]
+    page = compare(runs, tmp_path / "both").report.read_text()
+    assert "first/run · Detect" in page and "second/run · Detect" in page
+
+
+def test_a_run_of_an_older_medprior_is_compared(tiny: Path, picture: Path, tmp_path: Path) -> None:
+    """Its record has no summary, so the page refers to its own report."""
+    runs = [run("detect", tiny, picture, tmp_path / name).path for name in ("old", "new")]
+    record = read_json(runs[0] / "run.json")
+    del record["summary"]
+    write_json(runs[0] / "run.json", record)
+    write_json(
+        runs[0] / "manifest.json",
+        {**read_json(runs[0] / "manifest.json"), "run.json": digest(runs[0] / "run.json")},
+    )
+    assert "see its own report" in compare(runs, tmp_path / "both").report.read_text()
 
 
 def test_the_demo_is_rebuilt_with_its_parts(tiny: Path, picture: Path, tmp_path: Path) -> None:

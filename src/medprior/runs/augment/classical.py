@@ -5,28 +5,23 @@ page of pictures.
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from ... import __version__
 from ...augmentation import Policy, Varied, varied
 from ...data.volume import Volume
 from ...errors import Unsupported
-from ...io.disk.files import write_file, write_folder, write_json
+from ...io.disk.files import write_json
 from ...io.disk.settings import read_settings
 from ...io.read import read
 from ..ask.requests import Augment
-from ..core.folder import RunFolder, default_out, finished, run_id, vacant
-from ..core.inputs import scan_hash, scan_of
-from ..core.outputs import Output, written
+from ..core.inputs import about, scan_hash, scan_of
+from ..core.outputs import Outcome, Output, Summary
 from ..core.progress import Event, OnEvent
-from ..core.record import peak_mib, versions
+from ..core.run import Run, RunFolder
 from ..page.blocks import Grid, Picture, Section, Table
-from ..page.pictures import Window, contact_sheet, grey, plane_of, upright, window_for
-from ..page.store import write_report
+from ..page.pictures import Window, grey, plane_of, upright, window_for
 
 __all__ = ["policy_of", "run_augment_classical"]
 
@@ -52,26 +47,20 @@ def run_augment_classical(request: Augment, on_event: OnEvent) -> RunFolder:
         )
     mask = None if request.mask is None else read(request.mask, unit="label")
     policy = policy_of(request, volume)
-    hashes = {
-        "medprior": __version__,
-        "input_sha256": scan_hash(volume),
-        "mask_sha256": None if mask is None else scan_hash(mask),
-    }
-    identity = {**request.identity(), **hashes, "policy": policy.as_dict()}
-    identifier = run_id(identity)
-    out = request.out or default_out(request.job, identifier)
-    if not request.fresh and (done := finished(out, identifier)):
-        on_event(Event("note", "this run is complete already; use --fresh to repeat it"))
+    digest = scan_hash(volume)
+    hashes = {"input_sha256": digest, "mask_sha256": None if mask is None else scan_hash(mask)}
+    run = Run.of(request, started, **hashes, policy=policy.as_dict())
+    if (done := run.done(on_event)) is not None:
         return done
-    vacant(out, identifier, fresh=request.fresh)
     if not volume.modality:
         on_event(Event("warning", "the modality is unknown, so little is allowed: say it with --modality"))
     read_seconds = time.monotonic() - started
     made = _made(request, volume, mask, policy, on_event)
     seconds = {"read": read_seconds, "job": time.monotonic() - started - read_seconds}
-    record = _record(identity, identifier, volume, policy, made, seconds)
-    write_folder(out, lambda folder: _fill(folder, request, volume, mask, policy, made, record))
-    return RunFolder(out, record)
+    outcome = _outcome(volume, mask, policy, made)
+    record = run.record(outcome, seconds=seconds, input=about(volume, digest))
+    records = [one.record.as_dict() for one in made]
+    return run.publish(outcome, record, lambda new: write_json(new / "outputs" / RECORDS, records))
 
 
 def policy_of(request: Augment, volume: Volume) -> Policy:
@@ -96,81 +85,43 @@ def _made(
     return made
 
 
-def _record(
-    identity: dict[str, Any],
-    identifier: str,
-    volume: Volume,
-    policy: Policy,
-    made: list[Varied],
-    seconds: dict[str, float],
-) -> dict[str, Any]:
-    """run.json: no path and no file name."""
+def _outcome(volume: Volume, mask: Volume | None, policy: Policy, made: list[Varied]) -> Outcome:
     names = sorted({step["name"] for one in made for step in one.record.steps})
     counts = {
         name: sum(any(step["name"] == name for step in one.record.steps) for one in made) for name in names
     }
-    return {
-        "id": identifier,
-        "job": "augment",
-        "request": identity,
-        "overrides": [f"{name}: {why}" for name, why in (policy.because or {}).items()],
-        "prior": None,
-        "input": {
-            "sha256": identity["input_sha256"],
-            "format": volume.provenance.format,
-            "modality": volume.modality,
-            "unit": volume.unit,
-            "spacing_mm": None if volume.spacing_mm is None else list(volume.spacing_mm),
-            "shape": list(volume.data.shape),
-            "synthetic": volume.provenance.synthetic,
-            "warnings": list(volume.provenance.warnings),
-        },
-        "metrics": {"images": len(made), "transforms": counts},
-        "device": "cpu",
-        "versions": versions(),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": {name: round(value, 3) for name, value in seconds.items()},
-        "peak_mib": round(peak_mib(), 1),
-        "complete": True,
-    }
+    section, preview = _section(volume, policy, made)
+    size = " x ".join(map(str, volume.shape))
+    kind = volume.modality or "modality unknown"
+    return Outcome(
+        {"images": len(made), "transforms": counts},
+        [section],
+        preview,
+        _summary(made),
+        _outputs(volume, mask, made),
+        [f"{name}: {why}" for name, why in (policy.because or {}).items()],
+        files={"events.jsonl": ""},
+        title="medprior augment, classical",
+        lead=f"Input: {kind}, {size} {'pixels' if volume.ndim == 2 else 'voxels'}. No prior was asked.",
+    )
 
 
-def _fill(
-    folder: Path,
-    request: Augment,
-    volume: Volume,
-    mask: Volume | None,
-    policy: Policy,
-    made: list[Varied],
-    record: dict[str, Any],
-) -> None:
-    outputs, width = folder / "outputs", len(str(len(made)))
-    outputs.mkdir(parents=True)
+def _summary(made: list[Varied]) -> Summary:
+    plain = sum(not one.record.steps for one in made)
+    text = f"{len(made)} images by classical transforms"
+    text += f", {plain} of them without any change (none was drawn)" if plain else ""
+    return Summary((f"{text}.",), text)
+
+
+def _outputs(volume: Volume, mask: Volume | None, made: list[Varied]) -> list[Output]:
+    width, outputs = len(str(len(made))), []
     for n, one in enumerate(made, start=1):
-        written(
-            Output(f"augmented_{n:0{width}}", one.image, "augmented", like=volume),
-            outputs,
-            prior_hash="",
-            seed=request.seed,
-        )
+        name = f"augmented_{n:0{width}}"
+        outputs.append(Output(name, one.image, "augmented", like=volume))
         if mask is not None:  # never a DICOM Segmentation: it would tie a made-up image to the patient
             suffix = ".nii.gz" if mask.provenance.format == "dicom" else ""
-            written(
-                Output(f"augmented_{n:0{width}}_mask", one.masks[0], "mask", like=mask, suffix=suffix),
-                outputs,
-                prior_hash="",
-                seed=request.seed,
-            )
-    write_json(outputs / RECORDS, [one.record.as_dict() for one in made])
-    section, preview = _section(volume, policy, made)
-    write_file(folder / "preview.png", contact_sheet(preview))
-    write_file(folder / "events.jsonl", b"")
-    size = " x ".join(map(str, volume.shape))
-    lead = (
-        f"Input: {volume.modality or 'modality unknown'}, {size} "
-        f"{'pixels' if volume.ndim == 2 else 'voxels'}. No prior was asked."
-    )
-    write_report(folder, "medprior augment, classical", lead, [section], record)
+            outputs.append(Output(f"{name}_mask", one.masks[0], "mask", like=mask, suffix=suffix))
+    return outputs
 
 
 def _section(volume: Volume, policy: Policy, made: list[Varied]) -> tuple[Section, list]:

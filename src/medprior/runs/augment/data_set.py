@@ -11,26 +11,21 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from ... import __version__
-from ...errors import BadOption
+from ...errors import BadOption, printable
 from ...io.dataset.listing import csv_cell
 from ...io.dataset.scan import Index, Item
-from ...io.disk.files import locked, sha256, write_file, write_folder
+from ...io.disk.files import locked, sha256
 from ...io.disk.settings import read_settings
 from ...jobs.augment import level_of
 from ...jobs.reconstruct import label_index
 from ..ask.requests import Augment
-from ..core.folder import RunFolder, default_out, finished, run_id, vacant
 from ..core.inputs import Known, device_named, known_prior
+from ..core.outputs import SHORT, Outcome, Summary
 from ..core.progress import Event, OnEvent
-from ..core.record import peak_mib, versions
-from ..page.store import write_report
+from ..core.run import Run, RunFolder
 from ..studies.study import patients_of
 from ..synthesize.audit_page import unproven
 from .batches import Work
@@ -59,32 +54,19 @@ def run_augment_set(request: Augment, on_event: OnEvent) -> RunFolder:
     with chosen_scans(request, on_event) as (index, items):
         _checked(request, known, items)
         audited = _audited(request, known)
-        identity = _identity(request, known, stated, items, index)
-        identifier = run_id(identity)
-        out = request.out or default_out(request.job, identifier)
-        if not request.fresh and (done := finished(out, identifier)):
-            on_event(Event("note", "this run is complete already; use --fresh to repeat it"))
+        run = Run.of(request, started, device, **_facts(request, known, stated, items, index))
+        if (done := run.done(on_event)) is not None:
             return done
-        vacant(out, identifier, fresh=request.fresh)
-        with locked(beside(out)):
-            state = State(out, identifier, fresh=request.fresh)
+        with locked(beside(run.out)):
+            state = State(run.out, run.id, fresh=request.fresh)
             if state.lines:
                 on_event(Event("note", f"goes on: {len(state.lines)} batches are done already"))
-            work = Work(
-                request,
-                known,
-                stated,
-                index,
-                items,
-                state,
-                gates_for(request, index, items, on_event),
-                on_event,
-            )
+            gates = gates_for(request, index, items, on_event)
+            work = Work(request, known, stated, index, items, state, gates, on_event)
             work.all()
-            record = record_of(work, identity, identifier, device, time.monotonic() - started, audited)
-            _publish(out, work, record)
+            done = _published(run, work, audited)
             state.forget()
-    return RunFolder(out, record)
+    return done
 
 
 def _checked(request: Augment, known: Known | None, items: Sequence[Item]) -> None:
@@ -117,19 +99,17 @@ def _audited(request: Augment, known: Known | None) -> tuple[str, ...]:
     )
 
 
-def _identity(
+def _facts(
     request: Augment, known: Known | None, stated: Mapping[str, Any], items: Sequence[Item], index: Index
 ) -> dict[str, Any]:
-    """What makes this run this one: the request, the prior, the policy, and every scan that is varied or
-    stands behind the gates.
+    """What makes this run this one beside its request: the prior, the policy, and every scan that is varied
+    or stands behind the gates.
     """
     numbers = patients_of(index.items)
     facts = [f"{i.digest}/{i.label}/{i.split}/{numbers[i.patient or i.id]}" for i in index.items]
     masks = [sha256(index.folder / i.mask) if request.classical and i.mask else "" for i in items]
     chosen = [f"{i.digest}/{i.label}/{mask}" for i, mask in zip(items, masks, strict=True)]
     return {
-        **request.identity(),
-        "medprior": __version__,
         "prior_sha256": known.sha256 if known else None,
         **({"trust_sha256": known.trust_sha256} if known and request.fill_by == "synthesis" else {}),
         "policy": json.loads(json.dumps(stated, default=str)),
@@ -137,19 +117,10 @@ def _identity(
     }
 
 
-def record_of(
-    work: Work,
-    identity: Mapping[str, Any],
-    identifier: str,
-    device: str,
-    seconds: float,
-    audited: Sequence[str] = (),
-) -> dict[str, Any]:
-    """run.json: no path and no file name. audited: what was allowed although the prior's audit does not carry
-    it.
-    """
-    request, metrics = work.request, metrics_of(work)
-    overrides = [
+def _overrides(work: Work, metrics: Mapping[str, Any], audited: Sequence[str]) -> list[str]:
+    """audited: what was allowed although the prior's audit does not carry it."""
+    request = work.request
+    return [
         *(["another modality or unit than the prior's was allowed"] if request.allow_other else []),
         *(["scans marked synthetic were allowed"] if request.allow_synthetic else []),
         *(["near copies of real scans were kept: not for release"] if request.keep_copies else []),
@@ -170,27 +141,15 @@ def record_of(
         ),
         *audited,
     ]
+
+
+def _data(work: Work) -> dict[str, Any]:
+    """What a record says of the data set."""
     return {
-        "id": identifier,
-        "job": "augment",
-        "request": dict(identity),
-        "overrides": overrides,
-        "prior": {"name": work.known.prior.card.name, "sha256": work.known.sha256} if work.known else None,
-        "input": None,
-        "data": {
-            "scans": len(work.items),
-            "patients": len(work.patients),
-            "patients_named": all(i.patient for i in work.items),
-            "split": request.split,
-        },
-        "metrics": metrics,
-        "device": device,
-        "threads": torch.get_num_threads(),
-        "versions": versions(),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": {"job": round(seconds, 3)},
-        "peak_mib": round(peak_mib(), 1),
-        "complete": True,
+        "scans": len(work.items),
+        "patients": len(work.patients),
+        "patients_named": all(i.patient for i in work.items),
+        "split": work.request.split,
     }
 
 
@@ -235,50 +194,59 @@ def missing(work: Work) -> list[tuple[str, str]]:
     return [*bad, *((one.path, one.reason) for one in work.index.unusable)]
 
 
-def _publish(out: Path, work: Work, record: Mapping[str, Any]) -> None:
+def summary_of(metrics: Mapping[str, Any]) -> Summary:
+    """The mix of each label, and that some scans gave nothing."""
+    lines = [
+        f"{printable(label)}: {at['written']} of {at['asked']} written beside {at['real']} real scans; "
+        f"refused: {at['refused_for_label']} lost their label, {at['refused_as_copy']} near copies, "
+        f"{at['refused_as_unlike']} of another kind"
+        for label, at in metrics["mix"].items()
+    ]
+    if bad := metrics["failed"] + metrics["unusable"]:
+        lines.append(f"{bad} scans gave nothing, or not all: failed.csv says why")
+    result = f"{metrics['written']} of {metrics['asked']} images written"
+    return Summary(tuple(lines), result, SHORT if metrics["short"] else 0)
+
+
+def _published(run: Run, work: Work, audited: Sequence[str]) -> RunFolder:
     """The run folder: images, tables, report; whole or not at all."""
-    rows = work.rows()
+    rows, metrics, state, known = work.rows(), metrics_of(work), work.state, work.known
     shown = Shown(
-        work.request,
-        work.gates,
-        work.index,
-        work.items,
-        rows,
-        work.refused(),
-        work.state.outputs,
-        work.state.examples,
+        *(work.request, work.gates, work.index, work.items),
+        *(rows, work.refused(), state.outputs, state.examples),
+    )
+    lead = f"{len(work.items)} scans of a data set, split: {work.request.split}. "
+    outcome = Outcome(
+        metrics,
+        section_of(shown, metrics),
+        sheet_of(shown),
+        summary_of(metrics),
+        overrides=_overrides(work, metrics, audited),
+        files=_files(work, rows),
+        title="medprior augment, a data set",
+        lead=lead + ("No prior was asked." if known is None else f"Prior: {known.prior.card.name}."),
     )
 
-    def fill(folder: Path) -> None:
+    def images(folder: Path) -> None:
         (folder / "outputs").mkdir()
-        if work.state.outputs.is_dir():
-            linked(work.state.outputs, folder / "outputs")
-        write_file(
-            folder / "outputs" / "scans.csv",
-            _plain([COLUMNS, *([row[name] for name in COLUMNS] for row in rows)]),
-        )
-        if records := [json.dumps({"path": row["path"], **row["record"]}) for row in rows if "record" in row]:
-            write_file(folder / "outputs" / "augmentation.jsonl", ("\n".join(records) + "\n").encode())
-        names = ("path", "label", "source", "attempt", "probability", "p", "rho", "nearest", "copy")
-        write_file(
-            folder / "variations.csv",
-            _table([names, *(["" if row[name] is None else row[name] for name in names] for row in rows)]),
-        )
-        if bad := missing(work):
-            write_file(folder / "failed.csv", _table([("path", "reason"), *bad]))
-        write_file(folder / "preview.png", sheet_of(shown))
-        write_file(folder / "events.jsonl", b"")
-        lead = (
-            f"{len(work.items)} scans of a data set, split: {work.request.split}. "
-            f"{'No prior was asked.' if work.known is None else ''}"
-        )
-        if work.known is not None:
-            lead = f"{lead}Prior: {work.known.prior.card.name}."
-        write_report(
-            folder, "medprior augment, a data set", lead.strip(), section_of(shown, record["metrics"]), record
-        )
+        if state.outputs.is_dir():
+            linked(state.outputs, folder / "outputs")
 
-    write_folder(out, fill)
+    prior = None if known is None else known.named
+    return run.publish(outcome, run.record(outcome, prior=prior, input=None, data=_data(work)), images)
+
+
+def _files(work: Work, rows: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
+    """The tables of the run folder by name."""
+    table = [COLUMNS, *([row[name] for name in COLUMNS] for row in rows)]
+    names = ("path", "label", "source", "attempt", "probability", "p", "rho", "nearest", "copy")
+    told = [names, *(["" if row[name] is None else row[name] for name in names] for row in rows)]
+    files = {"outputs/scans.csv": _plain(table), "variations.csv": _table(told), "events.jsonl": b""}
+    if records := [json.dumps({"path": row["path"], **row["record"]}) for row in rows if "record" in row]:
+        files["outputs/augmentation.jsonl"] = ("\n".join(records) + "\n").encode()
+    if bad := missing(work):
+        files["failed.csv"] = _table([("path", "reason"), *bad])
+    return files
 
 
 def _table(rows: Sequence[Sequence[object]]) -> bytes:

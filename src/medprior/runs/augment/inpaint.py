@@ -17,7 +17,7 @@ from ...jobs.reconstruct import Settings
 from ...prior import Prior
 from ..ask.requests import Augment
 from ..core.cost import announce
-from ..core.outputs import Outcome, Output
+from ..core.outputs import Outcome, Output, Summary
 from ..core.progress import Event, OnEvent
 from ..page.blocks import Grid, Picture, Section
 from ..page.pictures import PLANES_OF, flat, grey, overlaid, sides, upright, window_for
@@ -71,7 +71,8 @@ def run_paint(request: Augment, prior: Prior, volume: Volume, on_event: OnEvent)
     }
     section, preview = _section(request, prior, volume, region, made, share)
     overrides = ("another modality or unit than the prior's was allowed",) if request.allow_other else ()
-    return Outcome(outputs, metrics, [section], preview, overrides)
+    text = f"{len(made)} images, {share:.1%} of the scan drawn anew in each"
+    return Outcome(metrics, [section], preview, Summary((f"{text}.",), text), outputs, overrides)
 
 
 def region_of_request(request: Augment, volume: Volume) -> Volume:

@@ -11,7 +11,7 @@ from ...jobs.augment import augment
 from ...prior import Prior
 from ..ask.requests import Augment
 from ..core.cost import announce
-from ..core.outputs import Outcome, Output
+from ..core.outputs import Outcome, Output, Summary
 from ..core.progress import Event, OnEvent
 from ..page.blocks import Grid, Picture, Section
 from ..page.pictures import PLANES_OF, coloured, grey, number, sides, upright, window_for
@@ -54,7 +54,8 @@ def run_augment(request: Augment, prior: Prior, volume: Volume, on_event: OnEven
     }
     section, preview = _section(request, prior, volume, made, alike, half)
     overrides = ("another modality or unit than the prior's was allowed",) if request.allow_other else ()
-    return Outcome(outputs, metrics, [section], preview, overrides)
+    text = f"{len(made)} variations, correlation with the source {min(alike):.2f} to {max(alike):.2f}"
+    return Outcome(metrics, [section], preview, Summary((f"{text}.",), text), outputs, overrides)
 
 
 def _correlation(a: Volume, b: Volume) -> float:

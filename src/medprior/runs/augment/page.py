@@ -18,7 +18,7 @@ from ...io.dataset.scan import Index, Item
 from ...io.read import read
 from ..ask.requests import Augment
 from ..page.blocks import Grid, Picture, Section, Table
-from ..page.pictures import Window, contact_sheet, grey, number, upright, window_for
+from ..page.pictures import Window, grey, number, upright, window_for
 from .gates import Gates
 
 __all__ = ["Shown", "section_of", "sheet_of"]
@@ -59,12 +59,12 @@ def section_of(shown: Shown, metrics: Mapping[str, Any]) -> list[Section]:
     return [_numbers(shown, metrics), _pictures(shown), *([_turned_away(shown)] if shown.refused else [])]
 
 
-def sheet_of(shown: Shown) -> bytes:
+def sheet_of(shown: Shown) -> list[tuple[str, Image.Image]]:
     """preview.png: the first source of each label and one image of it."""
     found: list[tuple[str, Image.Image]] = []
     for row in _first(shown, 1)[:3]:
         found += [(p.title, p.image) for p in _group(shown, [row]) if isinstance(p.image, Image.Image)]
-    return contact_sheet(found or [("nothing was written", Image.new("L", (160, 120)))])
+    return found or [("nothing was written", Image.new("L", (160, 120)))]
 
 
 def _numbers(shown: Shown, metrics: Mapping[str, Any]) -> Section:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,17 @@ from ...training.folder import load, locate
 from ..ask.requests import OneScan, Reconstruct, Synthesize
 from .progress import Event, OnEvent
 
-__all__ = ["Known", "device_named", "given_of", "indexed", "known_prior", "of_split", "scan_hash", "scan_of"]
+__all__ = [
+    "Known",
+    "about",
+    "device_named",
+    "given_of",
+    "indexed",
+    "known_prior",
+    "of_split",
+    "scan_hash",
+    "scan_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +51,16 @@ class Known:
     prior: Prior
     sha256: str
     trust_sha256: str = ""
+
+    @property
+    def named(self) -> dict[str, str]:
+        """As a record names it."""
+        return {"name": self.prior.card.name, "sha256": self.sha256}
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """As the identity of a run names it."""
+        return {"prior_sha256": self.sha256, "trust_sha256": self.trust_sha256}
 
 
 def device_named(name: str) -> str:
@@ -145,6 +166,26 @@ def scan_hash(volume: Volume | KSpace | Sinogram) -> str:
     """
     digests = [sha256(path) for path in volume.provenance.sources]
     return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def about(volume: Volume | KSpace | Sinogram, digest: str) -> dict[str, Any]:
+    """What a record says of an input: never its name."""
+    if isinstance(volume, Volume):
+        own = {
+            "modality": volume.modality,
+            "unit": volume.unit,
+            "spacing_mm": None if volume.spacing_mm is None else list(volume.spacing_mm),
+        }
+    else:
+        own = {"measured": "k-space" if isinstance(volume, KSpace) else "sinogram"}
+    return {
+        "sha256": digest,
+        "format": volume.provenance.format,
+        **own,
+        "shape": list(volume.data.shape),
+        "synthetic": volume.provenance.synthetic,
+        "warnings": list(volume.provenance.warnings),
+    }
 
 
 @contextmanager

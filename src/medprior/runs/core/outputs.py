@@ -12,10 +12,16 @@ from PIL import Image
 
 from ...data.volume import Volume
 from ...errors import Unsupported
+from ...io.disk.files import write_file
 from ...io.write import write
 from ..page.blocks import Section
+from ..page.pictures import contact_sheet
+from ..page.store import lead_of, write_report
 
-__all__ = ["Outcome", "Output", "file_name", "suffix_of", "write_scored", "written"]
+__all__ = ["SHORT", "Outcome", "Output", "Summary", "file_name", "suffix_of", "write_scored", "written"]
+
+SHORT = 4
+"""Exit code of work on many scans that is done, and could not make all that was wanted."""
 
 SUFFIXES = {
     "dicom": ".dcm",
@@ -44,21 +50,63 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """sections: of the report, the first says most. preview: (title, picture). overrides: what was allowed
-    although it does not fit.
-
-    scored: (scan from DICOM, ``io.dicom_sr.Scored``) for a structured report beside the outputs. tables: text
-    files among the outputs, by name.
+class Summary:
+    """What a run says of itself. headline: plain sentences, the last lines on the terminal; result: one short
+    text for a page that compares runs. code: what the command line exits with, ``SHORT`` where some of
+    many scans gave nothing.
     """
 
-    outputs: Sequence[Output]
+    headline: tuple[str, ...] = ()
+    result: str = ""
+    code: int = 0
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Summary:
+        """From run.json; a run of an older medprior says only that its report does."""
+        at = record.get("summary")
+        if not isinstance(at, dict):
+            return cls((), "see its own report")
+        return cls(tuple(at["headline"]), at["result"], at["code"])
+
+    def as_json(self) -> dict[str, Any]:
+        return {"headline": list(self.headline), "result": self.result, "code": self.code}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a job found, before it is written. metrics: for run.json. sections: of the report, the first says
+    most. preview: (title, picture). overrides: what was allowed although it does not fit.
+
+    scored: (scan from DICOM, ``structured_report.Scored``) for a structured report beside the outputs. files:
+    content by name, relative to the run folder. title, lead: of the report; "": by the job, by the input.
+    """
+
     metrics: Mapping[str, Any]
     sections: Sequence[Section]
     preview: Sequence[tuple[str, Image.Image]]
-    overrides: Sequence[str] = field(default_factory=tuple)
+    summary: Summary
+    outputs: Sequence[Output] = ()
+    overrides: Sequence[str] = ()
     scored: tuple[Volume, Any] | None = None
-    tables: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str | bytes] = field(default_factory=dict)
+    title: str = ""
+    lead: str = ""
+
+    def fill(self, folder: Path, record: Mapping[str, Any]) -> None:
+        """Write everything, and the report of ``record`` last."""
+        prior_hash, seed = (record["prior"] or {}).get("sha256", ""), record["request"].get("seed", 0)
+        if self.outputs or self.scored is not None:
+            (folder / "outputs").mkdir(parents=True, exist_ok=True)
+        for output in self.outputs:
+            written(output, folder / "outputs", prior_hash=prior_hash, seed=seed)
+        for name, content in self.files.items():
+            write_file(folder / name, content.encode() if isinstance(content, str) else content)
+        if self.scored is not None:
+            write_scored(*self.scored, folder / "outputs", prior_hash=prior_hash, seed=seed)
+        if self.preview:
+            write_file(folder / "preview.png", contact_sheet(self.preview))
+        title = self.title or f"medprior {record['job'].replace('-', ' ')}"
+        write_report(folder, title, self.lead or lead_of(record), self.sections, record)
 
 
 def file_name(label: str | None) -> str:

@@ -7,13 +7,13 @@ from typing import Any
 
 from ...data.volume import Volume
 from ...errors import optional
-from ...jobs.detect import Found, detect, evaluations
+from ...jobs.detect import ALPHA, Found, detect, evaluations
 from ...prior import Prior
 from ..ask.requests import Detect
 from ..core.cost import announce
-from ..core.outputs import Outcome, Output
+from ..core.outputs import Outcome, Output, Summary
 from ..core.progress import Event, OnEvent
-from .page import DISCOVERIES, map_high, section_of
+from .page import DISCOVERIES, findings_line, map_high, section_of
 
 __all__ = ["run_detect"]
 
@@ -64,7 +64,28 @@ def run_detect(request: Detect, prior: Prior, volume: Volume, on_event: OnEvent)
         if request.allow_other
         else ()
     )
-    return Outcome(outputs, metrics, [section], preview, overrides, _scored(volume, found))
+    return Outcome(metrics, [section], preview, summary_of(found), outputs, overrides, _scored(volume, found))
+
+
+def summary_of(found: Found) -> Summary:
+    """The p-value in a plain sentence, or why there is none and what to do."""
+    if found.p_value is None:
+        why = found.refused.removeprefix("no p-value: ").removesuffix(": no p-value")
+        remedy = "" if found.other else " Run medprior calibrate detect with scans of healthy patients."
+        return Summary((f"No p-value: {why}.{remedy}",), f"no p-value: {why}")
+    as_unusual = round(found.p_value * (found.n_healthy + 1)) - 1
+    text = (
+        f"p = {found.p_value:.2g}: {as_unusual} of {found.n_healthy} healthy patients look at least "
+        "as unusual."
+    )
+    if found.refused:
+        verdict = f"No flag: {found.refused}."
+    elif found.flagged(ALPHA):
+        verdict = "Flagged; one healthy scan in twenty would be, too."
+    else:
+        verdict = "Not flagged; that does not mean healthy."
+    result = f"p = {found.p_value:.2g} from {found.n_healthy} healthy patients"
+    return Summary((f"{text} {verdict}", findings_line(found)), result)
 
 
 def _scored(volume: Volume, found: Found) -> tuple[Volume, Any] | None:

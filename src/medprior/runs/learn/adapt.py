@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import math
-import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ...io.disk.files import read_json, sha256, write_file, write_json
@@ -20,12 +17,11 @@ from ...training.folder import locate
 from ...training.loop import Progress
 from ..ask.requests import Adapt
 from ..core.cost import words
-from ..core.folder import RunFolder, run_id
 from ..core.inputs import device_named
+from ..core.outputs import Outcome, Summary
 from ..core.progress import Event, OnEvent
-from ..core.record import peak_mib, versions
+from ..core.run import Run, RunFolder, versions
 from ..page.pictures import contact_sheet
-from ..page.store import write_report
 from .adapt_page import adapted_sections, close_to, sheet_of
 from .train import known_curve, ours
 
@@ -53,7 +49,7 @@ def run_adapt(request: Adapt, on_event: OnEvent) -> RunFolder:
     }
     device = device_named(request.device)
     ours(out, key, fresh=request.fresh)
-    started = time.monotonic()
+    run = Run("adapt", key, out, request.fresh, device)
     listener = _Listener(
         out,
         on_event,
@@ -65,28 +61,28 @@ def run_adapt(request: Adapt, on_event: OnEvent) -> RunFolder:
     on_event(Event("stage", "drawing what it knows now"))
     samples = _samples(done.prior, request.seed)
     close = {name: close_to(images, done.data.learn.images) for name, images in samples.items()}
-    record = {
-        "id": run_id(key),
-        "job": "adapt",
-        "key": key,
-        "request": request.model_dump(
-            mode="json", exclude={"out", "fresh", "folder", "device", "prior", "replay"}
-        ),
-        "overrides": [
+    metrics = _metrics(done, listener.curve, close)
+    old, new = done.prior.card.data["parent"]["name"], done.prior.card.name
+    outcome = Outcome(
+        metrics,
+        adapted_sections(done, metrics, samples),
+        [],
+        summary_of(metrics),
+        overrides=[
             *(["scans marked synthetic were allowed"] if request.allow_synthetic else []),
             *done.data.others,
         ],
-        "prior": {"name": done.prior.card.name, "sha256": sha256(out / "prior" / "weights.safetensors")},
-        "parent": {"name": done.prior.card.data["parent"]["name"], "sha256": parent},
-        "metrics": _metrics(done, listener.curve, close),
-        "device": device,
-        "threads": torch.get_num_threads(),
-        "versions": versions(),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": {"job": round(time.monotonic() - started, 3)},
-        "peak_mib": round(peak_mib(), 1),
-        "complete": True,
-    }
+        title=f"medprior adapt: {new}",
+        lead=f"{done.data.scans} scans taught the prior {old} something new; method {done.method}.",
+    )
+    hidden = {"out", "fresh", "folder", "device", "prior", "replay"}
+    record = run.record(
+        outcome,
+        prior={"name": new, "sha256": sha256(out / "prior" / "weights.safetensors")},
+        key=key,
+        request=request.model_dump(mode="json", exclude=hidden),
+        parent={"name": old, "sha256": parent},
+    )
     for name, (near, total) in close.items():
         if near:
             on_event(
@@ -100,18 +96,18 @@ def run_adapt(request: Adapt, on_event: OnEvent) -> RunFolder:
         out / "samples.png",
         contact_sheet([(f"{name} (synthetic)", sheet_of(images)) for name, images in samples.items()]),
     )
-    lead = (
-        f"{done.data.scans} scans taught the prior {record['parent']['name']} something new; method "
-        f"{done.method}."
-    )
-    write_report(
-        out,
-        f"medprior adapt: {done.prior.card.name}",
-        lead,
-        adapted_sections(done, record["metrics"], samples),
-        record,
-    )
+    outcome.fill(out, record)
     return RunFolder(out, record)
+
+
+def summary_of(metrics: dict[str, Any]) -> Summary:
+    """The loss on new scans and on old ones, before and after."""
+    lines = [
+        f"  {word}: {metrics[name]['parent']:.4f} before, {metrics[name]['child']:.4f} now"
+        for word, name in (("new scans", "gained"), ("old ones", "forgotten"))
+    ]
+    result = "; ".join(line.strip() for line in lines)
+    return Summary(("denoising loss (lower is better)", *lines), result)
 
 
 def _adapted(request: Adapt, home: Path, out: Path, device: str, listener: _Listener) -> Adapted:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import math
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,11 @@ from ...training.loop import Progress
 from ...training.presets import preset_named
 from ..ask.requests import Train
 from ..core.cost import words
-from ..core.folder import RunFolder, run_id
 from ..core.inputs import device_named
+from ..core.outputs import Outcome, Summary
 from ..core.progress import Event, OnEvent
-from ..core.record import peak_mib, versions
+from ..core.run import Run, RunFolder, versions
 from ..page.pictures import Window, contact_sheet, grey, mosaic
-from ..page.store import write_report
 from .train_page import kept_early, learned_sections
 
 __all__ = ["known_curve", "ours", "run_train"]
@@ -56,7 +54,7 @@ def run_train(request: Train, on_event: OnEvent) -> RunFolder | None:
         _learned(request, out, device, None)
         return None
     ours(out, key, fresh=request.fresh)
-    started = time.monotonic()
+    run = Run("train", key, out, request.fresh, device)
     listener = _Listener(
         out,
         on_event,
@@ -72,42 +70,40 @@ def run_train(request: Train, on_event: OnEvent) -> RunFolder | None:
     listener.sheet(prior)
     if kept := kept_early(prior):
         on_event(Event("note", kept))
-    record = {
-        "id": run_id(key),
-        "job": "train",
-        "key": key,
-        "request": request.model_dump(mode="json", exclude={"out", "fresh", "folder", "device"}),
-        "overrides": ["scans marked synthetic were allowed"] if request.allow_synthetic else [],
-        "prior": {"name": prior.card.name, "sha256": sha256(out / "prior" / "weights.safetensors")},
-        "metrics": {
-            "steps": prior.card.training.get("steps"),
-            "loss": listener.curve[-1][1] if listener.curve else None,
-            "curve": listener.curve,
-            "errors": prior.card.to_json()["errors"],
-            "held_out": listener.held,
-            **prior.card.data,
-        },
-        "device": device,
-        "threads": torch.get_num_threads(),
-        "processes": ranks.count,
-        "versions": versions(),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": {"job": round(time.monotonic() - started, 3)},
-        "peak_mib": round(peak_mib(), 1),
-        "complete": True,
+    metrics = {
+        "steps": prior.card.training.get("steps"),
+        "loss": listener.curve[-1][1] if listener.curve else None,
+        "curve": listener.curve,
+        "errors": prior.card.to_json()["errors"],
+        "held_out": listener.held,
+        **prior.card.data,
     }
-    lead = (
-        f"{prior.card.data['scans']} scans of {prior.card.modality or 'unknown modality'} in "
-        f"{prior.card.unit}, preset {request.preset}."
+    outcome = Outcome(
+        metrics,
+        learned_sections(prior, metrics, listener.picture),
+        [],
+        summary_of(metrics),
+        overrides=["scans marked synthetic were allowed"] if request.allow_synthetic else [],
+        title=f"medprior train: {prior.card.name}",
+        lead=f"{prior.card.data['scans']} scans of {prior.card.modality or 'unknown modality'} in "
+        f"{prior.card.unit}, preset {request.preset}.",
     )
-    write_report(
-        out,
-        f"medprior train: {prior.card.name}",
-        lead,
-        learned_sections(prior, record["metrics"], listener.picture),
-        record,
+    record = run.record(
+        outcome,
+        prior={"name": prior.card.name, "sha256": sha256(out / "prior" / "weights.safetensors")},
+        key=key,
+        request=request.model_dump(mode="json", exclude={"out", "fresh", "folder", "device"}),
+        processes=ranks.count,
     )
+    outcome.fill(out, record)
     return RunFolder(out, record)
+
+
+def summary_of(metrics: dict[str, Any]) -> Summary:
+    """How long it trained, and the loss at the end."""
+    loss = "" if metrics["loss"] is None else f", loss {metrics['loss']:.4f}"
+    text = f"{metrics['steps']} steps{loss}"
+    return Summary((f"{text}.",), text)
 
 
 def _learned(request: Train, out: Path, device: str, listener: _Listener | None) -> Prior:

@@ -16,7 +16,7 @@ from ...prior import Prior
 from ...sampling import Draws
 from ..ask.requests import Reconstruct
 from ..core.cost import announce_reconstruction
-from ..core.outputs import Outcome, Output, suffix_of
+from ..core.outputs import Outcome, Output, Summary, suffix_of
 from ..core.progress import Event, OnEvent
 from .page import Judgement, measured_section
 from .scanner_files import Acquired, acquired, fitting_total_variation, fitting_wavelets
@@ -84,11 +84,13 @@ def run_measured(
     section, preview = measured_section(prior, case, draws, Judgement(methods, metrics["methods"], ours))
     on_event(Event("stage", "separating what comes from the measurement and what from the prior"))
     proof = trusted(case.measurement, draws, case.grid, case.half, suffix=suffix_of(case.grid))
+    lines = [f"misfit {found['misfit']:.2f}  {name}" for name, found in metrics["methods"].items()]
     return Outcome(
-        [*_outputs(case, draws), *proof.outputs],
         metrics | proof.metrics,
         [section, proof.section],
         preview,
+        Summary((*lines, *proof.headline), f"measured data, no known image; misfit {metrics['misfit']:.2f}"),
+        [*_outputs(case, draws), *proof.outputs],
         overrides,
     )
 

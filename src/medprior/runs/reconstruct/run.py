@@ -4,7 +4,7 @@ beside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,14 +19,14 @@ from ...prior import Prior
 from ...sampling import Draws
 from ..ask.requests import Reconstruct
 from ..core.cost import announce_reconstruction
-from ..core.outputs import Outcome, Output, suffix_of
+from ..core.outputs import Outcome, Output, Summary, suffix_of
 from ..core.progress import Event, OnEvent
 from .measured import run_measured
 from .page import Judgement, simulated_section
 from .simulate import Case, best_total_variation, best_wavelets, case_of
 from .trust import trusted
 
-__all__ = ["judged", "run_reconstruct", "solved"]
+__all__ = ["against_plain", "judged", "method_lines", "run_reconstruct", "solved"]
 
 
 def run_reconstruct(
@@ -80,9 +80,27 @@ def run_reconstruct(
         like=outputs[0].like,
         truth=case.image,
     )
+    found = metrics["methods"]
     return Outcome(
-        [*outputs, *proof.outputs], metrics | proof.metrics, [section, proof.section], preview, overrides
+        metrics | proof.metrics,
+        [section, proof.section],
+        preview,
+        Summary((*method_lines(found), *proof.headline), against_plain(found)),
+        [*outputs, *proof.outputs],
+        overrides,
     )
+
+
+def method_lines(methods: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """PSNR and SSIM of each method."""
+    return tuple(f"{at['psnr_db']:.2f} dB  SSIM {at['ssim']:.3f}  {name}" for name, at in methods.items())
+
+
+def against_plain(methods: Mapping[str, Mapping[str, Any]]) -> str:
+    """Ours, which is the last, beside the best plain method."""
+    *plain, (ours, found) = methods.items()
+    name, best = max(plain, key=lambda item: item[1]["psnr_db"])
+    return f"{found['psnr_db']:.1f} dB ({ours}); {best['psnr_db']:.1f} dB ({name})"
 
 
 def solved(

@@ -26,11 +26,14 @@ LEVEL = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Trusted:
-    """metrics: for run.json. section: of the report. outputs: the interval's ends, where there are any."""
+    """metrics: for run.json. section: of the report. outputs: the interval's ends, where there are any.
+    headline: whether the result fits, and its interval.
+    """
 
     metrics: dict[str, Any]
     section: Section
     outputs: tuple[Output, ...]
+    headline: tuple[str, ...]
 
 
 def trusted(
@@ -90,7 +93,17 @@ def trusted(
                 legend=("0", f"{number(top)} {unit}", "viridis"),
             ),
         )
-    return Trusted(metrics, _section(told, draws, metrics, found, pictures, unit, finest), tuple(outputs))
+    section = _section(told, draws, metrics, found, pictures, unit, finest)
+    return Trusted(metrics, section, tuple(outputs), _headline(told, metrics, unit))
+
+
+def _headline(told: Attribution, metrics: dict[str, Any], unit: str) -> tuple[str, str]:
+    """Whether the result fits the measurement, and how far a voxel may be off."""
+    fits = f"The result {told.residual.verdict}."
+    if (at := metrics["interval"]) is None:
+        return fits, f"No interval: {metrics['interval_refused']}."
+    bound = f"PSNR of at least {at['psnr_at_least_db']:.1f} dB for 9 of 10 such measurements"
+    return fits, f"{at['level']:.0%} interval: median width {at['median_width']:.3g} {unit}; {bound}."
 
 
 def _interval(draws: Draws, half: float, truth: Tensor | None) -> tuple[dict[str, Any], Calibration | None]:

@@ -27,14 +27,14 @@ from ...prior.joint import MASK, is_joint, part_named
 from ...prior.paths import path_named
 from ..ask.requests import EvaluateAugment
 from ..core.cost import announce, words
-from ..core.folder import RunFolder
 from ..core.inputs import Known, indexed, of_split
+from ..core.outputs import Outcome, Summary
 from ..core.progress import Event, OnEvent
+from ..core.run import RunFolder
 from ..page.blocks import Charts, Section, Table
 from ..page.charts import NEUTRAL, Chart, Series, chart_image
-from ..page.pictures import contact_sheet
 from .labelled_scans import SLICES, Labelled, generated, labelled, mask_hash
-from .study import Collected, Evaluated, evaluated
+from .study import Collected, evaluated, results_csv
 from .training_sets import Arm, Pool, Trial, arms_of, chosen_scans, enough, images_of, judged, pool_of
 from .verdict import Worth, signed, verdict_of, worth_of
 
@@ -89,7 +89,7 @@ def _work(
     items: tuple[Item, ...],
     collected: Collected,
     on_event: OnEvent,
-) -> Evaluated:
+) -> Outcome:
     """made: of the folder of generated images."""
     parts = _read(request, known.prior, index, on_event)
     names, train = parts["train"].names, parts["train"]
@@ -323,7 +323,7 @@ def _summary(
     judges: Mapping[str, Labelled],
     collected: Collected,
     given: Labelled | None,
-) -> Evaluated:
+) -> Outcome:
     metric = "Dice" if request.segment else "AUROC"
     scored: dict[str, dict[str, list[Scored]]] = {}
     for arm in arms:
@@ -365,7 +365,10 @@ def _summary(
         verdict=verdict,
         caveats=_caveats(request, prior, given),
     )
-    return Evaluated(metrics, [section], rows, contact_sheet([("gain against ratio", chart_image(chart))]))
+    summary = Summary((verdict,), verdict)
+    return Outcome(
+        metrics, [section], [("gain against ratio", chart_image(chart))], summary, files=results_csv(rows)
+    )
 
 
 _CAPTION = (

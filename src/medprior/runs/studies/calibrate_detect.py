@@ -21,16 +21,16 @@ from ...jobs.gate import known_parts
 from ...training.folder import read_healthy, read_trust, save_trust
 from ..ask.requests import CalibrateDetect
 from ..core.cost import announce
-from ..core.folder import RunFolder
 from ..core.inputs import Known, of_split
+from ..core.outputs import Outcome, Summary
 from ..core.progress import Event, OnEvent
+from ..core.run import RunFolder
 from ..detect.page import EVIDENCE_IN_WORDS
 from ..page.blocks import Charts, Section, Table
 from ..page.charts import NEUTRAL, Chart, Series, chart_image
-from ..page.pictures import contact_sheet
 from .calibrate_reconstruct import into
 from .detect import SHORT, healthy_label
-from .study import Collected, Evaluated, caveats_of, evaluated, one_each, patients_of
+from .study import Collected, caveats_of, evaluated, one_each, patients_of, results_csv
 
 __all__ = ["run_calibrate_detect"]
 
@@ -49,7 +49,7 @@ def run_calibrate_detect(request: CalibrateDetect, on_event: OnEvent) -> RunFold
         items: tuple[Item, ...],
         collected: Collected,
         on_event: OnEvent,
-    ) -> Evaluated:
+    ) -> Outcome:
         result = _work(request, known, index, items, on_event)
         learned.update(known.prior.healthy)
         return result
@@ -83,7 +83,7 @@ def _holds(folder: Path, entry: dict[str, Any]) -> bool:
 
 def _work(
     request: CalibrateDetect, known: Known, index: Index, items: tuple[Item, ...], on_event: OnEvent
-) -> Evaluated:
+) -> Outcome:
     prior = known.prior
     label = _label(request, index)
     teachers = [
@@ -154,8 +154,26 @@ def _work(
         [n, *(entry["evidence"][name][n - 1] for name in EVIDENCE), peak]
         for n, peak in enumerate(entry["peaks"], start=1)
     ]
-    sheet = contact_sheet([("evidence of held-out healthy patients", chart_image(_chart(entry)))])
-    return Evaluated({"entry": entry}, [_section(entry, held)], table, sheet)
+    return Outcome(
+        {"entry": entry},
+        [_section(entry, held)],
+        [("evidence of held-out healthy patients", chart_image(_chart(entry)))],
+        summary_of(entry),
+        files=results_csv(table),
+        lead=f"{len(teachers)} healthy scans of the train split learned, {entry['calibrated_on']} calibrate. "
+        f"Prior: {prior.card.name}.",
+    )
+
+
+def summary_of(entry: dict[str, Any]) -> Summary:
+    """How many patients calibrate, and what their number does not allow yet."""
+    n = entry["n_healthy"]
+    text = f"{entry['learned_from']} healthy scans learned, {n} healthy patients calibrate"
+    lines = [f"{text}: the smallest p-value is {smallest_p(n):.2g}."]
+    if short := wanted(ALPHA) - n if n < wanted(ALPHA) else 0:
+        more = f"{short} more healthy patient{'s are' if short > 1 else ' is'} needed"
+        lines.append(f"No flags, and the map's scale is not calibrated: {more}.")
+    return Summary(tuple(lines), text + ("; no flags" if n < wanted(ALPHA) else ""))
 
 
 def _progress(on_event: OnEvent, total: int) -> Any:

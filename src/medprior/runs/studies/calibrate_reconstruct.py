@@ -21,17 +21,17 @@ from ...prior import Prior
 from ...training.folder import bundled, locate, read_healthy, read_trust, save_trust
 from ..ask.requests import TASKS, CalibrateReconstruct, Calibration
 from ..core.cost import announce_reconstruction
-from ..core.folder import RunFolder
 from ..core.inputs import Known
+from ..core.outputs import Outcome, Summary
 from ..core.progress import Event, OnEvent
+from ..core.run import RunFolder
 from ..page.blocks import Charts, Section, Table
 from ..page.charts import NEUTRAL, Chart, Series, chart_image
-from ..page.pictures import contact_sheet
 from ..reconstruct.run import solved
 from ..reconstruct.simulate import case_of
 from ..reconstruct.trust import LEVEL
 from .reconstruct import asked, chosen, with_volumes
-from .study import Collected, Evaluated, caveats_of, evaluated
+from .study import Collected, caveats_of, evaluated, results_csv
 
 __all__ = ["into", "run_calibrate_reconstruct", "title_of"]
 
@@ -83,7 +83,7 @@ def _work(
     items: tuple[Item, ...],
     collected: Collected,
     on_event: OnEvent,
-) -> Evaluated:
+) -> Outcome:
     images = chosen(request, known.prior, items)
     if len(images) < LEAST:
         raise BadOption(
@@ -126,7 +126,7 @@ def title_of(task: str) -> str:
 
 def _summary(
     request: CalibrateReconstruct, items: tuple[Item, ...], rows: list[dict[str, Any]], keys: list[str]
-) -> Evaluated:
+) -> Outcome:
     found = [
         Judged(**{**{k: v for k, v in row.items() if k != "sentence"}, "kind": Kind(**row["kind"])})
         for row in rows
@@ -145,10 +145,24 @@ def _summary(
         for n, one in enumerate(found, start=1)
     ]
     section = _section(request, items, found, entry, rows[0]["sentence"])
-    sheet = contact_sheet(
-        [("share of voxels inside, by scale of the interval", chart_image(_chart(found, entry)))]
+    return Outcome(
+        {"entry": entry, "simulated": rows[0]["sentence"]},
+        [section],
+        [("share of voxels inside, by scale of the interval", chart_image(_chart(found, entry)))],
+        summary_of(entry),
+        files=results_csv(table),
     )
-    return Evaluated({"entry": entry, "simulated": rows[0]["sentence"]}, [section], table, sheet)
+
+
+def summary_of(entry: dict[str, Any]) -> Summary:
+    """What intervals of this kind rest on from now on."""
+    at = entry["calibration"]
+    text = f"{LEVEL:.0%} interval for {entry['title']}: {at['scale']:.2f} deviations"
+    line = (
+        f"{text}, from {at['n']} images of {at['patients']} patients; median width "
+        f"{entry['median_width'] / 2:.3g} of the intensity range."
+    )
+    return Summary((line,), f"{text} ({at['patients']} patients)")
 
 
 def _section(

@@ -24,16 +24,17 @@ from ...prior.numbers import guidable_columns, range_of
 from ...training.folder import read_healthy, read_trust, save_trust
 from ..ask.requests import CalibrateSynthesize
 from ..core.cost import announce
-from ..core.folder import RunFolder
 from ..core.inputs import Known, of_split
+from ..core.outputs import Outcome, Summary
 from ..core.progress import Event, OnEvent
+from ..core.run import RunFolder
 from ..page.blocks import Section, Table
-from ..page.pictures import Window, contact_sheet, grey, mosaic
+from ..page.pictures import Window, grey, mosaic
 from ..synthesize.audit import Steered
 from ..synthesize.audit_page import as_json, control_section, failing, proof_lines, proof_sections
 from ..synthesize.training_scans import scans_behind
 from .calibrate_reconstruct import into
-from .study import Collected, Evaluated, evaluated
+from .study import Collected, evaluated, results_csv
 
 __all__ = ["run_calibrate_synthesize"]
 
@@ -64,7 +65,7 @@ def _work(
     items: tuple[Item, ...],
     collected: Collected,
     on_event: OnEvent,
-) -> Evaluated:
+) -> Outcome:
     prior = known.prior
     train = of_split(index, "train", allow_synthetic=request.allow_synthetic)
     held = [item for item in items if item.split != "train"]
@@ -134,11 +135,13 @@ def _work(
         note,
         verdict="; ".join(_verdict(entry)),
     )
-    return Evaluated(
+    verdict = "; ".join(_verdict(entry))
+    return Outcome(
         {"entry": entry},
         [head, *sections],
-        rows,
-        contact_sheet([(f"{len(made[:32])} synthetic images", shown)]),
+        [(f"{len(made[:32])} synthetic images", shown)],
+        Summary((*entry["said"], f"{verdict}."), verdict),
+        files=results_csv(rows),
     )
 
 

@@ -23,23 +23,24 @@ from ...prior import Prior
 from ...prior.admit import release_map
 from ..ask.requests import EvaluateDetect
 from ..core.cost import announce
-from ..core.folder import RunFolder
 from ..core.inputs import Known
+from ..core.outputs import Outcome, Summary
 from ..core.progress import Event, OnEvent
+from ..core.run import RunFolder
 from ..detect.page import DISCOVERIES
 from ..page.blocks import Charts, Grid, Picture, Section, Table
 from ..page.charts import NEUTRAL, Chart, Series, chart_image
-from ..page.pictures import PLANES_OF, contact_sheet, grey, mosaic, upright, window_for
+from ..page.pictures import PLANES_OF, grey, mosaic, upright, window_for
 from .located import located, places, tables_of
 from .plain_detectors import Beside
 from .study import (
     Collected,
-    Evaluated,
     caveats_of,
     evaluated,
     one_each,
     patients_of,
     rate_or_none,
+    results_csv,
     span,
     stored,
 )
@@ -111,7 +112,7 @@ def _work(
     items: tuple[Item, ...],
     collected: Collected,
     on_event: OnEvent,
-) -> Evaluated:
+) -> Outcome:
     healthy = healthy_label(request.healthy, sorted({item.label for item in items} - {""}), HEALTHY)
     known_before = set(known.prior.trust.get("detect", {}).get("scans", ()))
     fair = [item for item in items if item.digest[:SHORT] not in known_before]
@@ -200,12 +201,34 @@ def _work(
     metrics["subgroups"] = subgroups(members, request.alpha, results[0]["n_healthy"])
     section, plot = _section(request, metrics, scans, chosen)
     sheets, preview = _mistakes(known.prior, index, chosen, scans)
-    return Evaluated(
+    return Outcome(
         metrics,
         [section, section_of_groups(metrics["subgroups"]), *sheets],
-        rows,
-        contact_sheet([("scores", plot), *preview]),
+        [("scores", plot), *preview],
+        summary_of(metrics),
+        files=results_csv(rows),
     )
+
+
+def summary_of(metrics: Mapping[str, Any]) -> Summary:
+    """AUROC of every score, the false positive rate, and groups that stand apart."""
+    lines = [f"AUROC {at['value']:.3f}  {name}" for name, at in metrics["auroc"].items()]
+    rate = metrics.get("false_positive_rate")
+    if rate:
+        at = "too few patients for an interval" if rate["low"] is None else f"{span(rate)}"
+        lines.append(f"false positive rate {rate['value']:.3f} ({at}) at {metrics['alpha']:g}")
+    lines += [
+        f"{tag} {printable(name)}: {_in_words(one['flagged'])} other than among the other patients"
+        for tag, at in metrics["subgroups"].items()
+        for name, one in at["groups"].items()
+        if one["flagged"]
+    ]
+    result = ", ".join(f"AUROC {at['value']:.3f} ({name})" for name, at in metrics["auroc"].items())
+    return Summary(tuple(lines), result or "one class only: no AUROC")
+
+
+def _in_words(names: Sequence[str]) -> str:
+    return " and ".join(names).replace("_", " ").replace("auroc", "AUROC")
 
 
 def _one(request: EvaluateDetect, prior: Prior, index: Index, item: Item, plain: Beside) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Any, TypeVar
 
 import numpy as np
+from PIL import Image
 from torch import Tensor
 
 from ...data.seeds import seed_for
@@ -21,16 +22,16 @@ from ...prior import Prior
 from ...sampling import Draws
 from ..ask.requests import TASKS, CalibrateReconstruct, EvaluateReconstruct, Reconstruct
 from ..core.cost import announce_reconstruction, words
-from ..core.folder import RunFolder
 from ..core.inputs import Known
+from ..core.outputs import Outcome, Summary
 from ..core.progress import Event, OnEvent
+from ..core.run import RunFolder
 from ..page.blocks import Section, Table
-from ..page.pictures import contact_sheet
 from ..reconstruct.page import Judgement, simulated_section
-from ..reconstruct.run import judged, solved
+from ..reconstruct.run import against_plain, judged, method_lines, solved
 from ..reconstruct.simulate import Case, case_of
 from .lesions import deviations, figures, lesion_section, with_lesions, withstood
-from .study import Collected, Evaluated, caveats_of, evaluated, patients_of, rate_or_none, span
+from .study import Collected, caveats_of, evaluated, patients_of, rate_or_none, results_csv, span
 
 __all__ = ["asked", "chosen", "run_evaluate_reconstruct", "with_volumes"]
 
@@ -117,7 +118,7 @@ def _work(
     items: tuple[Item, ...],
     collected: Collected,
     on_event: OnEvent,
-) -> Evaluated:
+) -> Outcome:
     images = chosen(request, known.prior, items)
     started, fresh = time.monotonic(), sum(image.key not in collected for image in images)
     done = 0
@@ -195,7 +196,7 @@ def with_volumes(
 
 def _summary(
     request: EvaluateReconstruct, prior: Prior, index: Index, images: Sequence[_Image], collected: Collected
-) -> Evaluated:
+) -> Outcome:
     found = [collected[image.key] for image in images]
     patients, ours = [image.patient for image in images], found[0]["ours"]
     names = [name for name in found[0]["methods"] if all(name in one["methods"] for one in found)]
@@ -241,15 +242,13 @@ def _summary(
         for n, (image, one) in enumerate(zip(images, found, strict=True), start=1)
         for name in names
     ]
-    return Evaluated(
+    own = list({image.item.id: image.item for image in images}.values())
+    return Outcome(
         metrics,
-        [
-            _section(request, metrics, ours, list({image.item.id: image.item for image in images}.values())),
-            *extra,
-            *examples,
-        ],
-        rows,
+        [_section(request, metrics, ours, own), *extra, *examples],
         sheet,
+        Summary(method_lines(methods), against_plain(methods)),
+        files=results_csv(rows),
     )
 
 
@@ -302,7 +301,7 @@ def _section(
 
 def _examples(
     request: EvaluateReconstruct, prior: Prior, index: Index, images: Sequence[_Image], psnr: Sequence[float]
-) -> tuple[list[Section], bytes]:
+) -> tuple[list[Section], list[tuple[str, Image.Image]]]:
     """The image with the median and the one with the lowest PSNR of ours, reconstructed once more: chosen by
     rank, not by taste.
     """
@@ -322,7 +321,7 @@ def _examples(
             section, _ = simulated_section(prior, lesioned, kept, _judgement(lesioned, kept))
             sections.append(replace(section, heading="The same with lesions", caveats=()))
         preview += [(f"{what}: {title}", picture) for title, picture in shown]
-    return sections, contact_sheet(preview)
+    return sections, preview
 
 
 def _judgement(case: Case, draws: Draws) -> Judgement:

@@ -9,53 +9,36 @@ import io
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from numpy.typing import ArrayLike
 
-from ... import __version__
 from ...errors import FileProblem
 from ...evidence.metrics import Interval, interval
 from ...io.dataset.listing import csv_cell
 from ...io.dataset.scan import Index, Item
-from ...io.disk.files import read_json, write_file, write_folder, write_json
+from ...io.disk.files import read_json, write_json
 from ..ask.requests import Evaluation
-from ..core.folder import RunFolder, default_out, finished, run_id, vacant
 from ..core.inputs import Known, device_named, indexed, known_prior
+from ..core.outputs import Outcome
 from ..core.progress import Event, OnEvent
-from ..core.record import peak_mib, versions
-from ..page.blocks import Section
-from ..page.store import write_report
+from ..core.run import Run, RunFolder
 
 __all__ = [
     "Collected",
-    "Evaluated",
     "evaluated",
     "one_each",
     "patients_of",
     "rate_or_none",
+    "results_csv",
     "scans_of",
     "span",
 ]
 
 FEW = 20
 """Patients below which a percentile interval is known to be too narrow."""
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluated:
-    """What an evaluation hands back: numbers for run.json, sections and a table of single scans (first row:
-    names).
-    """
-
-    metrics: Mapping[str, Any]
-    sections: Sequence[Section]
-    rows: Sequence[Sequence[object]]
-    preview: bytes
 
 
 class Collected:
@@ -153,18 +136,21 @@ def stored(at: Interval) -> dict[str, Any]:
     return {"value": at.value, "low": at.low, "high": at.high, "level": at.level, "n": at.n}
 
 
+Work = Callable[[Any, Known, Index, tuple[Item, ...], Collected, OnEvent], Outcome]
+"""(request, known, index, items, collected, on_event) -> what was found."""
+
+
 def evaluated(
     request: Evaluation,
     on_event: OnEvent,
-    work: Any,
+    work: Work,
     *,
     more: Mapping[str, Any] | None = None,
     every: bool = False,
     told: Callable[[Sequence[Item]], Sequence[object]] | None = None,
     known: Known | None = None,
 ) -> RunFolder:
-    """Index, evaluate, write one folder. work(request, known, index, items, collected, on_event) ->
-    Evaluated.
+    """Index, evaluate, write one folder.
 
     more: what else makes this evaluation this one. every: it depends on the scans of all splits, not on the
     chosen ones alone. told: and on what this says of each chosen scan, which is not written. known: instead
@@ -177,57 +163,65 @@ def evaluated(
     with scans_of(request, on_event) as (index, items, split):
         used = index.items if every else items
         said = told(used) if told is not None else [""] * len(used)
-        identity = {
-            **request.identity(),
-            "medprior": __version__,
-            "prior_sha256": known.sha256,
-            "trust_sha256": known.trust_sha256,
-            **(more or {}),
-            "scans": sorted(
-                f"{i.digest}/{i.label}/{i.split}{text}" for i, text in zip(used, said, strict=True)
-            ),
-        }
-        identifier = run_id(identity)
-        out = request.out or default_out(request.job, identifier)
-        if not request.fresh and (done := finished(out, identifier)):
-            on_event(Event("note", "this evaluation is complete already; use --fresh to repeat it"))
+        facts = [f"{i.digest}/{i.label}/{i.split}{text}" for i, text in zip(used, said, strict=True)]
+        run = Run.of(request, started, device, **known.hashes, **(more or {}), scans=sorted(facts))
+        if (done := run.done(on_event)) is not None:
             return done
-        vacant(out, identifier, fresh=request.fresh)
-        collected = Collected(out, identifier)
+        collected = Collected(run.out, run.id)
         if request.fresh:
             collected.found.clear()
         elif collected.found:
             on_event(Event("note", f"goes on: {len(collected.found)} results are there already"))
-        result: Evaluated = work(request, known, index, items, collected, on_event)
-    record = _record(
-        request, known, items, split, result, identity, identifier, device, time.monotonic() - started
+        found = work(request, known, index, items, collected, on_event)
+    outcome = replace(
+        found, overrides=_allowed(request), lead=found.lead or lead_of_scans(items, split, known)
     )
+    record = run.record(
+        outcome,
+        prior=known.named,
+        request={name: value for name, value in run.identity.items() if name != "scans"},
+        input=None,
+        data={
+            "scans": len(items),
+            "patients": len(patients_of(items)),
+            "patients_named": all(item.patient for item in items),
+            "split": split,
+        },
+    )
+    done = run.publish(outcome, record)
+    collected.forget()
+    return done
+
+
+def lead_of_scans(items: Sequence[Item], split: str, known: Known) -> str:
+    """The first line of an evaluation's page."""
     whose = (
         f"of {len(patients_of(items))} patients"
         if all(item.patient for item in items)
         else "whose patients are not all named"
     )
-    about = f"{len(items)} scans {whose}, split: {split}. Prior: {known.prior.card.name}."
-
-    def fill(folder: Path) -> None:
-        write_file(folder / "preview.png", result.preview)
-        write_file(folder / "results.csv", _sheet(result.rows))
-        write_report(folder, f"medprior {request.job.replace('-', ' ')}", about, result.sections, record)
-
-    write_folder(out, fill)
-    collected.forget()
-    return RunFolder(out, record)
+    return f"{len(items)} scans {whose}, split: {split}. Prior: {known.prior.card.name}."
 
 
-def _sheet(rows: Sequence[Sequence[object]]) -> bytes:
-    """A table for people: a label may hold commas and quotes, and no label is a formula. Numbers stay
-    numbers, negative ones too.
+def _allowed(request: Evaluation) -> list[str]:
+    said = {
+        "allow_other": "another modality or unit than the prior's was allowed",
+        "allow_synthetic": "scans marked synthetic were allowed",
+    }
+    return [text for name, text in said.items() if getattr(request, name)]
+
+
+def results_csv(rows: Sequence[Sequence[object]]) -> dict[str, bytes]:
+    """The table of single scans (first row: names) as a file of the run folder.
+
+    It is for people: a label may hold commas and quotes, and no label is a formula. Numbers stay numbers,
+    negative ones too.
     """
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(
         [[cell if _is_number(cell) else csv_cell(cell) for cell in map(str, row)] for row in rows]
     )
-    return text.getvalue().encode(errors="backslashreplace")
+    return {"results.csv": text.getvalue().encode(errors="backslashreplace")}
 
 
 def _is_number(text: str) -> bool:
@@ -236,45 +230,6 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _record(
-    request: Evaluation,
-    known: Known,
-    items: Sequence[Item],
-    split: str,
-    result: Evaluated,
-    identity: Mapping[str, Any],
-    identifier: str,
-    device: str,
-    seconds: float,
-) -> dict[str, Any]:
-    allowed = {
-        "allow_other": "another modality or unit than the prior's was allowed",
-        "allow_synthetic": "scans marked synthetic were allowed",
-    }
-    return {
-        "id": identifier,
-        "job": request.job,
-        "request": {name: value for name, value in identity.items() if name != "scans"},
-        "overrides": [text for name, text in allowed.items() if getattr(request, name)],
-        "prior": {"name": known.prior.card.name, "sha256": known.sha256},
-        "input": None,
-        "data": {
-            "scans": len(items),
-            "patients": len(patients_of(items)),
-            "patients_named": all(item.patient for item in items),
-            "split": split,
-        },
-        "metrics": dict(result.metrics),
-        "device": device,
-        "threads": torch.get_num_threads(),
-        "versions": versions(),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": {"job": round(seconds, 3)},
-        "peak_mib": round(peak_mib(), 1),
-        "complete": True,
-    }
 
 
 def caveats_of(items: Sequence[Item]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -21,14 +22,14 @@ from ...prior import Prior
 from ...prior.joint import is_joint, part_named, parts
 from ..ask.requests import Synthesize
 from ..core.cost import announce
-from ..core.outputs import Outcome, Output, file_name, suffix_of
+from ..core.outputs import Outcome, Output, Summary, file_name, suffix_of
 from ..core.progress import Event, OnEvent
 from ..page.blocks import Grid, Picture, Section
 from ..page.pictures import Window, coloured, grey, mosaic, upright, window_for
 from .audit import Steered, standing, unseen
 from .audit_page import unproven
 
-__all__ = ["listed", "run_joint"]
+__all__ = ["listed", "run_joint", "summary_of"]
 
 SHOWN = 8
 """Most examples in the report; all of them are written."""
@@ -88,8 +89,21 @@ def run_joint(
     }
     metrics |= {"proof": standing(entry)}
     return Outcome(
-        outputs, metrics, [section, unseen(entry)], preview, overrides, tables={"scans.csv": table}
+        metrics,
+        [section, unseen(entry)],
+        preview,
+        summary_of(metrics),
+        outputs,
+        overrides,
+        files={"outputs/scans.csv": table},
     )
+
+
+def summary_of(metrics: Mapping[str, Any]) -> Summary:
+    """What was drawn, and what is known of its copies."""
+    size = " x ".join(map(str, metrics["size"]))
+    label = metrics["label"] or ("mixed" if metrics.get("mix") else "any")
+    return Summary(tuple(metrics["proof"]), f"{metrics['n']} images of {size}, label {label}")
 
 
 def _suffix(request: Synthesize, prior: Prior, given: Mapping[str, Volume], solid: bool) -> str:

@@ -23,7 +23,7 @@ from ..core.progress import Event, OnEvent
 from ..page.blocks import Grid, Picture, Section
 from ..page.pictures import Window, grey, mosaic, upright, window_for
 from .audit import Draw, Steered, proven
-from .joint import listed, run_joint
+from .joint import listed, run_joint, summary_of
 
 __all__ = ["run_synthesize"]
 
@@ -85,7 +85,7 @@ def run_synthesize(
         ({"image": f"{name}{suffix}"}, label, told)
         for name, label, told in zip(names, labels, numbers, strict=True)
     ]
-    tables = {"scans.csv": listed(["image"], files)} if plan.counts else {}
+    tables = {"outputs/scans.csv": listed(["image"], files)} if plan.counts else {}
     window = window_for(made[0]) if card.unit == "HU" else Window(low, high, "range of the prior")
     section, preview = sheet(request, prior, made, window, steered)
     metrics = {
@@ -99,7 +99,15 @@ def run_synthesize(
         ),
         **proved.metrics,
     }
-    return Outcome(outputs, metrics, [section, *proved.sections], preview, proved.overrides, tables=tables)
+    return Outcome(
+        metrics,
+        [section, *proved.sections],
+        preview,
+        summary_of(metrics),
+        outputs,
+        proved.overrides,
+        files=tables,
+    )
 
 
 def _drawer(request: Synthesize, prior: Prior, plan: Mix, size: tuple[int, ...], on_event: OnEvent) -> Draw:

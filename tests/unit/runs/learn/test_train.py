@@ -19,8 +19,8 @@ from medprior.io.disk.files import read_json
 from medprior.io.write import write
 from medprior.jobs.fitting.fit import card_for, fit
 from medprior.runs.ask.requests import Train
-from medprior.runs.core.folder import RunFolder
 from medprior.runs.core.progress import Event
+from medprior.runs.core.run import RunFolder
 from medprior.runs.learn.train import run_train
 from medprior.runs.rebuild import rebuild
 from medprior.runs.scan import LISTED

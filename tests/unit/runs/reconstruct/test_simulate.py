@@ -277,7 +277,9 @@ def test_a_plain_method_that_is_nearer_is_named_in_the_verdict(tiny: Path) -> No
     methods = outcome.metrics["methods"]
     best = max(methods, key=lambda name: methods[name]["psnr_db"])
     assert best != "medprior, point estimate"
-    assert outcome.sections[0].verdict.lower().startswith(f"{best} is nearest to the known image here".lower())
+    assert (
+        outcome.sections[0].verdict.lower().startswith(f"{best} is nearest to the known image here".lower())
+    )
     assert {output.name for output in outcome.outputs} >= {"reconstruction", "known"} and "draws" not in {
         output.name for output in outcome.outputs
     }

@@ -19,13 +19,13 @@ from medprior.errors import BadOption
 from medprior.evidence.gain import Scored, mean_scored
 from medprior.io.write import write
 from medprior.runs.ask.requests import EvaluateAugment
+from medprior.runs.core.outputs import Outcome, Summary
 from medprior.runs.core.progress import Event, silent
 from medprior.runs.page.blocks import Section
 from medprior.runs.rebuild import rebuild
 from medprior.runs.studies import augment as evaluate_augment
 from medprior.runs.studies.augment import run_evaluate_augment
 from medprior.runs.studies.labelled_scans import Labelled, middle_slices
-from medprior.runs.studies.study import Evaluated
 from medprior.runs.studies.training_sets import Arm, arms_of, chosen_scans, images_of, pool_of
 from medprior.runs.studies.verdict import verdict_of, worth_of
 from tests.unit.runs.conftest import save_tiny
@@ -372,7 +372,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         evaluate_augment,
         "_work",
-        lambda *given: Evaluated({"verdict": "none"}, [Section("none", "none")], [["none"]], b""),
+        lambda *given: Outcome({"verdict": "none"}, [Section("none", "none")], [], Summary()),
     )
 
 

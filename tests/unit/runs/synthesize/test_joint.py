@@ -20,7 +20,7 @@ from medprior.io.read import read
 from medprior.io.write import write
 from medprior.jobs.synthetic.synthesize import DRAWING
 from medprior.runs.ask.requests import Synthesize, request_from
-from medprior.runs.core.folder import RunFolder
+from medprior.runs.core.run import RunFolder
 from medprior.runs.execute import execute
 from medprior.training.folder import save_trust
 from tests.unit.runs.conftest import save_tiny
