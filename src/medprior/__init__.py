@@ -1,8 +1,8 @@
 """medprior: one generative prior from your own scans; it reconstructs, augments, synthesizes and detects.
 Research use only.
 
-Importing this package defines names and does nothing else: each name loads its module when it is first used
-(PEP 562), so that ``import medprior`` takes milliseconds and torch is loaded by the line that needs it.
+Importing this package only defines names. Each name loads its module when it is first used (PEP 562), so
+``import medprior`` takes milliseconds.
 """
 
 from __future__ import annotations

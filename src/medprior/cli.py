@@ -344,8 +344,9 @@ def _every_verb(
 
 
 def main(tokens: Sequence[str] | None = None) -> int:
-    """Exit code: 0, 2 for whatever the user can mend (one line, no traceback), 3 for a scan unlike the
-    prior's, 4 where some of many scans gave nothing, 130 interrupted, 1 for an error of ours."""
+    """Exit code: 0 done; 1 an error of ours; 2 an error that the user can fix (one line, no traceback); 3 a
+    scan unlike the prior's; 4 some of many scans failed. 130 means interrupted.
+    """
     given = list(sys.argv[1:] if tokens is None else tokens)
     debug = "--debug" in given
     try:

@@ -129,7 +129,7 @@ class Uncalibrated(MedpriorError):
 
 
 class UnknownNoise(MedpriorError):
-    """A measurement whose noise nobody has stated or estimated."""
+    """A measurement with neither a stated nor an estimated noise."""
 
 
 class Diverged(MedpriorError):

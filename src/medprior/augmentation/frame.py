@@ -102,7 +102,7 @@ class Frame:
         return len(self.shape)
 
     def axis(self, direction: str) -> int | None:
-        """Which array axis runs along a direction of the body; None when none does or nobody knows."""
+        """The array axis along a direction of the body; None if there is none or it is unknown."""
         return next((n for n, code in enumerate(self.codes) if code in DIRECTIONS[direction]), None)
 
     @property

@@ -91,10 +91,10 @@ def dose(x: Tensor, p: Parameters, at: Seen) -> Tensor:
     reconstructed (filtered back-projection).
 
     Only the noise is reconstructed and added, so that tissue keeps its Hounsfield values. A ray of p line
-    integrals has variance exp(p) / photons, of which 1 / fraction - 1 is missing (Yu et al., J. Comput.
-    Assist. Tomogr. 36(4), 2012; no bowtie, no electronic noise, parallel rays). Slice by slice along the axis
-    that the slices are stacked on. Source of projector and reconstruction: scikit-image ``radon`` and
-    ``iradon``.
+    integrals has variance exp(p) / photons; a fraction of the dose adds 1 / fraction - 1 times that (Yu et
+    al., J. Comput. Assist. Tomogr. 36(4), 2012; no bowtie, no electronic noise, parallel rays). Slice by
+    slice along the axis that the slices are stacked on. Source of projector and reconstruction: scikit-image
+    ``radon`` and ``iradon``.
     """
     rng = np.random.default_rng(p["seed"])
     through = at.frame.axis("head-foot") if at.frame.ndim == 3 else None
@@ -150,7 +150,7 @@ def speckle(x: Tensor, p: Parameters, at: Seen) -> Tensor:
     Greenleaf, IEEE Trans. Med. Imaging 15(6), 1996).
 
     The envelope of complex Gaussian noise, blurred by the resolution cell (grain, along the beam and across),
-    is Rayleigh distributed (Wagner et al. 1983); its logarithm, with mean 0 and variance 1, is added with
+    is Rayleigh distributed (Wagner et al. 1983). Its logarithm, with mean 0 and variance 1, is added with
     ``share`` of the range. What shows no echo (at or below low) stays dark.
     """
     real, imaginary = white(torch.stack([x, x]), p["seed"])

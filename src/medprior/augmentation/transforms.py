@@ -46,9 +46,9 @@ class Transform:
     """One kind of change.
 
     unit: what low and high of its strength are; limits: what they may be. draw: gives plain numbers, or None
-    where they would change nothing. parameters: their names and kinds, each of which has a check in
-    ``_KINDS``; a "number" lies within the limits, too. apply: None for what moves content:
-    ``geometry.mapping`` composes those.
+    where they would change nothing. parameters: their names and kinds; each kind has a check in ``_KINDS``; a
+    "number" lies within the limits, too. apply: None for what moves content: ``geometry.mapping`` composes
+    those.
     """
 
     unit: str

@@ -31,7 +31,7 @@ def draw(policy: Policy, frame: Frame, seed: int, *item: int) -> Record:
 
     The same (policy, frame, seed, item) gives the same record in every process; each transform has numbers of
     its own, so leaving one out changes no other. Raises WrongKind for an image that the policy is not for,
-    BadOption for a flip along an axis that nobody knows.
+    BadOption for a flip along an unknown axis.
     """
     policy.fits(frame)
     steps = []

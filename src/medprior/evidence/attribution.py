@@ -1,11 +1,11 @@
 """What the data said and what the prior said: does the result fit the measurement, and which part of it did
 the measurement decide?
 
-x = A+ A x + (I - A+ A) x: the first part every image that fits the same data shares, the second the
-measurement cannot see, so all of it comes from the prior (the measurement and null components of Bhadra et
-al., IEEE Trans. Med. Imaging 40(11), 2021). That split knows no noise: blur and denoising have no null space,
-though a fine detail of theirs that drowns in noise comes from the prior all the same. ``informed`` is its
-companion that knows the noise.
+x = A+ A x + (I - A+ A) x. All images that fit the same data share the first part. The measurement cannot see
+the second part, so it comes from the prior (the measurement and null components of Bhadra et al., IEEE Trans.
+Med. Imaging 40(11), 2021). That split knows no noise: blur and denoising have no null space, though a fine
+detail of theirs that drowns in noise comes from the prior all the same. ``informed`` is its companion that
+knows the noise.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class Residual:
     alone gives 1.
 
     image: of the image that is shown. draws: the mean over single draws, None where there is one image only.
-    A draw of the true posterior lies as far from the data as the truth does, so 1 on average whatever the
-    operator; the mean of draws lies nearer, by the draws' own variance in the data.
+    A draw of the true posterior lies as far from the data as the truth does: 1 on average for any operator.
+    The mean of draws lies closer, by the draws' own variance in the data.
     """
 
     image: float

@@ -200,8 +200,8 @@ def clopper_pearson(hits: int, n: int, level: float = 0.95) -> Interval:
 
 
 def difference_of_shares(hits: int, n: int, other_hits: int, other_n: int, level: float = 0.95) -> Interval:
-    """hits / n - other_hits / other_n of independent trials; it stays honest where one share is 0 or 1, of
-    which a bootstrap would be too sure.
+    """hits / n - other_hits / other_n of independent trials; it stays valid for a share of 0 or 1, where a
+    bootstrap would be too narrow.
 
     n of the interval: all trials. Source: Newcombe, Stat. Med. 17, 1998, method 10 (the score intervals of
     Wilson, squared and added).

@@ -99,12 +99,11 @@ class Kind(Stored):
     """pattern: where healthy scans are bright beside what lies around, the mean; what a scan is laid on.
     layout, edges: their means, as of ``Sketch`` and ``_edges``.
 
-    turns: (n, *edges.shape) linear rules, each of which tells healthy scans from their image under one
-    symmetry. grey_course to detail_white: the Gaussians of grey values and of detail, as of ``Usual``. known:
-    (m, 4 + n), the parts of the first scan of each of m healthy patients, each by a kind that was learned
-    without a tenth of the patients, this one among them (but laid on the pattern of all): what parts are in
-    use, since they have no unit. other: (n,), what each rule gives for their image under its symmetry, the
-    mean, in the same way.
+    turns: (n, *edges.shape) linear rules, one for each symmetry, to separate healthy scans from their
+    mirrored or turned images. grey_course to detail_white: the Gaussians of grey values and of detail, as of
+    ``Usual``. known: (m, 4 + n), cross-validated check values of the first scan of each of m healthy
+    patients. Ten folds share the registration template. other: (n,), what each rule gives for their image
+    under its symmetry, the mean, in the same way.
     """
 
     pattern: Tensor

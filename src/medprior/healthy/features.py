@@ -1,9 +1,9 @@
 """What the prior makes of a scan, slice by slice: its features, how far it is off at each noise level, and in
 which direction.
 
-Features are those of the network's way down at a low noise level (Baranchuk et al., ICLR 2022: a denoiser's
-inner layers know parts and tissue); the errors are of one denoising step at each level, with the same noise
-for every scan of a size, so that scans differ by their content alone.
+Features are those of the network's encoder at a low noise level (Baranchuk et al., ICLR 2022). The errors are
+of one denoising step at each level. The noise is the same for every scan of a size, so scans differ by their
+content alone.
 """
 
 from __future__ import annotations

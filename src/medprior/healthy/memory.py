@@ -1,6 +1,7 @@
-"""The memory of places: features of healthy scans with where they were seen, and how far a place is from the
-nearest of them (PatchCore, Roth et al., CVPR 2022, with the prior's own features and a weight on position in
-the place of its coreset)."""
+"""The memory of places: features of healthy scans with their positions, and how far a place is from the
+closest of them. This is PatchCore (Roth et al., CVPR 2022) with the prior's own features, and a weight on
+position instead of its coreset.
+"""
 
 from __future__ import annotations
 

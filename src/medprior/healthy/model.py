@@ -279,7 +279,7 @@ def learned(
     """From healthy scans that the prior has learned from (those held out are for its calibration); and what
     each of them gave, for ``fitted`` without some.
 
-    patients: of each scan, so that nobody is measured by scans of the same patient; default: each scan is
+    patients: of each scan, so that no scan is compared with others of its own patient; default: each scan is
     another one's. n_variants: of each scan, acquired a little otherwise; default ``variants_for``. Raises
     Uncalibrated for fewer than 8 scans, WrongKind for images among volumes.
     """

@@ -31,7 +31,7 @@ _LONGEST = 64
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """ "" where nobody says. age: a band. site, protocol: as written until ``hidden``, since a place, or what
+    """ "" means not stated. age: a band. site, protocol: as written until ``hidden``, since a place, or what
     is typed by hand, can tell who a patient is.
     """
 

@@ -1,7 +1,7 @@
 """PNG, TIFF and JPEG: grey pictures with no place in the patient.
 
-The rule for colour: a palette is looked up first; three equal channels are grey, and so is a JPEG whose
-channels differ by at most 3 of 255 (its own rounding); anything else is refused unless ``colour="luma"`` asks
+The rule for colour: a palette is looked up first. Three equal channels are grey, and so is a JPEG whose
+channels differ by at most 3 of 255 (its own rounding). Anything else is refused unless ``colour="luma"`` asks
 for 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601). The rule for transparency: an alpha channel that is opaque
 everywhere is dropped; any other is refused unless ``colour="luma"`` drops it.
 """

@@ -188,14 +188,14 @@ def detect(
 ) -> Found:
     """Map, findings, score, p-value and healthy twin of a scan, from a prior that knows healthy scans.
 
-    Where the map is low the twin is the scan; where it is high, noise of TWIN network units is added and
-    taken away by the prior while all around stays (harmonised restoration, as in Bercea et al., "Mask, stitch
-    and re-sample", 2023, and THOR, MICCAI 2024). n_twins: draws of it that are averaged; 0: none is made, and
-    ``healthy`` is the scan itself. allow_other: let a scan of another modality or unit pass, or one that
-    looks like no healthy scan of the calibration: without p-value, since no healthy scan of its kind was
-    measured. gate=False scores whatever it looks like, with a p-value: for evaluations, which count what is
-    refused. Raises WrongKind (another modality or unit than the prior's), OutOfDistribution (it lies far
-    outside of the calibration's scans by grey values, sharpness, layout or orientation), BadOption (n_twins),
+    Where the map is low the twin is the scan. Where it is high, noise of TWIN network units is added and
+    removed by the prior, and the surroundings stay (harmonised restoration, as in Bercea et al., "Mask,
+    stitch and re-sample", 2023, and THOR, MICCAI 2024). n_twins: draws of it that are averaged; 0: none is
+    made, and ``healthy`` is the scan itself. allow_other: accept a scan of another modality or unit, or one
+    unlike the calibration scans. It gets no p-value, since no healthy scan of its kind was measured.
+    gate=False scores whatever it looks like, with a p-value: for evaluations, which count what is refused.
+    Raises WrongKind (another modality or unit than the prior's), OutOfDistribution (it lies far outside of
+    the calibration's scans by grey values, sharpness, layout or orientation), BadOption (n_twins),
     Uncalibrated (a calibration of another version).
     """
     prior = prior_of(prior)
@@ -325,9 +325,9 @@ def judged(found: Tensor, healthy: Tensor) -> tuple[float, float]:
     """Score and p-value of one scan's evidence (k,) among that of healthy patients (n, k).
 
     The score is the mean of its parts in standard deviations of the healthy ones. The p-value is full
-    conformal (Vovk et al. 2005, section 2.2): the new patient joins the healthy ones, each of the n + 1 is
-    scored in the same way by the other n, and the rank of the new one counts; so every patient serves for the
-    scale and for the rank, and the p-value is valid for any n.
+    conformal (Vovk et al. 2005, section 2.2). The new patient joins the healthy ones, each of the n + 1 is
+    scored by the other n, and the rank of the new one counts. So every patient serves both scale and rank,
+    and the p-value is valid for any n.
     """
     found, healthy = found.double(), healthy.double()
     ranked = _by_the_others(torch.cat([healthy, found[None]])).mean(1).tolist()

@@ -49,7 +49,7 @@ def strange(kind: Kind, known: Tensor, sketch: Sketch) -> tuple[str, bool]:
     in units of how far a healthy scan's may lie. p: rank of that distance among the healthy ones, full
     conformal as ``detect.judged``, but with rules that were fitted to nine tenths of them each
     (cross-conformal, Vovk, Ann. Math. Artif. Intell. 74, 2015): not exact. What is sick is often a little
-    unlike, so a small p-value alone refuses nobody.
+    unlike, so a small p-value alone refuses no scan.
     """
     if len(known) < wanted(GATE_ALPHA):
         return "", False

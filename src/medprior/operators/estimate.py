@@ -1,5 +1,5 @@
-"""Noise that nobody stated, estimated from the measurement itself: the corners of k-space, flat regions of an
-image, neighbouring bins of a sinogram.
+"""Unknown noise, estimated from the measurement itself: the corners of k-space, flat regions of an image,
+neighbouring bins of a sinogram.
 
 Each gives the noise and ``Estimated.how``, a sentence for the report: an estimate is never passed off as a
 fact.

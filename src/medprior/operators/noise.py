@@ -192,7 +192,7 @@ class Speckle(Noise):
 
 @dataclass(frozen=True, eq=False)
 class Unknown(Noise):
-    """Nobody has stated the noise: it must be estimated. There is no silent default."""
+    """The noise is not stated and must be estimated. There is no silent default."""
 
     def draw(self, clean: Tensor, rng: torch.Generator) -> Tensor:
         raise _unknown()

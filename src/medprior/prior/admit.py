@@ -181,9 +181,9 @@ def admit(card: Card, volume: Volume, *, allow_other: bool = False) -> Admitted:
 def release(admitted: Admitted, images: Tensor, *, sentence: str, synthetic: bool = True) -> Volume:
     """Network units -> a Volume on the source's own grid, unit and axes.
 
-    images: shaped as ``admitted.images``. Where the source has another grid than the prior's, the CHANGE is
-    resampled and added to the source, so that its fine detail stays and images that were not changed come
-    back exactly. Raises ShapeMismatch for another shape.
+    images: shaped as ``admitted.images``. If the source has another grid than the prior's, the CHANGE is
+    resampled and added to the source. So its fine detail stays, and unchanged images come back exactly.
+    Raises ShapeMismatch for another shape.
     """
     if images.shape != admitted.images.shape:
         raise ShapeMismatch("release", tuple(admitted.images.shape), tuple(images.shape))
@@ -273,7 +273,7 @@ def resized(x: Tensor, size: tuple[int, ...]) -> Tensor:
 
 
 def turned_for(card: Card, volume: Volume) -> Volume:
-    """The volume on the card's axes. Raises WrongKind where nobody knows how it lies."""
+    """The volume on the card's axes. Raises WrongKind if its orientation is unknown."""
     if volume.affine is None or not card.axes:
         if volume.ndim == 3 and card.axes:
             raise WrongKind(

@@ -1,11 +1,10 @@
 """Joint priors: several channels of one patient on one grid, contrasts and a label map, through the same
 doors as one image.
 
-A label map is one channel a class, 1 where the class is and -1 elsewhere; background is where none is. One
-channel with a level for each class would need no more than that, but the mean of two classes would then look
-like the class between them, at every border and at every noise level; with a channel each, the mean of a
-channel is the probability of its class, and the order of the numbers means nothing, as it should. The card
-names them mask:1, mask:2, ...
+A label map is one channel a class, 1 where the class is and -1 elsewhere; background is where none is. With
+one channel and a level for each class, the mean of two classes would look like the class between them at
+every border. With a channel each, the mean of a channel is the probability of its class, and the order of the
+numbers has no meaning. The card names them mask:1, mask:2, ...
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ def range_of(card: Card, name: str) -> tuple[float, float]:
 
 
 def learned_range(values: Sequence[float]) -> tuple[float, float]:
-    """Mean -+ 2 standard deviations of what is known (NaN is not): it is nobody's own value. Of one value
-    only, 1 to both sides.
+    """Mean -+ 2 standard deviations of what is known (NaN is not): no patient's own value is kept. Of one
+    value only, 1 to both sides.
     """
     known = [v for v in values if math.isfinite(v)]
     mean = sum(known) / len(known)

@@ -174,9 +174,9 @@ def cautious(denoiser: Denoiser, doubt: float = 1.5, share: float = 0.5) -> Deno
     """Its standard deviation times ``doubt``, and the ``share`` of its variance spread over the whole image,
     of a volume over each slice; the mean stays.
 
-    A network names the error that it makes on images like those it learned from. Where it is sure and wrong,
-    since it is shown an image that no scan gives, the data could no longer set it right: a rule would trust
-    it there at every level, and all draws would agree on the same fault. The numbers were chosen on val
+    A network names the error that it makes on images like those it learned from. During reconstruction the
+    noise is different, so the network can be sure and wrong. A rule would then trust it at every level, the
+    data could not correct it, and all draws would share the fault. The numbers were chosen on val
     (bench/caution.py): a share gains in MRI, and with the doubt draws spread about as much as they err; more
     doubt loses.
 

@@ -12,10 +12,9 @@ network call, one Jacobian product |
 
 What the approximations give for a prior whose neighbours agree (24 voxels, eigenvalues 0.02 to 2.2; asserted
 in tests/golden), where the denoiser names one white error and no more, by operator, noise and levels: error
-of the mean over the prior's spread, and total variance over the exact one. What is wrong with proximal and
-decoupled falls with the number of levels, and is small where much was measured: draws from few levels and
-scarce data must be calibrated before their spread is believed. More levels do not mend the mean of the other
-two.
+of the mean over the prior's spread, and total variance over the exact one. The error of proximal and
+decoupled falls with the number of levels, and is small if much was measured. Draws from few levels and scarce
+data must be calibrated before their spread is believed. More levels do not mend the mean of the other two.
 
 | rule | operator | std | levels | mean | spread |
 |---|---|---|---|---|---|

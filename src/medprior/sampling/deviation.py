@@ -42,8 +42,8 @@ def local_deviation(
     """(C, i, j[, k]): the deviation of n draws of the Gaussian that measurement and prior make together
     around a point estimate (1, C, i, j[, k]).
 
-    One network evaluation and n solves, no walk: it knows what the measurement leaves open as long as the
-    image is about right, and is too narrow as a rule, since other images altogether are not thought of. Its
+    It costs one network evaluation and n solves. It knows what the measurement leaves open as long as the
+    image is about right. It is usually too narrow, since altogether different images are not considered. Its
     scale is calibrated (Laplace's approximation, MacKay 1992, by perturb and optimise).
     """
     return draw_deviation(laplace_draws(denoiser, measurement, point, _LEVEL, n, rng))

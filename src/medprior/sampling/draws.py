@@ -33,8 +33,8 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """low, high: (C, i, j[, k]). calibrated: False means the raw quantiles of the draws, whose width nobody
-    has checked.
+    """low, high: (C, i, j[, k]). calibrated: False means the raw quantiles of the draws, with an unchecked
+    width.
     """
 
     low: Tensor
@@ -129,10 +129,10 @@ def shrink_to(values: Tensor, point: Tensor, *, rings: int = 12) -> Tensor:
     """(C, i, j[, k]): the average of N draws, drawn to a point estimate as far as the chance of so few draws
     explains the difference.
 
-    values: (N, C, i, j[, k]); point: (1, C, i, j[, k]). An average of N draws is off by its own spread /
-    sqrt(N), whatever it is an average of; that chance is known, and shrinking by it, ring by ring of spatial
-    frequency, can only help where it is large (positive-part James and Stein 1961). Where both differ by more
-    than chance the average stands. One draw has no known spread and is returned as it is.
+    values: (N, C, i, j[, k]); point: (1, C, i, j[, k]). An average of N draws has an error of its spread /
+    sqrt(N). So it is shrunk by that known amount, ring by ring of spatial frequency (positive-part James and
+    Stein 1961). Where both differ by more than chance the average stands. One draw has no known spread and is
+    returned as it is.
     """
     if len(values) < 2:
         return values[0]

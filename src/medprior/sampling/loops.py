@@ -169,9 +169,9 @@ def initial_image(
 ) -> Tensor:
     """x at the first level, (B, C, i, j[, k]) float32: noise around what the guide makes of noise.
 
-    Noise alone has mean 0, and images have not: over many voxels even a large sigma tells their mean apart,
-    so pure noise asks for images that are too bright (the leak of Lin et al. 2024, "Common diffusion noise
-    schedules"). Each round removes the share 1 - v / (v + sigma^2) of the error in a direction of variance v.
+    Noise has mean 0, and images do not. Over many voxels even a large sigma reveals that mean, so pure noise
+    leads to images that are too bright (the leak of Lin et al. 2024, "Common diffusion noise schedules").
+    Each round removes the share 1 - v / (v + sigma^2) of the error in a direction of variance v.
     """
     x = sigma.float() * torch.randn(shape, generator=rng)
     for _ in range(n_rounds):
@@ -232,11 +232,11 @@ def plug_and_play(
 
     x: (B, C, i, j[, k]) a first guess in network units. high: the first level; default 1 where some
     frequencies were not measured, so that they must come from the prior, else 0.5. low: the last one; default
-    high / 20. momentum: each answer of the network is carried on by so much of its change since the last one,
-    as in Polyak's heavy ball: what was measured reaches the rest in six evaluations as it does in eight
-    without. join: the last word is not the prior's but weighed against the data once more, which brings the
-    residual near 1. With neither it is DPIR. caution: in that weighing the error that the denoiser names is
-    widened a little; off where its covariance is exact. Not a draw: its spread says nothing.
+    high / 20. momentum: each output of the network is extrapolated by this share of its last change (Polyak's
+    heavy ball). Six evaluations then do what eight do without. join: the last word is not the prior's but
+    weighed against the data once more, which brings the residual near 1. With neither it is DPIR. caution: in
+    that weighing the error that the denoiser names is widened a little; off where its covariance is exact.
+    Not a draw: its spread says nothing.
     """
     answers = ring_response(measurement)
     if high is None:

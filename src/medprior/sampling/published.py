@@ -114,9 +114,8 @@ def posterior_sampling(
     sigma^2), so to a mean in an ODE over sigma it adds 4 / (beta |y - A D|) sigma^2 J^T A^H (y - A D). Loops
     of 10 to 100 steps overshoot with that: it is cut where A D would pass the data.
 
-    The weight does not know the noise. Quiet data are fitted too loosely and the draws scatter too far; in
-    loud data, and where few numbers were measured, the noise itself is fitted and the draws agree with each
-    other on it. Here for comparison.
+    The weight does not know the noise. Data with little noise are fitted too loosely, and the draws scatter
+    too far. In noisy data, or with few measured numbers, the noise itself is fitted. Here for comparison.
     """
     return _Posterior(denoiser, measurement)
 

@@ -27,8 +27,8 @@ def fourier_filter(x: Tensor, gain: Tensor) -> Tensor:
 
 
 def weight_of(measurement: Measurement) -> Tensor:
-    """1 / noise variance of each real component. Raises BadOption for noise of zero, UnknownNoise where
-    nobody has stated it.
+    """1 / noise variance of each real component. Raises BadOption for noise of zero, UnknownNoise if it is
+    not stated.
     """
     variance = torch.as_tensor(measurement.noise.variance(measurement.y), dtype=torch.float32)
     if not (variance > 0).all():

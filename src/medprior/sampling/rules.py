@@ -128,9 +128,8 @@ def known_channels(
     """The redraw where some channels are known and nothing else: ``proximal`` for the operator ``channels``,
     in the limit of a small noise.
 
-    y: (B or 1, channels, i, j[, k]). The covariance that a denoiser names ties no channel to another, so that
-    the rest is its draw and there is no system to solve; the channels speak to each other through the network
-    alone.
+    y: (B or 1, channels, i, j[, k]). The covariance of a denoiser connects no channels, so the rest is its
+    draw and there is no system to solve. The channels influence each other through the network alone.
     """
     return _KnownChannels(denoiser, y, kept, noise, rng)
 
@@ -247,11 +246,11 @@ def proximal(
     """Denoise, then draw from the product of the data's likelihood and N(denoised, C), by conjugate
     gradients.
 
-    C = std F^H spectrum F std: where the prior is unsure comes from its own standard deviation at each voxel,
-    how neighbours err together from its measured error spectrum (``Denoiser.moments``,
-    ``Denoiser.spectrum``), so there is no knob to turn for a task. The family of DiffPIR (Zhu et al. 2023)
-    and DDS (Chung et al. 2024), whose C is a multiple of the identity, with the perturbation that makes the
-    result a draw (Papandreou and Yuille 2010).
+    C = std F^H spectrum F std: the prior's own standard deviation at each voxel says where it is unsure, and
+    its measured error spectrum how neighbours err together (``Denoiser.moments``, ``Denoiser.spectrum``), so
+    there is no knob to turn for a task. The family of DiffPIR (Zhu et al. 2023) and DDS (Chung et al. 2024),
+    whose C is a multiple of the identity, with the perturbation that makes the result a draw (Papandreou and
+    Yuille 2010).
     """
     return _Proximal(denoiser, measurement, rng, n_iterations)
 

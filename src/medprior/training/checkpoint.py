@@ -24,8 +24,7 @@ class State:
     stored.
 
     weights, average: the network and its moving average. moments: Adam's, by parameter name. facts: step,
-    seed, counts, budget. best: the moving average at the step that was judged best; empty where nobody
-    judges.
+    seed, counts, budget. best: the moving average at the step that was judged best; empty without a judge.
     """
 
     weights: dict[str, Tensor]

@@ -1,9 +1,8 @@
 """Few scans made many: patches are turned, stretched, shifted and mirrored *together with their places*.
 
-The network is told where each voxel comes from, so that it learns what a turned patch looks like as something
-else than a plain one; asked for plain places it draws plain images (augmentation that is told, so that it
-need not leak into what is drawn: Karras et al., NeurIPS 2022, told there by numbers, here by the places
-themselves; a stretch without a turn has the places of a plain patch of an image of another size).
+Because the network knows where each voxel comes from, it does not reproduce the augmentation when sampling
+(Karras et al., NeurIPS 2022, with numbers as conditions; here the coordinates are the condition). A stretch
+without a turn has the coordinates of a plain patch of an image of another size.
 """
 
 from __future__ import annotations

@@ -45,8 +45,8 @@ class Images:
     each patch size; a side beyond the image means the whole image. weights: how often each image is taken, in
     any unit; None = all alike. flip: array axis (0 = i) that may be mirrored without making a wrong patient,
     or None. moves: how patches are moved together with their places, or None. asked: columns of the numbers
-    that are properties of a patient, as heights are not, each with the standard deviation of the error with
-    which it is told. typical: shape of the image of middle size.
+    that are properties of a patient, as heights are not, each with the standard deviation of the error that
+    is added to it. typical: shape of the image of middle size.
     """
 
     images: Sequence[Tensor]
@@ -222,7 +222,7 @@ def _window(
 def known(
     data: Images, items: Tensor, u: Tensor, white: Tensor, drop: float
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Labels (n,) and numbers (n, k) of ``items`` (n,) as the network is told them. u: (n, 2 + k) uniform,
+    """Labels (n,) and numbers (n, k) of ``items`` (n,) as conditions of the network. u: (n, 2 + k) uniform,
     white: (n, k) normal.
 
     Hidden with probability ``drop``: the label; all numbers at once; of several each by itself. The other

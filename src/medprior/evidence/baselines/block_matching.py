@@ -1,12 +1,12 @@
 """Collaborative filtering of similar blocks: the strongest classical denoiser for white noise, as a baseline.
 
 Source: Dabov, Foi, Katkovnik, Egiazarian, IEEE Trans. Image Process. 16(8), 2007 (BM3D), written from the
-paper: block matching by squared distance, an orthonormal transform of the stack of similar blocks, hard
-thresholding, aggregation; then once more with Wiener weights from the first estimate.
+paper. Blocks are matched by squared distance; the stack of similar blocks is transformed, thresholded and
+aggregated. A second pass uses Wiener weights from the first estimate.
 
 It lies 0.3 to 0.5 dB below version 4 of the authors' own package (T1 slice and a photograph, noise 0.05 and
-0.15 of the range), which has improvements of 2020 and a licence that this project cannot depend on: a result
-that beats this baseline by less than that has not beaten the package.
+0.15 of the range). That package has improvements of 2020, and a licence that this project cannot depend on.
+So a result that beats this baseline by less has not beaten the package.
 """
 
 from __future__ import annotations

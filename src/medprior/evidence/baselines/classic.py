@@ -118,11 +118,10 @@ def fbp(sinogram: Tensor, operator: LineIntegrals, *, window: str = "ramp") -> T
     n_angles, n_bins[, k]) -> (B, *domain), in 1/mm.
 
     window: "ramp" (sharp), "cosine" or "hann" (smoother, for noise). The ramp is the band-limited kernel of
-    Ramachandran and Lakshminarayanan sampled in space (Kak and Slaney 1988, eq. 3.61: no offset), the
-    back-projection takes each pixel's place on the detector by linear interpolation, and each view counts
-    with the angle it stands for. A fan's rays are weighted by their slant and each pixel by its distance from
-    the source (eq. 3.4.2). Raises BadOption for a curved detector, a fan over less than a full turn, or
-    another window.
+    Ramachandran and Lakshminarayanan sampled in space (Kak and Slaney 1988, eq. 3.61: no offset). The
+    back-projection interpolates linearly on the detector, and each view counts with the angle it covers. A
+    fan's rays are weighted by their slant and each pixel by its distance from the source (eq. 3.4.2). Raises
+    BadOption for a curved detector, a fan over less than a full turn, or another window.
     """
     fan = math.isfinite(operator.distances[0])
     if operator.beam not in ("parallel", "fan"):

@@ -233,7 +233,7 @@ class PaDiM:
     that ImageNet has trained.
 
     channels: (100,) of its features, drawn at random; mean: (bins, places, 100); whitening: (bins, places,
-    100, 100), the inverse Cholesky factor of each covariance plus 0.01 I. bins: slice heights that are told
+    100, 100), the inverse Cholesky factor of each covariance plus 0.01 I. bins: slice heights that are kept
     apart, 1 for images. score: highest value of the map before it takes the scan's size. Source: Defard et
     al., ICPR workshops 2021; there on a ResNet, here on strides 8 and 16 of EfficientNet-Lite0. Map as
     ``PatchCore``.

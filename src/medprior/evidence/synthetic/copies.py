@@ -148,11 +148,11 @@ class WayAudit:
     an equally large H (0.5 where nothing was copied). placebo: share of S nearer to a held-out scan than 95 %
     of training scans are: no copying can raise it, but images smoother than real ones do. reference: what
     real scans show in the place of S, by pixels: share of training scans nearer to training scans of other
-    patients than to as many of H. 0.5 where H was drawn as T was; above it H is unlike T (or T shows patients
-    twice that nobody named), and ``nearer`` cannot tell that from copying. beyond: how many of S are nearer
-    than every held-out scan; chance: of so many where nothing was copied. again: how many are a training scan
-    over again, ten times as near as the nearest held-out scan (1 - correlation): a single one is a copy,
-    however few scans say what is usual.
+    patients than to as many of H. 0.5 where H was drawn as T was; above it H is unlike T (or T contains a
+    patient twice under two names), and ``nearer`` cannot tell that from copying. beyond: how many of S are
+    nearer than every held-out scan; chance: of so many where nothing was copied. again: how many are a
+    training scan over again, ten times as near as the nearest held-out scan (1 - correlation): a single one
+    is a copy, however few scans say what is usual.
     """
 
     way: str
@@ -182,7 +182,7 @@ class WayAudit:
 
     @property
     def passed_unfiltered(self) -> bool:
-        """Of a generator whose images nobody will compare with scans again."""
+        """For a generator whose images are not compared with scans again."""
         return self.passed and self.chance >= _RARE and not self.again
 
 
@@ -264,9 +264,9 @@ def nearer_share(
     both: as many patients, and as many scans.
 
     near, far: (n, m), (n, h) correlations with the scans of each; own, others: their patients. The interval
-    (95 %, normal) is that of which patients the two sets happen to hold, which no number of images makes
-    narrower: it is measured between halves that have no patient in common. Beside it stands what the choice
-    of n images does, each drawn by itself. With fewer than four patients on a side nothing is known: 0 to 1.
+    (95 %, normal) reflects which patients the two sets contain, so more images do not make it narrower. It is
+    measured between halves without a common patient. Beside it stands what the choice of n images does, each
+    drawn by itself. With fewer than four patients on a side nothing is known: 0 to 1.
     """
     hits, spread = [], 0.0
     for _ in range(_PARTS):

@@ -1,7 +1,7 @@
 """The index of a data set: every file decoded once, what cannot be used and why, twins, patients, splits.
 
 A data set is a folder. Its sub-folders are labels (train, val, test are splits), or a scans.csv (path, label,
-patient, split, mask; sex, age, scanner, site, protocol; channel:NAME, number:NAME) says more; DICOM is
+patient, split, mask; sex, age, scanner, site, protocol; channel:NAME, number:NAME) says more. DICOM is
 indexed by series, and a folder with the DICOM of one patient only is that patient's folder, not a label.
 Without a scans.csv, what looks like a label map is left out and listed as such.
 """

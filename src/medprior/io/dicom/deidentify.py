@@ -33,8 +33,8 @@ _HEAD = ("HEAD", "BRAIN", "FACE", "NECK", "SKULL", "ORBIT", "SINUS", "JAW")
 
 
 def keyed_uid(secret: bytes, old: str) -> str:
-    """The same new UID for the same old one, wherever the secret is the same; without it nobody can test a
-    guess.
+    """The same new UID for the same old one, wherever the secret is the same; without the secret a guess
+    cannot be tested.
     """
     return str(generate_uid(entropy_srcs=[hmac.new(secret, old.encode(), sha256).hexdigest()]))
 

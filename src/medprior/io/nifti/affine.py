@@ -3,7 +3,7 @@
 1. The s-form is used when its code is above zero and its matrix is finite and invertible.
 2. Otherwise the q-form is used when its code is above zero and it is finite and invertible; a warning says
    why the s-form was not.
-3. Otherwise the geometry is unknown: the affine is None, never an identity that nobody measured.
+3. Otherwise the geometry is unknown: the affine is None, never an invented identity.
 4. When both are given and disagree by more than a twentieth of the smallest voxel, the s-form is used and a
    warning states the disagreement
    in degrees and millimetres, and whether one mirrors the other.

@@ -67,7 +67,7 @@ class Shown:
         )
 
     def known(self, card: Card) -> tuple[Tensor | None, Tensor | None]:
-        """Labels (n,) and numbers (n, n_numbers) as a prior of this card is told them."""
+        """Labels (n,) and numbers (n, n_numbers) as conditions for a prior of this card."""
         labels = torch.tensor(self.labels) if card.labels else None
         return labels, torch.stack(self.numbers) if card.numbers else None
 

@@ -1,5 +1,5 @@
-"""The evidence of a synthetic set: faithful, various, nobody's copy; and the controls without which a privacy
-number is worth nothing.
+"""The evidence of a synthetic set: fidelity, variety and copies, with the controls that a privacy number
+needs.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ class SetEvidence:
 
     @property
     def passed_unfiltered(self) -> bool:
-        """As what a generator draws when nobody compares it with scans."""
+        """Whether it passes as the output of a generator without a copy filter."""
         return all(way.passed_unfiltered for way in self.copies)
 
 
@@ -215,8 +215,8 @@ def _one_shape(images: Sequence[Tensor]) -> list[Tensor]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Filtered:
-    """kept: by row of what was asked for, an image (C, i, j[, k]) none of which is nearer to a training scan
-    than any held-out scan is.
+    """kept: by row of what was asked for, an image (C, i, j[, k]). No image is closer to a training scan than
+    every held-out scan is.
 
     all: as drawn, the refused ones too. refused: how many.
     """

@@ -119,9 +119,9 @@ def synthesize_joint(
     (never of a height); 1 is plain, above it exaggerates. size: of an image, where nothing is given. slices:
     a volume of so many by a prior of slices; a given volume has its own. alike: correlation, 0 to below 1, of
     the noise that neighbouring slices are drawn from; 0 makes each of another patient. n_steps: levels; three
-    times as many for an image of which something is given. stream: words that set these draws apart from
-    others with the same seed. The same seed and n give the same bytes. on_step: (steps done, in all). Raises
-    BadOption (n, size, alike, label, number, channel, class), WrongKind (grids, units), Diverged.
+    times as many if a part of the image is given. stream: words that set these draws apart from others with
+    the same seed. The same seed and n give the same bytes. on_step: (steps done, in all). Raises BadOption
+    (n, size, alike, label, number, channel, class), WrongKind (grids, units), Diverged.
     """
     prior = prior_of(prior)
     if n < 1 or not 0 <= alike < 1:

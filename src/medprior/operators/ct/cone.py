@@ -1,11 +1,11 @@
 """Cone-beam CT: a point source and a flat detector turn round the k axis, and every view sees the whole
 volume.
 
-The matrix of a volume would not fit into memory, but it is a product of two parts that do: all detector
-pixels of one column share their path in the (i, j) plane, and along k a ray moves in equal steps. The
-in-plane part is the sparse matrix of the fan beam, kept apart for each step of a ray; the part along k is a
-linear interpolation, worked out as it goes. Together they are Joseph's method in three dimensions, and the
-adjoint is the transpose of each.
+The matrix of a volume would not fit into memory, but it is a product of two parts that do. All detector
+pixels of one column share their path in the (i, j) plane; along k a ray moves in equal steps. The in-plane
+part is the sparse matrix of the fan beam, kept apart for each step of a ray; the part along k is a linear
+interpolation, worked out as it goes. Together they are Joseph's method in three dimensions, and the adjoint
+is the transpose of each.
 """
 
 from __future__ import annotations

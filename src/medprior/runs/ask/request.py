@@ -1,6 +1,4 @@
-"""What every request has: fields that are given by their names, an identity that names nobody, and errors in
-one line.
-"""
+"""What every request has: fields given by name, an identity without personal data, and errors in one line."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ __all__ = [
 
 
 class Evaluation(WithPrior, HasFolder):
-    """What every evaluation of a prior on a folder of scans is told."""
+    """The options of every evaluation of a prior on a folder of scans."""
 
     auto_split: ClassVar[str] = "test"
     """The split that ``auto`` takes where the folder states splits."""
@@ -73,7 +73,7 @@ class EvaluateReconstruct(_Simulating):
 
 
 class Calibration(Evaluation):
-    """What every calibration is told."""
+    """The options of every calibration."""
 
     private: ClassVar[tuple[str, ...]] = (*Evaluation.private, "into")
     auto_split: ClassVar[str] = "val"

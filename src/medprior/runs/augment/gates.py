@@ -37,12 +37,12 @@ UNLIKE = (
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the gates say of one image. probability, p: of its label, None where nobody judged.
+    """What the gates say of one image. probability, p: of its label, None if not judged.
 
     rho: correlation with its nearest training scan, nearest: which of the chosen scans that is, from 0; None
-    where nobody looked. lost: its label; copy: nearer to a training scan than it may be; unlike: of another
-    kind (dimensions, channels) than the gates have learned from, so that nobody can look at it. refused: for
-    any of them; copies and what is unlike pass where copies are kept.
+    if not compared. lost: its label; copy: nearer to a training scan than it may be; unlike: of another kind
+    (dimensions, channels) than the gates have learned from, so that they cannot judge it. refused: for any of
+    them; copies and what is unlike pass where copies are kept.
     """
 
     probability: float | None = None

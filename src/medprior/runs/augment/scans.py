@@ -25,8 +25,8 @@ TABLE = "scans.csv"
 
 
 def is_data_set(request: Augment) -> bool:
-    """A folder with a scans.csv, with files other than DICOM, or where an option is given that only a data
-    set has, be it with the value that it has anyway (--split train); a folder of DICOM alone is one scan.
+    """A folder with a scans.csv, with files other than DICOM, or with an option that only a data set has,
+    even at its default (--split train). A folder of DICOM alone is one scan.
 
     Raises BadOption for such an option with one scan, and for options of one scan with a data set.
     """

@@ -169,8 +169,9 @@ def mask_hash(path: Path) -> str:
 
 
 def middle_slices(n: int, most: int, scan: int = 0) -> list[int]:
-    """At most so many of n slices, evenly spaced in their middle half, shifted from scan to scan: one slice
-    of each patient then shows all heights, as those that judge do, and not the same one of everybody."""
+    """At most this many of n slices, evenly spaced in their middle half and shifted from scan to scan. So one
+    slice of each patient shows all heights, not the same height of every patient.
+    """
     inner = range(n // 4, max(n // 4 + 1, n - n // 4))
     count = min(most, len(inner))
     return [inner[int((i + (0.5 + scan * _GOLDEN) % 1) * len(inner) / count)] for i in range(count)]

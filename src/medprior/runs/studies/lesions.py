@@ -2,10 +2,10 @@
 does it show that is not there?
 
 Each image is measured twice with the same seed: as it is, which is the lesion-free twin, and with lesions. A
-false blob is a connected part of the twin's result that is off by over three standard deviations of the
-method's error, all to one side, and as large as the smallest lesion. What a method's standard deviation is,
-is measured on the other patients: ours says for each voxel how far it may be off, up to a factor; the plain
-methods have one number for all.
+false blob is a connected region of the twin's result at least as large as the smallest lesion. It is off by
+over three standard deviations of the method's error, all to one side. A method's standard deviation is
+measured on the other patients. Ours gives one for each voxel, up to a factor; the plain methods have one
+number for all.
 """
 
 from __future__ import annotations

@@ -26,9 +26,8 @@ FEW = 4
 class Beside:
     """Of one item: {name: score and map} of each plain detector.
 
-    They learn from the healthy scans of the train split where the folder states splits and that split is not
-    judged; else each half of the patients is judged by detectors that learned from the healthy scans of the
-    other half.
+    They learn from the healthy scans of a stated train split, if that split is not judged. Else each half of
+    the patients is judged by detectors that learned from the healthy scans of the other half.
     """
 
     def __init__(

@@ -91,7 +91,7 @@ def scans_of(request: Evaluation, on_event: OnEvent) -> Iterator[tuple[Index, tu
 
 
 def patients_of(items: Sequence[Item]) -> dict[str, int]:
-    """Opaque patient -> 1, 2, ...; a scan whose patient nobody names counts as a patient of its own."""
+    """Opaque patient -> 1, 2, ...; a scan without a patient counts as a patient of its own."""
     names = dict.fromkeys(item.patient or item.id for item in items)
     return {name: n for n, name in enumerate(names, start=1)}
 

@@ -41,7 +41,7 @@ _NUMBERED = ("site", "protocol")
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One scan of a patient. groups: {tag: group}, without the tags that nobody stated. hit: flagged at the
+    """One scan of a patient. groups: {tag: group}, without tags that were not stated. hit: flagged at the
     promised rate.
     """
 

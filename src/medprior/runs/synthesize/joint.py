@@ -1,5 +1,5 @@
-"""Joint synthesis as a run: pairs of image and mask, contrasts of one patient that nobody is, volumes by a
-prior of slices.
+"""Joint synthesis as a run: pairs of image and mask, contrasts of one made-up patient, volumes by a prior of
+slices.
 """
 
 from __future__ import annotations

@@ -22,11 +22,11 @@ __all__ = ["scans_behind", "scans_of_folder"]
 def scans_behind(
     prior: Prior, train: Sequence[Item], held: Sequence[Item], index: Index, on_event: OnEvent
 ) -> tuple[Known, str]:
-    """The scans as the prior sees them, and "" where its card names them; else why nobody knows that it
+    """The scans as the prior sees them, and "" where its card names them; else why it is unknown whether it
     learned from these.
 
-    Raises BadOption where its card names others: compared with other scans than its own, every prior is free
-    of copies; and where fewer than 19 patients are held out, who say how alike two patients are.
+    Raises BadOption if its card names other scans, since every prior is free of copies of foreign scans. Also
+    if fewer than 19 patients are held out.
     """
     owners = len({item.patient or item.id for item in held})
     if owners < LEAST_HELD:

@@ -73,7 +73,7 @@ class Layout:
 
 def checked(plane: Plane) -> Plane:
     """The plane with exactly orthonormal directions (three decimals in a header must not shear the grid); a
-    spacing of 0 says that nobody knew it.
+    spacing of 0 means unknown.
 
     Raises BadGeometry when the directions are not nearly orthonormal or a spacing is negative.
     """

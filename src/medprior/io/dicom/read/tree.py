@@ -74,7 +74,7 @@ class Tree:
     """What a tree holds. faults: DICOM files that cannot be used. others: DICOM that is no image (reports,
     plans, segmentations), and what it is.
 
-    stray: those of the faults of which nobody knows what series they belong to.
+    stray: those of the faults that belong to an unknown series.
     """
 
     series: tuple[Series, ...]

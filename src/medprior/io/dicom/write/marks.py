@@ -91,8 +91,8 @@ _CLASSES = {
 
 
 def class_for(volume: Volume, source: Header | None) -> UID:
-    """The SOP class of the modality, Secondary Capture where that class asks for what nobody knows (CT and MR
-    without a place, PET without a source).
+    """The SOP class of the modality, or Secondary Capture if that class needs unknown facts (CT and MR
+    without a position, PET without a source).
     """
     wanted = _CLASSES.get(volume.modality, SecondaryCaptureImageStorage)
     if wanted == PositronEmissionTomographyImageStorage and (source is None or source.get("Units") is None):

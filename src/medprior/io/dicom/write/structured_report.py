@@ -1,5 +1,5 @@
-"""Scores and findings as a Structured Report beside the scan: TID 1500, from a device, verified by nobody
-(PS3.3 sections A.35.3 and A.35.13).
+"""Scores and findings as a Structured Report beside the scan: TID 1500, from a device, unverified (PS3.3
+sections A.35.3 and A.35.13).
 """
 
 from __future__ import annotations
