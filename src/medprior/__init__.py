@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from .jobs.detect import Found, detect
     from .jobs.fitting.adapt import Adapted, adapt
     from .jobs.fitting.fit import fit
-    from .jobs.reconstruct import reconstruct
+    from .jobs.reconstruct import Settings, reconstruct
     from .jobs.synthetic.joint import synthesize_joint
     from .jobs.synthetic.synthesize import synthesize
     from .operators import ComplexGaussian, Gaussian, Measurement, Poisson, Rician, Unknown
     from .prior import Prior
+    from .prior.adopt import adopt
+    from .prior.gaussian import GaussianPrior
     from .sampling import Draws
     from .training.folder import load, save
 
@@ -36,15 +38,18 @@ _HOMES = {
     "Draws": "sampling",
     "Found": "jobs.detect",
     "Gaussian": "operators",
+    "GaussianPrior": "prior.gaussian",
     "Measurement": "operators",
     "MedpriorError": "errors",
     "Poisson": "operators",
     "Policy": "augmentation",
     "Prior": "prior",
     "Rician": "operators",
+    "Settings": "jobs.reconstruct",
     "Unknown": "operators",
     "Volume": "data.volume",
     "adapt": "jobs.fitting.adapt",
+    "adopt": "prior.adopt",
     "augment": "jobs.augment",
     "detect": "jobs.detect",
     "fit": "jobs.fitting.fit",
@@ -65,15 +70,18 @@ __all__ = [
     "Draws",
     "Found",
     "Gaussian",
+    "GaussianPrior",
     "Measurement",
     "MedpriorError",
     "Poisson",
     "Policy",
     "Prior",
     "Rician",
+    "Settings",
     "Unknown",
     "Volume",
     "adapt",
+    "adopt",
     "augment",
     "detect",
     "fit",

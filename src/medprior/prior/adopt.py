@@ -10,24 +10,17 @@ two whole numbers; a net that takes whole ones only is adopted as ``lambda x, t:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import BadOption, ShapeMismatch, nearest
 from .denoiser import Condition, Denoiser, spread
 from .error_table import ErrorTable
 
-if TYPE_CHECKING:
-    from monai.networks.nets.diffusion_model_unet import DiffusionModelUNet
-    from monai.networks.schedulers.scheduler import Scheduler
-
-__all__ = ["adopt_diffusers", "adopt_epsilon", "adopt_monai", "adopt_v", "adopt_x0"]
-
-Net = Callable[[Tensor, Tensor], Tensor]
-"""(x scaled to the net's own variance, (B,) time) -> what it predicts, shaped as x."""
+__all__ = ["adopt"]
 
 
 def _from_epsilon(x: Tensor, sigma: Tensor, epsilon: Tensor) -> Tensor:
@@ -112,77 +105,38 @@ class _Adopted(Denoiser):
         return super().spectrum(sigma, size) if self.errors is None else self.errors.at(sigma, size)
 
 
-def adopt_epsilon(
-    net: Net, alphas_cumprod: Tensor, *, sigma_data: float = 0.5, errors: ErrorTable | None = None
-) -> Denoiser:
-    """A net that predicts the noise (DDPM, Ho et al. 2020).
-
-    alphas_cumprod: (T,), falling from near 1 to near 0. sigma_data: standard deviation of the images it was
-    trained on. errors: measured on images it has not seen; without them rules take the bound that a white
-    image of that deviation gives. Raises BadOption for another table.
-    """
-    return _Adopted(lambda x, t, _: net(x, t), alphas_cumprod, "epsilon", sigma_data, errors)
-
-
-def adopt_v(
-    net: Net, alphas_cumprod: Tensor, *, sigma_data: float = 0.5, errors: ErrorTable | None = None
-) -> Denoiser:
-    """A net that predicts v = sqrt(a) n - sqrt(1 - a) x0 (Salimans and Ho 2022). Arguments as for
-    ``adopt_epsilon``.
-    """
-    return _Adopted(lambda x, t, _: net(x, t), alphas_cumprod, "v_prediction", sigma_data, errors)
-
-
-def adopt_x0(
-    net: Net, alphas_cumprod: Tensor, *, sigma_data: float = 0.5, errors: ErrorTable | None = None
-) -> Denoiser:
-    """A net that predicts the clean image. Arguments as for ``adopt_epsilon``."""
-    return _Adopted(lambda x, t, _: net(x, t), alphas_cumprod, "sample", sigma_data, errors)
-
-
-def adopt_monai(
-    net: DiffusionModelUNet,
-    scheduler: Scheduler,
-    *,
-    sigma_data: float = 0.5,
-    errors: ErrorTable | None = None,
-) -> Denoiser:
-    """MONAI's DiffusionModelUNet with the scheduler (DDPM, DDIM or PNDM) it was trained with; labels go in as
-    ``class_labels``.
-
-    Raises BadOption for a scheduler of flow matching, which has no alphas_cumprod.
-    """
-    from monai.networks.schedulers import DDIMScheduler, DDPMScheduler, PNDMScheduler
-
-    def predict(x: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        return net(x, timesteps=t, class_labels=condition.label)
-
-    if not isinstance(scheduler, DDIMScheduler | DDPMScheduler | PNDMScheduler):
-        raise BadOption(
-            f"adopt_monai: wanted a DDPM, DDIM or PNDM scheduler, got {type(scheduler).__name__}",
-            "adopt a callable with adopt_v or adopt_x0",
-        )
-    return _Adopted(
-        predict, scheduler.alphas_cumprod, str(scheduler.prediction_type), sigma_data, errors, net.in_channels
-    )
-
-
-def adopt_diffusers(
-    net: nn.Module,
+def adopt(
+    net: Callable[..., Any],
     alphas_cumprod: Tensor,
-    prediction: str = "epsilon",
+    predicts: str = "epsilon",
     *,
+    called: Literal["plain", "monai", "diffusers"] = "plain",
+    channels: int | None = None,
     sigma_data: float = 0.5,
     errors: ErrorTable | None = None,
 ) -> Denoiser:
-    """diffusers' UNet2DModel (or what is called as it is): its output's ``sample`` is the prediction; another
-    number of channels is refused by the net itself.
+    """Another library's diffusion network as a denoiser, for every job that takes one.
 
-    alphas_cumprod: of its scheduler. prediction: "epsilon", "v_prediction" or "sample", the scheduler's
-    ``prediction_type``.
+    alphas_cumprod: (T,), falling from near 1 to near 0; a scheduler's attribute of that name. predicts:
+    "epsilon" (Ho et al. 2020), "v_prediction" (Salimans and Ho 2022) or "sample" (the clean image), a
+    scheduler's ``prediction_type``. called: "plain" calls ``net(x, t)``; "monai" passes ``timesteps`` and
+    ``class_labels``; "diffusers" passes ``class_labels`` and takes ``.sample``. channels: of the images, if
+    they shall be checked before the network is called. sigma_data: standard deviation of the training images.
+    errors: measured on images that the network has not seen; without them rules use an upper bound.
+
+    Raises BadOption for an unknown prediction or another table of alphas.
     """
+    if called not in _CALLS:
+        raise BadOption(f"called: {called!r} is not known", nearest(called, list(_CALLS)))
+    call = _CALLS[called]
+    return _Adopted(
+        lambda x, t, condition: call(net, x, t, condition),
+        alphas_cumprod, predicts, sigma_data, errors, channels,
+    )  # fmt: skip
 
-    def predict(x: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        return net(x, t, class_labels=condition.label).sample
 
-    return _Adopted(predict, alphas_cumprod, prediction, sigma_data, errors)
+_CALLS: dict[str, Callable[[Callable[..., Any], Tensor, Tensor, Condition], Tensor]] = {
+    "plain": lambda net, x, t, _: net(x, t),
+    "monai": lambda net, x, t, condition: net(x, timesteps=t, class_labels=condition.label),
+    "diffusers": lambda net, x, t, condition: net(x, t, class_labels=condition.label).sample,
+}

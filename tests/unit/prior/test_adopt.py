@@ -4,15 +4,13 @@ library's arithmetic.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import Tensor
 
 from medprior.errors import BadOption, ShapeMismatch
-from medprior.prior import Condition, Denoiser
-from medprior.prior.adopt import adopt_diffusers, adopt_epsilon, adopt_monai, adopt_v, adopt_x0
+from medprior.prior import Condition
+from medprior.prior.adopt import adopt
 from medprior.prior.error_table import ErrorTable
 from medprior.prior.rings import BINS
 from medprior.sampling import flow, log_levels
@@ -55,7 +53,11 @@ def clean(x_t: Tensor, t: Tensor) -> Tensor:
     return parts(x_t, t)[1]
 
 
-ADOPTED = {"epsilon": adopt_epsilon(epsilon, ALPHAS), "v": adopt_v(v, ALPHAS), "x0": adopt_x0(clean, ALPHAS)}
+ADOPTED = {
+    "epsilon": adopt(epsilon, ALPHAS),
+    "v": adopt(v, ALPHAS, "v_prediction"),
+    "x0": adopt(clean, ALPHAS, "sample"),
+}
 
 
 @pytest.mark.parametrize("kind", ADOPTED)
@@ -84,7 +86,7 @@ def test_an_adopted_net_samples_its_prior() -> None:
 
 def test_beyond_its_levels_a_net_gets_the_end_of_its_clock() -> None:
     times: list[float] = []
-    adopted = adopt_x0(lambda x, t: times.append(float(t[0])) or x, ALPHAS)
+    adopted = adopt(lambda x, t: times.append(float(t[0])) or x, ALPHAS, "sample")
     for sigma in (0.0, 1e-5, 1e4):
         assert bool(adopted(torch.zeros(1, *SHAPE), torch.tensor([sigma])).isfinite().all())
     assert times == [0.0, 0.0, 999.0]
@@ -93,10 +95,10 @@ def test_beyond_its_levels_a_net_gets_the_end_of_its_clock() -> None:
 def test_errors_are_the_measured_ones_or_the_bound() -> None:
     sigma = torch.tensor([0.1, 1.0])
     assert torch.allclose(
-        adopt_v(v, ALPHAS, sigma_data=0.5).error(sigma), sigma**2 * 0.25 / (sigma**2 + 0.25)
+        adopt(v, ALPHAS, "v_prediction", sigma_data=0.5).error(sigma), sigma**2 * 0.25 / (sigma**2 + 0.25)
     )
     table = ErrorTable(64, (0.1, 1.0), (0.004, 0.02), ((1.5,) * BINS, (0.5,) * BINS))
-    measured = adopt_v(v, ALPHAS, errors=table)
+    measured = adopt(v, ALPHAS, "v_prediction", errors=table)
     assert torch.allclose(measured.error(sigma), torch.tensor([0.004, 0.02]))
     assert torch.allclose(measured.spectrum(sigma, (8, 8)).mean((1, 2)), torch.tensor([1.5, 0.5]))
 
@@ -113,23 +115,23 @@ def test_errors_are_the_measured_ones_or_the_bound() -> None:
 )
 def test_a_table_that_is_none_is_refused(table: Tensor) -> None:
     with pytest.raises(BadOption, match="alphas_cumprod"):
-        adopt_epsilon(epsilon, table)
+        adopt(epsilon, table)
 
 
 def test_an_unknown_prediction_names_the_nearest() -> None:
     with pytest.raises(BadOption, match="did you mean 'epsilon'"):
-        adopt_diffusers(torch.nn.Identity(), ALPHAS, "epsilom")
+        adopt(torch.nn.Identity(), ALPHAS, "epsilom")
 
 
-@pytest.mark.parametrize("adopt", [adopt_epsilon, adopt_v, adopt_x0])
-def test_a_prediction_of_another_shape_is_refused(adopt: Callable[..., Denoiser]) -> None:
+@pytest.mark.parametrize("predicts", ["epsilon", "v_prediction", "sample"])
+def test_a_prediction_of_another_shape_is_refused(predicts: str) -> None:
     """Nets that learn their variance give twice the channels; for grey images arithmetic would spread one
     over both in silence.
     """
     with pytest.raises(
         ShapeMismatch, match=r"prediction: wanted \(2, 1, 8, 8\), got \(2, 2, 8, 8\).*first half"
     ):
-        adopt(lambda x, t: torch.cat([x, x], dim=1), ALPHAS)(torch.zeros(2, 1, 8, 8), torch.ones(2))
+        adopt(lambda x, t: torch.cat([x, x], dim=1), ALPHAS, predicts)(torch.zeros(2, 1, 8, 8), torch.ones(2))
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
@@ -148,7 +150,7 @@ def test_monai_agrees_with_its_own_scheduler(prediction: str) -> None:
         num_train_timesteps=100, prediction_type=prediction, clip_sample=False
     )
     scheduler.set_timesteps(100)
-    adopted = adopt_monai(net, scheduler)
+    adopted = adopt(net, scheduler.alphas_cumprod, prediction, called="monai")
     for t in (3, 50, 98):
         x_t, label = torch.randn((2, 1, 16, 16), generator=seeded(t)), torch.tensor([0, 2])
         with torch.no_grad():
@@ -164,16 +166,14 @@ def test_monai_with_other_channels_is_refused_before_it_is_asked() -> None:
     schedulers = pytest.importorskip("monai.networks.schedulers")
     net = nets.DiffusionModelUNet(2, 1, 1, (1, 1), (8, 8), (False, False), norm_num_groups=4)
     with pytest.raises(ShapeMismatch, match=r"adopted network: wanted \(B, 1, ...\), got \(2, 3, 16, 16\)"):
-        adopt_monai(net, schedulers.DDPMScheduler(num_train_timesteps=100))(
+        adopt(net, schedulers.DDPMScheduler(100).alphas_cumprod, called="monai", channels=net.in_channels)(
             torch.zeros(2, 3, 16, 16), torch.ones(2)
         )
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
-def test_monai_flow_matching_is_refused_by_name() -> None:
-    schedulers = pytest.importorskip("monai.networks.schedulers")
-    with pytest.raises(BadOption, match="RFlowScheduler"):
-        adopt_monai(torch.nn.Identity(), schedulers.RFlowScheduler())  # type: ignore[arg-type]
+def test_an_unknown_way_of_calling_names_the_nearest() -> None:
+    with pytest.raises(BadOption, match="did you mean 'monai'"):
+        adopt(epsilon, ALPHAS, called="monia")  # pyright: ignore[reportArgumentType]
 
 
 def test_diffusers_agrees_with_its_own_scheduler() -> None:
@@ -191,7 +191,7 @@ def test_diffusers_agrees_with_its_own_scheduler() -> None:
         up_block_types=("UpBlock2D",) * 2,
     ).eval()
     scheduler = diffusers.DDPMScheduler(100, clip_sample=False)
-    adopted = adopt_diffusers(net, scheduler.alphas_cumprod)
+    adopted = adopt(net, scheduler.alphas_cumprod, called="diffusers")
     t, x_t = 40, torch.randn((2, 1, 16, 16), generator=seeded(0))
     with torch.no_grad():
         wanted = scheduler.step(net(x_t, t).sample, t, x_t).pred_original_sample
