@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,7 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin/python"
 EXTRAS = {"setup": "demo", "demo": "demo", "test": "test"}
+PYTEST = ("pytest", "-n", "2", "--dist", "loadfile")
 CPU_HINT = """\
 No NVIDIA driver was found, and torch is not installed yet. pip's default torch for Linux brings CUDA:
 several gigabytes that this machine cannot use. For the small CPU build (about 200 MB) stop now and start
@@ -63,6 +65,8 @@ def main(arguments: list[str]) -> int:
             file=sys.stderr,
         )
         return 2
+    if command == "lowest":
+        return lowest(rest)
     code = install(command)
     if code or command == "setup":
         return code
@@ -76,8 +80,30 @@ def call(*arguments: str) -> int:
     return subprocess.call([str(PYTHON), *arguments], cwd=ROOT)
 
 
-def install(command: str) -> int:
-    """Make .venv complete for the command; nothing to do when its stamp says that it already is."""
+def lowest(rest: list[str]) -> int:
+    """Run pytest in .venv-lowest, with the lowest version of each dependency that pyproject.toml allows."""
+    global VENV, PYTHON
+    VENV = ROOT / ".venv-lowest"
+    PYTHON = VENV / "bin/python"
+    pins = ROOT / ".venv-lowest.txt"
+    pins.write_text("\n".join(lowest_versions()) + "\n", encoding="utf-8")
+    return install("lowest", pins) or call("-m", "pytest", *(rest or PYTEST[1:]))
+
+
+def lowest_versions() -> list[str]:
+    """ "name==version" of each lower bound in pyproject.toml."""
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = [
+        *project["dependencies"],
+        *(line for some in project["optional-dependencies"].values() for line in some),
+    ]
+    return sorted({re.sub(r"\[.*\]", "", line).replace(">=", "==") for line in lines if ">=" in line})
+
+
+def install(command: str, constraints: Path = ROOT / "constraints.txt") -> int:
+    """Make the environment complete for the command; nothing to do when its stamp says that it already is."""
     wanted = stamp(EXTRAS[command])
     path = VENV / "medprior-installed"
     if PYTHON.exists() and path.exists() and {wanted, stamp(EXTRAS["test"])} & set(path.read_text().split()):
@@ -106,7 +132,7 @@ def install(command: str) -> int:
         "install",
         "--disable-pip-version-check",
         "-c",
-        "constraints.txt",
+        str(constraints),
         "-e",
         f".[{EXTRAS[command]}]",
     )
@@ -159,7 +185,7 @@ def test() -> int:
         "ruff check": ("ruff", "check", "."),
         "ruff format": ("ruff", "format", "--check", "."),
         "pyright": ("pyright",),
-        "pytest": ("pytest", "-n", "2", "--dist", "loadfile", "--cov", "--cov-report=term:skip-covered"),
+        "pytest": (*PYTEST, "--cov", "--cov-report=term:skip-covered"),
     }
     lines, codes = [], []
     for name, (module, *arguments) in steps.items():

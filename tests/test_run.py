@@ -123,3 +123,18 @@ def test_every_step_of_the_tests_runs_and_the_first_failure_is_the_code(
     monkeypatch.setattr(run, "call", call)
     assert run.test() == 3
     assert modules == ["ruff", "ruff", "pyright", "pytest"]
+
+
+def test_the_lowest_versions_are_those_of_the_project(run: ModuleType) -> None:
+    pins = dict(line.split("==") for line in run.lowest_versions())
+    assert pins["numpy"] == "2.0" and "highdicom" in pins and "pyright" in pins
+    assert not any(set(name) & set("[]<>=") for name in pins)
+
+
+def test_windows_is_refused_in_one_line(
+    run: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run.os, "name", "nt")
+    assert run.main(["test"]) == 2
+    said = capsys.readouterr().err
+    assert "Linux and macOS" in said and said.count("\n") == 1
