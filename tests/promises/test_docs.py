@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from medprior.runs.ask.request import HasLayout
 from medprior.runs.ask.requests import REQUESTS, OneScan, Request, Scan
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -47,6 +48,7 @@ def test_a_page_has_every_option_of_its_job(job: str) -> None:
         - set(Request.model_fields)
         - (set(OneScan.model_fields) if job in ("detect", "reconstruct", "augment", "synthesize") else set())
         - {"prior"}
+        - (set() if job == "train" else set(HasLayout.LAYOUT))  # said once, on the page of training
     )
     assert wanted - page == set()
     assert page - known == set()

@@ -101,7 +101,8 @@ def prepared(request: Request) -> Prepared:
     if given:
         facts["given_sha256"] = {name: scan_hash(one) for name, one in given.items()}
     if isinstance(request, Synthesize) and request.data is not None:
-        facts["data_state"] = folder_state(request.data)  # whether, and with what, the images were compared
+        # whether, and with what, the images were compared
+        facts["data_state"] = folder_state(request.data, request.layout)
     if isinstance(request, Augment) and request.paint is not None:
         facts["paint_sha256"] = scan_hash(read(request.paint, unit="label"))
     run = Run.of(request, started, device, **known.hashes, **facts)

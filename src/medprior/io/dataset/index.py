@@ -14,7 +14,8 @@ from ..disk.files import read_json, write_file, write_json
 from ..disk.limits import Limits
 from ..groups import TAGS, UNTOLD, Tags
 from ..read import kind_of, read
-from .listing import OWN_FILES, csv_cell
+from .layout import OWN_FILES
+from .listing import csv_cell
 
 __all__ = [
     "INDEX",
@@ -95,7 +96,8 @@ class Index:
     patients that lie in more than one split.
 
     passed_over: documents and hidden files. left_out: what is sound but no image to learn from (label maps,
-    localizers, reports), and why.
+    localizers, reports), and why. layout: how the folder was understood. notes: what a person should know of
+    it, one sentence each.
     """
 
     folder: Path
@@ -107,6 +109,21 @@ class Index:
     near_duplicates: tuple[tuple[str, str], ...] = ()
     crossing: tuple[str, ...] = ()
     options: dict[str, str] = field(default_factory=dict)
+    layout: str = "folders"
+    notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        named, patients = self.named()
+        who = f"{patients} patients" if named == len(self.items) else f"patients named for {named}"
+        kinds = "/".join(sorted({item.modality or "unknown modality" for item in self.items}))
+        labels = f", labels {', '.join(map(printable, self.labels))}" if self.labels else ""
+        splits = ", ".join(f"{name} {n}" for name, n in self.counts().items())
+        return f"Index of {len(self.items)} scans ({kinds}), {who}{labels}; {splits}"
+
+    def named(self) -> tuple[int, int]:
+        """(scans whose patient is known, how many patients these are)."""
+        known = [item.patient for item in self.items if item.patient]
+        return len(known), len(set(known))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -280,6 +297,8 @@ def index_from(path: Path, folder: Path, record: dict) -> Index:
             near_duplicates=tuple((str(a), str(b)) for a, b in record["near_duplicates"]),
             crossing=tuple(map(str, record["crossing"])),
             options={str(k): str(v) for k, v in record["options"].items()},
+            layout=str(record.get("layout", "folders")),
+            notes=tuple(map(str, record.get("notes", ()))),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Corrupt(

@@ -1,9 +1,10 @@
-"""The index of a data set: every file decoded once, what cannot be used and why, twins, patients, splits.
+"""The index of a data set: every file decoded once, what cannot be used, equal images, patients, splits.
 
-A data set is a folder. Its sub-folders are labels (train, val, test are splits), or a scans.csv (path, label,
-patient, split, mask; sex, age, scanner, site, protocol; channel:NAME, number:NAME) says more. DICOM is
-indexed by series, and a folder with the DICOM of one patient only is that patient's folder, not a label.
-Without a scans.csv, what looks like a label map is left out and listed as such.
+A data set is a folder. Its sub-folders are labels (train, val, test are splits), or a table says more: a
+scans.csv (path, label, patient, split, mask; sex, age, scanner, site, protocol; channel:NAME, number:NAME),
+or any table of labels (``Layout``). BIDS, nnU-Net, the Decathlon and MVTec are recognised. DICOM is indexed
+by series, and a folder with the DICOM of one patient only is that patient's folder, not a label. Without a
+scans.csv, what looks like a label map is left out and listed as such.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from ..disk.files import read_json, write_file
 from ..disk.limits import Limits
 from ..read import kind_of, read
 from .index import INDEX, KEY, SCHEMA, Index, Item, Unusable, index_from, load_index, read_item, save_index
-from .listing import AS_MASK, Listed, file_state, list_files, place
+from .layout import AS_MASK, LEARN, PLAIN, Layout, Listed
+from .listing import file_state, list_files
+from .persons import check_labels, prefixes
 from .twins import groups, near_pairs, pixel_hash, thumbnail
 
 if TYPE_CHECKING:
@@ -35,6 +38,8 @@ __all__ = ["Index", "Item", "Unusable", "load_index", "scan"]
 
 _KEY_BYTES = 32
 _SHARES = (("train", 70), ("val", 85), ("test", 100))
+_SHARES_TO_LEARN = (("train", 82), ("val", 100))
+"""Of what a layout gives for training, with a test set of its own."""
 _DOUBT = "a damaged file lies beside its slices and may have been one of them"
 _ORDER = {"train": 0, "val": 1, "test": 2, "": 0}
 
@@ -46,6 +51,7 @@ def scan(
     unit: str | None = None,
     modality: str | None = None,
     colour: str | None = None,
+    layout: Layout = PLAIN,
     limits: Limits | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Index:
@@ -53,29 +59,36 @@ def scan(
     folder itself), atomically.
 
     A second scan decodes only what has changed. unit, modality, colour: for files that cannot say, as in
-    ``read``. on_progress: called with (files done, files in all). Raises FileProblem when the folder is empty
-    or cannot be read, or ``out`` cannot be written, or holds an index.json of somebody else; Corrupt or
-    BadOption for a scans.csv that cannot be used.
+    ``read``. layout: where labels and patients are read from, where the folder alone does not say it.
+    on_progress: called with (files done, files in all). Raises FileProblem when the folder is empty or cannot
+    be read, or ``out`` cannot be written, or holds an index.json of somebody else; Corrupt or BadOption for a
+    table that cannot be used; BadOption for folders that would be labels and look like patients.
     """
     folder, limits = Path(folder), limits or Limits()
     target = Path(out) if out is not None else folder
-    options = {k: v for k, v in (("unit", unit), ("modality", modality), ("colour", colour)) if v is not None}
-    listing = list_files(folder)
-    if not (listing.files or listing.label_maps or listing.passed):
+    said = {"unit": unit, "modality": modality, "colour": colour, "layout": str(layout)}
+    options = {k: v for k, v in said.items() if v is not None}
+    listing = list_files(folder, layout)
+    if not (listing.files or listing.left_out or listing.passed):
         raise FileProblem(folder, "is empty", "name the folder that holds the scans")
     old = _previous(target, folder, options)
     scanner = _Scanner(
         folder, options, limits, _key(target), {(i.path, i.part): i for i in old.items} if old else {}
     )
     scanner.left_out += [
-        Unusable(scanner.relative(path), reason, AS_MASK) for path, reason in listing.label_maps
+        Unusable(scanner.relative(path), reason, remedy) for path, reason, remedy in listing.left_out
     ]
+    scanner.keep_labels = layout.folders == "labels"
     total, done = len(listing.files), 0
     for n_files in scanner.work(listing.files):
         done += n_files
         if on_progress is not None:
             on_progress(done, total)
-    index = _finished(folder, scanner, listing.passed, options, old)
+    if layout.folders == "auto":
+        check_labels(scanner.by_folder)
+    index = replace(
+        _finished(folder, scanner, listing.passed, options, old), layout=listing.layout, notes=listing.notes
+    )
     save_index(index, target)
     return index
 
@@ -97,6 +110,8 @@ class _Scanner:
         self.left_out: list[Unusable] = []
         self.dicom: dict[Path, Listed] = {}
         self.stacks: dict[str, list[Item]] = {}
+        self.by_folder: Counter[str] = Counter()
+        self.keep_labels = False
         for item in old.values():
             self.stacks.setdefault(item.path, []).append(item)
 
@@ -174,7 +189,7 @@ class _Scanner:
         self.left_out += [
             Unusable(self.relative(other.path), other.reason, other.remedy) for other in tree.others
         ]
-        patients = _label_folders((self.relative(one.paths[0]), one.patient) for one in tree.series)
+        labels = _label_folders((self.dicom[one.paths[0]], one.patient) for one in tree.series)
         homes = _homes(tree.series)
         shared = Counter(path for one in tree.series for path in one.paths)
         counted: set[Path] = set()
@@ -189,7 +204,7 @@ class _Scanner:
                 home = one.paths[0] if one.n_files == 1 else homes[one.uid]
                 beside = one.n_slices > 1 and any(path.parent in torn for path in one.paths)
                 self.look_at_series(
-                    one, home, patients, alone=all(shared[path] == 1 for path in one.paths), doubt=beside
+                    one, home, labels, alone=all(shared[path] == 1 for path in one.paths), doubt=beside
                 )
             yield sum(self.dicom[path].path == path for path in one.paths if path not in counted)
             counted.update(one.paths)
@@ -202,7 +217,7 @@ class _Scanner:
         from ..dicom.read.series import read_series
 
         entry = self.dicom[one.paths[0]]
-        if entry.label not in labels and entry.label == _label_of(self.relative(one.paths[0])):
+        if entry.label not in labels and not entry.stated and not self.keep_labels:
             entry = replace(entry, label="")
         entry = replace(entry, tags=entry.tags.over(tags_in_header(one.planes[0].header)))
         where = self.relative(home)
@@ -242,14 +257,15 @@ class _Scanner:
         """An unchanged item with what the folder or the table says about it now."""
         changes: dict = {
             "split": entry.split,
-            "given": bool(entry.split),
+            "given": entry.split not in ("", LEARN),
             "leaks": False,
             "tags": entry.tags.hidden(self.opaque),
         }
         changes |= {"called": entry.called, "numbers": entry.numbers}
         if entry.label:
             changes["label"] = entry.label
-        if entry.patient:
+            self.by_folder.update([] if entry.stated else [entry.label])
+        if entry.patient and not (entry.guessed and item.patient):
             changes |= {
                 "patient": self.opaque("p", entry.patient),
                 "bucket": _bucket("patient", entry.patient),
@@ -271,7 +287,7 @@ class _Scanner:
         if volume.unit == "label" and not entry.stated and self.options.get("unit") != "label":
             self.left_out.append(Unusable(where, "label map, as its header says", AS_MASK))
             return
-        patient = entry.patient or patient
+        patient = (patient or entry.patient) if entry.guessed else (entry.patient or patient)
         low, high = float(volume.data.min()), float(volume.data.max())
         if low == high:
             raise Corrupt(
@@ -282,6 +298,8 @@ class _Scanner:
         beside = self.check_beside(entry, volume)
         classes = self.classes_of(entry, beside["mask"]) if "mask" in beside else ()
         source = volume.provenance
+        if entry.label and not entry.stated:
+            self.by_folder[entry.label] += 1
         self.items.append(
             Item(
                 id=self.opaque("i", f"{where}|{part}"),
@@ -301,7 +319,7 @@ class _Scanner:
                 digest=pixel_hash(volume),
                 thumb=thumbnail(volume),
                 bucket=_bucket("patient", patient) if patient else _bucket("file", f"{where}|{part}"),
-                given=bool(entry.split),
+                given=entry.split not in ("", LEARN),
                 leaks=False,
                 signature=signature,
                 warnings=source.warnings,
@@ -386,16 +404,11 @@ def _files_of(path: Path) -> list[Path]:
         raise FileProblem(path, f"cannot be read ({error.strerror})") from error
 
 
-def _label_of(relative: str) -> str:
-    """The label that the folders of a relative path give."""
-    return place(PurePosixPath(relative))[0]
-
-
-def _label_folders(found: Iterable[tuple[str, str]]) -> set[str]:
+def _label_folders(found: Iterable[tuple[Listed, str]]) -> set[str]:
     """The first folders that hold DICOM of two patients or more, or of patients that nobody names."""
     patients: dict[str, set[str]] = {}
-    for path, patient in found:
-        patients.setdefault(_label_of(path), set()).add(patient)
+    for entry, patient in found:
+        patients.setdefault(entry.label, set()).add(patient)
     return {label for label, names in patients.items() if len(names) > 1 or names == {""}}
 
 
@@ -436,9 +449,8 @@ def _finished(
         ns[0] for ns in same.values()
     ]  # one of each: a thousand equal images are no half a million near pairs
     near = [(firsts[a], firsts[b]) for a, b in near_pairs([items[n].thumb for n in firsts])]
-    links = [
-        (ns[0], n) for ns in (*exact, *(p for p in patients.values() if len(p) > 1)) for n in ns[1:]
-    ] + near
+    links = [(ns[0], n) for ns in (*exact, *(p for p in patients.values() if len(p) > 1)) for n in ns[1:]]
+    links += near + _same_prefix(items)
     items = _split(
         items, groups(len(items), links), {i.id: i.split for i in old.items if not i.given} if old else {}
     )
@@ -456,6 +468,16 @@ def _finished(
     )
 
 
+def _same_prefix(items: Sequence[Item]) -> list[tuple[int, int]]:
+    """Pairs of scans without a patient whose file names begin alike, as those of one patient do: they share a
+    split. Given splits are not judged by a guess.
+    """
+    loose = [n for n, item in enumerate(items) if not (item.patient or item.part or item.given)]
+    owners, _ = prefixes([PurePosixPath(items[n].path).name for n in loose])
+    first: dict[str, int] = {}
+    return [(first.setdefault(who, n), n) for who, n in zip(owners, loose, strict=bool(owners)) if who]
+
+
 def _split(items: list[Item], roots: list[int], before: dict[str, str]) -> list[Item]:
     """What belongs together (patient, twins) gets one split: the given one, the one of an earlier scan, or by
     the bucket of its first member.
@@ -471,12 +493,14 @@ def _split(items: list[Item], roots: list[int], before: dict[str, str]) -> list[
         given = [items[n].split for n in together if items[n].given]
         known = [before[items[n].id] for n in together if before.get(items[n].id)]
         bucket = items[together[0]].bucket
+        learn = all(items[n].split == LEARN for n in together)
+        shares = _SHARES_TO_LEARN if learn else _SHARES
         fallback = (
             max(given, key=_ORDER.__getitem__)
             if given
             else known[0]
             if known
-            else next(s for s, share in _SHARES if bucket < share)
+            else next(s for s, share in shares if bucket < share)
         )
         splits = {n: items[n].split if items[n].given else fallback for n in together}
         strictest = max(_ORDER[s] for s in splits.values())

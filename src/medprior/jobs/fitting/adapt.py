@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ... import __version__
 from ...errors import BadOption, nearest
+from ...io.dataset.layout import PLAIN, Layout
 from ...io.disk.files import sha256
 from ...prior import Card, Prior
 from ...prior.error_table import ErrorTable
@@ -82,6 +83,7 @@ def adapt(
     copies: int = 15,
     unit: str | None = None,
     modality: str | None = None,
+    layout: Layout = PLAIN,
     licence: str = "",
     device: str = "cpu",
     allow_other: bool = False,
@@ -95,13 +97,13 @@ def adapt(
     """A prior that also knows what a few scans show: a new class, organ or scanner. Written to out/prior; the
     same call again continues.
 
-    prior: bundled name or folder of the parent. folder: the scans; its sub-folders are labels, known ones are
-    tuned and new ones appended. method: ``training.tuning``; auto: lora. minutes: default 5 unless ``steps``
-    are given; drawing and measuring come on top. replay: "generative" mixes in what the parent draws, "none"
-    nothing, a folder its real scans; share: of every batch, on average. old_label: the name of what a parent
-    without labels knew. hold: share of the new scans that is not learned from but tells which step was best.
-    copies: gentle variations of each scan. Raises FileProblem, WrongKind (another modality or unit, unless
-    allow_other), BadOption.
+    prior: bundled name or folder of the parent. folder: the scans; its sub-folders are labels, known ones
+    are tuned and new ones appended. method: ``training.tuning``; auto: lora. minutes: default 5 unless
+    ``steps`` are given; drawing and measuring come on top. layout: where labels and patients are read from.
+    replay: "generative" mixes in what the parent draws, "none" nothing, a folder its real scans; share: of
+    every batch, on average. old_label: the name of what a parent without labels knew. hold: share of the
+    new scans that is not learned from but tells which step was best. copies: gentle variations of each
+    scan. Raises FileProblem, WrongKind (another modality or unit, unless allow_other), BadOption.
     """
     _check(method, minutes, steps, share, hold, copies)
     note, out, home = on_note or (lambda text: None), Path(out), locate(prior)
@@ -113,8 +115,8 @@ def adapt(
         )
     card = replace(parent.card, labels=parent.card.labels or tuple({old_label} - {None}))
     data = newcomers(
-        card, Path(folder), out, seed=seed, unit=unit, modality=modality, allow_other=allow_other,
-        allow_synthetic=allow_synthetic, hold=hold, on_scan=on_scan
+        card, Path(folder), out, seed=seed, unit=unit, modality=modality, layout=layout,
+        allow_other=allow_other, allow_synthetic=allow_synthetic, hold=hold, on_scan=on_scan
     )  # fmt: skip
     _warn(data, note)
     if on_data:
@@ -227,6 +229,8 @@ def _check(
 
 
 def _warn(data: Newcomers, note: OnNote) -> None:
+    for line in data.notes:
+        note(line)
     if data.scans < FEW[0]:
         note(
             f"{data.scans} scans are fewer than {FEW[0]}: the prior will know them, hardly what they have in "

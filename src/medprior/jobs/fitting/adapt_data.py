@@ -17,6 +17,8 @@ from torch import Tensor
 from ...augmentation import Frame, Policy, applied, draw
 from ...data.seeds import generator
 from ...errors import BadOption, WrongKind
+from ...io.dataset.advice import advice
+from ...io.dataset.layout import PLAIN, Layout
 from ...io.dataset.scan import Index, Item, load_index, scan
 from ...prior import Card, Prior
 from ...prior.admit import same_modality
@@ -78,7 +80,7 @@ class Newcomers:
     order. others: why a scan should not be here.
 
     scans, patients, counts: of all of them, held ones, too. sha256: of those that are learned from, by which
-    an audit knows them again.
+    an audit knows them again. notes: what a person should know of the folder.
     """
 
     learn: Shown
@@ -89,6 +91,7 @@ class Newcomers:
     patients: int | None
     counts: dict[str, int]
     sha256: str
+    notes: tuple[str, ...] = ()
 
 
 def newcomers(
@@ -99,6 +102,7 @@ def newcomers(
     seed: int = 0,
     unit: str | None = None,
     modality: str | None = None,
+    layout: Layout = PLAIN,
     allow_other: bool = False,
     allow_synthetic: bool = False,
     hold: float = HELD,
@@ -111,7 +115,7 @@ def newcomers(
     Raises FileProblem (nothing usable), WrongKind (synthetic; or what the door refuses: another modality,
     unit, channels or dimensions), BadOption.
     """
-    scan(folder, out=out, unit=unit, modality=modality, on_progress=on_scan)
+    scan(folder, out=out, unit=unit, modality=modality, layout=layout, on_progress=on_scan)
     index = load_index(out, folder)
     items = [
         item
@@ -138,6 +142,7 @@ def newcomers(
         len(patients) or None,
         dict(Counter(item.label for item in items if item.label)),
         hashlib.sha256("\n".join(sorted(item.digest for item in learn)).encode()).hexdigest(),
+        advice(index),
     )
 
 

@@ -17,6 +17,8 @@ from torch import Tensor
 from ... import __version__
 from ...data.axes import PLANES
 from ...errors import BadOption, FileProblem, WrongKind
+from ...io.dataset.advice import advice, for_training
+from ...io.dataset.layout import PLAIN, Layout
 from ...io.dataset.scan import Index, Item, load_index, scan
 from ...prior import Card, Prior
 from ...prior.joint import parts
@@ -58,7 +60,8 @@ OnProgress = Callable[[Progress, Prior], None]
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """Images in network units. train, held: (C, i, j[, k]) each; labels: of train, -1 = none; numbers: (n,
-    n_numbers) of train and of held, NaN = unknown. asked: as of ``Images``."""
+    n_numbers) of train and of held, NaN = unknown. asked: as of ``Images``. notes: what a person should
+    know of the data set."""
 
     card: Card
     train: tuple[Tensor, ...]
@@ -67,6 +70,7 @@ class Dataset:
     held: tuple[Tensor, ...]
     held_numbers: Tensor | None
     asked: tuple[tuple[int, float], ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def heights(self) -> Tensor | None:
@@ -89,6 +93,7 @@ def fit(
     name: str | None = None,
     unit: str | None = None,
     modality: str | None = None,
+    layout: Layout = PLAIN,
     plane: str = "axial",
     ndim: int = 2,
     channels: Sequence[str] | None = None,
@@ -103,15 +108,16 @@ def fit(
     """A prior learned from the train split of a data set's folder; the same call again continues where it was
     stopped.
 
-    minutes: time budget, default 10 unless ``steps`` are given. out: folder of the run; the prior is written
-    to out/prior. unit, modality: where the files cannot say. ndim: 2 learns slices, cut along ``plane``; 3
-    learns volumes whole. channels: which of those that a scans.csv names are learned together (default all:
-    the image, each channel:NAME, the mask). restart: forget former checkpoints. on_scan: (files done, files
-    in all); on_progress: as in ``training.loop``. Val and test are never learned from; of the checkpoints
-    that is kept which denoises val best, where val holds at least 4 images. Under torchrun or ``accelerate
-    launch`` the processes share the steps; rank 0 alone measures, writes and reports, and the others return a
-    prior without error tables. Raises FileProblem (nothing usable, more than 5 % unusable), WrongKind
-    (synthetic or mixed scans), BadOption.
+    minutes: time budget, default 10 unless ``steps`` are given. out: folder of the run; the prior is
+    written to out/prior. unit, modality: where the files cannot say. layout: where labels and patients are
+    read from. ndim: 2 learns slices, cut along ``plane``; 3 learns volumes whole. channels: which of those
+    that a scans.csv names are learned together (default all: the image, each channel:NAME, the mask).
+    restart: forget former checkpoints. on_scan: (files done, files in all); on_progress: as in
+    ``training.loop``. Val and test are never learned from; of the checkpoints that is kept which denoises
+    val best, where val holds at least 4 images. Under torchrun or ``accelerate launch`` the processes share
+    the steps; rank 0 alone measures, writes and reports, and the others return a prior without error
+    tables. Raises FileProblem (nothing usable, more than 5 % unusable), WrongKind (synthetic or mixed
+    scans), BadOption.
     """
     chosen, out = preset_named(preset), Path(out)
     if minutes is not None and steps is not None:
@@ -123,7 +129,7 @@ def fit(
         )
     ranks = ranks_for(device)
     if ranks.rank == 0:
-        scan(folder, out=out, unit=unit, modality=modality, on_progress=on_scan)
+        scan(folder, out=out, unit=unit, modality=modality, layout=layout, on_progress=on_scan)
     ranks.wait()
     index = load_index(out, folder)
     items = index.usable("train", allow_synthetic=allow_synthetic)
@@ -328,6 +334,7 @@ def dataset(
         tuple(held),
         torch.stack(held_numbers) if card.numbers and held else None,
         asked_of(card, items),
+        (*advice(index), *for_training(index)),
     )
 
 

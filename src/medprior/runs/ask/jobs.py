@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import ConfigDict, Field, model_validator
 
-from .request import HasFolder, OneScan, Request, WithPrior, advanced, option
+from .request import HasFolder, HasLayout, OneScan, Request, WithPrior, advanced, option
 
 __all__ = [
     "DATA_SET_ONLY",
@@ -48,7 +48,7 @@ class Detect(OneScan):
     n_twins: int = option(1, "Number of healthy twins to average.", ge=1, le=64)
 
 
-class Augment(OneScan):
+class Augment(HasLayout, OneScan):
     """Vary a scan, or each scan of a data set, by a prior or by classical transforms: new images with its
     label, grid and unit, marked synthetic.
     """
@@ -171,11 +171,12 @@ DATA_SET_ONLY = (
     "tries",
     "allow_synthetic",
     "unproven",
+    *HasLayout.LAYOUT,
 )
 """What only the augmentation of a whole data set can be told."""
 
 
-class Synthesize(WithPrior):
+class Synthesize(HasLayout, WithPrior):
     """New images from nothing but the prior, or from a known channel of a joint one; marked synthetic."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
@@ -239,6 +240,8 @@ class Synthesize(WithPrior):
             raise ValueError("size, slices: no option with --given, whose grid is taken")
         if self.mix is not None and self.label is not None:
             raise ValueError("label, mix: wanted one of them, got both")
+        if self.data is None and (said := set(self.LAYOUT) & self.model_fields_set):
+            raise ValueError(f"{', '.join(sorted(said))}: no option without --data")
         return self
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from cyclopts import Group, Parameter
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ...errors import BadOption, nearest
+from ...io.dataset.layout import Layout
 
-__all__ = ["HasFolder", "OneScan", "Request", "WithPrior", "advanced", "explained", "option"]
+__all__ = ["HasFolder", "HasLayout", "OneScan", "Request", "WithPrior", "advanced", "explained", "option"]
 
 
 ADVANCED = Parameter(group=Group("Advanced options", sort_key=2))
@@ -70,10 +71,63 @@ class HasInput(BaseModel):
     )
 
 
-class HasFolder(BaseModel):
-    folder: Path = Field(
-        description="The data set: sub-folders are labels, or scans.csv says more (docs/train.md)."
+def _unsaid(value: object) -> bool:
+    """Not written down where nothing was said: requests of former versions stay what they were."""
+    return value in (None, "auto")
+
+
+class HasLayout(BaseModel):
+    """Where the labels and patients of a data set are read from; see ``io.dataset.layout.Layout``."""
+
+    labels: Path | None = advanced(
+        None, "Table (CSV or TSV) with the label and the patient of each file.", exclude=True
     )
+    path_column: str | None = advanced(
+        None, "labels: column of the file names. Common titles are found by themselves.", exclude_if=_unsaid
+    )
+    label_column: str | None = advanced(None, "labels: column of the labels.", exclude_if=_unsaid)
+    patient_column: str | None = advanced(None, "labels: column of the patients.", exclude_if=_unsaid)
+    patient_pattern: str | None = advanced(
+        None, r"Regular expression that finds the patient in a file name, e.g. '^(\d+)_'.", exclude_if=_unsaid
+    )
+    folders: Literal["auto", "labels", "patients"] = advanced(
+        "auto",
+        "What the sub-folders are. auto takes labels, and refuses what looks like patients.",
+        exclude_if=_unsaid,
+    )
+    LAYOUT: ClassVar[tuple[str, ...]] = (
+        *("labels", "path_column", "label_column", "patient_column", "patient_pattern", "folders"),
+    )
+
+    @property
+    def layout(self) -> Layout:
+        """As ``io.dataset.scan`` takes it."""
+        return Layout(
+            self.labels,
+            self.path_column,
+            self.label_column,
+            self.patient_column,
+            self.patient_pattern,
+            self.folders,
+        )
+
+    @model_validator(mode="after")
+    def _layout_can_be(self) -> Self:
+        try:
+            _ = self.layout
+        except BadOption as error:
+            raise ValueError(str(error)) from None
+        return self
+
+
+class _Folder(BaseModel):
+    folder: Path = Field(
+        description="The data set: sub-folders are labels, or a table says more (docs/train.md)."
+    )
+
+
+class HasFolder(HasLayout, _Folder):
+    """A job on a data set."""
 
 
 # Fields stand in the reverse order of the bases: what is given by its place comes first, as a command line

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
-from pathlib import Path
 
 from ...data.volume import Volume
 from ...errors import BadOption, FileProblem
@@ -40,7 +39,7 @@ def is_data_set(request: Augment) -> bool:
             f"{', '.join(only)}: no option for one scan",
             "give the folder of a data set: its sub-folders are labels, or a scans.csv says more",
         )
-    if not folder or not (only or said or (request.input / TABLE).is_file() or _pictures(request.input)):
+    if not folder or not (only or said or (request.input / TABLE).is_file() or _pictures(request)):
         return False
     single = [
         name
@@ -55,9 +54,9 @@ def is_data_set(request: Augment) -> bool:
     return True
 
 
-def _pictures(folder: Path) -> bool:
+def _pictures(request: Augment) -> bool:
     """Whether anything in it is known to be no DICOM: the first file that says what it is tells."""
-    for entry in list_files(folder).files:
+    for entry in list_files(request.input, request.layout).files:
         try:
             return kind_of(entry.path) not in ("dicom", "zip")
         except FileProblem:
@@ -70,7 +69,7 @@ def chosen_scans(request: Augment, on_event: OnEvent) -> Iterator[tuple[Index, t
     """(index, the scans to vary). Nothing is written into the data folder. Raises what ``scan`` and
     ``Index.usable`` raise; bad files are for the report.
     """
-    with indexed(request.input, request.unit, request.modality, on_event) as index:
+    with indexed(request.input, request.unit, request.modality, on_event, request.layout) as index:
         split = None if request.split == "all" else request.split
         yield index, index.usable(split, allow_synthetic=request.allow_synthetic, most_bad=1.0)
 

@@ -17,6 +17,8 @@ from ...data.acquisitions import KSpace, Sinogram
 from ...data.volume import Volume
 from ...errors import BadOption, Unsupported
 from ...io.arrays import read_kspace, read_sinogram
+from ...io.dataset.advice import advice
+from ...io.dataset.layout import PLAIN, Layout
 from ...io.dataset.scan import Index, Item, scan
 from ...io.disk.archives import member_names
 from ...io.disk.files import sha256
@@ -189,19 +191,25 @@ def about(volume: Volume | KSpace | Sinogram, digest: str) -> dict[str, Any]:
 
 
 @contextmanager
-def indexed(folder: Path, unit: str | None, modality: str | None, on_event: OnEvent) -> Iterator[Index]:
-    """The index of a folder. unit, modality: what the numbers mean where the files cannot say. Raises what
-    ``scan`` raises.
+def indexed(
+    folder: Path, unit: str | None, modality: str | None, on_event: OnEvent, layout: Layout = PLAIN
+) -> Iterator[Index]:
+    """The index of a folder. unit, modality: what the numbers mean where the files cannot say. layout: where
+    labels and patients are read from. Raises what ``scan`` raises.
     """
     on_event(Event("stage", "reading every scan once"))
     with tempfile.TemporaryDirectory(prefix="medprior-") as beside:
-        yield scan(
+        index = scan(
             folder,
             out=beside,
             unit=unit,
             modality=modality,
+            layout=layout,
             on_progress=lambda done, total: on_event(Event("step", done=done, total=total)),
         )
+        for note in advice(index):
+            on_event(Event("note", note))
+        yield index
 
 
 def of_split(index: Index, split: str, *, allow_synthetic: bool) -> tuple[Item, ...]:

@@ -129,6 +129,7 @@ def _adapted(request: Adapt, home: Path, out: Path, device: str, listener: _List
         copies=request.copies,
         unit=request.unit,
         modality=request.modality,
+        layout=request.layout,
         licence=request.licence,
         device=device,
         allow_other=request.allow_other,

@@ -117,6 +117,7 @@ def _learned(request: Train, out: Path, device: str, listener: _Listener | None)
         name=request.name,
         unit=request.unit,
         modality=request.modality,
+        layout=request.layout,
         plane=request.plane,
         ndim=request.ndim,
         channels=request.channels,
@@ -171,6 +172,8 @@ class _Listener:
         together += f"; numbers: {', '.join(card.numbers)}" if card.ranges else ""
         what = f"{len(data.train)} {'images' if card.ndim == 2 else 'volumes'} of {kind} in {card.unit}"
         self.on_event(Event("note", f"{card.data['scans']} scans give {what}; labels: {labels}{together}"))
+        for note in data.notes:
+            self.on_event(Event("warning", note))
         if not data.held:
             self.on_event(
                 Event(

@@ -75,7 +75,7 @@ def scans_of(request: Evaluation, on_event: OnEvent) -> Iterator[tuple[Index, tu
     """(index, the chosen scans, which split they are of). Nothing is written into the data folder. Raises
     what ``scan`` and ``Index.usable`` raise.
     """
-    with indexed(request.folder, request.unit, request.modality, on_event) as index:
+    with indexed(request.folder, request.unit, request.modality, on_event, request.layout) as index:
         split = (
             request.split
             if request.split != "auto"

@@ -111,7 +111,7 @@ class Steered:
 def _compared(
     request: Synthesize, data: Path, prior: Prior, draw: Draw, n: int, on_event: OnEvent, steered: Steered
 ) -> Proven:
-    scans, unnamed = scans_of_folder(prior, data, on_event)
+    scans, unnamed = scans_of_folder(prior, data, request.layout, on_event)
     overrides = (
         permitted(
             unnamed, request.unproven, "train it with medprior train, whose card names them by a digest"

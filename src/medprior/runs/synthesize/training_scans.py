@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ...errors import BadOption
 from ...evidence.synthetic.copies import LEAST_HELD
+from ...io.dataset.layout import Layout
 from ...io.dataset.scan import Index, Item
 from ...jobs.synthetic.audit import Known, known_scans
 from ...prior import Prior
@@ -60,13 +61,12 @@ def scans_behind(
     return found, ""
 
 
-def scans_of_folder(prior: Prior, folder: Path, on_event: OnEvent) -> tuple[Known, str]:
+def scans_of_folder(prior: Prior, folder: Path, layout: Layout, on_event: OnEvent) -> tuple[Known, str]:
     """Those of a data set's folder: train, and val (where there is none, test). Raises what ``scan`` and
     ``scans_behind`` raise.
     """
-    with indexed(
-        folder, prior.card.unit if prior.card.unit != "a.u." else None, prior.card.modality or None, on_event
-    ) as index:
+    unit = prior.card.unit if prior.card.unit != "a.u." else None
+    with indexed(folder, unit, prior.card.modality or None, on_event, layout) as index:
         train = of_split(index, "train", allow_synthetic=False)
         held = of_split(index, "val", allow_synthetic=False) or of_split(index, "test", allow_synthetic=False)
         return scans_behind(prior, train, held, index, on_event)
