@@ -13,7 +13,7 @@ import torch
 
 from ...data.seeds import generator
 from ...errors import BadOption
-from ...io.dataset.listing import OWN_FILES
+from ...io.dataset.layout import OWN_FILES
 from ...io.disk.files import read_json, sha256, write_file, write_json
 from ...jobs.fitting.fit import Dataset, fit
 from ...prior import Condition, Prior

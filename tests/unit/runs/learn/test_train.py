@@ -14,7 +14,7 @@ import torch
 from medprior.cli import main
 from medprior.data.volume import Volume
 from medprior.errors import BadOption, WrongKind
-from medprior.io.dataset.listing import AS_MASK
+from medprior.io.dataset.layout import AS_MASK
 from medprior.io.disk.files import read_json
 from medprior.io.write import write
 from medprior.jobs.fitting.fit import card_for, fit
