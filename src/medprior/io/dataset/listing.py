@@ -46,8 +46,8 @@ def list_files(folder: Path, layout: Layout = PLAIN) -> Listing:
     """The files of a data set, and what was passed over or left out. With a scans.csv, and no other table
     given, only its rows count.
 
-    Raises FileProblem when the folder cannot be read, Corrupt or BadOption for a table that cannot be used,
-    and BadOption for labels that look like patients or a patient_pattern that fits no file name.
+    Raises FileProblem when the folder cannot be read, and Corrupt or BadOption for a table that cannot be
+    used. Raises BadOption for labels that look like patients, and for a patient_pattern that fits no name.
     """
     if not folder.is_dir():
         raise FileProblem(folder, "is not a folder", "give the folder that holds the scans")

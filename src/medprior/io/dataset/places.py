@@ -79,8 +79,8 @@ def label_map(path: PurePosixPath) -> str:
 
 
 def place(path: PurePosixPath) -> tuple[str, str]:
-    """(label, split) by the folders that a relative path names: a folder called train, val or test is a
-    split, the first other one the label, unless its name only says that images lie in it.
+    """(label, split) by the folders that a relative path names. A folder called train, val or test is a
+    split. The first other one is the label, unless its name only says that images lie in it.
     """
     names = _names(path)
     split = next((SPLITS[f.lower()] for f in path.parts[:-1] if f.lower() in SPLITS), "")

@@ -1,10 +1,10 @@
 """The index of a data set: every file decoded once, what cannot be used, equal images, patients, splits.
 
-A data set is a folder. Its sub-folders are labels (train, val, test are splits), or a table says more: a
-scans.csv (path, label, patient, split, mask; sex, age, scanner, site, protocol; channel:NAME, number:NAME),
-or any table of labels (``Layout``). BIDS, nnU-Net, the Decathlon and MVTec are recognised. DICOM is indexed
-by series, and a folder with the DICOM of one patient only is that patient's folder, not a label. Without a
-scans.csv, what looks like a label map is left out and listed as such.
+A data set is a folder. Its sub-folders are labels (train, val, test are splits), or a table says more. That
+is a scans.csv (path, label, patient, split, mask; sex, age, scanner, site, protocol; channel:NAME,
+number:NAME), or any table of labels (``Layout``). BIDS, nnU-Net, the Decathlon and MVTec are recognised.
+DICOM is indexed by series, and a folder with the DICOM of one patient only is that patient's folder, not a
+label. Without a scans.csv, what looks like a label map is left out and listed as such.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def scan(
     A second scan decodes only what has changed. unit, modality, colour: for files that cannot say, as in
     ``read``. layout: where labels and patients are read from, where the folder alone does not say it.
     on_progress: called with (files done, files in all). Raises FileProblem when the folder is empty or cannot
-    be read, or ``out`` cannot be written, or holds an index.json of somebody else; Corrupt or BadOption for a
-    table that cannot be used; BadOption for folders that would be labels and look like patients.
+    be read, and when ``out`` cannot be written or holds a foreign index.json. Raises Corrupt or BadOption for
+    a table that cannot be used, and BadOption for labels that look like patients.
     """
     folder, limits = Path(folder), limits or Limits()
     target = Path(out) if out is not None else folder

@@ -134,8 +134,8 @@ def labelled(folder: Path, base: Listing, layout: Layout) -> Listing:
     """A listing with what a table of labels says of its files (``layout.labels``).
 
     Files that the table does not name are left out; rows that name no file here are counted in a note. Raises
-    FileProblem or Corrupt for a table that cannot be read, BadOption for a column that it has not, for a name
-    that two files bear, and where no row names a file.
+    FileProblem or Corrupt for a table that cannot be read. Raises BadOption for a column that it has not, for
+    a name that two files bear, and where no row names a file.
     """
     table = layout.labels if layout.labels is not None else Path(TABLE)
     table = table if table.is_file() or not (folder / table).is_file() else folder / table
