@@ -403,11 +403,7 @@ TASKS: dict[str, dict[str, Any]] = {
     "ct60": {"task": "ct", "views": 60},
     "ct30": {"task": "ct", "views": 30},
 }
-<<<<<<< HEAD
 """The simulated measurements of evaluations and calibrations, by name; ``reconstruct`` knows them, too."""
-=======
-"""The simulated measurements of evaluations and calibrations, by name; ``reconstruct`` takes the names."""
->>>>>>> 52ec771 (Docstrings of data sets in shorter sentences)
 
 
 class Train(Request, HasFolder):
