@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -24,8 +25,11 @@ __all__ = [
     "Index",
     "Item",
     "Unusable",
+    "digest_of",
     "index_from",
     "load_index",
+    "one_each",
+    "patients_of",
     "read_item",
     "save_index",
 ]
@@ -79,6 +83,11 @@ class Item:
     numbers: tuple[tuple[str, float], ...] = ()
     classes: tuple[int, ...] = ()
     others: str = ""
+
+    @property
+    def owner(self) -> str:
+        """Whose scan it is; a scan whose patient is not named counts as a patient of its own."""
+        return self.patient or self.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +224,27 @@ class Index:
         return (
             read(path, unit="label") if name == "mask" else read_item(path, kind_of(path), self.options, None)
         )
+
+
+def digest_of(items: Iterable[Item]) -> str:
+    """SHA-256 of a set of scans by their pixels, in any order. A card and an audit name a data set by it."""
+    return hashlib.sha256("\n".join(sorted(item.digest for item in items)).encode()).hexdigest()
+
+
+def patients_of(items: Iterable[Item]) -> dict[str, int]:
+    """Owner -> 1, 2, ... in the order of the scans."""
+    return {name: n for n, name in enumerate(dict.fromkeys(item.owner for item in items), start=1)}
+
+
+def one_each(items: Iterable[Item], *, unlabelled: bool = False) -> list[Item]:
+    """The first scan of each patient and label: patients, not scans, are the independent units. unlabelled:
+    keep scans without a label, too.
+    """
+    found: dict[tuple[str, str], Item] = {}
+    for item in items:
+        if item.label or unlabelled:
+            found.setdefault((item.owner, item.label), item)
+    return list(found.values())
 
 
 def read_item(path: Path, kind: str, options: dict[str, str], limits: Limits | None) -> Volume:

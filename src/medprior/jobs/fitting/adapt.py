@@ -25,7 +25,7 @@ from ...training.loop import Progress, Settings, train
 from ...training.patches import Images
 from ...training.presets import PRESETS
 from ...training.tuning import METHODS, RATES, merged, prepared, with_labels
-from .adapt_data import HELD, Newcomers, OnNote, Shown, known_of, newcomers, remembered, variations
+from .adapt_data import HELD, Newcomers, OnNote, Shown, gentle_variations, known_of, newcomers, remembered
 from .fit import HELD_OUT, named_after, pieces
 
 __all__ = ["FEW", "Adapted", "adapt"]
@@ -156,7 +156,11 @@ def adapt(
     tuned = prepared(child.net, method, rank=rank, seed=seed)
     count = sum(p.numel() for n, p in child.net.named_parameters() if n in tuned)
     images = _images(
-        child.card, data.learn, variations(child.card, data.learn, seed=seed, copies=copies), kept, share
+        child.card,
+        data.learn,
+        gentle_variations(child.card, data.learn, seed=seed, copies=copies),
+        kept,
+        share,
     )
     settings = _settings(parent.card, minutes, steps, seed, rate or RATES[method], device)
     judge = (lambda now: float(_losses(now, data.held).mean())) if len(data.held) else None

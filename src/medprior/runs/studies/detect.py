@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...data.axes import plane_of
 from ...data.volume import Volume
 from ...errors import BadOption, WrongKind, nearest, printable
 from ...evidence.conformal import benjamini_hochberg, wanted
 from ...evidence.detectors.detectors import features_available
 from ...evidence.metrics import auroc, average_precision, clopper_pearson
+from ...io.dataset.index import one_each, patients_of
 from ...io.dataset.scan import Index, Item
 from ...jobs.calibrate import BODY
 from ...jobs.detect import HEALTHY, detect, evaluations
@@ -30,20 +32,10 @@ from ..core.run import RunFolder
 from ..detect.page import DISCOVERIES
 from ..page.blocks import Charts, Grid, Picture, Section, Table
 from ..page.charts import NEUTRAL, Chart, Series, chart_image
-from ..page.pictures import PLANES_OF, grey, mosaic, upright, window_for
+from ..page.pictures import grey, mosaic, upright, window_for
 from .located import located, places, tables_of
 from .plain_detectors import Beside
-from .study import (
-    Collected,
-    caveats_of,
-    evaluated,
-    one_each,
-    patients_of,
-    rate_or_none,
-    results_csv,
-    span,
-    stored,
-)
+from .study import Collected, caveats_of, evaluated, rate_or_none, results_csv, span, stored
 from .subgroups import Member, groups_of, subgroups
 from .subgroups import section_of as section_of_groups
 
@@ -147,7 +139,7 @@ def _work(
     scans = [
         Scanned(
             item.label != healthy,
-            numbers[item.patient or item.id],
+            numbers[item.owner],
             one["score"],
             one["p_value"],
             one["red"],
@@ -162,7 +154,7 @@ def _work(
         "refused": results[0]["refused"],
     }
     found = [
-        (numbers[item.patient or item.id], one["located"])
+        (numbers[item.owner], one["located"])
         for item, one in zip(chosen, results, strict=True)
         if one["located"]
     ]
@@ -509,9 +501,7 @@ def _mistakes(
             )
             pictures.append(
                 Picture(
-                    mosaic(
-                        [_tile(v, PLANES_OF.get(prior.card.axes, "axial")) for v in volumes], len(volumes)
-                    ),
+                    mosaic([_tile(v, plane_of(prior.card.axes)) for v in volumes], len(volumes)),
                     title,
                     caption,
                     wide=True,
