@@ -180,6 +180,7 @@ def measured_table(prior: Prior) -> list[Table]:
             rows,
             note=f"On test patients of the prior's own source, {level:.0%} intervals; calibrated on "
             f"{entry.get('calibrated_on', 'healthy patients')}.",
+            open=True,
         )
     ]
 

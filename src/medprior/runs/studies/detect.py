@@ -39,7 +39,7 @@ from .study import Collected, caveats_of, evaluated, rate_or_none, results_csv, 
 from .subgroups import Member, groups_of, subgroups
 from .subgroups import section_of as section_of_groups
 
-__all__ = ["Scanned", "figures", "healthy_label", "roc_points", "run_evaluate_detect"]
+__all__ = ["Scanned", "figures", "healthy_label", "roc_points", "run_evaluate_detect", "told_apart"]
 
 SHOWN = 6
 """Scans on each sheet of mistakes."""
@@ -406,7 +406,7 @@ def _verdict(request: EvaluateDetect, metrics: Mapping[str, Any]) -> str:
         name, plain = max(
             ((n, at) for n, at in metrics["auroc"].items() if n != "ours"), key=lambda pair: pair[1]["value"]
         )
-        word = _standing(metrics["ahead"][name])
+        word = told_apart(metrics["ahead"][name])
         lines.append(
             f"AUROC {ours['value']:.3f} ({span(ours)}); the best plain score, {name}, has "
             f"{plain['value']:.3f} ({span(plain)}): ours is {word}."
@@ -428,7 +428,7 @@ def _verdict(request: EvaluateDetect, metrics: Mapping[str, Any]) -> str:
     return " ".join(lines)
 
 
-def _standing(ahead: Mapping[str, Any]) -> str:
+def told_apart(ahead: Mapping[str, Any]) -> str:
     """Where ours stands beside another score, from the interval of the difference."""
     if ahead["low"] is not None and ahead["low"] > 0:
         return "ahead of it"
