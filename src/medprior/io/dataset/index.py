@@ -52,7 +52,7 @@ class Item:
     site and protocol as keyed hashes, each "" if not stated. called: name of its channel. beside: (name,
     relative path) of other channels on its grid. numbers: (name, value), as the table says. classes: the
     values above 0 of its mask. others: digest of the pixels of its mask and its other channels, "" where it
-    has none. synthetic: one of its files is marked so, be it the mask alone.
+    has none. synthetic: one of its files is marked so, be it the mask alone. values: lowest and highest.
     """
 
     id: str
@@ -83,6 +83,7 @@ class Item:
     numbers: tuple[tuple[str, float], ...] = ()
     classes: tuple[int, ...] = ()
     others: str = ""
+    values: tuple[float, float] | None = None
 
     @property
     def owner(self) -> str:
@@ -338,6 +339,7 @@ def index_from(path: Path, folder: Path, record: dict) -> Index:
 
 def _item(entry: dict) -> Item:
     spacing, files = entry["spacing_mm"], tuple(map(str, entry.get("files", ())))
+    values = entry.get("values")
     texts = (
         "id",
         "path",
@@ -374,5 +376,6 @@ def _item(entry: dict) -> Item:
         "numbers": tuple((str(name), float(value)) for name, value in entry.get("numbers", ())),
         "classes": tuple(int(value) for value in entry.get("classes", ())),
         "others": str(entry.get("others", "")),
+        "values": None if values is None else (float(values[0]), float(values[1])),
     }
     return Item(**(entry | lists))
