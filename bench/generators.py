@@ -37,7 +37,8 @@ from medprior.evidence.synthetic.copies import CopyIndex, way_audit
 from medprior.evidence.synthetic.descriptors import descriptors
 from medprior.evidence.synthetic.fidelity import fidelity, gaussian_images
 from medprior.io.dataset.scan import Index, scan
-from medprior.jobs.fitting.fit import admitted, card_for, fit
+from medprior.jobs.fitting.fit import fit
+from medprior.jobs.fitting.training_set import admitted, card_for
 from medprior.jobs.synthetic.synthesize import drawn
 
 STEPS = 1000

@@ -36,7 +36,7 @@ from medprior.training.checkpoint import load_latest
 from medprior.training.loop import Settings, train
 from medprior.training.patches import Images
 
-MESSAGE = "stopped after saving; the same command continues"
+MESSAGE = "saved; the same command continues"
 STOPPED, FINISHED = 7, 0
 
 
@@ -99,7 +99,7 @@ def child(work: Callable[[], None]) -> int:
         work()
         code = FINISHED
     except KeyboardInterrupt as interrupt:
-        code = STOPPED if str(interrupt) == MESSAGE else 2
+        code = STOPPED if str(interrupt).endswith(MESSAGE) else 2
     finally:
         os._exit(code)
 

@@ -243,7 +243,8 @@ def learn(name: str, work: Path, steps: int | None, device: str) -> Prior:
             prior = Prior(widened(prior.net, widths), prior.path, replace(recipe.card, widths=widths))
         if steps and number == len(recipe.stages):
             settings = replace(settings, steps=steps)
-        prior = train(prior, data, settings, work / name / f"stage-{number}", device=device, on_progress=show)
+        settings = replace(settings, device=device)
+        prior = train(prior, data, settings, work / name / f"stage-{number}", on_progress=show)
     return prior
 
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from .augmentation import Augmented, Policy
     from .data.volume import Volume
     from .errors import MedpriorError
-    from .io.dataset.layout import Layout
-    from .io.dataset.scan import scan
     from .io.read import read
     from .io.write import write
     from .jobs.augment import augment
@@ -41,7 +39,6 @@ _HOMES = {
     "Found": "jobs.detect",
     "Gaussian": "operators",
     "GaussianPrior": "prior.gaussian",
-    "Layout": "io.dataset.layout",
     "Measurement": "operators",
     "MedpriorError": "errors",
     "Poisson": "operators",
@@ -61,7 +58,6 @@ _HOMES = {
     "read": "io.read",
     "reconstruct": "jobs.reconstruct",
     "save": "training.folder",
-    "scan": "io.dataset.scan",
     "synthesize": "jobs.synthetic.synthesize",
     "synthesize_joint": "jobs.synthetic.joint",
     "write": "io.write",
@@ -75,7 +71,6 @@ __all__ = [
     "Found",
     "Gaussian",
     "GaussianPrior",
-    "Layout",
     "Measurement",
     "MedpriorError",
     "Poisson",
@@ -95,7 +90,6 @@ __all__ = [
     "read",
     "reconstruct",
     "save",
-    "scan",
     "synthesize",
     "synthesize_joint",
     "write",

@@ -197,12 +197,12 @@ def calibrate_synthesize(request: Annotated[CalibrateSynthesize, Options], *, sc
 
 @app.command
 def scan(request: Annotated[Scan, Options], *, screen: Shown) -> None:
-    """Read every file of a data set once, and say what was understood and what cannot be used."""
+    """Read every file of a data set once; list what cannot be used and why."""
     from .runs.scan import run_scan
 
     with progress(screen) as listen:
-        done = run_scan(request, listen)
-    finish(screen, done)
+        record, lines = run_scan(request, listen)
+    say(screen, record, lines)
 
 
 @app.command
@@ -362,9 +362,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
         return refused(readable(error), error if debug else None)
     except KeyboardInterrupt as error:
         return refused(
-            f"interrupted{f' ({error})' if str(error) else ''}; nothing half written is left",
-            error if debug else None,
-            code=130,
+            str(error) or "interrupted; nothing half written is left", error if debug else None, code=130
         )
     except MemoryError as error:
         return refused(

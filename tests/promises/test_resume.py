@@ -45,18 +45,17 @@ def test_twenty_steps_are_ten_and_ten(tmp_path: Path, broken: int, precision: st
 
     "cpu:0" is the CPU by the name of a device of its own: its batches come from ``Resident``, as a GPU's do.
     """
-    settings = small.settings(20, precision=precision)
-    whole = train(small.prior(), small.images(), settings, tmp_path / "whole", device=device)
+    settings = small.settings(20, precision=precision, device=device)
+    whole = train(small.prior(), small.images(), settings, tmp_path / "whole")
     with pytest.raises(RuntimeError, match="power"):
         train(
             small.prior(),
             small.images(),
             replace(settings, save_every=1),
             tmp_path / "halves",
-            device=device,
             on_progress=power_cut(broken),
         )
-    resumed = train(small.prior(seed=9), small.images(), settings, tmp_path / "halves", device=device)
+    resumed = train(small.prior(seed=9), small.images(), settings, tmp_path / "halves")
     assert_equal(newest(tmp_path / "whole"), newest(tmp_path / "halves"))
     assert all(
         torch.equal(a, b)
@@ -181,16 +180,30 @@ def first_checkpoint(folder: Path, running: subprocess.Popen[str]) -> None:
         time.sleep(0.005)
 
 
-def test_sigterm_saves_and_the_same_call_continues(tmp_path: Path) -> None:
-    """A scheduler's preemption: the step it was at is saved, nothing is lost."""
+def test_ctrl_c_saves_and_the_same_call_continues(tmp_path: Path) -> None:
+    """The step it was at is saved, nothing is lost, and the user can read so."""
     running = child(tmp_path, 100_000)
     first_checkpoint(tmp_path, running)
-    running.send_signal(signal.SIGTERM)
+    running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=30)
-    assert "KeyboardInterrupt" in err and "stopped after saving" in err
     step = newest(tmp_path).facts["step"]
+    assert f"KeyboardInterrupt: stopped after step {step}, saved; the same command continues" in err
     train(small.prior(), small.images(), small.settings(step + 2), tmp_path)
     assert newest(tmp_path).facts["step"] == step + 2
+
+
+def test_a_schedulers_sigterm_saves_as_well(tmp_path: Path) -> None:
+    former = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt, match="stopped after step 11, saved"):
+        train(
+            small.prior(),
+            small.images(),
+            small.settings(100, save_every=50),
+            tmp_path,
+            on_progress=lambda *_: os.kill(os.getpid(), signal.SIGTERM),
+        )
+    assert newest(tmp_path).facts["step"] == 11, "the first checkpoint is that of step 10"
+    assert signal.getsignal(signal.SIGTERM) is former
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from medprior.errors import WrongKind
 from medprior.io.dataset.scan import scan
 from medprior.io.read import read
 from medprior.io.write import write
-from medprior.jobs.fitting.fit import card_for
+from medprior.jobs.fitting.training_set import card_for
 from medprior.training.folder import load
 from tests.unit.runs.conftest import scene
 

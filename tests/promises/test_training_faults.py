@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from torch import nn
 
 from medprior.errors import BadOption, Diverged
 from medprior.prior import Prior
-from medprior.training.checkpoint import load_latest
+from medprior.training.checkpoint import State, load_latest
 from medprior.training.distributed import Alone
 from medprior.training.loop import Settings, _Run, schedule, train
 from tests.unit.training import small
@@ -47,7 +48,7 @@ def test_a_skipped_step_changes_nothing_but_the_count(tmp_path: Path) -> None:
         torch.equal(a, b)
         for a, b in zip(before, (*run.net.parameters(), *run.average.parameters()), strict=True)
     )
-    assert (run.step, run.skipped, run.bad) == (1, 1, 1)
+    assert (run.at.step, run.at.skipped, run.at.bad) == (1, 1, 1)
 
 
 class Exploding(nn.Module):
@@ -93,7 +94,7 @@ def test_the_average_remembers_a_share_of_the_run(tmp_path: Path) -> None:
     with torch.no_grad():
         average.fill_(1e6)
         for step in range(1, 2001):
-            run.step = step
+            run.at.step = step
             mine.fill_(1.0 if step > 1900 else 0.0)
             if step == 300:
                 assert float(average.flatten()[0]) < 1e-3  # the start, a million, is gone
@@ -111,7 +112,7 @@ def test_the_average_is_right_from_the_first_step_on(tmp_path: Path) -> None:
         mine.fill_(1.0)
         average.fill_(0.0)
         for step in range(1, 21):
-            run.step = step
+            run.at.step = step
             run._follow()
     assert float(average.flatten()[0]) == pytest.approx(1.0, abs=1e-4)
 
@@ -126,19 +127,54 @@ def test_learning_lowers_the_loss_and_reports_it(tmp_path: Path) -> None:
         small.images(),
         small.settings(120, save_every=30, rate=5e-3),
         tmp_path,
-        on_progress=lambda p, _: seen.append(p),
+        on_progress=lambda p, _: seen.append(p) if p.saved else None,
     )
-    assert [p.step for p in seen] == [30, 60, 90, 120]
+    assert [p.step for p in seen] == [10, 30, 60, 90, 120], "the first checkpoint comes early"
     assert seen[-1].loss < 0.8 and seen[-1].seconds_left == 0 and seen[-1].peak_mib > 10
     lines = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [30, 60, 90, 120]
+    assert [line["step"] for line in lines] == [10, 30, 60, 90, 120]
 
 
-def test_a_budget_of_minutes_becomes_a_number_of_steps(tmp_path: Path) -> None:
-    """Measured once over 20 steps, and then kept: a resumed run has the same end."""
-    train(small.prior(), small.images(), small.settings(minutes=0.02, save_every=1000), tmp_path)
-    state, _ = load_latest(tmp_path / "checkpoints")
-    assert state is not None and state.facts["budgeted"] and state.facts["step"] == state.facts["steps"] >= 21
+def test_a_budget_of_minutes_holds_though_the_machine_gets_busier(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After 30 fast steps each takes 20 ms more: the time still ends when it should, with a rate that has
+    fallen to its end, and the same call again does nothing.
+    """
+    advance = _Run.advance
+
+    def slower(run: _Run, stop: bool) -> None:
+        if run.at.step > 30:
+            time.sleep(0.02)
+        advance(run, stop)
+
+    monkeypatch.setattr(_Run, "advance", slower)
+    settings, seen = small.settings(minutes=0.05, save_every=1000), []
+    started = time.monotonic()
+    train(small.prior(), small.images(), settings, tmp_path, on_progress=lambda p, _: seen.append(p))
+    assert 2.4 < time.monotonic() - started < 4.5
+    facts = newest(tmp_path).facts
+    assert facts["minutes"] == 0.05 and facts["step"] == facts["steps"] > 31
+    assert all(
+        after.seconds_left <= before.seconds_left for before, after in zip(seen, seen[1:], strict=False)
+    )
+    train(small.prior(), small.images(), settings, tmp_path, on_progress=lambda *_: pytest.fail("worked"))
+
+
+def test_more_minutes_go_on_learning(tmp_path: Path) -> None:
+    """The time given is that of all calls together."""
+    train(small.prior(), small.images(), small.settings(minutes=0.02), tmp_path)
+    first = newest(tmp_path).facts
+    train(small.prior(), small.images(), small.settings(minutes=0.04), tmp_path)
+    second = newest(tmp_path).facts
+    assert second["step"] > first["step"] and second["minutes"] == 0.04
+    assert first["seconds"] < second["seconds"] < 2.4 + 1.5
+
+
+def newest(folder: Path) -> State:
+    state, _ = load_latest(folder / "checkpoints")
+    assert state is not None
+    return state
 
 
 def test_the_rate_warms_up_and_falls() -> None:

@@ -4,7 +4,7 @@ frozen.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
 from dataclasses import replace
 
 import torch
@@ -18,27 +18,38 @@ __all__ = ["with_doubt"]
 
 
 def with_doubt(
-    prior: Prior, data: Images, *, steps: int = 300, rate: float = 3e-3, sigmas: tuple[float, float] = (-1.0,
-    1.6), batch: int = 16, seed: int = 0,
-    on_step: Callable[[int, int], None] | None = None,
-) -> Prior:  # fmt: skip
+    prior: Prior,
+    data: Images,
+    *,
+    steps: int = 300,
+    rate: float = 3e-3,
+    sigmas: tuple[float, float] = (-1.0, 1.6),
+    batch: int = 16,
+    seed: int = 0,
+    seconds: float | None = None,
+) -> Prior:
     """The same means, and a standard deviation for each voxel, learned by the Gaussian likelihood (Nix and
-    Weigend 1994).
+    Weigend 1994) on the device of the prior.
 
-    data: what the prior was trained on, or better scans it has not seen. The trunk is frozen, so the means do
-    not move by a bit.
+    data: what the prior was trained on, or better scans it has not seen. seconds: at most so many; then fewer
+    steps are taken. The trunk is frozen, so the means do not move by a bit.
     """
+    there = next(prior.net.parameters()).device
     made = fresh(replace(prior.card, doubt=True))
     made.net.load_state_dict({**made.net.state_dict(), **prior.net.state_dict()})
-    made.net.requires_grad_(False).eval()
+    made.net.requires_grad_(False).eval().to(there)
     head = [p for name, p in made.net.named_parameters() if name.startswith("doubt.")]
     for parameter in head:
         parameter.requires_grad_(True)
     optimizer = torch.optim.Adam(head, lr=rate)
+    started = time.monotonic()
     for step in range(steps):
+        done = max(step / steps, (time.monotonic() - started) / seconds if seconds else 0.0)
+        if done >= 1:
+            break
         for group in optimizer.param_groups:
-            group["lr"] = rate * (1 - step / steps)
-        at = draw(data, step, seed=seed + 1, batch=batch, sigmas=sigmas, drop=0.1)
+            group["lr"] = rate * (1 - done)
+        at = draw(data, step, seed=seed + 1, batch=batch, sigmas=sigmas, drop=0.1).to(there)
         mean, std = made.moments(at.x0 + spread(at.sigma, at.x0) * at.noise, at.sigma, at.condition)
         loss = (
             (mean - at.x0).square() / std.square()
@@ -47,7 +58,5 @@ def with_doubt(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        if on_step:
-            on_step(step + 1, steps)
     made.net.requires_grad_(False)
     return Prior(made.net, prior.path, made.card, prior.trust)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..data.seeds import generator
@@ -32,7 +32,8 @@ def error_tables(
     most: int = 32,
     seed: int = 0,
 ) -> tuple[ErrorTable, ...]:
-    """One table for each fineness: the images as they are, their 2x2 means, and so on, finest first.
+    """One table for each fineness: the images as they are, their 2x2 means, and so on, finest first; measured
+    on the device of the prior.
 
     images: (C, i, j[, k]) in network units, of one size; numbers: one row each. most: images that are used,
     evenly spaced.
@@ -64,20 +65,31 @@ def _row(
     """Mean squared error of a voxel, and the power of error over stated deviation in each of BINS rings of
     frequency.
     """
-    axes = tuple(range(2, x.ndim))
+    axes, there = tuple(range(2, x.ndim)), _device(prior)
     power, square = torch.zeros(x.shape[2:]), 0.0
     for i in range(len(x)):
         one = x[i : i + 1]
-        given = Condition(numbers=None if numbers is None else numbers[i : i + 1])
+        given = Condition(numbers=None if numbers is None else numbers[i : i + 1].to(there))
         noise = torch.randn(one.shape, generator=rng)
         with torch.no_grad():
-            mean, std = prior.moments(one + sigma * noise, torch.full((1,), sigma), given)
+            noisy, level = (one + sigma * noise).to(there), torch.full((1,), sigma, device=there)
+            mean, std = (part.cpu() for part in prior.moments(noisy, level, given))
         square += float((mean - one).square().mean()) / len(x)
         power += torch.fft.fftn((mean - one) / std, dim=axes, norm="ortho").abs().square().mean((0, 1)) / len(
             x
         )
     found = by_ring(power, torch.ones_like(power))
     return square, tuple(found.tolist())
+
+
+def _device(prior: Prior) -> torch.device:
+    """Where the network is; a prior without one, such as an exact Gaussian, computes where its inputs are."""
+    first = (
+        next(iter(prior.net.parameters()), None)
+        if isinstance(getattr(prior, "net", None), nn.Module)
+        else None
+    )
+    return torch.device("cpu") if first is None else first.device
 
 
 @torch.no_grad()
@@ -98,7 +110,7 @@ def denoising_losses(
     """
     quantiles = (torch.arange(each, dtype=torch.float64) + 0.5) / each
     sigmas = torch.exp(torch.erfinv(2 * quantiles - 1) * 2**0.5 * SPREAD[1] + SPREAD[0]).float()
-    found, there = [], next(prior.net.parameters()).device
+    found, there = [], _device(prior)
     for n, image in enumerate(images):
         noise = torch.randn((each, *image.shape), generator=generator(seed, "held out", n)).to(there)
         image, label = image.to(there), None if labels is None else labels[n : n + 1].to(there)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
-import signal
-import threading
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,24 +18,38 @@ from torch import Tensor, nn
 from ..errors import BadOption, Diverged
 from ..io.disk.files import append_line
 from ..prior import Prior
+from .budget import stop_flag
 from .checkpoint import State, load_latest, moments_of, restore_moments, retire, save_checkpoint
 from .distributed import Ranks, ranks_for
+from .early_stopping import still_falling
 from .patches import Batch, Images, draw
 from .resident import Resident
 
 __all__ = ["Progress", "Settings", "train"]
+
+FIRST = 10
+"""The first checkpoint comes after so many steps, so that an early stop loses little."""
+TELL = 1.0
+"""Seconds between two lines of progress."""
+SAVE = 300.0
+"""Seconds after which a checkpoint is written between the regular ones: slow steps are not lost."""
+PACED = 20
+"""Steps between two estimates of how many fit into the time given."""
+UNKNOWN = 10**9
+"""Steps of a run whose pace is not known yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What a run of the loop does, besides data and network.
 
-    steps: of the optimizer; or minutes: a wall-clock budget from which the number of steps is measured once
-    and then kept. batch: 64-voxel patches a step over all ranks. rate: Adam's peak, warmed up over 100 steps,
-    then a cosine to 2 % of it. sigmas: mean and standard deviation of ln sigma. average: half-life of the
-    moving average, as a share of the steps done. save_every: steps between checkpoints. precision: "float32"
-    or "bfloat16" (autocast; weights stay float32. Faster on GPUs, and on CPUs with AVX512-BF16 by 1.3 to 1.5;
-    slower on others). compile: torch.compile the network.
+    steps: of the optimizer; or minutes: a wall-clock budget of all calls together, into which the number of
+    steps is fitted again and again, as the machine's pace changes. batch: 64-voxel patches a step over all
+    ranks. rate: Adam's peak, warmed up over 100 steps, then a cosine to 2 % of it. sigmas: mean and standard
+    deviation of ln sigma. average: half-life of the moving average, as a share of the steps done. save_every:
+    steps between checkpoints, fewer where minutes allow few steps. precision: "float32" or "bfloat16"
+    (autocast; weights stay float32. Faster on GPUs, and on CPUs with AVX512-BF16 by 1.3 to 1.5; slower on
+    others). compile: torch.compile the network. device: where it learns.
     """
 
     steps: int = 1000
@@ -50,16 +63,11 @@ class Settings:
     seed: int = 0
     precision: str = "float32"
     compile: bool = False
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
-        for name, low in (
-            ("steps", 1),
-            ("batch", 1),
-            ("rate", 0),
-            ("save_every", 1),
-            ("seed", 0),
-            ("average", 0),
-        ):
+        least = {"steps": 1, "batch": 1, "rate": 0, "save_every": 1, "seed": 0, "average": 0}
+        for name, low in least.items():
             if not getattr(self, name) >= low:
                 raise BadOption(f"{name}: wanted a number >= {low}, got {getattr(self, name)}")
         if not 0 <= self.drop <= 1:
@@ -72,11 +80,12 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One line of the log.
+    """Where the loop stands.
 
-    loss: mean of the finite ones of the last 50 steps, NaN where none was. seconds_left: at the present pace.
-    peak_mib: memory of the process or the GPU. held: what the judge said of the moving average, NaN without
-    one.
+    steps: in all, 0 where a time budget has not become a number of steps yet. loss: mean of the finite ones
+    of the last 50 steps, NaN where none was. seconds_left: of the time budget, or at the present pace.
+    peak_mib: memory of the process or the GPU. held: validation loss of the moving average, NaN where none
+    was measured. saved: a checkpoint was written. seconds: spent learning, in all calls.
     """
 
     step: int
@@ -85,6 +94,11 @@ class Progress:
     seconds_left: float
     peak_mib: float
     held: float = math.nan
+    saved: bool = True
+    seconds: float = 0.0
+
+
+OnProgress = Callable[[Progress, Prior], None]
 
 
 def train(
@@ -93,8 +107,7 @@ def train(
     settings: Settings,
     folder: Path,
     *,
-    device: str = "cpu",
-    on_progress: Callable[[Progress, Prior], None] | None = None,
+    on_progress: OnProgress | None = None,
     fresh: bool = False,
     tuned: Mapping[str, float] | None = None,
     judge: Callable[[Prior], float] | None = None,
@@ -103,31 +116,68 @@ def train(
 
     tuned: names of the parameters that learn, each with its factor of the rate, default all of them with 1;
     the others do not move by a bit. judge: says of the moving average at each checkpoint how bad it is (a
-    held-out loss); then that of the lowest is returned, not the last. Checkpoints go to folder/checkpoints,
-    the loss to folder/events.jsonl. SIGTERM saves and raises KeyboardInterrupt. fresh: puts a former run's
-    checkpoints aside (folder/checkpoints.old) and begins anew. Under torchrun or ``accelerate launch`` each
-    process takes its share of every batch; rank 0 alone writes and reports. Raises Diverged after three steps
-    in a row whose loss is not finite, naming the items; FileProblem when another run holds the folder.
+    validation loss); then that of the lowest is returned, not the last (early stopping). Checkpoints go to
+    folder/checkpoints, the loss to folder/events.jsonl. on_progress: about once a second, and at each
+    checkpoint. Ctrl-C and SIGTERM save and raise KeyboardInterrupt. fresh: puts a former run's checkpoints
+    aside (folder/checkpoints.old) and begins anew. A former run with more steps or minutes goes on learning.
+    Under torchrun or ``accelerate launch`` each process takes its share of every batch; rank 0 alone writes
+    and reports. Raises Diverged after three steps in a row whose loss is not finite, naming the items. Raises
+    BadOption for a folder whose run has another seed, data or network, and FileProblem when another run holds
+    the folder.
     """
-    ranks = ranks_for(device)
-    with ranks.lock(folder), _stop_flag() as stopped:
+    ranks = ranks_for(settings.device)
+    with ranks.lock(folder), stop_flag() as stopped:
         if fresh and ranks.rank == 0:
             retire(folder / "checkpoints")
         ranks.wait()
         run = _Run(prior, data, settings, folder, ranks, tuned, judge)
-        started, first = time.monotonic(), run.step
-        losses: list[float] = []
-        while run.step < run.steps and not run.stopping:
-            losses = [*losses[-49:], run.advance(stopped.is_set())]
-            if run.step == first + 20 and settings.minutes and not run.budgeted:
-                run.budget(settings.minutes, (time.monotonic() - started) / 20)
-            if run.step % settings.save_every == 0 or run.step == run.steps or run.stopping:
-                pace = (time.monotonic() - started) / (run.step - first)
-                run.report(losses, pace, on_progress)
+        while run.at.step < run.steps and not run.stopping:
+            run.advance(stopped.is_set())
+            run.report(on_progress)
         ranks.leave()
         if run.stopping:
-            raise KeyboardInterrupt("stopped after saving; the same command continues")
+            raise KeyboardInterrupt(f"stopped after step {run.at.step}, saved; the same command continues")
         return run.chosen()
+
+
+@dataclass(slots=True)
+class _Counts:
+    """What a checkpoint knows besides tensors.
+
+    steps: in all, as known then. bad: losses in a row that were not finite. seconds: spent learning.
+    minutes: the time budget that was used up. held: (step, validation loss) of each checkpoint.
+    data: digest of the scans.
+    """
+
+    step: int = 0
+    steps: int = UNKNOWN
+    skipped: int = 0
+    bad: int = 0
+    seconds: float = 0.0
+    minutes: float = 0.0
+    held: list[tuple[int, float]] = field(default_factory=list)
+    best_step: int = 0
+    best_loss: float = math.inf
+    data: str = ""
+
+
+class _Pace:
+    """Seconds a step, followed as the machine gets busier or calmer."""
+
+    def __init__(self, started: float, step: int) -> None:
+        self.mark, self.step, self.seconds = started, step, 0.0
+
+    def due(self, step: int) -> bool:
+        done = step - self.step
+        return done >= PACED or (not self.seconds and done >= 3)
+
+    def measure(self, step: int, mean: Callable[[list[float]], list[float]]) -> float:
+        """The pace of the steps since the last call, weighed with what was known; the same on each rank."""
+        now = time.monotonic()
+        (recent,) = mean([(now - self.mark) / (step - self.step)])
+        self.seconds = recent if not self.seconds else 0.5 * (self.seconds + recent)
+        self.mark, self.step = now, step
+        return self.seconds
 
 
 class _Run:
@@ -144,16 +194,31 @@ class _Run:
         judge: Callable[[Prior], float] | None = None,
     ) -> None:
         self.prior, self.data, self.settings, self.folder, self.ranks = prior, data, settings, folder, ranks
-        self.step, self.steps, self.skipped, self.bad, self.budgeted, self.stopping = (
-            0,
-            settings.steps,
-            0,
-            0,
-            False,
-            False,
-        )
-        self.judge, self.best_step, self.best_loss, self.best = judge, 0, math.inf, {}
-        net = prior.net.to(ranks.device).train()
+        self.judge = judge
+        self.best: dict[str, Tensor] = {}
+        self.losses: list[float] = []
+        self.stopping = False
+        self.at = _Counts(data=str(prior.card.data.get("sha256", "")))
+        self._networks(prior.net.to(ranks.device).train(), tuned)
+        state, messages = load_latest(folder / "checkpoints")
+        for message in messages:
+            append_line(folder / "events.jsonl", {"warning": message})
+        if state:
+            self._restore(state)
+        self.started = self.told = self.written = time.monotonic()
+        self.before, self.first = self.at.seconds, self.at.step
+        self.pace = _Pace(self.started, self.first)
+        self.steps, self.every = settings.steps, settings.save_every
+        if settings.minutes:
+            self.steps = UNKNOWN
+            if self.at.seconds:
+                self.fit(self.at.seconds / self.at.step)
+        learner = Prior(ranks.wrap(self.net), prior.path, prior.card)
+        self.loss = torch.compile(learner.loss) if settings.compile else learner.loss
+        self.draw = partial(draw, data) if ranks.device == "cpu" else Resident(data, ranks.device).draw
+
+    def _networks(self, net: nn.Module, tuned: Mapping[str, float] | None) -> None:
+        """The network that learns, its moving average, and the optimizer."""
         known = {name for name, _ in net.named_parameters()}
         if tuned is not None and not (tuned and set(tuned) <= known):
             raise BadOption(
@@ -162,7 +227,7 @@ class _Run:
             )
         for name, parameter in net.named_parameters():
             parameter.requires_grad_(tuned is None or name in tuned)
-        self.net = net.to(memory_format=torch.channels_last) if prior.card.ndim == 2 else net  # pyright: ignore[reportCallIssue]
+        self.net = net.to(memory_format=torch.channels_last) if self.prior.card.ndim == 2 else net  # pyright: ignore[reportCallIssue]
         self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
         self.names: dict[Tensor, str] = {p: n for n, p in self.net.named_parameters() if p.requires_grad}
         # a parameter that is frozen is its own average
@@ -176,36 +241,16 @@ class _Run:
             {"params": [p for p in self.names if factors[p] == factor], "factor": factor}
             for factor in sorted(set(factors.values()))
         ]
-        self.optimizer = torch.optim.Adam(groups, lr=settings.rate, betas=(0.9, 0.99))
-        state, messages = load_latest(folder / "checkpoints")
-        for message in messages:
-            append_line(folder / "events.jsonl", {"warning": message})
-        if state:
-            self._restore(state)
-        learner = Prior(ranks.wrap(self.net), prior.path, prior.card)
-        self.loss = torch.compile(learner.loss) if settings.compile else learner.loss
-        self.draw = partial(draw, data) if ranks.device == "cpu" else Resident(data, ranks.device).draw
+        self.optimizer = torch.optim.Adam(groups, lr=self.settings.rate, betas=(0.9, 0.99))
 
-    def advance(self, stop: bool) -> float:
+    def advance(self, stop: bool) -> None:
         """One step. A loss or gradient that is not finite is skipped and counted; three in a row stop the
-        run. stop: this process was asked to.
+        run. stop: this process is to save and leave.
         """
-        settings, ranks = self.settings, self.ranks
-        share = {
-            "rank": ranks.rank,
-            "ranks": ranks.count,
-            "steps": self.steps if self.budgeted or not settings.minutes else 0,
-        }
-        batch = self.draw(
-            self.step,
-            seed=settings.seed,
-            batch=settings.batch,
-            sigmas=settings.sigmas,
-            drop=settings.drop,
-            **share,
-        )
+        settings, ranks, at = self.settings, self.ranks, self.at
+        batch = self._batch()
         for group in self.optimizer.param_groups:
-            group["lr"] = settings.rate * group["factor"] * schedule(self.step, self.steps)
+            group["lr"] = settings.rate * group["factor"] * schedule(at.step, self.steps)
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(
             ranks.device.split(":")[0], torch.bfloat16, enabled=settings.precision == "bfloat16"
@@ -215,119 +260,163 @@ class _Run:
         own = each.sum() * (ranks.count / batch.total)
         ranks.backward(own)
         norm = nn.utils.clip_grad_norm_(list(self.names), 1.0)
-        loss, size, asked = ranks.mean([*torch.stack([own.detach(), norm]).tolist(), float(stop)])
-        self.step, self.stopping = self.step + 1, asked > 0
+        found = torch.stack([own.detach(), norm]).tolist()
+        late = settings.minutes is not None and self.seconds > 60 * settings.minutes
+        loss, size, stops, over = ranks.mean([*found, float(stop), float(late)])
+        at.step, self.stopping = at.step + 1, stops > 0
+        self.losses = [*self.losses[-49:], loss]
         if math.isfinite(loss) and math.isfinite(size):
-            self.bad = 0
+            at.bad = 0
             self.optimizer.step()
             self._follow()
         else:
-            self.skipped, self.bad = self.skipped + 1, self.bad + 1
-            if self.bad == 3:
+            at.skipped, at.bad = at.skipped + 1, at.bad + 1
+            if at.bad == 3:
                 raise Diverged(
-                    self.step, float(batch.sigma.median()), f"training (items {_culprits(batch, each)})"
+                    at.step, float(batch.sigma.median()), f"training (items {_culprits(batch, each)})"
                 )
-        return loss
+        if over > 0:
+            self.steps = at.step
+        elif settings.minutes and self.pace.due(at.step):
+            self.fit(self.pace.measure(at.step, ranks.mean))
+
+    def _batch(self) -> Batch:
+        settings, ranks = self.settings, self.ranks
+        return self.draw(
+            self.at.step,
+            seed=settings.seed,
+            batch=settings.batch,
+            sigmas=settings.sigmas,
+            drop=settings.drop,
+            rank=ranks.rank,
+            ranks=ranks.count,
+            steps=0 if self.steps == UNKNOWN else self.steps,
+        )
 
     @torch.no_grad()
     def _follow(self) -> None:
         """Moving average whose memory is a share of the steps done (power-function EMA, Karras et al. 2024,
         in its simplest form).
         """
-        memory = max(1.0, self.settings.average * self.step)
+        memory = max(1.0, self.settings.average * self.at.step)
         weight = 1 - 0.5 ** (1 / memory)
         torch._foreach_lerp_([mean for mean, _ in self.follows], [p for _, p in self.follows], weight)
 
-    def budget(self, minutes: float, pace: float) -> None:
-        """Fixes the number of steps from the pace of the first ones, the same on each rank."""
-        self.steps, self.budgeted = max(self.step + 1, int(minutes * 60 / self.ranks.mean([pace])[0])), True
+    @property
+    def seconds(self) -> float:
+        """Spent learning, in all calls."""
+        return self.before + time.monotonic() - self.started
 
-    def report(
-        self, losses: list[float], pace: float, on_progress: Callable[[Progress, Prior], None] | None
-    ) -> None:
-        """Saves, then says where the run stands; rank 0 alone."""
-        if self.ranks.rank:
-            return
-        held = self.judged()
-        self.save()
-        finite = [loss for loss in losses if math.isfinite(loss)]
-        mean = sum(finite) / len(finite) if finite else None
-        left = pace * (self.steps - self.step)
-        append_line(
-            self.folder / "events.jsonl",
-            {"step": self.step, "loss": mean, "seconds_left": left, "skipped": self.skipped},
+    def fit(self, pace: float) -> None:
+        """As many steps as the rest of the time has room for at this pace, the same on each rank; none where
+        so much time was used up before.
+        """
+        budget = self.settings.minutes or 0.0
+        (left,) = self.ranks.mean([60 * budget - self.seconds])
+        done = self.at.minutes >= budget
+        self.steps = self.at.step if done else max(self.at.step + 1, self.at.step + int(left / pace))
+        self.every = min(self.settings.save_every, max(FIRST, self.steps // 10))
+
+    def report(self, on_progress: OnProgress | None) -> None:
+        """Saves where a checkpoint is due, and says where the run stands; rank 0 alone."""
+        step, now = self.at.step, time.monotonic()
+        regular = (
+            step == min(FIRST, self.every) or step % self.every == 0 or step == self.steps or self.stopping
         )
+        if self.ranks.rank or not (regular or now - self.told > TELL or now - self.written > SAVE):
+            return
+        held = self.judged() if regular else math.nan
+        if regular or now - self.written > SAVE:
+            self.save()
+            self.written = time.monotonic()
+        self.told = time.monotonic()
+        line = self._line(held, regular)
+        if regular:
+            mean = line.loss if math.isfinite(line.loss) else None
+            said = {"step": step, "loss": mean, "seconds_left": line.seconds_left, "skipped": self.at.skipped}
+            append_line(self.folder / "events.jsonl", said)
         if on_progress:
-            on_progress(
-                Progress(
-                    self.step,
-                    self.steps,
-                    math.nan if mean is None else mean,
-                    left,
-                    _peak_mib(self.ranks.device),
-                    held,
-                ),
-                self.averaged(),
-            )
+            on_progress(line, self.averaged())
+
+    def _line(self, held: float, saved: bool) -> Progress:
+        finite = [loss for loss in self.losses if math.isfinite(loss)]
+        loss = sum(finite) / len(finite) if finite else math.nan
+        if self.at.step >= self.steps:
+            left = 0.0
+        elif self.settings.minutes:
+            left = max(0.0, 60 * self.settings.minutes - self.seconds)
+        else:
+            left = (self.seconds - self.before) / (self.at.step - self.first) * (self.steps - self.at.step)
+        steps, peak = self.steps if self.steps != UNKNOWN else 0, _peak_mib(self.ranks.device)
+        return Progress(self.at.step, steps, loss, left, peak, held, saved, self.seconds)
 
     def judged(self) -> float:
-        """How bad the moving average is; kept where it is the best so far."""
+        """The validation loss of the moving average, which is kept where it is the best so far."""
         if self.judge is None:
             return math.nan
         loss = self.judge(self.averaged())
+        finite = math.isfinite(loss)
         append_line(
-            self.folder / "events.jsonl",
-            {"step": self.step, "held_out": loss if math.isfinite(loss) else None},
+            self.folder / "events.jsonl", {"step": self.at.step, "held_out": loss if finite else None}
         )
-        if loss < self.best_loss:
-            self.best_step, self.best_loss = self.step, loss
+        if finite:
+            self.at.held.append((self.at.step, loss))
+        if loss < self.at.best_loss:
+            self.at.best_step, self.at.best_loss = self.at.step, loss
             self.best = {name: tensor.detach().clone() for name, tensor in self.average.state_dict().items()}
         return loss
 
     def chosen(self) -> Prior:
-        """The best where somebody judged, else the last."""
+        """The best by validation loss where there is one, else the last."""
         if self.best:
             self.average.load_state_dict(self.best)
-        return self.averaged(self.best_step or None)
+        return self.averaged(self.at.best_step or None)
 
     def averaged(self, step: int | None = None) -> Prior:
-        training = {
-            **self.prior.card.training,
-            "steps": step or self.step,
-            **({"of_steps": self.step} if step is not None else {}),
-            "seed": self.settings.seed,
-            "batch": self.settings.batch,
-            "torch": torch.__version__,
-        }
+        training: dict[str, Any] = {**self.prior.card.training, "steps": step or self.at.step}
+        if step is not None:
+            training["of_steps"] = self.at.step
+        if (falling := still_falling(self.at.held)) is not None:
+            training["still_falling"] = falling
+        training |= {"seed": self.settings.seed, "batch": self.settings.batch, "torch": torch.__version__}
         return Prior(self.average, self.prior.path, replace(self.prior.card, training=training))
 
     def save(self) -> None:
-        facts = {name: getattr(self, name) for name in _COUNTED} | {
-            "seed": self.settings.seed,
-            "n_items": len(self.data),
-        }
-        moments = moments_of(self.optimizer, self.names)
-        if self.best:
-            facts |= {"best_step": self.best_step, "best_loss": self.best_loss}
+        at = self.at
+        at.steps = self.steps
+        if self.settings.minutes:  # a run of so many steps keeps no clock, so that its files can be compared
+            at.seconds = self.seconds
+            if at.step >= self.steps:
+                at.minutes = max(at.minutes, self.settings.minutes)
+        facts = asdict(at) | {"seed": self.settings.seed, "n_items": len(self.data)}
+        if not self.best:
+            del facts["best_step"], facts["best_loss"]
         save_checkpoint(
-            State(self.net.state_dict(), self.average.state_dict(), moments, facts, self.best),
+            State(
+                self.net.state_dict(),
+                self.average.state_dict(),
+                moments_of(self.optimizer, self.names),
+                facts,
+                self.best,
+            ),
             self.folder / "checkpoints",
         )
 
     def _restore(self, state: State) -> None:
-        facts = {"bad": 0, **state.facts}
-        missing = {"seed", "n_items", *_COUNTED} - set(facts)
+        missing = {"seed", "n_items", "step", "skipped"} - set(state.facts)
         if missing:
             raise BadOption(
                 f"the checkpoint in this folder lacks {', '.join(sorted(missing))}",
                 "use another --out, or --fresh",
             )
+        remedy = "use the same data and seed, another --out, or --fresh"
         for name, now in (("seed", self.settings.seed), ("n_items", len(self.data))):
-            if facts[name] != now:
+            if state.facts[name] != now:
                 raise BadOption(
-                    f"{name}: the run in this folder has {facts[name]}, this call has {now}",
-                    "use the same data and seed, another --out, or --fresh",
+                    f"{name}: the run in this folder has {state.facts[name]}, this call has {now}", remedy
                 )
+        if state.facts.get("data", self.at.data) != self.at.data:
+            raise BadOption("data: the run in this folder learned from other scans", remedy)
         try:
             self.net.load_state_dict(state.weights)
             self.average.load_state_dict(state.average)
@@ -337,15 +426,9 @@ class _Run:
                 "the checkpoint in this folder is of another network",
                 "use the same preset or method, another --out, or --fresh",
             ) from error
-        if state.best:
-            self.best, self.best_step, self.best_loss = state.best, facts["best_step"], facts["best_loss"]
-        for name in _COUNTED:
-            setattr(self, name, facts[name])
-        if not self.settings.minutes:
-            self.steps = self.settings.steps
-
-
-_COUNTED = ("step", "steps", "skipped", "bad", "budgeted")
+        known = {name: value for name, value in state.facts.items() if name in _Counts.__dataclass_fields__}
+        known["held"] = [(int(step), float(loss)) for step, loss in known.get("held", [])]
+        self.at, self.best = replace(self.at, **known), state.best
 
 
 def _culprits(batch: Batch, each: Tensor) -> list[int]:
@@ -361,24 +444,9 @@ def schedule(step: int, steps: int) -> float:
 
 
 def _peak_mib(device: str) -> float:
+    """Most memory that was held; Linux counts in KiB, macOS in bytes."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated() / 2**20
     import resource
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-@contextmanager
-def _stop_flag() -> Iterator[threading.Event]:
-    """SIGTERM (a scheduler's preemption) sets a flag; the loop saves and leaves. Only the main thread can
-    listen.
-    """
-    flag = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield flag
-        return
-    former = signal.signal(signal.SIGTERM, lambda *_: flag.set())
-    try:
-        yield flag
-    finally:
-        signal.signal(signal.SIGTERM, former)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)

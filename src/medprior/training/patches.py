@@ -35,6 +35,13 @@ class Batch:
     items: tuple[int, ...]
     total: int
 
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device."""
+        given = (self.condition.label, self.condition.numbers, self.condition.position)
+        condition = Condition(*(None if part is None else part.to(device) for part in given))
+        x0, sigma, noise = (part.to(device) for part in (self.x0, self.sigma, self.noise))
+        return Batch(x0, sigma, noise, condition, self.items, self.total)
+
 
 @dataclass(frozen=True, slots=True)
 class Images:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ from medprior.errors import BadOption
 from medprior.nets import UNet, UNetShape
 from medprior.prior import Condition
 from medprior.training.deviation_head import with_doubt
-from medprior.training.patches import Images
+from medprior.training.patches import Batch, Images
 from medprior.training.presets import PRESETS, preset_named
 from tests.unit.training import small
 
@@ -20,11 +22,7 @@ def test_the_means_do_not_move_and_the_deviation_is_learned() -> None:
     """
     prior = small.prior()
     data = Images([torch.zeros(1, 24, 24)] * 2, torch.tensor([0, 1]), torch.zeros(2, 1), patches=((16, 1.0),))
-    calls: list[tuple[int, int]] = []
-    made = with_doubt(
-        prior, data, steps=150, rate=1e-2, sigmas=(-0.5, 0.7), batch=8, on_step=lambda *at: calls.append(at)
-    )
-    assert calls[0] == (1, 150) and calls[-1] == (150, 150)
+    made = with_doubt(prior, data, steps=150, rate=1e-2, sigmas=(-0.5, 0.7), batch=8)
     assert (
         made.card.doubt and not prior.card.doubt and not any(p.requires_grad for p in made.net.parameters())
     )
@@ -61,3 +59,24 @@ def test_a_preset_is_a_network_that_can_be_built(name: str) -> None:
 def test_an_unknown_preset_names_the_nearest() -> None:
     with pytest.raises(BadOption, match="did you mean 'small'"):
         preset_named("smal")
+
+
+def test_it_takes_no_longer_than_it_may() -> None:
+    """A million steps in a fifth of a second: it stops in time, and the head has moved."""
+    data = Images([torch.zeros(1, 24, 24)] * 2, torch.tensor([0, 1]), torch.zeros(2, 1), patches=((16, 1.0),))
+    started = time.monotonic()
+    made = with_doubt(small.prior(), data, steps=10**6, batch=2, seconds=0.2)
+    assert time.monotonic() - started < 10
+    heads = [p for name, p in made.net.named_parameters() if name.startswith("doubt.") and p.ndim > 1]
+    assert heads and any(float(p.abs().max()) > 0 for p in heads)
+
+
+def test_it_learns_on_the_device_of_the_prior(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The batches that are drawn on the host go where the network is."""
+    seen: list[torch.device] = []
+    to = Batch.to
+    monkeypatch.setattr(Batch, "to", lambda batch, device: (seen.append(device), to(batch, device))[1])
+    data = Images([torch.zeros(1, 24, 24)] * 2, torch.tensor([0, 1]), torch.zeros(2, 1), patches=((16, 1.0),))
+    prior = small.prior()
+    made = with_doubt(prior, data, steps=2, batch=2)
+    assert seen == [next(prior.net.parameters()).device] * 2 == [next(made.net.parameters()).device] * 2

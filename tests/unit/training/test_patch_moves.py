@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from medprior.jobs.fitting.fit import moves_of
+from medprior.jobs.fitting.training_set import moves_of
 from medprior.prior import Card, grid
 from medprior.training.patch_moves import RANDOM, Moves, moved
 from medprior.training.patches import Batch, Images, draw, passes, planned

@@ -14,21 +14,25 @@ from torch import Tensor
 from ... import __version__
 from ...errors import BadOption, nearest
 from ...io.dataset.layout import PLAIN, Layout
+from ...io.dataset.scan import Index
 from ...io.disk.files import sha256
 from ...prior import Card, Prior
-from ...prior.error_table import ErrorTable
-from ...training.deviation_head import with_doubt
+from ...training.budget import Budget
 from ...training.distributed import several
 from ...training.folder import load, locate, save
-from ...training.held_out import denoising_losses, error_tables
-from ...training.loop import Progress, Settings, train
+from ...training.held_out import denoising_losses
+from ...training.loop import UNKNOWN, Progress, Settings, train
 from ...training.patches import Images
 from ...training.presets import PRESETS
 from ...training.tuning import METHODS, RATES, merged, prepared, with_labels
-from .adapt_data import HELD, Newcomers, OnNote, Shown, gentle_variations, known_of, newcomers, remembered
-from .fit import HELD_OUT, named_after, pieces
+from .adapt_data import Newcomers, Shown, known_of, newcomers, remembered, store, stored, variations
+from .changes import indexed
+from .fit import named_after, pieces, under_trained
+from .options import Adaptation, Callbacks, Listener
+from .result import Witnesses, evaluation, measured, measuring, seconds_for, set_aside, unchanged
+from .training_set import HELD_OUT
 
-__all__ = ["FEW", "Adapted", "adapt"]
+__all__ = ["FEW", "Adapted", "adapt", "adapted"]
 
 FEW = (5, 50)
 """Fewer scans than the first say too little of a class, and with more than the second training anew may be
@@ -38,8 +42,10 @@ DRAWN = {2: 48, 3: 4}
 """Images, and volumes, that the parent draws to be replayed; as many again over three are drawn to judge
 by.
 """
-
-OnProgress = Callable[[Progress, Prior], None]
+DRAWING = 36
+"""Network evaluations of an image that is drawn."""
+REMEMBERING = 0.3
+"""Most of the time given that drawing may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +85,7 @@ def adapt(
     replay: str | Path = "generative",
     share: float = 0.5,
     old_label: str | None = None,
-    hold: float = HELD,
+    hold: float = 0.2,
     copies: int = 15,
     unit: str | None = None,
     modality: str | None = None,
@@ -88,200 +94,219 @@ def adapt(
     device: str = "cpu",
     allow_other: bool = False,
     allow_synthetic: bool = False,
-    restart: bool = False,
-    on_note: OnNote | None = None,
+    fresh: bool = False,
+    on_note: Callable[[str], None] | None = None,
     on_scan: Callable[[int, int], None] | None = None,
     on_data: Callable[[Newcomers], None] | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: Callable[[Progress, Prior], None] | None = None,
 ) -> Adapted:
     """A prior that also knows what a few scans show: a new class, organ or scanner. Written to out/prior; the
-    same call again continues.
+    same call again continues, and one with more steps or minutes goes on learning.
 
-    prior: bundled name or folder of the parent. folder: the scans; its sub-folders are labels, known ones
-    are tuned and new ones appended. method: ``training.tuning``; auto: lora. minutes: default 5 unless
-    ``steps`` are given; drawing and measuring come on top. layout: where labels and patients are read from.
-    replay: "generative" mixes in what the parent draws, "none" nothing, a folder its real scans; share: of
-    every batch, on average. old_label: the name of what a parent without labels knew. hold: share of the
-    new scans that is not learned from but tells which step was best. copies: gentle variations of each
-    scan. Raises FileProblem, WrongKind (another modality or unit, unless allow_other), BadOption.
+    prior: bundled name or folder of the parent. folder: the scans; its sub-folders are labels, known ones are
+    tuned and new ones appended. method: ``training.tuning``; auto: lora. minutes: for the whole call, default
+    5 unless ``steps`` are given. layout: where labels and patients are read from. replay: "generative" mixes
+    in what the parent draws, "none" nothing, a folder its real scans; share: of every batch, on average.
+    old_label: the name of what a parent without labels knew. hold: share of the new scans that is not learned
+    from but tells which step was best. copies: gentle variations of each scan. fresh: forget former
+    checkpoints. Raises FileProblem, WrongKind (another modality or unit, unless allow_other), BadOption (also
+    where the scans have changed since).
     """
-    _check(method, minutes, steps, share, hold, copies)
-    note, out, home = on_note or (lambda text: None), Path(out), locate(prior)
+    options = Adaptation(
+        str(prior), Path(folder), minutes, steps, method, seed, Path(out), name, rank, rate, str(replay),
+        share, old_label, hold, copies, unit, modality, layout, licence, device, allow_other,
+        allow_synthetic, fresh
+    )  # fmt: skip
+    return adapted(options, Callbacks(on_scan, on_data, on_progress, on_note))
+
+
+def adapted(options: Adaptation, listener: Listener, index: Index | None = None) -> Adapted:
+    """``adapt`` by its options. index: of the scans, where they were read already."""
+    _check(options)
+    budget, home = Budget.begun(options.budget), locate(options.prior)
     parent = load(home)
-    if old_label is not None and parent.card.labels:
+    if options.old_label is not None and parent.card.labels:
         raise BadOption(
             f"old_label: prior {parent.card.name!r} has labels already: {', '.join(parent.card.labels)}",
             "leave it out",
         )
-    card = replace(parent.card, labels=parent.card.labels or tuple({old_label} - {None}))
-    data = newcomers(
-        card, Path(folder), out, seed=seed, unit=unit, modality=modality, layout=layout,
-        allow_other=allow_other, allow_synthetic=allow_synthetic, hold=hold, on_scan=on_scan
-    )  # fmt: skip
-    _warn(data, note)
-    if on_data:
-        on_data(data)
+    card = replace(parent.card, labels=parent.card.labels or tuple({options.old_label} - {None}))
+    data = newcomers(card, index or indexed(options, listener), options)
+    _warn(data, listener)
+    listener.data(data)
     child = with_labels(parent, (*card.labels, *data.labels))
-    method = "lora" if method == "auto" else method
-    kept, judged = _known(
-        parent,
-        child.card,
-        replay,
-        out,
-        old=0 if old_label is not None else -1,
-        seed=seed,
-        unit=unit,
-        modality=modality,
-        note=note,
-    )
-    child.card = _described(
-        child.card,
-        parent,
-        sha256(home / "weights.safetensors"),
-        data,
-        kept,
-        name or named_after(out),
-        licence,
-    )
-    how = {"method": method, **({"rank": rank} if method == "lora" else {}), "held_out": len(data.held)}
-    how |= {
-        "replay": {
-            "from": replay if replay in ("generative", "none") else "real scans",
-            "images": len(kept),
-            "share": share if len(kept) else 0.0,
-        }
-    }
-    child.card = replace(child.card, training={"preset": parent.card.preset, "medprior": __version__, **how})
+    kept, judged = _known(parent, child.card, options, budget, listener)
+    child.card = _described(child.card, parent, data, kept, options)
+    return _tuned(parent, child, _Shown(data, kept, judged), options, budget, listener)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """new: the few scans. kept, judged: what the parent knew, to be replayed and to be judged by."""
+
+    new: Newcomers
+    kept: Shown
+    judged: Shown
+
+    @property
+    def witnesses(self) -> Shown:
+        """New scans by which the result is measured."""
+        return self.new.held if len(self.new.held) else self.new.learn
+
+
+def _tuned(
+    parent: Prior, child: Prior, shown: _Shown, options: Adaptation, budget: Budget, listener: Listener
+) -> Adapted:
+    """The child after learning, measured, and written to out/prior."""
+    method = _method(options)
     parameters = sum(p.numel() for p in child.net.parameters())
-    tuned = prepared(child.net, method, rank=rank, seed=seed)
-    count = sum(p.numel() for n, p in child.net.named_parameters() if n in tuned)
-    images = _images(
-        child.card,
-        data.learn,
-        gentle_variations(child.card, data.learn, seed=seed, copies=copies),
-        kept,
-        share,
-    )
-    settings = _settings(parent.card, minutes, steps, seed, rate or RATES[method], device)
-    judge = (lambda now: float(_losses(now, data.held).mean())) if len(data.held) else None
+    every = shown.witnesses if options.drawn else shown.judged + shown.witnesses
+    witnesses = _witnesses(every, child.card)
+    moving = prepared(child.net, method, rank=options.rank, seed=options.seed)
+    tuned = sum(p.numel() for n, p in child.net.named_parameters() if n in moving)
+    varied = variations(child.card, shown.new.learn, seed=options.seed, copies=options.copies)
+    images = _images(child.card, shown.new.learn, varied, shown.kept, options.share)
+    settings = _settings(parent.card, options)
+    if options.budget:
+        child.net.to(options.device)
+        budget = budget.keeping(seconds_for(child, witnesses, settings.batch))
+    listener.planned(budget)
+    held = shown.new.held
     made = train(
         child,
         images,
-        settings,
-        out,
-        device=device,
-        on_progress=on_progress,
-        fresh=restart,
-        tuned=tuned,
-        judge=judge,
+        replace(settings, minutes=budget.learning),
+        options.out,
+        on_progress=listener.progress,
+        fresh=options.fresh,
+        tuned=moving,
+        judge=(lambda now: float(_losses(now, held).mean())) if len(held) else None,
     )
-    merged(made.net.to("cpu")).eval().requires_grad_(False)
-    made = with_doubt(
-        made,
-        images,
-        steps=min(300, max(10, made.card.training["steps"] // 5)),
-        batch=settings.batch,
-        seed=seed,
-    )
-    witnesses = data.held if len(data.held) else data.learn
-    made.card = replace(
-        made.card,
-        errors=_tables(
-            made,
-            witnesses if replay in ("generative", "none") else judged + witnesses,
-            len(images.levels),
-            seed,
-        ),
-    )
-    save(made, out / "prior", trust={})
+    merged(made.net).eval().requires_grad_(False)
+    made.card = under_trained(made.card)
+    home = options.out / "prior"
+    with measuring(listener, made.card.training["steps"]):
+        if (known := unchanged(made, home)) is not None:
+            made = known
+        else:
+            made = measured(made, images, witnesses, batch=settings.batch, seed=options.seed, budget=budget)
+            set_aside(home, listener)
+        made.net.to("cpu")
+        save(made, home)
+        gained, forgotten = (
+            torch.stack([_losses(prior, some) for prior in (parent, made)], 1)
+            for some in (shown.witnesses, shown.judged)
+        )
     return Adapted(
         made,
-        data,
-        judged,
-        replay in ("generative", "none"),
-        torch.stack([_losses(p, witnesses) for p in (parent, made)], 1),
-        torch.stack([_losses(p, judged) for p in (parent, made)], 1),
-        bool(len(data.held)),
+        shown.new,
+        shown.judged,
+        options.drawn,
+        gained,
+        forgotten,
+        bool(len(held)),
         method,
-        count,
+        tuned,
         parameters,
     )
 
 
-def _check(
-    method: str, minutes: float | None, steps: int | None, share: float, hold: float, copies: int
-) -> None:
+def _method(options: Adaptation) -> str:
+    return "lora" if options.method == "auto" else options.method
+
+
+def _check(options: Adaptation) -> None:
     if several():
         raise BadOption(
             "adapt: runs as one process, so few scans are no work for more",
             "start it without torchrun or accelerate launch",
         )
-    if method not in ("auto", *METHODS):
-        raise BadOption(f"method: {method!r} is not known", nearest(method, ["auto", *METHODS]))
-    if minutes is not None and steps is not None:
-        raise BadOption("adapt: wanted minutes or steps, got both")
-    if (steps is not None and steps < 1) or (minutes is not None and not minutes > 0):
+    if options.method not in ("auto", *METHODS):
         raise BadOption(
-            f"adapt: wanted steps >= 1 or minutes > 0, got steps {steps}, minutes {minutes}",
-            "leave both out for five minutes",
-        )
-    if not (0 <= share < 1 and 0 <= hold <= 0.5 and copies >= 0):
-        raise BadOption(
-            f"adapt: wanted a share of 0 to below 1, a hold of 0 to 0.5 and copies >= 0, got {share}, "
-            f"{hold}, {copies}"
+            f"method: {options.method!r} is not known", nearest(options.method, ["auto", *METHODS])
         )
 
 
-def _warn(data: Newcomers, note: OnNote) -> None:
-    for line in data.notes:
-        note(line)
+def _warn(data: Newcomers, listener: Listener) -> None:
+    for text in data.notes:
+        listener.note(text)
     if data.scans < FEW[0]:
-        note(
-            f"{data.scans} scans are fewer than {FEW[0]}: the prior will know them, hardly what they have in "
-            "common"
+        listener.note(
+            f"{data.scans} scans are fewer than {FEW[0]}: the prior will memorise them and learn little of "
+            "what they have in common"
         )
     if data.scans > FEW[1]:
-        note(f"{data.scans} scans are more than {FEW[1]}: medprior train on all of them may serve better")
+        listener.note(
+            f"{data.scans} scans are more than {FEW[1]}: medprior train on all of them may serve better"
+        )
     if not len(data.held):
-        note("none is held out, so nothing tells when it has learned enough, and what is measured flatters")
+        listener.note(
+            "no scan is held out, so there is no early stopping, and what is measured is too favourable"
+        )
 
 
 def _known(
-    parent: Prior,
-    card: Card,
-    replay: str | Path,
-    out: Path,
-    *,
-    old: int,
-    seed: int,
-    unit: str | None,
-    modality: str | None,
-    note: OnNote,
+    parent: Prior, card: Card, options: Adaptation, budget: Budget, listener: Listener
 ) -> tuple[Shown, Shown]:
-    """What the parent knew: to be replayed, and to be judged by. old: the label of what has none."""
-    if str(replay) not in ("generative", "none"):
-        return known_of(card, Path(replay), out / "replay", old=old, seed=seed, unit=unit, modality=modality)
-    keep = DRAWN[card.ndim] if replay == "generative" else 0
-    total = DRAWN[card.ndim] + -(-DRAWN[card.ndim] // 3) if keep else -(-DRAWN[card.ndim] // 3)
-    note(f"the prior draws {total} images of what it knows, to remember them")
-    every = remembered(parent, total, seed=seed)
+    """What the parent knew: to be replayed, and to be judged by."""
+    old = 0 if options.old_label is not None else -1  # the label of what has none
+    if not options.drawn:
+        return known_of(card, options, old=old)
+    path = options.out / f"remembered-{options.seed}-{_digest(options)[:8]}.safetensors"
+    every = None if options.fresh else stored(path)
+    if every is None:
+        total = _affordable(parent, options, budget)
+        listener.stage(f"the prior draws {total} images of what it knows, to remember them", total)
+        every = remembered(parent, total, seed=options.seed, on_step=listener.step)
+        store(every, path)
     every = replace(every, labels=tuple(old if label < 0 else label for label in every.labels))
+    if options.replay == "none":
+        return every.some([]), every
     # every fourth is to judge by, so that both parts hold each label
-    order = sorted(range(total), key=lambda i: (i % 4 == 3, i))
-    return every.some(order[:keep]), every.some(order[keep:])
+    judged = [i for i in range(len(every)) if i % 4 == 3] or [len(every) - 1]
+    return every.some([i for i in range(len(every)) if i not in judged]), every.some(judged)
 
 
-def _described(
-    card: Card, parent: Prior, digest: str, data: Newcomers, kept: Shown, name: str, licence: str
-) -> Card:
+def _affordable(parent: Prior, options: Adaptation, budget: Budget) -> int:
+    """Images that the parent draws: fewer where the time given has no room for all."""
+    judged = -(-DRAWN[parent.card.ndim] // 3)
+    total = judged + (DRAWN[parent.card.ndim] if options.replay == "generative" else 0)
+    if budget.minutes is None:
+        return total
+    shape = parent.card.data.get("shape") or [64] * parent.card.ndim
+    image = torch.zeros(len(parent.card.channels), *shape)
+    numbers = torch.zeros(1, len(parent.card.numbers)) if parent.card.numbers else None
+    each = DRAWING * evaluation(parent, Witnesses([image], numbers, 1))
+    return max(4, min(total, int(REMEMBERING * 60 * budget.minutes / each)))
+
+
+def _digest(options: Adaptation) -> str:
+    """SHA-256 of the parent's weights."""
+    return sha256(locate(options.prior) / "weights.safetensors")
+
+
+def _described(card: Card, parent: Prior, data: Newcomers, kept: Shown, options: Adaptation) -> Card:
     """The card of the child: the parent's scaling and axes, and where both come from."""
     sides = [side for image in (*data.learn.images, *data.held.images) for side in image.shape[1:]]
     shape = parent.card.data.get("shape") if len(kept) else None
+    method = _method(options)
     return replace(
         card,
-        name=name,
+        name=options.name or named_after(options.out),
         frame=(min(card.frame[0], *sides), max(card.frame[1], *sides)),
         errors=(),
+        training={
+            "preset": parent.card.preset,
+            "medprior": __version__,
+            "method": method,
+            **({"rank": options.rank} if method == "lora" else {}),
+            "held_out": len(data.held),
+            "replay": {
+                "from": options.replay if options.drawn else "real scans",
+                "images": len(kept),
+                "share": options.share if len(kept) else 0.0,
+            },
+        },
         data={
             "scans": data.scans,
             "patients": data.patients,
@@ -289,10 +314,10 @@ def _described(
             "labels": data.counts,
             "images": len(data.learn) + len(data.held),
             "shape": shape or list(data.learn.images[0].shape[1:]),
-            "licence": licence,
+            "licence": options.licence,
             "parent": {
                 "name": parent.card.name,
-                "sha256": digest,
+                "sha256": _digest(options),
                 "data": parent.card.data,
                 "training": parent.card.training,
             },
@@ -318,18 +343,16 @@ def _images(card: Card, few: Shown, varied: Shown, kept: Shown, share: float) ->
     return Images(every.images, labels, numbers, levels=levels, patches=patches, flip=None, weights=weights)
 
 
-def _settings(
-    card: Card, minutes: float | None, steps: int | None, seed: int, rate: float, device: str
-) -> Settings:
+def _settings(card: Card, options: Adaptation) -> Settings:
     batch = PRESETS[card.preset].batch if card.preset in PRESETS else 16
     return Settings(
-        steps=steps or 10**9,
-        minutes=None if steps else (minutes or 5.0),
+        steps=options.steps or UNKNOWN,
         batch=batch if card.ndim == 2 else max(2, batch // 4),
-        rate=rate,
-        seed=seed,
-        save_every=max(10, min(100, (steps or 1000) // 10)),
-        precision="bfloat16" if device != "cpu" else "float32",
+        rate=options.rate or RATES[_method(options)],
+        seed=options.seed,
+        save_every=max(10, min(100, (options.steps or 1000) // 10)),
+        precision="bfloat16" if options.device != "cpu" else "float32",
+        device=options.device,
     )
 
 
@@ -342,14 +365,6 @@ def _losses(prior: Prior, shown: Shown) -> Tensor:
     return denoising_losses(prior, shown.images, known, numbers)
 
 
-def _tables(prior: Prior, witnesses: Shown, n_levels: int, seed: int) -> tuple[ErrorTable, ...]:
-    _, numbers = witnesses.known(prior.card)
-    ndim = prior.card.ndim
-    return error_tables(
-        prior,
-        witnesses.images,
-        numbers,
-        n_levels=n_levels,
-        most=HELD_OUT[ndim] // (2 if ndim == 2 else 1),
-        seed=seed,
-    )
+def _witnesses(shown: Shown, card: Card) -> Witnesses:
+    _, numbers = shown.known(card)
+    return Witnesses(shown.images, numbers, HELD_OUT[card.ndim] // (2 if card.ndim == 2 else 1))

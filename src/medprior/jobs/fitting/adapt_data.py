@@ -4,6 +4,7 @@ the parent's network units.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,15 +18,25 @@ from ...augmentation import Frame, Policy, applied, draw
 from ...data.seeds import generator
 from ...errors import BadOption, WrongKind
 from ...io.dataset.advice import advice
-from ...io.dataset.index import digest_of
-from ...io.dataset.layout import PLAIN, Layout
 from ...io.dataset.scan import Index, Item, load_index, scan
+from ...io.disk.files import load_weights, save_weights
 from ...prior import Card, Prior
 from ...prior.admit import same_modality
 from ..synthetic.synthesize import drawn
-from .fit import HELD_OUT, admitted
+from .options import Adaptation
+from .training_set import HELD_OUT, admitted
 
-__all__ = ["Newcomers", "Shown", "gentle", "gentle_variations", "known_of", "newcomers", "remembered"]
+__all__ = [
+    "Newcomers",
+    "Shown",
+    "gentle",
+    "known_of",
+    "newcomers",
+    "remembered",
+    "store",
+    "stored",
+    "variations",
+]
 
 HOLD_FROM = 8
 """Scans from which some are held out of the tuning to tell when it has learned enough; fewer are all needed
@@ -38,10 +49,10 @@ ROOM = 2**28
 GENTLE = 1 / 3
 """Share of a policy's range. A classifier must bear what a generative prior would learn to draw."""
 SPATIAL = ("rotate", "scale", "shift")
+UNKNOWN = 1e30
+"""Stands for an unknown number in a file, which holds no NaN."""
 MOST = {2: 512, 3: 16}
 """Most images, and volumes, of a replay folder that are kept in memory."""
-
-OnNote = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,32 +105,17 @@ class Newcomers:
     notes: tuple[str, ...] = ()
 
 
-def newcomers(
-    card: Card,
-    folder: Path,
-    out: Path,
-    *,
-    seed: int = 0,
-    unit: str | None = None,
-    modality: str | None = None,
-    layout: Layout = PLAIN,
-    allow_other: bool = False,
-    allow_synthetic: bool = False,
-    hold: float = HELD,
-    on_scan: Callable[[int, int], None] | None = None,
-) -> Newcomers:
-    """The scans of a folder as a prior of this card sees them. A val split that the folder states is held
+def newcomers(card: Card, index: Index, options: Adaptation) -> Newcomers:
+    """The scans of an index as a prior of this card sees them. A val split that the folder states is held
     out, else a share ``hold`` where there are at least ``HOLD_FROM`` scans, by patient; a test split that it
     states is not opened.
 
-    Raises FileProblem (nothing usable), WrongKind (synthetic; or what the door refuses: another modality,
+    Raises FileProblem (nothing usable), WrongKind (synthetic; or what ``admit`` refuses: another modality,
     unit, channels or dimensions), BadOption.
     """
-    scan(folder, out=out, unit=unit, modality=modality, layout=layout, on_progress=on_scan)
-    index = load_index(out, folder)
     items = [
         item
-        for item in index.usable(allow_synthetic=allow_synthetic)
+        for item in index.usable(allow_synthetic=options.allow_synthetic)
         if not (item.given and item.split == "test")
     ]
     if not items:
@@ -131,17 +127,17 @@ def newcomers(
         label for label in sorted({item.label for item in items} - {""}) if label not in card.labels
     )
     child = replace(card, labels=(*card.labels, *labels))
-    learn, held = _parted(items, hold, seed)
+    learn, held = _parted(items, options.hold, options.seed)
     patients = {item.patient for item in items if item.patient}
     return Newcomers(
-        _shown(child, index, learn, allow_other),
-        _shown(child, index, held, allow_other),
+        _shown(child, index, learn, options.allow_other),
+        _shown(child, index, held, options.allow_other),
         labels,
         tuple(sorted(_others(card, items))),
         len(items),
         len(patients) or None,
         dict(Counter(item.label for item in items if item.label)),
-        digest_of(learn),
+        hashlib.sha256("\n".join(sorted(item.digest for item in learn)).encode()).hexdigest(),
         advice(index),
     )
 
@@ -168,7 +164,7 @@ def _parted(items: Sequence[Item], hold: float, seed: int) -> tuple[list[Item], 
         return list(items), []
     groups: dict[str, list[Item]] = {}
     for item in items:
-        groups.setdefault(item.owner, []).append(item)
+        groups.setdefault(item.patient or item.id, []).append(item)
     names = sorted(
         groups, key=lambda name: min(item.digest for item in groups[name])
     )  # opaque names hang on a secret of the folder, pixels do not
@@ -208,7 +204,7 @@ def gentle(card: Card, label: str) -> Policy:
     return policy
 
 
-def gentle_variations(card: Card, shown: Shown, *, seed: int = 0, copies: int = COPIES) -> Shown:
+def variations(card: Card, shown: Shown, *, seed: int = 0, copies: int = COPIES) -> Shown:
     """``copies`` gentle variations of each image, one image after the other."""
     room = ROOM // max(1, sum(4 * image.numel() for image in shown.images))
     copies = max(1, min(copies, room)) if copies else 0
@@ -241,18 +237,38 @@ def remembered(
     return found
 
 
-def known_of(
-    card: Card, folder: Path, out: Path, *, old: int, seed: int, unit: str | None, modality: str | None
-) -> tuple[Shown, Shown]:
+def store(shown: Shown, path: Path) -> None:
+    """Images that were drawn, to a file: who continues need not draw them again."""
+    parts = {"labels": torch.tensor(shown.labels)}
+    parts |= {f"image-{n}": image.contiguous() for n, image in enumerate(shown.images)}
+    parts |= {
+        f"numbers-{n}": known.nan_to_num(UNKNOWN) for n, known in enumerate(shown.numbers) if len(known)
+    }
+    save_weights(path, parts)
+
+
+def stored(path: Path) -> Shown | None:
+    """What ``store`` has written; None where there is none."""
+    if not path.is_file():
+        return None
+    parts = load_weights(path)
+    labels = tuple(int(label) for label in parts["labels"])
+    images = tuple(parts[f"image-{n}"] for n in range(len(labels)))
+    numbers = [parts.get(f"numbers-{n}", torch.zeros(0)) for n in range(len(labels))]
+    return Shown(images, labels, tuple(known.masked_fill(known == UNKNOWN, torch.nan) for known in numbers))
+
+
+def known_of(card: Card, options: Adaptation, *, old: int) -> tuple[Shown, Shown]:
     """Real scans of the parent's own kind, to replay and to judge by: the train and val parts of a folder, or
     four fifths and one fifth of it.
 
     old: the label of those whose folder names none of the card's. Raises as ``newcomers``.
     """
-    scan(folder, out=out, unit=unit, modality=modality)
+    folder, out = Path(options.replay), options.out / "replay"
+    scan(folder, out=out, unit=options.unit, modality=options.modality)
     index = load_index(out, folder)
     items = [item for item in index.usable() if not (item.given and item.split == "test")]
-    learn, held = _parted(items, HELD, seed)
+    learn, held = _parted(items, HELD, options.seed)
     if not held:
         raise WrongKind(
             f"replay: {len(items)} old scans are too few to replay and to judge by",

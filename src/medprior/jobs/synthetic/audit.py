@@ -29,7 +29,7 @@ from ...prior.prior import fresh
 from ...training.loop import Settings, train
 from ...training.patches import Images
 from ...training.presets import PRESETS
-from ..fitting.fit import LARGEST, admitted
+from ..fitting.training_set import LARGEST, admitted
 from .synthesize import drawn
 
 __all__ = [
@@ -133,7 +133,7 @@ def known_scans(
             found, labels, numbers = admitted(coarse, index, [item])
             images += found
             names += [item.label] * len(found)
-            whose += [item.owner] * len(found)
+            whose += [item.patient or item.id] * len(found)
             given += [_condition(prior, label, known) for label, known in zip(labels, numbers, strict=True)]
             done += 1
             if on_step:

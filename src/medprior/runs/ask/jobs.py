@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import ConfigDict, Field, model_validator
 
+from ...jobs.fitting.options import Adaptation, Fitting, chosen_of
 from .request import HasFolder, HasLayout, OneScan, Request, WithPrior, advanced, option
 
 __all__ = [
@@ -415,7 +416,7 @@ class Train(Request, HasFolder):
     )
     preset: Literal["tiny", "small", "base", "large"] = option("small", "Size of the network.")
     minutes: float | None = option(
-        None, "Time budget in minutes. Default: 10 if no steps are given.", gt=0, le=100_000
+        None, "Minutes for the whole command. Default: 10 if no steps are given.", gt=0, le=100_000
     )
     steps: int | None = advanced(
         None, "Number of optimizer steps, instead of a time budget.", ge=1, le=100_000_000
@@ -431,6 +432,10 @@ class Train(Request, HasFolder):
         False, "Also learn from images that are marked synthetic. Recorded on the card."
     )
     licence: str = advanced("", "Licence of the training data, for the card.")
+
+    def fitting(self, out: Path, device: str) -> Fitting:
+        """The options of the job."""
+        return chosen_of(Fitting, self, out=out, device=device)
 
 
 class Adapt(WithPrior, HasFolder):
@@ -449,7 +454,7 @@ class Adapt(WithPrior, HasFolder):
         "additions (lora), normalisation layers (norm) or all (full). auto: lora.",
     )
     minutes: float | None = option(
-        None, "Time budget of the fine-tuning in minutes. Default: 5 if no steps are given.", gt=0, le=100_000
+        None, "Minutes for the whole command. Default: 5 if no steps are given.", gt=0, le=100_000
     )
     steps: int | None = advanced(
         None, "Number of optimizer steps, instead of a time budget.", ge=1, le=100_000_000
@@ -491,26 +496,19 @@ class Adapt(WithPrior, HasFolder):
             "replay": self.replay if self.replay in ("generative", "none") else "real scans",
         }
 
+    def adaptation(self, out: Path, device: str) -> Adaptation:
+        """The options of the job."""
+        return chosen_of(Adaptation, self, out=out, device=device)
+
 
 class Scan(HasFolder):
-    """Read every file of a data set once, and say what was understood and what cannot be used."""
+    """Read every file of a data set once; list what cannot be used and why; write the index."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     job: ClassVar[str] = "scan"
-    out: Path | None = option(
-        None, "Folder for report, index.json and unusable.csv. Default: runs/scan-XXXXXXXX."
-    )
-    fresh: bool = advanced(False, "Start over, even if the same run is complete.")
-    write_index: bool = advanced(
-        False, "Also write index.json and unusable.csv into the data folder, so that the next scan is faster."
-    )
+    out: Path | None = option(None, "Where index.json and unusable.csv go; default the folder itself.")
     unit: str | None = advanced(None, "Unit of the values if the files do not state one, e.g. HU.")
     modality: str | None = option(None, "DICOM modality code (CT, MR, DX, US) if the files do not state one.")
     colour: Literal["luma"] | None = advanced(
         None, "Convert colour pictures to grey instead of refusing them."
     )
-
-    def identity(self) -> dict[str, Any]:
-        """What makes this scan this scan, as JSON."""
-        hidden = {"out", "fresh", "folder", "write_index"}
-        return {"job": self.job, **self.model_dump(mode="json", exclude=hidden)}

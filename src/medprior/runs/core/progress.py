@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ class Event:
 
 
 OnEvent = Callable[[Event], None]
+
+EVERY = 30.0
+"""Seconds between two lines of progress where there is no terminal."""
 
 
 def silent(event: Event) -> None:
@@ -63,10 +67,12 @@ def shown(*, quiet: bool = False) -> Iterator[OnEvent]:
 class _Listener:
     def __init__(self, bars, console) -> None:
         self.bars, self.console, self.task = bars, console, None
+        self.name, self.said = "", 0.0
 
     def __call__(self, event: Event) -> None:
         if event.kind == "stage":
             self._close()
+            self.name, self.said = event.text, time.monotonic()
             self.task = self.bars.add_task(event.text, total=event.total or None)
             if not self.console.is_terminal:
                 self.console.print(event.text, soft_wrap=True)
@@ -77,12 +83,21 @@ class _Listener:
                 total=event.total or None,
                 **({"description": event.text} if event.text else {}),
             )
+            self._line(event)
         elif event.kind in ("note", "cost", "warning"):
             self.bars.console.print(
                 {"note": "", "cost": "cost: ", "warning": "warning: "}[event.kind] + event.text,
                 style="yellow" if event.kind == "warning" else None,
                 soft_wrap=True,
             )
+
+    def _line(self, event: Event) -> None:
+        """Without a terminal (a log file): where the part stands, every ``EVERY`` seconds."""
+        if self.console.is_terminal or time.monotonic() - self.said < EVERY:
+            return
+        self.said = time.monotonic()
+        count = f"{event.done} of {event.total}" if event.total else str(event.done)
+        self.console.print(event.text or f"{self.name}: {count}", soft_wrap=True)
 
     def _close(self) -> None:
         """A finished part shows a full bar."""

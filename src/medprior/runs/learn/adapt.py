@@ -3,64 +3,66 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor
 
-from ...io.disk.files import read_json, sha256, write_file, write_json
-from ...jobs.fitting.adapt import Adapted, adapt
+from ...io.disk.files import sha256, write_file
+from ...jobs.fitting.adapt import Adapted, adapted
 from ...jobs.fitting.adapt_data import Newcomers
+from ...jobs.fitting.changes import indexed
 from ...jobs.synthetic.synthesize import drawn
 from ...prior import Prior
 from ...training.folder import locate
-from ...training.loop import Progress
 from ..ask.requests import Adapt
-from ..core.cost import words
 from ..core.inputs import device_named
 from ..core.outputs import Outcome, Summary
 from ..core.progress import Event, OnEvent
-from ..core.run import Run, RunFolder, versions
+from ..core.run import RunFolder
 from ..page.pictures import contact_sheet
-from .adapt_page import adapted_sections, close_to, sheet_of
-from .train import known_curve, ours
+from .adapt_page import adapted_sections, close_to
+from .listener import RunListener, complete, learning_run, ours, recorded
+from .sheets import sample_size, sheet_of
 
 __all__ = ["run_adapt"]
 
+MINUTES = 5.0
+"""Time given where neither minutes nor steps are."""
 SHOWN = 8
 """Samples of each class in the report."""
 
 
 def run_adapt(request: Adapt, on_event: OnEvent) -> RunFolder:
     """Tune, or go on tuning; the folder holds checkpoints, events.jsonl, samples.png, report.html, run.json
-    and prior/.
+    and prior/. A run that is complete is returned as it is.
 
     Raises what ``jobs.adapt`` raises, and BadOption for a folder that holds something else.
     """
-    home = locate(request.prior)
-    parent = sha256(home / "weights.safetensors")
-    out = (
-        request.out
-        or Path("runs") / f"adapt-{request.name or request.folder.resolve().name.lower().replace(' ', '-')}"
-    )
-    key = {
-        **{k: v for k, v in request.identity().items() if k not in ("minutes", "steps")},
-        "prior_sha256": parent,
-    }
+    parent = sha256(locate(request.prior) / "weights.safetensors")
     device = device_named(request.device)
-    ours(out, key, fresh=request.fresh)
-    run = Run("adapt", key, out, request.fresh, device)
-    listener = _Listener(
-        out,
-        on_event,
-        request,
-        {"job": "adapt", "key": key, "complete": False, "versions": versions(), "device": device},
-    )
-    on_event(Event("stage", "reading every scan once"))
-    done = _adapted(request, home, out, device, listener)
+    run = learning_run(request, device, prior_sha256=parent)
+    options = request.adaptation(run.out, device)
+    ours(run.out, run.identity, fresh=request.fresh)
+    listener = RunListener(run, request, on_event, _described)
+    index = indexed(options, listener)
+    if (finished := complete(run, request, MINUTES, on_event)) is not None:
+        return finished
+    done = adapted(options, listener, index)
     on_event(Event("stage", "drawing what it knows now"))
     samples = _samples(done.prior, request.seed)
     close = {name: close_to(images, done.data.learn.images) for name, images in samples.items()}
+    for name, (near, total) in close.items():
+        if near:
+            on_event(
+                Event(
+                    "warning",
+                    f"{near} of {total} samples ({name}) lie closer to a scan that was learned from than any "
+                    "two of these lie to each other",
+                )
+            )
+    sheet = [(f"{name} (synthetic)", sheet_of(images)) for name, images in samples.items()]
+    write_file(run.out / "samples.png", contact_sheet(sheet))
     metrics = _metrics(done, listener.curve, close)
     old, new = done.prior.card.data["parent"]["name"], done.prior.card.name
     outcome = Outcome(
@@ -73,31 +75,12 @@ def run_adapt(request: Adapt, on_event: OnEvent) -> RunFolder:
             *done.data.others,
         ],
         title=f"medprior adapt: {new}",
-        lead=f"{done.data.scans} scans taught the prior {old} something new; method {done.method}.",
+        lead=f"{done.data.scans} scans were added to the prior {old}; method {done.method}.",
     )
-    hidden = {"out", "fresh", "folder", "device", "prior", "replay"}
-    record = run.record(
-        outcome,
-        prior={"name": new, "sha256": sha256(out / "prior" / "weights.safetensors")},
-        key=key,
-        request=request.model_dump(mode="json", exclude=hidden),
-        parent={"name": old, "sha256": parent},
-    )
-    for name, (near, total) in close.items():
-        if near:
-            on_event(
-                Event(
-                    "warning",
-                    f"{near} of {total} samples ({name}) lie closer to a scan that was learned from than any "
-                    "two of these lie to each other",
-                )
-            )
-    write_file(
-        out / "samples.png",
-        contact_sheet([(f"{name} (synthetic)", sheet_of(images)) for name, images in samples.items()]),
-    )
-    outcome.fill(out, record)
-    return RunFolder(out, record)
+    known = {"name": new, "sha256": sha256(run.out / "prior" / "weights.safetensors")}
+    record = recorded(run, request, outcome, listener, prior=known, parent={"name": old, "sha256": parent})
+    outcome.fill(run.out, record)
+    return RunFolder(run.out, record)
 
 
 def summary_of(metrics: dict[str, Any]) -> Summary:
@@ -110,35 +93,12 @@ def summary_of(metrics: dict[str, Any]) -> Summary:
     return Summary(("denoising loss (lower is better)", *lines), result)
 
 
-def _adapted(request: Adapt, home: Path, out: Path, device: str, listener: _Listener) -> Adapted:
-    return adapt(
-        home,
-        request.folder,
-        request.minutes,
-        method=request.method,
-        steps=request.steps,
-        seed=request.seed,
-        out=out,
-        name=request.name,
-        rank=request.rank,
-        rate=request.rate,
-        replay=request.replay,
-        share=request.share,
-        old_label=request.old_label,
-        hold=request.hold,
-        copies=request.copies,
-        unit=request.unit,
-        modality=request.modality,
-        layout=request.layout,
-        licence=request.licence,
-        device=device,
-        allow_other=request.allow_other,
-        allow_synthetic=request.allow_synthetic,
-        restart=request.fresh,
-        on_note=listener.noted,
-        on_scan=listener.scanned,
-        on_data=listener.data,
-        on_progress=listener.progress,
+def _described(data: Newcomers) -> Iterator[Event]:
+    """What was read."""
+    counts = ", ".join(f"{name} {n}" for name, n in data.counts.items()) or "no labels"
+    yield Event(
+        "note",
+        f"{data.scans} scans ({counts}): {len(data.learn)} images to learn from, {len(data.held)} held out",
     )
 
 
@@ -146,14 +106,9 @@ def _samples(prior: Prior, seed: int) -> dict[str, Tensor]:
     """A few images of each class at a reduced size, always from the same noise; of a prior without labels of
     anything.
     """
-    shape = prior.card.data["shape"]
-    scale = min(1.0, (96 if len(shape) == 2 else 48) / max(shape))
-    size = tuple(max(16, round(n * scale)) for n in shape)
-    labels = prior.card.labels or (None,)
-    return {
-        label or "any": drawn(prior, SHOWN if len(shape) == 2 else 2, label=label, seed=seed, size=size)[0]
-        for label in labels
-    }
+    size, labels = sample_size(prior.card), prior.card.labels or (None,)
+    n = SHOWN if len(size) == 2 else 2
+    return {label or "any": drawn(prior, n, label=label, seed=seed, size=size)[0] for label in labels}
 
 
 def _metrics(done: Adapted, curve: list[list[float]], close: dict[str, tuple[int, int]]) -> dict[str, Any]:
@@ -169,6 +124,7 @@ def _metrics(done: Adapted, curve: list[list[float]], close: dict[str, tuple[int
 
     return {
         "steps": done.prior.card.training.get("steps"),
+        "of_steps": done.prior.card.training.get("of_steps") or done.prior.card.training.get("steps"),
         "loss": curve[-1][1] if curve else None,
         "curve": curve,
         "method": done.method,
@@ -180,53 +136,3 @@ def _metrics(done: Adapted, curve: list[list[float]], close: dict[str, tuple[int
         "errors": done.prior.card.to_json()["errors"],
         **done.prior.card.data,
     }
-
-
-class _Listener:
-    """Turns what the job says into events, and keeps the curve."""
-
-    def __init__(self, out: Path, on_event: OnEvent, request: Adapt, record: dict[str, Any]) -> None:
-        self.out, self.on_event, self.request, self.record = out, on_event, request, record
-        self.curve: list[list[float]] = []
-        if not request.fresh and (out / "run.json").is_file():
-            self.curve = known_curve(read_json(out / "run.json"))
-
-    def noted(self, text: str) -> None:
-        self.on_event(Event("note" if text.startswith("the prior draws") else "warning", text))
-
-    def scanned(self, done: int, total: int) -> None:
-        self.on_event(Event("step", done=done, total=total))
-
-    def data(self, data: Newcomers) -> None:
-        self._keep()  # not before the scans are known to be usable: a refused folder leaves no run behind
-        counts = ", ".join(f"{name} {n}" for name, n in data.counts.items()) or "no labels"
-        self.on_event(
-            Event(
-                "note",
-                f"{data.scans} scans ({counts}): {len(data.learn)} images to learn from, {len(data.held)} "
-                "held out",
-            )
-        )
-        budget = f"{self.request.steps} steps" if self.request.steps else f"{self.request.minutes or 5:g} min"
-        self.on_event(
-            Event(
-                "cost",
-                f"{budget} of tuning, after the prior has drawn what is replayed; stop with Ctrl-C, the same "
-                "command continues",
-            )
-        )
-        self.on_event(Event("stage", "learning", 0, self.request.steps or 0))
-
-    def progress(self, line: Progress, prior: Prior) -> None:
-        if math.isfinite(line.loss):
-            held = [round(line.held, 5)] if math.isfinite(line.held) else []
-            self.curve = [
-                *(point for point in self.curve if point[0] < line.step),
-                [line.step, round(line.loss, 5), *held],
-            ]
-            self._keep()
-        left = f"loss {line.loss:.4f}, {words(line.seconds_left)} left, {line.peak_mib:.0f} MiB"
-        self.on_event(Event("step", f"learning: {left}", line.step, line.steps))
-
-    def _keep(self) -> None:
-        write_json(self.out / "run.json", {**self.record, "metrics": {"curve": self.curve}})

@@ -14,19 +14,18 @@ from torch.nn import functional as F
 from ...jobs.fitting.adapt import Adapted
 from ..page.blocks import Charts, Grid, Picture, Section, Table
 from ..page.charts import loss_chart
-from ..page.pictures import Window, grey, mosaic
+from .sheets import sheet_of
 
-__all__ = ["adapted_sections", "close_to", "sheet_of"]
+__all__ = ["adapted_sections", "close_to"]
 
-_RANGE = Window(-1.0, 1.0, "network range")
 _SIDE = 32
 """Samples and scans are compared at no more than so many voxels a side."""
 
 
 def close_to(samples: Tensor, learned: Sequence[Tensor]) -> tuple[int, int]:
-    """How many of the samples lie closer (root mean square at a coarse size) to an image that was learned
-    from than any two of these lie to each other; of how many. A first look, no copy audit: what is nearer
-    than that is as good as the image itself."""
+    """(n, of how many): samples that lie closer to a training image than any two training images lie to each
+    other, by root mean square at a coarse size. This is a first look and no copy audit.
+    """
     alike = [image for image in learned if image.shape == learned[0].shape]
     if len(alike) < 2:
         return 0, len(samples)
@@ -39,25 +38,6 @@ def _coarse(x: Tensor) -> Tensor:
     return (F.adaptive_avg_pool2d(x, _SIDE) if x.ndim == 4 else F.adaptive_avg_pool3d(x, _SIDE // 2)).flatten(
         1
     )
-
-
-def sheet_of(images: Sequence[Tensor] | Tensor, most: int = 8) -> Any:
-    """Images (C, i, j[, k]) in network units side by side; of a volume its middle slice, front up. Other
-    sizes than the first one's are cut or padded.
-    """
-    flat = [
-        x[0] if x.ndim == 3 else x[0, ..., x.shape[-1] // 2].rot90(1, (0, 1)) for x in list(images)[:most]
-    ]
-    size = tuple(flat[0].shape)
-    same = [
-        x if tuple(x.shape) == size else F.interpolate(x[None, None], size=size, mode="area")[0, 0]
-        for x in flat
-    ]
-    factor = max(1, round(96 / max(size)))
-    pictures = [
-        grey(x.repeat_interleave(factor, 0).repeat_interleave(factor, 1).numpy(), _RANGE) for x in same
-    ]
-    return mosaic(pictures, min(8, len(pictures)))
 
 
 def adapted_sections(

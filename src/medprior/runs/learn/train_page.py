@@ -4,80 +4,118 @@ is.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from torch import Tensor
+
 from ...prior import Prior
+from ..core.cost import words
 from ..page.blocks import Charts, Grid, Picture, Section, Table
 from ..page.charts import loss_chart
+from .sheets import reduced, sheet_of
 
-__all__ = ["kept_early", "learned_sections"]
+__all__ = ["kept_early", "learned_sections", "verdict_of"]
+
+_LEVEL = 0.3
+"""The noise level nearest to this one is that of the verdict."""
 
 
-def learned_sections(prior: Prior, metrics: dict[str, Any], samples: Any) -> list[Section]:
-    """What was learned from, how it went, and how wrong the prior still is beside a guess that looks at each
-    voxel alone.
+def learned_sections(
+    prior: Prior, metrics: dict[str, Any], samples: Any, learned: Sequence[Tensor], verdict: str
+) -> list[Section]:
+    """What was learned from, how it went, and how wrong the prior still is beside the pixel-wise baseline.
+
+    learned: the images of training, some of which are shown beside the samples.
     """
-    card, shape = prior.card, " x ".join(map(str, prior.card.data["shape"]))
-    rows = [["training data", ""]]
-    rows += [
-        ["scans", str(card.data["scans"])],
-        ["patients", str(card.data["patients"] or "not named")],
-        [f"{'slices or images' if card.ndim == 2 else 'volumes'}", str(card.data["images"])],
-    ]
-    rows += [
-        ["typical size", f"{shape} {'pixels' if card.ndim == 2 else 'voxels'}"],
-        [
-            "voxel size",
-            "varies" if card.spacing_mm is None else " x ".join(f"{s:g}" for s in card.spacing_mm) + " mm",
-        ],
-    ]
-    rows += [
-        ["labels", ", ".join(f"{name} {n}" for name, n in card.data["labels"].items()) or "none"],
-        ["licence", card.data.get("licence") or "not stated"],
-    ]
+    card = prior.card
     pictures = [
+        Picture(
+            sheet_of(reduced(learned, card)),
+            "Real scans",
+            "Scans that were learned from, at the size of the samples.",
+            wide=True,
+        ),
         Picture(
             samples,
             "Samples",
             "Four unconditional draws at a reduced size, always from the same noise; none was picked out.",
             synthetic=True,
             wide=True,
-        )
+        ),
     ]
     curve = [Charts([loss_chart(metrics["curve"])])] if len(metrics["curve"]) > 1 else []
-    blocks: list[Any] = [Grid(pictures), *curve, Table(rows, words=True)]
-    table = card.errors[0]
-    guess = [(sigma * card.sigma_data) / (sigma**2 + card.sigma_data**2) ** 0.5 for sigma in table.sigmas]
-    found = [error**0.5 for error in table.errors]
-    held = (
-        f"{metrics['held_out']} val {'images' if card.ndim == 2 else 'volumes'}"
-        if metrics["held_out"]
-        else "TRAINING images: there is no val split, and this flatters"
-    )
-    lines = [["noise added (std)", "error of the prior", "error of a guess voxel by voxel"]]
-    lines += [
-        [f"{sigma:.3g}", f"{error:.4f}", f"{plain:.4f}"]
-        for sigma, error, plain in zip(table.sigmas, found, guess, strict=True)
-    ]
-    note = (
-        f"Root mean square, in network units (half of the intensity range), on {held}. The guess knows "
-        "mean and spread of all voxels, and no neighbours."
-    )
-    blocks.append(Table(lines, note))
-    middle = min(range(len(found)), key=lambda i: abs(table.sigmas[i] - 0.3))
-    verdict = (
-        f"At noise {table.sigmas[middle]:.2g} the prior is off by {found[middle]:.3f} where a guess "
-        f"voxel by voxel is off by {guess[middle]:.3f}."
-    )
+    blocks: list[Any] = [Grid(pictures), *curve, Table(_facts(prior), words=True), _errors(prior, metrics)]
     caveats = (
         *([kept] if (kept := kept_early(prior)) else []),
+        "The page shows real scans. Pass it on only where these may be passed on.",
         "The samples show no patient. Whether they copy the training images: medprior calibrate synthesize "
         "FOLDER --prior PRIOR.",
-        "It was shown no healthy scans yet: medprior calibrate detect FOLDER --prior PRIOR; until then "
-        "detect gives maps, but no p-values.",
+        "It does not know yet which scans are healthy: medprior calibrate detect FOLDER --prior PRIOR. Until "
+        "then detect gives maps, but no p-values.",
         *card.limits,
     )
     return [Section("Train: what was learned", "", blocks, verdict, caveats)]
+
+
+def _facts(prior: Prior) -> list[list[str]]:
+    card, shape = prior.card, " x ".join(map(str, prior.card.data["shape"]))
+    spacing = "varies" if card.spacing_mm is None else " x ".join(f"{s:g}" for s in card.spacing_mm) + " mm"
+    return [
+        ["training data", ""],
+        ["scans", str(card.data["scans"])],
+        ["patients", str(card.data["patients"] or "not named")],
+        [f"{'slices or images' if card.ndim == 2 else 'volumes'}", str(card.data["images"])],
+        ["typical size", f"{shape} {'pixels' if card.ndim == 2 else 'voxels'}"],
+        ["voxel size", spacing],
+        ["labels", ", ".join(f"{name} {n}" for name, n in card.data["labels"].items()) or "none"],
+        ["licence", card.data.get("licence") or "not stated"],
+    ]
+
+
+def _errors(prior: Prior, metrics: dict[str, Any]) -> Table:
+    table, held = prior.card.errors[0], metrics["held_out"]
+    what = (
+        f"{held} validation {'images' if prior.card.ndim == 2 else 'volumes'}"
+        if held
+        else "TRAINING images, since there is no validation set: this is too favourable"
+    )
+    rows = [["noise added (std)", "error of the prior", "error of the pixel-wise baseline"]]
+    rows += [
+        [f"{sigma:.3g}", f"{error**0.5:.4f}", f"{_baseline(prior, sigma):.4f}"]
+        for sigma, error in zip(table.sigmas, table.errors, strict=True)
+    ]
+    note = (
+        f"Root mean square error of denoising, in network units (half of the intensity range), on {what}. "
+        "The baseline knows mean and spread of all pixels, and no neighbours."
+    )
+    return Table(rows, note)
+
+
+def _baseline(prior: Prior, sigma: float) -> float:
+    """Root mean square error of the best denoiser that looks at each pixel alone."""
+    spread = prior.card.sigma_data
+    return sigma * spread / (sigma**2 + spread**2) ** 0.5
+
+
+def verdict_of(prior: Prior, metrics: dict[str, Any], seconds: float) -> str:
+    """How good the prior is, and whether longer training would help. seconds: that it has learned."""
+    table, training = prior.card.errors[0], prior.card.training
+    n = min(range(len(table.sigmas)), key=lambda i: abs(table.sigmas[i] - _LEVEL))
+    kind = "Validation error" if metrics["held_out"] else "Error on training images"
+    error, plain = table.errors[n] ** 0.5, _baseline(prior, table.sigmas[n])
+    found = f"{kind} {error:.3f} (pixel-wise baseline {plain:.3f}) at noise {table.sigmas[n]:.2g}"
+    so_far = f"{training.get('of_steps', training.get('steps'))} steps in {words(seconds)} so far"
+    falling = training.get("still_falling")
+    if not metrics["held_out"]:
+        return f"{found}. Without a validation set nothing tells whether it has learned enough ({so_far})."
+    if falling:
+        return f"{found}, still falling: train longer ({so_far})."
+    if falling is None:
+        return f"{found}. Too few checkpoints tell whether it still falls: train longer ({so_far})."
+    if kept_early(prior):
+        return f"{found}, no longer falling: longer training would not help, more scans would ({so_far})."
+    return f"{found}, hardly falling any more: longer training would help little ({so_far})."
 
 
 def kept_early(prior: Prior) -> str:
@@ -86,6 +124,6 @@ def kept_early(prior: Prior) -> str:
     if last <= 1.1 * steps:
         return ""
     return (
-        f"Step {steps} of {last} was kept: from there on val was denoised no better, so more steps would "
-        "learn these scans by heart; more scans would help."
+        f"Early stopping: step {steps} of {last} was kept, because the validation loss did not fall after "
+        "it. More steps would memorise these scans; more scans would help."
     )

@@ -90,6 +90,8 @@ def test_a_folder_becomes_a_class_and_the_same_command_continues(
         and rebuild(done.path).reused
     )
     assert str(few) not in json.dumps(read_json(done.path / "run.json")), "no path is written down"
+    assert run_adapt(request(tiny, few, tmp_path / "run"), heard.append).reused
+    assert heard[-1].text.startswith("this run is complete already")
     again = run_adapt(request(tiny, few, tmp_path / "run", steps=10), heard.append)
     assert again.record["metrics"]["curve"][-1][0] == 10
     with pytest.raises(BadOption, match="another training run"):
@@ -233,7 +235,7 @@ def test_few_and_many_are_said(
         == 0
     )
     said = capsys.readouterr().err
-    assert "3 scans are fewer than 5" in said and "none is held out" in said
+    assert "3 scans are fewer than 5" in said and "no scan is held out" in said
 
 
 def test_missing_folders_are_named(

@@ -13,7 +13,8 @@ from medprior.errors import BadOption, WrongKind
 from medprior.io.dataset.index import Item
 from medprior.io.dataset.scan import scan
 from medprior.io.write import write
-from medprior.jobs.fitting.fit import Dataset, asked_of, dataset, fit
+from medprior.jobs.fitting.fit import fit
+from medprior.jobs.fitting.training_set import Dataset, asked_of, dataset
 from medprior.prior import Card, Prior
 from medprior.prior.joint import is_joint
 from medprior.training.patches import Images
