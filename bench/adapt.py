@@ -43,7 +43,7 @@ from medprior.evidence.metrics import auroc
 from medprior.io.disk.files import sha256
 from medprior.jobs.augment import level_of
 from medprior.jobs.fitting.adapt import adapt
-from medprior.jobs.fitting.adapt_data import Shown, remembered, variations
+from medprior.jobs.fitting.adapt_data import Shown, gentle_variations, remembered
 from medprior.jobs.fitting.fit import fit
 from medprior.jobs.synthetic.synthesize import drawn
 from medprior.prior import Condition
@@ -276,9 +276,13 @@ def scratch(world: World, seed: int, steps: int, home: Path, old: Sequence[int],
     few = [world.inside(v) for v in world.shots(seed)]
     held, few = ([], few) if arm == "scratch-few-all" else (few[: SHOTS // 5], few[SHOTS // 5 :])
     new, known, its = len(world.kind.old), [world.old[i] for i in old], [world.labels[i] for i in old]
-    varied = variations(card, Shown(tuple(few), (new,) * len(few), (torch.zeros(0),) * len(few)), seed=seed)
+    varied = gentle_variations(
+        card, Shown(tuple(few), (new,) * len(few), (torch.zeros(0),) * len(few)), seed=seed
+    )
     if arm == "scratch-few-all":
-        turned = variations(card, Shown(tuple(known), tuple(its), (torch.zeros(0),) * len(known)), seed=seed)
+        turned = gentle_variations(
+            card, Shown(tuple(known), tuple(its), (torch.zeros(0),) * len(known)), seed=seed
+        )
         known, its = known + list(turned.images), its + list(turned.labels)
     parts = ((few, 0.25), (varied.images, 0.25), (known, 0.5))
     images = Images(

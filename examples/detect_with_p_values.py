@@ -14,15 +14,14 @@ from pydicom.data import get_testdata_file
 
 import medprior as mp
 
-prior = mp.load("chest-xray")
-scan = mp.read(sys.argv[1] if len(sys.argv) > 1 else str(get_testdata_file("RG1_UNCR.dcm", download=False)))
+scan = sys.argv[1] if len(sys.argv) > 1 else str(get_testdata_file("RG1_UNCR.dcm", download=False))
 
 # %% [markdown]
 # `refused` says why there is no p-value, if there is none: too few healthy patients, or another kind of
 # scan.
 
 # %%
-found = mp.detect(prior, scan, seed=0)
+found = mp.detect("chest-xray", scan, seed=0)  # names, paths and arrays will do
 if found.p_value is None:
     print("no p-value:", found.refused)
 else:

@@ -20,17 +20,22 @@ rows, columns = np.indices((SIDE, SIDE)) / SIDE
 
 
 def film(rng: np.random.Generator, nodule: bool) -> np.ndarray:
-    """(64, 64) in 0 to 255: body, lungs, ribs, noise, and a nodule where asked for."""
-    image = np.exp(-(((columns - 0.5) / 0.42) ** 6)) * 0.6
-    for middle in (0.32, 0.68):
-        x, y = middle + rng.normal(0, 0.015), 0.5 + rng.normal(0, 0.02)
-        lung = ((columns - x) / 0.13) ** 2 + ((rows - y) / 0.3) ** 2
-        image -= 0.35 / (1 + np.exp(8 * (lung - 1)))
-    image += 0.04 * np.sin(rows * 40 + rng.uniform(0, 6)) + rng.normal(0, 0.015, image.shape)
+    """(64, 64) in 0 to 255: a body with two lungs, ribs, soft tissue and noise; a nodule where asked for."""
+    left, up, wide = rng.normal(0, 0.04), rng.normal(0, 0.05), rng.uniform(0.34, 0.46)
+    x, y = columns - 0.5 - left, rows - 0.5 - up
+    image = rng.uniform(0.45, 0.7) * np.exp(-((x / wide) ** 6))
+    for side in (-1, 1):
+        lung = ((x - side * 0.42 * wide) / (0.31 * wide)) ** 2 + (y / rng.uniform(0.22, 0.36)) ** 2
+        image -= rng.uniform(0.25, 0.4) / (1 + np.exp(8 * (lung - 1)))
+    image += 0.05 * np.sin(rows * rng.uniform(30, 50) + side * x * 8 + rng.uniform(0, 6))
+    for _ in range(6):  # soft tissue: wide blobs of either sign
+        a, b = rng.uniform(0.1, 0.9, 2)
+        image += rng.normal(0, 0.06) * np.exp(-((columns - a) ** 2 + (rows - b) ** 2) / 0.03)
     if nodule:
-        x, y = rng.choice([0.32, 0.68]) + rng.normal(0, 0.03), rng.uniform(0.35, 0.65)
-        image += 0.5 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 0.0025)
-    return np.clip(255 * (image + 0.1), 0, 255).astype(np.uint8)
+        a, b = 0.5 + left + rng.choice([-0.42, 0.42]) * wide, 0.5 + up + rng.uniform(-0.15, 0.15)
+        image += 0.5 * np.exp(-((columns - a) ** 2 + (rows - b) ** 2) / 0.0025)
+    image += rng.normal(0, 0.015, image.shape)
+    return np.clip(255 * (image + 0.15), 0, 255).astype(np.uint8)
 
 
 def write_scans(folder: Path, healthy: int = 160, ill: int = 40, seed: int = 0) -> None:

@@ -18,7 +18,7 @@ import medprior as mp
 from medprior.data.axes import reoriented
 
 TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
-n_draws = int(sys.argv[1]) if len(sys.argv) > 1 else 4
+n_draws = int(sys.argv[1]) if len(sys.argv) > 1 else 2
 
 brain = reoriented(mp.read(Path(nilearn.__file__).parent / TEMPLATE, modality="MR"), "PLS")
 middle = torch.from_numpy(brain.data[:, ::2, ::2, brain.shape[2] // 2].copy())[None]

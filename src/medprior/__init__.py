@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from .augmentation import Augmented, Policy
     from .data.volume import Volume
     from .errors import MedpriorError
+    from .io.dataset.layout import Layout
+    from .io.dataset.scan import scan
     from .io.read import read
     from .io.write import write
     from .jobs.augment import augment
@@ -39,6 +41,7 @@ _HOMES = {
     "Found": "jobs.detect",
     "Gaussian": "operators",
     "GaussianPrior": "prior.gaussian",
+    "Layout": "io.dataset.layout",
     "Measurement": "operators",
     "MedpriorError": "errors",
     "Poisson": "operators",
@@ -58,6 +61,7 @@ _HOMES = {
     "read": "io.read",
     "reconstruct": "jobs.reconstruct",
     "save": "training.folder",
+    "scan": "io.dataset.scan",
     "synthesize": "jobs.synthetic.synthesize",
     "synthesize_joint": "jobs.synthetic.joint",
     "write": "io.write",
@@ -71,6 +75,7 @@ __all__ = [
     "Found",
     "Gaussian",
     "GaussianPrior",
+    "Layout",
     "Measurement",
     "MedpriorError",
     "Poisson",
@@ -90,6 +95,7 @@ __all__ = [
     "read",
     "reconstruct",
     "save",
+    "scan",
     "synthesize",
     "synthesize_joint",
     "write",

@@ -197,12 +197,12 @@ def calibrate_synthesize(request: Annotated[CalibrateSynthesize, Options], *, sc
 
 @app.command
 def scan(request: Annotated[Scan, Options], *, screen: Shown) -> None:
-    """Read every file of a data set once; list what cannot be used and why."""
+    """Read every file of a data set once, and say what was understood and what cannot be used."""
     from .runs.scan import run_scan
 
     with progress(screen) as listen:
-        record, lines = run_scan(request, listen)
-    say(screen, record, lines)
+        done = run_scan(request, listen)
+    finish(screen, done)
 
 
 @app.command

@@ -59,7 +59,7 @@ def test_channels_masks_and_numbers_are_in_the_index(tmp_path: Path) -> None:
         "1_t1.nii.gz,1_t2.nii.gz,1_seg.nii.gz,61.5,2",
         "2_t1.nii.gz,2_t2.nii.gz,2_seg.nii.gz,97,",
     )
-    index = scan(tmp_path)
+    index = scan(tmp_path, out=tmp_path)
     again = load_index(tmp_path)
     assert again == index
     one, two = again.items
@@ -141,7 +141,10 @@ def test_a_channel_outside_of_the_folder_is_refused(tmp_path: Path) -> None:
     three(tmp_path / "data")
     save(tmp_path / "secret.nii.gz", 9)
     found = scan(
-        table(tmp_path / "data", "path,channel:T2", "1_t1.nii.gz,../secret.nii.gz", "2_t1.nii.gz,2_t2.nii.gz")
+        table(
+            tmp_path / "data", "path,channel:T2", "1_t1.nii.gz,../secret.nii.gz", "2_t1.nii.gz,2_t2.nii.gz"
+        ),
+        out=tmp_path / "data",
     )
     assert [item.path for item in found.items] == ["2_t1.nii.gz"]
     record = json.loads((tmp_path / "data" / "index.json").read_text())

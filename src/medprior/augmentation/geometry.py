@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..data.affine import turns
 from ..errors import Diverged
 from .frame import Frame
 from .spline import basis, field, random_knots
@@ -76,7 +77,7 @@ def mapping(steps: Sequence[dict[str, Any]], frame: Frame) -> Mapping | None:
     if "scale" in found:
         forward = np.diag([1.0 if axis == frame.thick else found["scale"]["factor"] for axis in range(n)])
     if "rotate" in found:
-        forward = _rotation(found["rotate"]["degrees"], n) @ forward
+        forward = _rotation(found["rotate"]["degrees"]) @ forward
     for axis in mirrored:
         forward[axis] = -forward[axis]
     shift = np.zeros(n)
@@ -111,18 +112,11 @@ def _flat(
 _FLIPS = {name for name in GEOMETRIC if name.startswith("flip")}
 
 
-def _rotation(degrees: Sequence[float], n: int) -> NDArray[np.float64]:
-    """About k in 2-D; about i, then j, then k in 3-D. A positive angle takes i towards j (j towards k, k
-    towards i).
-    """
-    turned = np.eye(n)
-    planes = [(0, 1)] if n == 2 else [(1, 2), (2, 0), (0, 1)]
-    for (a, b), angle in zip(planes, degrees, strict=True):
-        cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-        one = np.eye(n)
-        one[a, a], one[a, b], one[b, a], one[b, b] = cosine, -sine, sine, cosine
-        turned = one @ turned
-    return turned
+def _rotation(degrees: Sequence[float]) -> NDArray[np.float64]:
+    """About i, then j, then k of a volume. A positive angle takes j towards k (k towards i, i towards j)."""
+    angles = torch.deg2rad(torch.tensor(degrees, dtype=torch.float64))
+    i, j, k = (turns(angle[None], 3, first)[0] for angle, first in zip(angles, (1, 2, 0), strict=True))
+    return (k @ j @ i).numpy()
 
 
 def _knots(step: dict[str, Any] | None, frame: Frame) -> Tensor | None:

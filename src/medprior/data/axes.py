@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import BadOption, WrongKind
 from .volume import Volume
 
-__all__ = ["PLANES", "axcodes", "in_plane", "reoriented", "through"]
+__all__ = ["PLANES", "axcodes", "in_plane", "plane_of", "reoriented", "through"]
 
 PLANES = {"axial": "PL", "coronal": "IL", "sagittal": "IP"}
 """What i and j point to in a picture of each plane."""
@@ -32,6 +32,11 @@ def axcodes(volume: Volume) -> str:
     from nibabel.orientations import aff2axcodes
 
     return "".join(aff2axcodes(volume.affine))
+
+
+def plane_of(codes: str) -> str:
+    """The plane whose i and j point to ``codes``, e.g. "PL"; axial for any other codes."""
+    return next((plane for plane, own in PLANES.items() if own == codes), "axial")
 
 
 def through(plane: str) -> str:

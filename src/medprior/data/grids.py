@@ -1,14 +1,16 @@
-"""Whether two volumes lie on one grid: the same voxels at the same places of the patient."""
+"""The grid of a volume: which slices it has, and whether two volumes lie on one grid."""
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from .axes import axcodes, reoriented
 from .volume import Volume
 
-__all__ = ["label_values", "on_grid_of"]
+__all__ = ["label_values", "middle_half", "on_grid_of", "slice_heights"]
 
 _NEAR = 0.1
 """Voxels by which corners may lie apart: programs round affines."""
@@ -36,6 +38,16 @@ def _apart(volume: Volume, other: Volume) -> float:
     corners = np.array([(i, j, k, 1) for i in ends[0] for j in ends[1] for k in ends[2]], dtype=np.float64).T
     moved = np.linalg.inv(np.asarray(volume.affine)) @ np.asarray(other.affine) @ corners
     return float(np.abs(moved - corners)[:3].max())
+
+
+def middle_half(n: int) -> range:
+    """Of n slices those of the middle half, at least one."""
+    return range(n // 4, max(n // 4 + 1, n - n // 4))
+
+
+def slice_heights(n: int) -> Tensor:
+    """(n,): where each slice of a whole volume lies, from -1 (below the first) to 1 (above the last)."""
+    return (2 * torch.arange(n) + 1) / n - 1
 
 
 def label_values(data: NDArray[np.float32]) -> tuple[int, ...]:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..data.affine import affine_places, resampled_at, turns
 from .statistics import Stored, Usual, averaged
 
 __all__ = ["PARTS", "Kind", "Sketch", "part_named", "sketched"]
@@ -306,15 +307,9 @@ def _inner(shape: Sequence[int]) -> Tensor:
 def _moved(x: Tensor, by: Tensor) -> Tensor:
     """(side, ...) -> (m, side, ...): by (m, n + 1 or + 2): shifts, ln size, and of an image the turn."""
     n, m = x.ndim, len(by)
-    theta = torch.zeros(m, n, n + 1)
-    size = by[:, n].exp()
-    theta[:, range(n), range(n)] = size[:, None].expand(m, n)
-    if n == 2:
-        cosine, sine = by[:, 3].cos() * size, by[:, 3].sin() * size
-        theta[:, :, :2] = torch.stack([torch.stack([cosine, -sine], 1), torch.stack([sine, cosine], 1)], 1)
-    theta[:, :, n] = by[:, :n]
-    where = F.affine_grid(theta, [m, 1, *x.shape], align_corners=False)
-    return F.grid_sample(x.expand(m, 1, *x.shape), where, padding_mode="border", align_corners=False)[:, 0]
+    matrix = by[:, n, None, None].exp() * (turns(-by[:, 3]) if n == 2 else torch.eye(n))
+    places = affine_places(matrix, by[:, :n].flip(1) / 2, x.shape)
+    return resampled_at(x.expand(m, 1, *x.shape), places, mode="linear", beyond="border")[:, 0]
 
 
 def _noise(x: Tensor) -> Tensor:

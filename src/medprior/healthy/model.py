@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..data.grids import slice_heights
 from ..data.seeds import generator
 from ..errors import BadOption, Uncalibrated, WrongKind
 from ..prior import Condition, Prior
@@ -109,8 +110,7 @@ class Seen:
     @property
     def heights(self) -> Tensor | None:
         """(B,) of slices, -1 first to 1 last."""
-        n = len(self.images)
-        return (2 * torch.arange(n) + 1) / n - 1 if self.stack else None
+        return slice_heights(len(self.images)) if self.stack else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..data.affine import affine_places, resampled_at, turns
 from .statistics import averaged
 
 __all__ = ["posed", "reacquired"]
@@ -82,16 +83,10 @@ def _moved(x: Tensor, drawn: Callable[[float], float]) -> Tensor:
     well.
     """
     n = x.ndim - 2
-    zoom, aspect, turn = math.exp(drawn(_ZOOM)), math.exp(drawn(_ASPECT) / 2), math.radians(drawn(_TURN))
-    cosine, sine, ratio = math.cos(turn), math.sin(turn), x.shape[2] / x.shape[3]
-    # affine_grid names the last axis first, and every axis runs from -1 to 1 whatever its length
-    plane = [[zoom * aspect * cosine, -zoom * sine * ratio], [zoom * sine / ratio, zoom / aspect * cosine]]
-    theta = torch.eye(n, n + 1)
-    theta[-2:, -3:-1] = torch.tensor(plane)
-    if n == 3:
-        theta[0, 0] = zoom
-    theta[-2:, -1] = torch.tensor([2 * drawn(_SHIFT), 2 * drawn(_SHIFT)])
-    where = F.affine_grid(theta.expand(len(x), n, n + 1).to(x), list(x.shape), align_corners=False)
-    return F.grid_sample(
-        x, where, mode="bicubic" if n == 2 else "bilinear", padding_mode="reflection", align_corners=False
-    )
+    zoom, aspect, turn = math.exp(drawn(_ZOOM)), drawn(_ASPECT) / 2, math.radians(drawn(_TURN))
+    stretch = torch.tensor([math.exp(-aspect / 2), math.exp(aspect / 2), 1.0][:n])
+    matrix = zoom * stretch[:, None] * turns(torch.tensor([-turn]), n) * stretch
+    across, down = drawn(_SHIFT), drawn(_SHIFT)
+    shift = torch.tensor([[down, across, 0.0][:n]])
+    places = affine_places(matrix, shift, x.shape[2:]).to(x).expand(len(x), *x.shape[2:], n)
+    return resampled_at(x, places, mode="cubic", beyond="reflection")

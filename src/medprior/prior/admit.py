@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data.axes import axcodes, in_plane, reoriented
+from ..data.axes import axcodes, in_plane, plane_of, reoriented, through
+from ..data.grids import slice_heights
 from ..data.volume import Volume
 from ..errors import ShapeMismatch, WrongKind
 from .card import Card
 from .denoiser import Condition
 
 __all__ = [
-    "THROUGH",
     "Admitted",
     "admit",
     "heights",
@@ -32,9 +32,6 @@ __all__ = [
     "size_for",
     "turned_for",
 ]
-
-THROUGH = {"PL": "S", "IL": "A", "IP": "R"}
-"""Where the slices of each plane are stacked along."""
 
 _OVERRIDE = "override it: --allow-other, in Python allow_other=True"
 
@@ -282,7 +279,7 @@ def turned_for(card: Card, volume: Volume) -> Volume:
             )
         return volume
     if volume.ndim == 3:
-        return reoriented(volume, card.axes + THROUGH[card.axes] if card.ndim == 2 else card.axes)
+        return reoriented(volume, card.axes + through(plane_of(card.axes)) if card.ndim == 2 else card.axes)
     return in_plane(volume, card.axes) if axcodes(volume)[:2] != card.axes else volume
 
 
@@ -317,5 +314,5 @@ def heights(card: Card, n: int, *, stack: bool = True) -> Tensor | None:
         return None
     numbers = torch.full((n, len(card.numbers)), torch.nan)
     if "height" in card.numbers and stack and card.ndim == 2:
-        numbers[:, card.numbers.index("height")] = (2 * torch.arange(n) + 1) / n - 1
+        numbers[:, card.numbers.index("height")] = slice_heights(n)
     return numbers

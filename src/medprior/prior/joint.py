@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..data.axes import plane_of, through
 from ..data.grids import label_values, on_grid_of
 from ..data.volume import Provenance, Volume
 from ..errors import BadOption, WrongKind, nearest
-from .admit import THROUGH, Admitted, admit, heights, home, resized, size_for, turned_for
+from .admit import Admitted, admit, heights, home, resized, size_for, turned_for
 from .card import Card
 from .denoiser import Condition
 
@@ -177,7 +178,7 @@ def unlaid_volume(card: Card, part: Part, image: Tensor, history: tuple[str, ...
     marks = Provenance(synthetic=True, history=history)
     data = values.numpy().astype(np.float32)
     if card.axes and spacing is not None and image.ndim == 4:
-        codes = card.axes if card.ndim == 3 else card.axes + THROUGH[card.axes]
+        codes = card.axes if card.ndim == 3 else card.axes + through(plane_of(card.axes))
         return Volume(data, _affine(codes, spacing, data.shape[1:]), unit, card.modality, provenance=marks)
     return Volume(data, None, unit, card.modality, spacing, marks)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import BadOption, nearest
 from .card import Card
 
-__all__ = ["HEIGHT", "encode_numbers", "guidable_columns", "learned_range", "range_of"]
+__all__ = ["HEIGHT", "encode_numbers", "guidable_columns", "learned_range", "range_of", "with_drawn_heights"]
 
 HEIGHT = "height"
 """Where a slice lies in its volume, -1 (first) to 1 (last): known without being asked for."""
@@ -49,6 +49,19 @@ def guidable_columns(card: Card, names: Collection[str]) -> tuple[int, ...]:
     patient.
     """
     return tuple(n for n, name in enumerate(card.numbers) if name in names and name != HEIGHT)
+
+
+def with_drawn_heights(card: Card, numbers: Tensor, rng: torch.Generator) -> Tensor:
+    """(n, n_numbers) -> the same, with a height between -0.6 and 0.6 drawn for each slice whose height is
+    unknown.
+    """
+    if HEIGHT not in card.numbers:
+        return numbers
+    at = card.numbers.index(HEIGHT)
+    drawn = torch.rand(len(numbers), generator=rng) * 1.2 - 0.6
+    numbers = numbers.clone()
+    numbers[:, at] = torch.where(numbers[:, at].isnan(), drawn, numbers[:, at])
+    return numbers
 
 
 def encode_numbers(card: Card, values: Mapping[str, Sequence[float]], n: int) -> Tensor | None:

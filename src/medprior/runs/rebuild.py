@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from ..io.disk.files import read_json, sha256, write_file, write_json
 from .core.outputs import Outcome, Summary
 from .core.progress import silent
 from .core.run import Run, RunFolder
-from .page.blocks import Grid, Section, Table, page_bytes
+from .page.blocks import Block, Compare, Fold, Grid, Picture, Section, Table, page_bytes
 from .page.store import PAGE, REPORT, page_of, sections_of
 
 __all__ = ["compare", "rebuild", "reported"]
@@ -214,18 +214,23 @@ def _differences(names: Sequence[str], records: Sequence[Mapping[str, Any]]) -> 
     )
 
 
+def _inside(blocks: Iterable[Block]) -> Iterator[Picture]:
+    """Every picture of the blocks, in order."""
+    for block in blocks:
+        if isinstance(block, Grid):
+            yield from block.pictures
+        elif isinstance(block, Compare):
+            yield from (one for one in (block.left, block.right, block.beside) if one is not None)
+        elif isinstance(block, Fold):
+            yield from _inside(block.blocks)
+
+
 def _pictures(names: Sequence[str], folders: Sequence[Path]) -> list[Section]:
     """The first picture of each run that a prior had a part in."""
     shown = []
     for name, folder in zip(names, folders, strict=True):
-        pictures = [
-            p
-            for section in sections_of(folder)
-            for block in section.blocks
-            if isinstance(block, Grid)
-            for p in block.pictures
-            if p.synthetic
-        ]
+        blocks = [block for section in sections_of(folder) for block in section.blocks]
+        pictures = [picture for picture in _inside(blocks) if picture.synthetic]
         shown += [replace(picture, title=f"{name}: {picture.title}", wide=False) for picture in pictures[:1]]
     return (
         [

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from ..data.affine import affine_places, resampled_at, turns
 
 __all__ = ["RANDOM", "Moves", "moved"]
 
@@ -56,20 +57,12 @@ def moved(x0: Tensor, position: Tensor, u: Tensor, share: float, moves: Moves) -
     u = u[rows].to(x0)
     zoom = 2 ** (_ZOOM[0] + (_ZOOM[1] - _ZOOM[0]) * u[:, 1])
     places = _places(size, u, zoom, moves.mirror)
-    inside, where = x0[rows], position[rows]
-    x = F.grid_sample(
-        inside,
-        places,
-        mode="bicubic" if len(size) == 2 else "bilinear",
-        padding_mode="reflection",
-        align_corners=False,
-    )
+    inside = x0[rows]
+    x = resampled_at(inside, places, mode="cubic", beyond="reflection")
     if moves.maps:
         maps = list(moves.maps)
-        x[:, maps] = F.grid_sample(
-            inside[:, maps], places, mode="nearest", padding_mode="reflection", align_corners=False
-        )
-    where = F.grid_sample(where, places, mode="bilinear", padding_mode="reflection", align_corners=False)
+        x[:, maps] = resampled_at(inside[:, maps], places, mode="nearest", beyond="reflection")
+    where = resampled_at(position[rows], places, mode="linear", beyond="reflection")
     where[:, -1] -= (zoom.log2() / 2).reshape(
         -1, *[1] * len(size)
     )  # a part of the side on as many voxels is a finer image
@@ -79,22 +72,9 @@ def moved(x0: Tensor, position: Tensor, u: Tensor, share: float, moves: Moves) -
 
 
 def _places(size: Sequence[int], u: Tensor, zoom: Tensor, mirror: int | None) -> Tensor:
-    """(n, *size, d): where each voxel of a moved patch comes from, in grid_sample's order (last axis first)
-    and units (-1..1 over the patch).
-    """
-    ndim, n = len(size), len(u)
-    angle = _TURN * (2 * u[:, 2] - 1)
-    turn = torch.eye(ndim, device=u.device).repeat(n, 1, 1)
-    first = torch.zeros(n, dtype=torch.long, device=u.device) if ndim == 2 else (3 * u[:, 7]).long()
-    second, each = (first + 1) % ndim, torch.arange(n, device=u.device)
-    turn[each, first, first] = turn[each, second, second] = angle.cos()
-    turn[each, first, second], turn[each, second, first] = -angle.sin(), angle.sin()
+    """(n, *size, d): where each voxel of a moved patch comes from, see ``affine_places``."""
+    ndim = len(size)
+    turn = turns(_TURN * (2 * u[:, 2] - 1), ndim, 0 if ndim == 2 else (3 * u[:, 7]).long())
     if mirror is not None:
         turn[:, :, mirror] *= torch.where(u[:, 3] < 0.5, -1.0, 1.0)[:, None]
-    sides = torch.tensor([float(s) for s in size], device=u.device)
-    centres = torch.meshgrid(*[torch.arange(s, device=u.device) + 0.5 - s / 2 for s in size], indexing="ij")
-    found = (
-        zoom[:, None, None] * turn @ torch.stack(centres).flatten(1)
-        + (_SHIFT * (2 * u[:, 4 : 4 + ndim] - 1) * sides)[:, :, None]
-    )
-    return (found / (sides / 2)[:, None]).reshape(n, ndim, *size).flip(1).movedim(1, -1)
+    return affine_places(zoom[:, None, None] * turn, _SHIFT * (2 * u[:, 4 : 4 + ndim] - 1), size)

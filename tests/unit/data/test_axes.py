@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nibabel.orientations import aff2axcodes
 
-from medprior.data.axes import PLANES, axcodes, in_plane, reoriented, through
+from medprior.data.axes import PLANES, axcodes, in_plane, plane_of, reoriented, through
 from medprior.data.volume import Volume
 from medprior.errors import BadOption, WrongKind
 
@@ -144,3 +144,7 @@ def test_the_letters_are_those_of_nibabel() -> None:
     for code in CODES:
         volume = volume_pointing(code, (1, 1, 1), 1)
         assert "".join(aff2axcodes(volume.affine)) == axcodes(volume)
+
+
+def test_the_plane_of_two_axes_is_the_inverse_of_the_table() -> None:
+    assert [plane_of(codes) for codes in PLANES.values()] == list(PLANES) and plane_of("RAS") == "axial"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medprior.data.axes import reoriented
-from medprior.data.grids import label_values, on_grid_of
+from medprior.data.grids import label_values, middle_half, on_grid_of, slice_heights
 from medprior.data.volume import Volume
 
 AFFINE = np.array([[2.0, 0, 0, -10], [0, 2.0, 0, 5], [0, 0, 3.0, 7], [0, 0, 0, 1]])
@@ -41,3 +41,12 @@ def test_values_of_a_label_map() -> None:
     for wrong in (0.5, -1, np.nan):
         with pytest.raises(ValueError, match="is no label map"):
             label_values(np.array([0, wrong], np.float32))
+
+
+def test_slices_of_the_middle_half_and_their_heights() -> None:
+    assert (
+        list(middle_half(8)) == [2, 3, 4, 5]
+        and list(middle_half(1)) == [0]
+        and list(middle_half(3)) == [0, 1, 2]
+    )
+    assert slice_heights(4).tolist() == [-0.75, -0.25, 0.25, 0.75]

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...data.affine import affine_places, resampled_at, turns
 from ...errors import BadOption
 
 __all__ = ["Move", "moved", "random_move", "views"]
@@ -72,17 +73,10 @@ def moved(images: Tensor, move: Move) -> Tensor:
             f"moved: wanted images (n, C, i, j) and a move for each, got {tuple(images.shape)} and "
             f"{len(move.flip)}"
         )
-    angle, scale = torch.deg2rad(move.turn), 1 - move.crop
-    side = images.shape[3] / images.shape[2]
-    across = 1 - 2 * move.flip
-    # where each output pixel comes from, in grid_sample's (x, y) of -1..1; the aspect keeps a turn a turn
-    # where the picture is not square
-    rows = [
-        torch.stack([scale * angle.cos() * across, -scale * angle.sin() / side, 2 * move.shift[:, 1]], 1),
-        torch.stack([scale * angle.sin() * side * across, scale * angle.cos(), 2 * move.shift[:, 0]], 1),
-    ]
-    grid = F.affine_grid(torch.stack(rows, 1).to(images), list(images.shape), align_corners=False)
-    found = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    matrix = (1 - move.crop)[:, None, None] * turns(-torch.deg2rad(move.turn))
+    matrix[:, :, 1] *= (1 - 2 * move.flip)[:, None]
+    places = affine_places(matrix.to(images), move.shift.to(images), images.shape[2:])
+    found = resampled_at(images, places, mode="linear", beyond="border")
     power = move.gamma.to(images)[:, None, None, None]
     return 2 * ((found + 1) / 2).clamp(0, 1) ** power - 1
 

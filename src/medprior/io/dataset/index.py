@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -24,8 +25,11 @@ __all__ = [
     "Index",
     "Item",
     "Unusable",
+    "digest_of",
     "index_from",
     "load_index",
+    "one_each",
+    "patients_of",
     "read_item",
     "save_index",
 ]
@@ -48,7 +52,7 @@ class Item:
     site and protocol as keyed hashes, each "" if not stated. called: name of its channel. beside: (name,
     relative path) of other channels on its grid. numbers: (name, value), as the table says. classes: the
     values above 0 of its mask. others: digest of the pixels of its mask and its other channels, "" where it
-    has none. synthetic: one of its files is marked so, be it the mask alone.
+    has none. synthetic: one of its files is marked so, be it the mask alone. values: lowest and highest.
     """
 
     id: str
@@ -79,6 +83,12 @@ class Item:
     numbers: tuple[tuple[str, float], ...] = ()
     classes: tuple[int, ...] = ()
     others: str = ""
+    values: tuple[float, float] | None = None
+
+    @property
+    def owner(self) -> str:
+        """Whose scan it is; a scan whose patient is not named counts as a patient of its own."""
+        return self.patient or self.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +227,27 @@ class Index:
         )
 
 
+def digest_of(items: Iterable[Item]) -> str:
+    """SHA-256 of a set of scans by their pixels, in any order. A card and an audit name a data set by it."""
+    return hashlib.sha256("\n".join(sorted(item.digest for item in items)).encode()).hexdigest()
+
+
+def patients_of(items: Iterable[Item]) -> dict[str, int]:
+    """Owner -> 1, 2, ... in the order of the scans."""
+    return {name: n for n, name in enumerate(dict.fromkeys(item.owner for item in items), start=1)}
+
+
+def one_each(items: Iterable[Item], *, unlabelled: bool = False) -> list[Item]:
+    """The first scan of each patient and label: patients, not scans, are the independent units. unlabelled:
+    keep scans without a label, too.
+    """
+    found: dict[tuple[str, str], Item] = {}
+    for item in items:
+        if item.label or unlabelled:
+            found.setdefault((item.owner, item.label), item)
+    return list(found.values())
+
+
 def read_item(path: Path, kind: str, options: dict[str, str], limits: Limits | None) -> Volume:
     """One file that is no DICOM, with what the options of the index say about it."""
     colour = options.get("colour") if kind == "picture" else None
@@ -308,6 +339,7 @@ def index_from(path: Path, folder: Path, record: dict) -> Index:
 
 def _item(entry: dict) -> Item:
     spacing, files = entry["spacing_mm"], tuple(map(str, entry.get("files", ())))
+    values = entry.get("values")
     texts = (
         "id",
         "path",
@@ -344,5 +376,6 @@ def _item(entry: dict) -> Item:
         "numbers": tuple((str(name), float(value)) for name, value in entry.get("numbers", ())),
         "classes": tuple(int(value) for value in entry.get("classes", ())),
         "others": str(entry.get("others", "")),
+        "values": None if values is None else (float(values[0]), float(values[1])),
     }
     return Item(**(entry | lists))

@@ -55,26 +55,25 @@ def scan(
     limits: Limits | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Index:
-    """Decode every file of a data set once; write index.json and unusable.csv into ``out`` (default: the
-    folder itself), atomically.
+    """Decode every file of a data set once. out: a folder for index.json and unusable.csv, each written whole
+    or not at all. Without it nothing is written.
 
-    A second scan decodes only what has changed. unit, modality, colour: for files that cannot say, as in
-    ``read``. layout: where labels and patients are read from, where the folder alone does not say it.
-    on_progress: called with (files done, files in all). Raises FileProblem when the folder is empty or cannot
-    be read, and when ``out`` cannot be written or holds a foreign index.json. Raises Corrupt or BadOption for
-    a table that cannot be used, and BadOption for labels that look like patients.
+    A second scan with the same ``out`` decodes only what has changed. unit, modality, colour: for files that
+    cannot say, as in ``read``. layout: where labels and patients are read from, where the folder alone does
+    not say it. on_progress: called with (files done, files in all). Raises FileProblem when the folder is
+    empty or cannot be read, and when ``out`` cannot be written or holds a foreign index.json. Raises Corrupt
+    or BadOption for a table that cannot be used, and BadOption for labels that look like patients.
     """
     folder, limits = Path(folder), limits or Limits()
-    target = Path(out) if out is not None else folder
+    target = Path(out) if out is not None else None
     said = {"unit": unit, "modality": modality, "colour": colour, "layout": str(layout)}
     options = {k: v for k, v in said.items() if v is not None}
     listing = list_files(folder, layout)
     if not (listing.files or listing.left_out or listing.passed):
         raise FileProblem(folder, "is empty", "name the folder that holds the scans")
-    old = _previous(target, folder, options)
-    scanner = _Scanner(
-        folder, options, limits, _key(target), {(i.path, i.part): i for i in old.items} if old else {}
-    )
+    old = _previous(target, folder, options) if target is not None else None
+    key = _key(target) if target is not None else secrets.token_bytes(_KEY_BYTES)
+    scanner = _Scanner(folder, options, limits, key, {(i.path, i.part): i for i in old.items} if old else {})
     scanner.left_out += [
         Unusable(scanner.relative(path), reason, remedy) for path, reason, remedy in listing.left_out
     ]
@@ -89,7 +88,8 @@ def scan(
     index = replace(
         _finished(folder, scanner, listing.passed, options, old), layout=listing.layout, notes=listing.notes
     )
-    save_index(index, target)
+    if target is not None:
+        save_index(index, target)
     return index
 
 
@@ -330,6 +330,7 @@ class _Scanner:
                 numbers=entry.numbers,
                 classes=classes,
                 others=_joined(beside),
+                values=(low, high),
             )
         )
 

@@ -25,7 +25,7 @@ from ...training.loop import UNKNOWN, Progress, Settings, train
 from ...training.patches import Images
 from ...training.presets import PRESETS
 from ...training.tuning import METHODS, RATES, merged, prepared, with_labels
-from .adapt_data import Newcomers, Shown, known_of, newcomers, remembered, store, stored, variations
+from .adapt_data import Newcomers, Shown, gentle_variations, known_of, newcomers, remembered, store, stored
 from .changes import indexed
 from .fit import named_after, pieces, under_trained
 from .options import Adaptation, Callbacks, Listener
@@ -164,7 +164,7 @@ def _tuned(
     witnesses = _witnesses(every, child.card)
     moving = prepared(child.net, method, rank=options.rank, seed=options.seed)
     tuned = sum(p.numel() for n, p in child.net.named_parameters() if n in moving)
-    varied = variations(child.card, shown.new.learn, seed=options.seed, copies=options.copies)
+    varied = gentle_variations(child.card, shown.new.learn, seed=options.seed, copies=options.copies)
     images = _images(child.card, shown.new.learn, varied, shown.kept, options.share)
     settings = _settings(parent.card, options)
     if options.budget:

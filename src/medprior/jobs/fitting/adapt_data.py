@@ -4,7 +4,6 @@ the parent's network units.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from ...augmentation import Frame, Policy, applied, draw
 from ...data.seeds import generator
 from ...errors import BadOption, WrongKind
 from ...io.dataset.advice import advice
+from ...io.dataset.index import digest_of
 from ...io.dataset.scan import Index, Item, load_index, scan
 from ...io.disk.files import load_weights, save_weights
 from ...prior import Card, Prior
@@ -30,12 +30,12 @@ __all__ = [
     "Newcomers",
     "Shown",
     "gentle",
+    "gentle_variations",
     "known_of",
     "newcomers",
     "remembered",
     "store",
     "stored",
-    "variations",
 ]
 
 HOLD_FROM = 8
@@ -137,7 +137,7 @@ def newcomers(card: Card, index: Index, options: Adaptation) -> Newcomers:
         len(items),
         len(patients) or None,
         dict(Counter(item.label for item in items if item.label)),
-        hashlib.sha256("\n".join(sorted(item.digest for item in learn)).encode()).hexdigest(),
+        digest_of(learn),
         advice(index),
     )
 
@@ -164,7 +164,7 @@ def _parted(items: Sequence[Item], hold: float, seed: int) -> tuple[list[Item], 
         return list(items), []
     groups: dict[str, list[Item]] = {}
     for item in items:
-        groups.setdefault(item.patient or item.id, []).append(item)
+        groups.setdefault(item.owner, []).append(item)
     names = sorted(
         groups, key=lambda name: min(item.digest for item in groups[name])
     )  # opaque names hang on a secret of the folder, pixels do not
@@ -204,7 +204,7 @@ def gentle(card: Card, label: str) -> Policy:
     return policy
 
 
-def variations(card: Card, shown: Shown, *, seed: int = 0, copies: int = COPIES) -> Shown:
+def gentle_variations(card: Card, shown: Shown, *, seed: int = 0, copies: int = COPIES) -> Shown:
     """``copies`` gentle variations of each image, one image after the other."""
     room = ROOM // max(1, sum(4 * image.numel() for image in shown.images))
     copies = max(1, min(copies, room)) if copies else 0

@@ -4,7 +4,6 @@ that are learned together (a label map among them), and numbers.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from ...data.axes import PLANES
 from ...data.volume import Volume
 from ...errors import BadOption, FileProblem, WrongKind, nearest, printable
 from ...io.dataset.advice import advice, for_training
+from ...io.dataset.index import digest_of
 from ...io.dataset.scan import Index, Item
 from ...prior import Card
 from ...prior.admit import Admitted, admit
@@ -157,7 +157,7 @@ def card_for(items: Sequence[Item], name: str, plane: str, ndim: int = 2) -> Car
     low, high = (-1024.0, 1024.0) if scaling == "fixed" else (0.0, 1.0)
     labels = tuple(sorted({item.label for item in items} - {""}))
     patients = {item.patient for item in items if item.patient}
-    digest = hashlib.sha256("\n".join(sorted(item.digest for item in items)).encode()).hexdigest()
+    digest = digest_of(items)
     return Card(
         name=name,
         modality=first.modality,
@@ -248,9 +248,7 @@ def asked_of(card: Card, items: Sequence[Item]) -> tuple[tuple[int, float], ...]
     found = []
     for column in guidable_columns(card, card.numbers):
         name, (low, high) = card.numbers[column], card.ranges[column]
-        by_patient = {
-            item.patient or item.id: dict(item.numbers)[name] for item in items if name in dict(item.numbers)
-        }
+        by_patient = {item.owner: dict(item.numbers)[name] for item in items if name in dict(item.numbers)}
         values = np.array(list(by_patient.values()))
         spread = min(values.std(), float(np.subtract(*np.quantile(values, (0.75, 0.25)))) / 1.34)
         error = 0.9 * spread * len(values) ** -0.2 * 2 / (high - low)

@@ -133,7 +133,7 @@ def known_scans(
             found, labels, numbers = admitted(coarse, index, [item])
             images += found
             names += [item.label] * len(found)
-            whose += [item.patient or item.id] * len(found)
+            whose += [item.owner] * len(found)
             given += [_condition(prior, label, known) for label, known in zip(labels, numbers, strict=True)]
             done += 1
             if on_step:

@@ -22,7 +22,7 @@ from ...prior import Condition, Denoiser, Prior
 from ...prior.admit import Admitted, heights
 from ...prior.card import Card
 from ...prior.joint import Part, admit_parts, part_volume, parts, unlaid_volume
-from ...prior.numbers import encode_numbers
+from ...prior.numbers import encode_numbers, with_drawn_heights
 from ...prior.wrappers import with_known
 from ...sampling import anneal, flow, initial_image, karras_levels, known_channels, log_levels, proximal
 from ..given import GivenPrior, prior_of
@@ -207,13 +207,7 @@ def _examples(
     with torch.no_grad():
         for at, batch in enumerate(batches):
             denoiser, condition = _asked(
-                inside,
-                card,
-                shape,
-                None if values is None else values[batch],
-                batch.stop - batch.start,
-                rng,
-                door,
+                inside, card, shape, None if values is None else values[batch], rng, door
             )
             task = _Task(
                 denoiser, shape, known, _tie(prior) if solid else None, alike, n_steps, finenesses(prior)
@@ -254,7 +248,6 @@ def _asked(
     card: Card,
     shape: tuple[int, ...],
     values: Tensor | None,
-    n: int,
     rng: torch.Generator,
     door: Admitted | None,
 ) -> tuple[Denoiser, Condition]:
@@ -268,10 +261,7 @@ def _asked(
         if at is not None and own is not None and rows[:, at].isnan().all():
             rows[:, at] = own[:, at]
         return stacked(inside, rows), Condition()
-    if at is not None and door is None:
-        free = values[:, at].isnan()
-        values[:, at] = torch.where(free, torch.rand(n, generator=rng) * 1.2 - 0.6, values[:, at])
-    return inside, Condition(numbers=values)
+    return inside, Condition(numbers=with_drawn_heights(card, values, rng) if door is None else values)
 
 
 def _drawn(

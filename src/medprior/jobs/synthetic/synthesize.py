@@ -15,7 +15,7 @@ from ...operators import Gaussian, Measurement
 from ...operators import downsample as downsampled
 from ...prior import Condition, Denoiser, Prior
 from ...prior.joint import is_joint, parts
-from ...prior.numbers import HEIGHT, encode_numbers, guidable_columns
+from ...prior.numbers import encode_numbers, guidable_columns, with_drawn_heights
 from ...prior.wrappers import guided
 from ...sampling import anneal, initial_image, karras_levels, multistep, proximal
 from ..given import GivenPrior, prior_of
@@ -109,7 +109,7 @@ def drawn(
     rng = generator(seed, "synthesize", *([stream] if stream else []))
     levels = ladder(size, prior.card.frame[0])[-finenesses(prior) :]
     with torch.no_grad():
-        condition = _anywhere(prior, n, rng, encode_numbers(prior.card, numbers or {}, n))
+        condition = _anywhere(prior, rng, encode_numbers(prior.card, numbers or {}, n))
         x = _coarsest(denoiser, (n, len(prior.card.channels), *levels[0]), condition, rng, n_steps)
         for done, finer in enumerate(levels[1:], start=1):
             if on_step:
@@ -199,15 +199,11 @@ def _finer(
     return anneal(proximal(denoiser, measurement, rng), x, sigmas, rng=rng, condition=condition)
 
 
-def _anywhere(prior: Prior, n: int, rng: torch.Generator, numbers: Tensor | None) -> Condition:
+def _anywhere(prior: Prior, rng: torch.Generator, numbers: Tensor | None) -> Condition:
     """What was asked for; where no height was, heights drawn evenly for stacks of slices."""
     if numbers is None:
         return Condition()
-    if HEIGHT in prior.card.numbers:
-        at = prior.card.numbers.index(HEIGHT)
-        anywhere = torch.rand(n, generator=rng) * 1.2 - 0.6
-        numbers[:, at] = torch.where(numbers[:, at].isnan(), anywhere, numbers[:, at])
-    return Condition(numbers=numbers)
+    return Condition(numbers=with_drawn_heights(prior.card, numbers, rng))
 
 
 def _volume(prior: Prior, image: Tensor, sentence: str) -> Volume:

@@ -502,13 +502,24 @@ class Adapt(WithPrior, HasFolder):
 
 
 class Scan(HasFolder):
-    """Read every file of a data set once; list what cannot be used and why; write the index."""
+    """Read every file of a data set once, and say what was understood and what cannot be used."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     job: ClassVar[str] = "scan"
-    out: Path | None = option(None, "Where index.json and unusable.csv go; default the folder itself.")
+    out: Path | None = option(
+        None, "Folder for report, index.json and unusable.csv. Default: runs/scan-XXXXXXXX."
+    )
+    fresh: bool = advanced(False, "Start over, even if the same run is complete.")
+    write_index: bool = advanced(
+        False, "Also write index.json and unusable.csv into the data folder, so that the next scan is faster."
+    )
     unit: str | None = advanced(None, "Unit of the values if the files do not state one, e.g. HU.")
     modality: str | None = option(None, "DICOM modality code (CT, MR, DX, US) if the files do not state one.")
     colour: Literal["luma"] | None = advanced(
         None, "Convert colour pictures to grey instead of refusing them."
     )
+
+    def identity(self) -> dict[str, Any]:
+        """What makes this scan this scan, as JSON."""
+        hidden = {"out", "fresh", "folder", "write_index"}
+        return {"job": self.job, **self.model_dump(mode="json", exclude=hidden)}

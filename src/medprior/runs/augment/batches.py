@@ -12,6 +12,7 @@ from typing import Any
 
 from ...data.volume import Volume
 from ...errors import FileProblem, Unsupported
+from ...io.dataset.index import patients_of
 from ...io.dataset.scan import Index, Item
 from ...io.disk.files import write_file
 from ..ask.requests import Augment
@@ -19,7 +20,6 @@ from ..core.inputs import Known
 from ..core.outputs import Output, file_name, written
 from ..core.progress import Event, OnEvent
 from ..page.pictures import grey, upright, window_for
-from ..studies.study import patients_of
 from .gates import UNLIKE, Gates, Seen
 from .makers import ByPrior, ByTransforms, FromNoise, Made, Maker, cause
 from .scans import loaded
@@ -204,7 +204,7 @@ class Work:
         return {
             "path": path.relative_to(self.state.outputs).as_posix(),
             "label": ticket.label,
-            "patient": "" if item is None else f"p{self.patients[item.patient or item.id]:05d}",
+            "patient": "" if item is None else f"p{self.patients[item.owner]:05d}",
             "split": item.split
             if item is not None
             else "train"

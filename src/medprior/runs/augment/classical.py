@@ -20,8 +20,8 @@ from ..core.inputs import about, scan_hash, scan_of
 from ..core.outputs import Outcome, Output, Summary
 from ..core.progress import Event, OnEvent
 from ..core.run import Run, RunFolder
-from ..page.blocks import Grid, Picture, Section, Table
-from ..page.pictures import Window, grey, plane_of, upright, window_for
+from ..page.blocks import Fold, Grid, Picture, Section, Table
+from ..page.pictures import Window, grey, plane_of, sides, upright, window_for
 
 __all__ = ["policy_of", "run_augment_classical"]
 
@@ -127,17 +127,22 @@ def _outputs(volume: Volume, mask: Volume | None, made: list[Varied]) -> list[Ou
 def _section(volume: Volume, policy: Policy, made: list[Varied]) -> tuple[Section, list]:
     window = window_for(volume)
     source = _shown(volume, window)
-    pictures, preview = [Picture(source, "Source", f"{window}.")], [("source", source)]
+    edges, preview = sides(volume), [("source", source)]
+    pictures = [Picture(source, "Source", f"{window}.", window=window, edges=edges)]
     for n, one in enumerate(made[:SHOWN], start=1):
         image = _shown(one.image, window)
-        done = ", ".join(step["name"] for step in one.record.steps) or "nothing was drawn"
-        pictures.append(Picture(image, f"Augmented {n}", f"{done}.", synthetic=True))
+        done = ", ".join(step["name"] for step in one.record.steps) or "No transform was drawn: a copy"
+        pictures.append(Picture(image, f"Augmented {n}", f"{done}.", synthetic=True, window=window))
         preview.append((f"augmented {n}", image))
     allowed = [
         ["transform", "low", "high", "probability"],
         *([n, f"{s.low:g}", f"{s.high:g}", f"{s.probability:g}"] for n, s in policy.allowed.items()),
     ]
     refused = [["refused", "why"], *([name, why] for name, why in policy.refused.items())]
+    tables = [
+        Table(allowed, "What may happen, and how strongly.", open=True),
+        Table(refused, "What would make a wrong scan of it.", words=True, open=True),
+    ]
     text = (
         f"{len(made)} images on the scan's own grid and unit, by the policy for {policy.name}; {RECORDS} "
         "holds what makes each of them again, bit for bit."
@@ -145,11 +150,7 @@ def _section(volume: Volume, policy: Policy, made: list[Varied]) -> tuple[Sectio
     section = Section(
         "Augment: classical transforms",
         text,
-        [
-            Grid(pictures),
-            Table(allowed, "What may happen, and how strongly."),
-            Table(refused, "What would make a wrong scan of it.", words=True),
-        ],
+        [Grid(pictures), Fold("Details: which transforms are allowed, and which are refused", tables)],
         caveats=(
             "A policy knows modality, unit and label. Look at the pictures: whether each image still "
             "deserves its label is yours to judge.",

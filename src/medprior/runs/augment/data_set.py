@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import BadOption, printable
+from ...io.dataset.index import patients_of
 from ...io.dataset.listing import csv_cell
 from ...io.dataset.scan import Index, Item
 from ...io.disk.files import locked, sha256
@@ -26,7 +27,6 @@ from ..core.inputs import Known, device_named, known_prior
 from ..core.outputs import SHORT, Outcome, Summary
 from ..core.progress import Event, OnEvent
 from ..core.run import Run, RunFolder
-from ..studies.study import patients_of
 from ..synthesize.audit_page import unproven
 from .batches import Work
 from .gates import UNLIKE, gates_for
@@ -106,7 +106,7 @@ def _facts(
     or stands behind the gates.
     """
     numbers = patients_of(index.items)
-    facts = [f"{i.digest}/{i.label}/{i.split}/{numbers[i.patient or i.id]}" for i in index.items]
+    facts = [f"{i.digest}/{i.label}/{i.split}/{numbers[i.owner]}" for i in index.items]
     masks = [sha256(index.folder / i.mask) if request.classical and i.mask else "" for i in items]
     chosen = [f"{i.digest}/{i.label}/{mask}" for i, mask in zip(items, masks, strict=True)]
     return {

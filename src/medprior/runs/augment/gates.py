@@ -178,9 +178,7 @@ def gates_for(request: Augment, index: Index, items: Sequence[Item], on_event: O
     small, usable = _glances(index, items, side, on_event, 0)
     judge, folds = (
         None,
-        folds_of(
-            [item.patient or item.id for item in items], [item.label for item in items], seed=request.seed
-        ),
+        folds_of([item.owner for item in items], [item.label for item in items], seed=request.seed),
     )
     if with_judge:
         judge, reason = _judge(request, items, small, usable, folds, on_event)

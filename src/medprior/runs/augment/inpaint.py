@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
+from ...data.axes import plane_of
 from ...data.volume import Volume
 from ...errors import ShapeMismatch
 from ...io.read import read
@@ -20,7 +21,7 @@ from ..core.cost import announce
 from ..core.outputs import Outcome, Output, Summary
 from ..core.progress import Event, OnEvent
 from ..page.blocks import Grid, Picture, Section
-from ..page.pictures import PLANES_OF, flat, grey, overlaid, sides, upright, window_for
+from ..page.pictures import flat, grey, overlaid, sides, upright, window_for
 
 __all__ = ["run_paint"]
 
@@ -104,7 +105,7 @@ def region_of_request(request: Augment, volume: Volume) -> Volume:
 def _section(
     request: Augment, prior: Prior, volume: Volume, region: Volume, made: list[Volume], share: float
 ) -> tuple[Section, list[tuple[str, Image.Image]]]:
-    window, plane = window_for(volume), PLANES_OF.get(prior.card.axes, "axial")
+    window, plane = window_for(volume), plane_of(prior.card.axes)
     at = None if volume.ndim == 2 else int(np.argmax(region.data[0].sum(axis=(0, 1))))
     known = volume.affine is not None and volume.ndim == 3
     cut = {"plane": plane, "at": None if known else at}

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...data.axes import plane_of
 from ...data.volume import Volume
 from ...jobs.augment import augment
 from ...prior import Prior
@@ -14,7 +15,7 @@ from ..core.cost import announce
 from ..core.outputs import Outcome, Output, Summary
 from ..core.progress import Event, OnEvent
 from ..page.blocks import Grid, Picture, Section
-from ..page.pictures import PLANES_OF, coloured, grey, number, sides, upright, window_for
+from ..page.pictures import coloured, grey, number, sides, upright, window_for
 from .inpaint import run_paint
 
 __all__ = ["run_augment"]
@@ -65,7 +66,7 @@ def _correlation(a: Volume, b: Volume) -> float:
 def _section(
     request: Augment, prior: Prior, volume: Volume, made: list[Volume], alike: list[float], half: float
 ) -> tuple[Section, list]:
-    window, plane = window_for(volume), PLANES_OF.get(prior.card.axes, "axial")
+    window, plane = window_for(volume), plane_of(prior.card.axes)
     scan, edges = grey(upright(volume, plane=plane), window), sides(volume, plane=plane)
     pictures = [Picture(scan, "Source", f"{window}.", window=window, edges=edges)]
     varied = [grey(upright(variation, plane=plane), window) for variation in made[:SHOWN]]

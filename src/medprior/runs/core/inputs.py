@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -198,18 +197,16 @@ def indexed(
     labels and patients are read from. Raises what ``scan`` raises.
     """
     on_event(Event("stage", "reading every scan once"))
-    with tempfile.TemporaryDirectory(prefix="medprior-") as beside:
-        index = scan(
-            folder,
-            out=beside,
-            unit=unit,
-            modality=modality,
-            layout=layout,
-            on_progress=lambda done, total: on_event(Event("step", done=done, total=total)),
-        )
-        for note in advice(index):
-            on_event(Event("note", note))
-        yield index
+    index = scan(
+        folder,
+        unit=unit,
+        modality=modality,
+        layout=layout,
+        on_progress=lambda done, total: on_event(Event("step", done=done, total=total)),
+    )
+    for note in advice(index):
+        on_event(Event("note", note))
+    yield index
 
 
 def of_split(index: Index, split: str, *, allow_synthetic: bool) -> tuple[Item, ...]:

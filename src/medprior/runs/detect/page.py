@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from ...data.axes import plane_of
 from ...data.volume import Volume
 from ...evidence.conformal import wanted
 from ...jobs.detect import ALPHA, Found, plain_scale
 from ...prior import Prior
 from ..page.blocks import Compare, Fold, Grid, Picture, Section, Table
-from ..page.pictures import PLANES_OF, coloured, flat, grey, number, overlaid, sides, upright, window_for
+from ..page.pictures import coloured, flat, grey, number, overlaid, sides, upright, window_for
 
 __all__ = [
     "DISCOVERIES",
@@ -179,6 +180,7 @@ def measured_table(prior: Prior) -> list[Table]:
             rows,
             note=f"On test patients of the prior's own source, {level:.0%} intervals; calibrated on "
             f"{entry.get('calibrated_on', 'healthy patients')}.",
+            open=True,
         )
     ]
 
@@ -248,7 +250,7 @@ class _Views:
 
 
 def _views(prior: Prior, volume: Volume, found: Found) -> _Views:
-    plane, window = PLANES_OF.get(prior.card.axes, "axial"), window_for(volume)
+    plane, window = plane_of(prior.card.axes), window_for(volume)
     widest = widest_slice(found, plane)
     cut = {"plane": plane, "at": None if widest is None else widest[0]}
     edges = sides(volume, plane=plane)

@@ -18,7 +18,6 @@ from ...io.disk.stamp import RESEARCH_ONLY
 __all__ = [
     "COLOURS",
     "OPACITY",
-    "PLANES_OF",
     "Drawn",
     "Window",
     "coloured",
@@ -51,8 +50,6 @@ _MAPS = {
 }
 """33 points of each map by Smith and van der Walt (CC0), red, green and blue in hexadecimal."""
 
-PLANES_OF = {"PL": "axial", "IL": "coronal", "IP": "sagittal"}
-"""The plane that a card's axes name."""
 
 LARGEST = 640
 """Pixels of the longer side of a picture in a report."""

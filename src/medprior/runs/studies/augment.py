@@ -414,7 +414,7 @@ def _table(worth: Worth, arms: Sequence[Arm], metric: str, splits: Sequence[str]
             "training set",
             "ratio",
             *(f"{metric}, {split}" for split in splits),
-            f"gain over {worth.against.key}, {worth.on}",
+            f"gain in {metric} over {worth.against.key}, {worth.on}",
             "95 % interval",
         ]
     ]

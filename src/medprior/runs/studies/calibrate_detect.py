@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from ...errors import BadOption
 from ...evidence.conformal import smallest_p, wanted
 from ...healthy.model import EVIDENCE, LEAST, Healthy, fingerprint, variants_for
+from ...io.dataset.index import digest_of, one_each, patients_of
 from ...io.dataset.scan import Index, Item
 from ...jobs.detect import ALPHA, HEALTHY, calibrate, evaluations, learn_healthy
 from ...jobs.gate import known_parts
@@ -30,7 +30,7 @@ from ..page.blocks import Charts, Section, Table
 from ..page.charts import NEUTRAL, Chart, Series, chart_image
 from .calibrate_reconstruct import into
 from .detect import SHORT, healthy_label
-from .study import Collected, caveats_of, evaluated, one_each, patients_of, results_csv
+from .study import Collected, caveats_of, evaluated, results_csv
 
 __all__ = ["run_calibrate_detect"]
 
@@ -56,7 +56,7 @@ def run_calibrate_detect(request: CalibrateDetect, on_event: OnEvent) -> RunFold
 
     def whose(items: Sequence[Item]) -> list[int]:
         numbers = patients_of(items)
-        return [numbers[item.patient or item.id] for item in items]
+        return [numbers[item.owner] for item in items]
 
     form = {"form": 3}
     done = evaluated(request, on_event, work, more=form, every=True, told=whose)
@@ -121,10 +121,7 @@ def _work(
     )
     on_event(Event("stage", "learning what healthy scans look like", 0, len(teachers)))
     progress = _progress(on_event, len(teachers))
-    patients, volumes = (
-        [item.patient or item.id for item in teachers],
-        (volume for _, volume in index.volumes(teachers)),
-    )
+    patients, volumes = ([item.owner for item in teachers], (volume for _, volume in index.volumes(teachers)))
     learn_healthy(
         prior,
         volumes,
@@ -145,7 +142,7 @@ def _work(
         "n_kind": len(known_parts(Healthy.of(prior.healthy).kind, found)),
         "calibrated_on": f"{len(held)} healthy patients of the {' and '.join(sorted(splits))} split",
         "learned_from": len(teachers),
-        "data": sha256("\n".join(sorted(item.digest for item in [*teachers, *held])).encode()).hexdigest(),
+        "data": digest_of([*teachers, *held]),
         "date": str(date.today()),
         "scans": sorted(item.digest[:SHORT] for item in [*teachers, *held]),
     }

@@ -7,13 +7,13 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict
 from datetime import date
-from hashlib import sha256
 from typing import Any
 
 from torch import Tensor
 
 from ...evidence.synthetic.copies import CopyIndex
 from ...evidence.synthetic.membership import Leak
+from ...io.dataset.index import digest_of
 from ...io.dataset.scan import Index, Item
 from ...jobs.synthetic.audit import Control, SetEvidence, leakage, over_fitted_twin, passed_off, set_evidence
 from ...jobs.synthetic.audit import Known as Scans
@@ -223,7 +223,7 @@ def _entry(
                 for one in leaks
             ),
         ],
-        "data": sha256("\n".join(sorted(item.digest for item in items)).encode()).hexdigest(),
+        "data": digest_of(items),
         "date": str(date.today()),
     }
 

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...data.axes import plane_of
 from ...data.volume import Volume
 from ...errors import BadOption, WrongKind, nearest, printable
 from ...evidence.conformal import benjamini_hochberg, wanted
 from ...evidence.detectors.detectors import features_available
 from ...evidence.metrics import auroc, average_precision, clopper_pearson
+from ...io.dataset.index import one_each, patients_of
 from ...io.dataset.scan import Index, Item
 from ...jobs.calibrate import BODY
 from ...jobs.detect import HEALTHY, detect, evaluations
@@ -30,24 +32,14 @@ from ..core.run import RunFolder
 from ..detect.page import DISCOVERIES
 from ..page.blocks import Charts, Grid, Picture, Section, Table
 from ..page.charts import NEUTRAL, Chart, Series, chart_image
-from ..page.pictures import PLANES_OF, grey, mosaic, upright, window_for
+from ..page.pictures import grey, mosaic, upright, window_for
 from .located import located, places, tables_of
 from .plain_detectors import Beside
-from .study import (
-    Collected,
-    caveats_of,
-    evaluated,
-    one_each,
-    patients_of,
-    rate_or_none,
-    results_csv,
-    span,
-    stored,
-)
+from .study import Collected, caveats_of, evaluated, rate_or_none, results_csv, span, stored
 from .subgroups import Member, groups_of, subgroups
 from .subgroups import section_of as section_of_groups
 
-__all__ = ["Scanned", "figures", "healthy_label", "roc_points", "run_evaluate_detect"]
+__all__ = ["Scanned", "figures", "healthy_label", "roc_points", "run_evaluate_detect", "told_apart"]
 
 SHOWN = 6
 """Scans on each sheet of mistakes."""
@@ -147,7 +139,7 @@ def _work(
     scans = [
         Scanned(
             item.label != healthy,
-            numbers[item.patient or item.id],
+            numbers[item.owner],
             one["score"],
             one["p_value"],
             one["red"],
@@ -162,7 +154,7 @@ def _work(
         "refused": results[0]["refused"],
     }
     found = [
-        (numbers[item.patient or item.id], one["located"])
+        (numbers[item.owner], one["located"])
         for item, one in zip(chosen, results, strict=True)
         if one["located"]
     ]
@@ -414,7 +406,7 @@ def _verdict(request: EvaluateDetect, metrics: Mapping[str, Any]) -> str:
         name, plain = max(
             ((n, at) for n, at in metrics["auroc"].items() if n != "ours"), key=lambda pair: pair[1]["value"]
         )
-        word = _standing(metrics["ahead"][name])
+        word = told_apart(metrics["ahead"][name])
         lines.append(
             f"AUROC {ours['value']:.3f} ({span(ours)}); the best plain score, {name}, has "
             f"{plain['value']:.3f} ({span(plain)}): ours is {word}."
@@ -436,7 +428,7 @@ def _verdict(request: EvaluateDetect, metrics: Mapping[str, Any]) -> str:
     return " ".join(lines)
 
 
-def _standing(ahead: Mapping[str, Any]) -> str:
+def told_apart(ahead: Mapping[str, Any]) -> str:
     """Where ours stands beside another score, from the interval of the difference."""
     if ahead["low"] is not None and ahead["low"] > 0:
         return "ahead of it"
@@ -509,9 +501,7 @@ def _mistakes(
             )
             pictures.append(
                 Picture(
-                    mosaic(
-                        [_tile(v, PLANES_OF.get(prior.card.axes, "axial")) for v in volumes], len(volumes)
-                    ),
+                    mosaic([_tile(v, plane_of(prior.card.axes)) for v in volumes], len(volumes)),
                     title,
                     caption,
                     wide=True,

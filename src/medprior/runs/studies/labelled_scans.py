@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...data.axes import axcodes, reoriented
+from ...data.grids import middle_half
 from ...data.volume import Volume
 from ...errors import BadOption, WrongKind, nearest, printable
 from ...io.dataset.scan import Index, Item
@@ -21,12 +22,12 @@ from ...io.dataset.twins import pixel_hash
 from ...io.disk.files import sha256
 from ...io.read import read
 from ...prior import Prior
-from ...prior.admit import Admitted
+from ...prior.admit import Admitted, resized
 from ...prior.joint import admit_parts, is_joint
 from ..ask.requests import EvaluateAugment
 from ..core.progress import Event, OnEvent
 
-__all__ = ["Labelled", "generated", "labelled", "mask_hash", "middle_slices", "resized"]
+__all__ = ["Labelled", "generated", "labelled", "mask_hash", "middle_slices"]
 
 SLICES = 8
 """Most slices of a volume that judges, evenly spaced in its middle half."""
@@ -104,7 +105,7 @@ def labelled(
         torch.cat(images).contiguous(),
         torch.tensor(labels),
         torch.tensor(scans),
-        tuple(item.patient or item.id for item in kept),
+        tuple(item.owner for item in kept),
         tuple(names),
         tuple(item.digest for item in kept),
         kept[0].modality,
@@ -118,16 +119,6 @@ def _admitted(request: EvaluateAugment, prior: Prior, item: Item, volume: Volume
     if is_joint(prior.card):
         return admit_parts(prior.card, {item.called: volume}, allow_other=request.allow_other)[0]
     return prior.admit(volume, allow_other=request.allow_other)
-
-
-def resized(images: Tensor, side: tuple[int, int]) -> Tensor:
-    """(n, C, i, j) -> (n, C, *side): means where it gets coarser, linear where it gets finer."""
-    smaller = tuple(min(have, want) for have, want in zip(images.shape[2:], side, strict=True))
-    if tuple(images.shape[2:]) != smaller:
-        images = F.interpolate(images, size=smaller, mode="area")
-    return (
-        images if smaller == side else F.interpolate(images, size=side, mode="bilinear", align_corners=False)
-    )
 
 
 def generated(
@@ -172,7 +163,7 @@ def middle_slices(n: int, most: int, scan: int = 0) -> list[int]:
     """At most this many of n slices, evenly spaced in their middle half and shifted from scan to scan. So one
     slice of each patient shows all heights, not the same height of every patient.
     """
-    inner = range(n // 4, max(n // 4 + 1, n - n // 4))
+    inner = middle_half(n)
     count = min(most, len(inner))
     return [inner[int((i + (0.5 + scan * _GOLDEN) % 1) * len(inner) / count)] for i in range(count)]
 

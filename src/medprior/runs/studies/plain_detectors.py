@@ -50,11 +50,10 @@ class Beside:
         if len(train) >= FEW and not any(item.split == "train" for item in chosen):
             self.half, self.fitted = {}, [self._fitted(train)]
         else:
-            patients = sorted({item.patient or item.id for item in chosen})
+            patients = sorted({item.owner for item in chosen})
             self.half = {patient: n % 2 for n, patient in enumerate(patients)}
             own = [
-                [i for i in chosen if i.label == healthy and self.half[i.patient or i.id] == half]
-                for half in (0, 1)
+                [i for i in chosen if i.label == healthy and self.half[i.owner] == half] for half in (0, 1)
             ]
             self.fitted = [self._fitted(own[1]), self._fitted(own[0])] if min(map(len, own)) >= FEW else []
 
@@ -70,5 +69,5 @@ class Beside:
 
     def __call__(self, item: Item, admitted: Admitted) -> dict[str, Plain]:
         """Intensity alone where too few healthy scans were there."""
-        detectors = self.fitted[self.half.get(item.patient or item.id, 0)] if self.fitted else INTENSITIES
+        detectors = self.fitted[self.half.get(item.owner, 0)] if self.fitted else INTENSITIES
         return {name: detector(admitted.whole) for name, detector in detectors.items()}

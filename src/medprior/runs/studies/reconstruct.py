@@ -14,9 +14,12 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from ...data.axes import plane_of
+from ...data.grids import middle_half
 from ...data.seeds import seed_for
 from ...data.volume import Volume
 from ...errors import BadOption
+from ...io.dataset.index import patients_of
 from ...io.dataset.scan import Index, Item
 from ...prior import Prior
 from ...sampling import Draws
@@ -31,13 +34,13 @@ from ..reconstruct.page import Judgement, simulated_section
 from ..reconstruct.run import against_plain, judged, method_lines, solved
 from ..reconstruct.simulate import Case, case_of
 from .lesions import deviations, figures, lesion_section, with_lesions, withstood
-from .study import Collected, caveats_of, evaluated, patients_of, rate_or_none, results_csv, span
+from .study import Collected, caveats_of, evaluated, rate_or_none, results_csv, span
 
 __all__ = ["asked", "chosen", "run_evaluate_reconstruct", "with_volumes"]
 
 _T = TypeVar("_T")
-_THROUGH = {"PL": 2, "IL": 1, "IP": 0}
-"""Which axis of an array near RAS is cut by the planes of a card."""
+_AXIS = {"axial": 2, "coronal": 1, "sagittal": 0}
+"""The axis of an array near RAS that each plane cuts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ def chosen(
     numbers = patients_of(items)
     own: dict[int, list[_Image]] = {}
     for item in items:
-        patient = numbers[item.patient or item.id]
+        patient = numbers[item.owner]
         own.setdefault(patient, []).extend(_Image(item, at, patient) for at in _slices(prior, item))
     kept = [_spaced(images, request.per_patient) for images in own.values()]
     while sum(map(len, kept)) > request.most and len(kept) > 1:
@@ -83,8 +86,8 @@ def _slices(prior: Prior, item: Item) -> list[int | None]:
     """
     if len(item.shape) == 2 or prior.card.ndim == 3:
         return [None]
-    n = item.shape[_THROUGH.get(prior.card.axes, 2)]
-    return list(range(n // 4, max(n // 4 + 1, n - n // 4)))
+    n = item.shape[_AXIS[plane_of(prior.card.axes)]]
+    return list(middle_half(n))
 
 
 def _spaced(values: list[_T], most: int) -> list[_T]:

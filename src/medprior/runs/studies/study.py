@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from ...errors import FileProblem
 from ...evidence.metrics import Interval, interval
+from ...io.dataset.index import patients_of
 from ...io.dataset.listing import csv_cell
 from ...io.dataset.scan import Index, Item
 from ...io.disk.files import read_json, write_json
@@ -26,16 +27,7 @@ from ..core.outputs import Outcome
 from ..core.progress import Event, OnEvent
 from ..core.run import Run, RunFolder
 
-__all__ = [
-    "Collected",
-    "evaluated",
-    "one_each",
-    "patients_of",
-    "rate_or_none",
-    "results_csv",
-    "scans_of",
-    "span",
-]
+__all__ = ["Collected", "evaluated", "rate_or_none", "results_csv", "scans_of", "span"]
 
 FEW = 20
 """Patients below which a percentile interval is known to be too narrow."""
@@ -88,23 +80,6 @@ def scans_of(request: Evaluation, on_event: OnEvent) -> Iterator[tuple[Index, tu
             index.usable(None if split == "all" else split, allow_synthetic=request.allow_synthetic),
             split,
         )
-
-
-def patients_of(items: Sequence[Item]) -> dict[str, int]:
-    """Opaque patient -> 1, 2, ...; a scan without a patient counts as a patient of its own."""
-    names = dict.fromkeys(item.patient or item.id for item in items)
-    return {name: n for n, name in enumerate(names, start=1)}
-
-
-def one_each(items: Sequence[Item], *, unlabelled: bool = False) -> list[Item]:
-    """The first scan of each patient and label: patients, not scans, are the independent units. unlabelled:
-    keep scans without a label, too.
-    """
-    found: dict[tuple[str, str], Item] = {}
-    for item in items:
-        if item.label or unlabelled:
-            found.setdefault((item.patient or item.id, item.label), item)
-    return list(found.values())
 
 
 def rate_or_none(

@@ -20,9 +20,10 @@ from ...errors import BadOption
 from ...jobs.synthetic.enlarge import drawn_by_label, variations
 from ...jobs.synthetic.joint import drawn_joint
 from ...prior import Prior
+from ...prior.admit import resized
 from ...prior.joint import MASK, label_map, part_named, parts
 from ..ask.requests import EvaluateAugment
-from .labelled_scans import Labelled, resized
+from .labelled_scans import Labelled
 
 __all__ = ["Arm", "Pool", "Trial", "arms_of", "chosen_scans", "enough", "images_of", "judged", "pool_of"]
 

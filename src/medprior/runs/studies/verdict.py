@@ -17,6 +17,9 @@ from .training_sets import Arm
 
 __all__ = ["Worth", "verdict_of", "worth_of"]
 
+WIDE = 0.2
+"""Width of the interval of a gain from which on it says little of either sign."""
+
 
 @dataclass(frozen=True, slots=True)
 class Worth:
@@ -89,7 +92,7 @@ def verdict_of(
     those that chose the ratio have judged.
     """
     at = gain if isinstance(gain, Mapping) else stored(gain)
-    figure = f"{metric} {at['value']:+.3f} ({signed(at)}) over {against}"
+    figure = f"gain in {metric} {at['value']:+.3f} ({signed(at)}) over {against}"
     if at["low"] is not None and at["low"] > 0:
         if not honest:
             return (
@@ -99,7 +102,11 @@ def verdict_of(
         return f"Use it at ratio {ratio:g} ({ours}): {figure}."
     if at["high"] is not None and at["high"] < 0:
         return f"Do not use it: it does harm. At ratio {ratio:g} ({ours}): {figure}."
-    return f"Do not use it: no gain that could be told from chance. At ratio {ratio:g} ({ours}): {figure}."
+    wide = at["low"] is None or at["high"] - at["low"] > WIDE
+    few = " Too few seeds, or too few patients: the interval is too wide to tell." if wide else ""
+    return (
+        f"Do not use it: no gain that could be told from chance. At ratio {ratio:g} ({ours}): {figure}.{few}"
+    )
 
 
 def signed(at: Mapping[str, Any]) -> str:

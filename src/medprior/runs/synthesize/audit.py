@@ -27,7 +27,16 @@ from ...prior.numbers import guidable_columns
 from ..ask.requests import Synthesize
 from ..core.progress import Event, OnEvent
 from ..page.blocks import Section
-from .audit_page import as_json, control_section, failing, permitted, proof_lines, proof_sections, unproven
+from .audit_page import (
+    as_json,
+    audit_table,
+    control_section,
+    failing,
+    permitted,
+    proof_lines,
+    proof_sections,
+    unproven,
+)
 from .training_scans import scans_of_folder
 
 __all__ = ["Draw", "Proven", "Steered", "proven", "standing", "unseen"]
@@ -215,18 +224,18 @@ def unseen(entry: Mapping[str, Any] | None) -> Section:
         return Section(
             heading,
             "",
-            verdict="Nobody has measured whether this prior copies its patients.",
+            verdict="Whether this prior copies its patients was not measured.",
             caveats=(_NO_FILTER,),
         )
     text = (
-        f"This set was not compared with scans itself. The prior was, on {entry['n']} images "
-        f"({entry['date']}, {entry['held']} held-out images): "
+        f"This set was not compared with scans itself. The prior was, on {entry['n']} images and "
+        f"{entry['held']} held-out ones ({entry['date']})."
     )
     verdict = "The prior's own audit passed." if entry["passed"] else "The prior's own audit did NOT pass."
-    return Section(heading, text + "; ".join(entry["said"]) + ".", verdict=verdict, caveats=(_NO_FILTER,))
+    return Section(heading, text, [audit_table(entry)], verdict=verdict, caveats=(_NO_FILTER,))
 
 
 _NO_FILTER = (
-    "No image was refused here for lying too near to a training scan: name the data set behind the "
-    "prior with --data, and each is looked up."
+    "No image was refused here for lying too near to a training scan. To compare each of them, name the data "
+    "set behind the prior with --data."
 )

@@ -19,11 +19,12 @@ from ...evidence.synthetic.fidelity import MEASURES, Fidelity
 from ...evidence.synthetic.moves import views
 from ...jobs.synthetic.audit import Control, Known, SetEvidence
 from ...jobs.synthetic.synthesize import DRAWING
-from ..page.blocks import Grid, Picture, Section, Table
+from ..page.blocks import Fold, Grid, Picture, Section, Table
 from ..page.pictures import Window, grey, mosaic
 
 __all__ = [
     "as_json",
+    "audit_table",
     "control_section",
     "failing",
     "montage",
@@ -87,6 +88,51 @@ def proof_lines(found: SetEvidence) -> list[str]:
         f"{one.floor['coverage'].value:.2f}"
         for one, plain in _paired(found)
     ]
+
+
+def audit_table(entry: Mapping[str, Any]) -> Table:
+    """An audit as test, result, what is allowed, and whether it passed. entry: as ``as_json`` and trust.json
+    hold it.
+    """
+    rows = [["test", "result", "allowed", "passed"]]
+    for way in entry.get("copies", ()):
+        copies, nearer, name = way["copies"], way["nearer"], way["way"]
+        rows += [
+            [
+                f"copies by {name}: nearer to training than 95 % of held-out scans are",
+                f"{copies['value']:.1%}",
+                f"at most {way['allowed']:.1%}",
+                _yes(copies["value"] <= way["allowed"]),
+            ],
+            [
+                f"nearer to training than to other patients, by {name}",
+                _between(nearer),
+                "interval reaches 0.5 or less",
+                _yes(nearer["low"] <= 0.5),
+            ],
+        ]
+        if way.get("reference"):
+            rows.append([f"the same of real scans, by {name}", _between(way["reference"]), "about 0.5", ""])
+    if controls := entry.get("controls"):
+        found = sum(one["passed"] for one in controls)
+        of, passed = f"{found} of {len(controls)}", _yes(found == len(controls))
+        rows.append(["kinds of hidden copies that the audit finds", of, "all", passed])
+    for one in entry.get("membership", ()):
+        attack = f"membership attack by {one['attack']}, AUC"
+        rows.append([attack, _between(one["auc"]), "interval under 0.55", _yes(one["low"])])
+    for one in entry.get("fidelity", ()):
+        for measure, name in (("frechet", "Fréchet distance"), ("coverage", "coverage")):
+            real = f"real scans: {one['floor'][measure]['value']:.3g}"
+            rows.append([f"{name}, {one['descriptor']}", f"{one['made'][measure]['value']:.3g}", real, ""])
+    return Table(rows, words=True, open=True)
+
+
+def _yes(passed: bool) -> str:
+    return "yes" if passed else "NO"
+
+
+def _between(at: Mapping[str, Any]) -> str:
+    return f"{at['value']:.3f} ({at['low']:.3f} to {at['high']:.3f})"
 
 
 def failing(found: SetEvidence, *, filtered: bool = True) -> str:
@@ -156,7 +202,7 @@ def _lacking(
 ) -> str:
     """Why the audit of a prior does not stand for a set; "" where it does."""
     if entry is None:
-        return "nobody has measured whether this prior copies its patients"
+        return "it was not measured whether this prior copies its patients"
     if not entry["passed"]:
         return "the audit of this prior found copies, or its controls failed"
     if entry.get("drawing") != DRAWING:
@@ -193,6 +239,27 @@ def _at(x: Interval, digits: int = 3) -> str:
 
 
 def _copies(found: SetEvidence, known: Known, refused: int) -> Section:
+    kind = any(way.reference is not None and way.reference.high < 0.5 for way in found.copies)
+    mind = (
+        " But real training scans lie nearer to held-out scans than to each other, so that the bar of 0.5 is "
+        "too kind here."
+        if kind
+        else ""
+    )
+    verdict = (
+        f"No sign that training scans were copied.{mind}" if found.passed else f"Copies: {failing(found)}."
+    )
+    text = (
+        f"Compared with {len(known.train)} training images and {len(known.held)} of other patients. "
+        f"{refused} of {len(found.nearest.rho)} images lay nearer "
+        "to a training scan than any held-out scan does; such images are refused and never written."
+    )
+    details = Fold("Details: every share with its interval", [_shares_table(found)])
+    return Section("Is any of them somebody's scan?", text, [audit_table(as_json(found)), details], verdict)
+
+
+def _shares_table(found: SetEvidence) -> Table:
+    """Every share of the audit of copies with its interval."""
     rows = [
         [
             "alike by",
@@ -231,22 +298,7 @@ def _copies(found: SetEvidence, known: Known, refused: int) -> Section:
         "held-out scans in the place of training scans; no "
         "copying can raise it, so where it is as high, the set is plainer than real scans, not copied."
     )
-    kind = any(way.reference is not None and way.reference.high < 0.5 for way in found.copies)
-    mind = (
-        " But real training scans lie nearer to held-out scans than to each other, so that the bar of 0.5 is "
-        "too kind here."
-        if kind
-        else ""
-    )
-    verdict = (
-        f"No sign that training scans were copied.{mind}" if found.passed else f"Copies: {failing(found)}."
-    )
-    text = (
-        f"Compared with {len(known.train)} training images and {len(known.held)} of other patients. "
-        f"{refused} of {len(found.nearest.rho)} images lay nearer "
-        "to a training scan than any held-out scan does; such images are refused and never written."
-    )
-    return Section("Is any of them somebody's scan?", text, [Table(rows, note)], verdict=verdict)
+    return Table(rows, note)
 
 
 def _fidelity(found: SetEvidence, label: str | None) -> list[Section]:

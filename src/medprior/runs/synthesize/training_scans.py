@@ -4,12 +4,12 @@ was never seen.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import BadOption
 from ...evidence.synthetic.copies import LEAST_HELD
+from ...io.dataset.index import digest_of
 from ...io.dataset.layout import Layout
 from ...io.dataset.scan import Index, Item
 from ...jobs.synthetic.audit import Known, known_scans
@@ -29,7 +29,7 @@ def scans_behind(
     Raises BadOption if its card names other scans, since every prior is free of copies of foreign scans. Also
     if fewer than 19 patients are held out.
     """
-    owners = len({item.patient or item.id for item in held})
+    owners = len({item.owner for item in held})
     if owners < LEAST_HELD:
         raise BadOption(
             f"data: {owners} patients are held out, and {LEAST_HELD} must be to know how alike two of them "
@@ -37,10 +37,7 @@ def scans_behind(
             "put scans of more patients, from which the prior has not learned, into val",
         )
     stated = prior.card.data.get("sha256")
-    if (
-        stated is not None
-        and stated != hashlib.sha256("\n".join(sorted(item.digest for item in train)).encode()).hexdigest()
-    ):
+    if stated is not None and stated != digest_of(train):
         wanted = prior.card.data.get("scans")
         raise BadOption(
             f"data: the {len(train)} scans of the train split are not the {wanted} that the prior learned "

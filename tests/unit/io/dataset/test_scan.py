@@ -56,7 +56,7 @@ def test_exactly_the_bad_files_are_listed_with_their_reasons(tmp_path: Path) -> 
     put(tmp_path / "a" / "cut.png", png()[:-40])
     put(tmp_path / "b" / "note.dat", b"text")
     put(tmp_path / "b" / "4d.nii", nifti(np.ones((3, 3, 3, 2), np.int16)))
-    found = scan(tmp_path)
+    found = scan(tmp_path, out=tmp_path)
     reasons = {u.path: u.reason for u in found.unusable}
     assert set(reasons) == {"a/cut.png", "b/note.dat", "b/4d.nii"}
     assert "inside" in reasons["a/cut.png"]
@@ -192,31 +192,31 @@ def test_own_output_is_refused_as_training_data_unless_it_is_asked_for(tmp_path:
 
 def test_a_second_scan_decodes_only_what_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures(tmp_path, 5)
-    first = scan(tmp_path)
+    first = scan(tmp_path, out=tmp_path)
     decoded: list[str] = []
     true_read = items.read
     monkeypatch.setattr(
         items, "read", lambda path, **options: decoded.append(path.name) or true_read(path, **options)
     )
-    assert scan(tmp_path) == first
+    assert scan(tmp_path, out=tmp_path) == first
     assert decoded == []
     put(tmp_path / "a" / "0002.png", png(noise(99)))
     os.utime(tmp_path / "a" / "0002.png", ns=(1, 1))
     put(tmp_path / "a" / "0077.png", png(noise(77)))
     (tmp_path / "a" / "0000.png").unlink()
-    again = scan(tmp_path)
+    again = scan(tmp_path, out=tmp_path)
     assert decoded == ["0002.png", "0077.png"]
     assert len(again.items) == 5
     assert all(
         by_path(again)[path] == split for path, split in by_path(first).items() if path in by_path(again)
     ), "recorded splits stay"
-    scan(tmp_path, modality="DX")
+    scan(tmp_path, out=tmp_path, modality="DX")
     assert len(decoded) == 7, "other options, other numbers: all is decoded again"
 
 
 def test_an_index_is_read_back_equal_and_a_broken_one_is_named(tmp_path: Path) -> None:
     pictures(tmp_path, 3)
-    found = scan(tmp_path, unit="HU", modality="CT")
+    found = scan(tmp_path, out=tmp_path, unit="HU", modality="CT")
     assert load_index(tmp_path) == found
     assert found.load(found.items[0]).unit == "HU"
     good = json.loads((tmp_path / "index.json").read_text())
@@ -231,7 +231,7 @@ def test_an_index_is_read_back_equal_and_a_broken_one_is_named(tmp_path: Path) -
             load_index(tmp_path)
     (tmp_path / "index.json").write_text('{"mine": 1}')
     with pytest.raises(FileProblem, match="left alone"):
-        scan(tmp_path)
+        scan(tmp_path, out=tmp_path)
     assert (tmp_path / "index.json").read_text() == '{"mine": 1}'
 
 
@@ -266,7 +266,7 @@ def test_dicom_is_indexed_by_series_and_a_patients_folder_is_no_label(tmp_path: 
     save(tmp_path / "JANE" / "ct" / "cut.dcm", save(tmp_path / "whole.dcm", axial()[0]).read_bytes()[:400])
     (tmp_path / "whole.dcm").unlink()
     put(tmp_path / "DICOMDIR", b"x")
-    found = scan(tmp_path)
+    found = scan(tmp_path, out=tmp_path)
     assert {(item.path, item.label) for item in found.items if item.modality == "DX"} == {
         (f"{a}/{n}.dcm", a) for a in ("normal", "sick") for n in range(2)
     }
@@ -280,7 +280,7 @@ def test_dicom_is_indexed_by_series_and_a_patients_folder_is_no_label(tmp_path: 
         "it may have been the last slice"
     )
     assert found.load(series[0]).shape == (8, 10, 6)
-    assert scan(tmp_path) == found
+    assert scan(tmp_path, out=tmp_path) == found
 
 
 def test_one_bad_file_in_a_mixed_folder_costs_itself_and_its_own_series_only(tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ def test_one_bad_file_in_a_mixed_folder_costs_itself_and_its_own_series_only(tmp
         ct_slice(phantom()[0], SOPClassUID="1.2.840.10008.5.1.4.1.1.88.33", PixelData=None, Rows=None),
     )
     told: list[tuple[int, int]] = []
-    found = scan(tmp_path, on_progress=lambda done, total: told.append((done, total)))
+    found = scan(tmp_path, out=tmp_path, on_progress=lambda done, total: told.append((done, total)))
     assert told[-1] == (15, 15)
     assert [(item.shape, item.path, len(item.files)) for item in found.items] == [((8, 10, 6), ".", 6)]
     assert {u.path for u in found.unusable} == {"cut.dcm", "odd.dcm", "."}, (
@@ -318,7 +318,7 @@ def test_one_bad_file_in_a_mixed_folder_costs_itself_and_its_own_series_only(tmp
     for call in (lambda: read_series(other), lambda: read(tmp_path, series=other.id)):
         with pytest.raises(Truncated, match=r"cut\.dcm"):
             call()
-    assert load_index(tmp_path) == found == scan(tmp_path)
+    assert load_index(tmp_path) == found == scan(tmp_path, out=tmp_path)
     (tmp_path / "00.dcm").write_bytes(encoded(second[0]))
     with pytest.raises(Corrupt, match="changed since"):
         read_series(first)
@@ -352,7 +352,7 @@ def test_label_maps_beside_scans_are_left_out_by_name_folder_and_header(tmp_path
     write(
         Volume((noise(78) % 4)[None].astype(np.float32), unit="label"), tmp_path / "ours.nii.gz", kind="mask"
     )
-    found = scan(tmp_path)
+    found = scan(tmp_path, out=tmp_path)
     assert {item.path for item in found.items} == {"a_T1w.nii.gz", "x/scan1.png", "x/segment.png"}
     left = {u.path: u.reason for u in found.left_out}
     assert set(left) == {*names, "quiet.nii", "ours.nii.gz"} - {item.path for item in found.items}
@@ -364,7 +364,7 @@ def test_label_maps_beside_scans_are_left_out_by_name_folder_and_header(tmp_path
     assert "left out: label map" in (tmp_path / "unusable.csv").read_text()
     assert len(found.usable()) == 3, "what is left out is not counted as bad"
     table(tmp_path, "x/scan1_mask.png,,,,", "quiet.nii,,,,")
-    assert {item.path for item in scan(tmp_path).items} == {"x/scan1_mask.png", "quiet.nii"}
+    assert {item.path for item in scan(tmp_path, out=tmp_path).items} == {"x/scan1_mask.png", "quiet.nii"}
 
 
 def test_a_folder_of_nothing_but_such_names_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -428,11 +428,11 @@ def test_a_key_is_whole_and_its_owners_only(tmp_path: Path) -> None:
     """An empty key would let anybody test a guess of a patient's name."""
     pictures(tmp_path, 1)
     put(tmp_path / ".medprior-key", b"")
-    scan(tmp_path)
+    scan(tmp_path, out=tmp_path)
     key = tmp_path / ".medprior-key"
     assert len(key.read_bytes()) == 32 and key.stat().st_mode & 0o077 == 0
     before = key.read_bytes()
-    scan(tmp_path)
+    scan(tmp_path, out=tmp_path)
     assert key.read_bytes() == before
 
 
@@ -482,7 +482,7 @@ def test_links_pipes_and_odd_names(tmp_path: Path) -> None:
     put(data / "a" / "=cmd\x1b.png", b"bad")
     put(data / ".hidden" / "x.png", png(noise(2)))
     put(data / "a" / "README.md", b"text")
-    found = scan(data)
+    found = scan(data, out=data)
     assert len(found.items) == 1
     assert {u.path: u.reason.split(",")[0] for u in found.unusable} == {
         "a/nowhere.png": "is a link to nowhere",
@@ -548,6 +548,15 @@ def test_the_real_sets_are_indexed_without_a_bad_file(tmp_path: Path, real_data:
     ultrasound = scan(real_data / "medmnist_breast", out=tmp_path / "us")
     assert len(ultrasound.items) == 437 + 78 + 156
     assert ultrasound.near_duplicates, "the set is known for its near duplicates"
+
+
+def test_nothing_is_written_unless_a_folder_is_named(tmp_path: Path) -> None:
+    """Data of a hospital are often mounted read-only, and an index holds small pictures of each scan."""
+    pictures(tmp_path, 3)
+    before = sorted(tmp_path.rglob("*"))
+    index = scan(tmp_path)
+    assert sorted(tmp_path.rglob("*")) == before and len(index.items) == 3
+    assert index.items[0].values == (float(noise(0).min()), float(noise(0).max()))
 
 
 def test_an_empty_folder_is_named(tmp_path: Path) -> None:

@@ -95,4 +95,5 @@ def test_a_label_that_has_changed_in_the_table_is_seen(tmp_path: Path) -> None:
     made(tmp_path, "a.png", "b.png")
     for name in ("x", "y"):
         table(tmp_path / "l.csv", f"file,label,patient\na.png,{name},1\nb.png,z,2\n")
-        assert labels(scan(tmp_path, layout=Layout(Path("l.csv"))))["a.png"] == name
+        index = scan(tmp_path, out=tmp_path, layout=Layout(Path("l.csv")))
+        assert labels(index)["a.png"] == name

@@ -17,11 +17,11 @@ from medprior.jobs.fitting.adapt_data import (
     Newcomers,
     Shown,
     gentle,
+    gentle_variations,
     newcomers,
     remembered,
     store,
     stored,
-    variations,
 )
 from medprior.jobs.fitting.changes import indexed
 from medprior.jobs.fitting.options import Adaptation, Listener
@@ -127,15 +127,15 @@ def test_variations_are_gentle_and_legal() -> None:
     assert set(gentle(tiny_card(modality="DX"), "").allowed) == {"rotate", "scale", "shift"}
     card = tiny_card(modality="DX")
     smooth = Shown((torch.from_numpy(scene(3)) / 128 - 1,), (0,), (torch.tensor([0.5]),))
-    made = variations(card, smooth, seed=1, copies=6)
+    made = gentle_variations(card, smooth, seed=1, copies=6)
     assert len(made) == 6 and made.labels == (0,) * 6 and [float(n) for n in made.numbers] == [0.5] * 6
     away = [float((image - smooth.images[0]).abs().mean()) for image in made.images]
     assert max(away) > 0 and max(away) < 0.5 * float(smooth.images[0].std()) + 0.5
     assert all(
         torch.equal(a, b)
-        for a, b in zip(made.images, variations(card, smooth, seed=1, copies=6).images, strict=True)
+        for a, b in zip(made.images, gentle_variations(card, smooth, seed=1, copies=6).images, strict=True)
     )
-    assert len(variations(card, smooth, copies=0)) == 0
+    assert len(gentle_variations(card, smooth, copies=0)) == 0
 
 
 def test_replay_has_its_share_of_every_batch() -> None:

@@ -604,7 +604,7 @@ def test_images_from_noise_want_a_prior_whose_audit_passed(
     monkeypatch.setattr(FromNoise, "make", lambda *given: pytest.fail("drawn before the audit was asked for"))
     with pytest.raises(
         BadOption,
-        match="fill_by: nobody has measured whether this prior copies its patients; nothing was written",
+        match="fill_by: it was not measured whether this prior copies its patients; nothing was written",
     ):
         execute(asked(folder, tmp_path / "run", tiny, **options))
     save_trust(tiny, {"synthesize": {"passed": False}}, tmp_path / "failed")
@@ -619,7 +619,7 @@ def test_images_from_noise_want_a_prior_whose_audit_passed(
     allowed = execute(asked(folder, tmp_path / "unproven", tiny, **options, unproven=True)).record
     assert not any("written although" in line for line in passed["overrides"])
     assert (
-        "written although nobody has measured whether this prior copies its patients" in allowed["overrides"]
+        "written although it was not measured whether this prior copies its patients" in allowed["overrides"]
         and passed["id"] != allowed["id"]
     )
 

@@ -301,6 +301,13 @@ def test_the_verdict_claims_what_the_interval_does(low: float, high: float, hone
         honest=honest,
     )
     assert text.startswith(start) and f"({low:+.3f} to {high:+.3f}) over real + classical" in text
+    assert f"gain in AUROC {at['value']:+.3f}" in text and "Too few seeds" not in text
+
+
+def test_an_interval_that_is_too_wide_says_so() -> None:
+    at = {"value": -0.016, "low": -0.817, "high": 0.785, "level": 0.95, "n": 4}
+    text = verdict_of(at, ratio=1, ours="real + generative", against="real", metric="AUROC")
+    assert "gain in AUROC -0.016" in text and "Too few seeds, or too few patients" in text
 
 
 def test_both_plain_arms_must_be_beaten_and_test_chooses_nothing() -> None:

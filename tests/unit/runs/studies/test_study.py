@@ -23,6 +23,7 @@ from medprior.evidence.detectors.detectors import Atlas
 from medprior.evidence.detectors.kept_scores import KEPT
 from medprior.evidence.metrics import interval
 from medprior.healthy.model import Healthy
+from medprior.io.dataset.index import one_each
 from medprior.io.dataset.scan import scan
 from medprior.io.write import write
 from medprior.jobs.detect import HEALTHY, usable
@@ -36,7 +37,7 @@ from medprior.runs.studies.calibrate_detect import run_calibrate_detect
 from medprior.runs.studies.detect import Scanned, figures, healthy_label, run_evaluate_detect
 from medprior.runs.studies.plain_detectors import Beside
 from medprior.runs.studies.reconstruct import chosen, run_evaluate_reconstruct
-from medprior.runs.studies.study import _sheet, one_each
+from medprior.runs.studies.study import _sheet
 from medprior.training.folder import bundled, load
 from tests.unit.runs.conftest import scene
 

@@ -31,7 +31,7 @@ from medprior.runs.execute import execute
 from medprior.runs.studies import calibrate_synthesize
 from medprior.runs.studies.calibrate_synthesize import run_calibrate_synthesize
 from medprior.runs.synthesize import run
-from medprior.runs.synthesize.audit_page import failing, unproven
+from medprior.runs.synthesize.audit_page import audit_table, failing, unproven
 from medprior.training.folder import load, read_trust
 from tests.unit.runs.conftest import save_tiny, scene
 
@@ -95,15 +95,36 @@ def _asked(prior: Path, out: Path, **more) -> Synthesize:
 
 def test_without_an_audit_nothing_is_written(tiny: Path, tmp_path: Path):
     with pytest.raises(
-        BadOption, match="nobody has measured whether this prior copies its patients; nothing was written"
+        BadOption, match="it was not measured whether this prior copies its patients; nothing was written"
     ):
         execute(_asked(tiny, tmp_path / "a"))
     assert not (tmp_path / "a").exists()
     done = execute(_asked(tiny, tmp_path / "a", n=2, unproven=True))
     assert done.record["overrides"] == [
-        "written although nobody has measured whether this prior copies its patients"
+        "written although it was not measured whether this prior copies its patients"
     ]
-    assert "Nobody has measured" in done.report.read_text()
+    assert "was not measured" in done.report.read_text()
+
+
+def test_an_audit_is_a_table_of_tests() -> None:
+    """One row a test, with what is allowed; a test that failed is shouted."""
+    share = {"value": 0.02, "low": 0.0, "high": 0.05}
+    way = {
+        "way": "pixels",
+        "copies": share,
+        "allowed": 0.1,
+        "nearer": {"value": 0.7, "low": 0.6, "high": 0.8},
+    }
+    entry = {
+        "copies": [way],
+        "controls": [{"passed": True}, {"passed": False}],
+        "membership": [{"attack": "loss", "auc": {"value": 0.5, "low": 0.45, "high": 0.54}, "low": True}],
+    }
+    head, copies, nearer, controls, attack = audit_table(entry).rows
+    assert head == ["test", "result", "allowed", "passed"]
+    assert copies[1:] == ["2.0%", "at most 10.0%", "yes"] and nearer[1:2] == ["0.700 (0.600 to 0.800)"]
+    assert (nearer[3], controls[1:], attack[3]) == ("NO", ["1 of 2", "all", "NO"], "yes")
+    assert audit_table({"said": ["an older audit"]}).rows == [head]
 
 
 def test_copies_are_refused_and_the_set_is_blocked(
@@ -194,7 +215,7 @@ def test_few_images_and_failed_controls_are_no_proof(
     own: Path, scans: Path, quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     _draws(monkeypatch, [scene(1000 + n) for n in range(30)])
-    with pytest.raises(BadOption, match=r"nobody has measured .*nothing was written.*ask for 24 or more"):
+    with pytest.raises(BadOption, match=r"it was not measured .*nothing was written.*ask for 24 or more"):
         execute(_asked(own, tmp_path / "g", data=scans, n=8))
     blind = Control("over-fitted twin", clopper_pearson(3, 64), (0.0, 0.0), 0.95)
     monkeypatch.setattr("medprior.runs.synthesize.audit.over_fitted_twin", lambda *_, **__: blind)
@@ -219,7 +240,7 @@ PASSED = {"passed": True, "drawing": DRAWING, "guidance": 1.5}
 @pytest.mark.parametrize(
     ("entry", "guidance", "why"),
     [
-        (None, None, "nobody has measured"),
+        (None, None, "it was not measured"),
         ({**PASSED, "passed": False}, None, "found copies, or its controls failed"),
         ({**PASSED, "drawing": DRAWING - 1}, None, "drew in another way"),
         ({"passed": True, "guidance": 1.5}, None, "drew in another way"),

@@ -222,7 +222,7 @@ def test_a_prior_of_one_image_takes_nothing_given(
 
 def test_nothing_is_written_without_an_audit_of_the_prior(slices: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        BadOption, match="nobody has measured whether this prior copies its patients; nothing was written"
+        BadOption, match="it was not measured whether this prior copies its patients; nothing was written"
     ):
         run(slices, tmp_path / "run", unproven=False)
     with pytest.raises(BadOption, match="data: pairs, volumes of slices"):
