@@ -17,12 +17,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import torch
+from block_matching import block_matching
 from skimage.data import camera
 from skimage.transform import resize
 from torch import Tensor
+from tuned import best_of
 
-from medprior.evidence.baselines.block_matching import block_matching
-from medprior.evidence.baselines.classic import best_of, nonlocal_means, total_variation
+from medprior.evidence.baselines.classic import nonlocal_means, total_variation
 from medprior.evidence.metrics import psnr
 from medprior.operators import Gaussian, identity, simulate
 

@@ -27,10 +27,11 @@ import torch
 from scipy.ndimage import binary_fill_holes
 from tasks import RANGE, TASKS, Task, slices
 from torch import Tensor
+from tuned import best_of
 
 from medprior import Prior, load
 from medprior.errors import BadOption
-from medprior.evidence.baselines.classic import best_of, total_variation
+from medprior.evidence.baselines.classic import total_variation
 from medprior.evidence.lesions import CONTRASTS, RADII, Lesion, false_blobs, inserted, laddered, recovered
 from medprior.evidence.metrics import Interval, interval
 from medprior.jobs.reconstruct import Settings, reconstruct

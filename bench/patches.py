@@ -5,7 +5,7 @@ variation: scanning Fourier ring correlation.
     [--precision bfloat16]
 
 A patch of 24 voxels counts where its correlation with the true slice falls below 0.5 under a limit in cycles
-a voxel (evidence/patches.py). Out of what the prior knows: the same slices upside down. Simulated
+a voxel (bench/ring_correlation.py). Out of what the prior knows: the same slices upside down. Simulated
 measurements; intervals: bootstrap over patients, of few patients: too narrow. Reads MEDPRIOR_DATA.
 """
 
@@ -15,11 +15,11 @@ import argparse
 
 import torch
 from lesions import head, methods, tuned, worded
+from ring_correlation import agreement
 from tasks import TASKS, slices
 
 from medprior import load
 from medprior.evidence.metrics import interval
-from medprior.evidence.patches import agreement
 
 
 def main() -> None:

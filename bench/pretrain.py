@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from widen import widened
 
 from medprior.nets import UNet
 from medprior.prior import Card, Prior
@@ -35,7 +36,6 @@ from medprior.training.folder import load, save
 from medprior.training.held_out import error_tables
 from medprior.training.loop import Progress, Settings, train
 from medprior.training.patches import Images
-from medprior.training.widen import widened
 
 DATA = Path(os.environ.get("MEDPRIOR_DATA", Path(__file__).parents[2] / "shared" / "data"))
 NOT_CLINICAL = "research use only, not for diagnosis"

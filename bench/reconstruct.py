@@ -21,13 +21,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from block_matching import block_matching
 from operator_unet import stored
 from tasks import RANGE, TASKS, Task, slices
 from torch import Tensor
+from tuned import Tuned, best_of
 
 from medprior import Prior, load
-from medprior.evidence.baselines.block_matching import block_matching
-from medprior.evidence.baselines.classic import Tuned, best_of, nonlocal_means, total_variation
+from medprior.evidence.baselines.classic import nonlocal_means, total_variation
 from medprior.evidence.baselines.wavelets import wavelet_sparse
 from medprior.evidence.metrics import interval, psnr, ssim
 from medprior.jobs.reconstruct import Settings, least_squares, reconstruct

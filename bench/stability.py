@@ -22,9 +22,10 @@ import numpy as np
 import torch
 from tasks import RANGE, TASKS, Task, slices
 from torch import Tensor
+from tuned import best_of
 
 from medprior import load
-from medprior.evidence.baselines.classic import best_of, ridge
+from medprior.evidence.baselines.classic import ridge
 from medprior.jobs.reconstruct import least_squares
 from medprior.operators import Measurement
 from medprior.sampling import plug_and_play

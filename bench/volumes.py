@@ -21,9 +21,10 @@ import numpy as np
 import torch
 from pretrain import RECIPES, scans
 from torch import Tensor
+from tuned import best_of
 
 from medprior import Prior, load
-from medprior.evidence.baselines.classic import best_of, enlarged, total_variation, zero_filled
+from medprior.evidence.baselines.classic import enlarged, total_variation, zero_filled
 from medprior.evidence.metrics import psnr
 from medprior.jobs.reconstruct import Settings, least_squares, windowed
 from medprior.jobs.stacks import restored, stacked, tied

@@ -16,7 +16,7 @@ from medprior.errors import BadOption, ShapeMismatch
 from medprior.operators import Gaussian, identity, simulate
 from medprior.prior import Condition, Denoiser, grid
 from medprior.prior.denoiser import spread
-from medprior.prior.wrappers import batched, cautious, clamped, guided, slicewise, tiled, with_known
+from medprior.prior.wrappers import batched, cautious, guided, slicewise, tiled, with_known
 from medprior.sampling import posterior_mean
 
 
@@ -57,7 +57,6 @@ SIGMA = torch.tensor([0.3, 2.0], dtype=torch.float64)
 WRAPPERS: dict[str, Callable[[Denoiser], Denoiser]] = {
     "batched": lambda d: batched(d, 1),
     "cautious": lambda d: cautious(d),
-    "clamped": lambda d: clamped(d, -100.0, 100.0),
     "guided": lambda d: guided(d, 0, 1.0),
     "kept": lambda d: with_known(d, image(2, 1, 24, 20, seed=5), torch.ones(24, 20, dtype=torch.float64)),
     "tiled": lambda d: tiled(d, 16, 4),
@@ -137,11 +136,6 @@ def test_guidance_against_a_label_is_refused(weight: float) -> None:
         guided(Told(), 0, weight)
 
 
-def test_clamped_keeps_the_mean_inside() -> None:
-    out = clamped(Told(), -0.1, 0.2)(image(2, 1, 8, 8), SIGMA)
-    assert float(out.min()) >= -0.1 and float(out.max()) <= 0.2
-
-
 def test_what_is_kept_is_known_and_the_rest_is_the_denoisers() -> None:
     """To the bit where nothing is free, without any doubt; half way where half is free."""
     x, known = image(2, 1, 9, 12), image(2, 1, 9, 12, seed=1)
@@ -211,12 +205,6 @@ def test_with_caution_data_set_right_what_a_denoiser_is_sure_of() -> None:
 def test_caution_wants_a_doubt_and_a_share(doubt: float, share: float) -> None:
     with pytest.raises(BadOption, match="cautious"):
         cautious(Told(), doubt, share)
-
-
-@pytest.mark.parametrize("low, high", [(1.0, 0.0), (0.0, 0.0), (float("nan"), 1.0)])
-def test_clamped_wants_low_below_high(low: float, high: float) -> None:
-    with pytest.raises(BadOption, match="low < high"):
-        clamped(Told(), low, high)
 
 
 @pytest.mark.parametrize("size", [(33, 20), (16, 47), (40, 40), (17, 16)])

@@ -27,7 +27,6 @@ __all__ = [
     "frechet_distance",
     "interval",
     "mean_discrepancy",
-    "nrmse",
     "prdc",
     "psnr",
     "ssim",
@@ -70,11 +69,6 @@ def psnr(x: Tensor, reference: Tensor, data_range: float) -> Tensor:
     white minus black, in units of x.
     """
     return 10 * torch.log10(_range(data_range) ** 2 / _squares(x, reference).mean(1)).to(x.dtype)
-
-
-def nrmse(x: Tensor, reference: Tensor) -> Tensor:
-    """(B, ...) -> (B,): |x - reference| / |reference|, Euclidean."""
-    return (_squares(x, reference).sum(1) / reference.double().flatten(1).square().sum(1)).sqrt().to(x.dtype)
 
 
 def ssim(x: Tensor, reference: Tensor, data_range: float) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import BadOption, ShapeMismatch
 from .denoiser import Condition, Denoiser, grid
 
-__all__ = ["batched", "cautious", "clamped", "guided", "in_bfloat16", "slicewise", "tiled", "with_known"]
+__all__ = ["batched", "cautious", "guided", "in_bfloat16", "slicewise", "tiled", "with_known"]
 
 
 class _Wrapped(Denoiser):
@@ -112,37 +112,21 @@ def guided(
     return _Guided(denoiser, label, weight, numbers)
 
 
-class _Clamped(_Wrapped):
-    def __init__(self, denoiser: Denoiser, low: float, high: float) -> None:
+class _Changed(_Wrapped):
+    """mean, std: what becomes of the denoiser's own."""
+
+    def __init__(
+        self, denoiser: Denoiser, mean: Callable[[Tensor], Tensor], std: Callable[[Tensor], Tensor]
+    ) -> None:
         super().__init__(denoiser)
-        self.low, self.high = low, high
+        self.mean, self.std = mean, std
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
-        return self.denoiser(x, sigma, condition).clamp(self.low, self.high)
+        return self.mean(self.denoiser(x, sigma, condition))
 
     def moments(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
         mean, std = self.denoiser.moments(x, sigma, condition)
-        return mean.clamp(self.low, self.high), std
-
-
-def clamped(denoiser: Denoiser, low: float, high: float) -> Denoiser:
-    """Keep the mean inside [low, high] (network units): for physical bounds such as "no negative density"."""
-    if not low < high:
-        raise BadOption(f"clamped: wanted low < high, got {low}, {high}")
-    return _Clamped(denoiser, low, high)
-
-
-class _WithKnown(_Wrapped):
-    def __init__(self, denoiser: Denoiser, known: Tensor, free: Tensor) -> None:
-        super().__init__(denoiser)
-        self.known, self.free = known, free
-
-    def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
-        return self.known + self.free * (self.denoiser(x, sigma, condition) - self.known)
-
-    def moments(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
-        mean, std = self.denoiser.moments(x, sigma, condition)
-        return self.known + self.free * (mean - self.known), self.free * std
+        return self.mean(mean), self.std(std)
 
 
 def with_known(denoiser: Denoiser, known: Tensor, free: Tensor) -> Denoiser:
@@ -152,22 +136,7 @@ def with_known(denoiser: Denoiser, known: Tensor, free: Tensor) -> Denoiser:
     known: shaped as x; free: 0 to 1, broadcastable to it. Every level sees the known part with its noise, so
     what is made fits to it.
     """
-    return _WithKnown(denoiser, known, free)
-
-
-class _Cautious(_Wrapped):
-    def __init__(self, denoiser: Denoiser, doubt: float, share: float) -> None:
-        super().__init__(denoiser)
-        self.doubt, self.share = doubt, share
-
-    def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
-        return self.denoiser(x, sigma, condition)
-
-    def moments(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
-        mean, std = self.denoiser.moments(x, sigma, condition)
-        variance = std.square()
-        everywhere = variance.mean(dim=(1, 2, 3), keepdim=True)
-        return mean, self.doubt * ((1 - self.share) * variance + self.share * everywhere).sqrt()
+    return _Changed(denoiser, lambda mean: known + free * (mean - known), lambda std: free * std)
 
 
 def cautious(denoiser: Denoiser, doubt: float = 1.5, share: float = 0.5) -> Denoiser:
@@ -184,7 +153,13 @@ def cautious(denoiser: Denoiser, doubt: float = 1.5, share: float = 0.5) -> Deno
     """
     if not (doubt > 0 and 0 <= share <= 1):
         raise BadOption(f"cautious: wanted doubt > 0 and a share in 0..1, got {doubt}, {share}")
-    return _Cautious(denoiser, doubt, share)
+
+    def wider(std: Tensor) -> Tensor:
+        variance = std.square()
+        everywhere = variance.mean(dim=(1, 2, 3), keepdim=True)
+        return doubt * ((1 - share) * variance + share * everywhere).sqrt()
+
+    return _Changed(denoiser, lambda mean: mean, wider)
 
 
 class _Tiled(_Through):

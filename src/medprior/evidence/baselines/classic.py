@@ -5,8 +5,7 @@ noise, tuned on other patients.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -14,21 +13,9 @@ from torch import Tensor
 
 from ...errors import BadOption
 from ...operators import LineIntegrals, Measurement, cg
-from ..metrics import psnr
 from .fista import noise_weights, proximal_gradient
 
-__all__ = [
-    "Tuned",
-    "back_projections",
-    "best_of",
-    "enlarged",
-    "fbp",
-    "nonlocal_means",
-    "ridge",
-    "total_variation",
-    "tv_objective",
-    "zero_filled",
-]
+__all__ = ["back_projections", "enlarged", "fbp", "nonlocal_means", "ridge", "total_variation", "zero_filled"]
 
 
 def zero_filled(measurement: Measurement) -> Tensor:
@@ -68,7 +55,9 @@ def ridge(measurement: Measurement, weight: float, *, n: int = 200, tol: float =
 def total_variation(
     measurement: Measurement, weight: float, *, n: int = 500, tol: float = 2e-5, start: Tensor | None = None
 ) -> Tensor:
-    """argmin of ``tv_objective``, (B, *domain): isotropic total variation, each channel alone, 2-D or 3-D.
+    """argmin sum w |A x - y|^2 / 2 + weight * sum |gradient x|, (B, *domain), with the w of ``ridge``.
+
+    Isotropic total variation, each channel alone, 2-D or 3-D, differences zero at the border.
 
     n: most iterations; it stops when no image has changed by more than tol of its norm in ten iterations.
     start: default A^H y, scaled. Source: FISTA with the dual projection for the prox (Beck and Teboulle, IEEE
@@ -84,14 +73,6 @@ def total_variation(
         return x
 
     return proximal_gradient(measurement, prox, "total variation", n=n, tol=tol, start=start)
-
-
-def tv_objective(measurement: Measurement, x: Tensor, weight: float) -> Tensor:
-    """(B,): sum w |A x - y|^2 / 2 + weight * sum |gradient x|, with the w of ``ridge`` and forward
-    differences that are zero at the border.
-    """
-    apart = (measurement.operator(x) - measurement.y).abs() ** 2 * noise_weights(measurement)
-    return apart.flatten(1).sum(1) / 2 + weight * _differences(x).square().sum(0).sqrt().flatten(1).sum(1)
 
 
 def nonlocal_means(y: Tensor, std: float, *, strength: float = 0.8) -> Tensor:
@@ -166,53 +147,6 @@ def back_projections(sinogram: Tensor, operator: LineIntegrals) -> dict[str, Ten
         }
     except BadOption:  # a curved detector, or a fan over less than a full turn
         return {}
-
-
-@dataclass(frozen=True, slots=True)
-class Tuned:
-    """The winner of ``best_of``: its weight, its mean PSNR in dB on the tuning images, and every (weight, dB)
-    that was tried, in order of weight.
-    """
-
-    weight: float
-    psnr: float
-    tried: tuple[tuple[float, float], ...]
-
-
-def best_of(
-    weights: Sequence[float],
-    reconstruct: Callable[[float], Tensor],
-    reference: Tensor,
-    data_range: float,
-    *,
-    most: int = 24,
-) -> Tuned:
-    """The weight with the best mean PSNR. Give it tuning images (val), never the ones that are reported.
-
-    weights: at least two positive ones; where the best is the first or the last, the grid grows on that side
-    by its own ratio, so that a baseline is never held back by its grid. most: weights tried in all. Raises
-    BadOption for a bad grid, or one whose end is still the best after ``most``.
-    """
-    grid = sorted(set(weights))
-    if len(grid) < 2 or grid[0] <= 0:
-        raise BadOption(f"best_of: wanted at least two positive weights, got {list(weights)}")
-    ratio = (grid[-1] / grid[0]) ** (1 / (len(grid) - 1))
-    scores = {w: _score(reconstruct(w), reference, data_range) for w in grid}
-    while len(scores) < most:
-        best = max(scores, key=lambda w: scores[w])
-        if min(scores) < best < max(scores):
-            return Tuned(best, scores[best], tuple(sorted(scores.items())))
-        further = best / ratio if best == min(scores) else best * ratio
-        scores[further] = _score(reconstruct(further), reference, data_range)
-    raise BadOption(
-        f"best_of: the best of {len(scores)} weights is still at the end of the grid, {min(scores):.3g} to "
-        f"{max(scores):.3g}",
-        "give other weights",
-    )
-
-
-def _score(x: Tensor, reference: Tensor, data_range: float) -> float:
-    return float(psnr(x, reference, data_range).mean())
 
 
 def _differences(x: Tensor) -> Tensor:

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from ...errors import BadOption
 from ...operators import Measurement, crop
-from .fista import noise_weights, proximal_gradient
+from .fista import proximal_gradient
 
-__all__ = ["wavelet_objective", "wavelet_sparse"]
+__all__ = ["wavelet_sparse"]
 
 
 def wavelet_sparse(
@@ -31,7 +31,7 @@ def wavelet_sparse(
     start: Tensor | None = None,
     seed: int = 0,
 ) -> Tensor:
-    """argmin of ``wavelet_objective``, (B, *domain), each channel alone, 2-D or 3-D.
+    """argmin sum w |A x - y|^2 / 2 + weight * sum |detail coefficients of x|, (B, *domain), w of ``ridge``.
 
     wavelet: an orthogonal one of PyWavelets ("haar", "db2" to "db38", "sym8", "coif2", ...). levels:
     halvings; an image whose sides are no multiple of 2^levels lies in a larger one, of which nothing more was
@@ -64,28 +64,6 @@ def wavelet_sparse(
 
     begin = None if start is None else window.adjoint(start)
     return window(proximal_gradient(around, prox, "wavelets", n=n, tol=tol, start=begin, restart=not spin))
-
-
-def wavelet_objective(
-    measurement: Measurement, x: Tensor, weight: float, *, wavelet: str = "haar", levels: int = 4
-) -> Tensor:
-    """(B,): sum w |A x - y|^2 / 2 + weight * sum |detail coefficients of x|, with the w of ``ridge``; sides
-    must be multiples of 2^levels.
-
-    Raises BadOption for other sides, and as ``wavelet_sparse``.
-    """
-    _must_fit(weight, wavelet, levels, 1)
-    if any(s % 2**levels for s in x.shape[2:]):
-        raise BadOption(
-            f"wavelet_objective: wanted sides that are multiples of {2**levels}, got {tuple(x.shape[2:])}"
-        )
-    apart = (measurement.operator(x) - measurement.y).abs() ** 2 * noise_weights(measurement)
-    sizes = [
-        np.abs(values).reshape(len(x), -1).sum(1)
-        for level in _details(x, wavelet, levels)[1:]
-        for values in level.values()
-    ]
-    return apart.flatten(1).sum(1) / 2 + weight * torch.from_numpy(np.sum(sizes, axis=0)).to(apart)
 
 
 def _details(x: Tensor, wavelet: str, levels: int) -> list[Any]:

@@ -37,7 +37,6 @@ from medprior.runs.studies.calibrate_detect import run_calibrate_detect
 from medprior.runs.studies.detect import Scanned, figures, healthy_label, run_evaluate_detect
 from medprior.runs.studies.plain_detectors import Beside
 from medprior.runs.studies.reconstruct import chosen, run_evaluate_reconstruct
-from medprior.runs.studies.study import _sheet
 from medprior.training.folder import bundled, load
 from tests.unit.runs.conftest import scene
 

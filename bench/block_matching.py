@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...errors import BadOption
+from medprior.errors import BadOption
 
 __all__ = ["block_matching"]
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..errors import BadOption
-from ..nets import UNet
+from medprior.errors import BadOption
+from medprior.nets import UNet
 
 __all__ = ["widened"]
 

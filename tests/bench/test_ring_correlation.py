@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.ring_correlation import agreement, ring_correlation
 from medprior.errors import BadOption, ShapeMismatch
-from medprior.evidence.patches import agreement, ring_correlation
 
 
 def noise(n: int, side: int, seed: int) -> Tensor:

@@ -7,8 +7,8 @@ import torch
 from skimage.data import camera
 from skimage.transform import resize
 
+from bench.block_matching import _dct, _haar, block_matching
 from medprior.errors import BadOption
-from medprior.evidence.baselines.block_matching import _dct, _haar, block_matching
 from medprior.evidence.baselines.classic import nonlocal_means, total_variation
 from medprior.evidence.metrics import psnr
 from medprior.operators import Gaussian, identity, simulate

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..errors import BadOption, ShapeMismatch
+from medprior.errors import BadOption, ShapeMismatch
 
 __all__ = ["agreement", "ring_correlation"]
 

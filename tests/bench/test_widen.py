@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from bench.widen import widened
 from medprior.errors import BadOption
 from medprior.nets import UNet, UNetShape
-from medprior.training.widen import widened
 
 
 def _net(ndim: int = 2) -> UNet:
