@@ -37,6 +37,7 @@ from medprior.runs.studies.calibrate_detect import run_calibrate_detect
 from medprior.runs.studies.detect import Scanned, figures, healthy_label, run_evaluate_detect
 from medprior.runs.studies.plain_detectors import Beside
 from medprior.runs.studies.reconstruct import chosen, run_evaluate_reconstruct
+from medprior.runs.studies.study import results_csv
 from medprior.training.folder import bundled, load
 from tests.unit.runs.conftest import scene
 
@@ -456,7 +457,7 @@ def test_results_csv_is_a_table_whatever_a_label_holds() -> None:
         [3, "-ve", None],
         [4, "", -1e-9],
     ]
-    text = _sheet(rows).decode()
+    text = results_csv(rows)["results.csv"].decode()
     found = list(csv.reader(io.StringIO(text)))
     assert {len(row) for row in found} == {3} and [row[1] for row in found[1:]] == [
         "effusion, left",
