@@ -343,7 +343,8 @@ def load_weights(path: str | Path) -> dict[str, Any]:
 
 @contextmanager
 def locked(folder: str | Path) -> Iterator[None]:
-    """One run a folder. The lock is held by the open file, so a killed run leaves none behind.
+    """One run a folder. The lock is held by the open file, so a killed run leaves none behind; at the end the
+    file is removed.
 
     Raises FileProblem naming the owner when another run holds it.
     """
@@ -354,6 +355,8 @@ def locked(folder: str | Path) -> Iterator[None]:
     with open(folder / ".lock", "a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(file.fileno()).st_nlink == 0:  # its run has ended, and removed the file, just now
+                raise BlockingIOError
         except BlockingIOError:
             file.seek(0)
             owner = file.read().strip() or "unknown owner"
@@ -371,4 +374,7 @@ def locked(folder: str | Path) -> Iterator[None]:
             f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}"
         )
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            (folder / ".lock").unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from ...data.acquisitions import KSpace, Sinogram
+from ...data.volume import Volume
 from ...evidence.metrics import psnr, ssim
 from ...prior import Prior
 from ...sampling import Draws
@@ -18,6 +19,7 @@ from ..ask.requests import Reconstruct
 from ..core.cost import announce_reconstruction
 from ..core.outputs import Outcome, Output, Summary, suffix_of
 from ..core.progress import Event, OnEvent
+from ..page.pictures import window_for
 from .page import Judgement, measured_section
 from .scanner_files import Acquired, acquired, fitting_total_variation, fitting_wavelets
 from .trust import trusted
@@ -111,6 +113,18 @@ def _against(case: Acquired, x: Tensor) -> dict[str, float]:
     return {"psnr_db": float(psnr(fitted, truth, top)), "ssim": float(ssim(fitted, truth, top))}
 
 
+def _to_look_at(mean: Volume, suffix: str) -> list[Output]:
+    """The result for other software beside an NPZ: NIfTI, or a picture where the size of a pixel is not
+    known.
+    """
+    if suffix != ".npz":
+        return []
+    if mean.affine is not None or mean.spacing_mm is not None:
+        return [Output("reconstruction", mean, "reconstructed", suffix=".nii.gz")]
+    window = window_for(mean)
+    return [Output("reconstruction", mean, "reconstructed", suffix=".png", window=(window.low, window.high))]
+
+
 def _outputs(case: Acquired, draws: Draws) -> list[Output]:
     suffix = suffix_of(case.grid)
     sentence = f"reconstructed by medprior from a measurement: {draws.made_by}, seed {draws.seed}"
@@ -120,7 +134,7 @@ def _outputs(case: Acquired, draws: Draws) -> list[Output]:
     kept = replace(case.grid, data=draws.values[:, 0].numpy()).noted(
         f"{sentence}: each draw a channel", synthetic=True
     )
-    outputs = [Output("reconstruction", mean, "reconstructed", suffix=suffix)]
+    outputs = [Output("reconstruction", mean, "reconstructed", suffix=suffix), *_to_look_at(mean, suffix)]
     if len(draws) > 1:
         outputs.append(Output("draws", kept, "reconstructed", suffix=".npz"))
         spread = case.grid.with_data(draws.std().numpy()).noted(

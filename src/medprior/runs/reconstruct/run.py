@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from ...data.acquisitions import KSpace, Sinogram
+from ...data.axes import reoriented
 from ...data.volume import Volume
 from ...evidence.metrics import psnr, ssim
 from ...jobs.reconstruct import Settings, reconstruct
@@ -86,9 +87,21 @@ def run_reconstruct(
         [section, proof.section],
         preview,
         Summary((*method_lines(found), *proof.headline), against_plain(found)),
-        [*outputs, *proof.outputs],
+        [in_space(one, volume) for one in (*outputs, *proof.outputs)],
         overrides,
     )
+
+
+def in_space(output: Output, source: Volume) -> Output:
+    """A slice of a NIfTI volume as a volume of one slice in the axes of its source, so that any viewer lays
+    it over that; other outputs as they are.
+    """
+    volume = output.volume
+    sliced = volume.ndim == 2 and source.ndim == 3 and volume.affine is not None
+    if source.provenance.format != "nifti" or not sliced or not output.suffix.startswith(".nii"):
+        return output
+    slab = reoriented(replace(volume, data=volume.data[..., None]), "RAS")
+    return replace(output, volume=slab, like=source)
 
 
 def method_lines(methods: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:

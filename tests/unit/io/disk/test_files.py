@@ -241,6 +241,7 @@ def test_weights_are_safetensors_finite_and_nothing_else(tmp_path: Path) -> None
 def test_the_second_run_in_a_folder_is_refused_and_told_who_works_there(tmp_path: Path) -> None:
     with locked(tmp_path), pytest.raises(FileProblem, match=f"process {os.getpid()} on"), locked(tmp_path):
         pass
+    assert not (tmp_path / ".lock").exists(), "a run that ended leaves no lock file"
     with locked(tmp_path):
         pass
 
