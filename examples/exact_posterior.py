@@ -9,14 +9,14 @@
 # %%
 import torch
 
+import medprior as mp
 from medprior.operators import Gaussian, mask, simulate
-from medprior.prior.gaussian import GaussianPrior
 from medprior.sampling import flow, karras_levels, moment_matching
 
 shape, rng = (1, 4, 4), torch.Generator().manual_seed(0)
 place = torch.arange(4.0)
 near = torch.exp(-((place[:, None] - place[None]) ** 2) / 4) + 0.01 * torch.eye(4)
-prior = GaussianPrior(torch.zeros(16), torch.kron(near, near), shape)
+prior = mp.GaussianPrior(torch.zeros(16), torch.kron(near, near), shape)
 
 x0 = prior.draw(1, rng)
 known = torch.zeros(4, 4, dtype=torch.bool)

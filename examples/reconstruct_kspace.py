@@ -5,7 +5,7 @@
 # where? The measurement is simulated from one slice of the averaged T1 brain that nilearn carries. For
 # a file of a scanner replace `measured` by the result of `medprior.operators.measured_kspace`.
 #
-#     python examples/reconstruct_kspace.py [DRAWS]
+#     python examples/reconstruct_kspace.py [DRAWS] [LEVELS]
 
 # %%
 import sys
@@ -19,6 +19,7 @@ from medprior.data.axes import reoriented
 
 TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 n_draws = int(sys.argv[1]) if len(sys.argv) > 1 else 2
+n_steps = int(sys.argv[2]) if len(sys.argv) > 2 else 12
 
 brain = reoriented(mp.read(Path(nilearn.__file__).parent / TEMPLATE, modality="MR"), "PLS")
 middle = torch.from_numpy(brain.data[:, ::2, ::2, brain.shape[2] // 2].copy())[None]
@@ -38,7 +39,7 @@ measured = mp.operators.simulate(middle, scanner, mp.ComplexGaussian(0.01 * floa
 # they disagree.
 
 # %%
-draws = mp.reconstruct(mp.load("brain-t1"), measured, n=n_draws, seed=0)
+draws = mp.reconstruct("brain-t1", measured, n=n_draws, seed=0, settings=mp.Settings(n_steps=n_steps))
 zero_filled = scanner.H(measured.y)[0]
 
 
