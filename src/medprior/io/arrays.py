@@ -55,7 +55,7 @@ def read_stack(
     columns) with ``labels``.
 
     Optional arrays: ``patient`` and ``pixel_spacing_mm``, one entry an image. unit, modality: for ``images``,
-    whose numbers nobody states. Raises Unsupported when the archive holds something else, Corrupt for values
+    which do not state them. Raises Unsupported when the archive holds something else, Corrupt for values
     or lengths that are wrong.
     """
     path = Path(path)

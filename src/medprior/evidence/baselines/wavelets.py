@@ -34,13 +34,12 @@ def wavelet_sparse(
     """argmin sum w |A x - y|^2 / 2 + weight * sum |detail coefficients of x|, (B, *domain), w of ``ridge``.
 
     wavelet: an orthogonal one of PyWavelets ("haar", "db2" to "db38", "sym8", "coif2", ...). levels:
-    halvings; an image whose sides are no multiple of 2^levels lies in a larger one, of which nothing more was
-    measured. n, tol: as ``total_variation``. spin: shift the grid of the wavelets at random in each iteration
-    and average the last quarter of all n (cycle spinning: Figueiredo and Nowak, IEEE Trans. Image Process.
-    12(8), 2003; what it converges to: Kamilov, Bostan and Unser, IEEE Signal Process. Lett. 21(11), 2014).
-    Without it the answer is the minimum itself and has the blocks of the grid. seed: of the shifts. Raises
-    BadOption for a weight below 0, a wavelet that is not known or not orthogonal, levels or n below 1;
-    Diverged.
+    halvings; an image whose sides are no multiple of 2^levels is extended, and nothing more is measured. n,
+    tol: as ``total_variation``. spin: shift the grid of the wavelets at random in each iteration and average
+    the last quarter of all n (cycle spinning: Figueiredo and Nowak, IEEE Trans. Image Process. 12(8), 2003;
+    what it converges to: Kamilov, Bostan and Unser, IEEE Signal Process. Lett. 21(11), 2014). Without it the
+    answer is the minimum itself and has the blocks of the grid. seed: of the shifts. Raises BadOption for a
+    weight below 0, a wavelet that is not known or not orthogonal, levels or n below 1; Diverged.
     """
     _must_fit(weight, wavelet, levels, n)
     shape = measurement.operator.domain

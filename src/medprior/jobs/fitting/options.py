@@ -117,7 +117,7 @@ def chosen_of(kind: type[T], request: Any, **other: Any) -> T:
 
 
 class Listener:
-    """Hears what a training does. Each method may stay as it is: then that is not listened to."""
+    """Is called with what a training does. Each method may stay as it is: then that is not listened to."""
 
     def note(self, text: str) -> None:
         """Something that the user should know."""

@@ -26,7 +26,7 @@ def learned_sections(
 ) -> list[Section]:
     """What was learned from, how it went, and how wrong the prior still is beside the pixel-wise baseline.
 
-    learned: the images of training, some of which are shown beside the samples.
+    learned: the images of training; some are shown beside the samples.
     """
     card = prior.card
     pictures = [
