@@ -18,7 +18,7 @@ from pathlib import Path
 
 from medprior.data.seeds import generator
 from medprior.data.volume import Volume
-from medprior.evidence.metrics import clopper_pearson
+from medprior.evidence.intervals import clopper_pearson
 from medprior.io.dataset.scan import Item
 from medprior.jobs.augment import Wanted, vary
 from medprior.runs.ask.requests import Augment

@@ -30,7 +30,7 @@ from medprior import Prior, Volume, load
 from medprior.data.seeds import seed_for
 from medprior.errors import Uncalibrated
 from medprior.evidence.calibration import LEAST, SCALES, How, Kind
-from medprior.evidence.metrics import clopper_pearson, interval
+from medprior.evidence.intervals import clopper_pearson, interval
 from medprior.jobs.calibrate import Judged, calibrated, judged
 from medprior.jobs.reconstruct import Settings, how_of, reconstruct
 from medprior.runs.ask.requests import TASKS, Reconstruct

@@ -45,7 +45,8 @@ from tasks import RANGE, slices
 from torch import Tensor, nn
 
 from medprior import Prior, load
-from medprior.evidence.metrics import interval, psnr, ssim
+from medprior.evidence.intervals import interval
+from medprior.evidence.metrics import psnr, ssim
 
 DRAWS = 8
 

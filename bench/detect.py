@@ -10,7 +10,7 @@ Data sets: pneumonia (PneumoniaMNIST, 700 normals to learn from, 270 held back a
 val calibrates), breast (BreastMNIST: normal or benign against malignant), busi (the same at 256 pixels),
 chest (NIH: no_finding against pneumonia, one image of each patient and label). ``learn`` shows the prior the
 healthy scans of train and calibrates on val; ``--save`` writes what was measured into the prior's trust.json.
-Printed: AUROC of ours and of each plain score with bootstrap intervals over patients, what each part of the
+Printed: AUROC of ours and of each plain score with intervals over patients, what each part of the
 evidence gives and what is lost without it, false positives at 5 % on healthy patients that nothing was fitted
 or calibrated to, and the control with shuffled labels. Reads MEDPRIOR_DATA.
 """
@@ -35,7 +35,8 @@ from pretrain import DATA
 from medprior import Prior, Volume, read
 from medprior.data.seeds import generator
 from medprior.evidence.detectors.detectors import plain_detectors
-from medprior.evidence.metrics import auroc, clopper_pearson, interval
+from medprior.evidence.intervals import clopper_pearson, interval
+from medprior.evidence.metrics import auroc
 from medprior.healthy.model import EVIDENCE, JOINED
 from medprior.healthy.variants import reacquired
 from medprior.jobs.detect import calibrate, detect, judged, learn_healthy

@@ -36,8 +36,9 @@ from torch import Tensor
 from medprior import Prior, Volume, read
 from medprior.data.axes import reoriented
 from medprior.evidence.detectors.detectors import Detector, plain_detectors
+from medprior.evidence.intervals import interval
 from medprior.evidence.lesions import Lesion, inserted, places
-from medprior.evidence.metrics import average_precision, interval
+from medprior.evidence.metrics import average_precision
 from medprior.evidence.regions import best_dice
 from medprior.io.write import write
 from medprior.jobs.detect import Found, calibrate, detect, learn_healthy

@@ -36,7 +36,7 @@ from scipy.ndimage import gaussian_filter, zoom
 
 from medprior import Prior, Volume, read
 from medprior.errors import WrongKind
-from medprior.evidence.metrics import clopper_pearson
+from medprior.evidence.intervals import clopper_pearson
 from medprior.healthy.acquisition import Kind, Sketch, sketched
 from medprior.healthy.model import Seen, fingerprint, sketched_otherwise
 from medprior.jobs.gate import GATE_ALPHA, judged, known_parts, strange

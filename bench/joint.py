@@ -18,7 +18,7 @@ prior the other way round: it may agree with itself. "independent": a U-Net (MON
 real slices of train and has never seen a made image. Slices as the prior knows them, each by itself. Beside
 the made image: the real image (the ceiling of the judge), the mean training image (the floor), the made image
 held against the map of the next patient (shuffled: what any map of the kind would get), and that map against
-the true one. Intervals: bootstrap over patients, 95 %; under 20 patients too narrow.
+the true one. Intervals: 95 %, over patients.
 
 numbers. Share of each class in the label map of a slice, at five heights, regressed on the number with a
 level of its own for each height. Real: slices of the patients of a split, intervals by patient. Drawn:
@@ -45,7 +45,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from medprior import Prior, Volume, read
-from medprior.evidence.metrics import interval, psnr
+from medprior.evidence.intervals import interval
+from medprior.evidence.metrics import psnr
 from medprior.evidence.regions import dice
 from medprior.io.dataset.scan import Index, Item, scan
 from medprior.jobs.synthetic.joint import LEVELS, synthesize_joint

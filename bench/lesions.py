@@ -11,7 +11,7 @@ the truth (evidence/lesions.py). A false blob: connected voxels of a lesion-free
 SD, all to one side: 20 of them (80 mm^2, the smallest disc), and for the stricter count 5. The SD: what each
 method errs by on val slices of other patients; for the fast estimate and the mean of draws their own
 deviation, scaled there, which differs from voxel to voxel; for the other methods one number, the root mean
-square over the head. Intervals: bootstrap over patients, of few patients: too narrow. --draws N measures the
+square over the head. Intervals: over patients. --draws N measures the
 mean of N draws instead of the fast estimate. Reads MEDPRIOR_DATA.
 """
 
@@ -32,8 +32,8 @@ from tuned import best_of
 from medprior import Prior, load
 from medprior.errors import BadOption
 from medprior.evidence.baselines.classic import total_variation
+from medprior.evidence.intervals import Interval, interval
 from medprior.evidence.lesions import CONTRASTS, RADII, Lesion, false_blobs, inserted, laddered, recovered
-from medprior.evidence.metrics import Interval, interval
 from medprior.jobs.reconstruct import Settings, reconstruct
 from medprior.operators import Measurement
 
@@ -141,7 +141,7 @@ def shown(name: str, split: str, scales: dict[str, float], all_found: dict[str, 
         f"{name}: {len(first.blobs)} {split} slices, {len(set(first.owners))} patients, simulated; {len(first.recovered)} lesions"
     ]
     titles = (
-        "recovery, median (95 % interval)",
+        "recovery, mean (95 % interval)",
         "blobs of 20 voxels per 100",
         "blobs of 5 voxels per 100",
         "SD scale",
@@ -153,7 +153,7 @@ def shown(name: str, split: str, scales: dict[str, float], all_found: dict[str, 
     for title, found in all_found.items():
         who = [r[3] for r in found.recovered]
         cells = [
-            worded(interval(lambda v: float(np.median(v)), [r[2] for r in found.recovered], patients=who), 3)
+            worded(interval(lambda v: float(np.mean(v)), [r[2] for r in found.recovered], patients=who), 3)
         ]
         cells += [
             worded(interval(lambda v: 100 * float(np.mean(v)), n, patients=found.owners), 1)

@@ -6,7 +6,7 @@ variation: scanning Fourier ring correlation.
 
 A patch of 24 voxels counts where its correlation with the true slice falls below 0.5 under a limit in cycles
 a voxel (bench/ring_correlation.py). Out of what the prior knows: the same slices upside down. Simulated
-measurements; intervals: bootstrap over patients, of few patients: too narrow. Reads MEDPRIOR_DATA.
+measurements; intervals: over patients. Reads MEDPRIOR_DATA.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ring_correlation import agreement
 from tasks import TASKS, slices
 
 from medprior import load
-from medprior.evidence.metrics import interval
+from medprior.evidence.intervals import interval
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ Alternatives: zero-filled / FBP / bicubic / noisy; total variation and sparse wa
 random shifts), weights tuned on val slices; non-local means and block matching (denoising); plug-and-play HQS
 (DPIR, 8 evaluations) with the same denoiser, its two knobs tuned on val slices, too; a U-Net for just that
 operator, where ``bench/operator_unet.py`` has written one. No tuned value lies at an end of what was tried.
-Data range 2 (network units -1..1). Intervals: bootstrap over patients. Reads MEDPRIOR_DATA.
+Data range 2 (network units -1..1). Intervals: over patients. Reads MEDPRIOR_DATA.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from tuned import Tuned, best_of
 from medprior import Prior, load
 from medprior.evidence.baselines.classic import nonlocal_means, total_variation
 from medprior.evidence.baselines.wavelets import wavelet_sparse
-from medprior.evidence.metrics import interval, psnr, ssim
+from medprior.evidence.intervals import interval
+from medprior.evidence.metrics import psnr, ssim
 from medprior.jobs.reconstruct import Settings, least_squares, reconstruct
 from medprior.operators import Measurement
 from medprior.sampling import plug_and_play

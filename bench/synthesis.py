@@ -120,7 +120,8 @@ def tstr(
     prior: Prior, scans: Known, guidances: Sequence[float], seeds: int, steps: int, levels: int, judged: Known
 ) -> None:
     from medprior.downstream.classifier import ClassifierSettings, train_classifier
-    from medprior.evidence.metrics import auroc, interval
+    from medprior.evidence.intervals import interval
+    from medprior.evidence.metrics import auroc
 
     labels = prior.card.labels
     y = torch.tensor([labels.index(name) for name in scans.labels[0]])

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from ..errors import BadOption
-from .metrics import Interval
+from .intervals import Interval
 
 __all__ = ["Scored", "auroc_scored", "mean_scored", "paired_gain"]
 

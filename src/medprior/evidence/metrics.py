@@ -1,12 +1,10 @@
 """Numbers about images and scores, and the intervals that belong to them.
 
 Distortion metrics give one number an image. Sets of images are compared on features that the caller names.
-Intervals are clustered by patient, because images of one patient are not independent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,38 +16,15 @@ from torch import Tensor
 from ..errors import BadOption, ShapeMismatch
 
 __all__ = [
-    "Interval",
     "Neighbours",
     "auroc",
     "average_precision",
-    "clopper_pearson",
-    "difference_of_shares",
     "frechet_distance",
-    "interval",
     "mean_discrepancy",
     "prdc",
     "psnr",
     "ssim",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A number with its interval: level 0.95 means it is meant to hold the truth 95 times in 100; n: how many
-    independent units (patients) stand behind it.
-    """
-
-    value: float
-    low: float
-    high: float
-    level: float
-    n: int
-
-    def __str__(self) -> str:
-        return (
-            f"{self.value:.4g} ({100 * self.level:g} % interval {self.low:.4g} to {self.high:.4g}, n = "
-            f"{self.n})"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,108 +153,6 @@ def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
     last = np.append(np.flatnonzero(np.diff(s[order])), len(s) - 1)
     found = np.cumsum(positive[order])[last]
     return float(np.sum(found / (last + 1) * np.diff(found, prepend=0)) / positive.sum())
-
-
-def clopper_pearson(hits: int, n: int, level: float = 0.95) -> Interval:
-    """Exact binomial interval of a share, hits of n independent trials (Clopper and Pearson, Biometrika 26,
-    1934).
-    """
-    if not 0 <= hits <= n or n < 1 or not 0 < level < 1:
-        raise BadOption(
-            f"clopper_pearson: wanted 0 <= hits <= n, n >= 1 and a level between 0 and 1, got {hits}, {n}, "
-            f"{level}"
-        )
-    found = stats.binomtest(hits, n).proportion_ci(level, method="exact")
-    return Interval(hits / n, float(found.low), float(found.high), level, n)
-
-
-def difference_of_shares(hits: int, n: int, other_hits: int, other_n: int, level: float = 0.95) -> Interval:
-    """hits / n - other_hits / other_n of independent trials; it stays valid for a share of 0 or 1, where a
-    bootstrap would be too narrow.
-
-    n of the interval: all trials. Source: Newcombe, Stat. Med. 17, 1998, method 10 (the score intervals of
-    Wilson, squared and added).
-    """
-    if not 0 <= hits <= n or not 0 <= other_hits <= other_n or not n or not other_n or not 0 < level < 1:
-        raise BadOption(
-            f"difference_of_shares: wanted 0 <= hits <= n twice and a level between 0 and 1, got {hits}, "
-            f"{n}, {other_hits}, {other_n}, {level}"
-        )
-    (one, other), (own, its) = (
-        (hits / n, other_hits / other_n),
-        (_wilson(hits, n, level), _wilson(other_hits, other_n, level)),
-    )
-    low = one - other - float(np.hypot(one - own[0], its[1] - other))
-    high = one - other + float(np.hypot(own[1] - one, other - its[0]))
-    return Interval(one - other, low, high, level, n + other_n)
-
-
-def _wilson(hits: int, n: int, level: float) -> tuple[float, float]:
-    found = stats.binomtest(hits, n).proportion_ci(level, method="wilson")
-    return float(found.low), float(found.high)
-
-
-def interval(
-    statistic: Callable[..., float],
-    *columns: ArrayLike,
-    patients: Sequence[object],
-    strata: Sequence[object] | None = None,
-    level: float = 0.95,
-    draws: int = 2000,
-    seed: int = 0,
-) -> Interval:
-    """Bootstrap interval (percentiles) of ``statistic(*columns)``, drawing whole patients with replacement.
-
-    columns: arrays (n, ...), one row an image; patients: (n,) whose image it is; strata: (n,) kind of each
-    patient (e.g. the label), so that every draw holds as many patients of each kind as the data: needed for
-    ``auroc``. Percentile intervals of few patients (under about 20) are too narrow. Source: Efron, Ann. Stat.
-    7, 1979; patients as clusters: Field and Welsh, J. R. Stat. Soc. B 69, 2007. Raises BadOption for fewer
-    than two patients of a kind, a patient in two strata, or columns of unequal length.
-    """
-    data = [np.asarray(c) for c in columns]
-    n = len(patients)
-    kinds: list[object] = ["all"] * n if strata is None else list(strata)
-    if not data or any(len(c) != n for c in data) or len(kinds) != n or not 0 < level < 1:
-        raise BadOption(
-            f"interval: wanted columns as long as patients ({n}) and a level between 0 and 1, got "
-            f"{[len(c) for c in data]} and {level}"
-        )
-    groups = _patients(list(patients), kinds)
-    rng = np.random.default_rng(seed)
-    found = [_once(statistic, data, groups, rng) for _ in range(draws)]
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(statistic(*data)), float(low), float(high), level, sum(map(len, groups)))
-
-
-def _patients(patients: list[object], kinds: list[object]) -> list[list[np.ndarray]]:
-    """For each stratum, for each patient in it, the rows of that patient."""
-    rows: dict[object, list[int]] = {}
-    for at, who in enumerate(patients):
-        rows.setdefault(who, []).append(at)
-    groups: dict[object, list[np.ndarray]] = {}
-    for at in rows.values():
-        if len({kinds[i] for i in at}) > 1:
-            raise BadOption(
-                "interval: wanted each patient in one stratum, got one in several",
-                "give the stratum of the patient, not of the image",
-            )
-        groups.setdefault(kinds[at[0]], []).append(np.asarray(at))
-    if any(len(g) < 2 for g in groups.values()):
-        raise BadOption(
-            "interval: wanted at least two patients of each kind, got one",
-            "an interval of one patient says nothing about the next",
-        )
-    return list(groups.values())
-
-
-def _once(
-    statistic: Callable[..., float],
-    data: list[np.ndarray],
-    groups: list[list[np.ndarray]],
-    rng: np.random.Generator,
-) -> float:
-    at = np.concatenate([g[i] for g in groups for i in rng.integers(0, len(g), len(g))])
-    return float(statistic(*[c[at] for c in data]))
 
 
 def _classes(who: str, scores: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

@@ -10,17 +10,7 @@ import torch
 from scipy import linalg
 
 from medprior.errors import BadOption, ShapeMismatch
-from medprior.evidence.metrics import (
-    auroc,
-    average_precision,
-    clopper_pearson,
-    difference_of_shares,
-    frechet_distance,
-    interval,
-    prdc,
-    psnr,
-    ssim,
-)
+from medprior.evidence.metrics import auroc, average_precision, frechet_distance, prdc, psnr, ssim
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -104,89 +94,3 @@ def test_scores_need_both_classes_and_finite_numbers() -> None:
             metric([0.1, 0.2], [1, 1])
         with pytest.raises(BadOption, match="finite"):
             metric([0.1, float("nan")], [0, 1])
-
-
-@pytest.mark.parametrize(
-    ("hits", "n", "low", "high"),
-    [(10, 200, 0.024, 0.090), (20, 400, 0.031, 0.076), (50, 1000, 0.037, 0.065), (20, 1000, 0.012, 0.031)],
-)
-def test_clopper_pearson_against_published_rows(hits: int, n: int, low: float, high: float) -> None:
-    """Exact binomial limits, as printed in tables, to a tenth of a percent."""
-    found = clopper_pearson(hits, n)
-    assert (round(found.low, 3), round(found.high, 3)) == (low, high)
-
-
-def test_clopper_pearson_at_the_ends() -> None:
-    """No hit of n: upper limit 1 - (alpha / 2)^(1 / n); all hits: the mirror."""
-    assert clopper_pearson(0, 30).high == pytest.approx(1 - 0.025 ** (1 / 30))
-    assert (clopper_pearson(0, 30).low, clopper_pearson(30, 30).high) == (0, 1)
-    with pytest.raises(BadOption):
-        clopper_pearson(3, 2)
-
-
-@pytest.mark.parametrize(
-    ("counts", "low", "high"),
-    [
-        ((56, 70, 48, 80), 0.0524, 0.3339),
-        ((9, 10, 3, 10), 0.1705, 0.8090),
-        ((5, 56, 0, 29), -0.0381, 0.1926),
-        ((0, 10, 0, 20), -0.1611, 0.2775),
-    ],
-)
-def test_a_difference_of_shares_against_published_rows(
-    counts: tuple[int, int, int, int], low: float, high: float
-) -> None:
-    """Newcombe, Stat. Med. 17, 1998, table II, method 10."""
-    found = difference_of_shares(*counts)
-    assert (found.low, found.high) == (
-        pytest.approx(low, abs=6e-5),
-        pytest.approx(high, abs=6e-5),
-    ) and found.n == counts[1] + counts[3]
-    with pytest.raises(BadOption):
-        difference_of_shares(2, 1, 0, 3)
-
-
-def test_the_bootstrap_draws_patients_not_images() -> None:
-    """Ten equal images of a patient are one observation: the interval is as wide as with one image each."""
-    values = draw(30, seed=5).numpy()
-    alone = interval(np.mean, values, patients=range(30), draws=500)
-    copies = interval(
-        np.mean, np.repeat(values, 10), patients=np.repeat(np.arange(30), 10).tolist(), draws=500
-    )
-    assert (copies.low, copies.high) == pytest.approx((alone.low, alone.high))
-    assert copies.n == 30 and alone.low < alone.value < alone.high
-
-
-def test_the_bootstrap_covers_what_it_names() -> None:
-    """Of 200 experiments with 40 patients of 3 dependent images, a 90 % interval of the mean holds the truth
-    83 to 96 % of the time.
-    """
-    rng = np.random.default_rng(0)
-    patients = np.repeat(np.arange(40), 3).tolist()
-    held = 0
-    for i in range(200):
-        values = np.repeat(rng.normal(size=40), 3) + 0.3 * rng.normal(size=120)
-        found = interval(np.mean, values, patients=patients, level=0.9, draws=150, seed=i)
-        held += found.low <= 0 <= found.high
-    assert 0.83 <= held / 200 <= 0.96
-
-
-def test_strata_keep_both_classes_in_every_draw() -> None:
-    """AUROC of three positives among forty: without strata some draw holds none and is refused, with them it
-    works.
-    """
-    labels = [1] * 3 + [0] * 37
-    scores = draw(40, seed=2).numpy() + np.array(labels)
-    found = interval(auroc, scores, labels, patients=range(40), strata=labels, draws=300)
-    assert 0 <= found.low <= found.value <= found.high <= 1
-    with pytest.raises(BadOption, match="both classes"):
-        interval(auroc, scores, labels, patients=range(40), draws=300)
-
-
-def test_an_interval_that_nothing_supports_is_refused() -> None:
-    with pytest.raises(BadOption, match="two patients"):
-        interval(np.mean, [1.0, 2.0], patients=["a", "a"])
-    with pytest.raises(BadOption, match="one stratum"):
-        interval(np.mean, [1.0, 2.0, 3.0], patients=["a", "a", "b"], strata=[0, 1, 1])
-    with pytest.raises(BadOption, match="as long as"):
-        interval(np.mean, [1.0], patients=["a", "b"])

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...data.seeds import generator
 from ...errors import BadOption
-from ..metrics import Interval, clopper_pearson, interval
+from ..intervals import Interval, clopper_pearson, interval
 from .likeness import CANDIDATES, Embedding, aligned, alike, embedding_of, pictured
 
 __all__ = ["LEAST_HELD", "WAYS", "CopyIndex", "Nearness", "WayAudit", "by_chance", "way_audit"]
@@ -331,4 +331,4 @@ def _share(hits: Tensor, clusters: Sequence[object]) -> Interval:
         return clopper_pearson(whole if share else 0, whole)
     if whole < 2:
         return Interval(share, 0.0, 1.0, 0.95, whole)
-    return interval(lambda x: float(x.mean()), hits.double().numpy(), patients=list(clusters), draws=1000)
+    return interval(lambda x: float(x.mean()), hits.double().numpy(), patients=list(clusters))

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ...data.seeds import generator
 from ...errors import BadOption
-from ..metrics import Interval, frechet_distance, mean_discrepancy, prdc
+from ..intervals import Interval
+from ..metrics import frechet_distance, mean_discrepancy, prdc
 
 __all__ = ["MEASURES", "Fidelity", "Space", "fidelity", "gaussian_images"]
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from ...data.seeds import generator
 from ...errors import BadOption
 from ...prior import Condition, Prior
-from ..metrics import Interval, auroc, clopper_pearson, interval
+from ..intervals import Interval, clopper_pearson, interval
+from ..metrics import auroc
 
 __all__ = ["ATTACKS", "Leak", "leaks", "scores"]
 
@@ -90,9 +91,7 @@ def _middle(wrong: Tensor) -> Tensor:
     return power[..., (radius >= 1 / 8) & (radius < 1 / 2)].mean()
 
 
-def leaks(
-    members: Tensor, others: Tensor, *, whose: Sequence[object] | None = None, seed: int = 0
-) -> tuple[Leak, ...]:
+def leaks(members: Tensor, others: Tensor, *, whose: Sequence[object] | None = None) -> tuple[Leak, ...]:
     """members (n, 2), others (m, 2): what ``scores`` gives. whose: patients of both, (n + m,); intervals draw
     patients. Raises BadOption below 20 each.
     """
@@ -110,7 +109,7 @@ def leaks(
     found = []
     for n, attack in enumerate(ATTACKS):
         column = torch.cat([members[:, n], others[:, n]]).numpy()
-        auc = interval(auroc, column, label, patients=names, strata=label.tolist(), draws=500, seed=seed)
+        auc = interval(auroc, column, label, patients=names, strata=label.tolist())
         hits = None
         if len(others) >= 1 / _FALSE:
             bar = float(

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from ...data.seeds import generator, seed_for
 from ...errors import BadOption
-from ...evidence.metrics import Interval, clopper_pearson
+from ...evidence.intervals import Interval, clopper_pearson
 from ...evidence.synthetic.copies import CopyIndex, Nearness, WayAudit, way_audit
 from ...evidence.synthetic.descriptors import descriptors
 from ...evidence.synthetic.fidelity import Fidelity, fidelity, gaussian_images
@@ -189,7 +189,7 @@ def set_evidence(
     found: list[Fidelity] = []
     plain: list[Fidelity] = []
     if min(len(alike.train), len(alike.held)) >= LEAST:
-        baseline = gaussian_images(_one_shape(alike.train), len(made), seed=seed)
+        baseline = gaussian_images(_one_shape(alike.train), len(made))
         whose = alike.patients[len(alike.train) :]
         for descriptor in descriptors():
             of_train, of_held = descriptor(alike.train), descriptor(alike.held)
@@ -357,4 +357,4 @@ def leakage(
         )
         done += len(at)
     whose = [known.patients[n] for n in picked[0]] + [known.patients[m + n] for n in picked[1]]
-    return leaks(found[0], found[1], whose=whose, seed=seed)
+    return leaks(found[0], found[1], whose=whose)

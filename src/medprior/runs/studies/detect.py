@@ -16,7 +16,8 @@ from ...data.volume import Volume
 from ...errors import BadOption, WrongKind, nearest, printable
 from ...evidence.conformal import benjamini_hochberg, wanted
 from ...evidence.detectors.detectors import features_available
-from ...evidence.metrics import auroc, average_precision, clopper_pearson
+from ...evidence.intervals import clopper_pearson
+from ...evidence.metrics import auroc, average_precision
 from ...io.dataset.index import one_each, patients_of
 from ...io.dataset.scan import Index, Item
 from ...jobs.calibrate import BODY
@@ -276,7 +277,7 @@ def _key(item: Item) -> str:
 
 def figures(scans: Sequence[Scanned], alpha: float, n_healthy: int) -> dict[str, Any]:
     """What can be said of ``scans``: how often healthy ones are flagged at alpha (Clopper-Pearson), AUROC and
-    average precision (bootstrap over patients).
+    average precision (intervals over patients).
 
     ``ahead``: AUROC of ours minus that of each plain score, from the same draws of patients. n_healthy:
     patients behind the calibration; too few for alpha, or none: no rate.

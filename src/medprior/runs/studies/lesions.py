@@ -20,8 +20,8 @@ from scipy.ndimage import binary_fill_holes
 from torch import Tensor
 
 from ...data.seeds import generator
+from ...evidence.intervals import clopper_pearson
 from ...evidence.lesions import CONTRASTS, RADII, false_blobs, inserted, laddered, recovered
-from ...evidence.metrics import clopper_pearson
 from ...jobs.calibrate import BODY
 from ..ask.requests import Reconstruct
 from ..page.blocks import Section, Table
@@ -135,7 +135,7 @@ def _blobs(found: Sequence[Mapping[str, Any]], name: str, patients: Sequence[int
 
 
 def _rate(blobs: Sequence[int], patients: Sequence[int]) -> dict[str, Any]:
-    """Blobs per 100 images. Where there are none a bootstrap knows of none either: the upper end is then that
+    """Blobs per 100 images. Where there are none the interval has no width: the upper end is then that
     of the share of images with any.
     """
     rate = rate_or_none(_per_hundred, blobs, patients=patients)

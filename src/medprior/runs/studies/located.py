@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ...evidence.metrics import average_precision, interval
+from ...evidence.intervals import interval
+from ...evidence.metrics import average_precision
 from ...evidence.regions import best_dice, dice, pro
 from ..page.blocks import Table
 from .study import span, stored

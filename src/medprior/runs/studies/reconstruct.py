@@ -286,7 +286,7 @@ def _section(
         [
             Table(
                 rows,
-                note="Mean over images; bootstrap intervals over whole patients. PSNR for each image's own "
+                note="Mean over images; 95 % intervals over patients. PSNR for each image's own "
                 "intensity range.",
                 best=best,
             )

@@ -16,7 +16,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from ...errors import FileProblem
-from ...evidence.metrics import Interval, interval
+from ...evidence.intervals import Interval, interval
 from ...io.dataset.index import patients_of
 from ...io.dataset.listing import csv_cell
 from ...io.dataset.scan import Index, Item

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from ...evidence.conformal import wanted
-from ...evidence.metrics import auroc, clopper_pearson, difference_of_shares, interval
+from ...evidence.intervals import clopper_pearson, difference_of_shares, interval
+from ...evidence.metrics import auroc
 from ...io.dataset.index import Item
 from ...io.groups import TAGS
 from ..page.blocks import Section, Table
@@ -23,7 +24,7 @@ __all__ = ["GAP", "HANDFUL", "LEAST", "Member", "groups_of", "section_of", "subg
 LEAST = 30
 """Patients of a group, and healthy ones for its false positives, below which nothing is said of it."""
 HANDFUL = 10
-"""Patients of each kind of label below which no AUROC is given: a bootstrap of fewer is far too sure of
+"""Patients of each kind of label below which no AUROC is given: an interval of fewer says too little of
 itself.
 """
 GAP = 0.05
@@ -68,7 +69,7 @@ def subgroups(scans: Sequence[Member], alpha: float, n_healthy: int) -> dict[str
     """{tag: {"not_stated": scans, "groups": {group: figures}}} of the tags that any scan states; a figure is
     None where its group is too small.
 
-    Each group stands against the patients who are stated to be of another one. AUROC: bootstrap over
+    Each group stands against the patients who are stated to be of another one. AUROC: interval over
     patients, each class of each side apart. False positives: Clopper-Pearson, their difference by
     ``difference_of_shares``; none where ``n_healthy`` cannot support alpha.
     """
@@ -222,7 +223,7 @@ def section_of(found: Mapping[str, Any]) -> Section:
                 rows,
                 " ".join(
                     [
-                        "AUROC: bootstrap over patients; false positives: Clopper-Pearson, their difference "
+                        "AUROC: intervals over patients; false positives: Clopper-Pearson, their difference "
                         "by Newcombe's method.",
                         *notes,
                     ]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...evidence.gain import Scored, paired_gain
-from ...evidence.metrics import Interval
+from ...evidence.intervals import Interval
 from .study import span, stored
 from .training_sets import Arm
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...errors import BadOption
-from ...evidence.metrics import Interval
+from ...evidence.intervals import Interval
 from ...evidence.synthetic.copies import WAYS, WayAudit
 from ...evidence.synthetic.descriptors import left_out
 from ...evidence.synthetic.fidelity import MEASURES, Fidelity

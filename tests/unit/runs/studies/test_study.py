@@ -8,7 +8,6 @@ import csv
 import io
 import json
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from medprior.data.volume import Volume
 from medprior.errors import BadOption
 from medprior.evidence.detectors.detectors import Atlas
 from medprior.evidence.detectors.kept_scores import KEPT
-from medprior.evidence.metrics import interval
 from medprior.healthy.model import Healthy
 from medprior.io.dataset.index import one_each
 from medprior.io.dataset.scan import scan
@@ -40,14 +38,6 @@ from medprior.runs.studies.reconstruct import chosen, run_evaluate_reconstruct
 from medprior.runs.studies.study import results_csv
 from medprior.training.folder import bundled, load
 from tests.unit.runs.conftest import scene
-
-
-@pytest.fixture(autouse=True)
-def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is tested here hangs on values; how well intervals cover is tested with the metrics, and 2000
-    resamples of each number are most of the time.
-    """
-    monkeypatch.setattr("medprior.runs.studies.study.interval", partial(interval, draws=100))
 
 
 @pytest.fixture(scope="module")

@@ -5,14 +5,13 @@ where chance does not explain it.
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from medprior.data.volume import Volume
-from medprior.evidence.metrics import auroc, interval
+from medprior.evidence.metrics import auroc
 from medprior.io.dataset.index import Item
 from medprior.io.groups import Tags
 from medprior.io.write import write
@@ -22,12 +21,6 @@ from medprior.runs.studies import detect as evaluate_detect
 from medprior.runs.studies.detect import run_evaluate_detect
 from medprior.runs.studies.subgroups import LEAST, Member, groups_of, section_of, subgroups
 from tests.unit.runs.conftest import scene
-
-
-@pytest.fixture(autouse=True)
-def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("study", "subgroups"):
-        monkeypatch.setattr(f"medprior.runs.studies.{module}.interval", partial(interval, draws=300))
 
 
 def members(n: int, group: str, *, apart: float, hits: int, start: int = 0, tag: str = "sex") -> list[Member]:

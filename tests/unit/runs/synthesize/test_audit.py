@@ -18,7 +18,7 @@ from torch import Tensor
 
 from medprior.data.volume import Volume
 from medprior.errors import BadOption
-from medprior.evidence.metrics import Interval, clopper_pearson
+from medprior.evidence.intervals import Interval, clopper_pearson
 from medprior.evidence.synthetic.copies import Nearness, WayAudit
 from medprior.evidence.synthetic.descriptors import Descriptor
 from medprior.io.dataset.scan import scan
