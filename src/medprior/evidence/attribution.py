@@ -221,12 +221,12 @@ def informed(measurement: Measurement, x: Tensor, *, n_probes: int = 4) -> tuple
     """(H x, share of the data at each ring of frequency (BINS,), 0 to 1, coarse to fine), x of (1, *domain),
     real.
 
-    H = (A^H C^-1 A + S^-1)^-1 A^H C^-1 A with C the noise and S the falling power of x by ring: what a
-    Gaussian prior that knows no more than that spectrum would take from the data. It is the averaging kernel
-    of Rodgers (Inverse Methods for Atmospheric Sounding, 2000, section 2.4): the share is 1 - posterior
-    variance / prior variance, here tr(H S) / tr(S) over a ring, estimated with white probes (Hutchinson,
-    Commun. Stat. 19, 1990). A learned prior knows more than a spectrum, and may infer the rest rightly; the
-    data did not say it. Raises UnknownNoise, Diverged.
+    H = (A^H C^-1 A + S^-1)^-1 A^H C^-1 A, with C the noise and S the falling power of x by ring. It is what a
+    Gaussian prior with only that spectrum would take from the data. It is the averaging kernel of Rodgers
+    (Inverse Methods for Atmospheric Sounding, 2000, section 2.4). The share is 1 - posterior variance / prior
+    variance, here tr(H S) / tr(S) over a ring, estimated with white probes (Hutchinson, Commun. Stat. 19,
+    1990). A learned prior knows more than a spectrum, and may infer the rest rightly; the data did not say
+    it. Raises UnknownNoise, Diverged.
     """
     operator, answers = measurement.operator, ring_response(measurement)
     weight = 1 / torch.as_tensor(measurement.noise.variance(measurement.y)).to(x)

@@ -73,12 +73,11 @@ def paired_gain(
     """Mean over seeds of ours minus other, with an interval for new seeds AND new patients.
 
     ours, other: one of each seed, in the same order and on the same scans; patients: (n,) whose scan it is.
-    Variance: that of the differences of the seeds over their number, plus that of the seeds' mean over
-    patients (what both share is counted twice, so the interval is a little too wide rather than too narrow).
-    A t quantile whose degrees of freedom come from both. n of the interval: patients. Source: the two-way
-    random-effects model; degrees of freedom: Satterthwaite, Biometrics Bulletin 2, 1946; variance over
-    patients: infinitesimal jackknife. Raises BadOption for fewer than two seeds or patients, or unequal
-    numbers.
+    The variance is that of the seeds' differences over their number, plus that of the seeds' mean over
+    patients. What both share is counted twice, so the interval is slightly too wide. A t quantile whose
+    degrees of freedom come from both. n of the interval: patients. Source: the two-way random-effects model;
+    degrees of freedom: Satterthwaite, Biometrics Bulletin 2, 1946; variance over patients: infinitesimal
+    jackknife. Raises BadOption for fewer than two seeds or patients, or unequal numbers.
     """
     seeds, n = len(ours), len(patients)
     if seeds < 2 or len(other) != seeds or any(len(one.parts) != n for one in (*ours, *other)):

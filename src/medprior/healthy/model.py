@@ -5,9 +5,9 @@ features: Mahalanobis distance of a slice's pooled features (Lee et al., NeurIPS
 each place's features to the nearest ones of healthy scans near that place (PatchCore, Roth et al., CVPR
 2022). layout: Mahalanobis distance of what a denoising step would change, in a few cells. coarse: the same at
 all noise levels together, in larger cells. profile: the same of the denoising errors' sizes. map: the highest
-values of the map, which is at each place the larger of two: what several denoising steps would change, in
-units of what the prior expects there (tissue), and the distance in the memory; both among healthy scans at
-that place.
+values of the map. At each place it is the larger of two values, both compared with healthy scans there. One
+is the change by several denoising steps, in units of the expected error; the other is the distance in the
+memory.
 
 Every part is learned from healthy scans alone, each taken again as if acquired a little otherwise.
 """

@@ -119,15 +119,15 @@ class Found:
     the value that one healthy scan in twenty exceeds anywhere (None where fewer than 19 healthy patients were
     measured): the colour scale, never stretched to what the map shows. mask: number of the finding at each
     voxel, 0 elsewhere. healthy: the healthy twin: what was made anew is where the map is high, the rest is
-    the scan. score: mean of the evidence that is joined, in standard deviations of the held-out healthy
-    patients, or, where there are none, of the healthy scans that were learned; it depends on no seed.
-    evidence: all its parts, by name, in deviations of the scans that were learned; {} where there are none.
-    p_value: None when nothing was calibrated. n_healthy: patients behind it. slices: of a volume cut into
-    slices, the q-value (Benjamini-Hochberg) of each; empty otherwise. refused: why no p-value or flag can be
-    given, "" when it can. other: why the scan is not of the kind of the healthy ones, "" when it is. unlike:
-    in what it differs from those scans, be it little (p <= 0.05). n_kind: healthy patients that the gate
-    knows; under 19 of them there is no gate. plain: what plain detectors say of the scan, by name, fitted to
-    (at most 400 of) and ranked among the same healthy scans; {} where there are none.
+    the scan. score: mean of the joined evidence, in standard deviations of the held-out healthy patients.
+    Without these it is in those of the learned healthy scans. It depends on no seed. evidence: all its parts,
+    by name, in deviations of the scans that were learned; {} where there are none. p_value: None when nothing
+    was calibrated. n_healthy: patients behind it. slices: of a volume cut into slices, the q-value
+    (Benjamini-Hochberg) of each; empty otherwise. refused: why no p-value or flag can be given, "" when it
+    can. other: why the scan is not of the kind of the healthy ones, "" when it is. unlike: in what it differs
+    from those scans, be it little (p <= 0.05). n_kind: healthy patients that the gate knows; under 19 of them
+    there is no gate. plain: what plain detectors say of the scan, by name, fitted to (at most 400 of) and
+    ranked among the same healthy scans; {} where there are none.
     """
 
     map: Volume
@@ -194,9 +194,9 @@ def detect(
     made, and ``healthy`` is the scan itself. allow_other: accept a scan of another modality or unit, or one
     unlike the calibration scans. It gets no p-value, since no healthy scan of its kind was measured.
     gate=False scores whatever it looks like, with a p-value: for evaluations, which count what is refused.
-    Raises WrongKind (another modality or unit than the prior's), OutOfDistribution (it lies far outside of
-    the calibration's scans by grey values, sharpness, layout or orientation), BadOption (n_twins),
-    Uncalibrated (a calibration of another version).
+    Raises WrongKind (another modality or unit than the prior's), OutOfDistribution (unlike the calibration
+    scans in grey values, sharpness, layout or orientation). Also BadOption (n_twins), Uncalibrated (a
+    calibration of another version).
     """
     prior = prior_of(prior)
     volume = scan_of(volume, prior)

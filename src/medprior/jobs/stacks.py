@@ -64,9 +64,9 @@ def tied(inside: Measurement, guess: Tensor | None = None) -> Measurement:
     """The measurement of a volume (C, i, j, k) in network units, and "neighbouring slices differ by nothing"
     beside it, with the noise that this has.
 
-    guess: (1, C, i, j, k). Where its neighbours differ the tie is loose (an edge that runs through the
-    slices), elsewhere firm: one step of reweighting, as half-quadratic methods take for a heavy-tailed
-    difference (Geman and Reynolds, IEEE Trans. Pattern Anal. 14(3), 1992).
+    guess: (1, C, i, j, k). Where neighbours differ (an edge through the slices) the tie is loose, elsewhere
+    firm. It is one step of reweighting, as in half-quadratic methods for heavy-tailed differences (Geman and
+    Reynolds, IEEE Trans. Pattern Anal. 14(3), 1992).
     """
     between = neighbours(inside.operator.domain, axis=3)
     std = _APART if guess is None else _TIMES * _around(between(guess).square()[0] + _LEAST**2).sqrt()

@@ -73,11 +73,10 @@ def flat_noise(image: Tensor, *, side: int = 8) -> Estimated:
     """White noise from the flattest blocks of ``side`` pixels. image: (..., i, j) real; the last two axes are
     cut into blocks that overlap by half.
 
-    The energy of the finest wavelet coefficients is taken block by block. From the flattest twentieth on,
-    blocks are let in as long as they lie within 1.5 standard errors of the mean of those that are in: regions
-    without edges agree, textured ones stand apart. Blocks of exact zeros (a blanked background) are left out.
-    Source: sigma clipping, as in Olsen, CVGIP 55(4), 1993 (block methods). Raises BadOption as
-    ``wavelet_noise``.
+    The energy of the finest wavelet coefficients is taken block by block. From the flattest 5 % on, blocks
+    are accepted while they lie within 1.5 standard errors of the mean of those accepted. Regions without
+    edges agree; textured ones differ. Blocks of exact zeros (a blanked background) are left out. Source:
+    sigma clipping, as in Olsen, CVGIP 55(4), 1993 (block methods). Raises BadOption as ``wavelet_noise``.
     """
     detail = _detail(image)
     if min(detail.shape[-2:]) < side:

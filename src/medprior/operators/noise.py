@@ -129,8 +129,8 @@ class Rician(Noise):
     before the magnitude.
 
     variance = 2 std^2 + nu^2 - (pi std^2 / 2) L(-nu^2 / 2 std^2)^2, L the Laguerre polynomial of order 1/2
-    (Gudbjartsson and Patz, MRM 34(6), 1995); the mean lies above nu where nu < 3 std, and the Gaussian
-    approximation does not know that.
+    (Gudbjartsson and Patz, MRM 34(6), 1995). The mean lies above nu where nu < 3 std; the Gaussian
+    approximation ignores that.
     """
 
     std: float

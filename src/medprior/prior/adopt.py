@@ -2,8 +2,8 @@
 x0.
 
 Such a net was trained on x_t = sqrt(a_t) x0 + sqrt(1 - a_t) n with a_t = alphas_cumprod[t]. With sigma =
-sqrt((1 - a_t) / a_t) this is x / sqrt(1 + sigma^2) for our x = x0 + sigma n, so only the time has to be
-looked up: linearly in ln sigma (Karras et al. 2022, appendix C.3.4). The time that a net gets may lie between
+sqrt((1 - a_t) / a_t) this is x / sqrt(1 + sigma^2) for our x = x0 + sigma n. So only the time has to be
+looked up, linearly in ln sigma (Karras et al. 2022, appendix C.3.4). The time that a net gets may lie between
 two whole numbers; a net that takes whole ones only is adopted as ``lambda x, t: net(x, t.round().long())``.
 """
 

@@ -72,8 +72,8 @@ def pseudoinverse_guidance(
 
     D + sigma^2 J^T A^H (r^2 A A^H + noise)^-1 (y - A D), J = dD/dx, by one Jacobian product; the inverse by
     conjugate gradients. r^2 = sigma^2 v / (sigma^2 + v) is the published sigma^2 / (1 + sigma^2) for data of
-    variance v. Exact for white priors only: where neighbours agree sigma^2 J is larger than r^2 in broad
-    shapes, which would pass the data again and again, so the move is cut where A D would pass them.
+    variance v. It is exact for white priors only. Where neighbours agree, sigma^2 J is larger than r^2 in
+    broad shapes and would overshoot the data, so the move is cut there.
     """
     return _Pseudoinverse(denoiser, measurement)
 
@@ -199,9 +199,9 @@ def decoupled(
     guess: where n_flow Euler steps of the prior's ODE from x to 0 lead. One step gives the mean D; with r^2,
     the mean variance that the denoiser states, each redraw is then right for white priors. Published is a
     longer flow: its x0 has its spread already, and r^2 comes on top (tests/golden). The chain begins at the
-    fit of a draw of the guess, so that its mean is right after no step at all; published is the guess itself,
-    from where projections are never reached. Step sizes come from the largest eigenvalue of A^H A / noise, by
-    ring of frequency where the operator answers by ring: directions far below it keep too little of the
+    fit of a draw of the guess, so its mean is right from the start. The published method begins at the guess
+    itself, from where projections are never reached. Step sizes come from the largest eigenvalue of A^H A /
+    noise, by ring of frequency if the operator acts by ring. Directions far below it keep too little of the
     data's own noise. ``proximal`` draws without steps what is linear.
     """
     return _Decoupled(denoiser, measurement, rng, n_flow, n_langevin)

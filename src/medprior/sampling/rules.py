@@ -248,9 +248,9 @@ def proximal(
 
     C = std F^H spectrum F std: the prior's own standard deviation at each voxel says where it is unsure, and
     its measured error spectrum how neighbours err together (``Denoiser.moments``, ``Denoiser.spectrum``), so
-    there is no knob to turn for a task. The family of DiffPIR (Zhu et al. 2023) and DDS (Chung et al. 2024),
-    whose C is a multiple of the identity, with the perturbation that makes the result a draw (Papandreou and
-    Yuille 2010).
+    there is no knob to turn for a task. It belongs to the family of DiffPIR (Zhu et al. 2023) and DDS (Chung
+    et al. 2024), whose C is a multiple of the identity. A perturbation makes the result a draw (Papandreou
+    and Yuille 2010).
     """
     return _Proximal(denoiser, measurement, rng, n_iterations)
 

@@ -20,11 +20,10 @@ def greedy_centres(points: Tensor, size: int, *, first: int = 0) -> Tensor:
     """(n, d) -> (at most size,) indices: the greedy k-centre set from ``first`` on, in the order found; fewer
     once every point lies on a centre.
 
-    Distances only shrink as centres are added. So as long as the farthest of a few thousand candidates is
-    farther than any point outside of them was, it is the farthest of all: the set is that of the plain
-    algorithm, but all distances are renewed by one matrix product for many centres. Source: Gonzalez, Theor.
-    Comput. Sci. 38, 1985; as coreset, Sener and Savarese, ICLR 2018. Raises BadOption for no points or a size
-    below 1.
+    Distances only shrink as centres are added. So if the farthest of a few thousand candidates is farther
+    than any point outside of them was, it is the farthest of all. The result is that of the plain algorithm,
+    but one matrix product renews all distances for many centres. Source: Gonzalez, Theor. Comput. Sci. 38,
+    1985; as coreset, Sener and Savarese, ICLR 2018. Raises BadOption for no points or a size below 1.
     """
     if points.ndim != 2 or not len(points) or size < 1 or not 0 <= first < len(points):
         raise BadOption(

@@ -150,9 +150,8 @@ class WayAudit:
     real scans show in the place of S, by pixels: share of training scans nearer to training scans of other
     patients than to as many of H. 0.5 where H was drawn as T was; above it H is unlike T (or T contains a
     patient twice under two names), and ``nearer`` cannot tell that from copying. beyond: how many of S are
-    nearer than every held-out scan; chance: of so many where nothing was copied. again: how many are a
-    training scan over again, ten times as near as the nearest held-out scan (1 - correlation): a single one
-    is a copy, however few scans say what is usual.
+    nearer than every held-out scan; chance: of so many where nothing was copied. again: how many repeat a
+    training scan, ten times as close as the closest held-out scan (1 - correlation). A single one is a copy.
     """
 
     way: str
@@ -196,8 +195,8 @@ def way_audit(
     """images: S in network units. patients: whose each training scan is, then each held-out one, (m + h,);
     default one a scan.
 
-    Intervals of shares of copies draw the patients that images lie nearest to, since images near the same
-    patient say the same thing; of ``nearer`` and ``reference`` see ``nearer_share``. found:
+    Intervals of shares of copies resample the patients that images are closest to, since images near one
+    patient are one piece of evidence; of ``nearer`` and ``reference`` see ``nearer_share``. found:
     ``index.nearest(images)`` where it is known. Raises BadOption for fewer than 20 images.
     """
     if len(images) < 20:

@@ -34,9 +34,10 @@ _FALSE = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """Of one attack. auc: chance that a member scores above somebody else, 0.5 where nothing leaks. hits:
-    share of members found when one other in a hundred is wrongly called a member; None below 100 others. low:
-    what the promise asks for."""
+    """Of one attack. auc: probability that a member scores above another scan, 0.5 if nothing leaks. hits:
+    true positive rate at a false positive rate of 1 %; None below 100 others. low: what the promise asks
+    for.
+    """
 
     attack: str
     auc: Interval

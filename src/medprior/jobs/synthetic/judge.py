@@ -51,7 +51,7 @@ class Judge:
         """(N, C, side, side) by ``glance``; labels: that each should carry; folds: of the patient that each
         was made of, any where there is none.
 
-        p = (1 + number of real scans of the label with at most this probability) / (their number + 1): a real
+        p = (1 + number of real scans of the label with at most this probability) / (their number + 1). A real
         scan of a new patient gets p <= alpha with probability at most alpha (Vovk et al. 2005). Raises
         BadOption for a label that the judge does not know.
         """

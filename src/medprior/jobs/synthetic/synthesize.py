@@ -91,14 +91,14 @@ def drawn(
     besides the label.
 
     label: a class of the card, or None for any. size: of the image, default what the prior was trained to
-    show whole; an image at least twice as large as its smallest frame is made coarse to fine, each finer one
-    a draw given the coarser as its measurement (one prior, no second network). The same seed and n give the
-    same bytes; another n gives other images, since all of a batch share one stream of random numbers.
-    guidance, number_guidance: weights of the label and of the numbers that are asked for (never of a height);
-    1 is plain, above it exaggerates. numbers: of each image, by the names on the card (age, ...), NaN =
-    unknown; default unknown, and heights of slices by chance. stream: words that set these draws apart from
-    others with the same seed. on_step: (levels of the ladder done, in all). Raises BadOption (n, label,
-    number, guidance, size smaller than 16), Diverged.
+    show whole. An image at least twice as large as its smallest frame is made coarse to fine: each finer one
+    is a draw with the coarser as its measurement. The same seed and n give the same bytes; another n gives
+    other images, since all of a batch share one stream of random numbers. guidance, number_guidance: weights
+    of the label and of the numbers that are asked for (never of a height); 1 is plain, above it exaggerates.
+    numbers: of each image, by the names on the card (age, ...), NaN = unknown; default unknown, and heights
+    of slices by chance. stream: words that set these draws apart from others with the same seed. on_step:
+    (levels of the ladder done, in all). Raises BadOption (n, label, number, guidance, size smaller than 16),
+    Diverged.
     """
     size = size or default_size(prior)
     if n < 1 or min(size) < 16 or len(size) != prior.card.ndim:

@@ -168,14 +168,14 @@ def phased(
     real and mostly positive.
 
     The phase is that of the least-squares image of all coils and samples (15 iterations of conjugate
-    gradients), smoothed by a Hann window of ``side`` k-space samples; of a single coil no side is longer than
-    the fully sampled centre, since outside of it aliases would be smoothed in. A prior of magnitude images
-    then meets measured k-space without a second channel. std: the noise of white k-space (each real part);
-    where it is given, with several coils and at least half as many numbers as unknowns, the phase is refined,
-    see ``_rephased``. What is finer still (flow, fat, edges of susceptibility) is an error of this model,
-    which ``mri(..., complex_image=True)`` does not make. Source: Noll, Nishimura and Macovski, IEEE Trans.
-    Med. Imaging 10(2), 1991 (low-resolution phase), on the image of Pruessmann et al., MRM 46(4), 2001.
-    Raises as ``coil_maps``.
+    gradients). It is smoothed by a Hann window of ``side`` k-space samples; of a single coil no side is
+    longer than the fully sampled centre, since outside of it aliases would be smoothed in. A prior of
+    magnitude images then meets measured k-space without a second channel. std: the noise of white k-space
+    (each real part); where it is given, with several coils and at least half as many numbers as unknowns, the
+    phase is refined, see ``_rephased``. What is finer still (flow, fat, edges of susceptibility) is an error
+    of this model, which ``mri(..., complex_image=True)`` does not make. Source: Noll, Nishimura and Macovski,
+    IEEE Trans. Med. Imaging 10(2), 1991 (low-resolution phase), on the image of Pruessmann et al., MRM 46(4),
+    2001. Raises as ``coil_maps``.
     """
     seen = _mask(kspace, mask)
     if maps.shape != kspace.shape:

@@ -24,8 +24,7 @@ WIDE = 0.2
 @dataclass(frozen=True, slots=True)
 class Worth:
     """chosen: the arm with generated images that val prefers. on: the split that judges. against: the plain
-    arm, real or real + classical, that is harder to beat there: a gain must lie above 0 over both, so that no
-    arm that was merely unlucky on val makes it.
+    arm, real or real + classical, that is harder to beat there. A gain must lie above 0 over both.
 
     gains: key of each arm -> {split: {over: interval as JSON}}; values: key -> {split: mean over seeds}.
     honest: another split has judged than has chosen.

@@ -70,9 +70,9 @@ def write_segmentation(
     that it was found in, read from DICOM (default: the mask's own source); patient, study, frame of reference
     and geometry are taken from it. Frames without a finding are left out. The same mask, scan, prior and seed
     give the same bytes. Raises BadOption (no label volume, no finding in it, a scan that is not from DICOM),
-    ShapeMismatch and BadGeometry (not the grid of the scan; a volume that lies nowhere), Unsupported (one
-    frame of a film that lies nowhere), FileProblem (the scan's files are gone, their headers do not fit, the
-    disk refuses).
+    ShapeMismatch and BadGeometry (not the grid of the scan; a volume without a position). Also Unsupported
+    (one frame of a film without a position), FileProblem (the scan's files are gone, their headers do not
+    fit, the disk refuses).
     """
     path, like = Path(path), like if like is not None else mask
     sources = sources_beside(like, path)

@@ -96,8 +96,8 @@ def write_report(
     ``write_segmentation`` has written for it (file or folder): each finding names its segment; where all
     findings share one, the segmentation is listed as evidence only. Whole or not at all; the same input gives
     the same bytes. Raises BadOption (a scan that is not from DICOM, a segmentation of another scan or without
-    a finding's segment, two findings of one number), ShapeMismatch (a centre of too few numbers), Diverged (a
-    number that is not finite), FileProblem.
+    a finding's segment, two findings of one number). Also ShapeMismatch (a centre of too few numbers),
+    Diverged (a number that is not finite), FileProblem.
     """
     path = Path(path)
     sources = sources_beside(like, path)
