@@ -27,7 +27,7 @@ INSIDE = {
     "runs": [
         {"ask", "page"},
         {"core"},
-        {"detect", "doctor", "info", "learn", "rebuild", "reconstruct", "scan", "synthesize"},
+        {"deidentify", "detect", "doctor", "info", "learn", "rebuild", "reconstruct", "scan", "synthesize"},
         {"studies"},
         {"augment"},
         {"execute"},

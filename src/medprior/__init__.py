@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .errors import MedpriorError
     from .io.dataset.layout import Layout
     from .io.dataset.scan import scan
+    from .io.dicom.deidentify_files import deidentify
     from .io.read import read
     from .io.write import write
     from .jobs.augment import augment
@@ -54,6 +55,7 @@ _HOMES = {
     "adapt": "jobs.fitting.adapt",
     "adopt": "prior.adopt",
     "augment": "jobs.augment",
+    "deidentify": "io.dicom.deidentify_files",
     "detect": "jobs.detect",
     "fit": "jobs.fitting.fit",
     "load": "training.folder",
@@ -88,6 +90,7 @@ __all__ = [
     "adapt",
     "adopt",
     "augment",
+    "deidentify",
     "detect",
     "fit",
     "load",

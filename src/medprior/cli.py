@@ -206,6 +206,29 @@ def scan(request: Annotated[Scan, Options], *, screen: Shown) -> None:
 
 
 @app.command
+def deidentify(
+    source: Annotated[Path, Parameter(help="DICOM file, or a folder of them.")],
+    *,
+    out: Annotated[Path, Parameter(help="New folder for the files without identity.")],
+    key: Annotated[
+        Path | None,
+        Parameter(help="File of a secret key: the same key gives the same new names. Made if it is missing."),
+    ] = None,
+    allow_burned_in: Annotated[
+        bool, Parameter(help="Also take pixels that may carry text. Look at them first.")
+    ] = False,
+    screen: Shown,
+) -> int:
+    """Copy DICOM files without the identity of patients (PS3.15 Annex E)."""
+    from .runs.deidentify import run_deidentify
+
+    with progress(screen) as listen:
+        record, lines, code = run_deidentify(source, out, key, allow_burned_in, listen)
+    say(screen, record, lines)
+    return code
+
+
+@app.command
 def info(
     prior: Annotated[
         str, Parameter(help="Name of a bundled prior or a folder; none lists the bundled ones.")

@@ -1,5 +1,5 @@
-"""De-identification by PS3.15 Annex E: the standard's own table, UIDs replaced by keyed ones, private
-elements out, and the proof written down.
+"""De-identification of one data set by PS3.15 Annex E: the standard's own table, UIDs replaced by keyed ones,
+private elements and free text out, and the proof written down.
 """
 
 from __future__ import annotations
@@ -17,18 +17,31 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import generate_uid
 
 from ... import __version__
-from ...errors import BadOption, WrongKind, optional
+from ...errors import BadOption, MissingExtra, WrongKind, optional
 from .read.open import door
 
 if TYPE_CHECKING:
     from pydicom.dataelem import DataElement
 
-__all__ = ["deidentify", "keyed_uid"]
+__all__ = ["deidentified", "keyed_uid", "pseudonym"]
 
 TABLE = "dicomfields_2026c"
 _BURNED_IN = ("US", "IVUS", "XA", "RF", "SC", "OT", "XC", "ES", "GM", "SM", "OP")
+_PLAIN = ("CT", "MR", "PT", "NM")
+"""Kinds whose original images carry no text as a rule: where nothing is stated, a person must still look."""
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _KEPT_CLASSES = re.compile(r"^1\.2\.840\.10008\.")
+_FREE_TEXT = {"AE", "DA", "DT", "LO", "LT", "PN", "SH", "ST", "UC", "UN", "UR", "UT"}
+_KEPT_TEXT = {"PatientID", "PatientName", "ConvolutionKernel", "RescaleType"}
+"""Text that is no prose of a person: pseudonyms, and terms that reading needs."""
+_CODE = {"CodeValue", "CodingSchemeDesignator", "CodeMeaning"}
+_SCHEMES = {"DCM", "SCT", "SRT", "SNM3", "UCUM", "RADLEX", "LN", "NCIt", "FMA", "UMLS", "RADELEMENT"}
+"""Coding schemes of the standard: what a site has made up itself may name persons or places."""
+_VENDORS = (
+    *("SIEMENS", "GE ", "GEMS", "PHILIPS", "CANON", "TOSHIBA", "HITACHI", "UIH", "UNITED IMAGING"),
+    *("FUJI", "AGFA", "CARESTREAM", "KODAK", "KONICA", "SAMSUNG", "HOLOGIC", "SHIMADZU", "MINDRAY"),
+)
+"""A Manufacturer that begins with none of these may be a person's text."""
 _HEAD = ("HEAD", "BRAIN", "FACE", "NECK", "SKULL", "ORBIT", "SINUS", "JAW")
 
 
@@ -39,17 +52,24 @@ def keyed_uid(secret: bytes, old: str) -> str:
     return str(generate_uid(entropy_srcs=[hmac.new(secret, old.encode(), sha256).hexdigest()]))
 
 
-def deidentify(
+def pseudonym(secret: bytes, patient: str) -> str:
+    """The same new patient ID for the same old one, wherever the secret is the same; "" for none."""
+    text = f"patient|{patient.strip()}".encode(errors="replace")
+    return "P" + hmac.new(secret, text, sha256).hexdigest()[:15].upper() if patient.strip() else ""
+
+
+def deidentified(
     dataset: Dataset, *, secret: bytes, allow_burned_in: bool = False
 ) -> tuple[Dataset, tuple[str, ...]]:
     """A copy of ``dataset`` without identity (Basic Application Level Confidentiality Profile), and what a
     person must still look at.
 
-    secret: at least 16 bytes that the site keeps; it decides the new UIDs, so that no table of them is
-    needed. allow_burned_in: take kinds whose pixels often carry text (US, SC, XA, Burned In Annotation not
-    NO): only after looking at them. The proof goes into (0012,0062) to (0012,0064), (0028,0303) and
-    Contributing Equipment (109104). Raises BadOption for a short secret, WrongKind for pixels that may carry
-    text.
+    secret: at least 16 bytes that the site keeps; it decides the new UIDs and patient IDs, so that no table
+    of them is needed. allow_burned_in: take kinds whose pixels often carry text (US, SC, XA, Burned In
+    Annotation YES, or not stated where the pixels are no plain CT, MR, PET or NM image): only after looking
+    at them. The proof goes into (0012,0062) to (0012,0064), (0028,0303) and Contributing Equipment (109104).
+    Raises BadOption for a short secret, WrongKind for pixels that may carry text, MissingExtra without
+    dicom-anonymizer.
     """
     if len(secret) < 16:
         raise BadOption(
@@ -63,7 +83,10 @@ def deidentify(
             "look at the pictures, then allow_burned_in=True",
         )
     with door(Path("data set")):
-        return _clean(deepcopy(dataset), secret), _to_look_at(dataset)
+        made = _clean(deepcopy(dataset), secret)
+        if patient := pseudonym(secret, str(dataset.get("PatientID") or dataset.get("PatientName") or "")):
+            made.PatientID = made.PatientName = patient
+        return made, _to_look_at(dataset)
 
 
 def _may_carry_text(dataset: Dataset) -> str:
@@ -71,28 +94,41 @@ def _may_carry_text(dataset: Dataset) -> str:
     if modality in _BURNED_IN or kind.startswith(_SECONDARY_CAPTURE):
         return f"modality {modality or 'unknown'}"
     stated = str(dataset.get("BurnedInAnnotation", ""))
-    return "" if stated == "NO" else f"Burned In Annotation is {stated or 'not stated'}"
+    plain = modality in _PLAIN and not stated and "ORIGINAL" in _words(dataset.get("ImageType"))
+    return "" if stated == "NO" or plain else f"Burned In Annotation is {stated or 'not stated'}"
+
+
+def _words(value: object) -> list[str]:
+    """The values of an element as text."""
+    several = value is not None and not isinstance(value, str)
+    return [str(one) for one in value] if several else [str(value or "")]  # type: ignore[attr-defined]
 
 
 def _to_look_at(dataset: Dataset) -> tuple[str, ...]:
     words = " ".join(
         str(dataset.get(k, "")) for k in ("BodyPartExamined", "StudyDescription", "SeriesDescription")
     ).upper()
+    found = []
+    if str(dataset.get("BurnedInAnnotation", "")) != "NO":
+        found.append("the pixels may carry text: it is not stated that they carry none")
     if dataset.get("Modality") in ("MR", "CT", "PT") and (
         not words.strip() or any(part in words for part in _HEAD)
     ):
-        return (
+        found.append(
             "a head can be recognised by its face: remove the face or keep only the brain before it leaves "
-            "the site",
+            "the site"
         )
-    return ()
+    return tuple(found)
 
 
 def _clean(dataset: Dataset, secret: bytes) -> Dataset:
     optional("dicomanonymizer", "dicom", "de-identification")
-    from dicomanonymizer import anonymize_dataset
-    from dicomanonymizer.dicom_anonymization_databases import dicomfields_2026c
-    from dicomanonymizer.simpledicomanonymizer import initialize_actions
+    try:
+        from dicomanonymizer import anonymize_dataset
+        from dicomanonymizer.dicom_anonymization_databases import dicomfields_2026c
+        from dicomanonymizer.simpledicomanonymizer import initialize_actions
+    except ImportError as error:
+        raise MissingExtra("dicom-anonymizer", "dicom", "de-identification") from error
 
     def replace_uid(holder: Dataset, tag: tuple[int, int]) -> None:
         element: DataElement | None = holder.get(tag)
@@ -127,17 +163,26 @@ def _clean(dataset: Dataset, secret: bytes) -> Dataset:
 
 
 def _drop_unknown(dataset: Dataset) -> None:
-    """Even elements that the standard does not list could hold anything; group lengths say how long the names
-    were.
+    """Elements that the standard does not list could hold anything, and so could free text and dates that its
+    table keeps. Group lengths say how long the names were.
     """
+    coded = str(dataset.get("CodingSchemeDesignator", "")) in _SCHEMES
     for element in list(dataset):
-        if element.tag.element == 0 or (
-            not dictionary_has_tag(element.tag) and not repeater_has_tag(element.tag)
-        ):
+        unknown = not dictionary_has_tag(element.tag) and not repeater_has_tag(element.tag)
+        if element.tag.element == 0 or unknown or _is_prose(element, coded):
             del dataset[element.tag]
         elif element.VR == "SQ":
             for item in element.value:
                 _drop_unknown(item)
+
+
+def _is_prose(element: DataElement, coded: bool) -> bool:
+    """Free text that no standard vouches for. coded: it stands in a code of a known scheme."""
+    if element.keyword in _CODE:
+        return not coded
+    if element.keyword == "Manufacturer":
+        return not str(element.value).upper().startswith(_VENDORS)
+    return element.VR in _FREE_TEXT and element.keyword not in _KEPT_TEXT and bool(element.value)
 
 
 def _new_file(dataset: Dataset) -> None:

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from medprior.errors import BadOption, WrongKind
-from medprior.io.dicom.deidentify import deidentify, keyed_uid
+from medprior.io.dicom.deidentify import deidentified, keyed_uid
 from tests.corpus.dicom_parts import CANARY, ct_slice, encoded, phantom, save, uid
 
 SECRET = b"a secret of the site, 32 bytes.."
@@ -40,7 +40,7 @@ def planted() -> Dataset:
 
 def test_nothing_planted_survives_on_any_level() -> None:
     before = planted()
-    after, to_look_at = deidentify(before, secret=SECRET)
+    after, to_look_at = deidentified(before, secret=SECRET)
     written = encoded(after)
     for secret in (
         CANARY,
@@ -74,7 +74,7 @@ def test_nothing_survives_in_the_file_around_the_data_set(tmp_path: Path) -> Non
     image.add_new(0x00081FFE, "LO", CANARY)
     image.SourceImageSequence[0].add_new(0x00281FFE, "UN", CANARY.encode() + b"\0")
     image.add_new(0x00100000, "UL", 222)
-    after, _ = deidentify(image, secret=SECRET)
+    after, _ = deidentified(image, secret=SECRET)
     after.save_as(tmp_path / "out.dcm")
     written = (tmp_path / "out.dcm").read_bytes()
     for secret in (
@@ -92,7 +92,7 @@ def test_nothing_survives_in_the_file_around_the_data_set(tmp_path: Path) -> Non
 
 
 def test_the_proof_is_written() -> None:
-    after, _ = deidentify(planted(), secret=SECRET)
+    after, _ = deidentified(planted(), secret=SECRET)
     assert after.PatientIdentityRemoved == "YES" and "2026c" in after.DeidentificationMethod
     assert after.DeidentificationMethodCodeSequence[0].CodeValue == "113100"
     assert after.ContributingEquipmentSequence[0].PurposeOfReferenceCodeSequence[0].CodeValue == "109104"
@@ -101,8 +101,8 @@ def test_the_proof_is_written() -> None:
 
 def test_uids_are_the_same_for_the_same_secret_and_no_other() -> None:
     """Series stay together without a table of UIDs, and a guessed UID cannot be tested without the secret."""
-    first, again = (deidentify(planted(), secret=SECRET)[0] for _ in range(2))
-    other = deidentify(planted(), secret=SECRET[::-1])[0]
+    first, again = (deidentified(planted(), secret=SECRET)[0] for _ in range(2))
+    other = deidentified(planted(), secret=SECRET[::-1])[0]
     assert (
         first.SeriesInstanceUID == again.SeriesInstanceUID == keyed_uid(SECRET, planted().SeriesInstanceUID)
     )
@@ -113,7 +113,13 @@ def test_uids_are_the_same_for_the_same_secret_and_no_other() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"Modality": "US"}, {"Modality": "XA"}, {"BurnedInAnnotation": "YES"}, {"BurnedInAnnotation": None}],
+    [
+        {"Modality": "US"},
+        {"Modality": "XA"},
+        {"BurnedInAnnotation": "YES"},
+        {"BurnedInAnnotation": None, "Modality": "DX"},
+        {"BurnedInAnnotation": None, "ImageType": None},
+    ],
 )
 def test_pixels_that_may_carry_text_are_refused(changes: dict[str, str | None]) -> None:
     image = planted()
@@ -123,13 +129,13 @@ def test_pixels_that_may_carry_text_are_refused(changes: dict[str, str | None]) 
         else:
             setattr(image, keyword, value)
     with pytest.raises(WrongKind, match="names may be written in the pixels"):
-        deidentify(image, secret=SECRET)
-    assert deidentify(image, secret=SECRET, allow_burned_in=True)[0].PatientIdentityRemoved == "YES"
+        deidentified(image, secret=SECRET)
+    assert deidentified(image, secret=SECRET, allow_burned_in=True)[0].PatientIdentityRemoved == "YES"
 
 
 def test_heads_carry_a_warning_and_short_secrets_are_refused() -> None:
     image = planted()
     image.BodyPartExamined = "HEAD"
-    assert "face" in deidentify(image, secret=SECRET)[1][0]
+    assert "face" in deidentified(image, secret=SECRET)[1][0]
     with pytest.raises(BadOption, match="at least 16 bytes"):
-        deidentify(image, secret=b"short")
+        deidentified(image, secret=b"short")
