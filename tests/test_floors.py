@@ -37,7 +37,7 @@ INSIDE = {
         {"disk", "groups", "source_order"},
         {"dicom/read", "hdf5", "nifti", "pictures"},
         {"arrays", "dicom/deidentify", "dicom/write"},
-        {"read", "write"},
+        {"dicom/deidentify_files", "read", "write"},
         {"dataset"},
     ],
 }

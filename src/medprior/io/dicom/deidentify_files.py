@@ -1,4 +1,4 @@
-"""De-identification of a file or a folder of DICOM into a new folder, with a table that names nobody."""
+"""De-identification of a file or a folder of DICOM into a new folder, with a table that holds no name."""
 
 from __future__ import annotations
 
