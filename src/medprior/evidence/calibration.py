@@ -5,7 +5,7 @@ patients, and what kind of measurement it is for.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import pi, prod
 from typing import Any
 
@@ -223,6 +223,11 @@ class How:
     caution: bool = False
     method: int = 1
 
+    @property
+    def said(self) -> str:
+        """What a person chooses of it, as the command line calls it."""
+        return "--fast" if self.fast else f"--n {self.n} --steps {self.n_steps}"
+
     def apart(self, other: How) -> str:
         """Why an interval measured so does not serve ``other``."""
         if self.method != other.method:
@@ -298,10 +303,25 @@ def entry_for(trust: Mapping[str, Any], inside: Measurement, how: How) -> tuple[
             f"{_SAID.get(name, name)}, {ndim}-D",
         )
     kind = kind_of(inside)
-    reasons: dict[str, None] = {}  # each once, in order
     for entry in reversed(near):  # the newest first
-        apart = How(**entry["how"]).apart(how) or Kind(**entry["kind"]).apart(kind)
-        if not apart:
+        if not (How(**entry["how"]).apart(how) or Kind(**entry["kind"]).apart(kind)):
             return Calibration(**entry["calibration"]), ""
-        reasons[f"{entry['title']}: {apart}"] = None
-    return None, "no calibration of this kind: " + "; ".join(reasons)
+    return None, _refusal(near, kind, how)
+
+
+def _refusal(near: Sequence[Mapping[str, Any]], kind: Kind, how: How) -> str:
+    """Why none of the calibrations of this operator serves: with which options it would, where options alone
+    are in the way, or else what each is for; each reason once.
+    """
+    options: dict[str, set[str]] = {}
+    reasons: dict[str, None] = {}
+    for entry in reversed(near):  # the newest first
+        own, apart = How(**entry["how"]), Kind(**entry["kind"]).apart(kind)
+        chosen = replace(how, fast=own.fast, n=own.n, n_steps=own.n_steps)
+        if not apart and not own.apart(chosen):
+            options.setdefault(own.said, set()).add(entry["title"])
+        reasons[f"{entry['title']}: {own.apart(how) or apart}"] = None
+    if not options:
+        return "no calibration of this kind: " + "; ".join(reasons)
+    exist = " or ".join(f"for {' and '.join(sorted(titles))} with {said}" for said, titles in options.items())
+    return f"intervals exist {exist}; this is a run with {how.said}"

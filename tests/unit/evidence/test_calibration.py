@@ -127,15 +127,29 @@ def test_a_calibration_serves_its_own_kind_alone() -> None:
         found, refused = entry_for(trust, other, HOW)
         assert found is None and words in refused
     for words, how in {
-        "n 8": replace(HOW, n=4),
-        "n_steps 30": replace(HOW, n_steps=20),
-        "8 draws": replace(HOW, fast=True, n=1),
+        "intervals exist for mri 4 with --n 8 --steps 30; this is a run with --n 4 --steps 30": replace(
+            HOW, n=4
+        ),
+        "this is a run with --n 8 --steps 20": replace(HOW, n_steps=20),
+        "this is a run with --fast": replace(HOW, fast=True, n=1),
         "method": replace(HOW, method=METHOD + 1),
         "caution": replace(HOW, caution=False),
     }.items():
         found, refused = entry_for(trust, measured(), how)
         assert found is None and words in refused
     assert entry_for({}, measured(), HOW) == (None, "nothing was calibrated for this prior")
+
+
+def test_options_that_have_an_interval_are_named_each_once() -> None:
+    """Not those of a method that medprior no longer uses: no option brings them back."""
+    kind, fast = kind_of(measured()), replace(HOW, fast=True, n=1)
+    old = replace(HOW, n=64, method=METHOD - 1)
+    trust = {"reconstruct": [entry(kind, how, 2.0) for how in (old, HOW, HOW, fast)]}
+    found, refused = entry_for(trust, measured(), replace(HOW, n=2, n_steps=15))
+    assert found is None and refused == (
+        "intervals exist for mri 4 with --fast or for mri 4 with --n 8 --steps 30; this is a run with --n 2 "
+        "--steps 15"
+    )
 
 
 def test_caution_counts_for_a_point_estimate_and_the_levels_do_not() -> None:

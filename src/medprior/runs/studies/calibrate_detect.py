@@ -109,6 +109,8 @@ def _work(
             f"calibrate: wanted at least 4 healthy patients outside of the train split, got {len(held)}",
             "add patients to val; better 40",
         )
+    if short := _short_of_flags(len(held)):
+        on_event(Event("warning", short))
     _, first = next(index.volumes([teachers[0]]))
     admitted = prior.admit(first, allow_other=request.allow_other)
     scans = len(teachers) * (1 + variants_for(admitted.images)) + len(held)
@@ -166,11 +168,16 @@ def summary_of(entry: dict[str, Any]) -> Summary:
     """How many patients calibrate, and what their number does not allow yet."""
     n = entry["n_healthy"]
     text = f"{entry['learned_from']} healthy scans learned, {n} healthy patients calibrate"
-    lines = [f"{text}: the smallest p-value is {smallest_p(n):.2g}."]
-    if short := wanted(ALPHA) - n if n < wanted(ALPHA) else 0:
-        more = f"{short} more healthy patient{'s are' if short > 1 else ' is'} needed"
-        lines.append(f"No flags, and the map's scale is not calibrated: {more}.")
-    return Summary(tuple(lines), text + ("; no flags" if n < wanted(ALPHA) else ""))
+    line, short = f"{text}: the smallest p-value is {smallest_p(n):.2g}.", _short_of_flags(n)
+    return Summary((line, short) if short else (line,), f"{text}; no flags" if short else text)
+
+
+def _short_of_flags(n: int) -> str:
+    """What n healthy patients cannot support, and how many more are needed; "" where they suffice."""
+    if (more := wanted(ALPHA) - n) <= 0:
+        return ""
+    needed = f"{more} more healthy patient{' is' if more == 1 else 's are'} needed"
+    return f"No flags, and the map's scale is not calibrated: {needed}."
 
 
 def _progress(on_event: OnEvent, total: int) -> Any:
