@@ -4,35 +4,20 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import App, CycloptsError, Parameter, ValidationError
+from cyclopts import App, CycloptsError, MissingArgumentError, Parameter, UnknownCommandError, ValidationError
 from cyclopts.config import Yaml
 from pydantic import ValidationError as Invalid
 
 from . import __version__
-from .errors import FileProblem, MedpriorError, OutOfDistribution, printable
+from .errors import FileProblem, MedpriorError, OutOfDistribution, needs_posix, printable
+from .runs.ask import requests as ask
 from .runs.ask.request import ADVANCED
-from .runs.ask.requests import (
-    Adapt,
-    Augment,
-    CalibrateDetect,
-    CalibrateReconstruct,
-    CalibrateSynthesize,
-    Detect,
-    EvaluateAugment,
-    EvaluateDetect,
-    EvaluateReconstruct,
-    Reconstruct,
-    Request,
-    Scan,
-    Synthesize,
-    Train,
-    explained,
-)
 
 if TYPE_CHECKING:
     from .runs.core.run import RunFolder
@@ -69,140 +54,63 @@ app = App(
 app.meta.suppress_keyboard_interrupt = False
 
 
-@app.command
-def detect(request: Annotated[Detect, Options], *, screen: Shown) -> None:
-    """Find what looks unlike healthy scans: map, score, p-value, healthy twin."""
-    run(request, screen)
+VERBS: dict[str, tuple[type[ask.Request], str]] = {
+    "detect": (ask.Detect, "execute:execute"),
+    "reconstruct": (ask.Reconstruct, "execute:execute"),
+    "augment": (ask.Augment, "execute:execute"),
+    "synthesize": (ask.Synthesize, "execute:execute"),
+    "train": (ask.Train, "learn.train:run_train"),
+    "adapt": (ask.Adapt, "learn.adapt:run_adapt"),
+    "evaluate reconstruct": (ask.EvaluateReconstruct, "studies.reconstruct:run_evaluate_reconstruct"),
+    "evaluate detect": (ask.EvaluateDetect, "studies.detect:run_evaluate_detect"),
+    "evaluate augment": (ask.EvaluateAugment, "studies.augment:run_evaluate_augment"),
+    "calibrate reconstruct": (
+        ask.CalibrateReconstruct,
+        "studies.calibrate_reconstruct:run_calibrate_reconstruct",
+    ),
+    "calibrate detect": (ask.CalibrateDetect, "studies.calibrate_detect:run_calibrate_detect"),
+    "calibrate synthesize": (
+        ask.CalibrateSynthesize,
+        "studies.calibrate_synthesize:run_calibrate_synthesize",
+    ),
+    "scan": (ask.Scan, "scan:run_scan"),
+}
+"""The verbs that make a run folder: the options, whose docstring is the help, and "module:function" in runs,
+which takes a request and a listener.
+"""
+
+FAMILIES = {
+    "evaluate": "Measure a prior on a folder of scans, beside plain methods.",
+    "calibrate": "Measure on other patients how far a prior's results may be off.",
+}
+"""Words that stand before others."""
 
 
-@app.command
-def reconstruct(request: Annotated[Reconstruct, Options], *, screen: Shown) -> None:
-    """Reconstruct an image from a poor measurement: measured, or simulated from a scan."""
-    run(request, screen)
+def command(request: type[ask.Request], where: str) -> Callable[..., int]:
+    """A verb as a command. Its module is loaded when it runs, so help stays fast."""
+
+    def verb(request: ask.Request, *, screen: Shown) -> int:
+        module, _, function = where.partition(":")
+        run = getattr(import_module(f"medprior.runs.{module}"), function)
+        with progress(screen) as listen:
+            done = run(request, listen)
+        return 0 if done is None else finish(screen, done)  # None: a helper of several processes
+
+    verb.__annotations__ |= {"request": Annotated[request, Options], "screen": Shown}
+    verb.__doc__ = " ".join((request.__doc__ or "").split())
+    return verb
 
 
-@app.command
-def augment(request: Annotated[Augment, Options], *, screen: Shown) -> int:
-    """Vary a scan, or each scan of a data set: new images with its label, grid and unit."""
-    return run(request, screen)
+def _register() -> None:
+    families = {name: App(name=name, help=text, help_format="plaintext") for name, text in FAMILIES.items()}
+    for words, (request, where) in VERBS.items():
+        family, _, name = words.rpartition(" ")
+        families.get(family, app).command(command(request, where), name=name)
+    for family in families.values():
+        app.command(family)
 
 
-@app.command
-def synthesize(request: Annotated[Synthesize, Options], *, screen: Shown) -> None:
-    """Draw new images from a prior."""
-    run(request, screen)
-
-
-@app.command
-def train(request: Annotated[Train, Options], *, screen: Shown) -> None:
-    """Learn a prior from a folder of scans; the same command again continues."""
-    from .runs.learn.train import run_train
-
-    with progress(screen) as listen:
-        done = run_train(request, listen)
-    if done is None:  # a helper of a run on several processes: rank 0 speaks
-        return
-    finish(screen, done)
-
-
-@app.command
-def adapt(request: Annotated[Adapt, Options], *, screen: Shown) -> None:
-    """Teach a prior a new class, organ or scanner from 5 to 50 scans; the same command again continues."""
-    from .runs.learn.adapt import run_adapt
-
-    with progress(screen) as listen:
-        done = run_adapt(request, listen)
-    finish(screen, done)
-
-
-evaluate = App(
-    name="evaluate",
-    help="Measure a prior on a folder of scans, beside plain methods.",
-    help_format="plaintext",
-)
-app.command(evaluate)
-
-
-@evaluate.command(name="reconstruct")
-def evaluate_reconstruct(request: Annotated[EvaluateReconstruct, Options], *, screen: Shown) -> None:
-    """PSNR and SSIM of simulated measurements of a folder's scans, with intervals over patients."""
-    from .runs.studies.reconstruct import run_evaluate_reconstruct
-
-    with progress(screen) as listen:
-        done = run_evaluate_reconstruct(request, listen)
-    finish(screen, done)
-
-
-@evaluate.command(name="detect")
-def evaluate_detect(request: Annotated[EvaluateDetect, Options], *, screen: Shown) -> None:
-    """AUROC and false-positive rate of detection on a labelled folder, with intervals over patients."""
-    from .runs.studies.detect import run_evaluate_detect
-
-    with progress(screen) as listen:
-        done = run_evaluate_detect(request, listen)
-    finish(screen, done)
-
-
-@evaluate.command(name="augment")
-def evaluate_augment(request: Annotated[EvaluateAugment, Options], *, screen: Shown) -> None:
-    """Is it worth it? A classifier or segmenter trained with and without generated images, and the verdict in
-    plain words.
-    """
-    from .runs.studies.augment import run_evaluate_augment
-
-    with progress(screen) as listen:
-        done = run_evaluate_augment(request, listen)
-    finish(screen, done)
-
-
-calibrate = App(
-    name="calibrate",
-    help="Measure on other patients how far a prior's results may be off.",
-    help_format="plaintext",
-)
-app.command(calibrate)
-
-
-@calibrate.command(name="reconstruct")
-def calibrate_reconstruct(request: Annotated[CalibrateReconstruct, Options], *, screen: Shown) -> None:
-    """Intervals that hold, for one kind of measurement: into the prior's trust.json."""
-    from .runs.studies.calibrate_reconstruct import run_calibrate_reconstruct
-
-    with progress(screen) as listen:
-        done = run_calibrate_reconstruct(request, listen)
-    finish(screen, done)
-
-
-@calibrate.command(name="detect")
-def calibrate_detect(request: Annotated[CalibrateDetect, Options], *, screen: Shown) -> None:
-    """Healthy scans are learned and others held against them: p-values and the map's scale, into the prior's
-    folder.
-    """
-    from .runs.studies.calibrate_detect import run_calibrate_detect
-
-    with progress(screen) as listen:
-        done = run_calibrate_detect(request, listen)
-    finish(screen, done)
-
-
-@calibrate.command(name="synthesize")
-def calibrate_synthesize(request: Annotated[CalibrateSynthesize, Options], *, screen: Shown) -> None:
-    """Test whether generated images copy training patients, with positive and negative controls."""
-    from .runs.studies.calibrate_synthesize import run_calibrate_synthesize
-
-    with progress(screen) as listen:
-        done = run_calibrate_synthesize(request, listen)
-    finish(screen, done)
-
-
-@app.command
-def scan(request: Annotated[Scan, Options], *, screen: Shown) -> None:
-    """Read every file of a data set once, and say what was understood and what cannot be used."""
-    from .runs.scan import run_scan
-
-    with progress(screen) as listen:
-        done = run_scan(request, listen)
-    finish(screen, done)
+_register()
 
 
 @app.command
@@ -271,24 +179,10 @@ def report(
 @app.command
 def doctor(*, screen: Shown) -> int:
     """Check this installation."""
-    from .runs.doctor import diagnose
+    from .runs.doctor import described, diagnose
 
     rows = diagnose()
-    signs = {"ok": "ok     ", "warning": "warning", "problem": "PROBLEM"}
-    lines = [
-        f"{signs[row.status]}  {row.subject}: {row.found}"
-        + (f"\n         -> {row.remedy}" if row.remedy else "")
-        for row in rows
-    ]
-    say(
-        screen,
-        {
-            "checks": [
-                {"subject": r.subject, "status": r.status, "found": r.found, "remedy": r.remedy} for r in rows
-            ]
-        },
-        lines,
-    )
+    say(screen, *described(rows))
     return int(any(row.status == "problem" for row in rows))
 
 
@@ -306,15 +200,6 @@ def demo(
     with progress(screen) as listen:
         done = run_demo(out, seed, listen, fresh=fresh)
     finish(screen, done)
-
-
-def run(request: Request, screen: Screen) -> int:
-    """Execute a request and say where the results are."""
-    from .runs.execute import execute
-
-    with progress(screen) as listen:
-        done = execute(request, listen)
-    return finish(screen, done)
 
 
 def finish(screen: Screen, done: RunFolder) -> int:
@@ -367,56 +252,64 @@ def _every_verb(
 
 
 def main(tokens: Sequence[str] | None = None) -> int:
-    """Exit code: 0 done; 1 an error of ours; 2 an error that the user can fix (one line, no traceback); 3 a
-    scan unlike the prior's; 4 some of many scans failed. 130 means interrupted.
+    """Gives the exit code. 0: done. 1: an error of ours. 2: an error that the user can fix, in one line without
+    a traceback. 3: a scan unlike the prior's. 4: some of many scans failed. 130: interrupted.
     """
     given = list(sys.argv[1:] if tokens is None else tokens)
-    debug = "--debug" in given
+    if given[:1] == ["help"]:
+        given = [*given[1:], "--help"]
     try:
-        return (
-            app.meta(
-                given or ["--help"], exit_on_error=False, print_error=False, result_action="return_value"
-            )
-            or 0
-        )
-    except OutOfDistribution as error:
-        return refused(readable(error), error if debug else None, code=3)
-    except (MedpriorError, CycloptsError) as error:
-        return refused(readable(error), error if debug else None)
-    except KeyboardInterrupt as error:
-        return refused(
-            str(error) or "interrupted; nothing half written is left", error if debug else None, code=130
-        )
-    except MemoryError as error:
-        return refused(
-            "out of memory (ask for fewer images at once with --n, or a smaller scan)",
-            error if debug else None,
-        )
+        needs_posix()
+        quiet = {"exit_on_error": False, "print_error": False, "result_action": "return_value"}
+        return app.meta(given or ["--help"], **quiet) or 0
     except BrokenPipeError:
         return 0
-    except Exception as error:  # whatever we did not foresee: said in one line, in full with --debug
-        what = " ".join(str(error).split())[:300]
-        text = (
-            f"unexpected {type(error).__name__}: {what}. Please report it to {WHERE}, with what --debug "
-            "prints"
-        )
-        return refused(text, error if debug else None, code=1)
+    except (Exception, KeyboardInterrupt) as error:
+        return refused(error, debug="--debug" in given, json="--json" in given)
 
 
-def readable(error: MedpriorError | CycloptsError) -> str:
-    """One line: what, wanted, got, remedy."""
-    if isinstance(error, ValidationError):
-        cause = error.__cause__ or error.__context__
-        if isinstance(cause, Invalid):
-            return str(explained(cause))
-    return " ".join(str(error).split())
-
-
-def refused(text: str, error: BaseException | None, code: int = 2) -> int:
-    """One line on standard error; the traceback before it where it was asked for."""
-    if error is not None:
+def refused(error: BaseException, *, debug: bool, json: bool) -> int:
+    """One line on standard error. debug: the traceback before it. json: the same as one object on standard
+    output, too. Gives the exit code.
+    """
+    code, text = explanation(error)
+    if debug:
         import traceback
 
         traceback.print_exception(error)
+    if json:
+        kind = "BadOption" if isinstance(error, CycloptsError) else type(error).__name__
+        print(jsonlib.dumps({"error": {"kind": kind, "message": text, "code": code}}, indent=1))
     print(f"medprior: {text}", file=sys.stderr)
     return code
+
+
+def explanation(error: BaseException) -> tuple[int, str]:
+    """(exit code, one line: what, wanted, got, remedy)."""
+    if isinstance(error, ValidationError):
+        cause = error.__cause__ or error.__context__
+        return 2, str(ask.explained(cause) if isinstance(cause, Invalid) else error)
+    if isinstance(error, MissingArgumentError):
+        return 2, missing(error)
+    if isinstance(error, UnknownCommandError):
+        text = str(error).partition(" Available commands:")[0]
+        return 2, f"{text} medprior --help lists all commands."
+    if isinstance(error, MedpriorError | CycloptsError):
+        return 3 if isinstance(error, OutOfDistribution) else 2, " ".join(str(error).split())
+    if isinstance(error, KeyboardInterrupt):
+        return 130, str(error) or "interrupted; nothing half written is left"
+    if isinstance(error, MemoryError):
+        return 2, "out of memory (ask for fewer images at once with --n, or a smaller scan)"
+    what = " ".join(str(error).split())[:300]
+    name = type(error).__name__
+    return 1, f"unexpected {name}: {what}. Please report it to {WHERE}, with what --debug prints"
+
+
+def missing(error: MissingArgumentError) -> str:
+    """What a command lacks, as it is given: a scan or a folder by its place, all else by name."""
+    words = " ".join(error.command_chain or ())
+    name = error.argument.name if error.argument is not None else ""
+    place = name.removeprefix("--").upper()
+    if place in ("INPUT", "FOLDER"):
+        return f"{place} is missing: medprior {words} {place} (medprior {words} --help says more)"
+    return f"{name} is missing (medprior {words} --help says more)"

@@ -19,6 +19,7 @@ MedpriorError                  what went wrong, what was wanted, what came, what
 
 from __future__ import annotations
 
+import sys
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -40,6 +41,7 @@ __all__ = [
     "Unsupported",
     "WrongKind",
     "nearest",
+    "needs_posix",
     "optional",
 ]
 
@@ -144,6 +146,14 @@ class Diverged(MedpriorError):
         )
         self.step = step
         self.sigma = sigma
+
+
+def needs_posix() -> None:
+    """Raises MedpriorError on Windows, whose files cannot be locked, flushed and exchanged as is needed."""
+    if sys.platform == "win32":
+        raise MedpriorError(
+            "medprior runs on Linux and macOS, this is Windows", "use the Windows Subsystem for Linux"
+        )
 
 
 def printable(path: str | Path) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from medprior.cli import main
+from medprior.cli import VERBS, main
 from medprior.errors import OutOfDistribution, WrongKind
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,7 +43,12 @@ def test_help_loads_nothing_heavy() -> None:
     ("tokens", "words"),
     [
         (["detct"], "Did you mean"),
-        (["detect"], "--input"),
+        (["detect"], "INPUT is missing: medprior detect INPUT"),
+        (["train", "--minutes", "1"], "FOLDER is missing: medprior train FOLDER"),
+        (["evaluate", "detect"], "FOLDER is missing: medprior evaluate detect FOLDER"),
+        (["detect", "x.png"], "--prior is missing"),
+        (["list"], 'Unknown command "list". medprior --help lists all commands'),
+        (["evaluate", "detct"], 'Did you mean "detect"? medprior --help lists all commands'),
         (["detect", "x.png", "--prio", "a"], "--prior"),
         (["detect", "x.png", "--prior", "nowhere"], "neither a bundled prior nor a folder"),
         (
@@ -90,7 +96,9 @@ def test_a_scan_unlike_the_priors_is_code_3(
     monkeypatch.setattr("medprior.runs.execute.execute", refuses)
     assert main(["detect", "x.png", "--prior", "a", *more]) == code
     said = capsys.readouterr()
-    assert said.out == ""
+    message = "it is mirrored (turn it)"
+    error = {"kind": kind.__name__, "message": message, "code": code}
+    assert (json.loads(said.out) == {"error": error}) if "--json" in more else said.out == ""
     lines = [line for line in said.err.splitlines() if line.startswith("medprior: ")]
     assert len(lines) == 1 and "it is mirrored" in lines[0] and "turn it" in lines[0]
     assert ("Traceback" in said.err) == (more == ["--debug"])
@@ -129,6 +137,47 @@ def test_yaml_scientific_numbers_are_numbers(capsys: pytest.CaptureFixture[str],
     config.write_text(f"strength: 1e-4\nprior: {tmp_path / 'nowhere'}\n")
     assert main(["augment", "x.png", "--config", str(config)]) == 2
     assert "strength" not in capsys.readouterr().err
+
+
+def test_an_error_of_the_command_line_is_json_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["detect", "x.png", "--prio", "a", "--json"]) == 2
+    said = capsys.readouterr()
+    error = json.loads(said.out)["error"]
+    assert error["code"] == 2 and "--prior" in error["message"]
+    assert said.err.splitlines()[-1] == f"medprior: {error['message']}"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "usage"), [(["help"], "medprior COMMAND"), (["help", "detect"], "medprior detect")]
+)
+def test_help_is_a_word_too(tokens: list[str], usage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(tokens) == 0
+    assert capsys.readouterr().out.startswith(f"Usage: {usage}")
+
+
+def test_every_verb_leads_to_a_function_that_is_there() -> None:
+    for words, (request, where) in VERBS.items():
+        module, _, function = where.partition(":")
+        assert callable(getattr(import_module(f"medprior.runs.{module}"), function))
+        assert words == request.job.replace("-", " ") and request.__doc__
+
+
+def test_windows_is_refused_in_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.platform", "win32")
+    assert main(["info"]) == 2
+    assert capsys.readouterr().err.startswith("medprior: medprior runs on Linux and macOS, this is Windows")
+
+
+def test_what_needs_locks_is_not_imported_on_windows() -> None:
+    """Before it fails with a ModuleNotFoundError somewhere inside."""
+    code = (
+        "import sys; sys.platform = 'win32'; from medprior.errors import MedpriorError\n"
+        "try:\n    import medprior.io.disk.files\nexcept MedpriorError as error:\n    print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "this is Windows (use the Windows Subsystem for Linux)" in done.stdout
 
 
 def test_json_is_clean(capsys: pytest.CaptureFixture[str]) -> None:

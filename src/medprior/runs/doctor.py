@@ -9,17 +9,17 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from .. import __version__
 from ..errors import MedpriorError
 from ..io.disk.files import check_manifest, write_file
 
-__all__ = ["Check", "Status", "diagnose"]
+__all__ = ["Check", "Status", "described", "diagnose"]
 
 Status = Literal["ok", "warning", "problem"]
 
@@ -54,6 +54,18 @@ def diagnose(folder: str | Path = ".") -> list[Check]:
         _priors,
     )
     return [row for check in checks for row in check()]
+
+
+def described(rows: Sequence[Check]) -> tuple[dict[str, Any], list[str]]:
+    """The checks as JSON, and as lines for a person."""
+    signs = {"ok": "ok     ", "warning": "warning", "problem": "PROBLEM"}
+    lines = [
+        f"{signs[row.status]}  {row.subject}: {row.found}"
+        + (f"\n         -> {row.remedy}" if row.remedy else "")
+        for row in rows
+    ]
+    names = ("subject", "status", "found", "remedy")
+    return {"checks": [{name: getattr(row, name) for name in names} for row in rows]}, lines
 
 
 def _python() -> list[Check]:

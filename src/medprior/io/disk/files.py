@@ -18,8 +18,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ...errors import BadOption, Corrupt, FileProblem, Unsupported
+from ...errors import BadOption, Corrupt, FileProblem, Unsupported, needs_posix
 from .limits import regular_file
+
+needs_posix()
 
 __all__ = [
     "append_line",

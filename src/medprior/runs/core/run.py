@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -190,4 +189,6 @@ def versions() -> dict[str, str]:
 
 def _peak_mib() -> float:
     """Most memory the process has held; Linux counts in KiB, macOS in bytes."""
+    import resource  # not on Windows, which is refused in one line before this runs
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
