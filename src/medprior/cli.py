@@ -54,7 +54,7 @@ app = App(
 app.meta.suppress_keyboard_interrupt = False
 
 
-VERBS: dict[str, tuple[type[ask.Request], str]] = {
+VERBS: dict[str, tuple[type[ask.Request | ask.Scan], str]] = {
     "detect": (ask.Detect, "execute:execute"),
     "reconstruct": (ask.Reconstruct, "execute:execute"),
     "augment": (ask.Augment, "execute:execute"),
@@ -86,10 +86,10 @@ FAMILIES = {
 """Words that stand before others."""
 
 
-def command(request: type[ask.Request], where: str) -> Callable[..., int]:
+def command(request: type[ask.Request | ask.Scan], where: str) -> Callable[..., int]:
     """A verb as a command. Its module is loaded when it runs, so help stays fast."""
 
-    def verb(request: ask.Request, *, screen: Shown) -> int:
+    def verb(request: ask.Request | ask.Scan, *, screen: Shown) -> int:
         module, _, function = where.partition(":")
         run = getattr(import_module(f"medprior.runs.{module}"), function)
         with progress(screen) as listen:
@@ -252,8 +252,8 @@ def _every_verb(
 
 
 def main(tokens: Sequence[str] | None = None) -> int:
-    """Gives the exit code. 0: done. 1: an error of ours. 2: an error that the user can fix, in one line without
-    a traceback. 3: a scan unlike the prior's. 4: some of many scans failed. 130: interrupted.
+    """Gives the exit code. 0: done. 1: an error of ours. 2: an error that the user can fix. 3: a scan unlike
+    the prior's. 4: some of many scans failed. 130: interrupted.
     """
     given = list(sys.argv[1:] if tokens is None else tokens)
     if given[:1] == ["help"]:
