@@ -44,6 +44,42 @@ def adapted_sections(
     done: Adapted, metrics: Mapping[str, Any], samples: Mapping[str, Tensor]
 ) -> list[Section]:
     """What was learned, from what, and at what price."""
+    curve = [Charts([loss_chart(metrics["curve"])])] if len(metrics["curve"]) > 1 else []
+    gained, forgotten = metrics["gained"], metrics["forgotten"]
+    seen = (
+        "held-out new scans"
+        if gained["held_out"]
+        else "new scans, LEARNED FROM (none was held out): this flatters"
+    )
+    old = (
+        "images that the parent drew"
+        if forgotten["drawn_by_the_parent"]
+        else "held-out real scans of what it knew"
+    )
+    rows = [
+        ["denoising loss", "parent", "now", "change", "standard error", "images"],
+        _row(seen, gained),
+        _row(old, forgotten),
+    ]
+    facts = [["what", ""], *([key, str(value)] for key, value in _facts(done, metrics))]
+    note = (
+        "The loss of training, on the same noise for both; each image with its label as far as the prior "
+        "knows it."
+    )
+    blocks: list[Any] = [Grid(_sheets(done, samples)), *curve, Table(rows, note), Table(facts, words=True)]
+    return [
+        Section(
+            "Adapt: what was learned, what was forgotten",
+            "",
+            blocks,
+            _verdict(gained, forgotten),
+            _limits(done, metrics),
+        )
+    ]
+
+
+def _sheets(done: Adapted, samples: Mapping[str, Tensor]) -> list[Picture]:
+    """Scans that were learned from, and what was drawn for each label."""
     card, data = done.prior.card, done.data
     pictures = [
         Picture(
@@ -70,29 +106,10 @@ def adapted_sections(
                 wide=True,
             )
         )
-    curve = [Charts([loss_chart(metrics["curve"])])] if len(metrics["curve"]) > 1 else []
-    gained, forgotten = metrics["gained"], metrics["forgotten"]
-    seen = (
-        "held-out new scans"
-        if gained["held_out"]
-        else "new scans, LEARNED FROM (none was held out): this flatters"
-    )
-    old = (
-        "images that the parent drew"
-        if forgotten["drawn_by_the_parent"]
-        else "held-out real scans of what it knew"
-    )
-    rows = [
-        ["denoising loss", "parent", "now", "change", "standard error", "images"],
-        _row(seen, gained),
-        _row(old, forgotten),
-    ]
-    facts = [["what", ""], *([key, str(value)] for key, value in _facts(done, metrics))]
-    note = (
-        "The loss of training, on the same noise for both; each image with its label as far as the prior "
-        "knows it."
-    )
-    blocks: list[Any] = [Grid(pictures), *curve, Table(rows, note), Table(facts, words=True)]
+    return pictures
+
+
+def _limits(done: Adapted, metrics: Mapping[str, Any]) -> tuple[str, ...]:
     close = [
         f"{name}: {at['close']} of {at['of']}"
         for name, at in metrics["close_to_learned"].items()
@@ -104,7 +121,7 @@ def adapted_sections(
         if close
         else ""
     )
-    caveats = (
+    return (
         "The samples show no patient. Whether they copy the scans has not been audited: with so few this is "
         "the first thing to ask.",
         *([near] if near else []),
@@ -118,13 +135,8 @@ def adapted_sections(
             if done.drawn
             else []
         ),
-        *card.limits,
+        *done.prior.card.limits,
     )
-    return [
-        Section(
-            "Adapt: what was learned, what was forgotten", "", blocks, _verdict(gained, forgotten), caveats
-        )
-    ]
 
 
 def _row(name: str, at: Mapping[str, Any]) -> list[str]:

@@ -24,7 +24,7 @@ NEUTRAL = 3
 _COLOURS = ("#17657d", "#c2571a", "#5b8c3e", "#7d868f")
 """Of a bitmap; a page takes those of its own light or dark style."""
 
-_WIDTH, _HEIGHT, _SQUARE = 720, 330, 420
+_WIDTH, _HEIGHT, _SQUARE = 620, 330, 420
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 14, 48
 
 
@@ -203,11 +203,11 @@ def _range(values: Sequence[float], margin: float) -> tuple[float, float]:
     return low - margin * reach, high + margin * reach
 
 
-def _steps(low: float, high: float, most: int = 6) -> list[float]:
-    """Round numbers from low to high, at most ``most`` intervals apart."""
-    raw = (high - low) / most
+def _steps(low: float, high: float, most: int = 6, *, whole: bool = False) -> list[float]:
+    """Round numbers from low to high, at most ``most`` intervals apart; whole ones where they count."""
+    raw = max((high - low) / most, 1.0 if whole else 0.0)
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(power * n for n in (1, 2, 2.5, 5, 10) if power * n >= raw * (1 - 1e-9))
+    step = next(power * n for n in (1, 2, *(() if whole else (2.5,)), 5, 10) if power * n >= raw * (1 - 1e-9))
     first = math.ceil(low / step - 1e-9)
     return [round(n * step, 12) + 0.0 for n in range(first, math.floor(high / step + 1e-9) + 1)]
 
@@ -223,7 +223,7 @@ def _marks(chart: Chart) -> list[_Mark]:
 def _axes(chart: Chart, frame: _Frame) -> list[_Mark]:
     left, right, floor = _LEFT, frame.width - _RIGHT, frame.height - _BOTTOM
     marks = []
-    for y in _steps(*frame.y):
+    for y in _steps(*frame.y, whole=any(one.kind == "bars" for one in chart.series)):
         up = frame.up(y)
         marks.append(_Mark("line", ((left, up), (right, up)), -1))
         marks.append(_Mark("text", ((left - 8, up + 4),), text=f"{y:,.6g}", anchor="end"))

@@ -175,33 +175,7 @@ def section_of(found: Mapping[str, Any]) -> Section:
             "No scan says the sex, age, scanner, site or protocol (DICOM, or columns of scans.csv): nothing "
             "can be said of groups.",
         )
-    rows = [
-        [
-            "group",
-            "patients",
-            "AUROC",
-            "95 % interval",
-            "minus the others",
-            "false positives",
-            "95 % interval",
-            "minus the others",
-        ]
-    ]
-    notes, n_compared = [], 0
-    for tag, at in found.items():
-        for name, one in list(at["groups"].items())[:SHOWN]:
-            cells = [text for what in FIGURES for text in _cells(one[what], one[f"{what}_difference"])]
-            rows.append([_named(tag, name), f"{one['healthy']} healthy, {one['others']} others", *cells])
-        compared = sum(
-            one[f"{what}_difference"] is not None for one in at["groups"].values() for what in FIGURES
-        )
-        n_compared += (
-            compared // 2 if len(at["groups"]) == 2 else compared
-        )  # of two groups each is the other's other
-        if len(at["groups"]) > SHOWN:
-            notes.append(f"{len(at['groups']) - SHOWN} smaller groups of {tag} are in run.json.")
-        if at["not_stated"]:
-            notes.append(f"{at['not_stated']} scans do not state {tag}.")
+    n_compared = sum(_compared(at) for at in found.values())
     nothing = (
         "No group differs from the others by more than 5 points and more than chance."
         if n_compared
@@ -218,18 +192,7 @@ def section_of(found: Mapping[str, Any]) -> Section:
         f"Each group beside the patients who are stated to be of another one. Too few: under {LEAST} "
         f"patients, for an AUROC also under {HANDFUL} of either "
         f"label, for false positives under {LEAST} healthy ones, or too few to calibrate the rate.",
-        [
-            Table(
-                rows,
-                " ".join(
-                    [
-                        "AUROC: intervals over patients; false positives: Clopper-Pearson, their difference "
-                        "by Newcombe's method.",
-                        *notes,
-                    ]
-                ),
-            )
-        ],
+        [_table(found)],
         verdict=" ".join(lines) or nothing,
         caveats=(
             *(
@@ -244,6 +207,31 @@ def section_of(found: Mapping[str, Any]) -> Section:
             "Groups differ in more than their name.",
         ),
     )
+
+
+def _compared(at: Mapping[str, Any]) -> int:
+    """How many differences a tag's groups give; of two groups each is the other's other."""
+    n = sum(one[f"{what}_difference"] is not None for one in at["groups"].values() for what in FIGURES)
+    return n // 2 if len(at["groups"]) == 2 else n
+
+
+def _table(found: Mapping[str, Any]) -> Table:
+    """The largest groups of each tag."""
+    interval_of = ("95 % interval", "minus the others")
+    rows = [["group", "patients", "AUROC", *interval_of, "false positives", *interval_of]]
+    notes = [
+        "AUROC: intervals over patients; false positives: Clopper-Pearson, their difference by Newcombe's "
+        "method."
+    ]
+    for tag, at in found.items():
+        for name, one in list(at["groups"].items())[:SHOWN]:
+            cells = [text for what in FIGURES for text in _cells(one[what], one[f"{what}_difference"])]
+            rows.append([_named(tag, name), f"{one['healthy']} healthy, {one['others']} others", *cells])
+        if len(at["groups"]) > SHOWN:
+            notes.append(f"{len(at['groups']) - SHOWN} smaller groups of {tag} are in run.json.")
+        if at["not_stated"]:
+            notes.append(f"{at['not_stated']} scans do not state {tag}.")
+    return Table(rows, " ".join(notes))
 
 
 def _cells(at: Mapping[str, Any] | None, difference: Mapping[str, Any] | None) -> list[str]:

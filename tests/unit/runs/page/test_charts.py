@@ -71,3 +71,9 @@ def test_a_loss_curve_has_a_second_line_where_something_was_held_out() -> None:
 def test_a_bitmap_shows_what_the_page_shows() -> None:
     image = np.asarray(chart_image(chart(Series("bars", [0.0, 1.0], [1], "healthy"))))
     assert image.shape[2] == 3 and (image == (0x17, 0x65, 0x7D)).all(-1).mean() > 0.3
+
+
+def test_counts_have_whole_numbers_on_their_axis() -> None:
+    made = svg(chart(Series("bars", [0.0, 1.0, 2.0], [12, 3])))
+    numbers = [float(text) for text in re.findall(r'text-anchor="end">([^<]+)<', made)]
+    assert len(numbers) > 2 and all(n == int(n) for n in numbers)
