@@ -17,8 +17,9 @@ from ...data.volume import Volume
 from ...errors import BadOption, Unsupported
 from ...io.arrays import read_kspace, read_sinogram
 from ...io.dataset.advice import advice
+from ...io.dataset.cache import cached_scan
 from ...io.dataset.layout import PLAIN, Layout
-from ...io.dataset.scan import Index, Item, scan
+from ...io.dataset.scan import Index, Item
 from ...io.disk.archives import member_names
 from ...io.disk.files import sha256
 from ...io.disk.limits import Limits
@@ -197,7 +198,7 @@ def indexed(
     labels and patients are read from. Raises what ``scan`` raises.
     """
     on_event(Event("stage", "reading every scan once"))
-    index = scan(
+    index = cached_scan(
         folder,
         unit=unit,
         modality=modality,

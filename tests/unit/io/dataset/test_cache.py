@@ -1,0 +1,124 @@
+"""An index that is there already is used, and nothing in the cache can spoil a command."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medprior.data.volume import Volume
+from medprior.errors import FileProblem
+from medprior.io.dataset import cache
+from medprior.io.dataset import scan as scanning
+from medprior.io.dataset.cache import cache_folder, cached_scan
+from medprior.io.dataset.index import INDEX, Index
+from medprior.io.write import write
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDPRIOR_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return data_set(tmp_path / "scans")
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The files that were decoded."""
+    names, read = list[str](), scanning.read_item
+
+    def reading(path: Path, *more: Any) -> Volume:
+        names.append(path.name)
+        return read(path, *more)
+
+    monkeypatch.setattr(scanning, "read_item", reading)
+    return names
+
+
+def data_set(folder: Path, n: int = 3) -> Path:
+    for k in range(n):
+        image = np.random.default_rng(k).uniform(0, 255, (1, 16, 16)).astype(np.float32)
+        (folder / "ill").mkdir(parents=True, exist_ok=True)
+        write(Volume(image), folder / "ill" / f"{k}.png", kind="converted")
+    return folder
+
+
+def entries() -> list[Path]:
+    return sorted((cache_folder() / "indexes").iterdir())
+
+
+def facts(index: Index) -> list[tuple[str, str, str, str]]:
+    return [(item.path, item.digest, item.label, item.split) for item in index.items]
+
+
+def test_a_second_command_decodes_nothing(folder: Path, decoded: list[str]) -> None:
+    first = cached_scan(folder)
+    assert sorted(decoded) == ["0.png", "1.png", "2.png"]
+    second = cached_scan(folder)
+    assert len(decoded) == 3 and facts(first) == facts(second) == facts(scanning.scan(folder))
+
+
+def test_a_changed_file_or_option_is_another_entry(folder: Path, decoded: list[str]) -> None:
+    cached_scan(folder)
+    data_set(folder, n=4)
+    assert len(cached_scan(folder).items) == 4 and len(decoded) == 7
+    assert cached_scan(folder, modality="DX").items[0].modality == "DX"
+    assert len(entries()) == 3 and not list(folder.glob(".*"))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"medprior_index": 1}', '{"mine": 1}'])
+def test_a_damaged_or_foreign_entry_is_made_again(folder: Path, decoded: list[str], text: str) -> None:
+    wanted = facts(cached_scan(folder))
+    (entries()[0] / INDEX).write_text(text)
+    assert facts(cached_scan(folder)) == wanted and len(decoded) == 6
+    assert facts(cached_scan(folder)) == wanted and len(decoded) == 6
+
+
+def test_only_its_owner_can_read_it(folder: Path) -> None:
+    cached_scan(folder)
+    (entry,) = entries()
+    assert entry.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in entry.iterdir()} == {0o600}
+
+
+def test_the_oldest_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "MOST", 2)
+    for n, name in enumerate("abc"):
+        cached_scan(data_set(tmp_path / name))
+        for entry in entries():
+            if entry.stat().st_mtime > 1e9:
+                os.utime(entry, (n, n))  # as if it was long ago
+    assert sorted(int(entry.stat().st_mtime) for entry in entries()) == [1, 2]
+    monkeypatch.setattr(cache, "MOST_BYTES", 1)
+    cached_scan(tmp_path / "c")
+    assert len(entries()) == 1
+
+
+def test_without_a_cache_every_file_is_read(
+    folder: Path, decoded: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder can be made below this")
+    monkeypatch.setenv("MEDPRIOR_CACHE", str(tmp_path / "file" / "cache"))
+    assert len(cached_scan(folder).items) == len(cached_scan(folder).items) == 3
+    assert len(decoded) == 6
+
+
+def test_a_fault_of_the_data_set_is_told(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileProblem, match="is empty"):
+        cached_scan(tmp_path / "empty")
+
+
+def test_where_it_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("MEDPRIOR_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "medprior"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / ".cache" / "medprior"
