@@ -48,7 +48,7 @@ def reconstruct() -> list[np.ndarray]:
 def augment() -> list[np.ndarray]:
     """Template and two variations."""
     scan = _template()
-    made = mp.augment(mp.load("brain-t1"), scan, strength=0.5, n=2, seed=0)
+    made = mp.augment(mp.load("brain-t1"), scan, strength=0.3, n=2, seed=0)
     high = float(scan.data.max())
     return [_tile(volume.data, 0, high) for volume in (scan, *made)]
 
