@@ -128,6 +128,20 @@ def test_a_limit_has_the_numbers_of_its_results() -> None:
     assert seen > 30
 
 
+def test_a_page_that_the_code_names_is_there() -> None:
+    """Errors, help and docstrings send their reader to pages."""
+    files = [file for folder in ("src", "bench", "tests") for file in (ROOT / folder).rglob("*.py")]
+    named = {
+        (page, file.name)
+        for file in files
+        for page in re.findall(r"docs/[\w/-]+\.md", file.read_text(encoding="utf-8"))
+    }
+    assert {page for page, _ in named} >= {"docs/train.md", "docs/evaluate.md"}
+    assert [
+        each for each in sorted(named) if not (ROOT / each[0]).exists() and each[0] not in GENERATED
+    ] == []
+
+
 def test_every_page_stands_in_the_navigation() -> None:
     site = tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))
     named = set(_leaves(site["project"]["nav"]))

@@ -72,7 +72,7 @@ class Augment(HasLayout, OneScan):
     policy: Path | None = advanced(
         None,
         "classical: YAML file that sets which transforms are allowed and "
-        "how strong they are (docs/how-to/augment.md).",
+        "how strong they are (docs/augment.md).",
     )
     mask: Path | None = advanced(
         None,
@@ -348,7 +348,7 @@ class Reconstruct(OneScan):
         "pseudoinverse_guidance",
     ] = advanced(
         "proximal",
-        "How the measurement enters. All but the default are for comparison (docs/how-to/reconstruct.md).",
+        "How the measurement enters. All but the default are for comparison (docs/reconstruct.md).",
     )
     steps: int = advanced(40, "Number of noise levels, from coarse to fine.", ge=2, le=1000)
     baselines: Literal["all", "quick"] = advanced(

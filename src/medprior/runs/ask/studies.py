@@ -49,7 +49,7 @@ HEALTHY_OPTION = "Label of the healthy scans. Default: no_finding, healthy or no
 class _Simulating(Evaluation):
     """What whoever simulates measurements of a folder's scans is told."""
 
-    task: NamedTask = option("denoise", "Measurement to simulate (docs/how-to/evaluate.md).")
+    task: NamedTask = option("denoise", "Measurement to simulate (docs/evaluate.md).")
     n: int = option(8, "Number of posterior draws. Their mean is the result.", ge=1, le=256)
     fast: bool = option(False, "One point estimate from seven network evaluations instead of draws.")
     steps: int = advanced(40, "Number of noise levels, from coarse to fine.", ge=2, le=1000)
