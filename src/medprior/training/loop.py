@@ -288,8 +288,7 @@ class _Run:
             batch=settings.batch,
             sigmas=settings.sigmas,
             drop=settings.drop,
-            rank=ranks.rank,
-            ranks=ranks.count,
+            share=(ranks.rank, ranks.count),
             steps=0 if self.steps == UNKNOWN else self.steps,
         )
 

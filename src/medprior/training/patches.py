@@ -173,18 +173,18 @@ def draw(
     batch: int,
     sigmas: tuple[float, float],
     drop: float = 0.1,
-    rank: int = 0,
-    ranks: int = 1,
+    share: tuple[int, int] = (0, 1),
     steps: int = 0,
 ) -> Batch:
     """The batch of one step: a pure function of (seed, step, rank, steps), so that a resumed run sees what an
     unbroken run sees.
 
     batch: 64-voxel patches a step, over all ranks; larger patches come in smaller numbers. sigmas: mean and
-    standard deviation of ln sigma. drop: how often labels and numbers are hidden, see ``known``. steps: of
-    the whole training, by which ``data.moves`` knows how often each scan will be seen. Raises BadOption where
-    there are more ranks than patches.
+    standard deviation of ln sigma. drop: how often labels and numbers are hidden, see ``known``. share:
+    (rank, ranks), the part of the batch that is drawn. steps: of the whole training, by which ``data.moves``
+    knows how often each scan will be seen. Raises BadOption where there are more ranks than patches.
     """
+    rank, ranks = share
     plan = planned(data, step, seed=seed, batch=batch, ranks=ranks, steps=steps)
     own = [(n, plan.order[n]) for n in range(rank, plan.count, ranks)]
     pieces = [_window(data, item, plan.level, plan.size, generator(seed, "item", step, n)) for n, item in own]

@@ -49,13 +49,13 @@ class Resident:
         batch: int,
         sigmas: tuple[float, float],
         drop: float = 0.1,
-        rank: int = 0,
-        ranks: int = 1,
+        share: tuple[int, int] = (0, 1),
         steps: int = 0,
     ) -> Batch:
         """The batch of one step for one rank, on the device. Arguments and errors are those of
         ``patches.draw``.
         """
+        rank, ranks = share
         plan = planned(self.data, step, seed=seed, batch=batch, ranks=ranks, steps=steps)
         # every rank draws for all and keeps its share: cheap beside the network, and one law for any number
         # of ranks

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from medprior.cli import main
+from medprior.io.dataset.layout import AS_MASK
+from medprior.runs.scan import LISTED
 from tests.corpus.other import png
 from tests.unit.io.dataset.test_places import made
 
@@ -77,3 +79,16 @@ def test_folders_of_patients_end_in_one_line(tmp_path: Path, capsys: pytest.Capt
     data = made(tmp_path / "data", *(f"patient {name}/1.png" for name in "abcd"))
     assert main(["scan", str(data), "--out", str(tmp_path / "run")]) == 2
     assert "--folders patients" in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+def test_what_was_left_out_is_named_with_the_way_to_take_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A sound file is never left out in silence: path, reason and remedy; only so many lines."""
+    data = made(tmp_path / "data", *(f"s{n:02d}.png" for n in range(LISTED + 2)))
+    for n in range(LISTED + 2):
+        (data / f"s{n:02d}_mask.png").write_bytes(png(np.eye(20, dtype=np.uint8) * (n + 1)))
+    _, said = looked_at(capsys, data, "--out", tmp_path / "run")
+    named = [line for line in said.splitlines() if line.startswith("left out s")]
+    assert len(named) == LISTED and "left out and 2 more, see unusable.csv" in said.splitlines()
+    assert all("label map" in line and AS_MASK in line for line in named)

@@ -45,8 +45,7 @@ def at(request: pytest.FixtureRequest) -> At:
             batch=batch,
             sigmas=SIGMAS,
             drop=drop,
-            rank=rank,
-            ranks=ranks,
+            share=(rank, ranks),
         )
 
     return drawn

@@ -13,10 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from medprior.cli import main
 from medprior.data.volume import Volume
 from medprior.errors import BadOption, WrongKind
-from medprior.io.dataset.layout import AS_MASK
 from medprior.io.disk.files import read_json, sha256, write_json
 from medprior.io.write import write
 from medprior.jobs.fitting.fit import fit
@@ -29,7 +27,6 @@ from medprior.runs.core.run import RunFolder
 from medprior.runs.learn.train import run_train
 from medprior.runs.learn.train_page import verdict_of
 from medprior.runs.rebuild import rebuild
-from medprior.runs.scan import LISTED
 from medprior.training.folder import load, save_trust
 from tests.unit.runs.conftest import scene
 
@@ -267,60 +264,19 @@ def test_a_folder_of_somebody_else_is_left_alone(scans: Path, tmp_path: Path) ->
         run_train(request(scans, tmp_path, fresh=True), lambda event: None)
 
 
-def test_scan_lists_what_cannot_be_used(
-    scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = tmp_path / "data"
-    folder.mkdir()
-    for n in range(2):
-        write(Volume(scene(n)), folder / f"{n}.png", kind="converted")
-    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
-    assert main(["scan", str(folder), "--out", str(tmp_path / "index")]) == 0
-    said = capsys.readouterr().out
-    assert "2 usable scans, 1 unusable" in said and "unusable broken.png" in said
-
-
-def test_scan_says_what_it_left_out_and_how_to_take_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A sound file is never passed over without a word: path, reason and remedy, in lines and in JSON; only
-    so many lines.
-    """
-    folder = tmp_path / "data"
-    folder.mkdir()
-    for n in range(LISTED + 2):
-        write(Volume(scene(n)), folder / f"s{n:02d}.png", kind="converted")
-        write(Volume(scene(100 + n)), folder / f"s{n:02d}_mask.png", kind="converted")
-    common = ["scan", str(folder), "--out", str(tmp_path / "index")]
-    assert main(common) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert f"{LISTED + 2} usable scans, 0 unusable, {LISTED + 2} left out, 0 files passed over" in lines
-    named = [line for line in lines if line.startswith("left out s")]
-    assert len(named) == LISTED and "left out and 2 more, see unusable.csv" in lines
-    assert all("label map" in line and AS_MASK in line for line in named)
-    assert main([*common, "--json"]) == 0
-    left = json.loads(capsys.readouterr().out)["left_out"]
-    assert [entry["path"] for entry in left] == [f"s{n:02d}_mask.png" for n in range(LISTED + 2)] and left[0][
-        "remedy"
-    ] == AS_MASK
-
-
 def test_the_step_that_denoises_val_best_is_kept(tmp_path: Path) -> None:
-    """Eight scans and 100 steps: they are learned by heart, and what other scans look like is forgotten on
-    the way.
-    """
+    """The prior memorises eight scans on the way; the step with the lowest validation loss is kept."""
     folder = tmp_path / "data"
     for n in range(14):
         place = folder / ("train" if n < 8 else "val")
         place.mkdir(parents=True, exist_ok=True)
         write(Volume(scene(n)), place / f"{n}.png", kind="converted")
-    said: list[str] = []
-    done = trained(request(folder, tmp_path / "run", steps=100), lambda event: said.append(event.text))
+    done = trained(request(folder, tmp_path / "run", steps=100), lambda event: None)
     prior = load(tmp_path / "run" / "prior")
     held = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
     losses = {line["step"]: line["held_out"] for line in held if "held_out" in line}
     kept = prior.card.training["steps"]
     assert losses[kept] == min(losses.values()) and prior.card.training["of_steps"] == 100
     early = kept * 1.1 < 100
-    assert any("was kept" in text for text in said) == early == ("was kept" in done.report.read_text())
-    assert not early or "Early stopping" in done.report.read_text()
+    said = [line for line in done.summary.headline if line.startswith(f"Early stopping: step {kept} of 100")]
+    assert bool(said) == early == ("Early stopping" in done.report.read_text())
