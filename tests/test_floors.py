@@ -31,7 +31,7 @@ INSIDE = {
         {"studies"},
         {"augment"},
         {"execute"},
-        {"demo"},
+        {"demo", "verbs"},
     ],
     "io": [
         {"disk", "groups", "source_order"},

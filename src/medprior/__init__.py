@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .prior import Prior
     from .prior.adopt import adopt
     from .prior.gaussian import GaussianPrior
+    from .runs.verbs import calibrate, evaluate, report
     from .sampling import Draws
     from .training.folder import load, save
 
@@ -56,12 +57,15 @@ _HOMES = {
     "adopt": "prior.adopt",
     "augment": "jobs.augment",
     "deidentify": "io.dicom.deidentify_files",
+    "calibrate": "runs.verbs",
     "detect": "jobs.detect",
+    "evaluate": "runs.verbs",
     "fit": "jobs.fitting.fit",
     "load": "training.folder",
     "operators": "operators",
     "read": "io.read",
     "reconstruct": "jobs.reconstruct",
+    "report": "runs.verbs",
     "save": "training.folder",
     "scan": "io.dataset.scan",
     "synthesize": "jobs.synthetic.synthesize",
@@ -90,13 +94,16 @@ __all__ = [
     "adapt",
     "adopt",
     "augment",
+    "calibrate",
     "deidentify",
     "detect",
+    "evaluate",
     "fit",
     "load",
     "operators",
     "read",
     "reconstruct",
+    "report",
     "save",
     "scan",
     "synthesize",

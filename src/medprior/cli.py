@@ -6,7 +6,6 @@ import json as jsonlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +17,7 @@ from . import __version__
 from .errors import FileProblem, MedpriorError, OutOfDistribution, needs_posix, printable
 from .runs.ask import requests as ask
 from .runs.ask.request import ADVANCED
+from .runs.verbs import VERBS, perform
 
 if TYPE_CHECKING:
     from .runs.core.run import RunFolder
@@ -54,31 +54,6 @@ app = App(
 app.meta.suppress_keyboard_interrupt = False
 
 
-VERBS: dict[str, tuple[type[ask.Request | ask.Scan], str]] = {
-    "detect": (ask.Detect, "execute:execute"),
-    "reconstruct": (ask.Reconstruct, "execute:execute"),
-    "augment": (ask.Augment, "execute:execute"),
-    "synthesize": (ask.Synthesize, "execute:execute"),
-    "train": (ask.Train, "learn.train:run_train"),
-    "adapt": (ask.Adapt, "learn.adapt:run_adapt"),
-    "evaluate reconstruct": (ask.EvaluateReconstruct, "studies.reconstruct:run_evaluate_reconstruct"),
-    "evaluate detect": (ask.EvaluateDetect, "studies.detect:run_evaluate_detect"),
-    "evaluate augment": (ask.EvaluateAugment, "studies.augment:run_evaluate_augment"),
-    "calibrate reconstruct": (
-        ask.CalibrateReconstruct,
-        "studies.calibrate_reconstruct:run_calibrate_reconstruct",
-    ),
-    "calibrate detect": (ask.CalibrateDetect, "studies.calibrate_detect:run_calibrate_detect"),
-    "calibrate synthesize": (
-        ask.CalibrateSynthesize,
-        "studies.calibrate_synthesize:run_calibrate_synthesize",
-    ),
-    "scan": (ask.Scan, "scan:run_scan"),
-}
-"""The verbs that make a run folder: the options, whose docstring is the help, and "module:function" in runs,
-which takes a request and a listener.
-"""
-
 FAMILIES = {
     "evaluate": "Measure a prior on a folder of scans, beside plain methods.",
     "calibrate": "Measure on other patients how far a prior's results may be off.",
@@ -90,10 +65,8 @@ def command(request: type[ask.Request | ask.Scan], where: str) -> Callable[..., 
     """A verb as a command. Its module is loaded when it runs, so help stays fast."""
 
     def verb(request: ask.Request | ask.Scan, *, screen: Shown) -> int:
-        module, _, function = where.partition(":")
-        run = getattr(import_module(f"medprior.runs.{module}"), function)
         with progress(screen) as listen:
-            done = run(request, listen)
+            done = perform(where, request, listen)
         return 0 if done is None else finish(screen, done)  # None: a helper of several processes
 
     verb.__annotations__ |= {"request": Annotated[request, Options], "screen": Shown}

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from medprior.cli import VERBS, main
+from medprior.cli import main
 from medprior.errors import OutOfDistribution, WrongKind
+from medprior.runs.verbs import VERBS
 
 ROOT = Path(__file__).resolve().parents[2]
 
