@@ -27,7 +27,7 @@ _BEAM_FROM_TOP = "the beam comes from the top of an ultrasound image, and shadow
 _HOUNSFIELD = (
     "Hounsfield values are a physical scale: -1000 is air, 0 is water, and a change of them is another tissue"
 )
-_UNKNOWN = "nobody knows what the numbers of an unknown modality mean: state the modality"
+_UNKNOWN = "the numbers of an unknown modality have no known meaning: state the modality"
 
 # nnU-Net's ranges (Isensee et al., Nat. Methods 18, 2021, supplement) where it has them, narrower where a
 # protocol positions the patient.

@@ -21,7 +21,7 @@ ARBITRARY = ("", "a.u.")
 """Units whose scale the settings of a scanner decide. Of every other one the numbers are measurements."""
 
 _INTENSITY = ("contrast", "gamma", "brightness", "lighting", "bias_field")
-_ONE_UPRIGHT = "nobody is scanned so: it would teach a body that does not exist"
+_ONE_UPRIGHT = "no scan is acquired like this: it would teach a body that does not exist"
 OTHERS = {
     "bias_field": "uneven sensitivity of receive coils is MR's",
     "motion": "lines of k-space that were read while the patient moved are MR's",

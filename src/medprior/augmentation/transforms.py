@@ -110,7 +110,11 @@ def _flip(direction: str) -> Draw:
     def draw(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
         axis = frame.axis(direction)
         if axis is None:
-            known = f"its axes point to {frame.codes}" if frame.codes else "nobody said where its axes point"
+            known = (
+                f"its axes point to {frame.codes}"
+                if frame.codes
+                else "the directions of its axes are unknown"
+            )
             remedy = "leave the flip out, or state codes such as 'RAS' in the frame"
             raise BadOption(
                 f"flip_{direction.replace('-', '_')}: no axis of this image runs {direction}: {known}", remedy

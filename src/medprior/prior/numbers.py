@@ -78,7 +78,7 @@ def encode_numbers(card: Card, values: Mapping[str, Sequence[float]], n: int) ->
         if wrong:
             raise BadOption(
                 f"{name}: the prior has learned about {low:g} to {high:g}, got {wrong[0]:g}",
-                "ask for a value within; beyond it knows nothing",
+                "choose a value inside this range; the prior was not trained outside it",
             )
     if not card.numbers:
         return None

@@ -83,7 +83,7 @@ def _vouched_for(folder: Path) -> None:
         if name not in listed and (name not in MAYBE or (folder / name).exists()):
             raise Corrupt(
                 folder / name,
-                "is not in the manifest, so nobody vouches for it",
+                "is not in the manifest, so its content is unchecked",
                 "copy the whole folder again",
             )
 

@@ -30,9 +30,10 @@ it is shifted, as a part of its side.
 @dataclass(frozen=True, slots=True)
 class Moves:
     """share: of the patches, at most. passes: over the training set, from first to last, up to which nothing
-    moves; at twice as many it is ``share``. A training that sees its scans less often does not learn them by
-    heart and is better off with plain ones. mirror: array axis (0 = i) along which half of the moved patches
-    are mirrored, or None. maps: channels of label maps, which move by nearest neighbour."""
+    moves; at twice as many it is ``share``. A training that sees its scans less often does not memorise them,
+    and is better without moves. mirror: array axis (0 = i) along which half of the moved patches are
+    mirrored, or None. maps: channels of label maps, which move by nearest neighbour.
+    """
 
     share: float = 0.8
     passes: float = 80.0

@@ -299,9 +299,7 @@ def passed_off(index: CopyIndex, *, n: int = 200, seed: int = 0) -> tuple[Contro
 def over_fitted_twin(
     prior: Prior, index: CopyIndex, *, seed: int = 0, on_step: Callable[[int, int], None] | None = None
 ) -> Control:
-    """A prior that has learned 16 of the training pictures by heart: what it draws are copies, and the audit
-    must say so.
-    """
+    """A prior that memorised 16 of the training pictures: it draws copies, and the audit must say so."""
     pictures = index.train[torch.randperm(len(index.train), generator=generator(seed, "twin"))[:_TWIN_OF]]
     chosen = PRESETS["small"]
     card = replace(

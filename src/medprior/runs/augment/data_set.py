@@ -130,7 +130,7 @@ def _overrides(work: Work, metrics: Mapping[str, Any], audited: Sequence[str]) -
             else []
         ),
         *(
-            [f"nobody looked for copies of real scans: {work.gates.why.get('copies', '')}"]
+            [f"copies of real scans were not looked for: {work.gates.why.get('copies', '')}"]
             if work.gates.copies is None and not request.classical
             else []
         ),

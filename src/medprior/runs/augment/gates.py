@@ -167,7 +167,7 @@ def gates_for(request: Augment, index: Index, items: Sequence[Item], on_event: O
         on_event(
             Event(
                 "warning",
-                "nobody looks for copies: no scan of another split says how alike two patients are; put "
+                "copies are not looked for: no scan of another split says how alike two patients are; put "
                 "scans of other patients into val",
             )
         )
@@ -191,7 +191,7 @@ def gates_for(request: Augment, index: Index, items: Sequence[Item], on_event: O
         try:
             copies = CopyIndex.learn(list(small[usable]), list(others[kept]), seed=request.seed)
         except BadOption as error:
-            on_event(Event("warning", f"nobody looks for copies: {error}"))
+            on_event(Event("warning", f"copies are not looked for: {error}"))
             why["copies"] = Exception.__str__(error)
     return Gates(
         judge,

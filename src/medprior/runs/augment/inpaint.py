@@ -141,8 +141,8 @@ def _section(
         [Grid(pictures)],
         caveats=(
             "Nearly all of each image is the patient's scan: not for release.",
-            "Whether what was painted is a finding, or is healthy, nobody has judged: look at it. Its mask "
-            "says where was painted, not where a finding is.",
+            "It was not judged whether the painted region shows a finding: look at it. Its mask says where "
+            "was painted, not where a finding is.",
             "Whether such images help a model is an experiment: train with and without them, with an equal "
             "number of ordinary augmentations as control.",
         ),

@@ -114,8 +114,8 @@ def _numbers(shown: Shown, metrics: Mapping[str, Any]) -> Section:
         verdict += f" {short} are missing: {_why_short(metrics)}."
     return Section(
         "Augment: a data set",
-        "Images lie in folders by label; scans.csv names label, split and which of them are of one patient, "
-        "by a number that leads to nobody. "
+        "Images lie in folders by label; scans.csv names label, split and a running number "
+        "for each patient. "
         "They are marked synthetic: training on them wants --allow-synthetic.",
         [Table(rows, note), *_judge_table(shown), *_copy_table(shown)],
         verdict=verdict,
@@ -141,8 +141,7 @@ def _judge_table(shown: Shown) -> list[Table]:
     if judge is None:
         return [
             Table(
-                [["does it carry its label?", f"nobody looked: {shown.gates.why.get('judge', '')}"]],
-                words=True,
+                [["does it carry its label?", f"not checked: {shown.gates.why.get('judge', '')}"]], words=True
             )
         ]
     rows = [
@@ -179,7 +178,7 @@ def _judge_table(shown: Shown) -> list[Table]:
 def _copy_table(shown: Shown) -> list[Table]:
     gates = shown.gates
     if gates.copies is None:
-        return [Table([["is it a copy?", f"nobody looked: {gates.why.get('copies', '')}"]], words=True)]
+        return [Table([["is it a copy?", f"not checked: {gates.why.get('copies', '')}"]], words=True)]
     done = "Near copies were kept (--keep-copies)." if gates.keep else "Near copies were refused."
     limit = gates.copies.limit.tolist()[0]
     rows = [["nearest training scan", "images", "median correlation", "it is their own source"]]
@@ -298,7 +297,7 @@ def said(row: Mapping[str, Any]) -> str:
             f"nearest training scan: {whose}, correlation "
             f"{number(row['rho'])}{', a near copy' if row.get('copy') else ''}"
         )
-    return f"{'; '.join(parts)}." if parts else "Nobody looked."
+    return f"{'; '.join(parts)}." if parts else "It was not checked."
 
 
 def _turned_away(shown: Shown) -> Section:

@@ -471,8 +471,7 @@ def _caveats(request: EvaluateAugment, prior: Prior, given: Labelled | None) -> 
     ]
     if given is not None:
         lines.append(
-            "Nobody here knows what made the images of the folder, or which labels and patients that has "
-            "learned from."
+            "It is unknown what made the images of the folder, and from which labels and patients it learned."
         )
     elif request.segment and request.how == "synthesize":
         lines.append(

@@ -236,7 +236,7 @@ def _section(entry: dict[str, Any], held: Sequence[Item]) -> Section:
             ),
         ],
         caveats=(
-            "Healthy is what the label says; a finding nobody wrote down becomes part of healthy here.",
+            "Healthy is what the label says; a finding that was not written down becomes part of healthy.",
             "p-values hold for patients who come as these did: same scanners, same way of scanning.",
             *caveats_of(held),
         ),

@@ -74,7 +74,7 @@ def _work(
     nearness = CopyIndex.learn(scans.train, scans.held, seed=request.seed)
     on_event(Event("stage", "looking for training scans that were passed off as new"))
     controls = list(passed_off(nearness, seed=request.seed))
-    on_event(Event("stage", "learning a twin by heart", 0, 0))
+    on_event(Event("stage", "training a twin that memorises", 0, 0))
     controls.append(
         over_fitted_twin(
             prior,

@@ -124,8 +124,8 @@ def tables_of(at: Mapping[str, Any]) -> list[Table]:
         f"Voxels of the body, {at['scans']} scans with a mask; average precision of chance is "
         f"{at['share']:.4f}. "
     )
-    note += "The oracle's threshold is nobody's in practice; "
-    threshold = "calibrated on healthy patients" if at["calibrated"] else "a fixed one that nobody calibrated"
+    note += "The best threshold is not known in practice;  "
+    threshold = "calibrated on healthy patients" if at["calibrated"] else "a fixed one, not calibrated"
     note += f"Dice at ours, {threshold}: {at['dice']['value']:.3f} ({span(at['dice'])})."
     sizes = [["size of the marked region", "regions", "touched by a finding"]]
     sizes += [

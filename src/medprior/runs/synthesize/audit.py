@@ -132,7 +132,7 @@ def _compared(
         n < LEAST
         # too few images for a share: the prior's own audit must stand for them, said before minutes are spent
     ):
-        remedy = f"ask for {LEAST} or more, of which they are, or run medprior calibrate synthesize"
+        remedy = f"ask for {LEAST} or more, or run medprior calibrate synthesize"
         entry = prior.trust.get("synthesize")
         overrides += unproven(entry, request.unproven, remedy=remedy, **asdict(steered))
     on_event(Event("stage", "learning how alike two patients are"))
@@ -157,7 +157,7 @@ def _compared(
         raise BadOption(
             f"synthesize: all of {found.refused} images lie nearer to a training scan than any held-out scan "
             "does; nothing was written",
-            "the prior has learned its scans by heart: train it on more of them, or for a shorter time",
+            "the prior has memorised its scans: train it on more of them, or for a shorter time",
         )
     if len(found.kept) < n:
         on_event(
@@ -187,7 +187,7 @@ def _compared(
 
 def _twin(request: Synthesize, prior: Prior, index: CopyIndex, on_event: OnEvent) -> list[Control]:
     """Where no audit of the prior has kept it: minutes, once for each set. Calibrate synthesize keeps it."""
-    on_event(Event("stage", "learning a twin by heart, to see that the audit finds it", 0, 0))
+    on_event(Event("stage", "training a twin that memorises, to see that the audit finds it", 0, 0))
     return [
         over_fitted_twin(
             prior,

@@ -392,7 +392,7 @@ def control_section(controls: Sequence[Control]) -> Section:
         else "NOT VALID: the audit misses copies, so its numbers say nothing of privacy."
     )
     text = (
-        "Training scans moved a little and passed off as new, and the images of a twin prior that has "
-        "learned 16 training scans by heart."
+        "Positive controls: training scans that were moved a little, and images of a twin prior that "
+        "memorised 16 training scans."
     )
     return Section("Can this audit find a copy?", text, [Table(rows)], verdict=verdict)

@@ -112,7 +112,7 @@ def test_each_scan_of_the_train_split_by_a_prior(folder: Path, tiny: Path, tmp_p
             "it is not for release",
             "14 of 14 images were written",
             "Source 1: no_finding",
-            "nobody looked: switched off",
+            "not checked: switched off",
         )
     )
     assert execute(asked(folder, tmp_path / "run", tiny)).reused and not beside(tmp_path / "run").exists()
@@ -630,10 +630,10 @@ def test_a_run_without_a_val_split_says_that_nobody_looks_for_copies(tiny: Path,
     heard: list[Event] = []
     done = execute(asked(tmp_path / "set", tmp_path / "run", tiny, keep_copies=False, n=1), heard.append)
     assert (
-        "nobody looked for copies of real scans: no scan of a val split to hold against"
+        "copies of real scans were not looked for: no scan of a val split to hold against"
         in done.record["overrides"]
     )
-    assert any(e.kind == "warning" and "nobody looks for copies" in e.text for e in heard)
+    assert any(e.kind == "warning" and "copies are not looked for" in e.text for e in heard)
     classical = execute(
         Augment(input=tmp_path / "set", classical=True, n=1, modality="DX", out=tmp_path / "classical")
     ).record
