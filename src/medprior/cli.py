@@ -177,7 +177,7 @@ def demo(
 
 def finish(screen: Screen, done: RunFolder) -> int:
     """What was found in a few words, and where things are. Gives the exit code."""
-    outputs = [path for path in done.outputs if not path.name.endswith(".medprior.json")]
+    outputs = done.outputs
     lines = [*done.summary.headline, *(f"output  {printable(path)}" for path in outputs[:12])]
     if len(outputs) > 12:
         lines.append(f"        and {len(outputs) - 12} more in {printable(done.path / 'outputs')}")

@@ -13,7 +13,10 @@ from .disk.files import write_json
 from .disk.stamp import RESEARCH_ONLY, stamp_text
 from .source_order import in_source_order
 
-__all__ = ["KINDS", "side_file", "write"]
+__all__ = ["KINDS", "SIDE", "side_file", "write"]
+
+SIDE = ".medprior"
+"""The folder of side files, beside the files that they are about."""
 
 KINDS = {
     "reconstructed": True,
@@ -46,7 +49,7 @@ def write(
     its bit depth and DICOM headers are followed. kind: one of KINDS; in DICOM a "mask" becomes a Segmentation
     of findings (``write_segmentation``, which also says what it raises). prior_hash, seed: what made it.
     window: (low, high) shown as black and white in a picture. NIfTI, pictures and NPZ get a side file
-    ``<name>.medprior.json`` with the marks and the history. Gives back the path that was written. Raises
+    ``.medprior/<name>.json`` with the marks and the history. Gives back the path that was written. Raises
     BadOption for an unknown kind or suffix, ShapeMismatch for a volume that the format cannot hold, Diverged
     for numbers that are not finite, FileProblem when the disk refuses.
     """
@@ -107,8 +110,8 @@ def _write_dicom(
 
 
 def side_file(path: Path) -> Path:
-    """Where the JSON beside a file lies: ``scan.nii.gz`` has ``scan.nii.gz.medprior.json``."""
-    return path.with_name(path.name + ".medprior.json")
+    """Where the JSON of a file lies: ``scan.nii.gz`` has ``.medprior/scan.nii.gz.json`` beside it."""
+    return path.parent / SIDE / f"{path.name}.json"
 
 
 def _stored_type(volume: Volume, kind: str) -> str:

@@ -96,7 +96,7 @@ def test_the_side_file_names_no_source(tmp_path: Path) -> None:
     """E2: a file name may be somebody's identity."""
     (tmp_path / "DOE^JANE_1950.nii").write_bytes(nifti())
     write(read(tmp_path / "DOE^JANE_1950.nii"), tmp_path / "out.nii.gz")
-    for path in (tmp_path / "out.nii.gz.medprior.json", tmp_path / "out.nii.gz"):
+    for path in (side_file(tmp_path / "out.nii.gz"), tmp_path / "out.nii.gz"):
         assert b"DOE" not in path.read_bytes()
 
 

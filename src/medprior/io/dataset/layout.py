@@ -38,7 +38,7 @@ LEARN = "learn"
 """The split of what a layout gives for training, with no validation set: it becomes train and val."""
 
 OWN_FILES = ("index.json", "unusable.csv", ".medprior-key")
-"""What a scan writes; side files (.medprior.json) are ours, too."""
+"""What a scan writes; side files (in .medprior, of older versions NAME.medprior.json) are ours, too."""
 
 CHANNEL_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 

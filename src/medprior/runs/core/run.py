@@ -41,8 +41,10 @@ class RunFolder:
 
     @property
     def outputs(self) -> list[Path]:
-        """The files and DICOM folders of the result, in order."""
-        return sorted((self.path / "outputs").iterdir()) if (self.path / "outputs").is_dir() else []
+        """The files and DICOM folders of the result, in order, without their side files."""
+        folder = self.path / "outputs"
+        found = sorted(folder.iterdir()) if folder.is_dir() else []
+        return [path for path in found if path.name[0] != "." and not path.name.endswith(".medprior.json")]
 
     @property
     def report(self) -> Path:

@@ -18,6 +18,7 @@ from medprior.cli import main
 from medprior.data.volume import Volume
 from medprior.errors import BadOption, Corrupt, TooLarge
 from medprior.io.disk.settings import LARGEST, read_settings
+from medprior.io.write import side_file
 from medprior.runs.ask.requests import Augment
 from medprior.runs.execute import execute
 from medprior.runs.rebuild import reported
@@ -41,13 +42,9 @@ def test_a_volume_with_its_mask(brain: tuple[Path, Path], tmp_path: Path) -> Non
         input=brain[0], mask=brain[1], classical=True, n=3, seed=5, modality="MR", out=tmp_path / "run"
     )
     done = execute(request)
-    names = [
-        f"augmented_{n}{tail}.nii.gz{side}"
-        for n in (1, 2, 3)
-        for tail in ("", "_mask")
-        for side in ("", ".medprior.json")
-    ]
+    names = [f"augmented_{n}{tail}.nii.gz" for n in (1, 2, 3) for tail in ("", "_mask")]
     assert sorted(path.name for path in done.outputs) == sorted(["augmentation.json", *names])
+    assert all(side_file(path).is_file() for path in done.outputs if path.suffix == ".gz")
     source, mask = mp.read(brain[0], modality="MR"), mp.read(brain[1], unit="label")
     records = json.loads((done.path / "outputs" / "augmentation.json").read_text())
     for n, stated in enumerate(records, start=1):
@@ -70,9 +67,7 @@ def test_a_volume_with_its_mask(brain: tuple[Path, Path], tmp_path: Path) -> Non
             and set(np.unique(label.data)) <= {0.0, 3.0}
         )
         assert (
-            json.loads((done.path / "outputs" / f"augmented_{n}.nii.gz.medprior.json").read_text())[
-                "prior_sha256"
-            ]
+            json.loads(side_file(done.path / "outputs" / f"augmented_{n}.nii.gz").read_text())["prior_sha256"]
             == ""
         )
     header = nib.load(done.path / "outputs" / "augmented_1.nii.gz").header
