@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, CycloptsError, MissingArgumentError, Parameter, UnknownCommandError, ValidationError
-from cyclopts.config import Yaml
+from cyclopts.config import Dict
 from pydantic import ValidationError as Invalid
 
 from . import __version__
 from .errors import FileProblem, MedpriorError, OutOfDistribution, needs_posix, printable
 from .runs.ask import requests as ask
+from .runs.ask.config import options_in
 from .runs.ask.request import ADVANCED
 from .runs.verbs import VERBS, perform
 
@@ -214,7 +215,7 @@ def _every_verb(
     if config is not None:
         if not config.is_file():
             raise FileProblem(config, "no such file", "give a YAML file with options, or leave --config out")
-        app.config = (Yaml(config, must_exist=True, search_parents=False, use_commands_as_keys=False),)
+        app.config = (Dict(options_in(config), source=str(config), use_commands_as_keys=False),)
     try:
         command, bound, hidden = app.parse_args(tokens, exit_on_error=False, print_error=False)
     finally:

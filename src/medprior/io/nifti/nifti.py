@@ -94,10 +94,17 @@ def _read(
         limits.check_shape(path, (*shape, extra), dtype.itemsize, size)
         first, count = _chosen(path, extra, time, channels)
         block = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        _skip(path, stream, _offset(path, header) - stream.tell(), "header")
+        start = _offset(path, header)
+        _skip_extensions(path, stream, header, start)
         _skip(path, stream, first * block, "voxels")
         raw = _take(path, stream, count * block)
         trailing = _finish(path, stream, (extra - first - count) * block)
+    if trailing and start < header.single_vox_offset:
+        raise Corrupt(
+            path,
+            f"voxels are said to start at byte {start}, inside the header, with {trailing} bytes left over",
+            "set vox_offset to where they start",
+        )
     values, notes = _scaled(path, header, raw.view(dtype), nonfinite)
     data = values.reshape((*shape, count), order="F")
     if trailing:
@@ -200,6 +207,28 @@ def _offset(path: Path, header: nib.Nifti1Header) -> int:
     return int(value)
 
 
+def _skip_extensions(path: Path, stream: BinaryIO, header: nib.Nifti1Header, start: int) -> None:
+    """From the end of the header to the voxels. Raises Corrupt where an extension goes on beyond their start:
+    one of the two is wrong, and the image may be shifted.
+    """
+    room = start - stream.tell()
+    between = stream.read(max(room, 0))
+    if len(between) < room:
+        raise Truncated(path, f"ends at byte {stream.tell()}, inside the header", "copy the file again")
+    at = 4
+    while between[:1] not in (b"", b"\0") and at + 8 <= len(between):
+        length = int.from_bytes(between[at : at + 4], "little" if header.endianness == "<" else "big")
+        if length == 0 and not any(between[at:]):
+            return  # padding
+        if length < 8 or at + length > len(between):
+            raise Corrupt(
+                path,
+                f"an extension of {length:,} bytes does not fit before the voxels at byte {start}",
+                "write the file again without the extension",
+            )
+        at += length
+
+
 def _skip(path: Path, stream: BinaryIO, count: int, where: str) -> None:
     while count > 0:
         got = len(stream.read(min(count, 2**20)))
@@ -281,6 +310,12 @@ def _volume(
 ) -> Volume:
     space = data.shape[:-1]
     affine, warnings = choose_affine(header, grid(space))
+    if affine is None and not np.isfinite(header["pixdim"][1 : len(space) + 1]).all():
+        raise Corrupt(
+            path,
+            "its voxel sizes hold NaN or infinity, and it has no usable affine",
+            "correct its header, or convert the original again",
+        )
     axes_map: tuple[tuple[int, bool], ...] = tuple((axis, False) for axis in range(len(space)))
     spacing = known_spacing(header, len(space))
     if affine is not None and len(space) == 3:

@@ -263,3 +263,30 @@ def test_a_cut_file_says_where(tmp_path: Path) -> None:
         read_nifti(stored(tmp_path, nifti()[:200]))
     with pytest.raises(FileProblem, match="no such file"):
         read_nifti(tmp_path / "none.nii")
+
+
+@pytest.mark.parametrize("codes", [{}, {"sform_code": 0, "qform_code": 0}])
+def test_a_header_without_any_number_of_its_geometry_is_damaged(tmp_path: Path, codes: dict) -> None:
+    """Transforms and voxel sizes of NaN: it is not unknown where the image lies, its header is broken."""
+    nan = float("nan")
+    rows = {name: [nan] * 4 for name in ("srow_x", "srow_y", "srow_z")}
+    with pytest.raises(Corrupt, match="voxel sizes hold NaN or infinity"):
+        read_nifti(stored(tmp_path, nifti(**rows, pixdim=[1, nan, nan, nan, 1, 1, 1, 1], **codes)))
+
+
+@pytest.mark.parametrize("length", [24, 2**20, 4, -16])
+def test_an_extension_must_fit_before_the_voxels(tmp_path: Path, length: int) -> None:
+    """16 bytes are there; one that claims others leaves the start of the voxels in doubt."""
+    extension = length.to_bytes(4, "little", signed=True) + (6).to_bytes(4, "little") + b"comment\0"
+    content = bytearray(nifti(extension=extension))
+    content[348] = 1
+    with pytest.raises(Corrupt, match="does not fit before the voxels"):
+        read_nifti(stored(tmp_path, bytes(content)))
+    content[352:356] = (16).to_bytes(4, "little")
+    assert read_nifti(stored(tmp_path, bytes(content))).data.shape == (1, *VOXELS.shape)
+
+
+def test_voxels_do_not_start_inside_the_header(tmp_path: Path) -> None:
+    """Byte 348 is where the mark of extensions stands: read from there, all is shifted by four bytes."""
+    with pytest.raises(Corrupt, match="start at byte 348, inside the header, with 4 bytes left over"):
+        read_nifti(stored(tmp_path, nifti(vox_offset=348)))

@@ -213,6 +213,7 @@ def in_order(stack: Sequence[Plane]) -> tuple[list[Plane], list[str]]:
                 "read its files one by one",
             )
     planes, warnings = _without_copies(stack)
+    warnings += _shared_uids(planes)
     normal = planes[0].normal
     planes.sort(key=lambda p: float(np.dot(normal, p.position or ())))
     places = np.array([p.position for p in planes])
@@ -256,6 +257,25 @@ def _check_straight(
         raise BadGeometry(
             folder, f"slice {int(off.argmax()) + 1} lies {off.max():.3f} mm beside the line of the others"
         )
+
+
+def _shared_uids(planes: Sequence[Plane]) -> list[str]:
+    """A warning where all slices have one SOP Instance UID, as bad anonymisers leave them. Raises BadGeometry
+    where some slices that differ share one: one of them belongs to something else.
+    """
+    files: dict[str, set[Path]] = {}
+    for plane in planes:
+        files.setdefault(plane.uid, set()).add(plane.header.path)
+    shared = next((sorted(paths) for uid, paths in files.items() if uid and len(paths) > 1), None)
+    if shared is None:
+        return []
+    if len(files) == 1:
+        return ["all slices have the same SOP Instance UID"]
+    raise BadGeometry(
+        shared[0].parent,
+        f"two different slices have the same SOP Instance UID ({shared[0].name} and {shared[1].name})",
+        "leave out the one that does not belong to the series, or export the series again",
+    )
 
 
 def _without_copies(stack: Sequence[Plane]) -> tuple[list[Plane], list[str]]:

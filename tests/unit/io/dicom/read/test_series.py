@@ -20,7 +20,7 @@ from pydicom.uid import UID, UID_dictionary
 from medprior.errors import BadGeometry, Corrupt, Unsupported
 from medprior.io.dicom.read import frames as dicom_frames
 from medprior.io.dicom.read.series import read_dicom
-from tests.corpus.dicom_parts import axial, changed, ct_slice, encoded, phantom, save, save_all
+from tests.corpus.dicom_parts import axial, changed, ct_slice, encoded, phantom, save, save_all, uid
 
 PLACED = (
     "CT_small.dcm",
@@ -143,3 +143,19 @@ def test_a_missing_codec_names_syntax_and_package(monkeypatch: pytest.MonkeyPatc
     for name, package in (("JPEG2000.dcm", "python-gdcm"), ("MR_small_jpeg_ls_lossless.dcm", "pyjpegls")):
         with pytest.raises(Unsupported, match=rf"1\.2\.840\.10008\.1\.2\.4\.\d+ \(JPEG.*{package}"):
             read_dicom(real(name))
+
+
+def test_different_slices_under_one_sop_uid_are_refused(tmp_path: Path) -> None:
+    """One of them belongs to something else; where all have the same, an anonymiser has done it, and the
+    places decide.
+    """
+    slices = axial()
+    for n, one in enumerate(slices):
+        one.SOPInstanceUID = uid("slice", max(n, 1))
+    with pytest.raises(BadGeometry, match="two different slices have the same SOP Instance UID"):
+        read_dicom(save_all(tmp_path / "two", slices))
+    for one in slices:
+        one.SOPInstanceUID = uid("all")
+    volume = read_dicom(save_all(tmp_path / "all", slices))
+    assert volume.shape == (8, 10, 6)
+    assert "all slices have the same SOP Instance UID" in volume.provenance.warnings
