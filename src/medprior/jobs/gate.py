@@ -24,12 +24,12 @@ which in 300 films is one that hangs upside down.
 _ROOM = (1.5, 1.0, 1.2, 1.2, 1.0)
 """And so many times as far from their median as it: what disease changes has room."""
 _SMALL, _SMALL_ROOM = 64, (1.0, 1.75, 1.75, 1.75, 1.0)
-"""In images of sides under so many voxels, that much more room: a consolidation in 28 pixels is as large as
-what sharpness and edges are told by.
+"""Images with sides under _SMALL voxels get wider limits by these factors: a consolidation in 28 pixels is as
+large as the structures that sharpness and edges are measured by.
 """
 _FEW = 15.0
-"""Of n healthy scans, all of it _FEW / n farther: few show little of what there is. All chosen on val
-(docs/detect.md).
+"""With n healthy scans every limit is widened by a factor 1 + _FEW / n, since few scans underestimate the
+spread. All were chosen on val (docs/explanation/detection.md).
 """
 
 
