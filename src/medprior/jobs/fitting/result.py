@@ -92,8 +92,8 @@ def measured(
 @contextmanager
 def measuring(listener: Listener, steps: int) -> Iterator[None]:
     """Says what happens, and where Ctrl-C comes now, that nothing is lost."""
-    listener.stage("measuring how wrong it still is")
     try:
+        listener.stage("measuring how wrong it still is")
         yield
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(

@@ -75,14 +75,13 @@ def complete(run: Run, request: Train | Adapt, default: float, on_event: OnEvent
     """The run that lies in the folder, if it has learned as much as is wanted and its prior is as it was
     written; else None. default: minutes where neither these nor steps are given.
     """
-    try:
-        record = read_json(run.out / "run.json")
-        weights = sha256(run.out / "prior" / "weights.safetensors")
-    except FileProblem:
+    weights = run.out / "prior" / "weights.safetensors"
+    if request.fresh or not weights.is_file() or not (run.out / "run.json").is_file():
         return None
-    if request.fresh or not isinstance(record, dict) or not record.get("complete"):
+    record = read_json(run.out / "run.json")
+    if not isinstance(record, dict) or not record.get("complete"):
         return None
-    if weights != record["prior"]["sha256"]:
+    if sha256(weights) != record["prior"]["sha256"]:
         return None
     before, steps = record["request"], record["metrics"].get("of_steps") or record["metrics"]["steps"]
     if request.steps:
@@ -159,7 +158,7 @@ class RunListener(Listener):
         if budget.minutes is None or budget.learning is None:
             return f"{self.request.steps} steps{with_preset}"
         return (
-            f"{words(60 * budget.minutes)} in all{with_preset}: {words(budget.used)} were for reading, "
+            f"{budget.minutes:g} min in all{with_preset}: {words(budget.used)} were for reading, "
             f"{words(60 * budget.learning)} are for learning (with what was learned before), at most "
             f"{words(budget.measuring)} for measuring and samples"
         )

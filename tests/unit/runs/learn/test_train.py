@@ -5,8 +5,11 @@ nothing it must not.
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +118,29 @@ def test_a_complete_run_is_returned_and_its_calibrations_stay_until_the_weights_
     assert "(detect, healthy scans) do not hold" in said and "medprior calibrate" in said
 
 
+def test_a_run_that_was_interrupted_continues(scans: Path, tmp_path: Path) -> None:
+    """Ctrl-C while it learns, and again while it measures: the user reads what was saved, and no prior is
+    written before it was measured.
+    """
+    out = tmp_path / "run"
+
+    def stop_at(text: str) -> Callable[[Event], None]:
+        def listen(event: Event) -> None:
+            if text in event.text:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        return listen
+
+    with pytest.raises(KeyboardInterrupt, match="stopped after step 11, saved; the same command continues"):
+        run_train(request(scans, out, steps=14), stop_at("learning: step 10"))
+    with pytest.raises(KeyboardInterrupt, match="all 14 steps are saved"):
+        run_train(request(scans, out, steps=14), stop_at("measuring"))
+    assert not (out / "prior").exists() and not read_json(out / "run.json")["complete"]
+    done = trained(request(scans, out, steps=14), lambda event: None)
+    assert done.record["metrics"]["of_steps"] == 14
+    assert [step for step, *_ in done.record["metrics"]["curve"]] == [10, 11, 14]
+
+
 def test_weights_that_stay_keep_their_calibrations(scans: Path, tmp_path: Path) -> None:
     """The run is repeated, since its record is lost. The weights are the same: what was measured holds."""
     out = tmp_path / "run"
@@ -152,7 +178,7 @@ def test_minutes_hold_for_the_whole_command(scans: Path, tmp_path: Path) -> None
     assert time.monotonic() - started < 6 + 6
     (cost,) = [e.text for e in heard if e.kind == "cost"]
     assert (
-        cost.startswith("6 s in all (preset tiny): ") and "for learning" in cost and "for measuring" in cost
+        cost.startswith("0.1 min in all (preset tiny): ") and "for learning" in cost and "for measuring" in cost
     )
     assert "Ctrl-C saves" in cost
     lines = [e.text for e in heard if e.kind == "step" and e.text]
