@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medprior import Policy, Prior, Volume
-from medprior.augmentation import Frame, applied, draw
+from medprior.augmentation import Frame, apply_record, draw_record
 from medprior.data.seeds import generator
 from medprior.evidence.metrics import auroc
 from medprior.io.disk.files import sha256
@@ -47,15 +47,15 @@ from medprior.jobs.fitting.adapt_data import Shown, gentle_variations, remembere
 from medprior.jobs.fitting.fit import fit
 from medprior.jobs.synthetic.synthesize import drawn
 from medprior.prior import Condition
-from medprior.prior.prior import fresh
+from medprior.prior.prior import untrained_prior
 from medprior.prior.wrappers import guided
 from medprior.sampling import sdedit
 from medprior.training.folder import load, save
 from medprior.training.held_out import denoising_losses
-from medprior.training.loop import Settings, train
+from medprior.training.loop import TrainingSettings, train
 from medprior.training.patches import Images
-from medprior.training.patches import draw as batch_of
-from medprior.training.tuning import METHODS, prepared, with_labels
+from medprior.training.patches import draw_batch as batch_of
+from medprior.training.tuning import METHODS, prepare_tuning, with_labels
 
 SHOTS = 20
 
@@ -190,7 +190,7 @@ def paces(parent: Prior, names: tuple[str, ...], shape: torch.Size, work: Path) 
     steps: dict[str, Callable[[], None]] = {}
     for method in METHODS:
         prior = with_labels(parent, names)
-        moving = prepared(prior.net, method)
+        moving = prepare_tuning(prior.net, method)
         net = prior.net.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for name, parameter in net.named_parameters():
             parameter.requires_grad_(name in moving)
@@ -272,7 +272,7 @@ def scratch(world: World, seed: int, steps: int, home: Path, old: Sequence[int],
     """
     card = replace(world.parent.card, labels=world.names, errors=(), doubt=False)
     torch.manual_seed(seed)
-    prior = fresh(card)
+    prior = untrained_prior(card)
     few = [world.inside(v) for v in world.shots(seed)]
     held, few = ([], few) if arm == "scratch-few-all" else (few[: SHOTS // 5], few[SHOTS // 5 :])
     new, known, its = len(world.kind.old), [world.old[i] for i in old], [world.labels[i] for i in old]
@@ -291,7 +291,7 @@ def scratch(world: World, seed: int, steps: int, home: Path, old: Sequence[int],
         weights=torch.cat([torch.full((len(part),), mass / max(1, len(part))) for part, mass in parts]),
     )
     made = train(
-        prior, images, Settings(steps=steps, seed=seed, save_every=max(10, min(100, steps // 10))), home,
+        prior, images, TrainingSettings(steps=steps, seed=seed, save_every=max(10, min(100, steps // 10))), home,
         judge=(lambda now: float(denoising_losses(now, held, torch.full((len(held),), new)).mean())) if held else None,
     )  # fmt: skip
     made.net.eval().requires_grad_(False)
@@ -347,7 +347,7 @@ def augmented(images: Sequence[Tensor], copies: int, seed: int, kind: Kind) -> T
     frame = Frame(tuple(images[0].shape[1:]), (), "", "", kind.modality)
     return torch.stack(
         [
-            applied(draw(policy, frame, seed, n, k), image)[0]
+            apply_record(draw_record(policy, frame, seed, n, k), image)[0]
             for n, image in enumerate(images)
             for k in range(copies)
         ]

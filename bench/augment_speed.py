@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from medprior.augmentation import Frame, Policy, applied, draw
-from medprior.augmentation.geometry import mapping, resampled
+from medprior.augmentation import Frame, Policy, apply_record, draw_record
+from medprior.augmentation.geometry import mapping, resample_image
 
 DEGREES, SCALE, SHIFT = 10.0, (0.9, 1.11), 0.05
 GAMMA, CONTRAST, BRIGHT, NOISE, BIAS = (0.8, 1.25), (0.8, 1.25), 0.1, 0.05, 0.3
@@ -58,7 +58,7 @@ def ours(x: torch.Tensor, names: tuple[str, ...]) -> Call:
         policy = policy.allowing(name, *strengths[name], 1.0, because="the same transforms as the others")
     policy = replace(policy, outside="edge")  # as the others: the border is repeated
     frame, count = Frame(tuple(x.shape[1:])), iter(range(10**9))
-    return lambda: applied(draw(policy, frame, 0, next(count)), x)
+    return lambda: apply_record(draw_record(policy, frame, 0, next(count)), x)
 
 
 def with_albumentations(x: torch.Tensor, names: tuple[str, ...]) -> Call | None:
@@ -307,10 +307,10 @@ def rounded() -> str:
         flags=flags,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    exact = resampled(x.double(), where)[0]
+    exact = resample_image(x.double(), where)[0]
     errors = {
         "OpenCV " + cv2.__version__: torch.from_numpy(theirs) - exact,
-        "medprior": resampled(x, where)[0] - exact,
+        "medprior": resample_image(x, where)[0] - exact,
     }
     said = "; ".join(
         f"{who}: rms {float((e**2).mean().sqrt()):.1e}, largest {float(e.abs().max()):.1e}"

@@ -29,7 +29,7 @@ from pretrain import RECIPES, scans
 from medprior import Prior, Volume, load
 from medprior.data.seeds import seed_for
 from medprior.errors import Uncalibrated
-from medprior.evidence.calibration import LEAST, SCALES, How, Kind
+from medprior.evidence.calibration import LEAST, SCALES, MeasurementKind, ReconstructionMethod
 from medprior.evidence.intervals import clopper_pearson, interval
 from medprior.jobs.calibrate import Judged, calibrated, judged
 from medprior.jobs.reconstruct import Settings, how_of, reconstruct
@@ -144,14 +144,19 @@ def stored(
         rows = rows_of(path, mode == "fast")
         kept = [
             Judged(
-                row["curve"], row["ratio"], row["width"], row["psnr_db"], Kind(**row["kind"]), row["patient"]
+                row["curve"],
+                row["ratio"],
+                row["width"],
+                row["psnr_db"],
+                MeasurementKind(**row["kind"]),
+                row["patient"],
             )
             for row in rows
         ]
         yield task, mode == "fast", kept, rows
 
 
-def how(fast: bool) -> How:
+def how(fast: bool) -> ReconstructionMethod:
     return how_of(Settings(), 1 if fast else DRAWS, fast)
 
 

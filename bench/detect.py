@@ -38,7 +38,7 @@ from medprior.evidence.detectors.detectors import plain_detectors
 from medprior.evidence.intervals import clopper_pearson, interval
 from medprior.evidence.metrics import auroc
 from medprior.healthy.model import EVIDENCE, JOINED
-from medprior.healthy.variants import reacquired
+from medprior.healthy.variants import reacquire
 from medprior.jobs.detect import calibrate, detect, judged, learn_healthy
 from medprior.runs.core.inputs import known_prior
 from medprior.runs.studies.detect import Scanned, figures
@@ -161,7 +161,7 @@ def otherwise(case: Case, number: int) -> Case:
     family that is learned beside healthy scans.
     """
     x = torch.from_numpy(case.volume.data)[None] / 127.5 - 1
-    changed = reacquired(x, generator(0, "otherwise", number), strength=0.7)[0]
+    changed = reacquire(x, generator(0, "otherwise", number), strength=0.7)[0]
     return replace(case, volume=case.volume.with_data((changed.numpy() + 1) * 127.5))
 
 

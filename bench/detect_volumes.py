@@ -34,10 +34,10 @@ from scipy import ndimage
 from torch import Tensor
 
 from medprior import Prior, Volume, read
-from medprior.data.axes import reoriented
+from medprior.data.axes import reorient
 from medprior.evidence.detectors.detectors import Detector, plain_detectors
 from medprior.evidence.intervals import interval
-from medprior.evidence.lesions import Lesion, inserted, places
+from medprior.evidence.lesions import Lesion, insert_lesions, random_centres
 from medprior.evidence.metrics import average_precision
 from medprior.evidence.regions import best_dice
 from medprior.io.write import write
@@ -127,16 +127,16 @@ def with_lesions(path: Path, contrast: float, seed: int) -> tuple[Volume, Tensor
         read(path.with_name(path.name.replace("_t1", "_labels")), unit="label"),
     )
     spacing = float(np.mean(scan.spacing_mm or (2.0,)))
-    tissue = torch.from_numpy(reoriented(brain, "RAS").data[0] > 0)
-    turned = reoriented(scan, "RAS")
-    centres = places(tissue, RADII, torch.Generator().manual_seed(seed), spacing=spacing)
+    tissue = torch.from_numpy(reorient(brain, "RAS").data[0] > 0)
+    turned = reorient(scan, "RAS")
+    centres = random_centres(tissue, RADII, torch.Generator().manual_seed(seed), spacing=spacing)
     half = (
         float(np.quantile(turned.data[turned.data > turned.data.mean()], 0.99)) / 2
     )  # as the card's scaling has it
     lesions = [
         Lesion(centre, radius, contrast * half) for centre, radius in zip(centres, RADII, strict=False)
     ]
-    image = inserted(torch.from_numpy(turned.data)[None], lesions, spacing=spacing)[0].clamp_min(0)
+    image = insert_lesions(torch.from_numpy(turned.data)[None], lesions, spacing=spacing)[0].clamp_min(0)
     marks = torch.zeros(turned.shape, dtype=torch.int16)
     for n, lesion in enumerate(lesions, start=1):
         marks[lesion.core(turned.shape, spacing)] = n

@@ -37,8 +37,8 @@ from scipy.ndimage import gaussian_filter, zoom
 from medprior import Prior, Volume, read
 from medprior.errors import WrongKind
 from medprior.evidence.intervals import clopper_pearson
-from medprior.healthy.acquisition import Kind, Sketch, sketched
-from medprior.healthy.model import Seen, fingerprint, sketched_otherwise
+from medprior.healthy.acquisition import AcquisitionModel, Sketch, sketch
+from medprior.healthy.model import NetworkScan, fingerprint, sketch_variants
 from medprior.jobs.gate import GATE_ALPHA, judged, known_parts, strange
 from medprior.prior.admit import admit
 from medprior.runs.core.inputs import known_prior
@@ -55,13 +55,13 @@ class Gate:
     """What stands before one prior."""
 
     prior: Prior
-    kind: Kind
+    kind: AcquisitionModel
     known: torch.Tensor
 
     def outcome(self, volume: Volume) -> str:
         """passes, warned, or refused: by what."""
         try:
-            seen = sketched(admit(self.prior.card, volume).whole)
+            seen = sketch(admit(self.prior.card, volume).whole)
         except WrongKind:
             return "refused: door"
         if seen.small.ndim != self.kind.pattern.ndim:
@@ -78,16 +78,16 @@ class Gate:
         ].split(" (")[0]
 
 
-def taught(prior: Prior, volumes: list[Volume], patients: list[str]) -> Kind:
+def taught(prior: Prior, volumes: list[Volume], patients: list[str]) -> AcquisitionModel:
     """The kind as ``learn_healthy`` learns it, with the same variants."""
     numbers = {name: n for n, name in enumerate(dict.fromkeys(patients))}
     found: list[tuple[Sketch, ...]] = []
     for i, volume in enumerate(volumes):
         one = admit(prior.card, volume)
         found.append(
-            (sketched(one.whole), *sketched_otherwise(Seen(one.images, one.condition, one.stack), i))
+            (sketch(one.whole), *sketch_variants(NetworkScan(one.images, one.condition, one.stack), i))
         )
-    return Kind.fitted(found, [numbers[name] for name in patients])
+    return AcquisitionModel.fitted(found, [numbers[name] for name in patients])
 
 
 def gate_of(name: str) -> Gate | None:
@@ -95,7 +95,7 @@ def gate_of(name: str) -> Gate | None:
     prior = known_prior(name).prior
     if not prior.healthy:
         return None
-    kind = Kind.of("kind", prior.healthy)
+    kind = AcquisitionModel.of("kind", prior.healthy)
     return Gate(prior, kind, known_parts(kind, prior.trust.get("detect")))
 
 
@@ -116,8 +116,7 @@ def teach(name: str, of: str) -> None:
     others = {key: value for key, value in bundle.healthy.items() if not key.startswith("kind.")}
     healthy = others | kind.tensors("kind")
     parts = [
-        [round(float(v), 5) for v in kind.parts(sketched(admit(bundle.card, volume).whole))]
-        for volume in held
+        [round(float(v), 5) for v in kind.parts(sketch(admit(bundle.card, volume).whole))] for volume in held
     ]
     entry = {**bundle.trust["detect"], "kind": parts, "memory": fingerprint(healthy)}
     save_trust(locate(name), {**bundle.trust, "detect": entry}, locate(name), healthy=healthy)
@@ -286,7 +285,7 @@ def table(gate: Gate, name: str, split: str) -> None:
     groups = dict({"chest-xray": of_chest, "brain-t1": of_brain, "pneumonia": of_children}[name](split))
     own = [v for title, volumes in groups.items() if title in ("healthy", "sick: pneumonia") for v in volumes]
     print(f"\n{name}, {split}: {len(gate.known)} healthy scans known to the gate\n")
-    side = sketched(gate.prior.admit(own[0]).whole).side
+    side = sketch(gate.prior.admit(own[0]).whole).side
     alone = [strange_among(gate.known, n, gate.kind, side) for n in range(len(gate.known))]
     print(f"of those known, each beside the others: {clopper_pearson(sum(alone), len(alone))} refused\n")
     print("| scans | n | refused | 95 % | refused or warned | 95 % | by |\n|---|---|---|---|---|---|---|")
@@ -329,7 +328,7 @@ def at_the_door(prior: Prior, volumes: list[Volume]) -> None:
     row("stated to be of another unit", [outcome(replace(v, unit="a.u.")) for v in volumes])
 
 
-def strange_among(known: torch.Tensor, n: int, kind: Kind, side: int) -> bool:
+def strange_among(known: torch.Tensor, n: int, kind: AcquisitionModel, side: int) -> bool:
     """Whether one of the healthy scans known would be refused if the others were all that is known."""
     p, distance, _ = judged(known[n], torch.cat([known[:n], known[n + 1 :]]), kind.other, side=side)
     return p <= GATE_ALPHA and distance > 1

@@ -35,11 +35,11 @@ from medprior.evidence.baselines.classic import ridge, total_variation
 from medprior.io.arrays import read_sinogram
 from medprior.operators import Gaussian, Measurement, measured_sinogram
 from medprior.prior import Card, Prior
-from medprior.prior.prior import fresh
-from medprior.training.deviation_head import with_doubt
+from medprior.prior.prior import untrained_prior
+from medprior.training.deviation_head import with_deviation_head
 from medprior.training.folder import save
 from medprior.training.held_out import error_tables
-from medprior.training.loop import Progress, Settings, train
+from medprior.training.loop import Progress, TrainingSettings, train
 from medprior.training.patches import Images
 
 DATA = (
@@ -109,7 +109,7 @@ def learn(work: Path, steps: int) -> None:
     rng = np.random.default_rng(0)
     images = [2 * (drawing(rng) - CARD.low) / (CARD.high - CARD.low) - 1 for _ in range(320)]
     torch.manual_seed(0)
-    prior = fresh(CARD)
+    prior = untrained_prior(CARD)
 
     def show(line: Progress, _: Prior) -> None:
         print(
@@ -119,10 +119,14 @@ def learn(work: Path, steps: int) -> None:
 
     data = Images(images[:300], **PIECES)
     prior = train(
-        prior, data, Settings(steps=steps, save_every=100, precision="bfloat16"), work, on_progress=show
+        prior,
+        data,
+        TrainingSettings(steps=steps, save_every=100, precision="bfloat16"),
+        work,
+        on_progress=show,
     )
     prior.net.eval().requires_grad_(False)
-    prior = with_doubt(prior, data, steps=min(300, steps // 5))
+    prior = with_deviation_head(prior, data, steps=min(300, steps // 5))
     prior.card = replace(
         prior.card,
         errors=error_tables(prior, images[300:], None, n_levels=1),

@@ -31,9 +31,9 @@ import torch
 import torch._dynamo
 
 from medprior.prior import Card
-from medprior.prior.prior import fresh
+from medprior.prior.prior import untrained_prior
 from medprior.training.checkpoint import load_latest
-from medprior.training.loop import Settings, train
+from medprior.training.loop import TrainingSettings, train
 from medprior.training.patches import Images
 
 MESSAGE = "saved; the same command continues"
@@ -85,7 +85,13 @@ def train_on(folder: Path, steps: int, digests: Path | None = None) -> None:
             with digests.open("a") as file:
                 file.write(digest_of(newest(folder)) + "\n")
 
-    train(fresh(card), images, Settings(steps=steps, batch=2, save_every=1), folder, on_progress=note)
+    train(
+        untrained_prior(card),
+        images,
+        TrainingSettings(steps=steps, batch=2, save_every=1),
+        folder,
+        on_progress=note,
+    )
 
 
 def child(work: Callable[[], None]) -> int:

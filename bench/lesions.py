@@ -32,8 +32,16 @@ from tuned import best_of
 from medprior import Prior, load
 from medprior.errors import BadOption
 from medprior.evidence.baselines.classic import total_variation
-from medprior.evidence.intervals import Interval, interval
-from medprior.evidence.lesions import CONTRASTS, RADII, Lesion, false_blobs, inserted, laddered, recovered
+from medprior.evidence.intervals import Estimate, interval
+from medprior.evidence.lesions import (
+    CONTRASTS,
+    RADII,
+    Lesion,
+    false_blobs,
+    insert_lesions,
+    lesion_ladder,
+    recoveries,
+)
 from medprior.jobs.reconstruct import Settings, reconstruct
 from medprior.operators import Measurement
 
@@ -51,7 +59,7 @@ class Found:
     lesion-free twin, 20 or 5 voxels; owners: whose it is.
     """
 
-    recovered: list[tuple[float, float, float, str]] = field(default_factory=list)
+    recoveries: list[tuple[float, float, float, str]] = field(default_factory=list)
     blobs: list[int] = field(default_factory=list)
     specks: list[int] = field(default_factory=list)
     owners: list[str] = field(default_factory=list)
@@ -65,8 +73,10 @@ def head(x: Tensor) -> Tensor:
 
 def pair(x: Tensor, seed: int) -> tuple[Tensor, list[Lesion]]:
     """The slice with its lesions, and where they are."""
-    lesions = laddered(x, head(x), torch.Generator().manual_seed(seed), low=-1.0, high=1.0, spacing=SPACING)
-    return inserted(x, lesions, spacing=SPACING), lesions
+    lesions = lesion_ladder(
+        x, head(x), torch.Generator().manual_seed(seed), low=-1.0, high=1.0, spacing=SPACING
+    )
+    return insert_lesions(x, lesions, spacing=SPACING), lesions
 
 
 def methods(task: Task, prior: Prior, weight: float, draws: int, precision: str) -> dict[str, Method]:
@@ -123,14 +133,14 @@ def judged(
     kept, _ = method(task.inside(task.measure(with_lesions, torch.Generator().manual_seed(number))), number)
     twin, deviation = method(task.inside(task.measure(x, torch.Generator().manual_seed(number))), number)
     found.seconds.append((time.perf_counter() - began) / 2)
-    for lesion, kept_share in recovered(kept, with_lesions, lesions, spacing=SPACING):
+    for lesion, kept_share in recoveries(kept, with_lesions, lesions, spacing=SPACING):
         found.recovered.append((lesion.radius, abs(lesion.contrast), kept_share, owner))
     found.blobs.append(false_blobs(twin, x, scale * deviation, least=20))
     found.specks.append(false_blobs(twin, x, scale * deviation, least=5))
     found.owners.append(owner)
 
 
-def worded(found: Interval, digits: int) -> str:
+def worded(found: Estimate, digits: int) -> str:
     return f"{found.value:.{digits}f} ({found.low:.{digits}f} to {found.high:.{digits}f})"
 
 

@@ -33,7 +33,7 @@ from torch import Tensor
 
 import medprior as mp
 from medprior.data.acquisitions import KSpace
-from medprior.data.axes import reoriented
+from medprior.data.axes import reorient
 from medprior.evidence.baselines.classic import total_variation
 from medprior.evidence.metrics import psnr, ssim
 from medprior.io.arrays import read_kspace
@@ -113,7 +113,7 @@ def simulated_from(file: KSpace) -> tuple[KSpace, Tensor]:
     x = total_variation(measured, 4e-4, n=100, tol=1e-3)
     phase = torch.polar(torch.ones(x.shape[2:]), torch.atan2(x[0, 1], x[0, 0]))
     bright = float(torch.hypot(x[0, 0], x[0, 1]).quantile(0.97))
-    volume = reoriented(mp.read(KNOWN, modality="MR"), "PLS")
+    volume = reorient(mp.read(KNOWN, modality="MR"), "PLS")
     plane = torch.from_numpy(volume.data[0, :, :, volume.data.shape[-1] // 2].copy())
     known = torch.zeros(tuple(mask.shape))
     rows, columns = ((have - want) // 2 for have, want in zip(mask.shape, plane.shape, strict=True))

@@ -19,7 +19,7 @@ from medprior import Prior, fit, load
 from medprior.jobs.synthetic.audit import leakage
 from medprior.runs.core.progress import silent
 from medprior.runs.synthesize.training_scans import scans_of_folder
-from medprior.training.patch_moves import Moves
+from medprior.training.patch_moves import PatchMoves
 
 ARMS = ("plain", "moved")
 
@@ -44,8 +44,8 @@ def main() -> None:
 
 
 def trained(folder: Path, out: Path, modality: str, steps: int, *, moves: bool) -> Prior:
-    def still(card: object) -> Moves:
-        return Moves(share=0.0)
+    def still(card: object) -> PatchMoves:
+        return PatchMoves(share=0.0)
 
     if moves:
         return fit(folder, steps=steps, modality=modality, out=out)

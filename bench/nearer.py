@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from medprior.evidence.synthetic.copies import nearer_share
-from medprior.evidence.synthetic.likeness import aligned, pictured
+from medprior.evidence.synthetic.likeness import aligned_correlation, as_pictures
 
 DATA = Path(os.environ.get("MEDPRIOR_DATA", Path(__file__).parents[2] / "shared" / "data"))
 SIZES = ((2000, 1700, 500), (400, 1700, 500), (400, 1700, 60), (100, 100, 100))
@@ -35,8 +35,8 @@ def main() -> None:
         for path in sorted((DATA / "medmnist_pneumonia" / split).glob("*.npz")):
             with np.load(path) as stored:
                 images += [torch.from_numpy(x)[None].float() / 127.5 - 1 for x in stored["images"]]
-    pictures = pictured(images)
-    rho = torch.cat([aligned(part, pictures) for part in pictures.split(500)])
+    pictures = as_pictures(images)
+    rho = torch.cat([aligned_correlation(part, pictures) for part in pictures.split(500)])
     rng = torch.Generator().manual_seed(0)
     print(
         f"{len(images)} real films divided by chance {draws} times: the share of the first part nearer to the second than to as many of the third\n"

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from medprior.nets import UNet, UNetShape
 from medprior.prior import Card, Prior, path_named
-from medprior.training.patches import Images, draw
+from medprior.training.patches import Images, draw_batch
 from medprior.training.presets import PRESETS
 
 DATA = Path(os.environ.get("MEDPRIOR_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
@@ -266,7 +266,7 @@ class Judge:
         """Loss in all, at the lower and at the higher half of the noise levels."""
         losses, sigmas = [], []
         for step in range(16):
-            b = draw(self.data, step, seed=99, batch=16, sigmas=SIGMAS, drop=0.0)
+            b = draw_batch(self.data, step, seed=99, batch=16, sigmas=SIGMAS, drop=0.0)
             with torch.no_grad():
                 losses.append(self.prior(net).loss(b.x0, b.sigma, b.noise, b.condition))
             sigmas.append(b.sigma)
@@ -285,7 +285,7 @@ def learned(
     optimizer = torch.optim.Adam(net.parameters(), lr=rate, betas=(0.9, 0.99))
     model, start, step = prior(net), time.process_time(), 0
     while (spent := time.process_time() - start) < budget:
-        b = draw(data, step, seed=0, batch=16, sigmas=SIGMAS)
+        b = draw_batch(data, step, seed=0, batch=16, sigmas=SIGMAS)
         for group in optimizer.param_groups:
             group["lr"] = (
                 rate * min(1.0, (step + 1) / 100) * (0.02 + 0.49 * (1 + math.cos(math.pi * spent / budget)))

@@ -33,7 +33,7 @@ from medprior.evidence.metrics import psnr
 from medprior.jobs.reconstruct import least_squares, reconstruct
 from medprior.nets import UNet
 from medprior.operators import Measurement
-from medprior.prior.denoiser import grid, spread
+from medprior.prior.denoiser import broadcast_level, position_channels
 from medprior.prior.paths import Path as NoisePath
 from medprior.prior.paths import path_named
 
@@ -51,8 +51,12 @@ class OperatorNet(nn.Module):
 
     def forward(self, inputs: Tensor, position: Tensor | None = None) -> Tensor:
         sigma = torch.full((len(inputs),), self.sigma)
-        wide = spread(sigma, inputs)
-        place = grid((int(inputs.shape[2]), int(inputs.shape[3])))[None] if position is None else position
+        wide = broadcast_level(sigma, inputs)
+        place = (
+            position_channels((int(inputs.shape[2]), int(inputs.shape[3])))[None]
+            if position is None
+            else position
+        )
         scaled = self.path.c_in(wide) * inputs
         out = self.net(
             torch.cat([scaled[:, :1], place.expand(len(inputs), -1, -1, -1), scaled[:, 1:]], 1),
@@ -134,7 +138,7 @@ def batches(pairs: Pairs, side: int, n: int, rng: torch.Generator) -> Iterator[t
         for chosen in torch.randperm(len(inputs), generator=rng).split(n):
             a, b = (int(torch.randint(f - s + 1, (), generator=rng)) for f, s in zip(full, size, strict=True))
             window = (slice(None), slice(a, a + size[0]), slice(b, b + size[1]))
-            place = grid(size, full=full, start=(a, b))[None].expand(len(chosen), -1, -1, -1)
+            place = position_channels(size, full=full, start=(a, b))[None].expand(len(chosen), -1, -1, -1)
             yield (
                 torch.stack([inputs[i][window] for i in chosen]).float(),
                 torch.stack([targets[i][window] for i in chosen]).float(),

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import medprior as mp
-from medprior.data.axes import reoriented
+from medprior.data.axes import reorient
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "pictures"
 TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
@@ -75,7 +75,7 @@ def detect() -> list[np.ndarray]:
 
 def _template() -> mp.Volume:
     """An axial slice of the template, half as fine, on the axes of the prior."""
-    brain = reoriented(mp.read(Path(nilearn.__file__).parent / TEMPLATE, modality="MR"), "PLS")
+    brain = reorient(mp.read(Path(nilearn.__file__).parent / TEMPLATE, modality="MR"), "PLS")
     data = brain.data[:, ::2, ::2, brain.shape[2] // 2].copy()
     affine = brain.affine @ np.diag([2.0, 2.0, 1.0, 1.0])
     return mp.Volume(data, affine, unit=brain.unit, modality="MR")

@@ -29,12 +29,12 @@ from widen import widened
 
 from medprior.nets import UNet
 from medprior.prior import Card, Prior
-from medprior.prior.prior import fresh
+from medprior.prior.prior import untrained_prior
 from medprior.training.checkpoint import load_latest
-from medprior.training.deviation_head import with_doubt
+from medprior.training.deviation_head import with_deviation_head
 from medprior.training.folder import load, save
 from medprior.training.held_out import error_tables
-from medprior.training.loop import Progress, Settings, train
+from medprior.training.loop import Progress, TrainingSettings, train
 from medprior.training.patches import Images
 
 DATA = Path(os.environ.get("MEDPRIOR_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -48,7 +48,7 @@ class Recipe:
     """
 
     card: Card
-    stages: tuple[tuple[tuple[int, ...], Settings], ...]
+    stages: tuple[tuple[tuple[int, ...], TrainingSettings], ...]
     images: dict[str, Any] = field(default_factory=dict)
     licence: str = ""
 
@@ -61,8 +61,8 @@ RECIPES = {
             limits=(NOT_CLINICAL, "healthy adults of one site and one scanner, 2 mm, faces blanked", "8-bit source"),
         ),
         (
-            ((24, 48, 96, 160), Settings(steps=7500, rate=1.5e-3, save_every=100)),
-            ((32, 64, 128, 192), Settings(steps=9000, rate=1e-3, save_every=100, precision="bfloat16")),
+            ((24, 48, 96, 160), TrainingSettings(steps=7500, rate=1.5e-3, save_every=100)),
+            ((32, 64, 128, 192), TrainingSettings(steps=9000, rate=1e-3, save_every=100, precision="bfloat16")),
         ),
         {"levels": (0.9, 0.1), "patches": ((64, 0.5), (128, 0.5)), "flip": 1},
         "IXI (brain-development.org), CC BY-SA 3.0",
@@ -72,7 +72,7 @@ RECIPES = {
             "chest-xray", "DX", scaling="range", frame=(64, 256), labels=("no_finding", "pneumonia"), sigma_data=0.55,
             limits=(NOT_CLINICAL, "labels were mined from reports; portable films are more frequent among pneumonia", "8-bit source at 256 pixels"),
         ),
-        (((16, 32, 64, 128), Settings(steps=8000, save_every=100)),),
+        (((16, 32, 64, 128), TrainingSettings(steps=8000, save_every=100)),),
         {"levels": (0.35, 0.3, 0.35), "patches": ((64, 0.85), (128, 0.15))},
         "NIH ChestX-ray14 (Wang et al., CVPR 2017), NIH Clinical Center, use unrestricted with attribution",
     ),
@@ -83,8 +83,8 @@ RECIPES = {
             limits=(NOT_CLINICAL, "slices of chest and upper abdomen, 2x2 means of 512x512, HU clipped to -1024..3071"),
         ),
         (
-            ((16, 32, 64, 128), Settings(steps=5000, save_every=100)),
-            ((32, 48, 96, 160), Settings(steps=4500, rate=1.2e-3, save_every=100, precision="bfloat16")),
+            ((16, 32, 64, 128), TrainingSettings(steps=5000, save_every=100)),
+            ((32, 48, 96, 160), TrainingSettings(steps=4500, rate=1.2e-3, save_every=100, precision="bfloat16")),
         ),
         {"levels": (0.6, 0.2, 0.2), "patches": ((64, 0.8), (128, 0.2))},
         "TCGA-LUAD, TCGA-LUSC (TCIA, CC BY 3.0); COVID-19-NY-SBU, Lung-PET-CT-Dx (TCIA, CC BY 4.0)",
@@ -94,7 +94,7 @@ RECIPES = {
             "breast-us", "US", scaling="range", frame=(64, 256), labels=("benign", "malignant", "normal"), sigma_data=0.5,
             limits=(NOT_CLINICAL, "images squashed to 256 x 256 by their source", "no patient is named: each image counts as one"),
         ),
-        (((16, 32, 64, 128), Settings(steps=8000, save_every=100)),),
+        (((16, 32, 64, 128), TrainingSettings(steps=8000, save_every=100)),),
         {"levels": (0.35, 0.3, 0.35), "patches": ((64, 0.85), (128, 0.15)), "flip": 1},
         "BUSI (Al-Dhabyani et al., Data in Brief 2020), CC BY 4.0",
     ),
@@ -104,7 +104,7 @@ RECIPES = {
             ndim=3, sigma_data=0.5,
             limits=(NOT_CLINICAL, "crops around one hippocampus, 1 mm", "8-bit source"),
         ),
-        (((16, 32, 64, 128), Settings(steps=6000, batch=4, save_every=50)),),
+        (((16, 32, 64, 128), TrainingSettings(steps=6000, batch=4, save_every=50)),),
         {"levels": (1.0,), "patches": ((32, 0.8), (48, 0.2))},
         "Medical Segmentation Decathlon, hippocampus (Antonelli et al., 2022), CC BY-SA 4.0",
     ),
@@ -236,7 +236,7 @@ def learn(name: str, work: Path, steps: int | None, device: str) -> Prior:
         )
 
     torch.manual_seed(recipe.stages[0][1].seed)
-    prior = fresh(replace(recipe.card, widths=recipe.stages[0][0]))
+    prior = untrained_prior(replace(recipe.card, widths=recipe.stages[0][0]))
     for number, (widths, settings) in enumerate(recipe.stages, 1):
         if number > 1:
             assert isinstance(prior.net, UNet)
@@ -256,11 +256,11 @@ def finish(name: str, work: Path, out: Path) -> None:
         raise SystemExit(
             f"{work / name}: the last of its {len(recipe.stages)} stages has learned nothing yet"
         )
-    prior = fresh(recipe.card)
+    prior = untrained_prior(recipe.card)
     prior.net.load_state_dict(state.average)
     prior.net.eval().requires_grad_(False)
     images, labels, numbers, patients = held(name, work, "train")
-    prior = with_doubt(
+    prior = with_deviation_head(
         prior, Images(images, labels if recipe.card.labels else None, numbers, **recipe.images)
     )
     data = {

@@ -10,7 +10,7 @@ import torch
 from pretrain import RECIPES, scans
 from torch import Tensor
 
-from medprior.evidence.baselines.classic import enlarged, fbp, zero_filled
+from medprior.evidence.baselines.classic import fbp, interpolate, zero_filled
 from medprior.operators import (
     ComplexGaussian,
     Gaussian,
@@ -125,7 +125,7 @@ TASKS = {
     "sr4": Task(
         "brain-t1",
         lambda x, rng: simulate(x, downsample(tuple(x.shape[1:]), 4), Gaussian(0.02), rng),
-        lambda m: enlarged(m.y, m.operator.domain[1:]),
+        lambda m: interpolate(m.y, m.operator.domain[1:]),
         (1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
     ),
     "denoise": Task(

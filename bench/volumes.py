@@ -24,7 +24,7 @@ from torch import Tensor
 from tuned import best_of
 
 from medprior import Prior, load
-from medprior.evidence.baselines.classic import enlarged, total_variation, zero_filled
+from medprior.evidence.baselines.classic import interpolate, total_variation, zero_filled
 from medprior.evidence.metrics import psnr
 from medprior.jobs.reconstruct import Settings, least_squares, windowed
 from medprior.jobs.stacks import restored, stacked, tied
@@ -143,7 +143,7 @@ def methods(
 
     found: dict[str, Method] = {
         "linear" if task == "thick4" else "zero-filled": lambda m, b: (
-            enlarged(m.y, b.x.shape[2:]) if task == "thick4" else zero_filled(m)
+            interpolate(m.y, b.x.shape[2:]) if task == "thick4" else zero_filled(m)
         ),
         "slices on their own, fast": lambda m, b: plug_and_play(volumes(b), m, least_squares(m)),
         "tied slices (ours), fast": lambda m, b: restored(volumes(b), m, least_squares(m)),

@@ -15,13 +15,13 @@ import nilearn
 import torch
 
 import medprior as mp
-from medprior.data.axes import reoriented
+from medprior.data.axes import reorient
 
 TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 n_draws = int(sys.argv[1]) if len(sys.argv) > 1 else 2
 n_steps = int(sys.argv[2]) if len(sys.argv) > 2 else 12
 
-brain = reoriented(mp.read(Path(nilearn.__file__).parent / TEMPLATE, modality="MR"), "PLS")
+brain = reorient(mp.read(Path(nilearn.__file__).parent / TEMPLATE, modality="MR"), "PLS")
 middle = torch.from_numpy(brain.data[:, ::2, ::2, brain.shape[2] // 2].copy())[None]
 
 # %% [markdown]

@@ -40,7 +40,7 @@ __all__ = [
     "UnknownNoise",
     "Unsupported",
     "WrongKind",
-    "nearest",
+    "did_you_mean",
     "needs_posix",
     "optional",
 ]
@@ -161,7 +161,7 @@ def printable(path: str | Path) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))
 
 
-def nearest(word: str, choices: list[str]) -> str:
+def did_you_mean(word: str, choices: list[str]) -> str:
     """'did you mean ...' for an unknown name, or the list of choices."""
     close = get_close_matches(word, choices, n=1)
     return f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(sorted(choices))}"

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from medprior.errors import BadOption, ShapeMismatch
 from medprior.operators import Gaussian, identity, simulate
-from medprior.prior import Condition, Denoiser, grid
-from medprior.prior.denoiser import spread
+from medprior.prior import Condition, Denoiser, position_channels
+from medprior.prior.denoiser import broadcast_level
 from medprior.prior.wrappers import batched, cautious, guided, slicewise, tiled, with_known
 from medprior.sampling import posterior_mean
 
@@ -31,16 +31,16 @@ class Told(Denoiser):
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
         self.calls.append(tuple(x.shape))
         given = condition or Condition()
-        out = x / (1 + spread(sigma.expand(len(x)), x) ** 2)
+        out = x / (1 + broadcast_level(sigma.expand(len(x)), x) ** 2)
         if self.radius:
             kernel = torch.ones(1, 1, *[2 * self.radius + 1] * 2, dtype=x.dtype)
             out = F.conv2d(F.pad(out, [self.radius] * 4, mode="replicate"), kernel / kernel.sum())
         if given.label is not None:
-            out = out + spread(given.label.to(x), x) * (given.label >= 0).to(x).reshape(
+            out = out + broadcast_level(given.label.to(x), x) * (given.label >= 0).to(x).reshape(
                 -1, *[1] * (x.ndim - 1)
             )
         if given.numbers is not None:
-            out = out + spread(given.numbers[:, 0].to(x), x)
+            out = out + broadcast_level(given.numbers[:, 0].to(x), x)
         if given.position is not None:
             out = out + self.at * given.position[:, :1].to(x)
         return out
@@ -220,7 +220,9 @@ def test_tiles_know_where_they_lie() -> None:
     ramp, tiled or not.
     """
     x = image(2, 1, 40, 24)
-    whole = Told(at=1.0)(x, SIGMA, Condition(position=grid((40, 24))[None].expand(2, -1, -1, -1)))
+    whole = Told(at=1.0)(
+        x, SIGMA, Condition(position=position_channels((40, 24))[None].expand(2, -1, -1, -1))
+    )
     assert float((tiled(Told(at=1.0), 16, 4)(x, SIGMA) - whole).abs().max()) < 1e-6
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from medprior.errors import BadOption
 from medprior.prior import PATHS, Card, Condition, Path, Prior, path_named
-from medprior.prior.denoiser import spread
+from medprior.prior.denoiser import broadcast_level
 
 SIGMAS = [0.002, 0.02, 0.1, 0.5, 1.0, 5.0, 20.0, 80.0]
 DATA = 0.5
@@ -88,7 +88,7 @@ class Ideal(nn.Module):
         self.path = path
 
     def forward(self, x: Tensor, noise: Tensor, label: Tensor | None, numbers: Tensor | None) -> Tensor:
-        s = spread(torch.exp(4 * noise), x)
+        s = broadcast_level(torch.exp(4 * noise), x)
         variance = DATA**2 + s**2
         return (
             (DATA**2 - self.path.c_skip(s) * variance)
@@ -104,7 +104,7 @@ def test_a_prior_with_the_ideal_network_is_the_wiener_filter(path: Path) -> None
     """
     prior = Prior(Ideal(path), path, Card("white", "MR", sigma_data=DATA))
     x, sigma = draws(6, 4 * 64).float().reshape(4, 1, 8, 8), torch.tensor([0.01, 0.3, 2.0, 40.0])
-    wanted = x * spread(DATA**2 / (DATA**2 + sigma**2), x)
+    wanted = x * broadcast_level(DATA**2 / (DATA**2 + sigma**2), x)
     assert float((prior(x, sigma) - wanted).abs().max()) < 1e-4
 
 

@@ -11,16 +11,18 @@ import torch
 from torch import Tensor
 
 from medprior.prior import Card
-from medprior.prior.prior import fresh
+from medprior.prior.prior import untrained_prior
 from medprior.training.checkpoint import load_latest
-from medprior.training.distributed import Alone
+from medprior.training.distributed import OneProcess
 from medprior.training.loop import _Run, train
 from medprior.training.patches import Images
 from tests.unit.training import small
 
 
 def losses(folder: Path, steps: int, **other: object) -> list[float]:
-    run = _Run(small.prior(), small.images(), small.settings(steps, rate=5e-3, **other), folder, Alone("cpu"))
+    run = _Run(
+        small.prior(), small.images(), small.settings(steps, rate=5e-3, **other), folder, OneProcess("cpu")
+    )
     for _ in range(steps):
         run.advance(False)
     return run.losses
@@ -74,7 +76,7 @@ def test_volumes_learn_and_resume(tmp_path: Path) -> None:
 
     def made(seed: int):
         torch.manual_seed(seed)
-        return fresh(card)
+        return untrained_prior(card)
 
     run = partial(train, data=data, settings=small.settings(4, batch=2, save_every=1))
     whole = run(made(0), folder=tmp_path / "whole")

@@ -16,20 +16,20 @@ import torch
 
 from medprior.errors import BadOption, Corrupt, FileProblem
 from medprior.io.disk.files import locked
-from medprior.training.checkpoint import State, load_latest
+from medprior.training.checkpoint import TrainingState, load_latest
 from medprior.training.loop import train
 from tests.unit.training import small
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def newest(folder: Path) -> State:
+def newest(folder: Path) -> TrainingState:
     state, messages = load_latest(folder / "checkpoints")
     assert state is not None and not messages
     return state
 
 
-def assert_equal(a: State, b: State) -> None:
+def assert_equal(a: TrainingState, b: TrainingState) -> None:
     for mine, others in ((a.weights, b.weights), (a.average, b.average), (a.moments, b.moments)):
         assert set(mine) == set(others) and all(torch.equal(mine[k], others[k]) for k in mine)
     assert a.facts == b.facts
@@ -145,9 +145,9 @@ def test_another_run_is_not_continued_with_this_one(tmp_path: Path, other: dict,
     train(small.prior(), small.images(), small.settings(5), tmp_path)
     prior = small.prior()
     if "widths" in other:
-        from medprior.prior.prior import fresh
+        from medprior.prior.prior import untrained_prior
 
-        prior = fresh(replace(prior.card, widths=other["widths"]))
+        prior = untrained_prior(replace(prior.card, widths=other["widths"]))
     with pytest.raises(BadOption, match=word):
         train(prior, small.images(other.get("n", 6)), small.settings(10, seed=other.get("seed", 3)), tmp_path)
 

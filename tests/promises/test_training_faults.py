@@ -13,9 +13,9 @@ from torch import nn
 
 from medprior.errors import BadOption, Diverged
 from medprior.prior import Prior
-from medprior.training.checkpoint import State, load_latest
-from medprior.training.distributed import Alone
-from medprior.training.loop import Settings, _Run, schedule, train
+from medprior.training.checkpoint import TrainingState, load_latest
+from medprior.training.distributed import OneProcess
+from medprior.training.loop import TrainingSettings, _Run, schedule, train
 from tests.unit.training import small
 
 
@@ -40,7 +40,7 @@ def test_a_broken_image_is_skipped_counted_and_named(tmp_path: Path) -> None:
 
 def test_a_skipped_step_changes_nothing_but_the_count(tmp_path: Path) -> None:
     run = _Run(
-        small.prior(), small.images(broken=tuple(range(6))), small.settings(10), tmp_path, Alone("cpu")
+        small.prior(), small.images(broken=tuple(range(6))), small.settings(10), tmp_path, OneProcess("cpu")
     )
     before = [p.clone() for p in (*run.net.parameters(), *run.average.parameters())]
     run.advance(False)
@@ -89,7 +89,7 @@ def test_the_average_remembers_a_share_of_the_run(tmp_path: Path) -> None:
     """Feed the steps' own numbers as weights: half of the average's mass is younger than 5 % of the run, and
     the untrained start is forgotten.
     """
-    run = _Run(small.prior(), small.images(), Settings(average=0.05), tmp_path, Alone("cpu"))
+    run = _Run(small.prior(), small.images(), TrainingSettings(average=0.05), tmp_path, OneProcess("cpu"))
     mine, average = next(run.net.parameters()), next(run.average.parameters())
     with torch.no_grad():
         average.fill_(1e6)
@@ -106,7 +106,7 @@ def test_the_average_is_right_from_the_first_step_on(tmp_path: Path) -> None:
     """Where the weights stand still the average is those weights within 20 steps, so that even a run of
     seconds gives a usable prior.
     """
-    run = _Run(small.prior(), small.images(), Settings(), tmp_path, Alone("cpu"))
+    run = _Run(small.prior(), small.images(), TrainingSettings(), tmp_path, OneProcess("cpu"))
     mine, average = next(run.net.parameters()), next(run.average.parameters())
     with torch.no_grad():
         mine.fill_(1.0)
@@ -171,7 +171,7 @@ def test_more_minutes_go_on_learning(tmp_path: Path) -> None:
     assert first["seconds"] < second["seconds"] < 2.4 + 1.5
 
 
-def newest(folder: Path) -> State:
+def newest(folder: Path) -> TrainingState:
     state, _ = load_latest(folder / "checkpoints")
     assert state is not None
     return state
@@ -200,4 +200,4 @@ def test_the_rate_warms_up_and_falls() -> None:
 )
 def test_settings_outside_of_their_range_are_refused_by_name(wrong: dict) -> None:
     with pytest.raises(BadOption, match=next(iter(wrong))):
-        Settings(**wrong)
+        TrainingSettings(**wrong)

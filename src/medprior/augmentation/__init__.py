@@ -7,7 +7,7 @@ from .frame import Frame
 from .policy import Policy
 from .record import Record
 from .transforms import TRANSFORMS, Strength
-from .vary import Varied, applied, draw, points_moved, replayed, varied
+from .vary import VariedVolume, apply_record, draw_record, move_points, replay, vary_volume
 
 __all__ = [
     "TRANSFORMS",
@@ -16,10 +16,10 @@ __all__ = [
     "Policy",
     "Record",
     "Strength",
-    "Varied",
-    "applied",
-    "draw",
-    "points_moved",
-    "replayed",
-    "varied",
+    "VariedVolume",
+    "apply_record",
+    "draw_record",
+    "move_points",
+    "replay",
+    "vary_volume",
 ]

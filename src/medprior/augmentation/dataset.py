@@ -12,7 +12,7 @@ from ..errors import BadOption
 from .frame import Frame
 from .policy import Policy
 from .record import Record
-from .vary import applied, draw
+from .vary import apply_record, draw_record
 
 __all__ = ["Augmented"]
 
@@ -26,7 +26,7 @@ class Augmented(Dataset):
     the same for all items. What is drawn depends on (seed, epoch, index) and on nothing else, not on workers,
     ranks or order. Call ``set_epoch`` before each epoch, as with torch's DistributedSampler: without it every
     epoch sees the same augmentations. Workers that stay alive between epochs see it, too. Raises BadOption
-    for an item without the place, and what ``draw`` and ``applied`` raise.
+    for an item without the place, and what ``draw_record`` and ``apply_record`` raise.
     """
 
     def __init__(
@@ -63,8 +63,10 @@ class Augmented(Dataset):
         image = self._image(item)
         record = self._drawn(image, index)
         if isinstance(item, torch.Tensor):
-            return applied(record, image)[0]
-        made, masks = applied(record, image, [torch.as_tensor(self._at(item, place)) for place in self.masks])
+            return apply_record(record, image)[0]
+        made, masks = apply_record(
+            record, image, [torch.as_tensor(self._at(item, place)) for place in self.masks]
+        )
         new = dict(zip((self.image, *self.masks), (made, *masks), strict=True))
         if isinstance(item, dict):
             return {**item, **new}
@@ -80,7 +82,7 @@ class Augmented(Dataset):
         frame = Frame(
             tuple(image.shape[1:]), self.spacing, self.codes, self.policy.unit, self.policy.modality
         )
-        return draw(self.policy, frame, self.seed, int(self._epoch), int(index))
+        return draw_record(self.policy, frame, self.seed, int(self._epoch), int(index))
 
     def _image(self, item: Any) -> torch.Tensor:
         return item if isinstance(item, torch.Tensor) else torch.as_tensor(self._at(item, self.image))

@@ -22,7 +22,7 @@ from ..errors import Diverged
 from .frame import Frame
 from .spline import basis, field, random_knots
 
-__all__ = ["GEOMETRIC", "Mapping", "mapping", "moved_points", "resampled"]
+__all__ = ["GEOMETRIC", "Mapping", "map_points", "mapping", "resample_image"]
 
 GEOMETRIC = ("rotate", "scale", "shift", "elastic", "flip_left_right", "flip_front_back", "flip_head_foot")
 """Steps that move content; all others leave every voxel where it is."""
@@ -129,7 +129,9 @@ def _knots(step: dict[str, Any] | None, frame: Frame) -> Tensor | None:
     return knots * cell.view(-1, *[1] * frame.ndim)
 
 
-def resampled(x: Tensor, where: Mapping, *, nearest: bool = False, outside: Tensor | None = None) -> Tensor:
+def resample_image(
+    x: Tensor, where: Mapping, *, nearest: bool = False, outside: Tensor | None = None
+) -> Tensor:
     """(C, i, j[, k]) -> the same shape: linear between voxels, or the nearest one's value. outside: (C, 1,
     1[, 1]) what lies beyond the edge; None repeats it.
 
@@ -215,7 +217,7 @@ def _solid_grid(
     return grid
 
 
-def moved_points(points: Tensor, where: Mapping | None, *, rounds: int = 100) -> Tensor:
+def map_points(points: Tensor, where: Mapping | None, *, rounds: int = 100) -> Tensor:
     """(m, n) voxel coordinates of landmarks in the source -> where they lie in the result, float64.
 
     The elastic field is undone by fixed-point iteration, which converges because it folds nothing; raises

@@ -1,11 +1,11 @@
 """Pointwise and local changes of the numbers: each is a function (image, its drawn parameters, what was seen
 of it) -> image of the same shape.
 
-The image given may be overwritten, which saves most of the memory traffic of a volume; ``vary.applied`` gives
-a copy.
+The image given may be overwritten, which saves most of the memory traffic of a volume; ``vary.apply_record``
+gives a copy.
 
-Shares are of ``Seen.span``: the range of the image itself where its unit is arbitrary, 1000 HU (air to water)
-where it is Hounsfield's.
+Shares are of ``ImageStatistics.span``: the range of the image itself where its unit is arbitrary, 1000 HU
+(air to water) where it is Hounsfield's.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from .frame import Frame
 from .spline import basis, field, random_knots
 
 __all__ = [
-    "Seen",
+    "ImageStatistics",
     "bias_field",
-    "blur",
     "brightness",
     "contrast",
     "gamma",
+    "gaussian_blur",
+    "image_statistics",
     "lighting",
     "low_resolution",
     "noise",
     "rician_noise",
-    "seen",
-    "white",
+    "white_noise",
 ]
 
 Parameters = Mapping[str, Any]
@@ -50,7 +50,7 @@ AIR, WATER = -1000.0, 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Seen:
+class ImageStatistics:
     """What is measured of an image before it is changed. low, high: (C, 1, 1[, 1]), 1st and 99th percentile
     of each channel, or air and water for HU.
 
@@ -64,12 +64,12 @@ class Seen:
     flat: bool = False
 
 
-def seen(x: Tensor, frame: Frame) -> Seen:
+def image_statistics(x: Tensor, frame: Frame) -> ImageStatistics:
     """x: (C, i, j[, k])."""
     wide = (-1, *[1] * frame.ndim)
     if frame.unit == "HU":
         low = torch.full((len(x),), AIR, dtype=x.dtype, device=x.device)
-        return Seen(
+        return ImageStatistics(
             frame,
             low.view(wide),
             (low + (WATER - AIR)).view(wide),
@@ -83,21 +83,23 @@ def seen(x: Tensor, frame: Frame) -> Seen:
     last = some.shape[1] - 1
     ends = some[:, (round(0.01 * last), round(0.99 * last))]
     low, high = torch.from_numpy(ends).to(x.device).view(len(x), 2, *wide[1:]).unbind(1)
-    return Seen(frame, low, high, high - low, any(first >= second for first, second in ends.tolist()))
+    return ImageStatistics(
+        frame, low, high, high - low, any(first >= second for first, second in ends.tolist())
+    )
 
 
-def brightness(x: Tensor, p: Parameters, at: Seen) -> Tensor:
+def brightness(x: Tensor, p: Parameters, at: ImageStatistics) -> Tensor:
     """Adds a share of the range."""
     return x.add_(p["share"] * at.span)
 
 
-def contrast(x: Tensor, p: Parameters, at: Seen) -> Tensor:
+def contrast(x: Tensor, p: Parameters, at: ImageStatistics) -> Tensor:
     """Stretches about the mean of each channel."""
     mean = x.mean(tuple(range(1, x.ndim)), keepdim=True)
     return torch.add(mean.mul_(1 - p["factor"]), x, alpha=p["factor"], out=x)
 
 
-def gamma(x: Tensor, p: Parameters, at: Seen) -> Tensor:
+def gamma(x: Tensor, p: Parameters, at: ImageStatistics) -> Tensor:
     """(x - low) / span to a power, times span, plus low; what is darker than low has no power and stays, and
     so does a constant image.
 
@@ -129,7 +131,7 @@ def _log(x: Tensor) -> Tensor:
     return x
 
 
-def lighting(x: Tensor, p: Parameters, at: Seen) -> Tensor:
+def lighting(x: Tensor, p: Parameters, at: ImageStatistics) -> Tensor:
     """Multiplies by exp(slope . r) about ``low``, r from -1 to 1 across the image: the heel effect of a tube,
     the time gain of ultrasound.
     """
@@ -141,7 +143,7 @@ def lighting(x: Tensor, p: Parameters, at: Seen) -> Tensor:
     return x.sub_(at.low).mul_(gain).add_(at.low)
 
 
-def bias_field(x: Tensor, p: Parameters, at: Seen) -> Tensor:
+def bias_field(x: Tensor, p: Parameters, at: ImageStatistics) -> Tensor:
     """Multiplies by exp of a smooth field, as receive coils do (Van Leemput et al. 1999; the B-spline form is
     N4's, Tustison et al. 2010). About ``low``.
     """
@@ -150,27 +152,27 @@ def bias_field(x: Tensor, p: Parameters, at: Seen) -> Tensor:
     return x.sub_(at.low).mul_(gain).add_(at.low)
 
 
-def white(x: Tensor, seed: int) -> Tensor:
+def white_noise(x: Tensor, seed: int) -> Tensor:
     """Standard normal numbers like x, drawn on the CPU, so that every device adds the same."""
     return torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)).to(x)
 
 
-def noise(x: Tensor, p: Parameters, at: Seen) -> Tensor:
+def noise(x: Tensor, p: Parameters, at: ImageStatistics) -> Tensor:
     """Adds white Gaussian noise."""
-    return x.addcmul_(white(x, p["seed"]), p["share"] * at.span)
+    return x.addcmul_(white_noise(x, p["seed"]), p["share"] * at.span)
 
 
-def rician_noise(x: Tensor, p: Parameters, at: Seen) -> Tensor:
+def rician_noise(x: Tensor, p: Parameters, at: ImageStatistics) -> Tensor:
     """Noise in both parts of the complex signal that a magnitude image shows (Gudbjartsson and Patz 1995); no
     signal is the lowest value of each channel.
     """
     dark = x.amin(tuple(range(1, x.ndim)), keepdim=True)
     std = p["share"] * at.span
-    real, imaginary = white(torch.stack([x, x]), p["seed"]) * std
+    real, imaginary = white_noise(torch.stack([x, x]), p["seed"]) * std
     return torch.hypot(x - dark + real, imaginary).add_(dark)
 
 
-def blur(x: Tensor, p: Parameters, at: Seen) -> Tensor:
+def gaussian_blur(x: Tensor, p: Parameters, at: ImageStatistics) -> Tensor:
     """A Gaussian of ``sigma`` voxels of the finest axis, as wide in millimetres along the others; edges are
     repeated.
     """
@@ -201,7 +203,7 @@ def _blurred(x: Tensor, axis: int, sigma: float) -> Tensor:
     return torch.matmul(band, x.flatten(axis + 1)).reshape(x.shape)
 
 
-def low_resolution(x: Tensor, p: Parameters, at: Seen) -> Tensor:
+def low_resolution(x: Tensor, p: Parameters, at: ImageStatistics) -> Tensor:
     """Sampled with voxels 1 / zoom as large, averaged over them, and brought back linearly; axes of thick
     slices stay as they are (nnU-Net).
     """

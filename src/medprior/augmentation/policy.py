@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..errors import BadOption, WrongKind, nearest
+from ..errors import BadOption, WrongKind, did_you_mean
 from .frame import Frame
 from .policies import ALIASES, MODALITIES, SENSITIVE
-from .transforms import TRANSFORMS, Strength, named
+from .transforms import TRANSFORMS, Strength, transform_named
 
 __all__ = ["ARBITRARY", "Policy"]
 
@@ -119,7 +119,7 @@ class Policy:
         known = {"modality", "unit", "label", "sides_matter", "text", "outside", "without", "transforms"}
         for key in stated:
             if key not in known:
-                raise BadOption(f"policy: unknown key {key!r}", nearest(str(key), sorted(known)))
+                raise BadOption(f"policy: unknown key {key!r}", did_you_mean(str(key), sorted(known)))
         if not isinstance(stated.get("modality"), str):
             raise BadOption("policy: wanted modality, DICOM's code", 'e.g. "modality: CT"')
         facts = {key: stated[key] for key in ("sides_matter", "text") if key in stated}
@@ -166,7 +166,7 @@ class Policy:
     def without(self, *names: str) -> Policy:
         """The same, and these are refused. Raises BadOption for unknown names."""
         for name in names:
-            named(name)
+            transform_named(name)
         refused = {**self.refused, **dict.fromkeys(names, "this policy leaves it out")}
         return replace(
             self, allowed={n: s for n, s in self.allowed.items() if n not in names}, refused=refused
@@ -187,7 +187,7 @@ class Policy:
         Raises BadOption for unknown names, strengths outside of the transform's limits, and refused names
         without a reason.
         """
-        transform = named(name)
+        transform = transform_named(name)
         if not because.strip():
             self.check(name)
         least, most = transform.limits
@@ -208,7 +208,7 @@ class Policy:
 
     def check(self, name: str) -> None:
         """Raises BadOption where a transform is unknown or refused: its name, why, and what to do."""
-        named(name)
+        transform_named(name)
         if name in self.refused:
             remedy = "leave it out, or allow it with a reason: Policy.allowing(..., because='...')"
             raise BadOption(f"{name}: refused for {self.name}: {self.refused[name]}", remedy)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import BadOption
 from .frame import Frame
-from .transforms import checked_step
+from .transforms import check_step
 
 __all__ = ["Record"]
 
@@ -62,7 +62,7 @@ class Record:
             frame, outside = Frame.from_dict(stated["frame"]), str(stated["outside"])
             if outside not in ("edge", "background"):
                 raise BadOption(f"record: outside wanted edge or background, got {outside!r}")
-            steps = tuple(checked_step(step, frame) for step in stated["steps"])
+            steps = tuple(check_step(step, frame) for step in stated["steps"])
             item, overrides = (
                 tuple(int(n) for n in stated["item"]),
                 tuple(str(o) for o in stated["overrides"]),

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .geometry import mapping, resampled
-from .intensity import AIR, Parameters, Seen, _blurred, white
+from .geometry import mapping, resample_image
+from .intensity import AIR, ImageStatistics, Parameters, _blurred, white_noise
 
 __all__ = ["dose", "ghost", "motion", "speckle", "spike"]
 
@@ -33,7 +33,7 @@ def _shown(k: Tensor, dark: Tensor, axes: tuple[int, ...]) -> Tensor:
     return torch.fft.ifftn(k, dim=axes).abs() + dark
 
 
-def motion(x: Tensor, p: Parameters, at: Seen) -> Tensor:
+def motion(x: Tensor, p: Parameters, at: ImageStatistics) -> Tensor:
     """The patient lay otherwise while some lines of k-space were read: each segment comes from a moved image
     (Shaw et al., MIDL 2019).
 
@@ -52,14 +52,14 @@ def motion(x: Tensor, p: Parameters, at: Seen) -> Tensor:
         ]
         moved = mapping(steps, at.frame)
         other = torch.fft.fftn(
-            resampled(x - dark, moved, outside=torch.zeros_like(dark)) if moved else x - dark, dim=axes
+            resample_image(x - dark, moved, outside=torch.zeros_like(dark)) if moved else x - dark, dim=axes
         )
         lines = (2 * order >= segment["from"]) & (2 * order < segment["to"])
         k = torch.where(lines.view([-1 if a == axis else 1 for a in range(x.ndim)]), other, k)
     return _shown(k, dark, axes)
 
 
-def ghost(x: Tensor, p: Parameters, at: Seen) -> Tensor:
+def ghost(x: Tensor, p: Parameters, at: ImageStatistics) -> Tensor:
     """Periodic motion: every ``every``-th line along ``axis`` is weaker by ``share``, which sets ghosts
     beside the image; the 4 % in the middle are spared.
     """
@@ -73,7 +73,7 @@ def ghost(x: Tensor, p: Parameters, at: Seen) -> Tensor:
     return _shown(torch.fft.fftn(x - dark, dim=axes) * weights, dark, axes)
 
 
-def spike(x: Tensor, p: Parameters, at: Seen) -> Tensor:
+def spike(x: Tensor, p: Parameters, at: ImageStatistics) -> Tensor:
     """Single samples of k-space with ``share`` of the largest magnitude added: stripes across the image. at:
     shares of each side, from the lowest frequency.
     """
@@ -86,7 +86,7 @@ def spike(x: Tensor, p: Parameters, at: Seen) -> Tensor:
     return _shown(k, dark, axes)
 
 
-def dose(x: Tensor, p: Parameters, at: Seen) -> Tensor:
+def dose(x: Tensor, p: Parameters, at: ImageStatistics) -> Tensor:
     """The same scan with a share of its photons: Poisson's missing certainty, added to each line integral and
     reconstructed (filtered back-projection).
 
@@ -145,7 +145,7 @@ def _photon_noise(
     )
 
 
-def speckle(x: Tensor, p: Parameters, at: Seen) -> Tensor:
+def speckle(x: Tensor, p: Parameters, at: ImageStatistics) -> Tensor:
     """Another speckle pattern over a log-compressed image, where multiplying becomes adding (Dutt and
     Greenleaf, IEEE Trans. Med. Imaging 15(6), 1996).
 
@@ -153,7 +153,7 @@ def speckle(x: Tensor, p: Parameters, at: Seen) -> Tensor:
     is Rayleigh distributed (Wagner et al. 1983). Its logarithm, with mean 0 and variance 1, is added with
     ``share`` of the range. What shows no echo (at or below low) stays dark.
     """
-    real, imaginary = white(torch.stack([x, x]), p["seed"])
+    real, imaginary = white_noise(torch.stack([x, x]), p["seed"])
     for axis, grain in enumerate(p["grain"]):
         real, imaginary = _blurred(real, axis + 1, grain), _blurred(imaginary, axis + 1, grain)
     log = torch.hypot(real, imaginary).clamp_min(1e-12).log()

@@ -11,13 +11,13 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import BadOption, nearest
+from ..errors import BadOption, did_you_mean
 from . import intensity, scanner
 from .frame import Frame
-from .intensity import Parameters, Seen
+from .intensity import ImageStatistics, Parameters
 from .spline import INJECTIVE
 
-__all__ = ["DRAWN", "TRANSFORMS", "Draw", "Numbers", "Strength", "Transform", "checked_step", "named"]
+__all__ = ["DRAWN", "TRANSFORMS", "Draw", "Numbers", "Strength", "Transform", "check_step", "transform_named"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ DRAWN = 24
 """So many of them belong to each transform; none needs more."""
 
 Draw = Callable[[Strength, Frame, Numbers], dict[str, Any] | None]
-Apply = Callable[[Tensor, Parameters, Seen], Tensor]
+Apply = Callable[[Tensor, Parameters, ImageStatistics], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +58,17 @@ class Transform:
     apply: Apply | None = None
 
 
-def even(low: float, high: float, numbers: Numbers) -> float:
+def uniform(low: float, high: float, numbers: Numbers) -> float:
     """Evenly between low and high."""
     return low + (high - low) * next(numbers)
 
 
-def ratio(low: float, high: float, numbers: Numbers) -> float:
+def log_uniform(low: float, high: float, numbers: Numbers) -> float:
     """Evenly in the logarithm, so that 1/2 is as likely as 2."""
-    return math.exp(even(math.log(low), math.log(high), numbers))
+    return math.exp(uniform(math.log(low), math.log(high), numbers))
 
 
-def whole(low: int, high: int, numbers: Numbers) -> int:
+def uniform_integer(low: int, high: int, numbers: Numbers) -> int:
     """One of low..high, both included."""
     return low + int(next(numbers) * (high - low + 1))
 
@@ -88,21 +88,21 @@ def _number(name: str, how: Callable[[float, float, Numbers], float], neutral: f
 
 def _seeded(name: str, **fixed: int) -> Draw:
     def draw(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
-        value = even(s.low, s.high, numbers)
+        value = uniform(s.low, s.high, numbers)
         return None if value == 0 else {name: value, **fixed, "seed": new_seed(numbers)}
 
     return draw
 
 
 def _rotate(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
-    degrees = [even(s.low, s.high, numbers) for _ in range(1 if frame.ndim == 2 else 3)]
+    degrees = [uniform(s.low, s.high, numbers) for _ in range(1 if frame.ndim == 2 else 3)]
     if frame.thick is not None:  # thick slices are turned in their plane, not tilted
         degrees = [d if axis == frame.thick else 0.0 for axis, d in enumerate(degrees)]
     return {"degrees": degrees} if any(degrees) else None
 
 
 def _shift(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
-    share = [0.0 if axis == frame.thick else even(s.low, s.high, numbers) for axis in range(frame.ndim)]
+    share = [0.0 if axis == frame.thick else uniform(s.low, s.high, numbers) for axis in range(frame.ndim)]
     return {"share": share} if any(share) else None
 
 
@@ -125,50 +125,53 @@ def _flip(direction: str) -> Draw:
 
 
 def _slopes(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
-    slopes = [even(-1, 1, numbers) * even(s.low, s.high, numbers) for _ in range(frame.ndim)]
+    slopes = [uniform(-1, 1, numbers) * uniform(s.low, s.high, numbers) for _ in range(frame.ndim)]
     return {"slopes": slopes} if any(slopes) else None
 
 
 def _phase_axis(frame: Frame, numbers: Numbers) -> int:
     """Phase is encoded along an axis in the plane of thick slices; of cubes along any."""
     axes = [a for a in range(frame.ndim) if a != frame.thick]
-    return axes[whole(0, len(axes) - 1, numbers)]
+    return axes[uniform_integer(0, len(axes) - 1, numbers)]
 
 
 def _motion(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
-    axis, most, segments = _phase_axis(frame, numbers), even(s.low, s.high, numbers), []
+    axis, most, segments = _phase_axis(frame, numbers), uniform(s.low, s.high, numbers), []
     if most == 0:
         return None
     for side in (-1.0, 1.0)[
-        : whole(1, 2, numbers)
+        : uniform_integer(1, 2, numbers)
     ]:  # before the middle of k-space was read, after it, or both
-        at = even(0.1, 0.7, numbers)
-        degrees = [most * even(-1, 1, numbers) for _ in range(1 if frame.ndim == 2 else 3)]
+        at = uniform(0.1, 0.7, numbers)
+        degrees = [most * uniform(-1, 1, numbers) for _ in range(1 if frame.ndim == 2 else 3)]
         if frame.thick is not None:
             degrees = [d if a == frame.thick else 0.0 for a, d in enumerate(degrees)]
-        share = [0.0 if a == frame.thick else most * even(-1, 1, numbers) / 100 for a in range(frame.ndim)]
+        share = [0.0 if a == frame.thick else most * uniform(-1, 1, numbers) / 100 for a in range(frame.ndim)]
         low, high = (-1.0, -at) if side < 0 else (at, 1.0)
         segments.append({"from": low, "to": high, "degrees": degrees, "share": share})
     return {"axis": axis, "segments": segments}
 
 
 def _ghost(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
-    share = even(s.low, s.high, numbers)
+    share = uniform(s.low, s.high, numbers)
     return (
-        {"axis": _phase_axis(frame, numbers), "every": whole(2, 8, numbers), "share": share}
+        {"axis": _phase_axis(frame, numbers), "every": uniform_integer(2, 8, numbers), "share": share}
         if share
         else None
     )
 
 
 def _spike(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
-    share = even(s.low, s.high, numbers)
-    places = [[even(0.05, 0.95, numbers) for _ in range(frame.ndim)] for _ in range(whole(1, 2, numbers))]
+    share = uniform(s.low, s.high, numbers)
+    places = [
+        [uniform(0.05, 0.95, numbers) for _ in range(frame.ndim)]
+        for _ in range(uniform_integer(1, 2, numbers))
+    ]
     return {"share": share, "places": places} if share else None
 
 
 def _dose(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
-    fraction = ratio(s.low, s.high, numbers)
+    fraction = log_uniform(s.low, s.high, numbers)
     return (
         {"fraction": fraction, "photons": 1e5, "views": 180, "seed": new_seed(numbers)}
         if fraction < 1
@@ -177,10 +180,10 @@ def _dose(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
 
 
 def _speckle(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
-    share = even(s.low, s.high, numbers)
+    share = uniform(s.low, s.high, numbers)
     grain = [
-        even(0.5, 1.0, numbers),
-        *(even(0.8, 1.6, numbers) for _ in range(frame.ndim - 1)),
+        uniform(0.5, 1.0, numbers),
+        *(uniform(0.8, 1.6, numbers) for _ in range(frame.ndim - 1)),
     ]  # the beam is wider than its pulse is long
     return {"share": share, "grain": grain, "seed": new_seed(numbers)} if share else None
 
@@ -190,7 +193,7 @@ _FLIP = {"axis": "axis"}
 
 TRANSFORMS: dict[str, Transform] = {
     "rotate": Transform("degrees", (-180, 180), _rotate, {"degrees": "angles"}),
-    "scale": Transform(_RATIO, (0.25, 4), _number("factor", ratio, 1.0), {"factor": "number"}),
+    "scale": Transform(_RATIO, (0.25, 4), _number("factor", log_uniform, 1.0), {"factor": "number"}),
     "shift": Transform("share of each side", (-0.5, 0.5), _shift, {"share": "numbers"}),
     "elastic": Transform(
         "share of the distance of its knots",
@@ -202,13 +205,13 @@ TRANSFORMS: dict[str, Transform] = {
     "flip_front_back": Transform("none", (0, 1), _flip("front-back"), _FLIP),
     "flip_head_foot": Transform("none", (0, 1), _flip("head-foot"), _FLIP),
     "contrast": Transform(
-        _RATIO, (0.2, 5), _number("factor", ratio, 1.0), {"factor": "number"}, intensity.contrast
+        _RATIO, (0.2, 5), _number("factor", log_uniform, 1.0), {"factor": "number"}, intensity.contrast
     ),
     "gamma": Transform(
-        "exponent", (0.2, 5), _number("exponent", ratio, 1.0), {"exponent": "number"}, intensity.gamma
+        "exponent", (0.2, 5), _number("exponent", log_uniform, 1.0), {"exponent": "number"}, intensity.gamma
     ),
     "brightness": Transform(
-        _SHARE, (-1, 1), _number("share", even, 0.0), {"share": "number"}, intensity.brightness
+        _SHARE, (-1, 1), _number("share", uniform, 0.0), {"share": "number"}, intensity.brightness
     ),
     "lighting": Transform(
         "ln of the gain at an edge", (0, 1), _slopes, {"slopes": "numbers"}, intensity.lighting
@@ -245,12 +248,16 @@ TRANSFORMS: dict[str, Transform] = {
         _SHARE, (0, 1), _speckle, {"share": "number", "grain": "numbers", "seed": "seed"}, scanner.speckle
     ),
     "blur": Transform(
-        "voxels of the finest axis", (0, 8), _number("sigma", even, 0.0), {"sigma": "number"}, intensity.blur
+        "voxels of the finest axis",
+        (0, 8),
+        _number("sigma", uniform, 0.0),
+        {"sigma": "number"},
+        intensity.gaussian_blur,
     ),
     "low_resolution": Transform(
         "share of the voxels along an axis",
         (0.1, 1),
-        _number("zoom", even, 1.0),
+        _number("zoom", uniform, 1.0),
         {"zoom": "number"},
         intensity.low_resolution,
     ),
@@ -271,20 +278,20 @@ TRANSFORMS: dict[str, Transform] = {
 """In the order in which they happen: the patient, the contrast, the scanner, its resolution, its noise."""
 
 
-def named(name: str) -> Transform:
+def transform_named(name: str) -> Transform:
     """The transform of a name. Raises BadOption with the nearest one."""
     if name not in TRANSFORMS:
-        raise BadOption(f"transform: wanted a known name, got {name!r}", nearest(name, list(TRANSFORMS)))
+        raise BadOption(f"transform: wanted a known name, got {name!r}", did_you_mean(name, list(TRANSFORMS)))
     return TRANSFORMS[name]
 
 
-def checked_step(step: Any, frame: Frame) -> dict[str, Any]:
+def check_step(step: Any, frame: Frame) -> dict[str, Any]:
     """A step of a record that was written elsewhere, or BadOption: its name, its parameters' names and kinds,
     nothing more and nothing less.
     """
     if not isinstance(step, Mapping) or not isinstance(step.get("name"), str):
         raise BadOption(f"record: wanted steps with a name, got {step!r}"[:200])
-    wanted = named(step["name"]).parameters
+    wanted = transform_named(step["name"]).parameters
     given = {key: value for key, value in step.items() if key != "name"}
     if given.keys() != wanted.keys():
         raise BadOption(
@@ -297,7 +304,7 @@ def checked_step(step: Any, frame: Frame) -> dict[str, Any]:
                 f"record, {step['name']}: {key}: wanted {kind}, as many as the image has axes, got "
                 f"{given[key]!r}"[:300]
             )
-        low, high = named(step["name"]).limits
+        low, high = transform_named(step["name"]).limits
         if kind == "number" and not low <= given[key] <= high:
             raise BadOption(f"record, {step['name']}: {key}: wanted {low:g} to {high:g}, got {given[key]!r}")
     return dict(step)

@@ -16,16 +16,16 @@ from ..data.seeds import generator
 from ..data.volume import Volume
 from ..errors import BadOption, ShapeMismatch
 from .frame import Frame
-from .geometry import GEOMETRIC, Mapping, mapping, moved_points, resampled
-from .intensity import Seen, seen
+from .geometry import GEOMETRIC, Mapping, map_points, mapping, resample_image
+from .intensity import ImageStatistics, image_statistics
 from .policy import Policy
 from .record import Record
 from .transforms import DRAWN, TRANSFORMS
 
-__all__ = ["Varied", "applied", "draw", "points_moved", "replayed", "varied"]
+__all__ = ["VariedVolume", "apply_record", "draw_record", "move_points", "replay", "vary_volume"]
 
 
-def draw(policy: Policy, frame: Frame, seed: int, *item: int) -> Record:
+def draw_record(policy: Policy, frame: Frame, seed: int, *item: int) -> Record:
     """What happens to image ``item`` (for instance epoch, index): each allowed transform with its
     probability, parameters evenly from its range.
 
@@ -54,7 +54,7 @@ def draw(policy: Policy, frame: Frame, seed: int, *item: int) -> Record:
 
 
 @torch.no_grad()
-def applied(record: Record, image: Tensor, masks: Sequence[Tensor] = ()) -> tuple[Tensor, list[Tensor]]:
+def apply_record(record: Record, image: Tensor, masks: Sequence[Tensor] = ()) -> tuple[Tensor, list[Tensor]]:
     """image: (C, i, j[, k]); masks: each (i, j[, k]) or (C, i, j[, k]) of any dtype, moved with it, their
     values never blended.
 
@@ -83,9 +83,9 @@ def applied(record: Record, image: Tensor, masks: Sequence[Tensor] = ()) -> tupl
     pointwise = [step for step in record.steps if step["name"] not in GEOMETRIC]
     background = record.outside == "background"
     where = mapping(record.steps, frame)
-    at = seen(x, frame) if pointwise or (where and background) else None
+    at = image_statistics(x, frame) if pointwise or (where and background) else None
     if where is not None:
-        x = resampled(x, where, outside=at.low if background and at is not None else None)
+        x = resample_image(x, where, outside=at.low if background and at is not None else None)
     elif x.data_ptr() == image.data_ptr():
         x = x.clone(memory_format=torch.contiguous_format)  # the steps overwrite it
     for step in pointwise:
@@ -93,7 +93,7 @@ def applied(record: Record, image: Tensor, masks: Sequence[Tensor] = ()) -> tupl
     return x, [mask.clone() if where is None else _mask(mask, record, where) for mask in masks]
 
 
-def _step(step: dict[str, Any], x: Tensor, at: Seen | None) -> Tensor:
+def _step(step: dict[str, Any], x: Tensor, at: ImageStatistics | None) -> Tensor:
     apply = TRANSFORMS[step["name"]].apply
     return x if apply is None or at is None else apply(x, step, at)
 
@@ -102,18 +102,18 @@ def _mask(mask: Tensor, record: Record, where: Mapping) -> Tensor:
     whole = mask if mask.ndim > record.frame.ndim else mask[None]
     whole = whole.to(torch.uint8) if whole.dtype == torch.bool else whole
     outside = None if record.outside == "edge" else torch.zeros((), dtype=whole.dtype, device=whole.device)
-    return resampled(whole, where, nearest=True, outside=outside).to(mask.dtype).reshape(mask.shape)
+    return resample_image(whole, where, nearest=True, outside=outside).to(mask.dtype).reshape(mask.shape)
 
 
-def points_moved(record: Record, points: Tensor) -> Tensor:
+def move_points(record: Record, points: Tensor) -> Tensor:
     """(m, 2 or 3) landmarks in voxels of the source -> in voxels of the augmented image, float64; they may
     leave it.
     """
-    return moved_points(points, mapping(record.steps, record.frame))
+    return map_points(points, mapping(record.steps, record.frame))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Varied:
+class VariedVolume:
     """An augmented scan with its masks, and the record that makes it again."""
 
     image: Volume
@@ -121,18 +121,20 @@ class Varied:
     record: Record
 
 
-def varied(volume: Volume, policy: Policy, seed: int = 0, *item: int, masks: Sequence[Volume] = ()) -> Varied:
+def vary_volume(
+    volume: Volume, policy: Policy, seed: int = 0, *item: int, masks: Sequence[Volume] = ()
+) -> VariedVolume:
     """A classical augmentation of a scan on its own grid, in its own unit: the affine stays and the content
     moves. Not for diagnosis.
 
     masks: on the grid of the scan. The history says what was done, and image and masks are marked synthetic:
-    they show no patient. Raises as ``draw`` and ``applied``, and ShapeMismatch for a mask with another
-    affine.
+    they show no patient. Raises as ``draw_record`` and ``apply_record``, and ShapeMismatch for a mask with
+    another affine.
     """
-    return replayed(draw(policy, Frame.of(volume), seed, *item), volume, masks)
+    return replay(draw_record(policy, Frame.of(volume), seed, *item), volume, masks)
 
 
-def replayed(record: Record, volume: Volume, masks: Sequence[Volume] = ()) -> Varied:
+def replay(record: Record, volume: Volume, masks: Sequence[Volume] = ()) -> VariedVolume:
     """The same augmentation again: the same numbers, bit for bit, from the same scan on the same machine."""
     for mask in masks:
         if mask.shape == volume.shape and not _same_place(mask, volume):
@@ -149,12 +151,12 @@ def replayed(record: Record, volume: Volume, masks: Sequence[Volume] = ()) -> Va
             Frame.of(volume),
             "a record replays on the scan that it was drawn for",
         )
-    image, moved = applied(
+    image, moved = apply_record(
         record, torch.from_numpy(volume.data), [torch.from_numpy(mask.data) for mask in masks]
     )
     sentence = record.sentence()
     made = volume.with_data(image.numpy()).noted(sentence, synthetic=True)
-    return Varied(
+    return VariedVolume(
         made,
         tuple(
             m.with_data(d.numpy()).noted(sentence, synthetic=True) for m, d in zip(masks, moved, strict=True)

@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import BadOption, WrongKind
 from .volume import Volume
 
-__all__ = ["PLANES", "axcodes", "in_plane", "plane_of", "reoriented", "through"]
+__all__ = ["PLANES", "axcodes", "orient_plane", "plane_of", "reorient", "stacking_axis"]
 
 PLANES = {"axial": "PL", "coronal": "IL", "sagittal": "IP"}
 """What i and j point to in a picture of each plane."""
@@ -39,14 +39,14 @@ def plane_of(codes: str) -> str:
     return next((plane for plane, own in PLANES.items() if own == codes), "axial")
 
 
-def through(plane: str) -> str:
+def stacking_axis(plane: str) -> str:
     """The letter of the axis that a plane is stacked along."""
     if plane not in _THROUGH:
         raise BadOption(f"plane: wanted one of {', '.join(PLANES)}, got {plane!r}")
     return _THROUGH[plane]
 
 
-def reoriented(volume: Volume, codes: str) -> Volume:
+def reorient(volume: Volume, codes: str) -> Volume:
     """The volume with its axes permuted and flipped so that they point to ``codes`` (three letters); values
     are not interpolated.
 
@@ -73,7 +73,7 @@ def reoriented(volume: Volume, codes: str) -> Volume:
     return replace(volume, data=np.ascontiguousarray(data), affine=affine)
 
 
-def in_plane(volume: Volume, codes: str) -> Volume:
+def orient_plane(volume: Volume, codes: str) -> Volume:
     """A 2-D image transposed and flipped so that (i, j) point to the two letters of ``codes``.
 
     Raises BadOption for codes that name no plane, WrongKind when the affine is unknown or the image lies in
@@ -91,7 +91,7 @@ def in_plane(volume: Volume, codes: str) -> Volume:
     rest = have[2]
     if _axis(rest) in map(_axis, codes):
         raise WrongKind(f"the image lies in plane {have[:2]}, wanted {codes}")
-    turned = reoriented(as_volume, codes + rest)
+    turned = reorient(as_volume, codes + rest)
     return replace(turned, data=turned.data[..., 0])
 
 

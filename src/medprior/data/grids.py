@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .axes import axcodes, reoriented
+from .axes import axcodes, reorient
 from .volume import Volume
 
 __all__ = ["label_values", "middle_half", "on_grid_of", "slice_heights"]
@@ -24,7 +24,7 @@ def on_grid_of(volume: Volume, other: Volume) -> tuple[Volume, str]:
     """
     placed = volume.affine is not None and other.affine is not None
     if placed and volume.ndim == other.ndim == 3 and axcodes(volume) != axcodes(other):
-        other = reoriented(other, axcodes(volume))
+        other = reorient(other, axcodes(volume))
     if other.shape != volume.shape:
         return other, f"has shape {other.shape}, wanted {volume.shape}"
     if placed and _apart(volume, other) > _NEAR:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["nearest"]
+__all__ = ["neighbour_distance"]
 
 _AT_ONCE = 2048
 """Points that are compared with the whole bank at once: 20 000 distances each are 160 MiB."""
 
 
-def nearest(points: Tensor, bank: Tensor, k: int = 3) -> Tensor:
+def neighbour_distance(points: Tensor, bank: Tensor, k: int = 3) -> Tensor:
     """(n, d), (m, d) -> (n,): mean Euclidean distance to the k nearest of the bank, fewer where it holds
     fewer.
     """

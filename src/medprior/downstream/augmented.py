@@ -9,15 +9,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..augmentation import Frame, Policy, applied, draw
+from ..augmentation import Frame, Policy, apply_record, draw_record
 
-__all__ = ["Classical"]
+__all__ = ["ClassicalAugmentation"]
 
 _KEPT = 192 * 2**20
 """Bytes of transformed images that are kept for the next network that learns from the same ones."""
 
 
-class Classical:
+class ClassicalAugmentation:
     """A ``Change`` of the classifier, and with masks a ``ChangePair`` of the segmenter.
 
     policies: one for each image of the data set. numbers: of the images, by default their places; an image
@@ -61,10 +61,10 @@ class Classical:
         key = (self.numbers[at], turn % self.versions)
         if key not in self.kept:
             policy = self.policies[at]
-            record = draw(
+            record = draw_record(
                 policy, Frame(tuple(image.shape[1:]), (), "", policy.unit, policy.modality), self.seed, *key
             )
-            moved, masks = applied(record, image, [] if mask is None else [mask])
+            moved, masks = apply_record(record, image, [] if mask is None else [mask])
             made = moved, masks[0] if masks else None
             self.bytes += moved.nbytes + (0 if mask is None else mask.nbytes)
             if self.bytes > _KEPT:

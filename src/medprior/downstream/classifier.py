@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import BadOption, ShapeMismatch, optional
-from .loop import Batches, Steps, optimised, seeded
+from .loop import Batches, OptimiserSettings, optimise, seeded_network
 
 __all__ = ["Change", "Classifier", "ClassifierSettings", "train_classifier"]
 
@@ -24,7 +24,7 @@ Change = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class ClassifierSettings(Steps):
+class ClassifierSettings(OptimiserSettings):
     """widths: channels of the four stages. smoothing: of labels."""
 
     widths: tuple[int, int, int, int] = (16, 32, 64, 128)
@@ -63,14 +63,16 @@ def train_classifier(
     sides under 16), Diverged.
     """
     targets = _targets(images, labels, n_labels)
-    net = seeded(lambda: _network(images.shape[1], targets.shape[1], min(images.shape[2:]), settings), seed)
+    net = seeded_network(
+        lambda: _network(images.shape[1], targets.shape[1], min(images.shape[2:]), settings), seed
+    )
     batches = Batches(targets.argmax(1) if settings.balance else None, len(targets), settings.batch, seed)
 
     def loss_at(at: Tensor, turns: Tensor) -> Tensor:
         x = images[at] if augment is None else augment(images[at], at, turns)
         return F.cross_entropy(net(x), targets[at], label_smoothing=settings.smoothing)
 
-    return Classifier(optimised(net, batches, loss_at, settings, on_step), targets.shape[1])
+    return Classifier(optimise(net, batches, loss_at, settings, on_step), targets.shape[1])
 
 
 def _network(channels: int, n_labels: int, side: int, settings: ClassifierSettings) -> nn.Module:

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from ..data.seeds import generator, seed_for
 from ..errors import BadOption, Diverged
 
-__all__ = ["Batches", "Steps", "optimised", "seeded"]
+__all__ = ["Batches", "OptimiserSettings", "optimise", "seeded_network"]
 
 
 @dataclass(frozen=True, slots=True)
-class Steps:
+class OptimiserSettings:
     """steps: of the optimiser, whatever the number of images: an arm with more images is not optimised for
     longer. batch: images a step.
 
@@ -71,18 +71,18 @@ def _passes(group: Tensor, rng: torch.Generator) -> Iterator[tuple[int, int]]:
         turn += 1
 
 
-def seeded(make: Callable[[], nn.Module], seed: int) -> nn.Module:
+def seeded_network(make: Callable[[], nn.Module], seed: int) -> nn.Module:
     """A network whose first weights hang on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(seed, "first weights"))
         return make()
 
 
-def optimised(
+def optimise(
     net: nn.Module,
     batches: Batches,
     loss_at: Callable[[Tensor, Tensor], Tensor],
-    settings: Steps,
+    settings: OptimiserSettings,
     on_step: Callable[[int, int], None] | None = None,
 ) -> nn.Module:
     """The network after ``settings.steps`` steps of AdamW, with averaged weights, in evaluation mode.

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import BadOption, ShapeMismatch, optional
-from .loop import Batches, Steps, optimised, seeded
+from .loop import Batches, OptimiserSettings, optimise, seeded_network
 
-__all__ = ["ChangePair", "Segmenter", "SegmenterSettings", "dice", "train_segmenter"]
+__all__ = ["ChangePair", "Segmenter", "SegmenterSettings", "mean_dice", "train_segmenter"]
 
 ChangePair = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """(images (B, C, i, j), masks (B, i, j), places (B,), passes (B,)) -> images and masks, moved together;
@@ -26,7 +26,7 @@ _DEEPEST = 16
 
 
 @dataclass(frozen=True, slots=True)
-class SegmenterSettings(Steps):
+class SegmenterSettings(OptimiserSettings):
     """widths: channels of the five levels, and of the last layer."""
 
     batch: int = 16
@@ -78,7 +78,7 @@ def train_segmenter(
     from monai.losses.dice import DiceCELoss  # seconds to import, needed by few
     from monai.networks.nets.basic_unet import BasicUNet
 
-    net = seeded(
+    net = seeded_network(
         lambda: BasicUNet(2, images.shape[1], count, settings.widths, norm=("batch", {"affine": True})), seed
     )
     error = DiceCELoss(softmax=True, to_onehot_y=True, batch=True)
@@ -93,11 +93,11 @@ def train_segmenter(
         return error(net(_padded(x, -1.0)), _padded(m[:, None].float(), 0.0))
 
     return Segmenter(
-        optimised(net, Batches(shown, len(images), settings.batch, seed), loss_at, settings, on_step), count
+        optimise(net, Batches(shown, len(images), settings.batch, seed), loss_at, settings, on_step), count
     )
 
 
-def dice(found: Tensor, truth: Tensor, n_labels: int) -> float:
+def mean_dice(found: Tensor, truth: Tensor, n_labels: int) -> float:
     """Mean over the labels above 0 that the truth holds of 2 |A and B| / (|A| + |B|), of one scan: (..., i,
     j) whole numbers (Dice 1945).
 

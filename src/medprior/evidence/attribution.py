@@ -4,7 +4,7 @@ the measurement decide?
 x = A+ A x + (I - A+ A) x. All images that fit the same data share the first part. The measurement cannot see
 the second part, so it comes from the prior (the measurement and null components of Bhadra et al., IEEE Trans.
 Med. Imaging 40(11), 2021). That split knows no noise: blur and denoising have no null space, though a fine
-detail of theirs that drowns in noise comes from the prior all the same. ``informed`` is its companion that
+detail of theirs that drowns in noise comes from the prior all the same. ``data_shares`` is its companion that
 knows the noise.
 """
 
@@ -31,7 +31,7 @@ __all__ = [
     "Residual",
     "Split",
     "attribution",
-    "informed",
+    "data_shares",
     "residual",
     "split",
 ]
@@ -107,7 +107,7 @@ class Attribution:
     null_share: |prior_said|^2 / |image|^2, what the measurement cannot see at all. data_said, prior_said: A+
     A x and (I - A+ A) x of the image shown. prior_spread: standard deviation of the draws' null parts, what
     the prior made up; None for one image. check: how invisible prior_said is, see ``EXACT``. unheard,
-    unheard_share: (I - H) x and its share of the image: the same with the noise counted, see ``informed``.
+    unheard_share: (I - H) x and its share of the image: the same with the noise counted, see ``data_shares``.
     data_share: (BINS,) how much of the detail at each ring of frequency, coarse to fine, the data decided in
     spite of their noise. hallucinated: the null part of image minus truth, where a truth was given: what the
     prior made up and got wrong (the null-space hallucination map of Bhadra et al.).
@@ -152,7 +152,7 @@ def attribution(measurement: Measurement, draws: Draws, *, truth: Tensor | None 
             "attribute them one by one",
         )
     image = draws.mean()[None]
-    informed_by, data_share = informed(measurement, image)
+    informed_by, data_share = data_shares(measurement, image)
     unheard = image - informed_by
     known = image if truth is None else torch.cat([image, _like(image, truth)])
     parts = split(measurement.operator, known)
@@ -217,7 +217,7 @@ def split(operator: Operator, x: Tensor, *, tol: float = EXACT, n: int = 400) ->
     return Split(data, prior, float(reached.max()), done)
 
 
-def informed(measurement: Measurement, x: Tensor, *, n_probes: int = 4) -> tuple[Tensor, Tensor]:
+def data_shares(measurement: Measurement, x: Tensor, *, n_probes: int = 4) -> tuple[Tensor, Tensor]:
     """(H x, share of the data at each ring of frequency (BINS,), 0 to 1, coarse to fine), x of (1, *domain),
     real.
 

@@ -24,14 +24,14 @@ __all__ = [
     "LEAST",
     "METHOD",
     "SCALES",
-    "How",
-    "Kind",
-    "controlled",
-    "covered",
+    "MeasurementKind",
+    "ReconstructionMethod",
+    "conformal_scale",
+    "coverage_curve",
     "entry_for",
-    "fitted_calibration",
-    "kind_of",
-    "name_of",
+    "fit_calibration",
+    "measurement_kind",
+    "operator_name",
 ]
 
 SCALES = torch.logspace(-1, 2, 301, dtype=torch.float64)
@@ -75,7 +75,7 @@ _SAID = {
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class MeasurementKind:
     """What a calibration must know of a measurement, in network units; one of another kind has other errors.
 
     operator: its name. share: real numbers measured for each voxel. white, smooth: noise that would be left
@@ -94,7 +94,7 @@ class Kind:
     sectors: Sequence[float] = ()
     worst: float = 0.0
 
-    def apart(self, other: Kind) -> str:
+    def apart(self, other: MeasurementKind) -> str:
         """Why an interval of this kind does not serve ``other``; "" where it does."""
         if self.operator != other.operator:
             return f"it is for {self.operator}, this is {other.operator}"
@@ -124,7 +124,7 @@ def _near(mine: float, other: float, most: float = _LOCAL) -> bool:
     return mine / most <= other <= mine * most
 
 
-def kind_of(inside: Measurement) -> Kind:
+def measurement_kind(inside: Measurement) -> MeasurementKind:
     """Of a measurement of an image in network units, whose noise is known."""
     operator = inside.operator
     variance = inside.noise.variance(inside.y)
@@ -154,8 +154,8 @@ def kind_of(inside: Measurement) -> Kind:
         there += torch.cat([x.square().sum()[None], smooth.square().sum()[None], *power])
     left = [_left(float(h), float(t)) for h, t in zip(heard, there, strict=True)]
     worst = max(noise for noise, t in zip(left[2 + _SECTORS :], there[2 + _SECTORS :], strict=True) if t > 0)
-    return Kind(
-        name_of(operator),
+    return MeasurementKind(
+        operator_name(operator),
         inside.count / prod(operator.domain),
         left[0],
         left[1],
@@ -166,7 +166,7 @@ def kind_of(inside: Measurement) -> Kind:
     )
 
 
-def name_of(operator: Operator) -> str:
+def operator_name(operator: Operator) -> str:
     """Of what was measured, without the factors that a change of units puts before it."""
     while isinstance(operator, Scaled):
         operator = operator.of
@@ -207,7 +207,7 @@ def _sector_of(size: tuple[int, ...]) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class How:
+class ReconstructionMethod:
     """The settings of a reconstruction that its errors depend on; of a point estimate (``fast``) none but
     that it is one, and caution.
 
@@ -228,7 +228,7 @@ class How:
         """What a person chooses of it, as the command line calls it."""
         return "--fast" if self.fast else f"--n {self.n} --steps {self.n_steps}"
 
-    def apart(self, other: How) -> str:
+    def apart(self, other: ReconstructionMethod) -> str:
         """Why an interval measured so does not serve ``other``."""
         if self.method != other.method:
             return f"it was made by method {self.method} of medprior, this is {other.method}"
@@ -241,7 +241,7 @@ class How:
         return f"it is for {', '.join(wrong)}" if wrong else ""
 
 
-def covered(apart: Tensor, deviation: Tensor, where: Tensor) -> Tensor:
+def coverage_curve(apart: Tensor, deviation: Tensor, where: Tensor) -> Tensor:
     """(len(SCALES),): share of the voxels in ``where`` (bool) that differ by no more than scale * deviation;
     all shaped alike. Raises BadOption for none.
     """
@@ -251,11 +251,11 @@ def covered(apart: Tensor, deviation: Tensor, where: Tensor) -> Tensor:
     return torch.searchsorted(ratio, SCALES, right=True).double() / len(ratio)
 
 
-def controlled(curves: Tensor, alpha: float) -> float:
+def conformal_scale(curves: Tensor, alpha: float) -> float:
     """The least scale at which a new scan has at most a share alpha of its voxels outside, in the mean over
     scans.
 
-    curves: (n, len(SCALES)) from ``covered``, one row a calibration scan. Conformal risk control
+    curves: (n, len(SCALES)) from ``coverage_curve``, one row a calibration scan. Conformal risk control
     (Angelopoulos et al., ICLR 2024, eq. 4): the least scale with (n * mean share outside + 1) / (n + 1) <=
     alpha, which holds for any score where the scans are exchangeable. Raises Uncalibrated where n < 1 / alpha
     - 1, or where no scale is wide enough.
@@ -271,9 +271,9 @@ def controlled(curves: Tensor, alpha: float) -> float:
     return float(SCALES[enough[0, 0]])
 
 
-def fitted_calibration(curves: Tensor, ratios: Sequence[float], patients: int, level: float) -> Calibration:
-    """curves: as ``controlled``; ratios: of each scan, mean squared error over mean squared deviation. Raises
-    Uncalibrated for fewer than LEAST scans.
+def fit_calibration(curves: Tensor, ratios: Sequence[float], patients: int, level: float) -> Calibration:
+    """curves: as ``conformal_scale``; ratios: of each scan, mean squared error over mean squared deviation.
+    Raises Uncalibrated for fewer than LEAST scans.
     """
     if len(curves) < LEAST:
         raise Uncalibrated(
@@ -281,18 +281,20 @@ def fitted_calibration(curves: Tensor, ratios: Sequence[float], patients: int, l
             f"give at least {LEAST} of patients that the prior has not learned from",
         )
     return Calibration(
-        level, controlled(curves, 1 - level), len(curves), threshold(list(ratios), 1 - level), patients
+        level, conformal_scale(curves, 1 - level), len(curves), threshold(list(ratios), 1 - level), patients
     )
 
 
-def entry_for(trust: Mapping[str, Any], inside: Measurement, how: How) -> tuple[Calibration | None, str]:
+def entry_for(
+    trust: Mapping[str, Any], inside: Measurement, how: ReconstructionMethod
+) -> tuple[Calibration | None, str]:
     """(the calibration that serves, "") from a prior's trust.json, or (None, why none does). inside: the
     measurement in network units.
     """
     entries = trust.get("reconstruct", [])
     if not entries:
         return None, "nothing was calibrated for this prior"
-    name, ndim = name_of(inside.operator), len(inside.operator.domain) - 1
+    name, ndim = operator_name(inside.operator), len(inside.operator.domain) - 1
     near = [entry for entry in entries if (entry["kind"]["operator"], entry["kind"]["ndim"]) == (name, ndim)]
     # what kind it is costs as much as some steps of a reconstruction, and of a volume more memory than its
     # own
@@ -302,21 +304,23 @@ def entry_for(trust: Mapping[str, Any], inside: Measurement, how: How) -> tuple[
             f"calibrated so far: {', '.join(dict.fromkeys(entry['title'] for entry in entries))}; this is "
             f"{_SAID.get(name, name)}, {ndim}-D",
         )
-    kind = kind_of(inside)
+    kind = measurement_kind(inside)
     for entry in reversed(near):  # the newest first
-        if not (How(**entry["how"]).apart(how) or Kind(**entry["kind"]).apart(kind)):
+        if not (
+            ReconstructionMethod(**entry["how"]).apart(how) or MeasurementKind(**entry["kind"]).apart(kind)
+        ):
             return Calibration(**entry["calibration"]), ""
     return None, _refusal(near, kind, how)
 
 
-def _refusal(near: Sequence[Mapping[str, Any]], kind: Kind, how: How) -> str:
+def _refusal(near: Sequence[Mapping[str, Any]], kind: MeasurementKind, how: ReconstructionMethod) -> str:
     """Why none of the calibrations of this operator serves: with which options it would, where options alone
     are in the way, or else what each is for; each reason once.
     """
     options: dict[str, set[str]] = {}
     reasons: dict[str, None] = {}
     for entry in reversed(near):  # the newest first
-        own, apart = How(**entry["how"]), Kind(**entry["kind"]).apart(kind)
+        own, apart = ReconstructionMethod(**entry["how"]), MeasurementKind(**entry["kind"]).apart(kind)
         chosen = replace(how, fast=own.fast, n=own.n, n_steps=own.n_steps)
         if not apart and not own.apart(chosen):
             options.setdefault(own.said, set()).add(entry["title"])

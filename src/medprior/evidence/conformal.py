@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..errors import BadOption, Uncalibrated
 
-__all__ = ["benjamini_hochberg", "p_value", "smallest_p", "threshold", "wanted"]
+__all__ = ["benjamini_hochberg", "p_value", "patients_needed", "smallest_p", "threshold"]
 
 
 def p_value(score: float, healthy: Sequence[float]) -> float:
@@ -36,7 +36,7 @@ def smallest_p(n: int) -> float:
     return 1 / (n + 1)
 
 
-def wanted(alpha: float) -> int:
+def patients_needed(alpha: float) -> int:
     """How many healthy patients a false-positive rate needs: the least n with 1 / (n + 1) <= alpha. Raises
     BadOption unless 0 < alpha < 1.
     """
@@ -53,7 +53,7 @@ def threshold(healthy: Sequence[float], alpha: float) -> float:
     Raises Uncalibrated when n < 1 / alpha - 1: that few patients cannot support such a rate. Raises BadOption
     unless 0 < alpha < 1.
     """
-    n, needed = len(healthy), wanted(alpha)
+    n, needed = len(healthy), patients_needed(alpha)
     if n < needed:
         raise Uncalibrated(
             f"{n} healthy patients cannot support a false-positive rate of {alpha:g}",

@@ -12,13 +12,13 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from ..errors import BadOption
-from .intervals import Interval
+from .intervals import Estimate
 
-__all__ = ["Scored", "auroc_scored", "mean_scored", "paired_gain"]
+__all__ = ["SeedScores", "auroc_scores", "mean_scores", "paired_gain"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Scored:
+class SeedScores:
     """One trained network on one set of scans. value: of the metric. parts: (n,) how far each scan pulls it
     from its mean; they add to 0 (influence / n).
     """
@@ -27,7 +27,7 @@ class Scored:
     parts: np.ndarray
 
 
-def auroc_scored(probabilities: ArrayLike, labels: ArrayLike) -> Scored:
+def auroc_scores(probabilities: ArrayLike, labels: ArrayLike) -> SeedScores:
     """Area under the ROC curve; of three and more labels the mean over labels of each against the rest.
     probabilities: (n, K); labels: (n,) 0 to K - 1.
 
@@ -45,10 +45,12 @@ def auroc_scored(probabilities: ArrayLike, labels: ArrayLike) -> Scored:
     if not kinds:
         raise BadOption("auroc: wanted scans of at least two labels, got one")
     found = [_one(p[:, k], y == k) for k in kinds]
-    return Scored(float(np.mean([one.value for one in found])), np.mean([one.parts for one in found], axis=0))
+    return SeedScores(
+        float(np.mean([one.value for one in found])), np.mean([one.parts for one in found], axis=0)
+    )
 
 
-def _one(scores: np.ndarray, positive: np.ndarray) -> Scored:
+def _one(scores: np.ndarray, positive: np.ndarray) -> SeedScores:
     ranks, m, n = stats.rankdata(scores), int(positive.sum()), int((~positive).sum())
     parts = np.empty(len(scores))
     parts[positive] = (
@@ -58,18 +60,18 @@ def _one(scores: np.ndarray, positive: np.ndarray) -> Scored:
     value = float(parts[positive].mean())
     parts[positive] = (parts[positive] - value) / m
     parts[~positive] = (parts[~positive] - value) / n
-    return Scored(value, parts)
+    return SeedScores(value, parts)
 
 
-def mean_scored(values: ArrayLike) -> Scored:
+def mean_scores(values: ArrayLike) -> SeedScores:
     """The mean of a number of each scan, e.g. its Dice. values: (n,)."""
     x = np.asarray(values, dtype=np.float64)
-    return Scored(float(x.mean()), (x - x.mean()) / len(x))
+    return SeedScores(float(x.mean()), (x - x.mean()) / len(x))
 
 
 def paired_gain(
-    ours: Sequence[Scored], other: Sequence[Scored], patients: Sequence[object], level: float = 0.95
-) -> Interval:
+    ours: Sequence[SeedScores], other: Sequence[SeedScores], patients: Sequence[object], level: float = 0.95
+) -> Estimate:
     """Mean over seeds of ours minus other, with an interval for new seeds AND new patients.
 
     ours, other: one of each seed, in the same order and on the same scans; patients: (n,) whose scan it is.
@@ -99,7 +101,7 @@ def paired_gain(
     both = of_seeds + of_patients
     value = float(apart.mean())
     if both == 0:
-        return Interval(value, value, value, level, len(whose))
+        return Estimate(value, value, value, level, len(whose))
     freedom = both**2 / (of_seeds**2 / (seeds - 1) + of_patients**2 / (len(whose) - 1))
     reach = float(stats.t.ppf((1 + level) / 2, freedom)) * both**0.5
-    return Interval(value, value - reach, value + reach, level, len(whose))
+    return Estimate(value, value - reach, value + reach, level, len(whose))

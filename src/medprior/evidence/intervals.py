@@ -15,11 +15,11 @@ from scipy import optimize, stats
 from ..errors import BadOption
 from .metrics import auroc
 
-__all__ = ["Interval", "clopper_pearson", "difference_of_shares", "interval"]
+__all__ = ["Estimate", "clopper_pearson", "difference_of_shares", "interval"]
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class Estimate:
     """A number with its interval: level 0.95 means it is meant to hold the truth 95 times in 100; n: how many
     independent units (patients) stand behind it.
     """
@@ -37,7 +37,7 @@ class Interval:
         )
 
 
-def clopper_pearson(hits: int, n: int, level: float = 0.95) -> Interval:
+def clopper_pearson(hits: int, n: int, level: float = 0.95) -> Estimate:
     """Exact binomial interval of a share, hits of n independent trials (Clopper and Pearson, Biometrika 26,
     1934).
     """
@@ -47,10 +47,10 @@ def clopper_pearson(hits: int, n: int, level: float = 0.95) -> Interval:
             f"{level}"
         )
     found = stats.binomtest(hits, n).proportion_ci(level, method="exact")
-    return Interval(hits / n, float(found.low), float(found.high), level, n)
+    return Estimate(hits / n, float(found.low), float(found.high), level, n)
 
 
-def difference_of_shares(hits: int, n: int, other_hits: int, other_n: int, level: float = 0.95) -> Interval:
+def difference_of_shares(hits: int, n: int, other_hits: int, other_n: int, level: float = 0.95) -> Estimate:
     """hits / n - other_hits / other_n of independent trials; it stays valid for a share of 0 or 1, where a
     bootstrap would be too narrow.
 
@@ -68,7 +68,7 @@ def difference_of_shares(hits: int, n: int, other_hits: int, other_n: int, level
     )
     low = one - other - float(np.hypot(one - own[0], its[1] - other))
     high = one - other + float(np.hypot(own[1] - one, other - its[0]))
-    return Interval(one - other, low, high, level, n + other_n)
+    return Estimate(one - other, low, high, level, n + other_n)
 
 
 def _wilson(hits: int, n: int, level: float) -> tuple[float, float]:
@@ -82,7 +82,7 @@ def interval(
     patients: Sequence[object],
     strata: Sequence[object] | None = None,
     level: float = 0.95,
-) -> Interval:
+) -> Estimate:
     """Interval of ``statistic(*columns)`` for new patients, by leaving out one patient at a time.
 
     columns: arrays (n, ...), one row an image; patients: (n,) whose image it is; strata: (n,) kind of each
@@ -111,16 +111,16 @@ def interval(
     if statistic is auroc:
         if len(groups) != 2:
             raise BadOption("interval: auroc needs the labels as strata")
-        return Interval(value, *_of_auroc(value, *map(len, groups), level=level), level, count)
+        return Estimate(value, *_of_auroc(value, *map(len, groups), level=level), level, count)
     parts = [_jackknife(statistic, data, group) for group in groups]
     variance = sum(parts)
     if variance == 0 and set(np.unique(data[0])) <= {0, 1} and value in (0, 1):
         return clopper_pearson(int(value) * count, count, level)  # a share of which nothing varied
     if variance == 0:
-        return Interval(value, value, value, level, count)
+        return Estimate(value, value, value, level, count)
     freedom = variance**2 / sum(v**2 / (len(g) - 1) for v, g in zip(parts, groups, strict=True))
     half = float(stats.t.ppf((1 + level) / 2, freedom)) * variance**0.5
-    return Interval(value, value - half, value + half, level, count)
+    return Estimate(value, value - half, value + half, level, count)
 
 
 def _patients(patients: list[object], kinds: list[object]) -> list[list[np.ndarray]]:

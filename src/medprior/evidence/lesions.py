@@ -24,10 +24,10 @@ __all__ = [
     "RADII",
     "Lesion",
     "false_blobs",
-    "inserted",
-    "laddered",
-    "places",
-    "recovered",
+    "insert_lesions",
+    "lesion_ladder",
+    "random_centres",
+    "recoveries",
     "recovery",
 ]
 
@@ -81,7 +81,7 @@ class Lesion:
         return (away >= _GAP) & (away <= _GAP + _WIDTH)
 
 
-def inserted(
+def insert_lesions(
     image: Tensor, lesions: Sequence[Lesion], *, spacing: float | Sequence[float] = 1.0, edge: float = 1.0
 ) -> Tensor:
     """(B, C, i, j[, k]) with the lesions added to every channel. edge: voxels over which the contrast rises,
@@ -96,7 +96,7 @@ def inserted(
     return image + added.to(image)
 
 
-def places(
+def random_centres(
     tissue: Tensor, radii: Sequence[float], rng: torch.Generator, *, spacing: float = 1.0
 ) -> list[tuple[float, ...]]:
     """A random centre in voxels for each radius in mm, so that lesion and ring lie in tissue, bool (*size),
@@ -117,7 +117,7 @@ def places(
     return found
 
 
-def laddered(
+def lesion_ladder(
     image: Tensor, tissue: Tensor, rng: torch.Generator, *, low: float, high: float, spacing: float = 1.0
 ) -> list[Lesion]:
     """A disc or ball of each of ``RADII`` at a random place in tissue, its contrast one of ``CONTRASTS``:
@@ -127,7 +127,7 @@ def laddered(
     intensity range. Fewer where there is no room.
     """
     half, middle, lesions = (high - low) / 2, (high + low) / 2, []
-    for centre, radius in zip(places(tissue, RADII, rng, spacing=spacing), RADII, strict=False):
+    for centre, radius in zip(random_centres(tissue, RADII, rng, spacing=spacing), RADII, strict=False):
         lesion = Lesion(
             centre, radius, half * CONTRASTS[int(torch.randint(len(CONTRASTS), (), generator=rng))]
         )
@@ -136,7 +136,7 @@ def laddered(
     return lesions
 
 
-def recovered(
+def recoveries(
     result: Tensor, truth: Tensor, lesions: Sequence[Lesion], *, spacing: float = 1.0
 ) -> list[tuple[Lesion, float]]:
     """``recovery`` of each lesion, but of those that the anatomy around them has swallowed: half of their

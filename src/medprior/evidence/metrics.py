@@ -16,7 +16,7 @@ from torch import Tensor
 from ..errors import BadOption, ShapeMismatch
 
 __all__ = [
-    "Neighbours",
+    "PrdcScores",
     "auroc",
     "average_precision",
     "frechet_distance",
@@ -28,7 +28,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbours:
+class PrdcScores:
     """precision: share of synthetic images near a real one; recall: share of real near a synthetic one;
     density: as precision, robust to outliers, may pass 1; coverage: share of real images with a synthetic one
     among their neighbours."""
@@ -110,7 +110,7 @@ def mean_discrepancy(a: Tensor, b: Tensor) -> float:
     )
 
 
-def prdc(real: Tensor, synthetic: Tensor, k: int = 5) -> Neighbours:
+def prdc(real: Tensor, synthetic: Tensor, k: int = 5) -> PrdcScores:
     """Precision, recall, density, coverage on features (n, d), (m, d); a neighbourhood reaches to the k-th
     nearest image of its own set.
 
@@ -122,7 +122,7 @@ def prdc(real: Tensor, synthetic: Tensor, k: int = 5) -> Neighbours:
     reach_real, reach_synthetic = (torch.cdist(f, f).kthvalue(k + 1, dim=1).values for f in (real, synthetic))
     apart = torch.cdist(real, synthetic)
     in_real = apart <= reach_real[:, None]
-    return Neighbours(
+    return PrdcScores(
         precision=float(in_real.any(0).double().mean()),
         recall=float((apart <= reach_synthetic).any(1).double().mean()),
         density=float(in_real.double().sum(0).mean() / k),

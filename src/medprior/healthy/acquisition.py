@@ -22,12 +22,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..data.affine import affine_places, resampled_at, turns
-from .statistics import Stored, Usual, averaged
+from .statistics import HeightGaussian, TensorRecord, box_mean
 
-__all__ = ["PARTS", "Kind", "Sketch", "part_named", "sketched"]
+__all__ = ["PARTS", "AcquisitionModel", "Sketch", "describe_part", "sketch"]
 
 PARTS = ("grey values", "sharpness or noise", "layout", "edges", "orientation (is it turned or mirrored?)")
-"""What ``Kind.parts`` holds, in this order; of the last there is one a symmetry."""
+"""What ``AcquisitionModel.parts`` holds, in this order; of the last there is one a symmetry."""
 
 _SMALL, _SIDE, _CELLS = {2: 128, 3: 48}, {2: 32, 3: 24}, {2: 24, 3: 12}
 """Voxels a side of the small copy that edges are looked for in; cells a side of the layout and of the
@@ -77,12 +77,12 @@ class Sketch:
         return _unit(cells - cells.mean())
 
 
-def sketched(whole: Tensor) -> Sketch:
+def sketch(whole: Tensor) -> Sketch:
     """(C, i, j[, k]) network units -> what is looked at; the first channel speaks for all."""
     x = whole[0].float()
     powers, coarse = [], x
     for width in (3, 5, 9):
-        coarser = averaged(x[None, None], width)[0, 0]
+        coarser = box_mean(x[None, None], width)[0, 0]
         powers.append((coarse - coarser).square().mean())
         coarse = coarser
     some = x.flatten()[:: max(1, x.numel() // 65536)]
@@ -96,13 +96,13 @@ def sketched(whole: Tensor) -> Sketch:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind(Stored):
+class AcquisitionModel(TensorRecord):
     """pattern: where healthy scans are bright beside what lies around, the mean; what a scan is laid on.
     layout, edges: their means, as of ``Sketch`` and ``_edges``.
 
     turns: (n, *edges.shape) linear rules, one for each symmetry, to separate healthy scans from their
     mirrored or turned images. grey_course to detail_white: the Gaussians of grey values and of detail, as of
-    ``Usual``. known: (m, 4 + n), cross-validated check values of the first scan of each of m healthy
+    ``HeightGaussian``. known: (m, 4 + n), cross-validated check values of the first scan of each of m healthy
     patients. Ten folds share the registration template. other: (n,), what each rule gives for their image
     under its symmetry, the mean, in the same way.
     """
@@ -141,7 +141,8 @@ class Kind(Stored):
     def _of(cls, pattern: Tensor, scans: Sequence[Sequence[_Seen]]) -> Self:
         seen = [one for scan in scans for one in scan]
         greys, detail = (
-            Usual.fitted(torch.stack([getattr(one, name) for one in seen])) for name in ("greys", "detail")
+            HeightGaussian.fitted(torch.stack([getattr(one, name) for one in seen]))
+            for name in ("greys", "detail")
         )
         layout, edges = (
             torch.stack([getattr(one, name) for one in seen]).mean(0) for name in ("layout", "edges")
@@ -168,15 +169,15 @@ class Kind(Stored):
         return self._parts(_Seen.of(sketch, self.pattern, turned=False))
 
     def _parts(self, seen: _Seen) -> Tensor:
-        greys = Usual(self.grey_course, self.grey_white).distance(seen.greys[None])
-        detail = Usual(self.detail_course, self.detail_white).distance(seen.detail[None])
+        greys = HeightGaussian(self.grey_course, self.grey_white).distance(seen.greys[None])
+        detail = HeightGaussian(self.detail_course, self.detail_white).distance(seen.detail[None])
         unlike = torch.stack([-(seen.layout * self.layout).sum(), -(seen.edges * self.edges).sum()])
         turned = -(self.turns * seen.edges).flatten(1).sum(1)
         return torch.cat([greys, detail, unlike, turned])
 
 
-def part_named(number: int) -> str:
-    """One of ``Kind.parts`` in words."""
+def describe_part(number: int) -> str:
+    """One of ``AcquisitionModel.parts`` in words."""
     return PARTS[min(number, len(PARTS) - 1)]
 
 
@@ -249,7 +250,7 @@ def _edges(small: Tensor) -> Tensor:
 
     Directions: 8 in an image; in a volume the 6 along its axes.
     """
-    x = averaged(small[None, None], 3)[0, 0]
+    x = box_mean(small[None, None], 3)[0, 0]
     steps = torch.stack(torch.gradient(x))
     if x.ndim == 2:
         angles = torch.arange(8) * math.pi / 4
@@ -270,8 +271,8 @@ def _pattern(small: Tensor) -> Tensor:
     border.
     """
     cells = _pooled(small[None], _SIDE[small.ndim])[None]
-    mean = averaged(cells, _AROUND)
-    spread = (averaged(cells.square(), _AROUND) - mean.square()).clamp_min(0).sqrt() + 0.05
+    mean = box_mean(cells, _AROUND)
+    spread = (box_mean(cells.square(), _AROUND) - mean.square()).clamp_min(0).sqrt() + 0.05
     return ((cells - mean) / spread)[0, 0]
 
 

@@ -17,9 +17,9 @@ from ..data.seeds import generator
 from ..errors import BadOption, Diverged
 from ..nets import Featured
 from ..prior import Condition, Prior
-from .statistics import averaged
+from .statistics import box_mean
 
-__all__ = ["FEATURES_AT", "SIGMAS", "Looked", "look"]
+__all__ = ["FEATURES_AT", "SIGMAS", "ScanFeatures", "scan_features"]
 
 SIGMAS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 """Noise levels of the denoising errors, network units."""
@@ -34,7 +34,7 @@ _AT_ONCE = 16 * 128 * 128
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class ScanFeatures:
     """One scan as the prior sees it; B slices of a volume, one image, or one volume of a 3-D prior.
 
     pooled: (B, d), mean and standard deviation of each feature over the slice, all resolutions but the
@@ -51,7 +51,7 @@ class Looked:
     doubt: Tensor
 
 
-def look(
+def scan_features(
     prior: Prior,
     images: Tensor,
     condition: Condition,
@@ -59,7 +59,7 @@ def look(
     seed: int = 0,
     n_draws: int = 2,
     levels: tuple[float, ...] = SIGMAS,
-) -> Looked:
+) -> ScanFeatures:
     """images: (B, C, i, j[, k]) network units. n_draws: noise images a level.
 
     Raises BadOption for a prior whose network shows no features (an adopted one), Diverged where a number is
@@ -95,7 +95,7 @@ def look(
                     levels,
                 )
             )
-    return Looked(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    return ScanFeatures(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
 def _looked(
@@ -125,7 +125,7 @@ def _looked(
         profile.append(apart.square().flatten(2).mean(2).mean(0).clamp_min(1e-12).log())
         offset.append(apart.mean(0).mean(1))
         doubt.append(torch.stack(spreads).mean(0).mean(1))
-    local = averaged(features[-1], 3)  # a feature and what lies around it (Roth et al., CVPR 2022)
+    local = box_mean(features[-1], 3)  # a feature and what lies around it (Roth et al., CVPR 2022)
     return (
         pooled.cpu(),
         local.cpu(),

@@ -12,10 +12,10 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ..data.nearest import nearest
-from ..prior.denoiser import grid
+from ..data.nearest import neighbour_distance
+from ..prior.denoiser import position_channels
 
-__all__ = ["Memory", "Shown", "slicewise", "whole"]
+__all__ = ["Memory", "Shown", "slice_distances", "volume_distance_map"]
 
 _BANK, _NEIGHBOURS, _AXES, _POSITION = 20_000, 3, 64, 3.0
 """Places in the memory; nearest ones that count; principal axes of their features; weight of the position (-1
@@ -78,7 +78,7 @@ class Memory:
     def near(self, local: Tensor, heights: Tensor | None) -> Tensor:
         """(B, q, h, w[, d]) -> (B, h, w[, d]): ln of the mean distance of each place to the nearest ones."""
         features, where = _placed(local, heights)
-        far = nearest(
+        far = neighbour_distance(
             torch.cat([(features - self.shift) @ self.turn.T, where], dim=1), self.bank, _NEIGHBOURS
         )
         return far.reshape(len(local), *local.shape[2:]).clamp_min(1e-9).log()
@@ -88,12 +88,12 @@ class Memory:
         return [self.only(owners != patient).near(local, heights) for local, heights, patient in places]
 
 
-def slicewise(near: Tensor) -> Tensor:
+def slice_distances(near: Tensor) -> Tensor:
     """(B, h, w[, d]) -> (B,): ln of the mean distance."""
     return near.exp().flatten(1).mean(1).log()
 
 
-def whole(near: Tensor, heights: Tensor | None) -> Tensor:
+def volume_distance_map(near: Tensor, heights: Tensor | None) -> Tensor:
     """(h, w[, d]): of a stack of slices one volume."""
     return near[0] if heights is None else near.movedim(0, -1)
 
@@ -103,7 +103,7 @@ def _placed(local: Tensor, heights: Tensor | None) -> tuple[Tensor, Tensor]:
     is its third coordinate.
     """
     n, size = len(local), tuple(local.shape[2:])
-    where = grid(size)[: len(size)].flatten(1).T.repeat(n, 1)
+    where = position_channels(size)[: len(size)].flatten(1).T.repeat(n, 1)
     if heights is not None:
         where = torch.cat([where, heights.repeat_interleave(len(where) // n)[:, None]], dim=1)
     return local.float().flatten(2).movedim(1, 2).flatten(0, 1), _POSITION * where

@@ -27,33 +27,41 @@ from ..data.grids import slice_heights
 from ..data.seeds import generator
 from ..errors import BadOption, Uncalibrated, WrongKind
 from ..prior import Condition, Prior
-from .acquisition import Kind, Sketch, sketched
-from .features import SIGMAS, Looked, look
-from .memory import Memory, Shown, slicewise, whole
-from .statistics import WAVES, Course, Place, Usual, averaged, laid, on_grid
-from .variants import posed, reacquired
+from .acquisition import AcquisitionModel, Sketch, sketch
+from .features import SIGMAS, ScanFeatures, scan_features
+from .memory import Memory, Shown, slice_distances, volume_distance_map
+from .statistics import (
+    WAVES,
+    HeightGaussian,
+    HeightTrend,
+    PlaceStatistics,
+    box_mean,
+    grid_moments,
+    upsample_grid,
+)
+from .variants import reacquire, repose
 
 __all__ = [
     "EVIDENCE",
     "JOINED",
     "LEAST",
-    "Brief",
-    "Healthy",
-    "Seen",
-    "Taught",
-    "Unusual",
-    "brief",
-    "draws_for",
-    "expected",
+    "HealthyModel",
+    "HealthySample",
+    "NetworkScan",
+    "ScanEvidence",
+    "ScanSummary",
     "fingerprint",
-    "fitted",
-    "learned",
-    "sketched_otherwise",
-    "variants_for",
+    "fit_healthy_model",
+    "learn_healthy_model",
+    "n_draws_for",
+    "n_variants_for",
+    "prior_expectation",
+    "sketch_variants",
+    "summarize",
 ]
 
 EVIDENCE = ("features", "memory", "layout", "coarse", "profile", "map")
-"""Kinds of evidence, in the order of ``Unusual.evidence``."""
+"""Kinds of evidence, in the order of ``ScanEvidence.evidence``."""
 
 JOINED = ("memory", "layout", "coarse", "map")
 """Those that the score joins: on the val part of each of three data sets the others took something away from
@@ -88,7 +96,7 @@ _LEAST_DOUBT = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class NetworkScan:
     """A scan in network units, as the door admits it. images: (B, C, i, j[, k]); stack: the B slices are one
     volume's.
     """
@@ -114,7 +122,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Unusual:
+class ScanEvidence:
     """evidence: (6,), each in deviations of healthy scans. slices: (B, 5) of each slice, all but the map.
     map: (i, j[, k]), the same unit.
     """
@@ -125,17 +133,17 @@ class Unusual:
 
 
 @dataclass(frozen=True, slots=True)
-class Healthy:
-    """Learned by ``learned``. gaussians: by name.
+class HealthyModel:
+    """Learned by ``learn_healthy_model``. gaussians: by name.
 
     courses: of the slices' evidence; places: of each level of the map, and last of the memory's distances.
     """
 
-    gaussians: Mapping[str, Usual]
-    courses: tuple[Course, ...]
+    gaussians: Mapping[str, HeightGaussian]
+    courses: tuple[HeightTrend, ...]
     memory: Memory
-    places: tuple[Place, ...]
-    kind: Kind
+    places: tuple[PlaceStatistics, ...]
+    kind: AcquisitionModel
 
     def tensors(self) -> dict[str, Tensor]:
         """As safetensors keep them."""
@@ -153,11 +161,11 @@ class Healthy:
         """Raises Uncalibrated where one is missing: another version wrote them."""
         try:
             return cls(
-                {name: Usual.of(name, tensors) for name in _GAUSSIAN},
-                tuple(Course.of(f"course{n}", tensors) for n in range(len(EVIDENCE) - 1)),
+                {name: HeightGaussian.of(name, tensors) for name in _GAUSSIAN},
+                tuple(HeightTrend.of(f"course{n}", tensors) for n in range(len(EVIDENCE) - 1)),
                 Memory.of(tensors),
-                tuple(Place.of(f"place{n}", tensors) for n in range(len(_MAP) + 1)),
-                Kind.of("kind", tensors),
+                tuple(PlaceStatistics.of(f"place{n}", tensors) for n in range(len(_MAP) + 1)),
+                AcquisitionModel.of("kind", tensors),
             )
         except KeyError as error:
             raise Uncalibrated(
@@ -165,7 +173,7 @@ class Healthy:
                 "calibrate it again",
             ) from error
 
-    def check(self, scan: Seen) -> None:
+    def check(self, scan: NetworkScan) -> None:
         """Raises WrongKind for an image where volumes were learned, or the other way round."""
         if (learned := self.memory.coordinates) != scan.coordinates:
             kinds = {2: "single images", 3: "volumes"}
@@ -174,17 +182,17 @@ class Healthy:
                 "calibrate it with scans like this one",
             )
 
-    def unusual(self, prior: Prior, scan: Seen) -> Unusual:
+    def unusual(self, prior: Prior, scan: NetworkScan) -> ScanEvidence:
         """How far a scan is from healthy ones. Raises WrongKind as ``check``."""
         self.check(scan)
-        return self.judged(brief(prior, scan), scan.heights)
+        return self.judged(summarize(prior, scan), scan.heights)
 
-    def judged(self, found: Brief, heights: Tensor | None) -> Unusual:
+    def judged(self, found: ScanSummary, heights: Tensor | None) -> ScanEvidence:
         """The same of what was seen before."""
         near = self.memory.near(found.local, heights)
         parts = {
             name: usual.distance(found.vectors[name], heights) for name, usual in self.gaussians.items()
-        } | {"memory": slicewise(near)}
+        } | {"memory": slice_distances(near)}
         logs = torch.stack([parts[name] for name in EVIDENCE[:-1]], dim=1)
         slices = torch.stack(
             [
@@ -199,16 +207,18 @@ class Healthy:
                 for place, part in zip(self.places[:-1], found.standing, strict=True)
             ]
         ).mean(0)
-        at = torch.maximum(changed, laid(self.places[-1].unusual(whole(near, heights)), changed.shape))
-        return Unusual(
+        at = torch.maximum(
+            changed, upsample_grid(self.places[-1].unusual(volume_distance_map(near, heights)), changed.shape)
+        )
+        return ScanEvidence(
             torch.cat([_worst(slices, _SLICES), _worst(at.flatten()[:, None], _VOXELS)]), slices, at
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Brief:
+class ScanSummary:
     """What is needed of a scan as the prior saw it. vectors: (B, d) of each kind of evidence that is a
-    Gaussian; local: as of ``Looked``, in half precision.
+    Gaussian; local: as of ``ScanFeatures``, in half precision.
 
     standing: (levels, i, j[, k]) size of the offset in units of the prior's own doubt, half precision.
     """
@@ -226,9 +236,9 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-def brief(prior: Prior, scan: Seen) -> Brief:
+def summarize(prior: Prior, scan: NetworkScan) -> ScanSummary:
     """A scan of few voxels is seen under two noises a level, a larger one averages a single one out."""
-    looked = look(prior, scan.images, scan.condition, n_draws=draws_for(scan.images))
+    looked = scan_features(prior, scan.images, scan.condition, n_draws=n_draws_for(scan.images))
     at, n = SIGMAS.index(_LAYOUT_AT), looked.offset.ndim - 2
     vectors = {
         "features": looked.pooled,
@@ -236,7 +246,7 @@ def brief(prior: Prior, scan: Seen) -> Brief:
         "coarse": _cells(looked.offset, _COARSE[n]),
         "profile": looked.profile,
     }
-    return Brief(vectors, looked.local.half(), _standing(looked, scan.stack).half())
+    return ScanSummary(vectors, looked.local.half(), _standing(looked, scan.stack).half())
 
 
 def _cells(offset: Tensor, side: int) -> Tensor:
@@ -245,20 +255,20 @@ def _cells(offset: Tensor, side: int) -> Tensor:
     return pool(offset, side).flatten(1)
 
 
-def expected(prior: Prior, scan: Seen) -> Unusual:
+def prior_expectation(prior: Prior, scan: NetworkScan) -> ScanEvidence:
     """How far a scan is from what the prior itself expects, where it was shown no healthy scans: one piece of
     evidence, the map in units of its doubt.
     """
-    at = brief(prior, scan).standing.float().mean(0)
-    return Unusual(_worst(at.flatten()[:, None], _VOXELS), torch.zeros(len(scan.images), 0), at)
+    at = summarize(prior, scan).standing.float().mean(0)
+    return ScanEvidence(_worst(at.flatten()[:, None], _VOXELS), torch.zeros(len(scan.images), 0), at)
 
 
-def draws_for(images: Tensor) -> int:
+def n_draws_for(images: Tensor) -> int:
     """Noises a level."""
     return 2 if images.numel() < _MANY else 1
 
 
-def variants_for(images: Tensor) -> int:
+def n_variants_for(images: Tensor) -> int:
     """Variants of each scan: 4 of a small image, 2 of a large one, 1 of a volume, whose slices are many; they
     take as long as the scan itself.
     """
@@ -267,24 +277,24 @@ def variants_for(images: Tensor) -> int:
     return 4 if images.numel() < _MANY else 2
 
 
-def learned(
+def learn_healthy_model(
     prior: Prior,
-    scans: Iterable[Seen],
+    scans: Iterable[NetworkScan],
     *,
     patients: Sequence[str] | None = None,
     seed: int = 0,
     n_variants: int | None = None,
     on_step: Callable[[int], None] | None = None,
-) -> tuple[Healthy, list[Taught]]:
+) -> tuple[HealthyModel, list[HealthySample]]:
     """From healthy scans that the prior has learned from (those held out are for its calibration); and what
-    each of them gave, for ``fitted`` without some.
+    each of them gave, for ``fit_healthy_model`` without some.
 
     patients: of each scan, so that no scan is compared with others of its own patient; default: each scan is
-    another one's. n_variants: of each scan, acquired a little otherwise; default ``variants_for``. Raises
+    another one's. n_variants: of each scan, acquired a little otherwise; default ``n_variants_for``. Raises
     Uncalibrated for fewer than 8 scans, WrongKind for images among volumes.
     """
     absolute = prior.card.scaling == "fixed"
-    taught: list[Taught] = []
+    taught: list[HealthySample] = []
     for i, scan in enumerate(scans):
         if patients is not None and i >= len(patients):
             raise BadOption(
@@ -293,21 +303,21 @@ def learned(
             )
         if taught and (taught[0].heights is None) != (scan.heights is None):
             raise WrongKind("the healthy scans mix images and volumes", "show the prior one kind")
-        n = variants_for(scan.images) if n_variants is None else n_variants
+        n = n_variants_for(scan.images) if n_variants is None else n_variants
         variants = [
-            replace(
-                scan, images=reacquired(scan.images, generator(seed, "acquired", i, v), absolute=absolute)
-            )
+            replace(scan, images=reacquire(scan.images, generator(seed, "acquired", i, v), absolute=absolute))
             for v in range(n)
         ]
-        found = [brief(prior, one) for one in (scan, *variants)]
-        gridded = tuple(tuple(on_grid(part.float()) for part in one.standing) for one in found)
+        found = [summarize(prior, one) for one in (scan, *variants)]
+        gridded = tuple(tuple(grid_moments(part.float()) for part in one.standing) for one in found)
         found = [
             replace(one, standing=one.standing[:, :0]) for one in found
         ]  # the grid is all that is needed of them
-        sketches = (sketched(scan.whole), *sketched_otherwise(scan, i, seed=seed, n=n))
+        sketches = (sketch(scan.whole), *sketch_variants(scan, i, seed=seed, n=n))
         taught.append(
-            Taught(str(i) if patients is None else patients[i], scan.heights, tuple(found), gridded, sketches)
+            HealthySample(
+                str(i) if patients is None else patients[i], scan.heights, tuple(found), gridded, sketches
+            )
         )
         if on_step:
             on_step(i + 1)
@@ -316,34 +326,34 @@ def learned(
             f"patients: wanted one for each of {len(taught)} scans, got {len(patients)}",
             "name the patient of each scan, in their order",
         )
-    return fitted(taught, seed=seed), taught
+    return fit_healthy_model(taught, seed=seed), taught
 
 
-def sketched_otherwise(scan: Seen, number: int, *, seed: int = 0, n: int | None = None) -> list[Sketch]:
+def sketch_variants(scan: NetworkScan, number: int, *, seed: int = 0, n: int | None = None) -> list[Sketch]:
     """Of the scan in other postures: what is acquired with another dose or sharpness is of another kind."""
-    n = variants_for(scan.images) if n is None else n
+    n = n_variants_for(scan.images) if n is None else n
     return [
-        sketched(replace(scan, images=posed(scan.images, generator(seed, "acquired", number, v))).whole)
+        sketch(replace(scan, images=repose(scan.images, generator(seed, "acquired", number, v))).whole)
         for v in range(n)
     ]
 
 
 @dataclass(frozen=True, slots=True)
-class Taught:
+class HealthySample:
     """What one healthy scan gave: itself first, then its variants. gridded: of each, of each level, what a
-    ``Place`` is fitted to.
+    ``PlaceStatistics`` is fitted to.
 
     sketches: of itself, and of it in other postures.
     """
 
     patient: str
     heights: Tensor | None
-    found: tuple[Brief, ...]
+    found: tuple[ScanSummary, ...]
     gridded: tuple[tuple[tuple[Tensor, Tensor], ...], ...]
     sketches: tuple[Sketch, ...]
 
 
-def fitted(taught: Sequence[Taught], *, seed: int = 0) -> Healthy:
+def fit_healthy_model(taught: Sequence[HealthySample], *, seed: int = 0) -> HealthyModel:
     """Raises Uncalibrated for fewer than 8 scans, or for those of one patient."""
     if len(taught) < LEAST:
         raise Uncalibrated(
@@ -359,22 +369,29 @@ def fitted(taught: Sequence[Taught], *, seed: int = 0) -> Healthy:
     courses = {name: _course(taught, name, waves) for name in _GAUSSIAN}
     memory, owners = Memory.learned(_shown(taught), generator(seed, "bank"))
     near = memory.without(_shown(taught, 2), owners)
-    courses["memory"] = Course.fitted(torch.cat([slicewise(one) for one in near]), _heights(taught, 2), waves)
+    courses["memory"] = HeightTrend.fitted(
+        torch.cat([slice_distances(one) for one in near]), _heights(taught, 2), waves
+    )
     places = [
-        Place.fitted([one[level] for scan in taught for one in scan.gridded]) for level in range(len(_MAP))
+        PlaceStatistics.fitted([one[level] for scan in taught for one in scan.gridded])
+        for level in range(len(_MAP))
     ]
-    places.append(Place.fitted([on_grid(whole(one, taught[0].heights)) for one in near]))
-    kind = Kind.fitted([scan.sketches for scan in taught], _owners(taught))
-    return Healthy(gaussians, tuple(courses[name] for name in EVIDENCE[:-1]), memory, tuple(places), kind)
+    places.append(
+        PlaceStatistics.fitted([grid_moments(volume_distance_map(one, taught[0].heights)) for one in near])
+    )
+    kind = AcquisitionModel.fitted([scan.sketches for scan in taught], _owners(taught))
+    return HealthyModel(
+        gaussians, tuple(courses[name] for name in EVIDENCE[:-1]), memory, tuple(places), kind
+    )
 
 
-def _usual(taught: Sequence[Taught], name: str, waves: int) -> Usual:
-    return Usual.fitted(
+def _usual(taught: Sequence[HealthySample], name: str, waves: int) -> HeightGaussian:
+    return HeightGaussian.fitted(
         torch.cat([v for scan in taught for v in _stretched(scan, name)]), _heights(taught), waves
     )
 
 
-def _course(taught: Sequence[Taught], name: str, waves: int) -> Course:
+def _course(taught: Sequence[HealthySample], name: str, waves: int) -> HeightTrend:
     """Of distances to a Gaussian of other patients: the distances of its own scans are too small."""
     owners = _owners(taught)
     parts, folds = (
@@ -387,16 +404,16 @@ def _course(taught: Sequence[Taught], name: str, waves: int) -> Course:
     for k, fold in enumerate(folds):
         usual = _usual([scan for n, other in enumerate(folds) if n != k for scan in other], name, waves)
         parts += [usual.distance(one.vectors[name], scan.heights) for scan in fold for one in scan.found]
-    return Course.fitted(torch.cat(parts), _heights([scan for fold in folds for scan in fold]), waves)
+    return HeightTrend.fitted(torch.cat(parts), _heights([scan for fold in folds for scan in fold]), waves)
 
 
-def _owners(taught: Sequence[Taught]) -> list[int]:
+def _owners(taught: Sequence[HealthySample]) -> list[int]:
     """The number of each scan's patient, 0, 1, ... as they come."""
     numbers = {name: n for n, name in enumerate(dict.fromkeys(scan.patient for scan in taught))}
     return [numbers[scan.patient] for scan in taught]
 
 
-def _shown(taught: Sequence[Taught], most: int | None = None) -> list[Shown]:
+def _shown(taught: Sequence[HealthySample], most: int | None = None) -> list[Shown]:
     """Of each scan and its variants, at most so many: what the memory learns."""
     return [
         (one.local, scan.heights, owner)
@@ -405,19 +422,19 @@ def _shown(taught: Sequence[Taught], most: int | None = None) -> list[Shown]:
     ]
 
 
-def _heights(taught: Sequence[Taught], most: int | None = None) -> Tensor | None:
+def _heights(taught: Sequence[HealthySample], most: int | None = None) -> Tensor | None:
     """(n,) of the slices of all scans, each as often as it was found, at most so often; None for images."""
     every = [scan.heights for scan in taught for _ in scan.found[:most] if scan.heights is not None]
     return torch.cat(every) if every else None
 
 
-def _stretched(scan: Taught, name: str) -> list[Tensor]:
+def _stretched(scan: HealthySample, name: str) -> list[Tensor]:
     """Vectors of a scan and its variants, these farther from it than they are."""
     own = scan.found[0].vectors[name]
     return [own, *(own + _STRETCHED * (one.vectors[name] - own) for one in scan.found[1:])]
 
 
-def _standing(looked: Looked, stack: bool) -> Tensor:
+def _standing(looked: ScanFeatures, stack: bool) -> Tensor:
     """(levels, i, j[, k]): |offset| in units of the prior's own doubt, averaged with its sign over each
     level's width: chance averages out, a lesion stays.
     """
@@ -426,7 +443,7 @@ def _standing(looked: Looked, stack: bool) -> Tensor:
         n, width = SIGMAS.index(sigma), 2 * (round(voxels * max(1.0, longer)) // 2) + 1
         ratio = looked.offset[:, n] / looked.doubt[:, n].clamp_min(_LEAST_DOUBT)
         whole = ratio.movedim(0, -1) if stack else ratio[0]
-        parts.append(averaged(whole[None, None], width)[0, 0].abs())
+        parts.append(box_mean(whole[None, None], width)[0, 0].abs())
     return torch.stack(parts)
 
 

@@ -13,7 +13,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["WAVES", "Course", "Place", "Stored", "Usual", "averaged", "laid", "on_grid"]
+__all__ = [
+    "WAVES",
+    "HeightGaussian",
+    "HeightTrend",
+    "PlaceStatistics",
+    "TensorRecord",
+    "box_mean",
+    "grid_moments",
+    "upsample_grid",
+]
 
 WAVES = 8
 """Cosines over the height of a slice: anatomy changes smoothly from slice to slice."""
@@ -23,7 +32,7 @@ _SHRUNK = 0.1
 """Share of the covariance that is its diagonal: few patients, and neighbouring features go together."""
 
 
-class Stored:
+class TensorRecord:
     """Tensors by name, as a file keeps them."""
 
     def tensors(self, prefix: str) -> dict[str, Tensor]:
@@ -43,7 +52,7 @@ def _waves(heights: Tensor | None, n: int, k: int) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Course(Stored):
+class HeightTrend(TensorRecord):
     """Mean and mean absolute deviation of a number over healthy slices, as they follow the height. middle,
     size: (k,).
     """
@@ -71,7 +80,7 @@ class Course(Stored):
 
 
 @dataclass(frozen=True, slots=True)
-class Usual(Stored):
+class HeightGaussian(TensorRecord):
     """A Gaussian whose mean follows the height. course: (k, d); white: (d, d): the Mahalanobis distance is
     |white (x - mean)|.
     """
@@ -81,7 +90,7 @@ class Usual(Stored):
 
     @classmethod
     def fitted(cls, vectors: Tensor, heights: Tensor | None = None, waves: int = WAVES) -> Self:
-        """vectors: (n, d) of healthy scans; heights, waves: as for ``Course``."""
+        """vectors: (n, d) of healthy scans; heights, waves: as for ``HeightTrend``."""
         x, basis = vectors.double(), _waves(heights, len(vectors), waves).double()
         course = torch.linalg.lstsq(basis, x).solution
         apart = x - basis @ course
@@ -98,7 +107,7 @@ class Usual(Stored):
 
 
 @dataclass(frozen=True, slots=True)
-class Place(Stored):
+class PlaceStatistics(TensorRecord):
     """Mean and standard deviation of a map over healthy scans at each place of a coarse grid laid over the
     image, its corners on the image's. Both (*grid).
     """
@@ -108,18 +117,20 @@ class Place(Stored):
 
     @classmethod
     def fitted(cls, gridded: Sequence[tuple[Tensor, Tensor]]) -> Self:
-        """gridded: of each scan's map what ``on_grid`` makes."""
+        """gridded: of each scan's map what ``grid_moments`` makes."""
         first, second = (torch.stack(parts).mean(0) for parts in zip(*gridded, strict=True))
         mean = _softened(first)
         return cls(mean, (_softened(second) - mean.square()).clamp_min(1e-8).sqrt())
 
     def unusual(self, at: Tensor) -> Tensor:
         """(i, j[, k]) -> the same: standard deviations from the mean at that place."""
-        return (at - laid(self.mean, at.shape)) / laid(self.std, at.shape)
+        return (at - upsample_grid(self.mean, at.shape)) / upsample_grid(self.std, at.shape)
 
 
-def on_grid(x: Tensor) -> tuple[Tensor, Tensor]:
-    """(i, j[, k]) -> its mean, and the mean of its square, in each cell of the grid of a ``Place``."""
+def grid_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """(i, j[, k]) -> its mean, and the mean of its square, in each cell of the grid of a
+    ``PlaceStatistics``.
+    """
     both = torch.stack([x, x.square()])[None]
     side = _SIDES[x.ndim]
     cells = F.adaptive_avg_pool2d(both, side) if x.ndim == 2 else F.adaptive_avg_pool3d(both, side)
@@ -130,10 +141,10 @@ def _softened(x: Tensor) -> Tensor:
     """Means over 3 cells each way, 5 in volumes, where patients are few and places many: they do not lie on
     each other to a cell.
     """
-    return averaged(x[None, None], 3 if x.ndim == 2 else 5)[0, 0]
+    return box_mean(x[None, None], 3 if x.ndim == 2 else 5)[0, 0]
 
 
-def averaged(x: Tensor, width: int) -> Tensor:
+def box_mean(x: Tensor, width: int) -> Tensor:
     """(B, C, i, j[, k]) -> the same: mean over ``width`` voxels (odd) along each axis, fewer at the border
     and along an axis that is shorter.
     """
@@ -142,7 +153,7 @@ def averaged(x: Tensor, width: int) -> Tensor:
     return pool(x, widths, stride=1, padding=[w // 2 for w in widths], count_include_pad=False)
 
 
-def laid(x: Tensor, size: Sequence[int]) -> Tensor:
+def upsample_grid(x: Tensor, size: Sequence[int]) -> Tensor:
     """(i, j[, k]) -> (*size), linear."""
     return F.interpolate(
         x[None, None], size=tuple(size), mode="bilinear" if x.ndim == 2 else "trilinear", align_corners=False

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..data.affine import affine_places, resampled_at, turns
-from .statistics import averaged
+from .statistics import box_mean
 
-__all__ = ["posed", "reacquired"]
+__all__ = ["reacquire", "repose"]
 
 _ZOOM, _ASPECT, _TURN, _SHIFT = 0.15, 0.1, 8.0, 0.06
 """Most change of ln size, of ln aspect, degrees, and share of the side, at full strength."""
@@ -31,7 +31,7 @@ network units.
 """
 
 
-def reacquired(
+def reacquire(
     images: Tensor, rng: torch.Generator, *, strength: float | None = None, absolute: bool = False
 ) -> Tensor:
     """(B, C, i, j[, k]) network units -> the same shape: one zoom, turn, shift, gamma, window, field,
@@ -55,12 +55,12 @@ def reacquired(
         value = value * (1 + drawn(_FIELD) * _smooth(x, rng))
         x = 2 * ((value - 0.5) * math.exp(drawn(_CONTRAST)) + 0.5 + drawn(_BRIGHTNESS)) - 1
     softer = drawn(1.0)
-    x = x + softer * (_SOFTER if softer > 0 else _SHARPER) * (averaged(x, 3) - x)
+    x = x + softer * (_SOFTER if softer > 0 else _SHARPER) * (box_mean(x, 3) - x)
     return x + drawn(_NOISE) * torch.randn(x.shape, generator=rng).to(x)
 
 
-def posed(images: Tensor, rng: torch.Generator, *, strength: float | None = None) -> Tensor:
-    """As ``reacquired``, and with the same generator moved as there, but for zoom, turn and shift alone."""
+def repose(images: Tensor, rng: torch.Generator, *, strength: float | None = None) -> Tensor:
+    """As ``reacquire``, and with the same generator moved as there, but for zoom, turn and shift alone."""
     size = _size(rng, strength)
     return _moved(images, lambda most: most * size * (2 * float(torch.rand((), generator=rng)) - 1))
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..data.volume import Provenance, Volume
-from ..errors import BadOption, Diverged, nearest, optional
+from ..errors import BadOption, Diverged, did_you_mean, optional
 from .disk.files import write_json
 from .disk.stamp import RESEARCH_ONLY, stamp_text
 from .source_order import in_source_order
@@ -55,7 +55,7 @@ def write(
     """
     path = Path(path)
     if kind not in KINDS:
-        raise BadOption(f"kind: unknown {kind!r}", nearest(kind, list(KINDS)))
+        raise BadOption(f"kind: unknown {kind!r}", did_you_mean(kind, list(KINDS)))
     if not np.isfinite(volume.data).all():
         raise Diverged(0, 0.0, "the volume to be written")
     made = KINDS[kind] or volume.provenance.synthetic

@@ -13,7 +13,13 @@ import torch
 from torch import Tensor
 
 from ..errors import Uncalibrated
-from ..evidence.calibration import How, Kind, covered, fitted_calibration, kind_of
+from ..evidence.calibration import (
+    MeasurementKind,
+    ReconstructionMethod,
+    coverage_curve,
+    fit_calibration,
+    measurement_kind,
+)
 from ..evidence.metrics import psnr
 from ..operators import Measurement
 from ..sampling import Draws
@@ -39,7 +45,7 @@ class Judged:
     ratio: float
     width: float
     psnr_db: float
-    kind: Kind
+    kind: MeasurementKind
     patient: str
 
 
@@ -59,16 +65,16 @@ def judged(
     if not bool(body.any()):
         body = torch.ones_like(body)
     return Judged(
-        [round(v, 5) for v in covered(apart, deviation, body).tolist()],
+        [round(v, 5) for v in coverage_curve(apart, deviation, body).tolist()],
         float(apart.double().square().mean() / deviation.double().square().mean()),
         float(deviation[body].median()) / half,
         float(psnr(draws.mean()[None], truth, 2 * half)[0]),
-        kind_of(measurement.shifted(half, middle)),
+        measurement_kind(measurement.shifted(half, middle)),
         patient,
     )
 
 
-def placed(found: Sequence[Judged]) -> Kind:
+def placed(found: Sequence[Judged]) -> MeasurementKind:
     """The kind that stands for all: its numbers in the geometric mean. Raises Uncalibrated where one of them
     is not of that kind.
     """
@@ -92,13 +98,15 @@ def placed(found: Sequence[Judged]) -> Kind:
     return middle
 
 
-def calibrated(found: Sequence[Judged], how: How, title: str, *, level: float = 0.9) -> dict[str, Any]:
+def calibrated(
+    found: Sequence[Judged], how: ReconstructionMethod, title: str, *, level: float = 0.9
+) -> dict[str, Any]:
     """An entry of trust.json's "reconstruct". title: the measurement in words. Raises Uncalibrated for too
     few scans, or of several kinds.
     """
     kind = placed(found)
     patients = len({one.patient for one in found})
-    calibration = fitted_calibration(
+    calibration = fit_calibration(
         torch.tensor([one.curve for one in found], dtype=torch.float64),
         [one.ratio for one in found],
         patients,

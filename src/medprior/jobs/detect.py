@@ -18,20 +18,20 @@ from ..data.seeds import generator
 from ..data.volume import Volume
 from ..errors import BadOption, OutOfDistribution, Uncalibrated
 from ..evidence.blobs import blobs
-from ..evidence.conformal import benjamini_hochberg, p_value, threshold, wanted
-from ..evidence.detectors.kept_scores import coarse, plain_scores, plain_tensors
-from ..healthy.acquisition import sketched
+from ..evidence.conformal import benjamini_hochberg, p_value, patients_needed, threshold
+from ..evidence.detectors.kept_scores import coarse_means, fit_plain_scores, plain_scores
+from ..healthy.acquisition import sketch
 from ..healthy.features import SIGMAS
 from ..healthy.model import (
     EVIDENCE,
     JOINED,
-    Healthy,
-    Seen,
-    Unusual,
-    draws_for,
-    expected,
+    HealthyModel,
+    NetworkScan,
+    ScanEvidence,
     fingerprint,
-    learned,
+    learn_healthy_model,
+    n_draws_for,
+    prior_expectation,
 )
 from ..prior import Condition, Denoiser, Prior
 from ..prior.admit import Admitted, admit, release, release_map
@@ -158,17 +158,17 @@ class Found:
         """p <= alpha. Raises Uncalibrated when the healthy patients cannot support such a rate, BadOption
         unless 0 < alpha < 1.
         """
-        if self.p_value is None or self.n_healthy < wanted(alpha):
+        if self.p_value is None or self.n_healthy < patients_needed(alpha):
             raise Uncalibrated(
                 f"{self.n_healthy} healthy patients cannot support a flag at {alpha:g}",
-                f"hold out at least {wanted(alpha)}",
+                f"hold out at least {patients_needed(alpha)}",
             )
         return self.p_value <= alpha
 
 
 def evaluations(n_twins: int, images: Tensor) -> int:
     """Passes of the network through a scan, as the door admits it."""
-    return (len(SIGMAS) + 1) * draws_for(images) + n_twins * (2 * _STEPS - 1)
+    return (len(SIGMAS) + 1) * n_draws_for(images) + n_twins * (2 * _STEPS - 1)
 
 
 def plain_scale(prior: Prior) -> float:
@@ -245,16 +245,18 @@ def learn_healthy(
     """
     small: list[Tensor] = []
 
-    def scans() -> Iterator[Seen]:
+    def scans() -> Iterator[NetworkScan]:
         for volume in healthy:
             scan = _told(prior, admit(prior.card, volume, allow_other=allow_other))
             yield scan
             small.append(
-                coarse(scan.whole, small[0] if small else None).clamp(-6e4, 6e4).half()
+                coarse_means(scan.whole, small[0] if small else None).clamp(-6e4, 6e4).half()
             )  # after it was found to be of one kind with the others
 
-    known, _ = learned(prior, scans(), patients=patients, seed=seed, n_variants=n_variants, on_step=on_step)
-    prior.healthy = known.tensors() | plain_tensors(small)
+    known, _ = learn_healthy_model(
+        prior, scans(), patients=patients, seed=seed, n_variants=n_variants, on_step=on_step
+    )
+    prior.healthy = known.tensors() | fit_plain_scores(small)
     prior.trust.pop("detect", None)
 
 
@@ -280,7 +282,7 @@ def calibrate(
     found, plain = [], []
     for i, volume in enumerate(healthy):
         scan = _told(prior, admit(prior.card, volume, allow_other=allow_other))
-        found.append((_unusual(prior, scan), _known(prior).kind.parts(sketched(scan.whole)), scan.stack))
+        found.append((_unusual(prior, scan), _known(prior).kind.parts(sketch(scan.whole)), scan.stack))
         plain.append(plain_scores(prior.healthy, scan.whole))
         if on_step:
             on_step(i + 1)
@@ -291,7 +293,7 @@ def calibrate(
     }
 
 
-def calibrated(found: list[tuple[Unusual, Tensor, bool]]) -> dict[str, Any]:
+def calibrated(found: list[tuple[ScanEvidence, Tensor, bool]]) -> dict[str, Any]:
     """The entry from what was seen of each patient, the parts of its kind, and whether it was a stack of
     slices. Raises Uncalibrated for fewer than 4.
     """
@@ -317,7 +319,7 @@ def calibrated(found: list[tuple[Unusual, Tensor, bool]]) -> dict[str, Any]:
             )
         ),
         "n_healthy": len(found),
-        "map_high": threshold(peaks, ALPHA) if len(peaks) >= wanted(ALPHA) else None,
+        "map_high": threshold(peaks, ALPHA) if len(peaks) >= patients_needed(ALPHA) else None,
     }
 
 
@@ -361,29 +363,29 @@ def usable(prior: Prior) -> dict[str, Any] | None:
     return entry
 
 
-def _told(prior: Prior, admitted: Admitted) -> Seen:
+def _told(prior: Prior, admitted: Admitted) -> NetworkScan:
     """The scan, with the label of healthy scans where the prior knows one."""
     images, condition = admitted.images, admitted.condition
     known = [name for name in HEALTHY if name in prior.card.labels]
     if known:
         condition = replace(condition, label=torch.full((len(images),), prior.card.labels.index(known[0])))
-    return Seen(images, condition, admitted.stack)
+    return NetworkScan(images, condition, admitted.stack)
 
 
-def _unusual(prior: Prior, scan: Seen) -> Unusual:
-    return _known(prior).unusual(prior, scan) if prior.healthy else expected(prior, scan)
+def _unusual(prior: Prior, scan: NetworkScan) -> ScanEvidence:
+    return _known(prior).unusual(prior, scan) if prior.healthy else prior_expectation(prior, scan)
 
 
-def _unlike(prior: Prior, scan: Seen, entry: dict[str, Any] | None) -> tuple[str, bool, int]:
+def _unlike(prior: Prior, scan: NetworkScan, entry: dict[str, Any] | None) -> tuple[str, bool, int]:
     """As of ``gate.strange``, and the patients that the gate knows; none where the prior was shown no healthy
-    scans. Raises WrongKind as ``Healthy.check``.
+    scans. Raises WrongKind as ``HealthyModel.check``.
     """
     if not prior.healthy:
         return "", False, 0
     known = _known(prior)
     known.check(scan)
     parts = known_parts(known.kind, entry)
-    text, beyond = strange(known.kind, parts, sketched(scan.whole))
+    text, beyond = strange(known.kind, parts, sketch(scan.whole))
     return text and f"for prior {prior.card.name!r}: {text}", beyond, len(parts)
 
 
@@ -397,11 +399,11 @@ def _ranked(plain: dict[str, float], entry: dict[str, Any] | None) -> dict[str, 
     }
 
 
-def _known(prior: Prior) -> Healthy:
-    return Healthy.of(prior.healthy)
+def _known(prior: Prior) -> HealthyModel:
+    return HealthyModel.of(prior.healthy)
 
 
-def _free(unusual: Tensor, entry: dict[str, Any] | None, *, learned: bool, like: Seen) -> Tensor:
+def _free(unusual: Tensor, entry: dict[str, Any] | None, *, learned: bool, like: NetworkScan) -> Tensor:
     """How freely the twin is made anew at each voxel, 0 to 1, broadcastable to the scan's images; everywhere
     where nobody knows what is usual.
     """
@@ -426,7 +428,12 @@ def _levels(entry: dict[str, Any] | None, *, learned: bool) -> tuple[float, floa
 
 
 def _twin(
-    prior: Prior, scan: Seen, free: Tensor, n: int, seed: int, on_step: Callable[[int, int], None] | None
+    prior: Prior,
+    scan: NetworkScan,
+    free: Tensor,
+    n: int,
+    seed: int,
+    on_step: Callable[[int, int], None] | None,
 ) -> Tensor:
     """The mean of n healthy twins, shaped as the images."""
     if not n:
@@ -473,7 +480,7 @@ def _found(
     prior: Prior,
     admitted: Admitted,
     twin: Tensor,
-    unusual: Unusual,
+    unusual: ScanEvidence,
     entry: dict[str, Any] | None,
     other: str,
     unlike: str,
@@ -502,8 +509,8 @@ def _found(
         n = entry["n_healthy"]
         refused = (
             ""
-            if n >= wanted(ALPHA)
-            else f"{n} healthy patients cannot support a flag at 5 % (at least {wanted(ALPHA)} are needed)"
+            if n >= patients_needed(ALPHA)
+            else f"{n} healthy patients cannot support a flag at 5 % (at least {patients_needed(ALPHA)})"
         )
     slices = (
         _slices(unusual.map, entry["slice_peaks"])

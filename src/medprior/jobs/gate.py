@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..evidence.conformal import p_value, wanted
-from ..healthy.acquisition import PARTS, Kind, Sketch, part_named
+from ..evidence.conformal import p_value, patients_needed
+from ..healthy.acquisition import PARTS, AcquisitionModel, Sketch, describe_part
 
 __all__ = ["GATE_ALPHA", "judged", "known_parts", "strange"]
 
@@ -33,7 +33,7 @@ spread. All were chosen on val (docs/explanation/detection.md).
 """
 
 
-def known_parts(kind: Kind, entry: dict[str, Any] | None) -> Tensor:
+def known_parts(kind: AcquisitionModel, entry: dict[str, Any] | None) -> Tensor:
     """(n, parts): of the healthy scans learned, each by a kind learned without it, and of the patients who
     calibrated, where there are any.
     """
@@ -41,7 +41,7 @@ def known_parts(kind: Kind, entry: dict[str, Any] | None) -> Tensor:
     return torch.cat([kind.known, held]).double()
 
 
-def strange(kind: Kind, known: Tensor, sketch: Sketch) -> tuple[str, bool]:
+def strange(kind: AcquisitionModel, known: Tensor, sketch: Sketch) -> tuple[str, bool]:
     """In words what is other than in the healthy scans, "" where nothing is (p > 0.05), and whether it is too
     far from them to be judged.
 
@@ -51,21 +51,22 @@ def strange(kind: Kind, known: Tensor, sketch: Sketch) -> tuple[str, bool]:
     (cross-conformal, Vovk, Ann. Math. Artif. Intell. 74, 2015): not exact. What is sick is often a little
     unlike, so a small p-value alone refuses no scan.
     """
-    if len(known) < wanted(GATE_ALPHA):
+    if len(known) < patients_needed(GATE_ALPHA):
         return "", False
     parts = kind.parts(sketch).double()
     p, distance, part = judged(parts, known, kind.other, side=sketch.side)
     if p > GATE_ALPHA:
         return "", False
     return (
-        f"its {part_named(part)} is not that of the {len(known)} healthy scans that it knows (p = {p:.2g})",
+        f"its {describe_part(part)} is not that of the {len(known)} healthy scans that it knows "
+        f"(p = {p:.2g})",
         distance > 1,
     )
 
 
 def judged(parts: Tensor, known: Tensor, other: Tensor, *, side: int) -> tuple[float, float, int]:
     """p-value, distance, and the farthest part of one scan's parts among those of healthy scans (n, parts);
-    other: as of ``Kind``, side: of ``Sketch``.
+    other: as of ``AcquisitionModel``, side: of ``Sketch``.
     """
     known, first = known.double(), known.shape[1] - len(other)
     # decided without the scan, which would hide itself: a rule that cannot tell turned scans from healthy

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from ..data.seeds import generator
 from ..data.volume import Volume
-from ..errors import BadOption, ShapeMismatch, nearest
-from ..evidence.calibration import METHOD, How, entry_for
+from ..errors import BadOption, ShapeMismatch, did_you_mean
+from ..evidence.calibration import METHOD, ReconstructionMethod, entry_for
 from ..operators import Measurement, cg
 from ..prior import Denoiser, Prior
-from ..prior.admit import heights, scale_of
+from ..prior.admit import card_heights, scale_of
 from ..prior.wrappers import batched, cautious, guided, in_bfloat16, tiled
 from ..sampling import (
     RULES,
@@ -77,7 +77,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:
-            raise BadOption(f"rule: {self.rule!r} is not known", nearest(self.rule, list(RULES)))
+            raise BadOption(f"rule: {self.rule!r} is not known", did_you_mean(self.rule, list(RULES)))
         if self.precision not in ("float32", "bfloat16"):
             raise BadOption(f"precision: wanted float32 or bfloat16, got {self.precision!r}")
 
@@ -186,9 +186,9 @@ def reconstruct(
     )
 
 
-def how_of(settings: Settings, n: int, fast: bool) -> How:
+def how_of(settings: Settings, n: int, fast: bool) -> ReconstructionMethod:
     """What of the settings an interval is for."""
-    return How(
+    return ReconstructionMethod(
         fast, n, settings.rule, settings.n_steps, settings.high, settings.low, settings.caution, METHOD
     )
 
@@ -203,7 +203,7 @@ def _deviation(
 
 
 def _calibration(
-    prior: Prior, inside: Measurement, how: How, label: str | None
+    prior: Prior, inside: Measurement, how: ReconstructionMethod, label: str | None
 ) -> tuple[Calibration | None, str]:
     if label is not None:
         return None, "calibrations are made without a label"
@@ -244,7 +244,7 @@ def _numbers(prior: Prior, measurement: Measurement, numbers: Tensor | None) -> 
             f"({n}, {len(known)}): a row for each slice, in it what the card names",
             tuple(numbers.shape),
         )
-    return heights(prior.card, n) if numbers is None else numbers
+    return card_heights(prior.card, n) if numbers is None else numbers
 
 
 def _side_by_side(inside: Measurement, n: int) -> int:
@@ -360,7 +360,7 @@ def label_index(prior: Prior, label: str) -> int:
         known = list(prior.card.labels)
         raise BadOption(
             f"label: {label!r} is not on the card of {prior.card.name!r}",
-            nearest(label, known) if known else "this prior has no labels",
+            did_you_mean(label, known) if known else "this prior has no labels",
         )
     return prior.card.labels.index(label)
 

@@ -4,21 +4,21 @@ from .catalogue import CATALOGUE
 from .ct.cone import ConeBeam, cone_ct
 from .ct.projections import LineIntegrals, fan_ct, parallel_ct, view_angles
 from .estimate import (
-    Estimated,
-    estimated,
+    NoiseEstimate,
     flat_noise,
     kspace_noise,
     noise_covariance,
     photon_noise,
     wavelet_noise,
     whiten,
+    with_estimated_noise,
 )
 from .measurement import Measurement, simulate, together
 from .mri.fourier import as_complex, coils, fourier, mri, pair
 from .mri.from_scanner import measured_kspace, measured_sinogram, sinogram_operator
 from .mri.nonuniform import density_compensation, nonuniform_mri, radial, spiral
 from .mri.sampling_masks import acceleration_of, cartesian_lines, partial_fourier, poisson_disc
-from .mri.sensitivities import calibration_region, coil_maps, phased, simulated_coils
+from .mri.sensitivities import calibration_region, coil_maps, simulated_coils, with_image_phase
 from .noise import ComplexGaussian, Gaussian, Noise, Poisson, Rician, Speckle, Unknown
 from .operator import Operator, identity, stack
 from .pixels import channels, crop, diagonal, mask
@@ -30,11 +30,11 @@ __all__ = [
     "CATALOGUE",
     "ComplexGaussian",
     "ConeBeam",
-    "Estimated",
     "Gaussian",
     "LineIntegrals",
     "Measurement",
     "Noise",
+    "NoiseEstimate",
     "Operator",
     "Poisson",
     "Rician",
@@ -54,7 +54,6 @@ __all__ = [
     "density_compensation",
     "diagonal",
     "downsample",
-    "estimated",
     "fan_ct",
     "flat_noise",
     "fourier",
@@ -72,7 +71,6 @@ __all__ = [
     "parallel_ct",
     "partial_fourier",
     "per_slice",
-    "phased",
     "photon_noise",
     "poisson_disc",
     "radial",
@@ -87,4 +85,6 @@ __all__ = [
     "view_angles",
     "wavelet_noise",
     "whiten",
+    "with_estimated_noise",
+    "with_image_phase",
 ]

@@ -1,8 +1,8 @@
 """Unknown noise, estimated from the measurement itself: the corners of k-space, flat regions of an image,
 neighbouring bins of a sinogram.
 
-Each gives the noise and ``Estimated.how``, a sentence for the report: an estimate is never passed off as a
-fact.
+Each gives the noise and ``NoiseEstimate.how``, a sentence for the report: an estimate is never passed off as
+a fact.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from .measurement import Measurement
 from .noise import ComplexGaussian, Gaussian, Noise, Poisson, Unknown
 
 __all__ = [
-    "Estimated",
-    "estimated",
+    "NoiseEstimate",
     "flat_noise",
     "kspace_noise",
     "noise_covariance",
     "photon_noise",
     "wavelet_noise",
     "whiten",
+    "with_estimated_noise",
 ]
 
 DETAIL = (-0.12940952, -0.22414387, 0.83651630, -0.48296291)
@@ -42,14 +42,14 @@ NORMAL_MAD = 0.67448975
 
 
 @dataclass(frozen=True, slots=True)
-class Estimated:
+class NoiseEstimate:
     """A noise and how it was found, one sentence."""
 
     noise: Noise
     how: str
 
 
-def wavelet_noise(image: Tensor) -> Estimated:
+def wavelet_noise(image: Tensor) -> NoiseEstimate:
     """White noise from the finest diagonal wavelet coefficients: median |d| / 0.6745. image: (..., i, j)
     real; all planes are one set.
 
@@ -62,14 +62,14 @@ def wavelet_noise(image: Tensor) -> Estimated:
     if not detail.numel():
         raise BadOption("noise: wanted a measurement with noise in it, got a constant one")
     std = float(detail.median()) / NORMAL_MAD
-    return Estimated(
+    return NoiseEstimate(
         Gaussian(std),
         f"white noise of standard deviation {std:.3g}, estimated from the finest wavelet coefficients "
         "(median absolute deviation)",
     )
 
 
-def flat_noise(image: Tensor, *, side: int = 8) -> Estimated:
+def flat_noise(image: Tensor, *, side: int = 8) -> NoiseEstimate:
     """White noise from the flattest blocks of ``side`` pixels. image: (..., i, j) real; the last two axes are
     cut into blocks that overlap by half.
 
@@ -88,7 +88,7 @@ def flat_noise(image: Tensor, *, side: int = 8) -> Estimated:
     blocks = detail.unfold(1, side, (side + 1) // 2).unfold(2, side, (side + 1) // 2)
     level = _flattest(blocks.square().mean((-1, -2)).flatten(), side**2)
     std = float(level.sqrt())
-    return Estimated(
+    return NoiseEstimate(
         Gaussian(std),
         f"white noise of standard deviation {std:.3g}, estimated from the flattest blocks of {side} x {side} "
         "pixels",
@@ -188,7 +188,7 @@ def whiten(kspace: Tensor, covariance: Tensor) -> Tensor:
     )
 
 
-def kspace_noise(kspace: Tensor, mask: Tensor | None = None, *, share: float = 0.05) -> Estimated:
+def kspace_noise(kspace: Tensor, mask: Tensor | None = None, *, share: float = 0.05) -> NoiseEstimate:
     """Complex noise, one standard deviation a coil, from the outermost samples of k-space. Arguments and
     errors as ``noise_covariance``.
     """
@@ -197,14 +197,14 @@ def kspace_noise(kspace: Tensor, mask: Tensor | None = None, *, share: float = 0
     low, high = float(std.min()), float(std.max())
     spread = f"{low:.3g}" if kspace.shape[0] == 1 else f"{low:.3g} to {high:.3g} by coil"
     noise = ComplexGaussian(low) if kspace.shape[0] == 1 else ComplexGaussian(entries)
-    return Estimated(
+    return NoiseEstimate(
         noise,
         f"complex noise of standard deviation {spread}, estimated from the outermost {share:.0%} of the "
         "k-space samples",
     )
 
 
-def photon_noise(sinogram: Tensor) -> Estimated:
+def photon_noise(sinogram: Tensor) -> NoiseEstimate:
     """Photons a detector element receives without an object, from neighbouring bins. sinogram: (...,
     n_angles, n_bins[, k = 1]) line integrals.
 
@@ -224,13 +224,13 @@ def photon_noise(sinogram: Tensor) -> Estimated:
     )
     runs = power.unfold(-1, RUN, RUN // 2).mean(-1).flatten()
     counts = 1 / float(_flattest(runs, RUN))
-    return Estimated(
+    return NoiseEstimate(
         Poisson(counts),
         f"{counts:.3g} photons a detector element, estimated from the differences of neighbouring bins",
     )
 
 
-def estimated(measurement: Measurement) -> tuple[Measurement, str]:
+def with_estimated_noise(measurement: Measurement) -> tuple[Measurement, str]:
     """The measurement with its noise estimated where it was ``Unknown``, and the sentence that says how; else
     itself and "".
 

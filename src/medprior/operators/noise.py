@@ -207,7 +207,7 @@ class Unknown(Noise):
 def _unknown() -> UnknownNoise:
     return UnknownNoise(
         "the noise of this measurement is unknown",
-        "state it, e.g. Gaussian(std), or estimate it: medprior.operators.estimated(measurement)",
+        "state it, e.g. Gaussian(std), or estimate it: medprior.operators.with_estimated_noise(measurement)",
     )
 
 

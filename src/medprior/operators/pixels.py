@@ -40,10 +40,10 @@ class Diagonal(Operator):
         return observed
 
     def apply(self, x: Tensor) -> Tensor:
-        return x * precise(self.weights, x)
+        return x * cast_weights(self.weights, x)
 
     def adjoint(self, y: Tensor) -> Tensor:
-        return y * precise(self.weights, y).conj()
+        return y * cast_weights(self.weights, y).conj()
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -76,7 +76,7 @@ class Channels(Operator):
         return x
 
 
-def precise(weights: Tensor, x: Tensor) -> Tensor:
+def cast_weights(weights: Tensor, x: Tensor) -> Tensor:
     """Real or complex ``weights`` on the device of x, in its precision."""
     real = x.dtype.to_real()
     return weights.to(x.device, real.to_complex() if weights.is_complex() else real)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import BadOption
 from .operator import Operator
-from .pixels import precise
+from .pixels import cast_weights
 
 __all__ = ["FWHM", "blur", "downsample", "thick_slices", "truncate"]
 
@@ -44,10 +44,10 @@ class AlongAxis(Operator):
     axis: int
 
     def apply(self, x: Tensor) -> Tensor:
-        return self._product(precise(self.matrix, x), x)
+        return self._product(cast_weights(self.matrix, x), x)
 
     def adjoint(self, y: Tensor) -> Tensor:
-        return self._product(precise(self.matrix, y).T, y)
+        return self._product(cast_weights(self.matrix, y).T, y)
 
     def _product(self, matrix: Tensor, x: Tensor) -> Tensor:
         return (x.movedim(self.axis + 1, -1) @ matrix.T).movedim(-1, self.axis + 1)

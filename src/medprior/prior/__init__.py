@@ -1,7 +1,7 @@
 """The centre: one denoiser, its paths, and the functions that wrap a denoiser and give back a denoiser."""
 
 from .card import Card
-from .denoiser import Condition, Denoiser, Redraw, grid
+from .denoiser import Condition, Denoiser, Redraw, position_channels
 from .paths import PATHS, Karras, Path, Straight, path_named
 from .prior import Prior
 
@@ -15,6 +15,6 @@ __all__ = [
     "Prior",
     "Redraw",
     "Straight",
-    "grid",
     "path_named",
+    "position_channels",
 ]

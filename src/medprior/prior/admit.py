@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data.axes import axcodes, in_plane, plane_of, reoriented, through
+from ..data.axes import axcodes, orient_plane, plane_of, reorient, stacking_axis
 from ..data.grids import slice_heights
 from ..data.volume import Volume
 from ..errors import ShapeMismatch, WrongKind
@@ -21,16 +21,16 @@ from .denoiser import Condition
 __all__ = [
     "Admitted",
     "admit",
-    "heights",
-    "home",
+    "card_heights",
+    "on_card_axes",
+    "on_source_grid",
     "region_of",
     "release",
     "release_in",
     "release_map",
-    "resized",
+    "resize",
     "scale_of",
     "size_for",
-    "turned_for",
 ]
 
 _OVERRIDE = "override it: --allow-other, in Python allow_other=True"
@@ -165,13 +165,13 @@ def admit(card: Card, volume: Volume, *, allow_other: bool = False) -> Admitted:
             raise
         other = str(error.args[0])
     check_form(card, volume)
-    turned = turned_for(card, volume)
+    turned = on_card_axes(card, volume)
     low, high = scale_of(card, turned)
     x = torch.from_numpy(2 * (turned.data - low) / (high - low) - 1)
     images = x.movedim(-1, 0) if card.ndim == 2 and turned.ndim == 3 else x[None]
-    known = Condition(numbers=heights(card, len(images), stack=turned.ndim == 3))
+    known = Condition(numbers=card_heights(card, len(images), stack=turned.ndim == 3))
     return Admitted(
-        resized(images, size_for(card, turned)).contiguous(), low, high, known, turned, volume, other
+        resize(images, size_for(card, turned)).contiguous(), low, high, known, turned, volume, other
     )
 
 
@@ -185,12 +185,14 @@ def release(admitted: Admitted, images: Tensor, *, sentence: str, synthetic: boo
     if images.shape != admitted.images.shape:
         raise ShapeMismatch("release", tuple(admitted.images.shape), tuple(images.shape))
     turned = admitted.turned
-    change = resized((images - admitted.images).cpu(), turned.shape[: images.ndim - 2])
+    change = resize((images - admitted.images).cpu(), turned.shape[: images.ndim - 2])
     x = change.movedim(0, -1) if admitted.stack else change[0]
     out = replace(
         turned, data=(turned.data + x.numpy() * ((admitted.high - admitted.low) / 2)).astype(np.float32)
     )
-    return home(admitted, out).noted(sentence, synthetic=synthetic or admitted.source.provenance.synthetic)
+    return on_source_grid(admitted, out).noted(
+        sentence, synthetic=synthetic or admitted.source.provenance.synthetic
+    )
 
 
 def region_of(card: Card, admitted: Admitted, mask: Volume) -> Tensor:
@@ -203,9 +205,9 @@ def region_of(card: Card, admitted: Admitted, mask: Volume) -> Tensor:
     source = admitted.source
     if mask.data.shape != (1, *source.shape):
         raise ShapeMismatch("mask", f"one channel on the scan's grid, {source.shape}", mask.data.shape)
-    turned = turned_for(card, replace(source, data=(mask.data != 0).astype(np.float32)))
+    turned = on_card_axes(card, replace(source, data=(mask.data != 0).astype(np.float32)))
     x = torch.from_numpy(np.ascontiguousarray(turned.data))
-    return resized(x.movedim(-1, 0) if admitted.stack else x[None], tuple(admitted.images.shape[2:])) > 0
+    return resize(x.movedim(-1, 0) if admitted.stack else x[None], tuple(admitted.images.shape[2:])) > 0
 
 
 def release_in(admitted: Admitted, images: Tensor, mask: Volume, *, sentence: str) -> Volume:
@@ -218,10 +220,10 @@ def release_in(admitted: Admitted, images: Tensor, mask: Volume, *, sentence: st
     if images.shape != admitted.images.shape:
         raise ShapeMismatch("release_in", tuple(admitted.images.shape), tuple(images.shape))
     turned = admitted.turned
-    x = resized(images.cpu(), turned.shape[: images.ndim - 2])
+    x = resize(images.cpu(), turned.shape[: images.ndim - 2])
     x = x.movedim(0, -1) if admitted.stack else x[0]
     made = (x.numpy() + 1) / 2 * (admitted.high - admitted.low) + admitted.low
-    back = home(admitted, replace(turned, data=made.astype(np.float32)))
+    back = on_source_grid(admitted, replace(turned, data=made.astype(np.float32)))
     return back.with_data(np.where(mask.data != 0, back.data, admitted.source.data)).noted(
         sentence, synthetic=True
     )
@@ -236,14 +238,14 @@ def release_map(admitted: Admitted, values: Tensor, *, sentence: str) -> Volume:
     turned = admitted.turned
     if values.ndim == turned.ndim:
         values = values.movedim(-1, 0)[:, None] if admitted.stack else values[None, None]
-    values = resized(values, turned.shape[: values.ndim - 2])
+    values = resize(values, turned.shape[: values.ndim - 2])
     x = values.movedim(0, -1) if admitted.stack else values[0]
     return replace(
-        home(admitted, replace(turned, data=x.cpu().numpy().astype(np.float32))), unit="a.u."
+        on_source_grid(admitted, replace(turned, data=x.cpu().numpy().astype(np.float32))), unit="a.u."
     ).noted(sentence, synthetic=True)
 
 
-def home(admitted: Admitted, out: Volume) -> Volume:
+def on_source_grid(admitted: Admitted, out: Volume) -> Volume:
     """A volume on the card's axes -> on those of the source."""
     source = admitted.source
     if out.affine is None or source.affine is None:
@@ -257,7 +259,7 @@ def home(admitted: Admitted, out: Volume) -> Volume:
     return replace(out, data=np.ascontiguousarray(data), affine=source.affine, provenance=source.provenance)
 
 
-def resized(x: Tensor, size: tuple[int, ...]) -> Tensor:
+def resize(x: Tensor, size: tuple[int, ...]) -> Tensor:
     """(B, C, ...) -> (B, C, *size): means where it gets coarser, so that nothing aliases; linear where it
     gets finer, so that no blocks appear.
     """
@@ -269,7 +271,7 @@ def resized(x: Tensor, size: tuple[int, ...]) -> Tensor:
     return x
 
 
-def turned_for(card: Card, volume: Volume) -> Volume:
+def on_card_axes(card: Card, volume: Volume) -> Volume:
     """The volume on the card's axes. Raises WrongKind if its orientation is unknown."""
     if volume.affine is None or not card.axes:
         if volume.ndim == 3 and card.axes:
@@ -279,8 +281,10 @@ def turned_for(card: Card, volume: Volume) -> Volume:
             )
         return volume
     if volume.ndim == 3:
-        return reoriented(volume, card.axes + through(plane_of(card.axes)) if card.ndim == 2 else card.axes)
-    return in_plane(volume, card.axes) if axcodes(volume)[:2] != card.axes else volume
+        return reorient(
+            volume, card.axes + stacking_axis(plane_of(card.axes)) if card.ndim == 2 else card.axes
+        )
+    return orient_plane(volume, card.axes) if axcodes(volume)[:2] != card.axes else volume
 
 
 def size_for(card: Card, volume: Volume) -> tuple[int, ...]:
@@ -306,7 +310,7 @@ def size_for(card: Card, volume: Volume) -> tuple[int, ...]:
     return tuple(max(8, round(s * r)) for s, r in zip(shape, ratios, strict=True))
 
 
-def heights(card: Card, n: int, *, stack: bool = True) -> Tensor | None:
+def card_heights(card: Card, n: int, *, stack: bool = True) -> Tensor | None:
     """(n, n_numbers): what the card can be told of n slices: their height from -1 (first) to 1 (last) where
     they are all of a volume, the rest unknown.
     """

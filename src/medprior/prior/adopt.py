@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import BadOption, ShapeMismatch, nearest
-from .denoiser import Condition, Denoiser, spread
+from ..errors import BadOption, ShapeMismatch, did_you_mean
+from .denoiser import Condition, Denoiser, broadcast_level
 from .error_table import ErrorTable
 
 __all__ = ["adopt"]
@@ -52,7 +52,9 @@ class _Adopted(Denoiser):
         channels: int | None = None,
     ) -> None:
         if prediction not in _MEANS:
-            raise BadOption(f"prediction: {prediction!r} is not known", nearest(prediction, list(_MEANS)))
+            raise BadOption(
+                f"prediction: {prediction!r} is not known", did_you_mean(prediction, list(_MEANS))
+            )
         alphas = alphas_cumprod.detach().double().cpu()
         if (
             alphas.ndim != 1
@@ -79,7 +81,7 @@ class _Adopted(Denoiser):
         if self.channels and x.shape[1] != self.channels:
             raise ShapeMismatch("adopted network", f"(B, {self.channels}, ...)", tuple(x.shape))
         sigma = sigma.expand(len(x)).to(x.dtype)
-        s = spread(sigma, x)
+        s = broadcast_level(sigma, x)
         predicted = self.predict(x * (1 + s**2).rsqrt(), self.time(sigma).to(x), condition or Condition())
         if predicted.shape != x.shape:
             # one image channel would be broadcast over the others without a word
@@ -127,7 +129,7 @@ def adopt(
     Raises BadOption for an unknown prediction or another table of alphas.
     """
     if called not in _CALLS:
-        raise BadOption(f"called: {called!r} is not known", nearest(called, list(_CALLS)))
+        raise BadOption(f"called: {called!r} is not known", did_you_mean(called, list(_CALLS)))
     call = _CALLS[called]
     return _Adopted(
         lambda x, t, condition: call(net, x, t, condition),

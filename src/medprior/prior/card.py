@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import BadOption, nearest
+from ..errors import BadOption, did_you_mean
 from .error_table import ErrorTable
 
 __all__ = ["SCHEMA", "Card"]
@@ -81,7 +81,7 @@ class Card:
         known = [f.name for f in dataclasses.fields(cls)]
         for key in stored:
             if key not in known:
-                raise BadOption(f"card: unknown key {key!r}", nearest(key, known))
+                raise BadOption(f"card: unknown key {key!r}", did_you_mean(key, known))
         if not isinstance(stored.get("schema", SCHEMA), int) or stored.get("schema", SCHEMA) > SCHEMA:
             raise BadOption(f"card: schema {stored['schema']} is newer than {SCHEMA}", "update medprior")
         values = {k: _tuples(v) for k, v in stored.items()}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Condition", "Denoiser", "Redraw", "grid", "spread"]
+__all__ = ["Condition", "Denoiser", "Redraw", "broadcast_level", "position_channels"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class Condition:
     """What is known about each image of a batch, besides its pixels.
 
     label: (B,) int64, -1 = unknown. numbers: (B, n) in the card's order and scale, NaN = unknown.
-    position: (B, ndim + 1, i, j[, k]) from ``grid``; None = the batch shows whole images.
+    position: (B, ndim + 1, i, j[, k]) from ``position_channels``; None = the batch shows whole images.
     """
 
     label: Tensor | None = None
@@ -41,9 +41,9 @@ class Denoiser(ABC):
         """The mean, and the standard deviation of x0 given x at each voxel, both shaped as x; the same
         everywhere unless a denoiser knows better.
         """
-        return self(x, sigma, condition), spread(self.error(sigma).sqrt().expand(len(x)), x).to(x).expand_as(
+        return self(x, sigma, condition), broadcast_level(self.error(sigma).sqrt().expand(len(x)), x).to(
             x
-        )
+        ).expand_as(x)
 
     def spectrum(self, sigma: Tensor, size: tuple[int, ...]) -> Tensor:
         """(B,) -> (B, *size): power of (x0 - mean) / standard deviation in each coefficient of the unitary
@@ -62,12 +62,12 @@ class Redraw(ABC):
         """x: (B, C, i, j[, k]) network units, sigma: (B,) -> one draw of x0, shaped as x."""
 
 
-def spread(sigma: Tensor, like: Tensor) -> Tensor:
+def broadcast_level(sigma: Tensor, like: Tensor) -> Tensor:
     """(B,) -> (B, 1, 1, 1[, 1]): the one helper that broadcasts a noise level over an image."""
     return sigma.reshape(-1, *[1] * (like.ndim - 1))
 
 
-def grid(
+def position_channels(
     size: tuple[int, ...],
     *,
     full: tuple[int, ...] | None = None,

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data.axes import plane_of, through
+from ..data.axes import plane_of, stacking_axis
 from ..data.grids import label_values, on_grid_of
 from ..data.volume import Provenance, Volume
-from ..errors import BadOption, WrongKind, nearest
-from .admit import Admitted, admit, heights, home, resized, size_for, turned_for
+from ..errors import BadOption, WrongKind, did_you_mean
+from .admit import Admitted, admit, card_heights, on_card_axes, on_source_grid, resize, size_for
 from .card import Card
 from .denoiser import Condition
 
@@ -35,7 +35,7 @@ __all__ = [
     "part_named",
     "part_volume",
     "parts",
-    "unlaid_volume",
+    "synthetic_volume",
 ]
 
 MASK = "mask"
@@ -79,7 +79,7 @@ def part_named(card: Card, name: str) -> Part:
     if name not in known:
         raise BadOption(
             f"channel: {name!r} is not on the card of {card.name!r}, which has {', '.join(known)}",
-            nearest(name, list(known)),
+            did_you_mean(name, list(known)),
         )
     return known[name]
 
@@ -131,7 +131,7 @@ def _admit_mask(card: Card, part: Part, volume: Volume, strict: bool) -> Admitte
         raise WrongKind(
             f"prior {card.name!r} is 3-D, this mask is an image", "give a mask of the whole volume"
         )
-    turned = turned_for(card, volume)
+    turned = on_card_axes(card, volume)
     size = size_for(card, turned)
     hot = torch.stack([torch.from_numpy(turned.data[0] == value) for value in part.classes]).float()
     hot = hot.movedim(-1, 0) if card.ndim == 2 and turned.ndim == 3 else hot[None]
@@ -140,7 +140,7 @@ def _admit_mask(card: Card, part: Part, volume: Volume, strict: bool) -> Admitte
         images,
         -1.0,
         1.0,
-        Condition(numbers=heights(card, len(images), stack=turned.ndim == 3)),
+        Condition(numbers=card_heights(card, len(images), stack=turned.ndim == 3)),
         turned,
         volume,
     )
@@ -158,10 +158,10 @@ def part_volume(card: Card, part: Part, door: Admitted, images: Tensor, sentence
     """Channels of one part (B, c, i, j) or (1, c, i, j, k), as ``door.images`` has the others -> a Volume on
     the door's source's grid, marked synthetic.
     """
-    fine = resized(images.cpu(), door.turned.shape[: images.ndim - 2])
+    fine = resize(images.cpu(), door.turned.shape[: images.ndim - 2])
     values = label_map(part.classes, fine)[:, None].float() if part.classes else _physical(card, fine)
     x = values.movedim(0, -1) if door.stack else values[0]
-    out = home(door, replace(door.turned, data=x.numpy().astype(np.float32)))
+    out = on_source_grid(door, replace(door.turned, data=x.numpy().astype(np.float32)))
     made = replace(out, unit="label" if part.classes else card.unit, modality=card.modality)
     return replace(
         made,
@@ -169,7 +169,7 @@ def part_volume(card: Card, part: Part, door: Admitted, images: Tensor, sentence
     ).noted(sentence, synthetic=True)
 
 
-def unlaid_volume(card: Card, part: Part, image: Tensor, history: tuple[str, ...]) -> Volume:
+def synthetic_volume(card: Card, part: Part, image: Tensor, history: tuple[str, ...]) -> Volume:
     """(c, i, j[, k]) of one part, drawn from nothing -> a Volume, marked synthetic; where the prior knows how
     its scans lie, it lies so, around the origin.
     """
@@ -178,7 +178,7 @@ def unlaid_volume(card: Card, part: Part, image: Tensor, history: tuple[str, ...
     marks = Provenance(synthetic=True, history=history)
     data = values.numpy().astype(np.float32)
     if card.axes and spacing is not None and image.ndim == 4:
-        codes = card.axes if card.ndim == 3 else card.axes + through(plane_of(card.axes))
+        codes = card.axes if card.ndim == 3 else card.axes + stacking_axis(plane_of(card.axes))
         return Volume(data, _affine(codes, spacing, data.shape[1:]), unit, card.modality, provenance=marks)
     return Volume(data, None, unit, card.modality, spacing, marks)
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ..errors import BadOption, nearest
+from ..errors import BadOption, did_you_mean
 from .card import Card
 
 __all__ = ["HEIGHT", "encode_numbers", "guidable_columns", "learned_range", "range_of", "with_drawn_heights"]
@@ -28,7 +28,7 @@ def range_of(card: Card, name: str) -> tuple[float, float]:
         known = list(card.numbers)
         raise BadOption(
             f"number: {name!r} is not on the card of {card.name!r}",
-            nearest(name, known) if known else "this prior was trained without numbers (docs/train.md)",
+            did_you_mean(name, known) if known else "this prior was trained without numbers (docs/train.md)",
         )
     at = card.numbers.index(name)
     return card.ranges[at] if card.ranges else (-1.0, 1.0)

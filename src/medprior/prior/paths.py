@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import BadOption, nearest
+from ..errors import BadOption, did_you_mean
 
 __all__ = ["PATHS", "Karras", "Path", "Straight", "path_named"]
 
@@ -65,5 +65,5 @@ PATHS: dict[str, type[Path]] = {"karras": Karras, "straight": Straight}
 def path_named(name: str, sigma_data: float) -> Path:
     """A row of the table by its name. Raises BadOption with the nearest name."""
     if name not in PATHS:
-        raise BadOption(f"path: {name!r} is not known", nearest(name, list(PATHS)))
+        raise BadOption(f"path: {name!r} is not known", did_you_mean(name, list(PATHS)))
     return PATHS[name](sigma_data)

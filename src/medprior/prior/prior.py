@@ -13,10 +13,10 @@ from ..errors import ShapeMismatch
 from ..nets import UNet, UNetShape
 from .admit import Admitted, admit
 from .card import Card
-from .denoiser import Condition, Denoiser, grid, spread
+from .denoiser import Condition, Denoiser, broadcast_level, position_channels
 from .paths import Path, path_named
 
-__all__ = ["Prior", "fresh"]
+__all__ = ["Prior", "untrained_prior"]
 
 
 class Prior(Denoiser):
@@ -59,17 +59,19 @@ class Prior(Denoiser):
         """
         mean, doubt = self._out(x, sigma, condition)
         if doubt is None:
-            return mean, spread(self.error(sigma).sqrt().expand(len(x)), x).to(x).expand_as(x)
+            return mean, broadcast_level(self.error(sigma).sqrt().expand(len(x)), x).to(x).expand_as(x)
         # far from what it has seen the network may claim any doubt; more than twice what the data themselves
         # vary by is never true
         doubt = doubt.clamp(-14.0, 1.4)
-        return mean, self.path.c_out(spread(sigma.expand(len(x)).to(x.dtype), x)).abs() * torch.exp(doubt / 2)
+        return mean, self.path.c_out(broadcast_level(sigma.expand(len(x)).to(x.dtype), x)).abs() * torch.exp(
+            doubt / 2
+        )
 
     def _out(self, x: Tensor, sigma: Tensor, condition: Condition | None) -> tuple[Tensor, Tensor | None]:
         """The mean, and ln of the error's variance in units of c_out^2."""
         sigma = sigma.expand(len(x)).to(x.dtype)
         out = self.net(*self.inputs(x, sigma, condition or Condition()))
-        s, n = spread(sigma, x), x.shape[1]
+        s, n = broadcast_level(sigma, x), x.shape[1]
         return self.path.c_skip(s) * x + self.path.c_out(s) * out[:, :n], out[
             :, n:
         ] if self.card.doubt else None
@@ -94,9 +96,12 @@ class Prior(Denoiser):
         """What the network eats: scaled image with position channels, noise, label, numbers."""
         position = condition.position
         if position is None:
-            position = grid(tuple(x.shape[2:]), device=x.device)[None]
+            position = position_channels(tuple(x.shape[2:]), device=x.device)[None]
         eaten = torch.cat(
-            [self.path.c_in(spread(sigma, x)) * x, position.to(x.dtype).expand(len(x), *[-1] * (x.ndim - 1))],
+            [
+                self.path.c_in(broadcast_level(sigma, x)) * x,
+                position.to(x.dtype).expand(len(x), *[-1] * (x.ndim - 1)),
+            ],
             dim=1,
         )
         return eaten, self.path.c_noise(sigma), condition.label, condition.numbers
@@ -109,14 +114,14 @@ class Prior(Denoiser):
         """(B,): mean squared error of the network on its unit-variance target (Karras et al. 2022, eq. 8 with
         lambda = 1 / c_out^2).
         """
-        s = spread(sigma, x0)
+        s = broadcast_level(sigma, x0)
         x = x0 + s * noise
         out = self.net(*self.inputs(x, sigma, condition))[:, : x0.shape[1]]
         target = (x0 - self.path.c_skip(s) * x) / self.path.c_out(s)
         return (out - target).square().flatten(1).mean(1)
 
 
-def fresh(card: Card) -> Prior:
+def untrained_prior(card: Card) -> Prior:
     """An untrained prior with the shapes that the card names; initialised from torch's current generator."""
     shape = UNetShape(
         in_channels=len(card.channels) + card.ndim + 1,

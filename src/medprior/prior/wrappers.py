@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BadOption, ShapeMismatch
-from .denoiser import Condition, Denoiser, grid
+from .denoiser import Condition, Denoiser, position_channels
 
 __all__ = ["batched", "cautious", "guided", "in_bfloat16", "slicewise", "tiled", "with_known"]
 
@@ -183,7 +183,8 @@ class _Tiled(_Through):
         for start in _starts(full, size, self.overlap):
             cut = tuple(slice(a, a + s) for a, s in zip(start, size, strict=True))
             here = replace(
-                condition or Condition(), position=grid(size, full=full, start=start, device=x.device)[None]
+                condition or Condition(),
+                position=position_channels(size, full=full, start=start, device=x.device)[None],
             )
             piece = window * call(x[(..., *cut)].contiguous(), sigma, here)
             total = total if len(total) else x.new_zeros(*piece.shape[:2], *full)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
-from ..errors import BadOption, nearest
+from ..errors import BadOption, did_you_mean
 from .ask import requests as ask
 from .core.progress import OnEvent, shown
 
@@ -91,7 +91,7 @@ def report(*runs: str | Path, out: str | Path | None = None) -> RunFolder:
 
 def _run(words: str, progress: bool, **values: Any) -> RunFolder:
     if words not in VERBS:
-        raise BadOption(f"{words}: no such verb", nearest(words, list(VERBS)))
+        raise BadOption(f"{words}: no such verb", did_you_mean(words, list(VERBS)))
     request, where = VERBS[words]
     try:
         made = request.model_validate(values)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..prior.denoiser import spread
+from ..prior.denoiser import broadcast_level
 
 __all__ = ["root_times"]
 
@@ -21,7 +21,7 @@ def root_times(apply: Callable[[Tensor], Tensor], w: Tensor, n: int) -> Tensor:
     eigenvalues; a negative Ritz value, from a Jacobian that is not quite symmetric, counts as zero.
     """
     length = w.flatten(1).norm(dim=1)
-    v = w / spread(length, w)
+    v = w / broadcast_level(length, w)
     basis, diagonal, beside = [v], [], []
     for step in range(n):
         u = apply(v)
@@ -29,13 +29,13 @@ def root_times(apply: Callable[[Tensor], Tensor], w: Tensor, n: int) -> Tensor:
         for (
             other
         ) in basis:  # orthogonal to all, not to the last two only: rounding undoes the short recurrence
-            u = u - spread((u * other).flatten(1).sum(1), u) * other
+            u = u - broadcast_level((u * other).flatten(1).sum(1), u) * other
         size = u.flatten(1).norm(dim=1)
         if step + 1 < n:
             # where the space is exhausted the next direction is zero and adds nothing
             alive = size > 1e-6 * diagonal[0].abs()
             beside.append(torch.where(alive, size, 0))
-            v = torch.where(spread(alive, u), u / spread(torch.where(alive, size, 1), u), 0)
+            v = torch.where(broadcast_level(alive, u), u / broadcast_level(torch.where(alive, size, 1), u), 0)
             basis.append(v)
     tridiagonal = torch.diag_embed(torch.stack(diagonal, 1))
     if beside:
@@ -43,6 +43,6 @@ def root_times(apply: Callable[[Tensor], Tensor], w: Tensor, n: int) -> Tensor:
         tridiagonal = tridiagonal + torch.diag_embed(edge, 1) + torch.diag_embed(edge, -1)
     values, vectors = torch.linalg.eigh(tridiagonal)
     weights = (vectors * values.clamp_min(0).sqrt()[:, None] @ vectors[:, 0, :, None])[..., 0]
-    return spread(length, w) * (
+    return broadcast_level(length, w) * (
         torch.stack(basis, 1) * weights.reshape(*weights.shape, *[1] * (w.ndim - 1))
     ).sum(1)

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..data.seeds import generator
 from ..operators import Measurement, norm
 from ..prior import Condition, Denoiser, Redraw
-from ..prior.denoiser import spread
+from ..prior.denoiser import broadcast_level
 from .levels import karras_levels
 from .response import fourier_filter, ring_response, weight_of
 from .rules import Moments, data_fit
@@ -45,7 +45,7 @@ class _Pulled(Denoiser):
         nearest = self.dot(reach, self.measurement.y - operator.apply(mean)) / self.dot(
             reach, reach
         ).clamp_min(1e-30)
-        return mean + spread(torch.minimum(most, nearest), mean) * shift
+        return mean + broadcast_level(torch.minimum(most, nearest), mean) * shift
 
 
 class _Pseudoinverse(_Pulled):
@@ -154,7 +154,7 @@ class _Decoupled(Redraw):
     def _ahead(self, x: Tensor, sigma: Tensor, condition: Condition | None) -> tuple[Tensor, Tensor]:
         """Where n_flow Euler steps of the prior's own ODE lead, and the mean variance of x0 given x."""
         mean, std = self.denoiser.moments(x, sigma, condition)
-        variance = spread(std.square().flatten(1).mean(1), x)
+        variance = broadcast_level(std.square().flatten(1).mean(1), x)
         shares = karras_levels(self.n_flow, low=0.01, high=1.0).to(x)
         for n, (now, following) in enumerate(pairwise(shares)):
             mean = mean if n == 0 else self.denoiser(x, now * sigma, condition)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..operators import Measurement
 from ..operators.solve import cg
 from ..prior import Condition, Denoiser, Redraw
-from ..prior.denoiser import spread
+from ..prior.denoiser import broadcast_level
 from .krylov import root_times
 from .response import fourier_filter, ring_response, weight_of
 
@@ -93,7 +93,7 @@ class _MergedViews(Redraw):
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
         # two noisy views of one image are one view with less noise
-        share = spread((self.noise**2 / (self.noise**2 + sigma**2)).to(x), x)
+        share = broadcast_level((self.noise**2 / (self.noise**2 + sigma**2)).to(x), x)
         both = share * x + (1 - share) * self.image
         left = sigma * self.noise / (sigma**2 + self.noise**2).sqrt()
         return _Guess(self.denoiser, both, left, condition).draw(self.rng)
@@ -262,7 +262,7 @@ class Moments:
 
     def __init__(self, denoiser: Denoiser, x: Tensor, sigma: Tensor, condition: Condition | None) -> None:
         self.at = x.detach().requires_grad_()
-        self.variance = spread((sigma**2).to(x), x)
+        self.variance = broadcast_level((sigma**2).to(x), x)
         with torch.enable_grad():
             self.graph = denoiser(self.at, sigma, condition)
         self.mean = self.graph.detach()

@@ -15,11 +15,11 @@ from torch import Tensor
 from ..errors import Corrupt, FileProblem
 from ..io.disk.files import check_manifest, load_weights, read_json, save_weights, write_folder, write_json
 
-__all__ = ["State", "load_latest", "moments_of", "restore_moments", "retire", "save_checkpoint"]
+__all__ = ["TrainingState", "load_latest", "moments_of", "restore_moments", "retire", "save_checkpoint"]
 
 
 @dataclass(slots=True)
-class State:
+class TrainingState:
     """All that the next step depends on. Batches are a pure function of (seed, step), so no generator is
     stored.
 
@@ -34,7 +34,7 @@ class State:
     best: dict[str, Tensor] = field(default_factory=dict)
 
 
-def save_checkpoint(state: State, folder: Path, *, keep: int = 2) -> Path:
+def save_checkpoint(state: TrainingState, folder: Path, *, keep: int = 2) -> Path:
     """folder/step-000123, whole or absent. Raises FileProblem when there is no room; the former ones are
     untouched.
     """
@@ -55,7 +55,7 @@ def save_checkpoint(state: State, folder: Path, *, keep: int = 2) -> Path:
     return path
 
 
-def load_latest(folder: Path) -> tuple[State | None, list[str]]:
+def load_latest(folder: Path) -> tuple[TrainingState | None, list[str]]:
     """The newest state (by step, not by clock) that passes its checksums, and a message for each that did
     not.
     """
@@ -67,7 +67,7 @@ def load_latest(folder: Path) -> tuple[State | None, list[str]]:
                 load_weights(path / f"{name}.safetensors") for name in ("weights", "average", "moments")
             )
             best = load_weights(path / "best.safetensors") if (path / "best.safetensors").is_file() else {}
-            return State(weights, average, moments, read_json(path / "facts.json"), best), messages
+            return TrainingState(weights, average, moments, read_json(path / "facts.json"), best), messages
         except FileProblem as error:
             messages.append(f"checkpoint skipped: {error}")
     if messages:
@@ -91,7 +91,7 @@ def _found(folder: Path) -> list[Path]:
     return sorted(p for p in folder.glob("step-*") if p.is_dir()) if folder.is_dir() else []
 
 
-def _room(state: State, folder: Path) -> None:
+def _room(state: TrainingState, folder: Path) -> None:
     need = sum(
         t.numel() * t.element_size()
         for part in (state.weights, state.average, state.moments, state.best)

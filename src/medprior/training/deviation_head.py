@@ -10,14 +10,14 @@ from dataclasses import replace
 import torch
 
 from ..prior import Prior
-from ..prior.denoiser import spread
-from ..prior.prior import fresh
-from .patches import Images, draw
+from ..prior.denoiser import broadcast_level
+from ..prior.prior import untrained_prior
+from .patches import Images, draw_batch
 
-__all__ = ["with_doubt"]
+__all__ = ["with_deviation_head"]
 
 
-def with_doubt(
+def with_deviation_head(
     prior: Prior,
     data: Images,
     *,
@@ -35,7 +35,7 @@ def with_doubt(
     steps are taken. The trunk is frozen, so the means do not move by a bit.
     """
     there = next(prior.net.parameters()).device
-    made = fresh(replace(prior.card, doubt=True))
+    made = untrained_prior(replace(prior.card, doubt=True))
     made.net.load_state_dict({**made.net.state_dict(), **prior.net.state_dict()})
     made.net.requires_grad_(False).eval().to(there)
     head = [p for name, p in made.net.named_parameters() if name.startswith("doubt.")]
@@ -49,11 +49,11 @@ def with_doubt(
             break
         for group in optimizer.param_groups:
             group["lr"] = rate * (1 - done)
-        at = draw(data, step, seed=seed + 1, batch=batch, sigmas=sigmas, drop=0.1).to(there)
-        mean, std = made.moments(at.x0 + spread(at.sigma, at.x0) * at.noise, at.sigma, at.condition)
+        at = draw_batch(data, step, seed=seed + 1, batch=batch, sigmas=sigmas, drop=0.1).to(there)
+        mean, std = made.moments(at.x0 + broadcast_level(at.sigma, at.x0) * at.noise, at.sigma, at.condition)
         loss = (
             (mean - at.x0).square() / std.square()
-            + 2 * (std / made.path.c_out(spread(at.sigma, at.x0)).abs()).log()
+            + 2 * (std / made.path.c_out(broadcast_level(at.sigma, at.x0)).abs()).log()
         ).mean()
         optimizer.zero_grad()
         loss.backward()

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..errors import MedpriorError, optional
 from ..io.disk.files import locked
 
-__all__ = ["Alone", "Many", "Ranks", "ranks_for", "several"]
+__all__ = ["ManyProcesses", "OneProcess", "Ranks", "is_distributed", "ranks_for"]
 
 
 class Ranks(ABC):
@@ -55,7 +55,7 @@ class Ranks(ABC):
         return locked(folder) if self.rank == 0 else nullcontext()
 
 
-class Alone(Ranks):
+class OneProcess(Ranks):
     """One process."""
 
     def __init__(self, device: str) -> None:
@@ -77,7 +77,7 @@ class Alone(Ranks):
         pass
 
 
-class Many(Ranks):
+class ManyProcesses(Ranks):
     """Data-parallel processes through Accelerate: gloo on CPUs, NCCL on GPUs."""
 
     def __init__(self, device: str) -> None:
@@ -131,9 +131,9 @@ def _together(rank: int) -> Iterator[None]:
 
 def ranks_for(device: str) -> Ranks:
     """What the environment asks for."""
-    return Many(device) if several() else Alone(device)
+    return ManyProcesses(device) if is_distributed() else OneProcess(device)
 
 
-def several() -> bool:
+def is_distributed() -> bool:
     """This process is one of many, by what torchrun or ``accelerate launch`` has set."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1

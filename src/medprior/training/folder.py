@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import BadOption, Corrupt, FileProblem, nearest
+from ..errors import BadOption, Corrupt, FileProblem, did_you_mean
 from ..io.disk.files import check_manifest, load_weights, read_json, save_weights, write_folder, write_json
 from ..prior import Card, Prior
-from ..prior.prior import fresh
+from ..prior.prior import untrained_prior
 
 __all__ = ["bundled", "load", "read_healthy", "read_trust", "save", "save_trust"]
 
@@ -38,7 +38,7 @@ def locate(name: str | Path) -> Path:
     for folder in (Path(name) / "prior", Path(name)):
         if (folder / "card.json").is_file():
             return folder
-    hint = nearest(str(name), list(bundled())) if bundled() else "give the folder of a trained prior"
+    hint = did_you_mean(str(name), list(bundled())) if bundled() else "give the folder of a trained prior"
     why = "is neither a bundled prior nor a folder of a prior or of a training run: it has no card.json"
     raise FileProblem(Path(name), why, hint)
 
@@ -53,7 +53,7 @@ def load(name: str | Path, device: str = "cpu") -> Prior:
     _vouched_for(folder)
     card = Card.from_json(read_json(folder / "card.json"))
     try:
-        prior = fresh(card)
+        prior = untrained_prior(card)
     except (TypeError, ValueError, RuntimeError) as error:
         raise Corrupt(
             folder / "card.json", f"describes no network ({error})", "copy the folder again, or train again"

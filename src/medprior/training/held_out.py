@@ -18,7 +18,7 @@ __all__ = ["denoising_losses", "error_tables"]
 
 SIGMAS = tuple(float(s) for s in np.geomspace(0.01, 25.0, 12))
 SPREAD = (-1.0, 1.4)
-"""Mean and standard deviation of ln sigma in training (``loop.Settings.sigmas``)."""
+"""Mean and standard deviation of ln sigma in training (``loop.TrainingSettings.sigmas``)."""
 _AT_ONCE = 4
 """Noisy versions of an image that are evaluated together: memory stays that of a training step."""
 

@@ -19,13 +19,13 @@ from ..errors import BadOption, Diverged
 from ..io.disk.files import append_line
 from ..prior import Prior
 from .budget import stop_flag
-from .checkpoint import State, load_latest, moments_of, restore_moments, retire, save_checkpoint
+from .checkpoint import TrainingState, load_latest, moments_of, restore_moments, retire, save_checkpoint
 from .distributed import Ranks, ranks_for
 from .early_stopping import still_falling
-from .patches import Batch, Images, draw
+from .patches import Batch, Images, draw_batch
 from .resident import Resident
 
-__all__ = ["Progress", "Settings", "train"]
+__all__ = ["Progress", "TrainingSettings", "train"]
 
 FIRST = 10
 """The first checkpoint comes after so many steps, so that an early stop loses little."""
@@ -40,7 +40,7 @@ UNKNOWN = 10**9
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class TrainingSettings:
     """What a run of the loop does, besides data and network.
 
     steps: of the optimizer; or minutes: a wall-clock budget of all calls together, into which the number of
@@ -104,7 +104,7 @@ OnProgress = Callable[[Progress, Prior], None]
 def train(
     prior: Prior,
     data: Images,
-    settings: Settings,
+    settings: TrainingSettings,
     folder: Path,
     *,
     on_progress: OnProgress | None = None,
@@ -187,7 +187,7 @@ class _Run:
         self,
         prior: Prior,
         data: Images,
-        settings: Settings,
+        settings: TrainingSettings,
         folder: Path,
         ranks: Ranks,
         tuned: Mapping[str, float] | None = None,
@@ -215,7 +215,7 @@ class _Run:
                 self.fit(self.at.seconds / self.at.step)
         learner = Prior(ranks.wrap(self.net), prior.path, prior.card)
         self.loss = torch.compile(learner.loss) if settings.compile else learner.loss
-        self.draw = partial(draw, data) if ranks.device == "cpu" else Resident(data, ranks.device).draw
+        self.draw = partial(draw_batch, data) if ranks.device == "cpu" else Resident(data, ranks.device).draw
 
     def _networks(self, net: nn.Module, tuned: Mapping[str, float] | None) -> None:
         """The network that learns, its moving average, and the optimizer."""
@@ -391,7 +391,7 @@ class _Run:
         if not self.best:
             del facts["best_step"], facts["best_loss"]
         save_checkpoint(
-            State(
+            TrainingState(
                 self.net.state_dict(),
                 self.average.state_dict(),
                 moments_of(self.optimizer, self.names),
@@ -401,7 +401,7 @@ class _Run:
             self.folder / "checkpoints",
         )
 
-    def _restore(self, state: State) -> None:
+    def _restore(self, state: TrainingState) -> None:
         missing = {"seed", "n_items", "step", "skipped"} - set(state.facts)
         if missing:
             raise BadOption(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..data.affine import affine_places, resampled_at, turns
 
-__all__ = ["RANDOM", "Moves", "moved"]
+__all__ = ["RANDOM", "PatchMoves", "move_patches"]
 
 RANDOM = 8
 """Uniform random numbers that one patch takes."""
@@ -28,7 +28,7 @@ it is shifted, as a part of its side.
 
 
 @dataclass(frozen=True, slots=True)
-class Moves:
+class PatchMoves:
     """share: of the patches, at most. passes: over the training set, from first to last, up to which nothing
     moves; at twice as many it is ``share``. A training that sees its scans less often does not memorise them,
     and is better without moves. mirror: array axis (0 = i) along which half of the moved patches are
@@ -44,7 +44,9 @@ class Moves:
         return self.share * min(1.0, max(0.0, passes / self.passes - 1))
 
 
-def moved(x0: Tensor, position: Tensor, u: Tensor, share: float, moves: Moves) -> tuple[Tensor, Tensor]:
+def move_patches(
+    x0: Tensor, position: Tensor, u: Tensor, share: float, moves: PatchMoves
+) -> tuple[Tensor, Tensor]:
     """x0 (n, C, *size) and position (n, d + 1, *size) of patches, u (n, RANDOM) uniform in 0..1 -> the same,
     about ``share`` of the patches moved.
 

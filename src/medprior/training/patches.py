@@ -14,10 +14,10 @@ from torch.nn import functional as F
 
 from ..data.seeds import generator
 from ..errors import BadOption, ShapeMismatch
-from ..prior import Condition, grid
-from .patch_moves import RANDOM, Moves, moved
+from ..prior import Condition, position_channels
+from .patch_moves import RANDOM, PatchMoves, move_patches
 
-__all__ = ["Batch", "Images", "Plan", "draw", "known", "planned"]
+__all__ = ["Batch", "Images", "Plan", "draw_batch", "known_conditions", "plan_step"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Images:
     patches: tuple[tuple[int, float], ...] = ((64, 1.0),)
     flip: int | None = None
     weights: Tensor | None = None
-    moves: Moves | None = None
+    moves: PatchMoves | None = None
     asked: tuple[tuple[int, float], ...] = ()
     typical: tuple[int, ...] = field(init=False, default=())
 
@@ -124,10 +124,10 @@ class Plan:
     size: tuple[int, ...]
     order: list[int]
     count: int
-    moved: float
+    move_patches: float
 
 
-def planned(data: Images, step: int, *, seed: int, batch: int, ranks: int, steps: int = 0) -> Plan:
+def plan_step(data: Images, step: int, *, seed: int, batch: int, ranks: int, steps: int = 0) -> Plan:
     """The plan of one step. Raises BadOption where there are more ranks than patches."""
     if batch < ranks:
         raise BadOption(
@@ -144,7 +144,9 @@ def planned(data: Images, step: int, *, seed: int, batch: int, ranks: int, steps
     ndim = data.images[0].ndim - 1
     # every image of a step gives a window of the same size: the smallest that all can give
     size = tuple(min(side, *(data.images[i].shape[1 + a] >> level for i in order)) for a in range(ndim))
-    moved = 0.0 if data.moves is None or not steps else data.moves.share_of(passes(data, steps, batch))
+    moved = (
+        0.0 if data.moves is None or not steps else data.moves.share_of(expected_passes(data, steps, batch))
+    )
     return Plan(level, size, order, _count(batch, size, ranks), moved)
 
 
@@ -152,7 +154,7 @@ def _count(batch: int, size: Sequence[int], ranks: int = 1) -> int:
     return min(batch, max(ranks, round(batch * 64 ** len(size) / max(64 ** len(size), prod(size)))))
 
 
-def passes(data: Images, steps: int, batch: int) -> float:
+def expected_passes(data: Images, steps: int, batch: int) -> float:
     """How often so many steps will have shown each voxel, on average: by the weights of resolutions and
     patches, of the typical image.
     """
@@ -165,7 +167,7 @@ def passes(data: Images, steps: int, batch: int) -> float:
     return steps * seen / (len(data) * prod(data.typical))
 
 
-def draw(
+def draw_batch(
     data: Images,
     step: int,
     *,
@@ -185,19 +187,19 @@ def draw(
     knows how often each scan will be seen. Raises BadOption where there are more ranks than patches.
     """
     rank, ranks = share
-    plan = planned(data, step, seed=seed, batch=batch, ranks=ranks, steps=steps)
+    plan = plan_step(data, step, seed=seed, batch=batch, ranks=ranks, steps=steps)
     own = [(n, plan.order[n]) for n in range(rank, plan.count, ranks)]
     pieces = [_window(data, item, plan.level, plan.size, generator(seed, "item", step, n)) for n, item in own]
     x0 = torch.stack([p[0] for p in pieces])
     position = torch.stack([p[1] for p in pieces])
     if data.moves is not None:
         u = torch.stack([torch.rand(RANDOM, generator=generator(seed, "move", step, n)) for n, _ in own])
-        x0, position = moved(x0, position, u, plan.moved, data.moves)
+        x0, position = move_patches(x0, position, u, plan.moved, data.moves)
     k = 0 if data.numbers is None else data.numbers.shape[1]
     rngs = [generator(seed, "drop", step, n) for n, _ in own]
     u = torch.stack([torch.cat([torch.rand(2, generator=rng), torch.rand(k, generator=rng)]) for rng in rngs])
     white = torch.stack([torch.randn(k, generator=rng) for rng in rngs])
-    label, numbers = known(data, torch.tensor([item for _, item in own]), u, white, drop)
+    label, numbers = known_conditions(data, torch.tensor([item for _, item in own]), u, white, drop)
     makers = [generator(seed, "noise", step, n) for n, _ in own]
     noise = torch.stack([torch.randn(x0.shape[1:], generator=g) for g in makers])
     sigma = torch.exp(torch.cat([torch.randn(1, generator=g) for g in makers]) * sigmas[1] + sigmas[0])
@@ -223,10 +225,10 @@ def _window(
     ]
     pool = F.avg_pool2d if len(size) == 2 else F.avg_pool3d
     x = pool(fine[None], 2**level)[0] if level else fine
-    return x, grid(size, full=full, start=start)
+    return x, position_channels(size, full=full, start=start)
 
 
-def known(
+def known_conditions(
     data: Images, items: Tensor, u: Tensor, white: Tensor, drop: float
 ) -> tuple[Tensor | None, Tensor | None]:
     """Labels (n,) and numbers (n, k) of ``items`` (n,) as conditions of the network. u: (n, 2 + k) uniform,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..errors import BadOption, nearest
+from ..errors import BadOption, did_you_mean
 
 __all__ = ["PRESETS", "Preset", "preset_named"]
 
@@ -34,5 +34,5 @@ PRESETS = {
 def preset_named(name: str) -> Preset:
     """Raises BadOption with the nearest name."""
     if name not in PRESETS:
-        raise BadOption(f"preset: {name!r} is not known", nearest(name, list(PRESETS)))
+        raise BadOption(f"preset: {name!r} is not known", did_you_mean(name, list(PRESETS)))
     return PRESETS[name]

@@ -1,5 +1,5 @@
 """The training set in a GPU's own memory: a batch of any size costs a few launches there, where
-``patches.draw`` makes it patch by patch.
+``patches.draw_batch`` makes it patch by patch.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from ..data.seeds import generator
 from ..prior import Condition
-from .patch_moves import RANDOM, moved
-from .patches import Batch, Images, Plan, known, planned
+from .patch_moves import RANDOM, move_patches
+from .patches import Batch, Images, Plan, known_conditions, plan_step
 
 __all__ = ["Resident"]
 
@@ -21,11 +21,11 @@ __all__ = ["Resident"]
 class Resident:
     """Draws the batches of ``data`` on ``device``.
 
-    The law is that of ``patches.draw``: windows, places, mirrors, moves, noise levels and what is hidden have
-    the same distributions, and a batch is a pure function of (seed, step, rank, steps). The numbers are
-    others, because another generator makes them. All voxels lie in one line; those of a window are gathered
-    by their numbers. Where they would take more than half of the GPU's free memory they stay on the host, and
-    only the windows travel: slower, and the same batches.
+    The law is that of ``patches.draw_batch``: windows, places, mirrors, moves, noise levels and what is
+    hidden have the same distributions, and a batch is a pure function of (seed, step, rank, steps). The
+    numbers are others, because another generator makes them. All voxels lie in one line; those of a window
+    are gathered by their numbers. Where they would take more than half of the GPU's free memory they stay on
+    the host, and only the windows travel: slower, and the same batches.
     """
 
     def __init__(self, data: Images, device: str) -> None:
@@ -53,10 +53,10 @@ class Resident:
         steps: int = 0,
     ) -> Batch:
         """The batch of one step for one rank, on the device. Arguments and errors are those of
-        ``patches.draw``.
+        ``patches.draw_batch``.
         """
         rank, ranks = share
-        plan = planned(self.data, step, seed=seed, batch=batch, ranks=ranks, steps=steps)
+        plan = plan_step(self.data, step, seed=seed, batch=batch, ranks=ranks, steps=steps)
         # every rank draws for all and keeps its share: cheap beside the network, and one law for any number
         # of ranks
         mine = slice(rank, plan.count, ranks)
@@ -78,10 +78,10 @@ class Resident:
         position = _positions(plan.size, full[mine].to(self.device), start[mine].to(self.device))
         if self.data.moves is not None:
             how = torch.rand((plan.count, RANDOM), generator=generator(seed, "moves", step))[mine]
-            x0, position = moved(x0, position, how.to(self.device), plan.moved, self.data.moves)
+            x0, position = move_patches(x0, position, how.to(self.device), plan.moved, self.data.moves)
         label, numbers = (
             x if x is None else x.to(self.device)
-            for x in known(self.data, items[mine], u[mine], white[mine], drop)
+            for x in known_conditions(self.data, items[mine], u[mine], white[mine], drop)
         )
         condition = Condition(label, numbers, position)
         return Batch(x0, sigma[mine], noise[mine], condition, tuple(items[mine].tolist()), plan.count)

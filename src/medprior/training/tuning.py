@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ..data.seeds import generator
-from ..errors import BadOption, nearest
+from ..errors import BadOption, did_you_mean
 from ..prior import Prior
-from ..prior.prior import fresh
+from ..prior.prior import untrained_prior
 
-__all__ = ["METHODS", "RATES", "merged", "prepared", "with_labels"]
+__all__ = ["METHODS", "RATES", "merge_adapters", "prepare_tuning", "with_labels"]
 
 METHODS = ("lora", "norm", "full")
 RATES = {"lora": 2e-3, "norm": 4e-3, "full": 5e-4}
@@ -56,16 +56,16 @@ class _LowRank(nn.Module):
         return weight + (self.up @ self.down).view(weight.shape)
 
 
-def prepared(net: nn.Module, method: str, *, rank: int = 8, seed: int = 0) -> dict[str, float]:
+def prepare_tuning(net: nn.Module, method: str, *, rank: int = 8, seed: int = 0) -> dict[str, float]:
     """Makes a network ready for tuning, in place, and names the parameters that shall move, with factors of
     the rate (``training.loop.train(tuned=...)``).
 
     rank: of the low-rank additions, at most what a layer has. After ``lora`` the network is parametrised;
-    ``merged`` makes it plain again. The output does not move by a bit. Raises BadOption for an unknown method
-    or a rank below 1.
+    ``merge_adapters`` makes it plain again. The output does not move by a bit. Raises BadOption for an
+    unknown method or a rank below 1.
     """
     if method not in METHODS:
-        raise BadOption(f"method: {method!r} is not known", nearest(method, list(METHODS)))
+        raise BadOption(f"method: {method!r} is not known", did_you_mean(method, list(METHODS)))
     if rank < 1:
         raise BadOption(
             f"rank: wanted a whole number >= 1, got {rank}", "8 is usual; it counts for lora alone"
@@ -94,7 +94,7 @@ def _moves(name: str, method: str) -> bool:
     return ".norm" in name or ".modulate." in name or name.startswith("leave.0.") or name == "enter.bias"
 
 
-def merged(net: nn.Module) -> nn.Module:
+def merge_adapters(net: nn.Module) -> nn.Module:
     """The additions become part of the weights, in place: a plain network of the shapes that the card names,
     with the same output.
     """
@@ -115,7 +115,7 @@ def with_labels(prior: Prior, labels: Sequence[str]) -> Prior:
     every = (*prior.card.labels, *dict.fromkeys(label for label in labels if label not in prior.card.labels))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # what is initialised is overwritten
-        made = fresh(replace(prior.card, labels=every))
+        made = untrained_prior(replace(prior.card, labels=every))
     weights = dict(prior.net.state_dict())
     if every:
         width = made.net.get_parameter("label.weight").shape[1]

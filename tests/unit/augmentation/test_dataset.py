@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from medprior.augmentation import Augmented, Policy, applied
+from medprior.augmentation import Augmented, Policy, apply_record
 from medprior.errors import BadOption, WrongKind
 
 N = 6
@@ -70,7 +70,7 @@ def test_an_item_can_be_made_again_from_its_record() -> None:
     data.set_epoch(3)
     x, mask, label = data[2]
     source, source_mask, _ = Pairs()[2]
-    again, (again_mask,) = applied(data.record(2), source, [source_mask])
+    again, (again_mask,) = apply_record(data.record(2), source, [source_mask])
     assert torch.equal(x, again) and torch.equal(mask, again_mask) and label == 2
     assert data.record(2).item == (3, 2) and data.record(-1).item == (3, N - 1)
 

@@ -11,8 +11,8 @@ from scipy import ndimage
 from scipy.interpolate import BSpline
 from torch import Tensor
 
-from medprior.augmentation import TRANSFORMS, Frame, Policy, Record, applied, draw, points_moved
-from medprior.augmentation.geometry import GEOMETRIC, mapping, resampled
+from medprior.augmentation import TRANSFORMS, Frame, Policy, Record, apply_record, draw_record, move_points
+from medprior.augmentation.geometry import GEOMETRIC, mapping, resample_image
 from medprior.augmentation.spline import INJECTIVE, basis, field, random_knots
 from medprior.errors import ShapeMismatch
 
@@ -58,10 +58,10 @@ def test_a_landmark_arrives_where_points_moved_says_and_its_mask_with_it(frame: 
     )
     image = ball(frame, at, 1.2 * max(frame.spacing))
     mask = (image[0] > 0.2).to(torch.int16) * 7
-    moved, (mask_moved,) = applied(
+    moved, (mask_moved,) = apply_record(
         recorded(frame, *everything(frame, share=0.05), outside="background"), image, [mask]
     )
-    expected = points_moved(recorded(frame, *everything(frame, share=0.05)), at[None])[0]
+    expected = move_points(recorded(frame, *everything(frame, share=0.05)), at[None])[0]
     assert (expected - at).norm() > 2
     assert (centre_of(moved - moved.min()) - expected).abs().max() < 0.35
     assert (centre_of((mask_moved == 7)[None].double()) - expected).abs().max() < 0.6
@@ -75,7 +75,7 @@ def test_a_rotation_is_one_of_millimetres_not_of_voxels() -> None:
     j, 5 pixels.
     """
     frame = Frame((41, 41), (1.0, 2.0))
-    moved = points_moved(recorded(frame, {"name": "rotate", "degrees": [90.0]}), torch.tensor([[30.0, 20.0]]))
+    moved = move_points(recorded(frame, {"name": "rotate", "degrees": [90.0]}), torch.tensor([[30.0, 20.0]]))
     assert torch.allclose(moved, torch.tensor([[20.0, 25.0]], dtype=torch.float64), atol=1e-9)
 
 
@@ -83,7 +83,7 @@ def test_scale_above_one_enlarges_and_a_shift_is_a_share_of_the_side() -> None:
     frame = Frame((41, 21))
     steps = ({"name": "scale", "factor": 2.0}, {"name": "shift", "share": [0.1, 0.0]})
     assert torch.allclose(
-        points_moved(recorded(frame, *steps), torch.tensor([[22.0, 12.0]]))[0],
+        move_points(recorded(frame, *steps), torch.tensor([[22.0, 12.0]]))[0],
         torch.tensor([20 + 4 + 4.1, 14.0], dtype=torch.float64),
     )
 
@@ -95,7 +95,7 @@ def test_the_resampling_agrees_with_scipy(frame: Frame) -> None:
     where = mapping(steps, frame)
     assert where is not None
     offset = where.centre + where.offset - where.matrix @ where.centre
-    for c, ours in enumerate(resampled(x, where)):
+    for c, ours in enumerate(resample_image(x, where)):
         theirs = ndimage.affine_transform(x[c].numpy(), where.matrix, offset, order=1, mode="nearest")  # type: ignore[arg-type]
         assert np.abs(ours.numpy() - theirs).max() < 1e-9
 
@@ -126,9 +126,9 @@ def test_flips_are_exact_involutions(frame: Frame) -> None:
     mask = torch.randint(0, 5, frame.shape)
     for axis in range(frame.ndim):
         record = recorded(frame, {"name": "flip_head_foot", "axis": axis})
-        once, (moved,) = applied(record, x, [mask])
+        once, (moved,) = apply_record(record, x, [mask])
         assert torch.equal(once, x.flip(axis + 1)) and torch.equal(moved, mask.flip(axis))
-        twice, (back,) = applied(record, once, [moved])
+        twice, (back,) = apply_record(record, once, [moved])
         assert torch.equal(twice, x) and torch.equal(back, mask)
 
 
@@ -136,9 +136,9 @@ def test_what_comes_in_from_outside_is_the_edge_or_background() -> None:
     frame = Frame((10, 10), unit="HU")
     x, mask = torch.full((1, 10, 10), 40.0), torch.ones(10, 10, dtype=torch.bool)
     shift = {"name": "shift", "share": [0.5, 0.0]}
-    edge, (mask_edge,) = applied(recorded(frame, shift), x, [mask])
+    edge, (mask_edge,) = apply_record(recorded(frame, shift), x, [mask])
     assert torch.equal(edge, x) and mask_edge.all()
-    air, (mask_air,) = applied(recorded(frame, shift, outside="background"), x, [mask])
+    air, (mask_air,) = apply_record(recorded(frame, shift, outside="background"), x, [mask])
     assert torch.equal(air[0, :5], torch.full((5, 10), -1000.0)) and torch.equal(air[0, 5:], x[0, 5:])
     assert mask_air.dtype == torch.bool and mask_air[5:].all() and not mask_air[:5].any()
 
@@ -146,7 +146,7 @@ def test_what_comes_in_from_outside_is_the_edge_or_background() -> None:
 def test_labels_beyond_the_reach_of_float32_survive() -> None:
     frame = Frame((12, 12))
     mask = torch.full((12, 12), 2**24 + 1, dtype=torch.int64)
-    _, (moved,) = applied(
+    _, (moved,) = apply_record(
         recorded(frame, {"name": "rotate", "degrees": [30.0]}), torch.zeros(1, 12, 12), [mask]
     )
     assert moved.unique().tolist() == [2**24 + 1]
@@ -159,9 +159,9 @@ def test_slabs_of_a_volume_make_one_whole(monkeypatch: pytest.MonkeyPatch) -> No
     x = torch.rand((1, *frame.shape))
     where = mapping(everything(frame), frame)
     assert where is not None
-    whole = resampled(x, where)
+    whole = resample_image(x, where)
     monkeypatch.setattr(geometry, "VOXELS_AT_ONCE", 1000)
-    assert torch.allclose(resampled(x, where), whole, atol=1e-6)
+    assert torch.allclose(resample_image(x, where), whole, atol=1e-6)
 
 
 def test_a_frame_refuses_what_is_no_grid() -> None:
@@ -182,7 +182,7 @@ def test_thick_slices_are_turned_in_their_plane() -> None:
     thick, few = Frame((16, 16, 6), (1.0, 1.0, 5.0), "RAS"), Frame((4, 40, 40), (1.0, 1.0, 1.0), "SAR")
     assert (thick.thick, few.thick, FRAMES[2].thick) == (2, 0, None)
     steps = ({"name": "scale", "factor": 1.2}, {"name": "elastic", "share": 0.3, "cells": 5, "seed": 1})
-    moved = points_moved(recorded(thick, *steps), torch.tensor([[3.0, 4.0, 1.0]]))[0]
+    moved = move_points(recorded(thick, *steps), torch.tensor([[3.0, 4.0, 1.0]]))[0]
     assert float(moved[2]) == 1.0 and abs(float(moved[0]) - 3) > 0.3
     policy = (
         Policy.of("MR")
@@ -191,7 +191,7 @@ def test_thick_slices_are_turned_in_their_plane() -> None:
         .allowing("shift", 0.01, 0.02, 1.0)
     )
     for frame, axis in ((thick, 2), (few, 0)):
-        rotate, shift = draw(policy, frame, 0).steps
+        rotate, shift = draw_record(policy, frame, 0).steps
         assert [a for a in range(3) if rotate["degrees"][a]] == [axis] and [
             a for a in range(3) if not shift["share"][a]
         ] == [axis]

@@ -12,8 +12,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from medprior.augmentation import TRANSFORMS, Frame, Policy, Record, Strength, applied, draw
-from medprior.augmentation.intensity import seen
+from medprior.augmentation import TRANSFORMS, Frame, Policy, Record, Strength, apply_record, draw_record
+from medprior.augmentation.intensity import image_statistics
 from medprior.augmentation.policies import MODALITIES
 from medprior.errors import BadOption
 
@@ -32,13 +32,13 @@ def one(
     x: Tensor, name: str, unit: str = "", spacing: tuple[float, ...] = (), **parameters: object
 ) -> Tensor:
     frame = Frame(tuple(x.shape[1:]), spacing, unit=unit)
-    return applied(Record(({"name": name, **parameters},), frame, "test", 0), x)[0]
+    return apply_record(Record(({"name": name, **parameters},), frame, "test", 0), x)[0]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_shares_are_of_the_range_of_each_channel(shape: tuple[int, ...]) -> None:
     x = torch.cat([image(*shape), 10 * image(*shape)])
-    at = seen(x, Frame(shape))
+    at = image_statistics(x, Frame(shape))
     change = (one(x, "brightness", share=0.1) - x).flatten(1)
     assert torch.allclose(change.mean(1), 0.1 * at.span.flatten())
     noise = (one(x, "noise", share=0.1, seed=1) - x).flatten(1)
@@ -64,7 +64,7 @@ def test_the_range_is_measured_all_over_the_image_and_not_in_its_empty_border(sh
     x = (1 - torch.stack(list(around)).square().sum(0)).clamp(0)[
         None
     ]  # a ball in the middle, nothing at the border
-    at, wanted = seen(x, Frame(shape)), np.quantile(x.numpy(), (0.01, 0.99))
+    at, wanted = image_statistics(x, Frame(shape)), np.quantile(x.numpy(), (0.01, 0.99))
     assert not at.flat
     assert np.allclose([float(at.low), float(at.high)], wanted, atol=0.03)
 
@@ -77,7 +77,7 @@ def test_shares_of_hounsfield_units_are_of_water_and_air() -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_gamma_keeps_both_ends_and_order(shape: tuple[int, ...]) -> None:
     x = image(*shape)
-    at, y = seen(x, Frame(shape)), one(x, "gamma", exponent=1.4)
+    at, y = image_statistics(x, Frame(shape)), one(x, "gamma", exponent=1.4)
     span = (x - at.low) / at.span
     inside = (span > 0) & (span < 1)
     assert bool((y[inside] <= x[inside] + 1e-9).all())
@@ -113,7 +113,7 @@ def test_blur_agrees_with_scipy(shape: tuple[int, ...], spacing: tuple[float, ..
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_bias_field_multiplies_by_something_smooth_and_bounded(shape: tuple[int, ...]) -> None:
     x = image(*shape) + 1
-    dark = seen(x, Frame(shape)).low
+    dark = image_statistics(x, Frame(shape)).low
     gain = (one(x, "bias_field", share=0.4, cells=2, seed=5) - dark) / (x - dark)
     known = (x - dark).abs() > 50
     log = gain.log()
@@ -133,7 +133,7 @@ def test_lighting_is_a_ramp() -> None:
     x = torch.full((1, 11, 7), 3.0, dtype=torch.float64)
     x[0, 0, 0] = 1.0  # so that the image is not constant, and 1 the darkest
     y = one(x, "lighting", slopes=[0.2, 0.0])
-    low = seen(x, Frame((11, 7))).low.item()
+    low = image_statistics(x, Frame((11, 7))).low.item()
     expected = low + (3 - low) * np.exp(0.2 * (2 * (np.arange(11) + 0.5) / 11 - 1))
     assert np.abs(y[0, :, 3].numpy() - expected).max() < 1e-9
 
@@ -156,7 +156,7 @@ def test_constant_images_stay_finite_and_arbitrary_ones_constant(
     )
     frame = Frame(shape, codes="RAS"[: len(shape)], unit=policy.unit)
     x = torch.full((2, *shape), 7.0)
-    y, _ = applied(draw(policy, frame, 0), x)
+    y, _ = apply_record(draw_record(policy, frame, 0), x)
     assert torch.isfinite(y).all()
     if policy.unit != "HU":
         assert float((y - x).abs().max()) < 1e-3
@@ -174,11 +174,11 @@ def test_numbers_that_are_not_finite_are_refused(bad: float) -> None:
 def test_an_image_is_never_changed_in_place(name: str) -> None:
     frame = Frame((16, 18), unit="")
     policy = replace(Policy.of("MR"), allowed={name: replace(_typical(name), probability=1.0)}, refused={})
-    record = draw(policy, frame, 0)
+    record = draw_record(policy, frame, 0)
     assert [step["name"] for step in record.steps] == [name]
     x = image(16, 18).float()
     kept = x.clone()
-    y, _ = applied(record, x)
+    y, _ = apply_record(record, x)
     assert torch.equal(x, kept) and y.data_ptr() != x.data_ptr() and not torch.equal(y, x)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from medprior.augmentation import TRANSFORMS, Frame, Policy, draw
+from medprior.augmentation import TRANSFORMS, Frame, Policy, draw_record
 from medprior.augmentation.policies import ALIASES, MODALITIES, SENSITIVE
 from medprior.errors import BadOption, WrongKind
 
@@ -97,7 +97,7 @@ def test_every_sensitive_name_is_a_transform() -> None:
 def test_nothing_refused_is_ever_drawn(modality: str, label: str | None) -> None:
     policy = Policy.of(modality, label=label)
     frame = Frame((24, 20), unit=policy.unit, modality=modality)
-    drawn = {step["name"] for n in range(60) for step in draw(policy, frame, 5, n).steps}
+    drawn = {step["name"] for n in range(60) for step in draw_record(policy, frame, 5, n).steps}
     assert drawn and drawn <= set(policy.allowed)
 
 
@@ -117,7 +117,7 @@ def test_a_reason_overrules_and_goes_into_every_record() -> None:
         Policy.of("CT").only("rotate").allowing("gamma", 0.9, 1.1, 1.0, because="windowed pictures, not HU")
     )
     assert "gamma" not in policy.refused and set(policy.allowed) == {"rotate", "gamma"}
-    assert draw(policy, Frame((8, 8), unit="HU"), 0).overrides == ("gamma: windowed pictures, not HU",)
+    assert draw_record(policy, Frame((8, 8), unit="HU"), 0).overrides == ("gamma: windowed pictures, not HU",)
 
 
 def test_a_policy_is_plain_data() -> None:
@@ -162,21 +162,21 @@ def test_a_policy_is_for_its_modality_and_unit() -> None:
     Policy.of("DX").fits(Frame((8, 8)))
     for frame in (Frame((8, 8), modality="CT"), Frame((8, 8), unit="HU"), Frame((8, 8), unit="label")):
         with pytest.raises(WrongKind, match="policy: it is for DX"):
-            draw(Policy.of("DX"), frame, 0)
+            draw_record(Policy.of("DX"), frame, 0)
 
 
 def test_a_flip_needs_to_know_the_axis() -> None:
     policy = Policy.of("MR", sides_matter=False).allowing("flip_left_right", 0, 1, 1.0)
-    assert draw(policy, Frame((8, 8, 8), codes="PLS"), 0).steps[-1] != ()
+    assert draw_record(policy, Frame((8, 8, 8), codes="PLS"), 0).steps[-1] != ()
     assert [
         s["axis"]
-        for s in draw(policy, Frame((8, 8, 8), codes="PLS"), 0).steps
+        for s in draw_record(policy, Frame((8, 8, 8), codes="PLS"), 0).steps
         if s["name"] == "flip_left_right"
     ] == [1]
     with pytest.raises(BadOption, match="flip_left_right: no axis of this image runs left-right"):
-        draw(policy, Frame((8, 8, 8)), 0)
+        draw_record(policy, Frame((8, 8, 8)), 0)
     with pytest.raises(BadOption, match="its axes point to IP"):
-        draw(policy, Frame((8, 8), codes="IP"), 0)
+        draw_record(policy, Frame((8, 8), codes="IP"), 0)
 
 
 def test_the_page_shows_the_table_as_it_is() -> None:

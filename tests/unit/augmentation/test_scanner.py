@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from medprior.augmentation import Frame, Record, applied
+from medprior.augmentation import Frame, Record, apply_record
 
 SQUARE = 64
 
@@ -25,7 +25,7 @@ def phantom(n: int = SQUARE, ndim: int = 2) -> Tensor:
 def one(
     x: Tensor, name: str, unit: str = "", spacing: tuple[float, ...] = (), **parameters: object
 ) -> Tensor:
-    return applied(
+    return apply_record(
         Record(({"name": name, **parameters},), Frame(tuple(x.shape[1:]), spacing, unit=unit), "test", 0), x
     )[0]
 
@@ -161,8 +161,8 @@ def test_volumes_get_dose_noise_slice_by_slice_along_the_body() -> None:
     x = disc(32, 0.0)[..., None].expand(1, 32, 32, 2).contiguous()
     frame = Frame((32, 32, 2), (6.0, 6.0, 5.0), "LPS", "HU")
     step = {"name": "dose", "fraction": 0.3, "photons": 1e5, "views": 60, "seed": 1}
-    y = applied(Record((step,), frame, "test", 0), x)[0] - x
-    turned = applied(
+    y = apply_record(Record((step,), frame, "test", 0), x)[0] - x
+    turned = apply_record(
         Record((step,), Frame((2, 32, 32), (5.0, 6.0, 6.0), "SLP", "HU"), "test", 0),
         x.movedim(-1, 1).contiguous(),
     )[0] - x.movedim(-1, 1)

@@ -12,7 +12,17 @@ import pytest
 import torch
 from scipy import ndimage
 
-from medprior.augmentation import TRANSFORMS, Frame, Policy, Record, Strength, applied, draw, replayed, varied
+from medprior.augmentation import (
+    TRANSFORMS,
+    Frame,
+    Policy,
+    Record,
+    Strength,
+    apply_record,
+    draw_record,
+    replay,
+    vary_volume,
+)
 from medprior.data.volume import Volume
 from medprior.errors import BadOption, MedpriorError, ShapeMismatch, WrongKind
 
@@ -52,12 +62,12 @@ def scan(shape: tuple[int, ...] = (20, 16, 12), modality: str = "MR", unit: str 
 def test_a_record_through_json_replays_bit_for_bit(modality: str, shape: tuple[int, ...]) -> None:
     policy, frame, x = always(Policy.of(modality)), frame_of(modality, shape), image(shape)
     mask = (x[0] > 100).long()
-    record = draw(policy, frame, 7, 2, 5)
+    record = draw_record(policy, frame, 7, 2, 5)
     assert [s["name"] for s in record.steps] == [n for n in TRANSFORMS if n in policy.allowed]
     again = Record.from_dict(json.loads(json.dumps(record.as_dict(), allow_nan=False)))
     assert again == record
     torch.rand(3)  # nothing hangs on the global state
-    (one, (mask_one,)), (two, (mask_two,)) = applied(record, x, [mask]), applied(again, x, [mask])
+    (one, (mask_one,)), (two, (mask_two,)) = apply_record(record, x, [mask]), apply_record(again, x, [mask])
     assert torch.equal(one, two) and torch.equal(mask_one, mask_two) and not torch.equal(one, x)
 
 
@@ -69,45 +79,45 @@ def test_strength_zero_is_identity_to_the_bit(modality: str, shape: tuple[int, .
         policy, allowed={n: Strength(neutral.get(n, 0.0), neutral.get(n, 0.0), 1.0) for n in policy.allowed}
     )
     x, mask = image(shape), torch.ones(shape)
-    record = draw(policy, frame_of(modality, shape), 0)
-    y, (moved,) = applied(record, x, [mask])
+    record = draw_record(policy, frame_of(modality, shape), 0)
+    y, (moved,) = apply_record(record, x, [mask])
     assert record.steps == () and torch.equal(x, y) and torch.equal(mask, moved)
     assert y.data_ptr() != x.data_ptr() and moved.data_ptr() != mask.data_ptr()
 
 
 def test_seed_and_item_decide_and_each_transform_stands_alone() -> None:
     policy, frame = always(Policy.of("DX")), Frame((16, 16))
-    one = draw(policy, frame, 0, 1, 2)
-    assert one == draw(policy, frame, 0, 1, 2)
+    one = draw_record(policy, frame, 0, 1, 2)
+    assert one == draw_record(policy, frame, 0, 1, 2)
     assert (
         len(
             {
-                json.dumps(draw(policy, frame, *key).as_dict()["steps"])
+                json.dumps(draw_record(policy, frame, *key).as_dict()["steps"])
                 for key in [(0, 1, 2), (0, 2, 1), (1, 1, 2), (0, 12)]
             }
         )
         == 4
     )
-    fewer = draw(policy.without("rotate", "noise"), frame, 0, 1, 2)
+    fewer = draw_record(policy.without("rotate", "noise"), frame, 0, 1, 2)
     assert fewer.steps == tuple(s for s in one.steps if s["name"] not in ("rotate", "noise"))
 
 
 def test_draws_fill_their_range() -> None:
     policy = Policy.of("DX").only("rotate").allowing("rotate", -10, 10, 0.5)
-    degrees = [s["degrees"][0] for n in range(400) for s in draw(policy, Frame((8, 8)), 0, n).steps]
+    degrees = [s["degrees"][0] for n in range(400) for s in draw_record(policy, Frame((8, 8)), 0, n).steps]
     assert 150 < len(degrees) < 250 and min(degrees) < -9 and max(degrees) > 9 and abs(np.mean(degrees)) < 1.5
 
 
 def test_channels_move_together() -> None:
     x = image((24, 24), 1).expand(3, 24, 24) * torch.tensor([1.0, 2.0, 4.0]).view(3, 1, 1)
-    y, _ = applied(draw(always(Policy.of("DX").without("noise")), Frame((24, 24)), 0), x)
+    y, _ = apply_record(draw_record(always(Policy.of("DX").without("noise")), Frame((24, 24)), 0), x)
     assert torch.allclose(y[1], 2 * y[0], atol=1e-2) and torch.allclose(y[2], 4 * y[0], atol=2e-2)
 
 
 def test_a_scan_keeps_its_place_unit_and_history() -> None:
     volume = scan()
     mask = replace(volume, data=(volume.data > 100).astype(np.float32), unit="label")
-    made = varied(volume, always(Policy.of("MR")), 3, masks=[mask])
+    made = vary_volume(volume, always(Policy.of("MR")), 3, masks=[mask])
     assert (
         made.image.affine is not None
         and volume.affine is not None
@@ -126,7 +136,7 @@ def test_a_scan_keeps_its_place_unit_and_history() -> None:
         and made.masks[0].provenance.synthetic
         and not volume.provenance.synthetic
     )
-    again = replayed(Record.from_dict(made.record.as_dict()), volume, [mask])
+    again = replay(Record.from_dict(made.record.as_dict()), volume, [mask])
     assert np.array_equal(again.image.data, made.image.data) and np.array_equal(
         again.masks[0].data, made.masks[0].data
     )
@@ -144,7 +154,9 @@ def test_hounsfield_values_of_tissue_stay() -> None:
     )
     mask = replace(volume, data=water[None].astype(np.float32), unit="label")
     for n in range(4):
-        made = varied(volume, always(Policy.of("CT").without("low_resolution", "blur")), 0, n, masks=[mask])
+        made = vary_volume(
+            volume, always(Policy.of("CT").without("low_resolution", "blur")), 0, n, masks=[mask]
+        )
         inside = ndimage.minimum_filter(made.masks[0].data, (1, 5, 5, 1)) > 0
         outside = ndimage.maximum_filter(made.masks[0].data, (1, 5, 5, 1)) == 0
         assert abs(made.image.data[inside].mean()) < 8 and abs(made.image.data[outside].mean() + 1000) < 12
@@ -152,24 +164,24 @@ def test_hounsfield_values_of_tissue_stay() -> None:
 
 def test_a_policy_of_another_modality_is_refused() -> None:
     with pytest.raises(WrongKind):
-        varied(scan(unit="HU", modality="CT"), Policy.of("MR"))
+        vary_volume(scan(unit="HU", modality="CT"), Policy.of("MR"))
 
 
 def test_masks_must_lie_on_the_scan() -> None:
     volume = scan()
     elsewhere = replace(volume, affine=np.eye(4))
     with pytest.raises(ShapeMismatch, match="resample the mask"):
-        varied(volume, Policy.of("MR"), masks=[elsewhere])
+        vary_volume(volume, Policy.of("MR"), masks=[elsewhere])
     with pytest.raises(ShapeMismatch, match="mask lies on the grid"):
-        applied(draw(Policy.of("MR"), Frame((8, 8)), 0), image((8, 8)), [torch.zeros(9, 8)])
+        apply_record(draw_record(Policy.of("MR"), Frame((8, 8)), 0), image((8, 8)), [torch.zeros(9, 8)])
 
 
 def test_a_record_is_for_its_grid() -> None:
-    record = draw(Policy.of("MR"), Frame((8, 8)), 0)
+    record = draw_record(Policy.of("MR"), Frame((8, 8)), 0)
     with pytest.raises(ShapeMismatch, match="drawn for"):
-        applied(record, image((8, 9)))
+        apply_record(record, image((8, 9)))
     with pytest.raises(ShapeMismatch, match="drawn for"):
-        replayed(draw(Policy.of("MR"), Frame((20, 16, 12), codes="RAS"), 0), scan())
+        replay(draw_record(Policy.of("MR"), Frame((20, 16, 12), codes="RAS"), 0), scan())
 
 
 @pytest.mark.parametrize(
@@ -194,22 +206,22 @@ def test_a_record_is_for_its_grid() -> None:
     ],
 )
 def test_a_record_from_a_stranger_is_looked_at(change: dict) -> None:
-    record = draw(Policy.of("DX"), Frame((8, 8)), 0).as_dict()
+    record = draw_record(Policy.of("DX"), Frame((8, 8)), 0).as_dict()
     with pytest.raises(MedpriorError):
         Record.from_dict({**record, **change})
 
 
 def test_half_precision_images_are_augmented_in_single() -> None:
-    y, _ = applied(draw(always(Policy.of("DX")), Frame((16, 16)), 0), image((16, 16)).half())
+    y, _ = apply_record(draw_record(always(Policy.of("DX")), Frame((16, 16)), 0), image((16, 16)).half())
     assert y.dtype == torch.float32 and torch.isfinite(y).all()
 
 
 def test_images_that_want_a_gradient_get_none() -> None:
     x = image((16, 16)).requires_grad_()
-    y, _ = applied(draw(always(Policy.of("DX")), Frame((16, 16)), 0), x)
+    y, _ = apply_record(draw_record(always(Policy.of("DX")), Frame((16, 16)), 0), x)
     assert not y.requires_grad and torch.isfinite(y).all()
 
 
 def test_a_negative_seed_is_refused() -> None:
     with pytest.raises(BadOption, match="seed"):
-        draw(Policy.of("DX"), Frame((8, 8)), -1)
+        draw_record(Policy.of("DX"), Frame((8, 8)), -1)

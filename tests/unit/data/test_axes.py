@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nibabel.orientations import aff2axcodes
 
-from medprior.data.axes import PLANES, axcodes, in_plane, plane_of, reoriented, through
+from medprior.data.axes import PLANES, axcodes, orient_plane, plane_of, reorient, stacking_axis
 from medprior.data.volume import Volume
 from medprior.errors import BadOption, WrongKind
 
@@ -66,7 +66,7 @@ def test_there_are_48_ways() -> None:
 @given(codes, codes, shapes, seeds)
 def test_turning_moves_no_voxel(have: str, want: str, shape: tuple[int, int, int], seed: int) -> None:
     volume = volume_pointing(have, shape, seed)
-    turned = reoriented(volume, want)
+    turned = reorient(volume, want)
     assert axcodes(turned) == want
     before, after = where(volume), where(turned)
     assert before.keys() == after.keys()
@@ -80,9 +80,9 @@ def test_two_turns_are_one_and_there_is_a_way_back(
 ) -> None:
     volume = volume_pointing(have, shape, seed)
     direct, detour, back = (
-        reoriented(volume, want),
-        reoriented(reoriented(volume, over), want),
-        reoriented(reoriented(volume, want), have),
+        reorient(volume, want),
+        reorient(reorient(volume, over), want),
+        reorient(reorient(volume, want), have),
     )
     for one, other in ((direct, detour), (volume, back)):
         assert np.array_equal(one.data, other.data)
@@ -99,12 +99,12 @@ def test_an_image_turns_in_its_plane_only(code: str, plane: str, shape: tuple[in
     """The two letters of a picture are reached from every image of that plane, and from no other."""
     whole = volume_pointing(code, (*shape, 1), seed)
     image = Volume(whole.data[..., 0], whole.affine)
-    lies_in_it = code[2] in next(pair for pair in PAIRS if through(plane) in pair)
+    lies_in_it = code[2] in next(pair for pair in PAIRS if stacking_axis(plane) in pair)
     if not lies_in_it:
         with pytest.raises(WrongKind, match="lies in plane"):
-            in_plane(image, PLANES[plane])
+            orient_plane(image, PLANES[plane])
         return
-    turned = in_plane(image, PLANES[plane])
+    turned = orient_plane(image, PLANES[plane])
     assert axcodes(turned)[:2] == PLANES[plane]
     assert sorted(turned.data[0].ravel()) == sorted(image.data[0].ravel())
     assert whole.affine is not None and turned.affine is not None
@@ -117,27 +117,27 @@ def test_what_is_unknown_cannot_be_turned() -> None:
     blind = Volume(np.ones((1, 2, 3, 4), np.float32))
     assert axcodes(blind) == ""
     for call in (
-        lambda: reoriented(blind, "RAS"),
-        lambda: in_plane(Volume(np.ones((1, 2, 3), np.float32)), "PL"),
+        lambda: reorient(blind, "RAS"),
+        lambda: orient_plane(Volume(np.ones((1, 2, 3), np.float32)), "PL"),
     ):
         with pytest.raises(WrongKind, match="unknown"):
             call()
     with pytest.raises(WrongKind, match="2-D"):
-        reoriented(Volume(np.ones((1, 2, 3), np.float32), np.eye(4)), "RAS")
+        reorient(Volume(np.ones((1, 2, 3), np.float32), np.eye(4)), "RAS")
     with pytest.raises(BadOption, match="axial"):
-        through("oblique")
+        stacking_axis("oblique")
 
 
 @pytest.mark.parametrize("wrong", ["RRS", "RA", "XYZ", "ras", "RASL", "RLS", ""])
 def test_codes_that_name_no_three_axes_are_refused(wrong: str) -> None:
     with pytest.raises(BadOption, match="three letters"):
-        reoriented(Volume(np.ones((1, 2, 3, 4), np.float32), np.eye(4)), wrong)
+        reorient(Volume(np.ones((1, 2, 3, 4), np.float32), np.eye(4)), wrong)
 
 
 @pytest.mark.parametrize("wrong", ["RL", "RR", "P", "PLS", "pl", "XY"])
 def test_codes_that_name_no_plane_are_refused(wrong: str) -> None:
     with pytest.raises(BadOption, match="two letters"):
-        in_plane(Volume(np.ones((1, 2, 3), np.float32), np.eye(4)), wrong)
+        orient_plane(Volume(np.ones((1, 2, 3), np.float32), np.eye(4)), wrong)
 
 
 def test_the_letters_are_those_of_nibabel() -> None:

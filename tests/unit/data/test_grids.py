@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medprior.data.axes import reoriented
+from medprior.data.axes import reorient
 from medprior.data.grids import label_values, middle_half, on_grid_of, slice_heights
 from medprior.data.volume import Volume
 
@@ -18,7 +18,7 @@ def volume(affine: np.ndarray | None = AFFINE, shape: tuple[int, ...] = (4, 5, 6
 
 def test_the_same_grid_in_another_order_of_axes_is_turned_back() -> None:
     scan = volume()
-    other, fault = on_grid_of(scan, reoriented(volume(), "IPL"))
+    other, fault = on_grid_of(scan, reorient(volume(), "IPL"))
     assert fault == "" and np.array_equal(other.data, scan.data) and np.allclose(other.affine, AFFINE)  # type: ignore[arg-type]
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from medprior.downstream.classifier import ClassifierSettings, train_classifier
 from medprior.downstream.loop import Batches
-from medprior.downstream.segmenter import SegmenterSettings, dice, train_segmenter
+from medprior.downstream.segmenter import SegmenterSettings, mean_dice, train_segmenter
 from medprior.errors import BadOption, Diverged, ShapeMismatch
 from medprior.evidence.metrics import auroc
 
@@ -114,12 +114,12 @@ def test_the_segmenter_finds_discs_on_grids_of_any_size() -> None:
     others, truth = discs(8, 1)
     found = made(others)
     assert found.shape == truth.shape
-    assert sum(dice(a, b, 2) for a, b in zip(found, truth, strict=True)) / 8 > 0.85
+    assert sum(mean_dice(a, b, 2) for a, b in zip(found, truth, strict=True)) / 8 > 0.85
 
 
 def test_dice_is_the_mean_over_the_labels_that_are_there() -> None:
     truth = torch.tensor([[0, 1, 1, 2]])
-    assert dice(truth, truth, 3) == 1
-    assert dice(torch.tensor([[0, 1, 0, 2]]), truth, 3) == pytest.approx((2 * 1 / 3 + 1) / 2)
-    assert dice(truth * 0, truth, 3) == 0
-    assert dice(truth * 0, truth * 0, 3) == 1 and dice(truth, truth * 0, 3) == 0
+    assert mean_dice(truth, truth, 3) == 1
+    assert mean_dice(torch.tensor([[0, 1, 0, 2]]), truth, 3) == pytest.approx((2 * 1 / 3 + 1) / 2)
+    assert mean_dice(truth * 0, truth, 3) == 0
+    assert mean_dice(truth * 0, truth * 0, 3) == 1 and mean_dice(truth, truth * 0, 3) == 0

@@ -11,7 +11,15 @@ import torch
 from torch import Tensor
 
 from medprior.errors import BadOption, MissingExtra, ShapeMismatch, UnknownNoise
-from medprior.evidence.attribution import EXACT, Attribution, Residual, attribution, informed, residual, split
+from medprior.evidence.attribution import (
+    EXACT,
+    Attribution,
+    Residual,
+    attribution,
+    data_shares,
+    residual,
+    split,
+)
 from medprior.operators import (
     CATALOGUE,
     ComplexGaussian,
@@ -207,7 +215,7 @@ def test_a_measurement_of_nothing_and_unknown_noise_are_refused() -> None:
 def test_of_a_noisy_white_image_the_data_decide_the_share_of_wiener(std: float) -> None:
     """S = 1 at every frequency, A = identity: H = 1 / (1 + std^2)."""
     x = images(1, 1, 64, 64).float()
-    image, share = informed(simulate(x, identity((1, 64, 64)), Gaussian(std), rng(2)), x)
+    image, share = data_shares(simulate(x, identity((1, 64, 64)), Gaussian(std), rng(2)), x)
     assert float((share - 1 / (1 + std**2)).abs().max()) < 0.08
     assert float((image * x).sum() / x.square().sum()) == pytest.approx(1 / (1 + std**2), abs=0.03)
 

@@ -15,13 +15,13 @@ from medprior.evidence.calibration import (
     LEAST,
     METHOD,
     SCALES,
-    How,
-    Kind,
-    controlled,
-    covered,
+    MeasurementKind,
+    ReconstructionMethod,
+    conformal_scale,
+    coverage_curve,
     entry_for,
-    fitted_calibration,
-    kind_of,
+    fit_calibration,
+    measurement_kind,
 )
 from medprior.operators import (
     ComplexGaussian,
@@ -39,7 +39,7 @@ from medprior.operators import (
 )
 from medprior.sampling import Calibration
 
-HOW = How(False, 8, "proximal", 30, 5.0, 0.01, True, METHOD)
+HOW = ReconstructionMethod(False, 8, "proximal", 30, 5.0, 0.01, True, METHOD)
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -51,7 +51,7 @@ def curves(n: int, seed: int, factor: float = 1.0) -> torch.Tensor:
     wrong = factor * torch.exp(0.3 * torch.randn(n, generator=rng(seed)))
     errors = torch.randn(n, 400, generator=rng(seed + 1)) * wrong[:, None]
     everywhere = torch.ones(400, dtype=torch.bool)
-    return torch.stack([covered(e, torch.ones(400), everywhere) for e in errors])
+    return torch.stack([coverage_curve(e, torch.ones(400), everywhere) for e in errors])
 
 
 def measured(acceleration: float = 4, noise: float = 0.02, centre: float | None = None, size: int = 48):
@@ -61,17 +61,17 @@ def measured(acceleration: float = 4, noise: float = 0.02, centre: float | None 
 
 def test_coverage_is_counted_where_asked_and_grows_with_the_scale() -> None:
     apart, where = torch.tensor([0.5, -3.0, 200.0, 0.0]), torch.tensor([True, True, False, True])
-    share = covered(apart, torch.tensor([1.0, 1.0, 1.0, 1.0]), where)
+    share = coverage_curve(apart, torch.tensor([1.0, 1.0, 1.0, 1.0]), where)
     assert (share.diff() >= 0).all() and share[-1] == 1
     at = {scale: float(share[int(torch.searchsorted(SCALES, scale))]) for scale in (0.2, 0.6, 3.1)}
     assert at == pytest.approx({0.2: 1 / 3, 0.6: 2 / 3, 3.1: 1.0})
     with pytest.raises(BadOption, match="at least one voxel"):
-        covered(apart, apart.abs() + 1, torch.zeros(4, dtype=torch.bool))
+        coverage_curve(apart, apart.abs() + 1, torch.zeros(4, dtype=torch.bool))
 
 
 def test_the_scale_is_the_least_that_controls_the_risk() -> None:
     found = curves(60, 0)
-    scale = controlled(found, 0.1)
+    scale = conformal_scale(found, 0.1)
     at = int((SCALES - scale).abs().argmin())
     risk = (60 * (1 - found.mean(0)) + 1) / 61
     assert risk[at] <= 0.1 < risk[at - 1]
@@ -83,7 +83,7 @@ def test_the_promise_holds_on_new_scans() -> None:
     """
     inside = []
     for i in range(40):
-        scale = controlled(curves(60, 10 * i, factor=2.5), 0.1)
+        scale = conformal_scale(curves(60, 10 * i, factor=2.5), 0.1)
         new = curves(20, 10 * i + 5, factor=2.5)
         inside.append(new[:, int((SCALES - scale).abs().argmin())].mean())
     assert 0.90 <= float(torch.stack(inside).mean()) <= 0.925
@@ -91,18 +91,18 @@ def test_the_promise_holds_on_new_scans() -> None:
 
 def test_too_few_scans_are_refused() -> None:
     with pytest.raises(Uncalibrated, match="8 scans cannot support"):
-        controlled(curves(8, 0), 0.1)
+        conformal_scale(curves(8, 0), 0.1)
     with pytest.raises(Uncalibrated, match=f"{LEAST - 1} scans are too few"):
-        fitted_calibration(curves(LEAST - 1, 0), [1.0] * (LEAST - 1), 4, 0.9)
+        fit_calibration(curves(LEAST - 1, 0), [1.0] * (LEAST - 1), 4, 0.9)
 
 
 def test_the_bound_on_the_error_is_conformal() -> None:
     """Of 99 ratios 1..99 the 90 % bound is the 90th: one in ten of 100 exchangeable scans may lie above."""
-    at = fitted_calibration(curves(99, 0), [float(i) for i in range(1, 100)], 5, 0.9)
+    at = fit_calibration(curves(99, 0), [float(i) for i in range(1, 100)], 5, 0.9)
     assert at.error == 90.0 and (at.n, at.patients, at.level) == (99, 5, 0.9)
 
 
-def entry(kind: Kind, how: How, scale: float) -> dict[str, Any]:
+def entry(kind: MeasurementKind, how: ReconstructionMethod, scale: float) -> dict[str, Any]:
     return {
         "title": "mri 4",
         "kind": asdict(kind),
@@ -112,7 +112,7 @@ def entry(kind: Kind, how: How, scale: float) -> dict[str, Any]:
 
 
 def test_a_calibration_serves_its_own_kind_alone() -> None:
-    trust = {"reconstruct": [entry(kind_of(measured()), HOW, 2.0)]}
+    trust = {"reconstruct": [entry(measurement_kind(measured()), HOW, 2.0)]}
     assert entry_for(trust, measured(noise=0.024), HOW) == (Calibration(0.9, 2.0, 60, 1.5, 4), "")
     reasons = {
         "measured numbers a voxel": measured(acceleration=8),
@@ -142,7 +142,7 @@ def test_a_calibration_serves_its_own_kind_alone() -> None:
 
 def test_options_that_have_an_interval_are_named_each_once() -> None:
     """Not those of a method that medprior no longer uses: no option brings them back."""
-    kind, fast = kind_of(measured()), replace(HOW, fast=True, n=1)
+    kind, fast = measurement_kind(measured()), replace(HOW, fast=True, n=1)
     old = replace(HOW, n=64, method=METHOD - 1)
     trust = {"reconstruct": [entry(kind, how, 2.0) for how in (old, HOW, HOW, fast)]}
     found, refused = entry_for(trust, measured(), replace(HOW, n=2, n_steps=15))
@@ -154,7 +154,7 @@ def test_options_that_have_an_interval_are_named_each_once() -> None:
 
 def test_caution_counts_for_a_point_estimate_and_the_levels_do_not() -> None:
     fast = replace(HOW, fast=True, n=1)
-    trust = {"reconstruct": [entry(kind_of(measured()), fast, 2.0)]}
+    trust = {"reconstruct": [entry(measurement_kind(measured()), fast, 2.0)]}
     assert entry_for(trust, measured(), replace(fast, n_steps=7, high=9.0))[0] is not None
     assert "caution" in entry_for(trust, measured(), replace(fast, caution=False))[1]
 
@@ -164,14 +164,14 @@ def test_an_entry_from_before_there_was_a_method_serves_nobody() -> None:
     count: only the method tells.
     """
     how = replace(HOW, fast=True, n=1)
-    old = entry(kind_of(measured()), how, 2.0)
+    old = entry(measurement_kind(measured()), how, 2.0)
     del old["how"]["method"], old["how"]["caution"], old["kind"]["sectors"], old["kind"]["worst"]
     found, refused = entry_for({"reconstruct": [old]}, measured(), how)
     assert found is None and "method 1 of medprior" in refused
 
 
 def test_the_newest_entry_serves() -> None:
-    kind = kind_of(measured())
+    kind = measurement_kind(measured())
     found, _ = entry_for({"reconstruct": [entry(kind, HOW, 2.0), entry(kind, HOW, 3.0)]}, measured(), HOW)
     assert found is not None and found.scale == 3.0
 
@@ -189,16 +189,18 @@ def test_what_nothing_was_calibrated_for_is_not_looked_at() -> None:
     m = Measurement(
         torch.zeros(1, 1, 8, 8, 8), Deaf(domain=(1, 8, 8, 8), codomain=(1, 8, 8, 8)), Gaussian(0.02)
     )
-    trust = {"reconstruct": [entry(replace(kind_of(measured()), operator="Deaf"), HOW, 2.0)]}
+    trust = {"reconstruct": [entry(replace(measurement_kind(measured()), operator="Deaf"), HOW, 2.0)]}
     assert entry_for(trust, m, HOW) == (None, "calibrated so far: mri 4; this is Deaf, 3-D")
     with pytest.raises(AssertionError, match="asked"):
-        kind_of(m)
+        measurement_kind(m)
 
 
 @pytest.mark.parametrize("size", [(1, 9), (2, 2), (17, 3)])
 def test_small_images_and_double_precision_have_a_kind(size: tuple[int, int]) -> None:
     kinds = [
-        kind_of(Measurement(torch.zeros(1, 1, *size, dtype=kind), identity((1, *size)), Gaussian(0.05)))
+        measurement_kind(
+            Measurement(torch.zeros(1, 1, *size, dtype=kind), identity((1, *size)), Gaussian(0.05))
+        )
         for kind in (torch.float32, torch.float64)
     ]
     for kind in kinds:
@@ -217,9 +219,9 @@ def test_a_box_is_not_scattered_holes() -> None:
     scattered = torch.zeros(48 * 48, dtype=torch.bool)
     scattered[torch.randperm(48 * 48, generator=rng(4))[: int(box.sum())]] = True
     first, second, other = (
-        kind_of(holes(scattered.reshape(48, 48))),
-        kind_of(holes(scattered.flip(0).reshape(48, 48))),
-        kind_of(holes(box)),
+        measurement_kind(holes(scattered.reshape(48, 48))),
+        measurement_kind(holes(scattered.flip(0).reshape(48, 48))),
+        measurement_kind(holes(box)),
     )
     assert first.apart(second) == ""
     assert "other parts of the image" in first.apart(other)
@@ -228,7 +230,7 @@ def test_a_box_is_not_scattered_holes() -> None:
 def test_a_limited_angle_is_not_a_full_one() -> None:
     """As many views of the same noise, over 180 degrees and over 60."""
     full, limited = (
-        kind_of(
+        measurement_kind(
             simulate(
                 torch.zeros(1, 1, 32, 32),
                 parallel_ct((1, 32, 32), view_angles(20, arc=arc), 46, spacing=2.0),
@@ -242,9 +244,9 @@ def test_a_limited_angle_is_not_a_full_one() -> None:
 
 
 def test_other_lines_of_the_same_mask_are_of_the_same_kind_and_the_other_axis_is_not() -> None:
-    def lines(seed: int, turned: bool = False) -> Kind:
+    def lines(seed: int, turned: bool = False) -> MeasurementKind:
         kept = cartesian_lines((96, 96), 4, rng(seed))
-        return kind_of(
+        return measurement_kind(
             simulate(
                 torch.zeros(1, 1, 96, 96),
                 mri(kept.T.contiguous() if turned else kept),
@@ -263,7 +265,7 @@ def test_the_kind_does_not_depend_on_units() -> None:
     """
     m = measured()
     there_and_back = m.shifted(1 / 50.0, 0.0).shifted(50.0, 0.0)
-    there, here = asdict(kind_of(there_and_back)), asdict(kind_of(m))
+    there, here = asdict(measurement_kind(there_and_back)), asdict(measurement_kind(m))
     assert there.pop("operator") == here.pop("operator") == "Mask @ Fourier @ AsComplex"
     assert there.pop("sectors") == pytest.approx(here.pop("sectors"), rel=1e-4)
     assert there == pytest.approx(here, rel=1e-4)

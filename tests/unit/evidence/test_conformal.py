@@ -12,7 +12,7 @@ import pytest
 from scipy.stats import false_discovery_control
 
 from medprior.errors import BadOption, Uncalibrated
-from medprior.evidence.conformal import benjamini_hochberg, p_value, smallest_p, threshold, wanted
+from medprior.evidence.conformal import benjamini_hochberg, p_value, patients_needed, smallest_p, threshold
 
 LAWS = {
     "normal": lambda rng, n: rng.normal(size=n),
@@ -57,8 +57,8 @@ def test_the_threshold_is_the_exact_rank(n: int) -> None:
         alpha = Fraction(hundredths, 100)
         rank = math.ceil((n + 1) * (1 - alpha))
         if rank > n:
-            assert n < wanted(hundredths / 100)
-            with pytest.raises(Uncalibrated, match=f"at least {wanted(hundredths / 100)}"):
+            assert n < patients_needed(hundredths / 100)
+            with pytest.raises(Uncalibrated, match=f"at least {patients_needed(hundredths / 100)}"):
                 threshold(scores, hundredths / 100)
         else:
             assert threshold(scores, hundredths / 100) == rank
@@ -68,7 +68,7 @@ def test_the_threshold_is_the_exact_rank(n: int) -> None:
     "alpha, n", [(0.05, 19), (0.01, 99), (0.1, 9), (0.03, 33), (0.5, 1), (0.9, 1), (1 / 3, 2)]
 )
 def test_how_many_are_wanted(alpha: float, n: int) -> None:
-    assert wanted(alpha) == n
+    assert patients_needed(alpha) == n
     assert smallest_p(n) <= alpha < smallest_p(n - 1) or n == 1
 
 

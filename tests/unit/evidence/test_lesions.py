@@ -16,10 +16,10 @@ from medprior.evidence.lesions import (
     RADII,
     Lesion,
     false_blobs,
-    inserted,
-    laddered,
-    places,
-    recovered,
+    insert_lesions,
+    lesion_ladder,
+    random_centres,
+    recoveries,
     recovery,
 )
 
@@ -32,7 +32,7 @@ DISC = Lesion((30.0, 20.0), 6.0, 0.5)
 
 
 def test_a_disc_has_its_contrast_inside_and_none_outside() -> None:
-    added = inserted(flat(64, 48), [DISC]) - flat(64, 48)
+    added = insert_lesions(flat(64, 48), [DISC]) - flat(64, 48)
     away = DISC.distance((64, 48))
     assert float((added[0, 0][away < -0.5] - 0.5).abs().max()) < 1e-6
     assert float(added[0, 0][away > 0.5].abs().max()) < 1e-6
@@ -43,14 +43,14 @@ def test_a_ball_is_as_large_in_mm_on_every_axis() -> None:
     ball = Lesion((10.0, 10.0, 6.0), 8.0, -1.0)
     core = ball.core((20, 20, 12), (1.0, 1.0, 2.0))
     assert float(core.sum()) * 2 == pytest.approx(4 / 3 * math.pi * 512, rel=0.05)
-    added = inserted(flat(20, 20, 12), [ball], spacing=(1.0, 1.0, 2.0)) - flat(20, 20, 12)
+    added = insert_lesions(flat(20, 20, 12), [ball], spacing=(1.0, 1.0, 2.0)) - flat(20, 20, 12)
     assert float(added.min()) == pytest.approx(-1.0) and float(added.max()) <= 1e-6
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.4, 1.0, 1.3])
 def test_recovery_is_the_share_of_the_contrast_that_is_kept(kept: float) -> None:
     """Whatever is added to or scaled in the whole result, the background takes out."""
-    truth = inserted(flat(64, 48), [DISC])
+    truth = insert_lesions(flat(64, 48), [DISC])
     result = flat(64, 48, value=0.7) + kept * (truth - flat(64, 48))
     assert recovery(result, truth, DISC) == pytest.approx(kept, abs=1e-5)
 
@@ -60,7 +60,7 @@ def test_a_blurred_lesion_is_recovered_less_the_smaller_it_is() -> None:
     found = []
     for radius in (2.0, 4.0, 8.0):
         lesion = Lesion((30.0, 22.0), radius, 0.3)
-        truth = inserted(flat(64, 48, value=0.0), [lesion])
+        truth = insert_lesions(flat(64, 48, value=0.0), [lesion])
         found.append(recovery(torch.nn.functional.conv2d(truth, kernel, padding=3), truth, lesion))
     assert found == sorted(found) and found[0] < 0.5 < found[2] < 1
 
@@ -68,7 +68,7 @@ def test_a_blurred_lesion_is_recovered_less_the_smaller_it_is() -> None:
 def test_places_lie_in_tissue_and_apart() -> None:
     place = torch.linspace(-1, 1, 96)
     tissue = (place[:, None] ** 2 + place**2) < 0.8
-    found = places(tissue, [8.0, 6.0, 4.0], torch.Generator().manual_seed(0), spacing=2.0)
+    found = random_centres(tissue, [8.0, 6.0, 4.0], torch.Generator().manual_seed(0), spacing=2.0)
     taken = torch.zeros(96, 96)
     for centre, radius in zip(found, (8.0, 6.0, 4.0), strict=True):
         lesion = Lesion(centre, radius, 1.0)
@@ -76,7 +76,7 @@ def test_places_lie_in_tissue_and_apart() -> None:
         assert bool(tissue[both].all())
         taken = taken + both
     assert float(taken.max()) == 1
-    assert places(tissue, [90.0], torch.Generator()) == []
+    assert random_centres(tissue, [90.0], torch.Generator()) == []
 
 
 def test_blobs_are_counted_by_size_side_and_height() -> None:
@@ -115,9 +115,9 @@ def test_what_cannot_be_judged_is_refused() -> None:
     with pytest.raises(BadOption, match="inside of the image"):
         recovery(flat(8, 8), flat(8, 8), DISC)
     with pytest.raises(ShapeMismatch, match="centre"):
-        inserted(flat(8, 8, 8), [DISC])
+        insert_lesions(flat(8, 8, 8), [DISC])
     with pytest.raises(BadOption, match="positive radius"):
-        inserted(flat(8, 8), [Lesion((3.0, 3.0), 0.0, 1.0)])
+        insert_lesions(flat(8, 8), [Lesion((3.0, 3.0), 0.0, 1.0)])
 
 
 def test_a_ladder_of_lesions_is_dark_in_bright_tissue_and_bright_in_dark() -> None:
@@ -125,7 +125,7 @@ def test_a_ladder_of_lesions_is_dark_in_bright_tissue_and_bright_in_dark() -> No
     image = torch.full((1, 1, 96, 96), 300.0)
     image[:, :, 48:] = 900.0
     for seed in range(4):
-        lesions = laddered(
+        lesions = lesion_ladder(
             image, tissue, torch.Generator().manual_seed(seed), low=0.0, high=1200.0, spacing=2.0
         )
         assert [one.radius for one in lesions] == list(RADII)
@@ -139,9 +139,9 @@ def test_a_lesion_that_the_anatomy_swallows_is_not_counted() -> None:
     away = DISC.distance((64, 48))
     edge[0, 0][away > 1] += DISC.contrast
     for image, n in ((plain, 1), (edge, 0)):
-        truth = inserted(image, [DISC])
-        found = recovered(0.5 * truth, truth, [DISC])
+        truth = insert_lesions(image, [DISC])
+        found = recoveries(0.5 * truth, truth, [DISC])
         assert len(found) == n
-    assert found == [] and recovered(inserted(plain, []), inserted(plain, [DISC]), [DISC]) == [
+    assert found == [] and recoveries(insert_lesions(plain, []), insert_lesions(plain, [DISC]), [DISC]) == [
         (DISC, pytest.approx(0.0, abs=1e-6))
     ]

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from medprior.healthy.acquisition import PARTS, Kind, part_named, sketched
-from medprior.healthy.statistics import averaged
+from medprior.healthy.acquisition import PARTS, AcquisitionModel, describe_part, sketch
+from medprior.healthy.statistics import box_mean
 
 ORGANS = [((0.3, 0.35, 0.4), 0.14, 0.9), ((0.7, 0.6, 0.35), 0.2, 0.5), ((0.35, 0.75, 0.7), 0.1, -0.4)]
 """Centre, radius in shares of the side, and brightness."""
@@ -37,11 +37,11 @@ class Known:
     """
 
     def __init__(self, shape: tuple[int, ...], n: int = 40) -> None:
-        self.kind = Kind.fitted([[sketched(anatomy(seed, shape))] for seed in range(n)])
+        self.kind = AcquisitionModel.fitted([[sketch(anatomy(seed, shape))] for seed in range(n)])
         self.middle, self.spread = self.kind.known.mean(0), self.kind.known.std(0)
 
     def parts(self, whole: Tensor) -> Tensor:
-        return (self.kind.parts(sketched(whole)) - self.middle) / self.spread
+        return (self.kind.parts(sketch(whole)) - self.middle) / self.spread
 
 
 SHAPE, SOLID = (40, 36), (24, 22, 20)
@@ -71,7 +71,7 @@ TURNS: dict[str, Callable[[Tensor], Tensor]] = {
 def test_what_is_known_is_judged_by_a_kind_learned_without_it(images: Known) -> None:
     """So the parts of new scans lie as those known do."""
     assert images.kind.known.shape == (40, 4 + 7) and images.kind.other.shape == (7,)
-    new = torch.stack([images.kind.parts(sketched(anatomy(n))) for n in range(100, 130)])
+    new = torch.stack([images.kind.parts(sketch(anatomy(n))) for n in range(100, 130)])
     apart = (new.mean(0) - images.middle) / images.spread
     assert float(apart.abs().max()) < 1
     assert bool((images.kind.other > images.kind.known[:, 4:].amax(0)).all()), (
@@ -90,7 +90,7 @@ def test_an_image_turned_or_mirrored_is_told_and_named(images: Known, turn: str)
     for n in range(100, 105):
         parts = images.parts(TURNS[turn](anatomy(n)))
         assert float(parts[4:].max()) > 6
-        assert part_named(4 + int(parts[4:].argmax())).startswith("orientation")
+        assert describe_part(4 + int(parts[4:].argmax())).startswith("orientation")
 
 
 @pytest.mark.parametrize("axes", [(1,), (2,), (3,), (1, 2), (1, 3), (2, 3), (1, 2, 3)])
@@ -109,20 +109,20 @@ def test_an_inverted_film_is_told(images: Known) -> None:
 
 @pytest.mark.parametrize("change", [lambda x: x + 0.4, lambda x: 0.5 * x], ids=["brighter", "flatter"])
 def test_other_greys_are_told_and_named(images: Known, change: Callable[[Tensor], Tensor]) -> None:
-    assert float(images.parts(change(anatomy(100)))[0]) > 5 and part_named(0) == "grey values"
+    assert float(images.parts(change(anatomy(100)))[0]) > 5 and describe_part(0) == "grey values"
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda x: averaged(x[None], 3)[0],
+        lambda x: box_mean(x[None], 3)[0],
         lambda x: x + 0.04 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0)),
     ],
     ids=["softer", "noisier"],
 )
 def test_other_detail_is_told_and_named(images: Known, change: Callable[[Tensor], Tensor]) -> None:
     parts = images.parts(change(anatomy(100)))
-    assert float(parts[1]) > 4 and part_named(1) == "sharpness or noise"
+    assert float(parts[1]) > 4 and describe_part(1) == "sharpness or noise"
 
 
 @pytest.mark.parametrize("std", [0.02, 0.1])
@@ -131,8 +131,8 @@ def test_the_noise_is_that_of_the_image_and_not_its_edges(std: float) -> None:
     flat = torch.zeros(1, 80, 70)
     flat[:, 20:50, 15:60] = 1
     noisy = flat + std * torch.randn(flat.shape, generator=torch.Generator().manual_seed(0))
-    assert float(sketched(noisy).detail[3].exp().sqrt()) == pytest.approx(std, rel=0.1)
-    assert float(sketched(flat).detail[3].exp().sqrt()) < 1e-4
+    assert float(sketch(noisy).detail[3].exp().sqrt()) == pytest.approx(std, rel=0.1)
+    assert float(sketch(flat).detail[3].exp().sqrt()) < 1e-4
 
 
 def test_a_mirrored_body_that_is_nearly_two_sided_is_told(images: Known) -> None:
@@ -155,9 +155,9 @@ def test_a_mirrored_body_that_is_nearly_two_sided_is_told(images: Known) -> None
             )
         return (x + 0.05 * torch.randn(x.shape, generator=rng))[None]
 
-    kind = Kind.fitted([[sketched(chest(n))] for n in range(40)])
+    kind = AcquisitionModel.fitted([[sketch(chest(n))] for n in range(40)])
     right, left = (
-        torch.stack([kind.parts(sketched(turn(chest(n)))) for n in range(100, 120)])[:, 4]
+        torch.stack([kind.parts(sketch(turn(chest(n)))) for n in range(100, 120)])[:, 4]
         for turn in (lambda x: x, lambda x: x.flip(2))
     )
     limit = float(kind.known[:, 4].max())
@@ -173,7 +173,7 @@ def test_another_body_part_is_told_by_its_layout(images: Known) -> None:
 
 def test_a_sketch_is_what_it_says() -> None:
     x = torch.cat([anatomy(0), torch.full((1, 40, 36), 9.0)])
-    found = sketched(x)
+    found = sketch(x)
     assert torch.allclose(found.greys, torch.quantile(x[0], torch.linspace(0.05, 0.95, 10))), (
         "the first channel speaks"
     )
@@ -182,8 +182,8 @@ def test_a_sketch_is_what_it_says() -> None:
         and float(found.layout.mean()) == pytest.approx(0, abs=1e-6)
         and float(found.layout.norm()) == pytest.approx(1)
     )
-    assert sketched(anatomy(0, SOLID)).layout.shape == (24, 24, 24)
-    brighter = sketched(3 * x + 1)
+    assert sketch(anatomy(0, SOLID)).layout.shape == (24, 24, 24)
+    brighter = sketch(3 * x + 1)
     assert torch.allclose(brighter.layout, found.layout, atol=1e-5), "a layout has no unit"
     assert torch.allclose(brighter.detail, found.detail + 2 * torch.tensor(3.0).log(), atol=1e-3)
 
@@ -191,7 +191,7 @@ def test_a_sketch_is_what_it_says() -> None:
 def test_finer_detail_is_in_the_finest_scale() -> None:
     smooth, rough = anatomy(0), anatomy(0)
     rough[:, ::2] += 0.2
-    apart = sketched(rough).detail - sketched(smooth).detail
+    apart = sketch(rough).detail - sketch(smooth).detail
     assert float(apart[0]) > 1 and float(apart[0]) == float(apart[:3].max())
 
 
@@ -202,11 +202,11 @@ def test_a_blank_image_is_finite_and_far(images: Known) -> None:
 
 def test_parts_have_names() -> None:
     """Of the look two, of the place two, and every other is a turn."""
-    assert [part_named(n) for n in range(4)] == list(PARTS[:4])
-    assert part_named(4) == part_named(10) and "mirrored" in part_named(10)
+    assert [describe_part(n) for n in range(4)] == list(PARTS[:4])
+    assert describe_part(4) == describe_part(10) and "mirrored" in describe_part(10)
 
 
 def test_what_is_stored_judges_alike(images: Known) -> None:
-    back = Kind.of("kind", images.kind.tensors("kind"))
-    sketch = sketched(anatomy(100))
-    assert torch.equal(back.parts(sketch), images.kind.parts(sketch))
+    back = AcquisitionModel.of("kind", images.kind.tensors("kind"))
+    one = sketch(anatomy(100))
+    assert torch.equal(back.parts(one), images.kind.parts(one))

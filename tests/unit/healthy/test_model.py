@@ -12,20 +12,20 @@ import torch
 from torch import Tensor
 
 from medprior.errors import BadOption, Uncalibrated
-from medprior.healthy.features import SIGMAS, look
+from medprior.healthy.features import SIGMAS, scan_features
 from medprior.healthy.model import (
     EVIDENCE,
-    Healthy,
-    Seen,
-    Taught,
-    brief,
-    draws_for,
-    expected,
-    fitted,
-    learned,
-    variants_for,
+    HealthyModel,
+    HealthySample,
+    NetworkScan,
+    fit_healthy_model,
+    learn_healthy_model,
+    n_draws_for,
+    n_variants_for,
+    prior_expectation,
+    summarize,
 )
-from medprior.healthy.statistics import averaged
+from medprior.healthy.statistics import box_mean
 from medprior.io.disk.files import load_weights, save_weights
 from medprior.prior import Condition, Prior
 from tests.unit.jobs.exact import CT, Exact, tiny
@@ -40,16 +40,20 @@ def image(seed: int, n: int = 1) -> Tensor:
     return x
 
 
-def scan(seed: int) -> Seen:
-    return Seen(image(seed), Condition(), stack=False)
+def scan(seed: int) -> NetworkScan:
+    return NetworkScan(image(seed), Condition(), stack=False)
 
 
-def stack(seed: int, n: int = 5) -> Seen:
-    return Seen(image(seed, n), Condition(numbers=((2 * torch.arange(n) + 1) / n - 1)[:, None]), stack=True)
+def stack(seed: int, n: int = 5) -> NetworkScan:
+    return NetworkScan(
+        image(seed, n), Condition(numbers=((2 * torch.arange(n) + 1) / n - 1)[:, None]), stack=True
+    )
 
 
-def part(prior: Prior, healthy: Healthy, x: Tensor, name: str) -> float:
-    return float(healthy.unusual(prior, Seen(x, Condition(), stack=False)).evidence[EVIDENCE.index(name)])
+def part(prior: Prior, healthy: HealthyModel, x: Tensor, name: str) -> float:
+    return float(
+        healthy.unusual(prior, NetworkScan(x, Condition(), stack=False)).evidence[EVIDENCE.index(name)]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -58,16 +62,16 @@ def prior() -> Prior:
 
 
 @pytest.fixture(scope="module")
-def taught(prior: Prior) -> tuple[Healthy, list[Taught]]:
-    return learned(prior, [scan(n) for n in range(12)], n_variants=0)
+def taught(prior: Prior) -> tuple[HealthyModel, list[HealthySample]]:
+    return learn_healthy_model(prior, [scan(n) for n in range(12)], n_variants=0)
 
 
 @pytest.fixture(scope="module")
-def healthy(taught: tuple[Healthy, list[Taught]]) -> Healthy:
+def healthy(taught: tuple[HealthyModel, list[HealthySample]]) -> HealthyModel:
     return taught[0]
 
 
-def test_a_patch_from_elsewhere_is_in_no_memory(prior: Prior, healthy: Healthy) -> None:
+def test_a_patch_from_elsewhere_is_in_no_memory(prior: Prior, healthy: HealthyModel) -> None:
     """Stripes are as healthy as can be, and of another scan nobody minds them, but not in the lower half."""
     for seed in (100, 101, 102):
         fine, strange, usual = image(seed), image(seed), image(seed)
@@ -78,11 +82,11 @@ def test_a_patch_from_elsewhere_is_in_no_memory(prior: Prior, healthy: Healthy) 
         assert part(prior, healthy, usual, "memory") < at_first + 3
 
 
-def test_the_memory_knows_where_it_saw_what(prior: Prior, healthy: Healthy) -> None:
+def test_the_memory_knows_where_it_saw_what(prior: Prior, healthy: HealthyModel) -> None:
     """Every place of a scan with the features of the place across from it: all of them are known, none of
     them there.
     """
-    found = brief(prior, scan(100))
+    found = summarize(prior, scan(100))
     across = replace(found, local=found.local.flip(2))
     fine, strange = (
         float(healthy.judged(one, None).evidence[EVIDENCE.index("memory")]) for one in (found, across)
@@ -90,18 +94,18 @@ def test_the_memory_knows_where_it_saw_what(prior: Prior, healthy: Healthy) -> N
     assert strange > fine + 5
 
 
-def test_the_memory_knows_new_scans_as_well_as_those_it_holds(prior: Prior, healthy: Healthy) -> None:
+def test_the_memory_knows_new_scans_as_well_as_those_it_holds(prior: Prior, healthy: HealthyModel) -> None:
     """Its scale was made of distances to other patients: a scan's own places are always near."""
     new = torch.tensor([part(prior, healthy, image(seed), "memory") for seed in range(100, 115)])
     own = torch.tensor([part(prior, healthy, image(seed), "memory") for seed in range(12)])
     assert float(new.mean().abs()) < 2 and float(own.mean()) < float(new.mean()) - 5
 
 
-def test_the_map_rises_where_the_patch_is(prior: Prior, healthy: Healthy) -> None:
+def test_the_map_rises_where_the_patch_is(prior: Prior, healthy: HealthyModel) -> None:
     x = image(100)
-    fine = healthy.unusual(prior, Seen(x.clone(), Condition(), stack=False))
+    fine = healthy.unusual(prior, NetworkScan(x.clone(), Condition(), stack=False))
     x[0, 0, 15:21, 8:14] += 1.5
-    found = healthy.unusual(prior, Seen(x, Condition(), stack=False))
+    found = healthy.unusual(prior, NetworkScan(x, Condition(), stack=False))
     rise = found.map - fine.map
     assert found.map.shape == SIZE
     assert float(rise[14:22, 7:15].mean()) > 1 > 10 * float(rise[:8].abs().mean())
@@ -111,7 +115,7 @@ def test_the_map_rises_where_the_patch_is(prior: Prior, healthy: Healthy) -> Non
 
 def test_evidence_is_the_mean_of_the_highest_share(prior: Prior) -> None:
     """A quarter of the slices, one voxel in a hundred; one row a slice, no column for the map."""
-    healthy, _ = learned(prior, [stack(n) for n in range(8)], n_variants=0)
+    healthy, _ = learn_healthy_model(prior, [stack(n) for n in range(8)], n_variants=0)
     found = healthy.unusual(prior, stack(100, 7))
     assert (
         found.slices.shape == (7, 5)
@@ -124,29 +128,29 @@ def test_evidence_is_the_mean_of_the_highest_share(prior: Prior) -> None:
 
 
 @pytest.mark.parametrize("kind", ["image", "stack", "volume"])
-def test_what_is_stored_judges_alike(kind: str, prior: Prior, healthy: Healthy, tmp_path: Path) -> None:
+def test_what_is_stored_judges_alike(kind: str, prior: Prior, healthy: HealthyModel, tmp_path: Path) -> None:
     """Through a file; the bank was rounded to half precision before anything was measured with it."""
     new = scan(100)
     if kind == "stack":
-        healthy, _ = learned(prior, [stack(n, 3) for n in range(8)], n_variants=0)
+        healthy, _ = learn_healthy_model(prior, [stack(n, 3) for n in range(8)], n_variants=0)
         new = stack(100, 3)
     if kind == "volume":
         prior = tiny(3)
         solids = [
-            Seen(image(n, 6)[:, :, 4:18, 4:16].movedim(0, -1)[None], Condition(), stack=False)
+            NetworkScan(image(n, 6)[:, :, 4:18, 4:16].movedim(0, -1)[None], Condition(), stack=False)
             for n in (*range(8), 100)
         ]
-        healthy, new = learned(prior, solids[:8], n_variants=0)[0], solids[8]
+        healthy, new = learn_healthy_model(prior, solids[:8], n_variants=0)[0], solids[8]
     save_weights(tmp_path / "h.safetensors", healthy.tensors())
     kept = load_weights(tmp_path / "h.safetensors")
     assert kept["bank"].dtype == torch.float16
-    one, two = healthy.unusual(prior, new), Healthy.of(kept).unusual(prior, new)
+    one, two = healthy.unusual(prior, new), HealthyModel.of(kept).unusual(prior, new)
     for name in ("evidence", "slices", "map"):
         assert torch.allclose(getattr(one, name), getattr(two, name), rtol=1e-3, atol=2e-3)
     assert one.map.shape == new.whole.shape[1:] and one.evidence.isfinite().all()
 
 
-def test_a_tensor_that_is_missing_was_written_by_another_version(healthy: Healthy) -> None:
+def test_a_tensor_that_is_missing_was_written_by_another_version(healthy: HealthyModel) -> None:
     """Whichever it is, it is named."""
     whole = healthy.tensors()
     assert {
@@ -162,20 +166,24 @@ def test_a_tensor_that_is_missing_was_written_by_another_version(healthy: Health
     } <= set(whole)
     for name in whole:
         with pytest.raises(Uncalibrated, match=rf"another version .*{name}"):
-            Healthy.of({other: tensor for other, tensor in whole.items() if other != name})
+            HealthyModel.of({other: tensor for other, tensor in whole.items() if other != name})
 
 
-def test_seven_scans_are_too_few(prior: Prior, taught: tuple[Healthy, list[Taught]]) -> None:
+def test_seven_scans_are_too_few(prior: Prior, taught: tuple[HealthyModel, list[HealthySample]]) -> None:
     with pytest.raises(Uncalibrated, match="7 healthy scans are too few"):
-        fitted(taught[1][:7])
+        fit_healthy_model(taught[1][:7])
     with pytest.raises(Uncalibrated, match="2 healthy scans are too few"):
-        learned(prior, [scan(n) for n in range(2)], n_variants=3)
-    assert fitted(taught[1][:8]).memory.bank.isfinite().all()
+        learn_healthy_model(prior, [scan(n) for n in range(2)], n_variants=3)
+    assert fit_healthy_model(taught[1][:8]).memory.bank.isfinite().all()
 
 
-def test_what_was_taught_is_enough_to_learn_again(taught: tuple[Healthy, list[Taught]]) -> None:
+def test_what_was_taught_is_enough_to_learn_again(taught: tuple[HealthyModel, list[HealthySample]]) -> None:
     """The same from all of them; without one of them something else."""
-    whole, again, fewer = taught[0].tensors(), fitted(taught[1]).tensors(), fitted(taught[1][1:]).tensors()
+    whole, again, fewer = (
+        taught[0].tensors(),
+        fit_healthy_model(taught[1]).tensors(),
+        fit_healthy_model(taught[1][1:]).tensors(),
+    )
     assert all(torch.equal(again[name], tensor) for name, tensor in whole.items())
     assert len(fewer["bank"]) < len(whole["bank"]) and not torch.equal(
         fewer["features.course"], whole["features.course"]
@@ -187,19 +195,19 @@ def test_variants_are_learned_beside_their_scan(prior: Prior) -> None:
     when it is done.
     """
     steps: list[int] = []
-    scans = [Seen(image(n)[..., :12], Condition(), stack=False) for n in range(8)]
-    one, found = learned(prior, scans, n_variants=1, on_step=steps.append)
-    two, other = (learned(prior, scans, n_variants=1, seed=seed)[0] for seed in (0, 1))
+    scans = [NetworkScan(image(n)[..., :12], Condition(), stack=False) for n in range(8)]
+    one, found = learn_healthy_model(prior, scans, n_variants=1, on_step=steps.append)
+    two, other = (learn_healthy_model(prior, scans, n_variants=1, seed=seed)[0] for seed in (0, 1))
     assert steps == list(range(1, 9)) and len(one.memory.bank) == 16 * 12 * 6
     assert [(len(t.found), len(t.gridded), len(t.sketches)) for t in found] == [(2, 2, 2)] * 8
     assert all(torch.equal(tensor, two.tensors()[name]) for name, tensor in one.tensors().items())
     assert not torch.equal(other.gaussians["features"].course, one.gaussians["features"].course)
 
 
-def test_variants_make_another_posture_less_unusual(prior: Prior, healthy: Healthy) -> None:
+def test_variants_make_another_posture_less_unusual(prior: Prior, healthy: HealthyModel) -> None:
     """Each scan turned and shifted a little: a new one that is shifted lies within what was shown."""
     moved = image(100).roll((1, 1), (2, 3))
-    wide = learned(prior, [scan(n) for n in range(12)], n_variants=1)[0]
+    wide = learn_healthy_model(prior, [scan(n) for n in range(12)], n_variants=1)[0]
     for name in ("features", "memory"):
         assert part(prior, wide, moved, name) < part(prior, healthy, moved, name) - 1
 
@@ -210,7 +218,7 @@ def test_scans_whose_values_mean_something_are_not_varied_in_them() -> None:
     """
     flat = torch.full((1, 1, *SIZE), -0.3)
     fixed, free = (
-        learned(Exact(card), [Seen(flat, Condition(), stack=False)] * 8, n_variants=1)[1]
+        learn_healthy_model(Exact(card), [NetworkScan(flat, Condition(), stack=False)] * 8, n_variants=1)[1]
         for card in (CT, replace(CT, scaling="foreground"))
     )
     moved = [
@@ -225,7 +233,7 @@ def test_what_is_seen_of_a_scan_is_signed_means_in_units_of_doubt() -> None:
     the averaged change.
     """
     prior, new = Exact(), scan(0)
-    found, looked = brief(prior, new), look(prior, new.images, Condition(), n_draws=2)
+    found, looked = summarize(prior, new), scan_features(prior, new.images, Condition(), n_draws=2)
     layout, coarse = found.vectors["layout"], found.vectors["coarse"].reshape(1, len(SIGMAS), 7 * 7)
     assert layout.shape == (1, 14 * 14) and float(layout.min()) < 0 < float(layout.max())
     assert torch.allclose(layout.mean(), looked.offset[:, 1].mean(), atol=1e-2)
@@ -234,14 +242,14 @@ def test_what_is_seen_of_a_scan_is_signed_means_in_units_of_doubt() -> None:
     for n, (level, width) in enumerate(((1, 5), (2, 7), (3, 9))):
         assert torch.allclose(
             found.standing[n].float(),
-            averaged(looked.offset[:1, level : level + 1], width)[0, 0].abs(),
+            box_mean(looked.offset[:1, level : level + 1], width)[0, 0].abs(),
             atol=1e-3,
         )
 
 
 def test_without_healthy_scans_there_is_one_piece_of_evidence(prior: Prior) -> None:
     for new in (scan(0), stack(0)):
-        found = expected(prior, new)
+        found = prior_expectation(prior, new)
         assert (
             found.evidence.shape == (1,)
             and found.slices.shape == (len(new.images), 0)
@@ -270,15 +278,15 @@ def test_a_stack_is_one_volume_with_heights() -> None:
     ],
 )
 def test_small_scans_are_seen_more_often(shape: tuple[int, ...], draws: int, variants: int) -> None:
-    assert (draws_for(torch.zeros(shape)), variants_for(torch.zeros(shape))) == (draws, variants)
+    assert (n_draws_for(torch.zeros(shape)), n_variants_for(torch.zeros(shape))) == (draws, variants)
 
 
 def test_variants_count_double(prior: Prior) -> None:
     """Where a variant differs from its scan, a new scan may differ twice as far: the Gaussian is that of
     scans stretched away from the first.
     """
-    scans = [Seen(image(n)[..., :12], Condition(), stack=False) for n in range(8)]
-    healthy, taught = learned(prior, scans, n_variants=2)
+    scans = [NetworkScan(image(n)[..., :12], Condition(), stack=False) for n in range(8)]
+    healthy, taught = learn_healthy_model(prior, scans, n_variants=2)
     own = torch.cat([one.found[0].vectors["coarse"] for one in taught])
     parts = [own] + [
         own + 2 * (torch.cat([one.found[v].vectors["coarse"] for one in taught]) - own) for v in (1, 2)
@@ -291,21 +299,23 @@ def test_nobody_is_measured_by_scans_of_the_same_patient(prior: Prior) -> None:
     distances are those to other patients.
     """
     scans = [scan(n) for n in range(12) for _ in range(2)]
-    told = learned(prior, scans, patients=[f"p{n // 2}" for n in range(24)], n_variants=0)[0]
-    untold = learned(prior, scans, n_variants=0)[0]
+    told = learn_healthy_model(prior, scans, patients=[f"p{n // 2}" for n in range(24)], n_variants=0)[0]
+    untold = learn_healthy_model(prior, scans, n_variants=0)[0]
     at = EVIDENCE.index("memory")
     assert float(told.courses[at].middle[0]) > float(untold.courses[at].middle[0]) + 0.3
     at = EVIDENCE.index("features")
     assert float(told.courses[at].middle[0]) > float(untold.courses[at].middle[0])
     with pytest.raises(Uncalibrated, match="of one patient"):
-        learned(prior, scans, patients=["p"] * 24, n_variants=0)
+        learn_healthy_model(prior, scans, patients=["p"] * 24, n_variants=0)
     for n in (5, 25):
         with pytest.raises(BadOption, match="patients: wanted one for each"):
-            learned(prior, scans, patients=["p", "q"] * n, n_variants=0)
+            learn_healthy_model(prior, scans, patients=["p", "q"] * n, n_variants=0)
 
 
 def test_few_patients_with_many_scans_are_learned(prior: Prior) -> None:
     """Seven scans of one and one of another: nothing divides by a spread that is not there."""
-    healthy, _ = learned(prior, [scan(n) for n in range(8)], patients=["a"] * 7 + ["b"], n_variants=0)
+    healthy, _ = learn_healthy_model(
+        prior, [scan(n) for n in range(8)], patients=["a"] * 7 + ["b"], n_variants=0
+    )
     found = healthy.unusual(prior, scan(100))
     assert found.evidence.isfinite().all() and found.map.isfinite().all() and len(healthy.kind.known) == 2

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from medprior.data.volume import Provenance, Volume
 from medprior.prior import Card, Condition, Prior, path_named
-from medprior.prior.denoiser import spread
-from medprior.prior.prior import fresh
+from medprior.prior.denoiser import broadcast_level
+from medprior.prior.prior import untrained_prior
 from medprior.prior.rings import radius
 
 CT = Card(
@@ -45,7 +45,7 @@ class Exact(Prior):
         trust: dict[str, Any] | None = None,
     ):
         torch.manual_seed(0)
-        features = fresh(
+        features = untrained_prior(
             replace(card, widths=(8, 16), blocks=1)
         ).net  # untrained: its features are something to look at, its answers are not used
         super().__init__(
@@ -68,12 +68,12 @@ class Exact(Prior):
             if label is None
             else torch.where(label < 0, 0.0, torch.tensor(self.apart)[label])
         )
-        return spread(self.mean + moved, x)
+        return broadcast_level(self.mean + moved, x)
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
         centre = self.centre(x, condition)
         return centre + filtered(
-            x - centre, self.gain(spread(sigma.expand(len(x)).to(x) ** 2, x), tuple(x.shape[2:]))
+            x - centre, self.gain(broadcast_level(sigma.expand(len(x)).to(x) ** 2, x), tuple(x.shape[2:]))
         )
 
     def moments(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
@@ -81,7 +81,7 @@ class Exact(Prior):
         return self(x, sigma, condition), torch.ones_like(x)
 
     def spectrum(self, sigma: Tensor, size: tuple[int, ...]) -> Tensor:
-        variance = spread(sigma.float() ** 2, torch.empty(1, *size))
+        variance = broadcast_level(sigma.float() ** 2, torch.empty(1, *size))
         return self.gain(variance, size) * variance
 
     def error(self, sigma: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ def tiny(ndim: int = 2, **other: Any) -> Prior:
         frame=(16, 32),
     )
     torch.manual_seed(0)
-    prior = fresh(replace(card, **other))
+    prior = untrained_prior(replace(card, **other))
     nn.init.normal_(prior.net.leave[2].weight, std=0.05)  # type: ignore[union-attr, index]
     prior.net.eval().requires_grad_(False)
     return prior

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from medprior.healthy.acquisition import PARTS, Kind, sketched
+from medprior.healthy.acquisition import PARTS, AcquisitionModel, sketch
 from medprior.jobs.gate import GATE_ALPHA, judged, known_parts, strange
 from tests.unit.healthy.test_acquisition import anatomy
 
@@ -20,8 +20,8 @@ ORIENTATION = len(PARTS) - 1
 
 
 @pytest.fixture(scope="module")
-def kind() -> Kind:
-    return Kind.fitted([[sketched(anatomy(n))] for n in range(60)])
+def kind() -> AcquisitionModel:
+    return AcquisitionModel.fitted([[sketch(anatomy(n))] for n in range(60)])
 
 
 def parts_of(n: int, seed: int) -> Tensor:
@@ -37,9 +37,9 @@ def refused(parts: Tensor, known: Tensor, other: Tensor = FAR) -> bool:
     return p <= GATE_ALPHA and distance > 1
 
 
-def test_new_scans_of_the_kind_pass(kind: Kind) -> None:
+def test_new_scans_of_the_kind_pass(kind: AcquisitionModel) -> None:
     known = known_parts(kind, None)
-    found = [strange(kind, known, sketched(anatomy(n))) for n in range(100, 140)]
+    found = [strange(kind, known, sketch(anatomy(n))) for n in range(100, 140)]
     assert sum(beyond for _, beyond in found) <= 2 and sum(bool(text) for text, _ in found) <= 6
 
 
@@ -55,10 +55,10 @@ WRONG: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_what_is_not_of_the_kind_is_refused(kind: Kind, wrong: str) -> None:
+def test_what_is_not_of_the_kind_is_refused(kind: AcquisitionModel, wrong: str) -> None:
     known = known_parts(kind, None)
     for n in range(100, 105):
-        text, beyond = strange(kind, known, sketched(WRONG[wrong](anatomy(n))))
+        text, beyond = strange(kind, known, sketch(WRONG[wrong](anatomy(n))))
         assert beyond and text.startswith("its ") and "60 healthy scans" in text
 
 
@@ -70,13 +70,13 @@ def test_the_farthest_part_is_named() -> None:
         assert judged(one, known, FAR, side=256)[2] == number and refused(one, known)
 
 
-def test_patients_who_calibrated_count_as_well(kind: Kind) -> None:
+def test_patients_who_calibrated_count_as_well(kind: AcquisitionModel) -> None:
     """Known scans and calibration's together; 19 support a p-value of 5 %, 18 say nothing of whatever
     scan.
     """
     entry = {"kind": [[0.0] * N_PARTS] * 3}
     assert known_parts(kind, entry).shape == (63, N_PARTS) and known_parts(kind, None).shape == (60, N_PARTS)
-    wrong = sketched(-anatomy(100))
+    wrong = sketch(-anatomy(100))
     assert strange(kind, known_parts(kind, None)[:18], wrong) == ("", False)
     assert strange(kind, known_parts(kind, None)[:19], wrong)[1]
 

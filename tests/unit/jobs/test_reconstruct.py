@@ -25,7 +25,7 @@ from medprior.operators import (
 from medprior.operators.noise import Unknown
 from medprior.prior import Condition
 from medprior.prior.admit import scale_of
-from medprior.prior.denoiser import spread
+from medprior.prior.denoiser import broadcast_level
 from medprior.sampling import Draws
 from tests.unit.jobs.exact import CT, Exact, filtered, tiny
 
@@ -116,7 +116,7 @@ class Sure(Exact):
         mean, std = super().moments(x, sigma, condition)
         upper = torch.zeros_like(x)
         upper[:, :, : x.shape[2] // 2] = 1
-        return mean + 2 * spread(sigma.to(x), x) * upper, std * (1 - 0.99 * upper)
+        return mean + 2 * broadcast_level(sigma.to(x), x) * upper, std * (1 - 0.99 * upper)
 
 
 def test_with_caution_draws_are_set_right_by_the_data() -> None:

@@ -13,8 +13,8 @@ from medprior.jobs.reconstruct import Settings, reconstruct
 from medprior.jobs.stacks import restored, stacked, tied
 from medprior.operators import Gaussian, Measurement, identity, mask, simulate
 from medprior.prior import Condition
-from medprior.prior.admit import heights
-from medprior.prior.denoiser import spread
+from medprior.prior.admit import card_heights
+from medprior.prior.denoiser import broadcast_level
 from tests.unit.jobs.exact import CT, Exact, filtered, tiny
 
 SIZE, DEPTH, HALF = (16, 16), 6, 1000.0
@@ -29,7 +29,7 @@ class Tall(Exact):
 
     def centre(self, x: torch.Tensor, condition: Condition | None) -> torch.Tensor:
         known = None if condition is None else condition.numbers
-        return super().centre(x, condition) + (0.0 if known is None else spread(known[:, 1], x))
+        return super().centre(x, condition) + (0.0 if known is None else broadcast_level(known[:, 1], x))
 
 
 def seeded(seed: int = 1) -> torch.Generator:
@@ -64,7 +64,7 @@ def error(found: torch.Tensor, x: torch.Tensor) -> float:
 
 def test_every_slice_is_denoised_with_its_own_height() -> None:
     prior = Tall()
-    numbers = heights(prior.card, 4)
+    numbers = card_heights(prior.card, 4)
     assert (
         numbers is not None
         and numbers[:, 1].tolist() == [-0.75, -0.25, 0.25, 0.75]
@@ -79,7 +79,7 @@ def test_every_slice_is_denoised_with_its_own_height() -> None:
             mean[..., k], together[..., k]
         )
     assert not torch.allclose(together, stacked(prior, numbers.flip(0))(x, sigma))
-    assert heights(Exact().card, 4) is None
+    assert card_heights(Exact().card, 4) is None
 
 
 def test_slices_err_alone() -> None:
@@ -181,7 +181,9 @@ def test_a_part_of_a_volume_may_name_its_heights() -> None:
     prior = Tall()
     measured = holes(torch.zeros(1, 1, 8, 8, 3))
     whole = reconstruct(prior, measured, fast=True).values
-    assert torch.equal(whole, reconstruct(prior, measured, fast=True, numbers=heights(prior.card, 3)).values)
+    assert torch.equal(
+        whole, reconstruct(prior, measured, fast=True, numbers=card_heights(prior.card, 3)).values
+    )
     high = reconstruct(
         prior, measured, fast=True, numbers=torch.tensor([[torch.nan, 0.9]]).expand(3, -1)
     ).values

@@ -21,7 +21,6 @@ from medprior.operators import (
     Poisson,
     Unknown,
     cone_ct,
-    estimated,
     flat_noise,
     identity,
     kspace_noise,
@@ -33,6 +32,7 @@ from medprior.operators import (
     simulated_coils,
     view_angles,
     wavelet_noise,
+    with_estimated_noise,
 )
 
 
@@ -136,13 +136,13 @@ def test_unknown_noise_becomes_an_estimate_that_says_so() -> None:
     ]
     for m, words in cases:
         truth = x if m.operator.domain == (1, 64, 64) else volume
-        found, how = estimated(Measurement(m.y, m.operator, Unknown(), m.simulated))
+        found, how = with_estimated_noise(Measurement(m.y, m.operator, Unknown(), m.simulated))
         assert words in how and "estimated" in how and found.simulated
         assert float(found.misfit(truth)[0]) == pytest.approx(1, abs=0.4)
-        assert estimated(found) == (found, "")
+        assert with_estimated_noise(found) == (found, "")
     inpainting = simulate(x, mask((1, 64, 64), x[0, 0] > 0.2), Gaussian(0.1), rng())
     with pytest.raises(UnknownNoise, match="state it"):
-        estimated(Measurement(inpainting.y, inpainting.operator, Unknown()))
+        with_estimated_noise(Measurement(inpainting.y, inpainting.operator, Unknown()))
 
 
 def test_what_has_no_noise_is_refused() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from medprior.data.axes import axcodes, reoriented
+from medprior.data.axes import axcodes, reorient
 from medprior.data.volume import Provenance, Volume
 from medprior.errors import BadOption, WrongKind
 from medprior.prior import Card
@@ -20,7 +20,7 @@ from medprior.prior.joint import (
     part_named,
     part_volume,
     parts,
-    unlaid_volume,
+    synthetic_volume,
 )
 from medprior.prior.numbers import encode_numbers, learned_range, range_of
 
@@ -72,7 +72,7 @@ def test_the_card_says_what_the_channels_are() -> None:
 
 @pytest.mark.parametrize("codes", ["PLS", "RAS", "LIP"])
 def test_a_label_map_comes_back_as_it_went_in_however_it_lies(codes: str) -> None:
-    given = reoriented(labels(), codes)
+    given = reorient(labels(), codes)
     door, kept = admit_parts(CARD, {"mask": given})
     assert (
         kept == (2, 3)
@@ -95,7 +95,7 @@ def test_parts_lie_on_each_other() -> None:
     bright = scan()
     where = labels().with_data((bright.data > 45) * 4.0)
     doubled = bright.with_data(bright.data * 7)
-    door, kept = admit_parts(CARD, {"T1": bright, "T2": doubled, "mask": reoriented(where, "RAS")})
+    door, kept = admit_parts(CARD, {"T1": bright, "T2": doubled, "mask": reorient(where, "RAS")})
     assert kept == (0, 1, 2, 3)
     t1, t2, one, four = door.images.unbind(1)
     assert torch.allclose(t1, t2, atol=1e-5)
@@ -129,14 +129,14 @@ def test_the_likeliest_class_or_none() -> None:
 
 
 def test_what_was_drawn_from_nothing_lies_as_the_prior_knows_it() -> None:
-    made = unlaid_volume(CARD, part_named(CARD, "T1"), torch.zeros(1, 8, 9, 5), ("made",))
+    made = synthetic_volume(CARD, part_named(CARD, "T1"), torch.zeros(1, 8, 9, 5), ("made",))
     assert axcodes(made) == "PLS" and made.spacing_mm == (2.0, 2.0, 3.0) and float(made.data.mean()) == 0.5
     assert np.allclose(made.affine @ np.array([3.5, 4, 2, 1]), (0, 0, 0, 1))  # type: ignore[operator]
     assert (
-        unlaid_volume(replace(CARD, data={}), part_named(CARD, "T1"), torch.zeros(1, 8, 9, 5), ()).affine
+        synthetic_volume(replace(CARD, data={}), part_named(CARD, "T1"), torch.zeros(1, 8, 9, 5), ()).affine
         is None
     )
-    assert unlaid_volume(CARD, part_named(CARD, "mask"), torch.ones(2, 8, 9), ()).data.max() == 1
+    assert synthetic_volume(CARD, part_named(CARD, "mask"), torch.ones(2, 8, 9), ()).data.max() == 1
 
 
 def test_numbers_go_to_the_networks_range_and_no_further() -> None:

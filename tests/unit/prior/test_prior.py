@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from medprior.errors import BadOption, ShapeMismatch
-from medprior.prior import Card, Condition, Prior, grid, path_named
+from medprior.prior import Card, Condition, Prior, path_named, position_channels
 from medprior.prior.error_table import ErrorTable
-from medprior.prior.prior import fresh
+from medprior.prior.prior import untrained_prior
 from medprior.prior.rings import BINS
 from medprior.prior.wrappers import slicewise, tiled
 
 
 def made(**other: object) -> Prior:
     torch.manual_seed(0)
-    prior = fresh(Card("one", "MR", **{"widths": (8, 16), "blocks": 1, **other}))  # type: ignore[arg-type]
+    prior = untrained_prior(Card("one", "MR", **{"widths": (8, 16), "blocks": 1, **other}))  # type: ignore[arg-type]
     for parameter in prior.net.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     prior.net.eval().requires_grad_(False)
@@ -48,9 +48,10 @@ def test_one_level_may_stand_for_a_batch_and_no_position_for_the_whole_image() -
     prior, x = made(), noisy(10, 14)
     assert torch.equal(prior(x, SIGMA[:1]), prior(x, SIGMA[:1].expand(2)))
     assert torch.equal(
-        prior(x, SIGMA), prior(x, SIGMA, Condition(position=grid((10, 14))[None].expand(2, -1, -1, -1)))
+        prior(x, SIGMA),
+        prior(x, SIGMA, Condition(position=position_channels((10, 14))[None].expand(2, -1, -1, -1))),
     )
-    elsewhere = grid((10, 14), full=(40, 40), start=(20, 20))[None]
+    elsewhere = position_channels((10, 14), full=(40, 40), start=(20, 20))[None]
     assert float((prior(x, SIGMA) - prior(x, SIGMA, Condition(position=elsewhere))).abs().max()) > 1e-3
 
 
@@ -130,7 +131,7 @@ def test_the_loss_of_an_untrained_prior_is_one() -> None:
     a run is about 1.
     """
     torch.manual_seed(0)
-    prior = fresh(Card("one", "MR", widths=(8, 16), blocks=1, sigma_data=0.5))
+    prior = untrained_prior(Card("one", "MR", widths=(8, 16), blocks=1, sigma_data=0.5))
     rng = torch.Generator().manual_seed(2)
     x0, noise = (torch.randn(64, 1, 16, 16, generator=rng) for _ in range(2))
     with torch.no_grad():

@@ -12,7 +12,7 @@ from scipy.ndimage import zoom
 from medprior.data.volume import Volume
 from medprior.io.write import write
 from medprior.prior import Card
-from medprior.prior.prior import fresh
+from medprior.prior.prior import untrained_prior
 from medprior.training.folder import save
 
 
@@ -38,7 +38,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def save_tiny(folder: Path, **changes) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        prior = fresh(tiny_card(**changes))
+        prior = untrained_prior(tiny_card(**changes))
     save(prior, folder)
     return folder
 

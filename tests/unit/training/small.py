@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 from medprior.prior import Card, Prior
-from medprior.prior.prior import fresh
-from medprior.training.loop import Settings
+from medprior.prior.prior import untrained_prior
+from medprior.training.loop import TrainingSettings
 from medprior.training.patches import Images
 
 
 def prior(seed: int = 0) -> Prior:
     torch.manual_seed(seed)
     card = Card("test", "MR", labels=("a", "b"), numbers=("height",), widths=(8, 16), blocks=1, preset="tiny")
-    return fresh(card)
+    return untrained_prior(card)
 
 
 def images(n: int = 6, side: int = 40, *, broken: tuple[int, ...] = ()) -> Images:
@@ -36,8 +36,8 @@ def images(n: int = 6, side: int = 40, *, broken: tuple[int, ...] = ()) -> Image
     return Images(made, labels, heights, levels=(0.7, 0.3), patches=((16, 0.5), (32, 0.5)), flip=1)
 
 
-def settings(steps: int = 20, **other: object) -> Settings:
-    return Settings(**{"steps": steps, "batch": 4, "save_every": 5, "seed": 3, **other})  # type: ignore[arg-type]
+def settings(steps: int = 20, **other: object) -> TrainingSettings:
+    return TrainingSettings(**{"steps": steps, "batch": 4, "save_every": 5, "seed": 3, **other})  # type: ignore[arg-type]
 
 
 def run_until_killed(folder: str, steps: int) -> None:

@@ -10,7 +10,7 @@ import torch
 from medprior.errors import BadOption
 from medprior.nets import UNet, UNetShape
 from medprior.prior import Condition
-from medprior.training.deviation_head import with_doubt
+from medprior.training.deviation_head import with_deviation_head
 from medprior.training.patches import Batch, Images
 from medprior.training.presets import PRESETS, preset_named
 from tests.unit.training import small
@@ -22,7 +22,7 @@ def test_the_means_do_not_move_and_the_deviation_is_learned() -> None:
     """
     prior = small.prior()
     data = Images([torch.zeros(1, 24, 24)] * 2, torch.tensor([0, 1]), torch.zeros(2, 1), patches=((16, 1.0),))
-    made = with_doubt(prior, data, steps=150, rate=1e-2, sigmas=(-0.5, 0.7), batch=8)
+    made = with_deviation_head(prior, data, steps=150, rate=1e-2, sigmas=(-0.5, 0.7), batch=8)
     assert (
         made.card.doubt and not prior.card.doubt and not any(p.requires_grad for p in made.net.parameters())
     )
@@ -65,7 +65,7 @@ def test_it_takes_no_longer_than_it_may() -> None:
     """A million steps in a fifth of a second: it stops in time, and the head has moved."""
     data = Images([torch.zeros(1, 24, 24)] * 2, torch.tensor([0, 1]), torch.zeros(2, 1), patches=((16, 1.0),))
     started = time.monotonic()
-    made = with_doubt(small.prior(), data, steps=10**6, batch=2, seconds=0.2)
+    made = with_deviation_head(small.prior(), data, steps=10**6, batch=2, seconds=0.2)
     assert time.monotonic() - started < 10
     heads = [p for name, p in made.net.named_parameters() if name.startswith("doubt.") and p.ndim > 1]
     assert heads and any(float(p.abs().max()) > 0 for p in heads)
@@ -78,5 +78,5 @@ def test_it_learns_on_the_device_of_the_prior(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(Batch, "to", lambda batch, device: (seen.append(device), to(batch, device))[1])
     data = Images([torch.zeros(1, 24, 24)] * 2, torch.tensor([0, 1]), torch.zeros(2, 1), patches=((16, 1.0),))
     prior = small.prior()
-    made = with_doubt(prior, data, steps=2, batch=2)
+    made = with_deviation_head(prior, data, steps=2, batch=2)
     assert seen == [next(prior.net.parameters()).device] * 2 == [next(made.net.parameters()).device] * 2

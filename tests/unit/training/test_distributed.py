@@ -18,7 +18,7 @@ import torch
 
 from medprior.io.disk.files import load_weights
 from medprior.training.checkpoint import load_latest
-from medprior.training.distributed import Alone, ranks_for
+from medprior.training.distributed import OneProcess, ranks_for
 from medprior.training.loop import train
 from tests.unit.training import small
 
@@ -64,7 +64,7 @@ def two(folder: Path, steps: int, save_every: int = 5) -> list[subprocess.Popen[
 
 def test_alone_nothing_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert isinstance(ranks_for("cpu"), Alone)
+    assert isinstance(ranks_for("cpu"), OneProcess)
 
 
 @pytest.mark.slow

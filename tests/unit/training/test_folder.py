@@ -16,7 +16,7 @@ import medprior
 from medprior.errors import BadOption, Corrupt, FileProblem, MedpriorError
 from medprior.io.disk.files import save_weights, sha256
 from medprior.prior import Card, Condition, Prior
-from medprior.prior.prior import fresh
+from medprior.prior.prior import untrained_prior
 from medprior.training.folder import load, locate, read_trust, save, save_trust
 
 TRUST = {"detect": {"scores": [1.0, 2.5], "n_healthy": 2}}
@@ -24,7 +24,7 @@ TRUST = {"detect": {"scores": [1.0, 2.5], "n_healthy": 2}}
 
 def made(**other: Any) -> Prior:
     torch.manual_seed(3)
-    prior = fresh(
+    prior = untrained_prior(
         Card(
             "one",
             "MR",
@@ -72,7 +72,9 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path, half: bool, ndim: int) 
     prior = (
         made(ndim=ndim, data={"scans": 3, "labels": {"a": 1}}, limits=("one", "two"))
         if ndim == 2
-        else fresh(Card("s", "MR", ndim=3, widths=(8, 16), blocks=1, labels=("a", "b"), numbers=("height",)))
+        else untrained_prior(
+            Card("s", "MR", ndim=3, widths=(8, 16), blocks=1, labels=("a", "b"), numbers=("height",))
+        )
     )
     save(prior, tmp_path / "p", trust=TRUST, half=half)
     back = load(tmp_path / "p")

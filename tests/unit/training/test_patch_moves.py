@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from medprior.jobs.fitting.training_set import moves_of
-from medprior.prior import Card, grid
-from medprior.training.patch_moves import RANDOM, Moves, moved
-from medprior.training.patches import Batch, Images, draw, passes, planned
+from medprior.prior import Card, position_channels
+from medprior.training.patch_moves import RANDOM, PatchMoves, move_patches
+from medprior.training.patches import Batch, Images, draw_batch, expected_passes, plan_step
 from medprior.training.resident import Resident
 
 
@@ -24,8 +24,8 @@ def test_the_picture_is_what_lies_at_the_places_that_are_named(size: tuple[int, 
     to.
     """
     ndim = len(size)
-    position = grid(size).expand(40, -1, *size)
-    x, where = moved(position[:, :ndim].clone(), position, randoms(40), 1.0, Moves(mirror=mirror))
+    position = position_channels(size).expand(40, -1, *size)
+    x, where = move_patches(position[:, :ndim].clone(), position, randoms(40), 1.0, PatchMoves(mirror=mirror))
     voxel = (
         2 / min(size)
         # torch's cubic (a = -0.75) keeps a straight line to a twentieth of a voxel, and overshoots where the
@@ -38,8 +38,8 @@ def test_the_picture_is_what_lies_at_the_places_that_are_named(size: tuple[int, 
 
 def test_a_stretched_patch_says_how_much_finer_it_is():
     size = (32, 32)
-    position = grid(size).expand(200, -1, *size)
-    _, where = moved(position[:, :1].clone(), position, randoms(200), 1.0, Moves())
+    position = position_channels(size).expand(200, -1, *size)
+    _, where = move_patches(position[:, :1].clone(), position, randoms(200), 1.0, PatchMoves())
     inner = where[:, :2, 12:20, 12:20]
     step = torch.linalg.vector_norm(inner.diff(dim=2)[:, :, 0, 0], dim=1) / (
         2 / 32
@@ -51,8 +51,8 @@ def test_a_stretched_patch_says_how_much_finer_it_is():
 
 def test_a_turn_is_a_turn_where_the_patch_is_not_square():
     size = (20, 60)
-    position = grid(size).expand(50, -1, *size)
-    _, where = moved(position[:, :1].clone(), position, randoms(50), 1.0, Moves())
+    position = position_channels(size).expand(50, -1, *size)
+    _, where = move_patches(position[:, :1].clone(), position, randoms(50), 1.0, PatchMoves())
     voxels = where[:, :2, 9:12, 28:32] * torch.tensor([10.0, 30.0])[:, None, None]
     down, across = voxels.diff(dim=2)[:, :, 0, 0], voxels.diff(dim=3)[:, :, 0, 0]
     assert torch.allclose((down * across).sum(1), torch.zeros(50), atol=1e-3)
@@ -61,9 +61,9 @@ def test_a_turn_is_a_turn_where_the_patch_is_not_square():
 
 def test_about_the_share_moves_half_of_it_is_mirrored_and_the_rest_keeps_its_bits():
     size = (16, 16)
-    position = grid(size).expand(2000, -1, *size)
+    position = position_channels(size).expand(2000, -1, *size)
     x0 = torch.randn((2000, 1, *size), generator=torch.Generator().manual_seed(1))
-    x, where = moved(x0, position, randoms(2000), 0.3, Moves(mirror=1))
+    x, where = move_patches(x0, position, randoms(2000), 0.3, PatchMoves(mirror=1))
     same = torch.tensor([torch.equal(a, b) for a, b in zip(where, position, strict=True)])
     assert 0.27 < float((~same).float().mean()) < 0.33
     assert torch.equal(x[same], x0[same])
@@ -75,7 +75,7 @@ def test_about_the_share_moves_half_of_it_is_mirrored_and_the_rest_keeps_its_bit
 def test_label_maps_stay_what_they_are():
     """Classes that tile the plane tile it still; the picture is interpolated."""
     size = (24, 24)
-    position = grid(size).expand(20, -1, *size)
+    position = position_channels(size).expand(20, -1, *size)
     rng = torch.Generator().manual_seed(2)
     label = torch.randint(0, 4, (20, *size), generator=rng)
     x0 = torch.stack(
@@ -85,7 +85,7 @@ def test_label_maps_stay_what_they_are():
         ],
         dim=1,
     )
-    x, _ = moved(x0, position, randoms(20), 1.0, Moves(maps=(1, 2, 3, 4)))
+    x, _ = move_patches(x0, position, randoms(20), 1.0, PatchMoves(maps=(1, 2, 3, 4)))
     assert bool(((x[:, 1:] == 1).sum(1) == 1).all()) and not torch.equal(x[:, 1:], x0[:, 1:])
     assert len(x[:, 0].unique()) > 1000
 
@@ -98,34 +98,36 @@ def test_how_often_scans_are_seen_is_known_before_they_are():
         [torch.zeros(1, 128, 128) for _ in range(30)],
         levels=(0.7, 0.3),
         patches=((64, 0.5), (128, 0.2), (256, 0.3)),
-        moves=Moves(),
+        moves=PatchMoves(),
     )
-    plans = [planned(data, step, seed=0, batch=16, ranks=1, steps=600) for step in range(600)]
+    plans = [plan_step(data, step, seed=0, batch=16, ranks=1, steps=600) for step in range(600)]
     seen = sum(plan.count * (plan.size[0] * plan.size[1] << 2 * plan.level) for plan in plans) / (
         30 * 128 * 128
     )
-    assert passes(data, 600, 16) == pytest.approx(seen, rel=0.05)
+    assert expected_passes(data, 600, 16) == pytest.approx(seen, rel=0.05)
     assert (
-        {plan.moved for plan in plans} == {data.moves.share_of(passes(data, 600, 16))}
+        {plan.moved for plan in plans} == {data.moves.share_of(expected_passes(data, 600, 16))}
         if data.moves
         else False
     )
 
 
 def test_what_will_be_seen_often_is_moved():
-    moves = Moves(share=0.8, passes=80)
+    moves = PatchMoves(share=0.8, passes=80)
     assert [moves.share_of(p) for p in (0, 80, 120, 160, 3000)] == [0.0, 0.0, 0.4, 0.8, 0.8]
-    data = Images([grid((32, 32))[:2] for _ in range(4)], patches=((32, 1.0),), moves=moves)
+    data = Images([position_channels((32, 32))[:2] for _ in range(4)], patches=((32, 1.0),), moves=moves)
 
     def still(batch: Batch) -> float:
         assert isinstance(batch.condition.position, Tensor)
         return float(
-            torch.tensor([torch.equal(p[:2], grid((32, 32))[:2]) for p in batch.condition.position])
+            torch.tensor(
+                [torch.equal(p[:2], position_channels((32, 32))[:2]) for p in batch.condition.position]
+            )
             .float()
             .mean()
         )
 
-    for way in (partial(draw, data), Resident(data, "cpu").draw):
+    for way in (partial(draw_batch, data), Resident(data, "cpu").draw):
         drawn = partial(way, 0, seed=0, batch=80, sigmas=(-1.0, 1.4))
         # a step of 80 patches looks 20 times at each of four images
         assert still(drawn()) == still(drawn(steps=4)) == 1.0

@@ -10,15 +10,18 @@ from torch import Tensor
 
 from medprior.data.seeds import generator, seed_for
 from medprior.errors import BadOption, ShapeMismatch
-from medprior.prior import grid
-from medprior.training.patches import Batch, Images, draw
+from medprior.prior import position_channels
+from medprior.training.patches import Batch, Images, draw_batch
 from medprior.training.resident import Resident
 from tests.unit.training import small
 
 SIGMAS = (-1.0, 1.4)
 
 
-WAYS = {"patch by patch": draw, "resident": lambda data, step, **how: Resident(data, "cpu").draw(step, **how)}
+WAYS = {
+    "patch by patch": draw_batch,
+    "resident": lambda data, step, **how: Resident(data, "cpu").draw(step, **how),
+}
 """What a GPU does runs here on the CPU: the same lines, another device."""
 
 At = Callable[..., Batch]
@@ -130,7 +133,7 @@ def test_a_patch_lies_where_its_position_says(at: At) -> None:
     mirrored images included.
     """
     full = (48, 64)
-    image = grid(full)[:2]
+    image = position_channels(full)[:2]
     data = Images([image], levels=(0.5, 0.5), patches=((16, 0.5), (100, 0.5)))
     shapes = set()
     for step in range(20):
@@ -145,7 +148,7 @@ def test_mirrored_patches_keep_the_place_that_they_now_have(at: At) -> None:
     """A mirrored brain lies where brains lie: coordinates run on, the picture is turned; half of the patches
     are.
     """
-    image = grid((32, 32))[:1]
+    image = position_channels((32, 32))[:1]
     data = Images([image], patches=((100, 1.0),), flip=0)
     turned = [bool(torch.equal(patch, -image)) for step in range(40) for patch in at(step, data=data).x0]
     assert 0.3 < sum(turned) / len(turned) < 0.7
@@ -156,7 +159,7 @@ def test_images_of_any_size_give_windows_of_their_own(at: At) -> None:
     """Wide and tall, odd and even, mirrored or not, each at its own resolution: the picture is what lies at
     the place that is named.
     """
-    images = [grid(size)[:2] for size in ((33, 48), (40, 21), (64, 64))]
+    images = [position_channels(size)[:2] for size in ((33, 48), (40, 21), (64, 64))]
     mirrored: list[bool] = []
     for step in range(8):
         batch = at(
@@ -270,7 +273,7 @@ def test_larger_patches_come_in_smaller_numbers(at: At) -> None:
 
 def test_volumes_too(at: At) -> None:
     """A volume made of its own coordinates, at both resolutions."""
-    data = Images([grid((20, 24, 28))[:3]], patches=((16, 1.0),), levels=(0.5, 0.5))
+    data = Images([position_channels((20, 24, 28))[:3]], patches=((16, 1.0),), levels=(0.5, 0.5))
     for step in range(8):
         batch = at(step, data=data, batch=2)
         position = known_position(batch)

@@ -10,9 +10,9 @@ import torch
 
 from medprior.errors import BadOption
 from medprior.prior import Condition, Prior
-from medprior.prior.prior import fresh
+from medprior.prior.prior import untrained_prior
 from medprior.training.loop import train
-from medprior.training.tuning import METHODS, merged, prepared, with_labels
+from medprior.training.tuning import METHODS, merge_adapters, prepare_tuning, with_labels
 from tests.promises.test_resume import assert_equal, newest, power_cut
 from tests.unit.training import small
 
@@ -40,17 +40,17 @@ def asked(prior: Prior, label: int = 0) -> torch.Tensor:
 
 
 def tuned_names(prior: Prior, method: str) -> set[str]:
-    return set(prepared(prior.net, method, rank=3))
+    return set(prepare_tuning(prior.net, method, rank=3))
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_merged_additions_are_the_parametrised_network(ndim: int) -> None:
     card = replace(small.prior().card, ndim=ndim)
-    prior = awake(fresh(card))
+    prior = awake(untrained_prior(card))
     names = set(prior.net.state_dict())
     torch.manual_seed(1)
     before = asked(prior) if ndim == 2 else None
-    prepared(prior.net, "lora", rank=3)
+    prepare_tuning(prior.net, "lora", rank=3)
     if before is not None:
         assert torch.equal(before, asked(prior)), "it begins as nothing added"
     with torch.no_grad():
@@ -59,12 +59,12 @@ def test_merged_additions_are_the_parametrised_network(ndim: int) -> None:
                 parameter.normal_(0, 0.3)
     torch.manual_seed(1)
     parametrised = asked(prior)
-    merged(prior.net)
+    merge_adapters(prior.net)
     torch.manual_seed(1)
     assert (asked(prior) - parametrised).abs().max() < 1e-5
     assert before is None or (parametrised - before).abs().max() > 1e-2, "the additions did something"
     assert set(prior.net.state_dict()) == names, "nothing downstream sees how it was tuned"
-    fresh(card).net.load_state_dict(prior.net.state_dict())
+    untrained_prior(card).net.load_state_dict(prior.net.state_dict())
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -72,8 +72,8 @@ def test_only_what_is_named_moves(method: str, tmp_path: Path) -> None:
     """The frozen parts of the network and of its average do not move by a bit, the named ones all do; the
     doubt is nobody's.
     """
-    prior = awake(fresh(replace(small.prior().card, doubt=True)))
-    tuned = prepared(prior.net, method, rank=3)
+    prior = awake(untrained_prior(replace(small.prior().card, doubt=True)))
+    tuned = prepare_tuning(prior.net, method, rank=3)
     names = set(tuned)
     before = {name: parameter.detach().clone() for name, parameter in prior.net.named_parameters()}
     made = train(prior, small.images(), small.settings(8), tmp_path, tuned=tuned)
@@ -86,8 +86,8 @@ def test_only_what_is_named_moves(method: str, tmp_path: Path) -> None:
     sizes = {
         m: sum(
             before_p.numel()
-            for n, before_p in fresh(prior.card).net.named_parameters()
-            if n in tuned_names(fresh(prior.card), m)
+            for n, before_p in untrained_prior(prior.card).net.named_parameters()
+            if n in tuned_names(untrained_prior(prior.card), m)
         )
         for m in ("norm", "full")
     }
@@ -119,9 +119,9 @@ def test_nothing_to_tune_is_refused(tmp_path: Path) -> None:
 
 def test_unknown_method_and_rank() -> None:
     with pytest.raises(BadOption, match="did you mean 'lora'"):
-        prepared(small.prior().net, "lorra")
+        prepare_tuning(small.prior().net, "lorra")
     with pytest.raises(BadOption, match="rank"):
-        prepared(small.prior().net, "lora", rank=0)
+        prepare_tuning(small.prior().net, "lora", rank=0)
 
 
 def test_new_labels_come_after_the_old_ones_and_begin_as_unknown() -> None:
@@ -135,7 +135,7 @@ def test_new_labels_come_after_the_old_ones_and_begin_as_unknown() -> None:
 
 
 def test_a_parent_without_labels_gets_an_embedding() -> None:
-    parent = awake(fresh(replace(small.prior().card, labels=())))
+    parent = awake(untrained_prior(replace(small.prior().card, labels=())))
     child = with_labels(parent, ("new",))
     x, sigma, numbers = torch.randn(1, 1, 16, 16), torch.ones(1), torch.zeros(1, 1)
     with torch.no_grad():
@@ -152,7 +152,7 @@ def test_a_tuning_that_was_cut_off_continues_to_the_bit(method: str, tmp_path: P
 
     def ready(seed: int) -> tuple[Prior, dict[str, float]]:
         prior = awake(small.prior())
-        return prior, prepared(prior.net, method, rank=2, seed=seed)
+        return prior, prepare_tuning(prior.net, method, rank=2, seed=seed)
 
     def judge(prior: Prior) -> float:
         return abs(prior.card.training["steps"] - 10)
@@ -189,7 +189,7 @@ def test_a_tuning_that_was_cut_off_continues_to_the_bit(method: str, tmp_path: P
 
 def test_another_method_is_not_continued_with(tmp_path: Path) -> None:
     prior = awake(small.prior())
-    train(prior, small.images(), small.settings(5), tmp_path, tuned=prepared(prior.net, "norm"))
+    train(prior, small.images(), small.settings(5), tmp_path, tuned=prepare_tuning(prior.net, "norm"))
     other = awake(small.prior())
     with pytest.raises(BadOption, match="another network"):
-        train(other, small.images(), small.settings(10), tmp_path, tuned=prepared(other.net, "full"))
+        train(other, small.images(), small.settings(10), tmp_path, tuned=prepare_tuning(other.net, "full"))

@@ -15,7 +15,15 @@ from ...errors import BadOption
 from ...operators import LineIntegrals, Measurement, cg
 from .fista import noise_weights, proximal_gradient
 
-__all__ = ["back_projections", "enlarged", "fbp", "nonlocal_means", "ridge", "total_variation", "zero_filled"]
+__all__ = [
+    "back_projections",
+    "fbp",
+    "interpolate",
+    "nonlocal_means",
+    "ridge",
+    "total_variation",
+    "zero_filled",
+]
 
 
 def zero_filled(measurement: Measurement) -> Tensor:
@@ -25,7 +33,7 @@ def zero_filled(measurement: Measurement) -> Tensor:
     return measurement.operator.adjoint(measurement.y)
 
 
-def enlarged(y: Tensor, size: Sequence[int]) -> Tensor:
+def interpolate(y: Tensor, size: Sequence[int]) -> Tensor:
     """(B, C, i, j) -> (B, C, *size), bicubic; (B, C, i, j, k) trilinear. Voxel centres lie as block means
     have them: no shift.
 

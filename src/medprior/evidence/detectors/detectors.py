@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...data.nearest import nearest
+from ...data.nearest import neighbour_distance
 from ...errors import BadOption, ShapeMismatch
 from .coreset import greedy_centres
 from .imagenet import CELLS, CHANNELS, SIDE, Features, features_available, pictures
@@ -27,7 +27,7 @@ __all__ = [
     "PCAResidual",
     "PaDiM",
     "PatchCore",
-    "Plain",
+    "PlainResult",
     "features_available",
     "plain_detectors",
 ]
@@ -51,7 +51,7 @@ dimensions.
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Plain:
+class PlainResult:
     """What a plain detector says of one scan, higher being less healthy. map: float32, (i, j[, k]), in the
     scan's own grid; no unit.
     """
@@ -60,7 +60,7 @@ class Plain:
     map: Tensor
 
 
-Detector = Callable[[Tensor], Plain]
+Detector = Callable[[Tensor], PlainResult]
 """A scan (C, i, j[, k]) -> Plain."""
 
 
@@ -92,10 +92,10 @@ class Intensity:
 
     sign: float = 1.0
 
-    def __call__(self, scan: Tensor) -> Plain:
+    def __call__(self, scan: Tensor) -> PlainResult:
         _dimensions(scan)
         value = self.sign * scan[0].detach().float().cpu()
-        return Plain(float(value.double().mean()), value)
+        return PlainResult(float(value.double().mean()), value)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,11 +118,11 @@ class Atlas:
         stack = _stacked(scans)
         return cls(stack.mean(0), stack.std(0, correction=1) + 0.05)
 
-    def __call__(self, scan: Tensor) -> Plain:
+    def __call__(self, scan: Tensor) -> PlainResult:
         z = (_common(scan, self.mean) - self.mean) / self.std
         pool = F.avg_pool2d if z.ndim == 3 else F.avg_pool3d
         smooth = pool(z.abs().mean(0)[None, None], 3, stride=1, padding=1, count_include_pad=False)
-        return Plain(float(z.double().square().mean()), _own(smooth, scan))
+        return PlainResult(float(z.double().square().mean()), _own(smooth, scan))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,10 +156,10 @@ class PCAResidual:
         n = min(int((share < explained).sum()) + 1, len(stack) - 1, most, real)
         return cls(mean, (vectors[:, :n] / values[:n].sqrt()).float().T @ apart)
 
-    def __call__(self, scan: Tensor) -> Plain:
+    def __call__(self, scan: Tensor) -> PlainResult:
         apart = (_common(scan, self.mean) - self.mean).flatten()
         left = (apart - (self.components @ apart) @ self.components).reshape(self.mean.shape)
-        return Plain(float(left.double().square().mean()), _own(left.abs().mean(0)[None, None], scan))
+        return PlainResult(float(left.double().square().mean()), _own(left.abs().mean(0)[None, None], scan))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -212,12 +212,12 @@ class PatchCore:
         first = int(torch.randint(len(points), (), generator=rng))
         return cls(features, points[greedy_centres(projected, size, first=first)])
 
-    def __call__(self, scan: Tensor) -> Plain:
+    def __call__(self, scan: Tensor) -> PlainResult:
         return _slicewise(scan, self._judged)
 
     def _judged(self, images: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
         found = self.features(images, pooled=True).flatten(2).movedim(1, 2)
-        apart = nearest(found.flatten(0, 1), self.bank, 1).reshape(len(images), -1)
+        apart = neighbour_distance(found.flatten(0, 1), self.bank, 1).reshape(len(images), -1)
         score, at = apart.max(1)
         worst = found[torch.arange(len(found)), at]
         neighbour = self.bank[torch.cdist(worst, self.bank).argmin(1)]
@@ -278,7 +278,7 @@ class PaDiM:
             means.append(mean.float())
         return cls(features, chosen, torch.stack(means), torch.stack(factors))
 
-    def __call__(self, scan: Tensor) -> Plain:
+    def __call__(self, scan: Tensor) -> PlainResult:
         return _slicewise(scan, self._judged)
 
     def _judged(self, images: Tensor, height: Tensor) -> tuple[Tensor, Tensor]:
@@ -312,7 +312,7 @@ def _moments(parts: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
     return start[:, 0] + total / n, (square - total[:, :, None] * total[:, None] / n) / max(n - 1, 1)
 
 
-def _slicewise(scan: Tensor, judged: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Plain:
+def _slicewise(scan: Tensor, judged: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> PlainResult:
     """The worst score of all slices, and their maps in the scan's grid. judged: pictures, heights (n,) in
     0..1 -> scores (n,), maps (n, 224, 224).
     """
@@ -328,7 +328,7 @@ def _slicewise(scan: Tensor, judged: Callable[[Tensor, Tensor], tuple[Tensor, Te
             )[:, 0]
         )
     whole = torch.cat(maps)
-    return Plain(
+    return PlainResult(
         float(torch.cat(scores).max()), whole[0] if scan.ndim == 3 else whole.movedim(0, -1).contiguous()
     )
 

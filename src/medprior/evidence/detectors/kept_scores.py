@@ -16,7 +16,7 @@ from torch import Tensor
 from ...errors import ShapeMismatch
 from .detectors import INTENSITIES, Atlas, PCAResidual
 
-__all__ = ["KEPT", "coarse", "plain_scores", "plain_tensors"]
+__all__ = ["KEPT", "coarse_means", "fit_plain_scores", "plain_scores"]
 
 KEPT = (*INTENSITIES, "atlas of mean and SD", "PCA residual")
 """Their names, as ``plain_detectors`` has them."""
@@ -28,7 +28,7 @@ _MOST = 400
 """Scans that they are fitted to at most, evenly chosen."""
 
 
-def coarse(scan: Tensor, like: Tensor | None = None) -> Tensor:
+def coarse_means(scan: Tensor, like: Tensor | None = None) -> Tensor:
     """(C, i, j[, k]) in network units -> (C, *grid), float32, means of the voxels that each of the grid
     holds; onto the grid of ``like`` where given.
 
@@ -48,9 +48,9 @@ def coarse(scan: Tensor, like: Tensor | None = None) -> Tensor:
     return F.interpolate(scan.detach().float().cpu()[None], grid, mode="area")[0]
 
 
-def plain_tensors(scans: Sequence[Tensor]) -> dict[str, Tensor]:
-    """What ``plain_scores`` needs, fitted to healthy scans as ``coarse`` gives them, all on one grid, which
-    may be kept in half precision as this is.
+def fit_plain_scores(scans: Sequence[Tensor]) -> dict[str, Tensor]:
+    """What ``plain_scores`` needs, fitted to healthy scans as ``coarse_means`` gives them, all on one grid,
+    which may be kept in half precision as this is.
 
     Raises BadOption for fewer than four.
     """
@@ -68,14 +68,14 @@ def plain_tensors(scans: Sequence[Tensor]) -> dict[str, Tensor]:
 
 def plain_scores(tensors: Mapping[str, Tensor], scan: Tensor) -> dict[str, float]:
     """{name: score} of (C, i, j[, k]), higher being less healthy; {} where the tensors do not hold those of
-    ``plain_tensors``: before they were kept.
+    ``fit_plain_scores``: before they were kept.
 
     Raises ShapeMismatch for a scan of other dimensions or channels than those that were learned.
     """
     if not {"plain.mean", "plain.std", "plain.components"} <= set(tensors):
         return {}
     mean, std, components = (tensors[f"plain.{name}"].float() for name in ("mean", "std", "components"))
-    small = coarse(scan, mean)
+    small = coarse_means(scan, mean)
     detectors = dict(
         zip(KEPT, (*INTENSITIES.values(), Atlas(mean, std), PCAResidual(mean, components)), strict=True)
     )

@@ -16,10 +16,17 @@ from torch import Tensor
 
 from ...data.seeds import generator
 from ...errors import BadOption
-from ..intervals import Interval, clopper_pearson, interval
-from .likeness import CANDIDATES, Embedding, aligned, alike, embedding_of, pictured
+from ..intervals import Estimate, clopper_pearson, interval
+from .likeness import (
+    CANDIDATES,
+    Embedding,
+    aligned_correlation,
+    as_pictures,
+    embedding_correlation,
+    learn_embedding,
+)
 
-__all__ = ["LEAST_HELD", "WAYS", "CopyIndex", "Nearness", "WayAudit", "by_chance", "way_audit"]
+__all__ = ["LEAST_HELD", "WAYS", "CopyIndex", "Nearness", "WayAudit", "copy_probability", "way_audit"]
 
 WAYS = ("pixels", "embedding")
 """Ways of being alike: pixel correlation after alignment (Akbar et al., arXiv 2305.07644), a contrastive
@@ -102,10 +109,13 @@ class CopyIndex:
                 f"{len(held)}",
                 "put scans of other patients into a val split: they say how alike two patients are",
             )
-        a, b = pictured(train), pictured(held)
-        known = embedding or embedding_of(a, seed=seed, steps=steps)
+        a, b = as_pictures(train), as_pictures(held)
+        known = embedding or learn_embedding(a, seed=seed, steps=steps)
         places = (known(a), known(b))
-        usual = Nearness.of(aligned(b, a, candidates=_candidates(a, b)), alike(places[1], places[0]))
+        usual = Nearness.of(
+            aligned_correlation(b, a, candidates=_candidates(a, b)),
+            embedding_correlation(places[1], places[0]),
+        )
         return cls(a, b, known, places, replace(usual, every=()), seed)
 
     @property
@@ -118,9 +128,9 @@ class CopyIndex:
 
     def nearest(self, images: Sequence[Tensor]) -> Nearness:
         """The nearest training scan of each image, in both ways."""
-        pictures = pictured(images)
-        fine = aligned(pictures, self.train, candidates=_candidates(self.train, self.held))
-        return Nearness.of(fine, alike(self.embedding(pictures), self.places[0]))
+        pictures = as_pictures(images)
+        fine = aligned_correlation(pictures, self.train, candidates=_candidates(self.train, self.held))
+        return Nearness.of(fine, embedding_correlation(self.embedding(pictures), self.places[0]))
 
     def too_close(self, images: Sequence[Tensor]) -> Tensor:
         """(n,) bool: nearer to a training scan than any held-out scan is, in either way. Such an image is not
@@ -157,12 +167,12 @@ class WayAudit:
     way: str
     tau: float
     limit: float
-    copies: Interval
+    copies: Estimate
     allowed: float
-    memorised: Interval
-    nearer: Interval
+    memorised: Estimate
+    nearer: Estimate
     placebo: float
-    reference: Interval | None = None
+    reference: Estimate | None = None
     beyond: int = 0
     chance: float = 1.0
     again: int = 0
@@ -205,7 +215,7 @@ def way_audit(
             "ask for more with --n: a share of few images says nothing",
         )
     found = found or index.nearest(images)
-    pictures = pictured(images)
+    pictures = as_pictures(images)
     m, h = len(index.train), len(index.held)
     whose = [str(who) for who in (range(m + h) if patients is None else patients)]
     own, others = whose[:m], whose[m:]
@@ -221,16 +231,16 @@ def way_audit(
     result = []
     for n, way in enumerate(WAYS):
         if way == "pixels":
-            far = aligned(pictures, index.held, candidates=candidates[1])
+            far = aligned_correlation(pictures, index.held, candidates=candidates[1])
             real = [
-                aligned(index.train[asked], side, candidates=c, asked=allowed)
+                aligned_correlation(index.train[asked], side, candidates=c, asked=allowed)
                 for side, c, allowed in zip(
                     (index.train, index.held), candidates, (strangers, None), strict=True
                 )
             ]
         else:
-            far = alike(index.embedding(pictures), index.places[1])
-            real = [alike(index.places[0][asked], places) for places in index.places]
+            far = embedding_correlation(index.embedding(pictures), index.places[1])
+            real = [embedding_correlation(index.places[0][asked], places) for places in index.places]
         tau = float(index.tau[n])
         copied = found.rho[:, n] > tau
         near = [whose[i] for i in found.at[:, n].tolist()]
@@ -249,7 +259,7 @@ def way_audit(
                 # the embedding has learned from T, so that it cannot be asked how alike T and H are
                 nearer_share(real[0], real[1], own, others, rng) if way == "pixels" else None,
                 beyond := int((found.rho[:, n] > index.limit[n]).sum()),
-                by_chance(beyond, len(images), owners),
+                copy_probability(beyond, len(images), owners),
                 int((1 - found.rho[:, n] < _AGAIN * (1 - index.limit[n])).sum()) if way == "pixels" else 0,
             )
         )
@@ -258,7 +268,7 @@ def way_audit(
 
 def nearer_share(
     near: Tensor, far: Tensor, own: Sequence[str], others: Sequence[str], rng: torch.Generator
-) -> Interval:
+) -> Estimate:
     """Share of images that lie nearer to one set of scans than to as many of another, over random parts of
     both: as many patients, and as many scans.
 
@@ -281,8 +291,8 @@ def nearer_share(
     each = torch.stack(hits).mean(0)
     share, half = float(each.mean()), 1.96 * (max(0.0, spread) + float(each.var()) / len(near)) ** 0.5
     if (n := min(len(set(own)), len(set(others)))) < _LEAST_PAIRS:
-        return Interval(share, 0.0, 1.0, 0.95, n)
-    return Interval(share, max(0.0, share - half), min(1.0, share + half), 0.95, n)
+        return Estimate(share, 0.0, 1.0, 0.95, n)
+    return Estimate(share, max(0.0, share - half), min(1.0, share + half), 0.95, n)
 
 
 def _nearer(near: Tensor, far: Tensor, pairs: Sequence[tuple[list[int], list[int]]]) -> Tensor:
@@ -312,7 +322,7 @@ def _by_patient(whose: Sequence[str], rng: torch.Generator) -> list[list[int]]:
     return [scans[names[n]] for n in torch.randperm(len(names), generator=rng).tolist()]
 
 
-def by_chance(beyond: int, n: int, held: int) -> float:
+def copy_probability(beyond: int, n: int, held: int) -> float:
     """How likely so many of n images, or more, lie nearer to training than the nearest of ``held`` scans
     where nothing was copied: beta-binomial (n, 1, held).
 
@@ -321,7 +331,7 @@ def by_chance(beyond: int, n: int, held: int) -> float:
     return 1.0 if beyond == 0 else float(betabinom.sf(beyond - 1, n, 1, held))
 
 
-def _share(hits: Tensor, clusters: Sequence[object]) -> Interval:
+def _share(hits: Tensor, clusters: Sequence[object]) -> Estimate:
     """The mean of hits, 0 to 1, whose interval draws clusters; where all or none are hits the exact one of as
     many trials as clusters.
     """
@@ -329,5 +339,5 @@ def _share(hits: Tensor, clusters: Sequence[object]) -> Interval:
     if share in (0.0, 1.0):
         return clopper_pearson(whole if share else 0, whole)
     if whole < 2:
-        return Interval(share, 0.0, 1.0, 0.95, whole)
+        return Estimate(share, 0.0, 1.0, 0.95, whole)
     return interval(lambda x: float(x.mean()), hits.double().numpy(), patients=list(clusters))

@@ -16,7 +16,7 @@ from ...errors import MissingExtra, optional
 from ..detectors.imagenet import Features, features_available, pictures
 from .moves import views
 
-__all__ = ["Descriptor", "descriptors", "left_out"]
+__all__ = ["Descriptor", "descriptors", "missing_descriptors"]
 
 _SIDE = 64
 """Pixels on a side at which radiomics are computed: features of texture mean the same only at one size."""
@@ -39,7 +39,7 @@ class Descriptor:
 
 
 def descriptors() -> tuple[Descriptor, ...]:
-    """Those that are installed; ``left_out`` says which are not."""
+    """Those that are installed; ``missing_descriptors`` says which are not."""
     found = []
     if not features_available():
         network = Features.pretrained()
@@ -49,7 +49,7 @@ def descriptors() -> tuple[Descriptor, ...]:
     return tuple(found)
 
 
-def left_out() -> tuple[str, ...]:
+def missing_descriptors() -> tuple[str, ...]:
     """One sentence for each descriptor that is not installed."""
     return tuple(reason for reason in (features_available(), _no_radiomics()) if reason)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...data.seeds import generator
 from ...errors import BadOption
-from ..intervals import Interval
+from ..intervals import Estimate
 from ..metrics import frechet_distance, mean_discrepancy, prdc
 
 __all__ = ["MEASURES", "Fidelity", "Space", "fidelity", "gaussian_images"]
@@ -76,9 +76,9 @@ class Fidelity:
     descriptor: str
     size: int
     dimensions: int
-    made: dict[str, Interval]
-    floor: dict[str, Interval]
-    apart: dict[str, Interval]
+    made: dict[str, Estimate]
+    floor: dict[str, Estimate]
+    apart: dict[str, Estimate]
 
 
 def fidelity(
@@ -145,10 +145,10 @@ def _measures(x: Tensor, real: Tensor) -> dict[str, float]:
     }
 
 
-def _spread(values: Sequence[float], size: int) -> Interval:
+def _spread(values: Sequence[float], size: int) -> Estimate:
     found = torch.tensor(values, dtype=torch.float64)
     low, high = torch.quantile(found, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return Interval(float(found.mean()), low, high, 0.95, size)
+    return Estimate(float(found.mean()), low, high, 0.95, size)
 
 
 def gaussian_images(train: Sequence[Tensor], n: int, *, seed: int = 0) -> list[Tensor]:

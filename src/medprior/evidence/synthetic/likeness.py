@@ -14,9 +14,17 @@ from torch import Tensor, nn
 
 from ...data.seeds import generator
 from ...errors import BadOption
-from .moves import Move, moved, random_move, views
+from .moves import Move, apply_move, random_move, views
 
-__all__ = ["CANDIDATES", "SIDE", "Embedding", "aligned", "alike", "embedding_of", "pictured"]
+__all__ = [
+    "CANDIDATES",
+    "SIDE",
+    "Embedding",
+    "aligned_correlation",
+    "as_pictures",
+    "embedding_correlation",
+    "learn_embedding",
+]
 
 SIDE = 32
 """Pixels on a side of the pictures whose pixels are compared, and of those that are embedded."""
@@ -52,7 +60,7 @@ _FINE = _grid((False, True), (-8.0, -4.0, 0.0, 4.0, 8.0), (-0.1, -0.05, 0.0, 0.0
 """A copy may be mirrored, turned, cut and shifted; the steps are what a correlation forgives at 32 pixels."""
 
 
-def aligned(
+def aligned_correlation(
     queries: Tensor, references: Tensor, *, candidates: int = CANDIDATES, asked: Tensor | None = None
 ) -> Tensor:
     """queries (n, C, 32, 32), references (m, C, 32, 32) -> (n, m): highest pixel correlation after alignment
@@ -65,17 +73,17 @@ def aligned(
     known = _unit(_inner(references))
     best = torch.full((len(queries), len(references)), -1.0)
     for move in _COARSE:
-        best = torch.maximum(best, _unit(_inner(moved(queries, _each(move, len(queries))))) @ known.T)
+        best = torch.maximum(best, _unit(_inner(apply_move(queries, _each(move, len(queries))))) @ known.T)
     if asked is not None:
         best = best.where(asked, -1.0)
     near = best.topk(min(candidates, len(references)), dim=1).indices
     for n, query in enumerate(queries):
-        tried = _unit(_inner(moved(query.expand(len(_FINE), *query.shape), _FINE_MOVES)))
+        tried = _unit(_inner(apply_move(query.expand(len(_FINE), *query.shape), _FINE_MOVES)))
         best[n, near[n]] = torch.maximum(best[n, near[n]], (tried @ known[near[n]].T).amax(0))
     return best if asked is None else best.where(asked, -1.0)
 
 
-def alike(queries: Tensor, references: Tensor) -> Tensor:
+def embedding_correlation(queries: Tensor, references: Tensor) -> Tensor:
     """Embeddings (n, d), (m, d) -> (n, m): their correlations."""
     return _unit(queries) @ _unit(references).T
 
@@ -123,7 +131,7 @@ def _network(channels: int, width: int = 32, out: int = 64) -> nn.Module:
     )
 
 
-def embedding_of(
+def learn_embedding(
     pictures: Tensor, *, seed: int = 0, steps: int = 1200, batch: int = 64, temperature: float = 0.1
 ) -> Embedding:
     """An embedding learned from the training pictures (m, C, 32, 32): two moved copies of one must find each
@@ -147,7 +155,7 @@ def embedding_of(
     own = torch.arange(2 * size).roll(size)  # of each picture the row of its other copy
     for _ in range(steps):
         some = pictures[torch.randperm(len(pictures), generator=rng)[:size]]
-        pair = torch.cat([moved(some, random_move(size, rng)), moved(some, random_move(size, rng))])
+        pair = torch.cat([apply_move(some, random_move(size, rng)), apply_move(some, random_move(size, rng))])
         pair = pair + 0.1 * torch.rand((2 * size, 1, 1, 1), generator=rng) * torch.randn(
             pair.shape, generator=rng
         )
@@ -160,6 +168,6 @@ def embedding_of(
     return Embedding(net.eval().requires_grad_(False))
 
 
-def pictured(images: Sequence[Tensor]) -> Tensor:
+def as_pictures(images: Sequence[Tensor]) -> Tensor:
     """Images (C, i, j) or volumes (C, i, j, k) of any sizes, network units -> (n, C or 3 C, 32, 32)."""
     return torch.stack([views(image, SIDE) for image in images])

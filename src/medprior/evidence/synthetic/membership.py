@@ -14,10 +14,10 @@ from torch import Tensor
 from ...data.seeds import generator
 from ...errors import BadOption
 from ...prior import Condition, Prior
-from ..intervals import Interval, clopper_pearson, interval
+from ..intervals import Estimate, clopper_pearson, interval
 from ..metrics import auroc
 
-__all__ = ["ATTACKS", "Leak", "leaks", "scores"]
+__all__ = ["ATTACKS", "Leak", "membership_leaks", "membership_scores"]
 
 ATTACKS = ("loss", "mid-frequency")
 """loss: minus the mean denoising error over noise levels (Matsumoto et al., 2023; Carlini et al., arXiv
@@ -40,8 +40,8 @@ class Leak:
     """
 
     attack: str
-    auc: Interval
-    hits: Interval | None
+    auc: Estimate
+    hits: Estimate | None
 
     @property
     def low(self) -> bool:
@@ -49,7 +49,7 @@ class Leak:
         return self.auc.high <= 0.55 and (self.hits is None or self.hits.value <= 0.02)
 
 
-def scores(
+def membership_scores(
     prior: Prior,
     images: Sequence[Tensor],
     conditions: Sequence[Condition],
@@ -92,9 +92,11 @@ def _middle(wrong: Tensor) -> Tensor:
     return power[..., (radius >= 1 / 8) & (radius < 1 / 2)].mean()
 
 
-def leaks(members: Tensor, others: Tensor, *, whose: Sequence[object] | None = None) -> tuple[Leak, ...]:
-    """members (n, 2), others (m, 2): what ``scores`` gives. whose: patients of both, (n + m,); intervals draw
-    patients. Raises BadOption below 20 each.
+def membership_leaks(
+    members: Tensor, others: Tensor, *, whose: Sequence[object] | None = None
+) -> tuple[Leak, ...]:
+    """members (n, 2), others (m, 2): what ``membership_scores`` gives. whose: patients of both, (n + m,);
+    intervals draw patients. Raises BadOption below 20 each.
     """
     if min(len(members), len(others)) < 20:
         raise BadOption(

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...data.affine import affine_places, resampled_at, turns
 from ...errors import BadOption
 
-__all__ = ["Move", "moved", "random_move", "views"]
+__all__ = ["Move", "apply_move", "random_move", "views"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def random_move(n: int, rng: torch.Generator) -> Move:
     )
 
 
-def moved(images: Tensor, move: Move) -> Tensor:
+def apply_move(images: Tensor, move: Move) -> Tensor:
     """(n, C, i, j) in network units -> the same shape, bilinear; what lies outside repeats the border. Raises
     BadOption unless there is a row an image.
     """

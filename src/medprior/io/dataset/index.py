@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 from ...data.volume import Volume
-from ...errors import BadOption, Corrupt, FileProblem, WrongKind, nearest, printable
+from ...errors import BadOption, Corrupt, FileProblem, WrongKind, did_you_mean, printable
 from ..disk.files import read_json, write_file, write_json
 from ..disk.limits import Limits
 from ..groups import TAGS, UNTOLD, Tags
@@ -219,7 +219,7 @@ class Index:
         if name not in paths:
             raise BadOption(
                 f"channel: {printable(item.path)} has no {name!r}",
-                nearest(name, list(paths)) if paths else "name its file in a scans.csv",
+                did_you_mean(name, list(paths)) if paths else "name its file in a scans.csv",
             )
         path = self.folder / paths[name]
         return (

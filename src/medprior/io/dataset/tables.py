@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path, PurePosixPath
 
-from ...errors import BadOption, Corrupt, nearest, printable
+from ...errors import BadOption, Corrupt, did_you_mean, printable
 from ..disk.limits import regular_file
 from ..groups import TAGS, Tags, age_band, sex_named, tags_in_row
 from .layout import CHANNEL_NAME, SPLITS, Layout, Listed, Listing, stem
@@ -206,7 +206,7 @@ def _columns(titles: Sequence[str], layout: Layout, name: str) -> dict[str, str]
         if title is not None and title not in titles:
             raise BadOption(
                 f"{what}_column: {printable(name)} has no column {printable(title)!r}",
-                nearest(title, list(titles)),
+                did_you_mean(title, list(titles)),
             )
         if title is not None:
             found[what] = title
@@ -287,7 +287,9 @@ def _check_columns(table: Path, columns: list[str], called: str) -> None:
         family = column.partition(":")[0]
         if ":" in column:
             if family not in _FAMILIES:
-                raise BadOption(f"{TABLE}: unknown column {column!r}", nearest(family, ["path", *_FAMILIES]))
+                raise BadOption(
+                    f"{TABLE}: unknown column {column!r}", did_you_mean(family, ["path", *_FAMILIES])
+                )
             continue
         if column in _FAMILIES or column in ("channels", "numbers"):
             raise BadOption(

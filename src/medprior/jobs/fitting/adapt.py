@@ -12,19 +12,19 @@ import torch
 from torch import Tensor
 
 from ... import __version__
-from ...errors import BadOption, nearest
+from ...errors import BadOption, did_you_mean
 from ...io.dataset.layout import PLAIN, Layout
 from ...io.dataset.scan import Index
 from ...io.disk.files import sha256
 from ...prior import Card, Prior
 from ...training.budget import Budget
-from ...training.distributed import several
+from ...training.distributed import is_distributed
 from ...training.folder import load, locate, save
 from ...training.held_out import denoising_losses
-from ...training.loop import UNKNOWN, Progress, Settings, train
+from ...training.loop import UNKNOWN, Progress, TrainingSettings, train
 from ...training.patches import Images
 from ...training.presets import PRESETS
-from ...training.tuning import METHODS, RATES, merged, prepared, with_labels
+from ...training.tuning import METHODS, RATES, merge_adapters, prepare_tuning, with_labels
 from .adapt_data import Newcomers, Shown, gentle_variations, known_of, newcomers, remembered, store, stored
 from .changes import indexed
 from .fit import named_after, pieces, under_trained
@@ -162,7 +162,7 @@ def _tuned(
     parameters = sum(p.numel() for p in child.net.parameters())
     every = shown.witnesses if options.drawn else shown.judged + shown.witnesses
     witnesses = _witnesses(every, child.card)
-    moving = prepared(child.net, method, rank=options.rank, seed=options.seed)
+    moving = prepare_tuning(child.net, method, rank=options.rank, seed=options.seed)
     tuned = sum(p.numel() for n, p in child.net.named_parameters() if n in moving)
     varied = gentle_variations(child.card, shown.new.learn, seed=options.seed, copies=options.copies)
     images = _images(child.card, shown.new.learn, varied, shown.kept, options.share)
@@ -182,7 +182,7 @@ def _tuned(
         tuned=moving,
         judge=(lambda now: float(_losses(now, held).mean())) if len(held) else None,
     )
-    merged(made.net).eval().requires_grad_(False)
+    merge_adapters(made.net).eval().requires_grad_(False)
     made.card = under_trained(made.card)
     home = options.out / "prior"
     with measuring(listener, made.card.training["steps"]):
@@ -216,14 +216,14 @@ def _method(options: Adaptation) -> str:
 
 
 def _check(options: Adaptation) -> None:
-    if several():
+    if is_distributed():
         raise BadOption(
             "adapt: runs as one process, so few scans are no work for more",
             "start it without torchrun or accelerate launch",
         )
     if options.method not in ("auto", *METHODS):
         raise BadOption(
-            f"method: {options.method!r} is not known", nearest(options.method, ["auto", *METHODS])
+            f"method: {options.method!r} is not known", did_you_mean(options.method, ["auto", *METHODS])
         )
 
 
@@ -343,9 +343,9 @@ def _images(card: Card, few: Shown, varied: Shown, kept: Shown, share: float) ->
     return Images(every.images, labels, numbers, levels=levels, patches=patches, flip=None, weights=weights)
 
 
-def _settings(card: Card, options: Adaptation) -> Settings:
+def _settings(card: Card, options: Adaptation) -> TrainingSettings:
     batch = PRESETS[card.preset].batch if card.preset in PRESETS else 16
-    return Settings(
+    return TrainingSettings(
         steps=options.steps or UNKNOWN,
         batch=batch if card.ndim == 2 else max(2, batch // 4),
         rate=options.rate or RATES[_method(options)],

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...augmentation import Frame, Policy, applied, draw
+from ...augmentation import Frame, Policy, apply_record, draw_record
 from ...data.seeds import generator
 from ...errors import BadOption, WrongKind
 from ...io.dataset.advice import advice
@@ -212,7 +212,7 @@ def gentle_variations(card: Card, shown: Shown, *, seed: int = 0, copies: int = 
     for n, (image, label) in enumerate(zip(shown.images, shown.labels, strict=True)):
         policy = gentle(card, card.labels[label] if label >= 0 else "")
         frame = Frame(tuple(image.shape[1:]), card.spacing_mm or (), card.axes, "", card.modality)
-        made += [applied(draw(policy, frame, seed, n, k), image)[0] for k in range(copies)]
+        made += [apply_record(draw_record(policy, frame, seed, n, k), image)[0] for k in range(copies)]
     spread = [n for n in range(len(shown)) for _ in range(copies)]
     return Shown(tuple(made), tuple(shown.labels[n] for n in spread), tuple(shown.numbers[n] for n in spread))
 

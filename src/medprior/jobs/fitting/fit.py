@@ -15,12 +15,12 @@ from ... import __version__
 from ...io.dataset.layout import PLAIN, Layout
 from ...io.dataset.scan import Index
 from ...prior import Card, Prior
-from ...prior.prior import fresh as untrained
+from ...prior.prior import untrained_prior as untrained
 from ...training.budget import Budget
 from ...training.distributed import ranks_for
 from ...training.folder import save
 from ...training.held_out import denoising_losses
-from ...training.loop import UNKNOWN, Progress, Settings, train
+from ...training.loop import UNKNOWN, Progress, TrainingSettings, train
 from ...training.patches import Images
 from ...training.presets import preset_named
 from .changes import indexed
@@ -99,7 +99,7 @@ def fitted(options: Fitting, listener: Listener, index: Index | None = None) -> 
         budget = budget.keeping(seconds_for(prior, witnesses, batch))
     if ranks.rank == 0:
         listener.planned(budget)
-    settings = Settings(
+    settings = TrainingSettings(
         steps=options.steps or UNKNOWN,
         minutes=budget.learning,
         batch=batch,

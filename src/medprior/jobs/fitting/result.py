@@ -17,7 +17,7 @@ from torch import Tensor
 from ...errors import FileProblem
 from ...prior import Condition, Prior
 from ...training.budget import Budget
-from ...training.deviation_head import with_doubt
+from ...training.deviation_head import with_deviation_head
 from ...training.folder import load
 from ...training.held_out import SIGMAS, error_tables
 from ...training.patches import Images
@@ -77,7 +77,7 @@ def measured(
 ) -> Prior:
     """The prior with a deviation for each voxel and with its error tables; its means do not move."""
     steps = min(_STEPS, max(10, prior.card.training["steps"] // 5))
-    made = with_doubt(prior, images, steps=steps, batch=batch, seed=seed, seconds=budget.left(0.5))
+    made = with_deviation_head(prior, images, steps=steps, batch=batch, seed=seed, seconds=budget.left(0.5))
     most, left = witnesses.most, budget.left(0.7)
     if left is not None:
         each = len(SIGMAS) * _LEVELS * evaluation(made, witnesses)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...data.axes import PLANES
 from ...data.volume import Volume
-from ...errors import BadOption, FileProblem, WrongKind, nearest, printable
+from ...errors import BadOption, FileProblem, WrongKind, did_you_mean, printable
 from ...io.dataset.advice import advice, for_training
 from ...io.dataset.index import digest_of
 from ...io.dataset.scan import Index, Item
@@ -22,7 +22,7 @@ from ...prior import Card
 from ...prior.admit import Admitted, admit
 from ...prior.joint import MASK, admit_parts, is_joint, parts
 from ...prior.numbers import HEIGHT, guidable_columns, learned_range
-from ...training.patch_moves import Moves
+from ...training.patch_moves import PatchMoves
 
 __all__ = ["Dataset", "admitted", "asked_of", "card_for", "dataset", "moves_of"]
 
@@ -229,13 +229,15 @@ def admitted(
     return images, classes, numbers
 
 
-def moves_of(card: Card) -> Moves:
+def moves_of(card: Card) -> PatchMoves:
     """Mirrored from side to side: along the columns of a picture, in scans along the axis from right to left,
     where there is one.
     """
     sides = [axis for axis, points in enumerate(card.axes) if points in "RL"]
     mirror = sides[0] if sides else None if card.axes else card.ndim - 1
-    return Moves(mirror=mirror, maps=tuple(c for part in parts(card) if part.classes for c in part.channels))
+    return PatchMoves(
+        mirror=mirror, maps=tuple(c for part in parts(card) if part.classes for c in part.channels)
+    )
 
 
 def asked_of(card: Card, items: Sequence[Item]) -> tuple[tuple[int, float], ...]:
@@ -272,7 +274,7 @@ def with_channels(card: Card, items: Sequence[Item], wanted: Sequence[str] | Non
         if name not in every:
             raise BadOption(
                 f"channels: no scan has a channel {name!r}; there are {', '.join(every)}",
-                nearest(name, every),
+                did_you_mean(name, every),
             )
     chosen = [name for name in every if wanted is None or name in wanted]
     if own not in chosen:

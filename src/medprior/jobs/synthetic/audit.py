@@ -16,17 +16,17 @@ from torch.nn import functional as F
 
 from ...data.seeds import generator, seed_for
 from ...errors import BadOption
-from ...evidence.intervals import Interval, clopper_pearson
+from ...evidence.intervals import Estimate, clopper_pearson
 from ...evidence.synthetic.copies import CopyIndex, Nearness, WayAudit, way_audit
 from ...evidence.synthetic.descriptors import descriptors
 from ...evidence.synthetic.fidelity import Fidelity, fidelity, gaussian_images
 from ...evidence.synthetic.likeness import SIDE
-from ...evidence.synthetic.membership import Leak, leaks, scores
-from ...evidence.synthetic.moves import Move, moved
+from ...evidence.synthetic.membership import Leak, membership_leaks, membership_scores
+from ...evidence.synthetic.moves import Move, apply_move
 from ...io.dataset.scan import Index, Item
 from ...prior import Condition, Prior
-from ...prior.prior import fresh
-from ...training.loop import Settings, train
+from ...prior.prior import untrained_prior
+from ...training.loop import TrainingSettings, train
 from ...training.patches import Images
 from ...training.presets import PRESETS
 from ..fitting.training_set import LARGEST, admitted
@@ -256,7 +256,7 @@ class Control:
     """
 
     name: str
-    found: Interval
+    found: Estimate
     by_way: tuple[float, ...]
     wanted: float
 
@@ -281,7 +281,7 @@ def control_of(prior: Prior) -> list[Control]:
     """
     kept = prior.trust.get("synthesize", {}).get("controls", [])
     return [
-        Control(one["name"], Interval(**one["found"]), tuple(one["by_way"]), one["wanted"])
+        Control(one["name"], Estimate(**one["found"]), tuple(one["by_way"]), one["wanted"])
         for one in kept
         if one["name"] == _TWIN_NAME
     ]
@@ -291,7 +291,7 @@ def passed_off(index: CopyIndex, *, n: int = 200, seed: int = 0) -> tuple[Contro
     """Training images, each moved a little and called new: the audit must find them."""
     some = index.train[torch.randperm(len(index.train), generator=generator(seed, "passed off"))[:n]]
     return tuple(
-        _control(name, index, list(moved(some, Move.of(len(some), **how))), FOUND["passed off"])
+        _control(name, index, list(apply_move(some, Move.of(len(some), **how))), FOUND["passed off"])
         for name, how in PASSED_OFF.items()
     )
 
@@ -320,8 +320,8 @@ def over_fitted_twin(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        twin = fresh(card)
-    settings = Settings(
+        twin = untrained_prior(card)
+    settings = TrainingSettings(
         steps=_TWIN_STEPS, batch=16, rate=chosen.rate, seed=seed, save_every=_TWIN_STEPS // 10
     )
     with tempfile.TemporaryDirectory(prefix="medprior-") as beside:
@@ -345,7 +345,7 @@ def leakage(
     for side, (images, given) in enumerate(zip((known.train, known.held), known.conditions, strict=True)):
         at = picked[side]
         found.append(
-            scores(
+            membership_scores(
                 prior,
                 [images[n] for n in at],
                 [given[n] for n in at],
@@ -355,4 +355,4 @@ def leakage(
         )
         done += len(at)
     whose = [known.patients[n] for n in picked[0]] + [known.patients[m + n] for n in picked[1]]
-    return leaks(found[0], found[1], whose=whose)
+    return membership_leaks(found[0], found[1], whose=whose)

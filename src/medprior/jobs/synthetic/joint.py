@@ -19,9 +19,9 @@ from ...data.volume import Volume
 from ...errors import BadOption
 from ...operators import Gaussian, Measurement, channels, downsample, neighbours, together
 from ...prior import Condition, Denoiser, Prior
-from ...prior.admit import Admitted, heights
+from ...prior.admit import Admitted, card_heights
 from ...prior.card import Card
-from ...prior.joint import Part, admit_parts, part_volume, parts, unlaid_volume
+from ...prior.joint import Part, admit_parts, part_volume, parts, synthetic_volume
 from ...prior.numbers import encode_numbers, with_drawn_heights
 from ...prior.wrappers import with_known
 from ...sampling import anneal, flow, initial_image, karras_levels, known_channels, log_levels, proximal
@@ -257,7 +257,7 @@ def _asked(
     at = card.numbers.index("height") if "height" in card.numbers else None
     if len(shape) == card.ndim + 2:  # slices of one volume: a row for each
         rows = values[:1].repeat(shape[-1], 1)
-        own = heights(card, shape[-1])
+        own = card_heights(card, shape[-1])
         if at is not None and own is not None and rows[:, at].isnan().all():
             rows[:, at] = own[:, at]
         return stacked(inside, rows), Condition()
@@ -400,6 +400,6 @@ def _volume(prior: Prior, part: Part, door: Admitted | None, x: Tensor, sentence
     """One part of one drawn example (C, i, j[, k])."""
     own = x[list(part.channels)]
     if door is None:
-        return unlaid_volume(prior.card, part, own, (sentence, "research use only, not for diagnosis"))
+        return synthetic_volume(prior.card, part, own, (sentence, "research use only, not for diagnosis"))
     images = own.movedim(-1, 0) if door.stack else own[None]
     return part_volume(prior.card, part, door, images, sentence).noted("research use only, not for diagnosis")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from ...data.seeds import generator
-from ...errors import BadOption, nearest
+from ...errors import BadOption, did_you_mean
 from ...prior import Card
 from ...prior.numbers import range_of
 
@@ -66,7 +66,7 @@ def mixed(
                 known = list(card.labels)
                 raise BadOption(
                     f"mix: {name!r} is no label of {card.name!r}",
-                    nearest(name, known) if known else "this prior has no labels",
+                    did_you_mean(name, known) if known else "this prior has no labels",
                 )
         kept = _kept("mix", shares, n, default)
         counts["label"] = kept

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from ...errors import BadOption
 from ..derivative import Linear
 from ..operator import Operator
-from .projections import crossings, places, source_apart, sparse_csr, steps_along_rows
+from .projections import check_source, crossings, detector_bins, sparse_csr, steps_along_rows
 
 __all__ = ["ConeBeam", "cone_ct"]
 
@@ -134,8 +134,8 @@ def cone_ct(
             f"{voxel}, {bins}, {detector_offset}"
         )
     pixel = (voxel[0], voxel[1])
-    theta, columns, _ = places(shape, angles, detector[0], pixel, bins[0], detector_offset[0])
-    source_apart(shape, pixel, source_to_axis, source_to_detector)
+    theta, columns, _ = detector_bins(shape, angles, detector[0], pixel, bins[0], detector_offset[0])
+    check_source(shape, pixel, source_to_axis, source_to_detector)
     rows = (np.arange(detector[1]) - (detector[1] - 1) / 2) * bins[1] + detector_offset[1]
     climb = rows / np.hypot(columns, source_to_detector)[:, None]
     if np.abs(climb).max() > 1:

@@ -105,7 +105,7 @@ def parallel_ct(
     angles or spacings that cannot be.
     """
     pixel = _pair(spacing)
-    theta, offsets, step = places(shape, angles, n_bins, pixel, bin_spacing, detector_offset)
+    theta, offsets, step = detector_bins(shape, angles, n_bins, pixel, bin_spacing, detector_offset)
     normal = np.repeat(theta, n_bins)
     matrix = _joseph(normal, np.tile(offsets, len(theta)), (shape[1], shape[2]), pixel)
     return _operator(matrix, tuple(shape), theta, offsets, pixel, step, "parallel")
@@ -132,8 +132,8 @@ def fan_ct(
     Principles of Computerized Tomographic Imaging, 1988, section 3.4). The rest as ``parallel_ct``.
     """
     pixel = _pair(spacing)
-    theta, offsets, step = places(shape, angles, n_bins, pixel, bin_spacing, detector_offset)
-    source_apart(shape, pixel, source_to_axis, source_to_detector)
+    theta, offsets, step = detector_bins(shape, angles, n_bins, pixel, bin_spacing, detector_offset)
+    check_source(shape, pixel, source_to_axis, source_to_detector)
     gamma = offsets / source_to_detector if curved else np.arctan(offsets / source_to_detector)
     if float(np.abs(gamma).max()) >= np.pi / 2:
         raise BadOption(
@@ -159,7 +159,7 @@ def _pair(spacing: float | tuple[float, float]) -> tuple[float, float]:
     return spacing if isinstance(spacing, tuple) else (float(spacing), float(spacing))
 
 
-def source_apart(
+def check_source(
     shape: tuple[int, ...], spacing: tuple[float, float], source_to_axis: float, source_to_detector: float
 ) -> None:
     """Raises BadOption for a source that is not between the image's circle and the detector's far side: its
@@ -178,7 +178,7 @@ def source_apart(
         )
 
 
-def places(
+def detector_bins(
     shape: tuple[int, ...],
     angles: Tensor | Sequence[float],
     n_bins: int,

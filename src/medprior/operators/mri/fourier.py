@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ...errors import ShapeMismatch
 from ..operator import Operator
+from ..pixels import cast_weights
 from ..pixels import mask as pixel_mask
-from ..pixels import precise
 
 __all__ = ["as_complex", "coils", "fourier", "mri", "pair"]
 
@@ -64,10 +64,10 @@ class Coils(Operator):
     sensitivities: Tensor
 
     def apply(self, x: Tensor) -> Tensor:
-        return x * precise(self.sensitivities, x)
+        return x * cast_weights(self.sensitivities, x)
 
     def adjoint(self, y: Tensor) -> Tensor:
-        return (y * precise(self.sensitivities, y).conj()).sum(1, keepdim=True)
+        return (y * cast_weights(self.sensitivities, y).conj()).sum(1, keepdim=True)
 
 
 def as_complex(shape: tuple[int, ...]) -> Operator:

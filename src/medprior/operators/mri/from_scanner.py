@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from ...data.acquisitions import KSpace, Sinogram
-from ...errors import BadOption, ShapeMismatch, nearest
+from ...errors import BadOption, ShapeMismatch, did_you_mean
 from ..ct.projections import LineIntegrals, fan_ct, parallel_ct
-from ..estimate import estimated, noise_covariance, whiten
+from ..estimate import noise_covariance, whiten, with_estimated_noise
 from ..measurement import Measurement
 from ..noise import ComplexGaussian, Unknown
 from .fourier import mri
-from .sensitivities import coil_maps, phased
+from .sensitivities import coil_maps, with_image_phase
 
 __all__ = ["measured_kspace", "measured_sinogram", "sinogram_operator"]
 
@@ -52,9 +52,9 @@ def measured_kspace(
     white = std * whiten(data, covariance)
     n_coils = data.shape[0]
     if n_coils > MOST:
-        white = compressed(white, MOST)
+        white = compress_coils(white, MOST)
     maps = coil_maps(white, mask, crop=crop) if n_coils > 1 else torch.ones_like(white)
-    maps = maps if complex_image else phased(maps, white, mask, std=std)
+    maps = maps if complex_image else with_image_phase(maps, white, mask, std=std)
     how = f"noise of standard deviation {std:.3g}, {source} of {n_coils} coil{'s' if n_coils > 1 else ''}"
     how += f"; compressed to {MOST} coils" if n_coils > MOST else ""
     how += "; coil maps estimated from the fully sampled centre (ESPIRiT)" if n_coils > 1 else ""
@@ -77,7 +77,7 @@ def _covariance(kspace: KSpace) -> tuple[Tensor, str]:
     ), "estimated from the outermost k-space samples"
 
 
-def compressed(white: Tensor, n: int) -> Tensor:
+def compress_coils(white: Tensor, n: int) -> Tensor:
     """The ``n`` orthonormal mixtures of coils (n_coils, ...) that hold most of the energy; white noise stays
     white with the same standard deviation.
     """
@@ -129,7 +129,7 @@ def sinogram_operator(
         remedy = (
             "cone beams are for Python: operators.cone_ct"
             if beam == "cone"
-            else nearest(beam, ["parallel", "fan"])
+            else did_you_mean(beam, ["parallel", "fan"])
         )
         raise BadOption(f"geometry of the sinogram: wanted a parallel or a fan beam, got {beam!r}", remedy)
     missing = ["beam"] if needed is None else [STATED[name][0] for name in needed if name not in values]
@@ -203,7 +203,7 @@ def measured_sinogram(
     operator = sinogram_operator(
         Sinogram(joined, sinogram.angles, widened, sinogram.provenance), size, spacing=spacing
     )
-    return estimated(Measurement(torch.from_numpy(joined)[None, None], operator, Unknown()))
+    return with_estimated_noise(Measurement(torch.from_numpy(joined)[None, None], operator, Unknown()))
 
 
 def _stated(geometry: Mapping[str, float | str], names: tuple[str, ...]) -> float | None:

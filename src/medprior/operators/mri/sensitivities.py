@@ -17,7 +17,7 @@ from ...errors import BadOption, ShapeMismatch
 from ..solve import cg
 from .fourier import coils, fourier, mri
 
-__all__ = ["calibration_region", "coil_maps", "phased", "simulated_coils"]
+__all__ = ["calibration_region", "coil_maps", "simulated_coils", "with_image_phase"]
 
 LARGEST = 24
 """Side in samples of the calibration region beyond which the maps gain nothing and the decomposition becomes
@@ -70,10 +70,11 @@ def coil_maps(
     mask: (i, j[, k]), True where measured; default: where any coil is not zero. kernel: side of the
     neighbourhood in samples; threshold: singular values of the calibration matrix above this share of the
     largest span the signal; crop: a voxel lies in the body where the eigenvalue of its map is above it. The
-    phase is that of the coils' first principal component; the image keeps its own phase, see ``phased``.
-    Source: Uecker et al., MRM 71(3), 2014: the range of the calibration matrix, taken to image space
-    (equation 25), has the maps as its eigenvectors with eigenvalue 1. Raises BadOption where the fully
-    sampled centre holds fewer samples than a kernel needs, ShapeMismatch for a mask that does not fit.
+    phase is that of the coils' first principal component; the image keeps its own phase, see
+    ``with_image_phase``. Source: Uecker et al., MRM 71(3), 2014: the range of the calibration matrix, taken
+    to image space (equation 25), has the maps as its eigenvectors with eigenvalue 1. Raises BadOption where
+    the fully sampled centre holds fewer samples than a kernel needs, ShapeMismatch for a mask that does not
+    fit.
     """
     seen = _mask(kspace, mask)
     space = tuple(kspace.shape[1:])
@@ -156,7 +157,7 @@ def _eigen(filters: Tensor, space: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     return values[:, -1], vectors[:, :, -1]
 
 
-def phased(
+def with_image_phase(
     maps: Tensor,
     kspace: Tensor,
     mask: Tensor | None = None,

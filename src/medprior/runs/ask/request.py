@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 from cyclopts import Group, Parameter
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ...errors import BadOption, nearest
+from ...errors import BadOption, did_you_mean
 from ...io.dataset.layout import Layout
 
 __all__ = ["HasFolder", "HasLayout", "OneScan", "Request", "WithPrior", "advanced", "explained", "option"]
@@ -163,7 +163,7 @@ def explained(error: ValidationError, names: Sequence[str] = ()) -> BadOption:
         name = ".".join(str(part) for part in found["loc"])
         if found["type"] == "extra_forbidden":
             lines.append(f"{name}: unknown option")
-            remedy = nearest(name, list(names))
+            remedy = did_you_mean(name, list(names))
         elif found["type"] == "value_error":
             lines.append(str(found["ctx"]["error"]) if "ctx" in found else found["msg"])
         else:

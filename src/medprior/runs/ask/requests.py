@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ...errors import BadOption, nearest
+from ...errors import BadOption, did_you_mean
 from .jobs import DATA_SET_ONLY, KNOBS, TASKS, Adapt, Augment, Detect, Reconstruct, Scan, Synthesize, Train
 from .request import OneScan, Request, WithPrior, explained
 from .studies import (
@@ -66,7 +66,7 @@ def request_from(job: str, values: Mapping[str, Any]) -> Request:
     the nearest name of an unknown one.
     """
     if job not in REQUESTS:
-        raise BadOption(f"job: {job!r} is not known", nearest(job, list(REQUESTS)))
+        raise BadOption(f"job: {job!r} is not known", did_you_mean(job, list(REQUESTS)))
     try:
         return REQUESTS[job].model_validate(dict(values))
     except ValidationError as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from ...augmentation import Policy, Varied, varied
+from ...augmentation import Policy, VariedVolume, vary_volume
 from ...data.volume import Volume
 from ...errors import Unsupported
 from ...io.disk.files import write_json
@@ -76,16 +76,16 @@ def policy_of(request: Augment, volume: Volume) -> Policy:
 
 def _made(
     request: Augment, volume: Volume, mask: Volume | None, policy: Policy, on_event: OnEvent
-) -> list[Varied]:
+) -> list[VariedVolume]:
     on_event(Event("stage", "augmenting the scan", 0, request.n))
     made = []
     for n in range(request.n):
-        made.append(varied(volume, policy, request.seed, n, masks=[] if mask is None else [mask]))
+        made.append(vary_volume(volume, policy, request.seed, n, masks=[] if mask is None else [mask]))
         on_event(Event("step", done=n + 1, total=request.n))
     return made
 
 
-def _outcome(volume: Volume, mask: Volume | None, policy: Policy, made: list[Varied]) -> Outcome:
+def _outcome(volume: Volume, mask: Volume | None, policy: Policy, made: list[VariedVolume]) -> Outcome:
     names = sorted({step["name"] for one in made for step in one.record.steps})
     counts = {
         name: sum(any(step["name"] == name for step in one.record.steps) for one in made) for name in names
@@ -106,14 +106,14 @@ def _outcome(volume: Volume, mask: Volume | None, policy: Policy, made: list[Var
     )
 
 
-def _summary(made: list[Varied]) -> Summary:
+def _summary(made: list[VariedVolume]) -> Summary:
     plain = sum(not one.record.steps for one in made)
     text = f"{len(made)} images by classical transforms"
     text += f", {plain} of them without any change (none was drawn)" if plain else ""
     return Summary((f"{text}.",), text)
 
 
-def _outputs(volume: Volume, mask: Volume | None, made: list[Varied]) -> list[Output]:
+def _outputs(volume: Volume, mask: Volume | None, made: list[VariedVolume]) -> list[Output]:
     width, outputs = len(str(len(made))), []
     for n, one in enumerate(made, start=1):
         name = f"augmented_{n:0{width}}"
@@ -124,7 +124,7 @@ def _outputs(volume: Volume, mask: Volume | None, made: list[Varied]) -> list[Ou
     return outputs
 
 
-def _section(volume: Volume, policy: Policy, made: list[Varied]) -> tuple[Section, list]:
+def _section(volume: Volume, policy: Policy, made: list[VariedVolume]) -> tuple[Section, list]:
     window = window_for(volume)
     source = _shown(volume, window)
     edges, preview = sides(volume), [("source", source)]

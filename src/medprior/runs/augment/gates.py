@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...data.volume import Volume
 from ...errors import BadOption
-from ...evidence.conformal import wanted
+from ...evidence.conformal import patients_needed
 from ...evidence.synthetic.copies import WAYS, CopyIndex
 from ...io.dataset.scan import Index, Item
 from ...jobs.synthetic.judge import Judge, folds_of, glance, learn_judge
@@ -233,7 +233,9 @@ def _judge(
         on_event(Event("warning", f"no judge: {error}"))
         return None, Exception.__str__(error)
     few = [
-        f"{label} ({len(held)})" for label, held in judge.held.items() if len(held) < wanted(request.alpha)
+        f"{label} ({len(held)})"
+        for label, held in judge.held.items()
+        if len(held) < patients_needed(request.alpha)
     ]
     if few:
         on_event(

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from ...augmentation import Policy, varied
+from ...augmentation import Policy, vary_volume
 from ...data.seeds import generator, seed_for
 from ...data.volume import Volume
 from ...errors import MedpriorError
@@ -180,7 +180,7 @@ class ByTransforms:
 
     def _one(self, ticket: Ticket, volume: Volume, mask: Volume | None, attempt: int) -> Made:
         item = int(self.items[ticket.source or 0].digest[:12], 16)
-        one = varied(
+        one = vary_volume(
             volume,
             self.policy(volume, ticket.label),
             self.request.seed,

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ...data.axes import plane_of
 from ...data.volume import Volume
-from ...evidence.conformal import wanted
+from ...evidence.conformal import patients_needed
 from ...jobs.detect import ALPHA, Found, plain_scale
 from ...prior import Prior
 from ..page.blocks import Compare, Fold, Grid, Picture, Section, Table
@@ -225,10 +225,10 @@ def widest_slice(found: Found, plane: str) -> tuple[int, int] | None:
     """
     if found.map.ndim == 2:
         return None
-    from ...data.axes import PLANES, reoriented, through
+    from ...data.axes import PLANES, reorient, stacking_axis
 
     data = (
-        reoriented(found.map, PLANES[plane] + through(plane)).data
+        reorient(found.map, PLANES[plane] + stacking_axis(plane)).data
         if found.map.affine is not None
         else found.map.data
     )
@@ -319,7 +319,7 @@ def section_of(prior: Prior, volume: Volume, found: Found) -> tuple[Section, lis
 
 def _limits(found: Found) -> tuple[str, ...]:
     lines = [f"Judge with care: {found.unlike}."] if found.unlike else []
-    if found.n_kind < wanted(ALPHA):
+    if found.n_kind < patients_needed(ALPHA):
         lines.append(
             f"Whether this scan is of the right kind was not checked: {found.n_kind} healthy patients are "
             "too few."

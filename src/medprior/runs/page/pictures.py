@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from ...data.axes import PLANES, axcodes, in_plane, reoriented, through
+from ...data.axes import PLANES, axcodes, orient_plane, reorient, stacking_axis
 from ...data.volume import Volume
 from ...io.disk.stamp import RESEARCH_ONLY
 
@@ -101,7 +101,7 @@ def plane_of(volume: Volume) -> str:
     return next(
         plane
         for plane in PLANES
-        if next(p for p in pairs if stacked in p) == next(p for p in pairs if through(plane) in p)
+        if next(p for p in pairs if stacked in p) == next(p for p in pairs if stacking_axis(plane) in p)
     )
 
 
@@ -120,13 +120,13 @@ def upright(
         if volume.ndim == 3:
             data = data[..., data.shape[-1] // 2 if at is None else at]
     elif volume.ndim == 3:
-        turned = reoriented(volume, PLANES[plane] + through(plane))
+        turned = reorient(volume, PLANES[plane] + stacking_axis(plane))
         data, spacing = (
             turned.data[channel, :, :, turned.shape[2] // 2 if at is None else at],
             turned.spacing_mm,
         )
     else:
-        turned = in_plane(volume, PLANES[plane_of(volume)])
+        turned = orient_plane(volume, PLANES[plane_of(volume)])
         data, spacing = turned.data[channel], turned.spacing_mm
     return _square(data, spacing)
 

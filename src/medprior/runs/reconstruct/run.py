@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from ...data.acquisitions import KSpace, Sinogram
-from ...data.axes import reoriented
+from ...data.axes import reorient
 from ...data.volume import Volume
 from ...evidence.metrics import psnr, ssim
 from ...jobs.reconstruct import Settings, reconstruct
@@ -100,7 +100,7 @@ def in_space(output: Output, source: Volume) -> Output:
     sliced = volume.ndim == 2 and source.ndim == 3 and volume.affine is not None
     if source.provenance.format != "nifti" or not sliced or not output.suffix.startswith(".nii"):
         return output
-    slab = reoriented(replace(volume, data=volume.data[..., None]), "RAS")
+    slab = reorient(replace(volume, data=volume.data[..., None]), "RAS")
     return replace(output, volume=slab, like=source)
 
 

@@ -18,7 +18,7 @@ from ...data.volume import Volume
 from ...errors import BadOption, WrongKind
 from ...evidence.baselines.classic import (
     back_projections,
-    enlarged,
+    interpolate,
     nonlocal_means,
     total_variation,
     zero_filled,
@@ -285,7 +285,7 @@ def _superres(request: Reconstruct, known: Volume, scale: tuple[float, float]) -
     nearest = F.interpolate(m.y, size=known.shape, mode="nearest")
     baselines = {
         f"measured pixels ({request.factor} times larger)": nearest,
-        "bicubic": enlarged(m.y, known.shape),
+        "bicubic": interpolate(m.y, known.shape),
     }
     return Case(
         known,
@@ -302,7 +302,7 @@ def _thick(request: Reconstruct, known: Volume, scale: tuple[float, float]) -> C
     )
     baselines = {
         f"measured slices ({request.factor} times thicker)": m.y.repeat_interleave(request.factor, -1),
-        "linear": enlarged(m.y, known.shape),
+        "linear": interpolate(m.y, known.shape),
     }
     text = (
         f"slices {request.factor} times thicker (Gaussian profile), noise {_std(request, scale):.3g} "

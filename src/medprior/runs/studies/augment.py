@@ -15,11 +15,11 @@ import numpy as np
 from torch import Tensor, nn
 
 from ...data.seeds import seed_for
-from ...downstream.augmented import Classical
+from ...downstream.augmented import ClassicalAugmentation
 from ...downstream.classifier import ClassifierSettings
 from ...downstream.segmenter import SegmenterSettings
 from ...errors import BadOption
-from ...evidence.gain import Scored, auroc_scored, mean_scored
+from ...evidence.gain import SeedScores, auroc_scores, mean_scores
 from ...io.dataset.scan import Index, Item
 from ...jobs.reconstruct import label_index
 from ...prior import Card, Prior
@@ -312,7 +312,7 @@ def _trial(
     settings = (
         SegmenterSettings(steps=request.steps) if request.segment else ClassifierSettings(steps=request.steps)
     )
-    return Trial(seed, train, at, pool, settings, Classical([], seed))
+    return Trial(seed, train, at, pool, settings, ClassicalAugmentation([], seed))
 
 
 def _summary(
@@ -325,7 +325,7 @@ def _summary(
     given: Labelled | None,
 ) -> Outcome:
     metric = "Dice" if request.segment else "AUROC"
-    scored: dict[str, dict[str, list[Scored]]] = {}
+    scored: dict[str, dict[str, list[SeedScores]]] = {}
     for arm in arms:
         scored[arm.key] = {
             split: [_scored(request, collected[_key(n, arm)][split], data) for n in range(request.seeds)]
@@ -377,9 +377,9 @@ _CAPTION = (
 )
 
 
-def _scored(request: EvaluateAugment, found: Any, data: Labelled) -> Scored:
+def _scored(request: EvaluateAugment, found: Any, data: Labelled) -> SeedScores:
     return (
-        mean_scored(found) if request.segment else auroc_scored(np.asarray(found), data.scan_labels.numpy())
+        mean_scores(found) if request.segment else auroc_scores(np.asarray(found), data.scan_labels.numpy())
     )
 
 

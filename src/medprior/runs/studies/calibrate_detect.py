@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import BadOption
-from ...evidence.conformal import smallest_p, wanted
-from ...healthy.model import EVIDENCE, LEAST, Healthy, fingerprint, variants_for
+from ...evidence.conformal import patients_needed, smallest_p
+from ...healthy.model import EVIDENCE, LEAST, HealthyModel, fingerprint, n_variants_for
 from ...io.dataset.index import digest_of, one_each, patients_of
 from ...io.dataset.scan import Index, Item
 from ...jobs.detect import ALPHA, HEALTHY, calibrate, evaluations, learn_healthy
@@ -113,7 +113,7 @@ def _work(
         on_event(Event("warning", short))
     _, first = next(index.volumes([teachers[0]]))
     admitted = prior.admit(first, allow_other=request.allow_other)
-    scans = len(teachers) * (1 + variants_for(admitted.images)) + len(held)
+    scans = len(teachers) * (1 + n_variants_for(admitted.images)) + len(held)
     announce(
         prior,
         scans * len(admitted.images),
@@ -141,7 +141,7 @@ def _work(
     )
     entry = {
         **found,
-        "n_kind": len(known_parts(Healthy.of(prior.healthy).kind, found)),
+        "n_kind": len(known_parts(HealthyModel.of(prior.healthy).kind, found)),
         "calibrated_on": f"{len(held)} healthy patients of the {' and '.join(sorted(splits))} split",
         "learned_from": len(teachers),
         "data": digest_of([*teachers, *held]),
@@ -174,7 +174,7 @@ def summary_of(entry: dict[str, Any]) -> Summary:
 
 def _short_of_flags(n: int) -> str:
     """What n healthy patients cannot support, and how many more are needed; "" where they suffice."""
-    if (more := wanted(ALPHA) - n) <= 0:
+    if (more := patients_needed(ALPHA) - n) <= 0:
         return ""
     needed = f"{more} more healthy patient{' is' if more == 1 else 's are'} needed"
     return f"No flags, and the map's scale is not calibrated: {needed}."
@@ -202,12 +202,14 @@ def _section(entry: dict[str, Any], held: Sequence[Item]) -> Section:
         ["smallest p-value", f"{smallest_p(n):.3g}"],
         [
             "flags at 5 %",
-            "given" if n >= wanted(ALPHA) else f"refused: at least {wanted(ALPHA)} patients are needed",
+            "given"
+            if n >= patients_needed(ALPHA)
+            else f"refused: at least {patients_needed(ALPHA)} patients are needed",
         ],
         [
             "gate before the score",
             f"knows {entry['n_kind']} patients"
-            if entry["n_kind"] >= wanted(ALPHA)
+            if entry["n_kind"] >= patients_needed(ALPHA)
             else "NONE: at least 19 patients are needed",
         ],
         ["plain scores kept beside ours", ", ".join(entry["plain"])],

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ...errors import BadOption
-from ...evidence.calibration import LEAST, SCALES, How, Kind
+from ...evidence.calibration import LEAST, SCALES, MeasurementKind, ReconstructionMethod
 from ...io.dataset.scan import Index, Item
 from ...jobs.calibrate import Judged, calibrated, judged
 from ...jobs.reconstruct import Settings, how_of
@@ -72,8 +72,10 @@ def into(request: Calibration) -> tuple[Path, Path, Path]:
 
 def _replaced(old: dict[str, Any], new: dict[str, Any]) -> bool:
     """The new entry is for the same, or the old one is by a method that no reconstruction uses any more."""
-    was, now = How(**old["how"]), How(**new["how"])
-    return was.method != now.method or not (was.apart(now) or Kind(**old["kind"]).apart(Kind(**new["kind"])))
+    was, now = ReconstructionMethod(**old["how"]), ReconstructionMethod(**new["how"])
+    return was.method != now.method or not (
+        was.apart(now) or MeasurementKind(**old["kind"]).apart(MeasurementKind(**new["kind"]))
+    )
 
 
 def _work(
@@ -128,7 +130,9 @@ def _summary(
     request: CalibrateReconstruct, items: tuple[Item, ...], rows: list[dict[str, Any]], keys: list[str]
 ) -> Outcome:
     found = [
-        Judged(**{**{k: v for k, v in row.items() if k != "sentence"}, "kind": Kind(**row["kind"])})
+        Judged(
+            **{**{k: v for k, v in row.items() if k != "sentence"}, "kind": MeasurementKind(**row["kind"])}
+        )
         for row in rows
     ]
     settings = Settings(n_steps=request.steps)

@@ -13,8 +13,8 @@ import torch
 
 from ...data.axes import plane_of
 from ...data.volume import Volume
-from ...errors import BadOption, WrongKind, nearest, printable
-from ...evidence.conformal import benjamini_hochberg, wanted
+from ...errors import BadOption, WrongKind, did_you_mean, printable
+from ...evidence.conformal import benjamini_hochberg, patients_needed
 from ...evidence.detectors.detectors import features_available
 from ...evidence.intervals import clopper_pearson
 from ...evidence.metrics import auroc, average_precision
@@ -70,7 +70,7 @@ def run_evaluate_detect(request: EvaluateDetect, on_event: OnEvent) -> RunFolder
     """Evaluate and write the run folder. Raises what ``evaluated`` raises, BadOption where no label, or no
     healthy one, is there.
     """
-    wanted(request.alpha)  # a rate that is none is refused before anything is read
+    patients_needed(request.alpha)  # a rate that is none is refused before anything is read
     return evaluated(
         request, on_event, _work, more={"form": 3, "detectors": not features_available()}, told=groups_of
     )
@@ -87,7 +87,7 @@ def healthy_label(asked: str | None, labels: Sequence[str], known: Sequence[str]
         )
     if asked is not None:
         if asked not in labels:
-            raise BadOption(f"healthy: no scan has the label {asked!r}", nearest(asked, list(labels)))
+            raise BadOption(f"healthy: no scan has the label {asked!r}", did_you_mean(asked, list(labels)))
         return asked
     found = [name for name in known if name in labels]
     if not found:
@@ -289,7 +289,7 @@ def figures(scans: Sequence[Scanned], alpha: float, n_healthy: int) -> dict[str,
         "alpha": alpha,
         "n_healthy": n_healthy,
     }
-    if n_healthy >= wanted(alpha):
+    if n_healthy >= patients_needed(alpha):
         for name, part in (("false_positive_rate", healthy), ("flagged_of_others", sick)):
             if part:
                 found[name] = stored(
@@ -424,7 +424,7 @@ def _verdict(request: EvaluateDetect, metrics: Mapping[str, Any]) -> str:
     else:
         lines.append(
             f"No false-positive rate: {metrics['n_healthy']} calibration patients cannot support "
-            f"{request.alpha:g} (at least {wanted(request.alpha)})."
+            f"{request.alpha:g} (at least {patients_needed(request.alpha)})."
         )
     return " ".join(lines)
 

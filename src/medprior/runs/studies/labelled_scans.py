@@ -13,16 +13,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...data.axes import axcodes, reoriented
+from ...data.axes import axcodes, reorient
 from ...data.grids import middle_half
 from ...data.volume import Volume
-from ...errors import BadOption, WrongKind, nearest, printable
+from ...errors import BadOption, WrongKind, did_you_mean, printable
 from ...io.dataset.scan import Index, Item
 from ...io.dataset.twins import pixel_hash
 from ...io.disk.files import sha256
 from ...io.read import read
 from ...prior import Prior
-from ...prior.admit import Admitted, resized
+from ...prior.admit import Admitted, resize
 from ...prior.joint import admit_parts, is_joint
 from ..ask.requests import EvaluateAugment
 from ..core.progress import Event, OnEvent
@@ -88,7 +88,7 @@ def labelled(
     for item, volume in index.volumes(kept_items):
         admitted = _admitted(request, prior, item, volume)
         at = middle_slices(len(admitted.images), most, len(kept))
-        images.append(resized(admitted.images[at], side))
+        images.append(resize(admitted.images[at], side))
         labels += [names.index(item.label) if item.label in names else 0] * len(at)
         scans += [len(kept)] * len(at)
         if admitted.condition.numbers is not None:
@@ -149,7 +149,7 @@ def generated(
         if missing:
             raise BadOption(
                 f"generated: no image with the label {missing[0]!r}; its sub-folders are labels",
-                nearest(missing[0], list(index.labels)),
+                did_you_mean(missing[0], list(index.labels)),
             )
     return labelled(request, prior, index, items, names, side)
 
@@ -178,7 +178,7 @@ def _mask_slices(
             "scans.csv names the mask of each scan in the column mask",
         )
     if turned is not volume and axcodes(turned) != axcodes(volume):
-        mask = reoriented(mask, axcodes(turned))
+        mask = reorient(mask, axcodes(turned))
     data = torch.from_numpy(np.ascontiguousarray(mask.data[0]))
     slices = data.movedim(-1, 0)[at] if data.ndim == 3 else data[None]
     return F.interpolate(slices[:, None].float(), size=side, mode="nearest-exact")[:, 0].round().long()

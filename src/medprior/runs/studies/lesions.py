@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ...data.seeds import generator
 from ...evidence.intervals import clopper_pearson
-from ...evidence.lesions import CONTRASTS, RADII, false_blobs, inserted, laddered, recovered
+from ...evidence.lesions import CONTRASTS, RADII, false_blobs, insert_lesions, lesion_ladder, recoveries
 from ...jobs.calibrate import BODY
 from ..ask.requests import Reconstruct
 from ..page.blocks import Section, Table
@@ -40,8 +40,8 @@ def with_lesions(request: Reconstruct, case: Case) -> tuple[Case, list[Any]]:
     """
     low, high = case.scale
     rng, tissue = generator(request.seed, "lesions"), _tissue(case)
-    lesions = laddered(case.image, tissue, rng, low=low, high=high, spacing=_pixel(case))
-    image = inserted(case.image, lesions, spacing=_pixel(case))
+    lesions = lesion_ladder(case.image, tissue, rng, low=low, high=high, spacing=_pixel(case))
+    image = insert_lesions(case.image, lesions, spacing=_pixel(case))
     return measured_again(request, case, case.known.with_data(image[0].numpy())), lesions
 
 
@@ -67,7 +67,7 @@ def withstood(
     least = ceil(pi * radius**2 if case.known.ndim == 2 else 4 / 3 * pi * radius**3)
     body, found = _tissue(case).expand(case.image[0].shape), {}
     for name, image in methods.items():
-        there = recovered(kept[name], lesioned.image, lesions, spacing=_pixel(case))
+        there = recoveries(kept[name], lesioned.image, lesions, spacing=_pixel(case))
         apart = (image - case.image)[0][body].double().square().mean()
         blobs = [
             false_blobs(image, case.image, spread[name][None] * float(scale), least=least)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from ...evidence.detectors.detectors import INTENSITIES, Plain, plain_detectors
+from ...evidence.detectors.detectors import INTENSITIES, PlainResult, plain_detectors
 from ...io.dataset.scan import Index, Item
 from ...prior import Prior
 from ...prior.admit import Admitted
@@ -67,7 +67,7 @@ class Beside:
     def _scan(self, volume) -> Tensor:
         return self.prior.admit(volume, allow_other=self.request.allow_other).whole
 
-    def __call__(self, item: Item, admitted: Admitted) -> dict[str, Plain]:
+    def __call__(self, item: Item, admitted: Admitted) -> dict[str, PlainResult]:
         """Intensity alone where too few healthy scans were there."""
         detectors = self.fitted[self.half.get(item.owner, 0)] if self.fitted else INTENSITIES
         return {name: detector(admitted.whole) for name, detector in detectors.items()}

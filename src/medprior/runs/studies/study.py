@@ -16,7 +16,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from ...errors import FileProblem
-from ...evidence.intervals import Interval, interval
+from ...evidence.intervals import Estimate, interval
 from ...io.dataset.index import patients_of
 from ...io.dataset.listing import csv_cell
 from ...io.dataset.scan import Index, Item
@@ -106,7 +106,7 @@ def span(at: Mapping[str, Any], digits: int = 3) -> str:
     return "too few patients" if at["low"] is None else f"{at['low']:.{digits}f} to {at['high']:.{digits}f}"
 
 
-def stored(at: Interval) -> dict[str, Any]:
+def stored(at: Estimate) -> dict[str, Any]:
     """An interval as JSON."""
     return {"value": at.value, "low": at.low, "high": at.high, "level": at.level, "n": at.n}
 

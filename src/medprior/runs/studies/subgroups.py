@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...evidence.conformal import wanted
+from ...evidence.conformal import patients_needed
 from ...evidence.intervals import clopper_pearson, difference_of_shares, interval
 from ...evidence.metrics import auroc
 from ...io.dataset.index import Item
@@ -73,7 +73,7 @@ def subgroups(scans: Sequence[Member], alpha: float, n_healthy: int) -> dict[str
     patients, each class of each side apart. False positives: Clopper-Pearson, their difference by
     ``difference_of_shares``; none where ``n_healthy`` cannot support alpha.
     """
-    promised = n_healthy >= wanted(alpha)
+    promised = n_healthy >= patients_needed(alpha)
     found: dict[str, Any] = {}
     for tag in TAGS:
         told = _merged([scan for scan in scans if tag in scan.groups], tag)

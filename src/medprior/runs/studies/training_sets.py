@@ -13,14 +13,14 @@ from torch.nn import functional as F
 
 from ...augmentation import Policy
 from ...data.seeds import generator, seed_for
-from ...downstream.augmented import Classical
+from ...downstream.augmented import ClassicalAugmentation
 from ...downstream.classifier import ClassifierSettings, train_classifier
-from ...downstream.segmenter import SegmenterSettings, dice, train_segmenter
+from ...downstream.segmenter import SegmenterSettings, mean_dice, train_segmenter
 from ...errors import BadOption
 from ...jobs.synthetic.enlarge import drawn_by_label, variations
 from ...jobs.synthetic.joint import drawn_joint
 from ...prior import Prior
-from ...prior.admit import resized
+from ...prior.admit import resize
 from ...prior.joint import MASK, label_map, part_named, parts
 from ..ask.requests import EvaluateAugment
 from .labelled_scans import Labelled
@@ -85,7 +85,7 @@ class Trial:
     at: Tensor
     pool: Pool
     settings: ClassifierSettings | SegmenterSettings
-    classical: Classical
+    classical: ClassicalAugmentation
 
 
 def chosen_scans(data: Labelled, per_class: int | None, seed: int, *, segment: bool = False) -> list[int]:
@@ -202,7 +202,7 @@ def _pairs(prior: Prior, n: int, channels: int, side: tuple[int, int], seed: int
     drawn = drawn_joint(prior, n, seed=seed, on_step=on_step)
     maps = label_map(mask.classes, drawn[:, list(mask.channels)])
     stretched = F.interpolate(maps[:, None].float(), size=side, mode="nearest-exact")[:, 0].round().long()
-    return Pool(resized(drawn[:, list(image.channels)], side), torch.zeros(n, dtype=torch.long), stretched)
+    return Pool(resize(drawn[:, list(image.channels)], side), torch.zeros(n, dtype=torch.long), stretched)
 
 
 def _from_folder(given: Labelled, labels: Tensor, seed: int) -> Pool:
@@ -222,7 +222,7 @@ def judged(trial: Trial, arm: Arm, judges: dict[str, Labelled], n_labels: int) -
     """
     images, labels, masks, numbers = _training_set(trial, arm)
     change = (
-        Classical([_policy(trial, int(k)) for k in labels], trial.seed, numbers=numbers)
+        ClassicalAugmentation([_policy(trial, int(k)) for k in labels], trial.seed, numbers=numbers)
         if arm.classical
         else None
     )
@@ -291,6 +291,6 @@ def _of_scans(probabilities: Tensor, data: Labelled) -> list[list[float]]:
 def _dice_of(found: Tensor, data: Labelled, n_labels: int) -> list[float]:
     masks = data.masks if data.masks is not None else found
     return [
-        round(dice(found[data.scans == s], masks[data.scans == s], n_labels), 6)
+        round(mean_dice(found[data.scans == s], masks[data.scans == s], n_labels), 6)
         for s in range(len(data.patients))
     ]

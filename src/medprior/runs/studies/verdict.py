@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ...evidence.gain import Scored, paired_gain
-from ...evidence.intervals import Interval
+from ...evidence.gain import SeedScores, paired_gain
+from ...evidence.intervals import Estimate
 from .study import span, stored
 from .training_sets import Arm
 
@@ -49,7 +49,7 @@ class Worth:
 
 def worth_of(
     arms: Sequence[Arm],
-    scored: Mapping[str, Mapping[str, Sequence[Scored]]],
+    scored: Mapping[str, Mapping[str, Sequence[SeedScores]]],
     patients: Mapping[str, Sequence[object]],
     on: str,
 ) -> Worth:
@@ -79,7 +79,7 @@ def worth_of(
 
 
 def verdict_of(
-    gain: Interval | Mapping[str, Any],
+    gain: Estimate | Mapping[str, Any],
     *,
     ratio: float,
     ours: str,

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from ...errors import BadOption
-from ...evidence.intervals import Interval
+from ...evidence.intervals import Estimate
 from ...evidence.synthetic.copies import WAYS, WayAudit
-from ...evidence.synthetic.descriptors import left_out
+from ...evidence.synthetic.descriptors import missing_descriptors
 from ...evidence.synthetic.fidelity import MEASURES, Fidelity
 from ...evidence.synthetic.moves import views
 from ...jobs.synthetic.audit import Control, Known, SetEvidence
@@ -234,7 +234,7 @@ def proof_sections(
     return [_copies(found, known, refused), *_fidelity(found, label), montage(found, known, made)]
 
 
-def _at(x: Interval, digits: int = 3) -> str:
+def _at(x: Estimate, digits: int = 3) -> str:
     return f"{x.value:.{digits}f} ({x.low:.{digits}f} to {x.high:.{digits}f})"
 
 
@@ -304,7 +304,7 @@ def _shares_table(found: SetEvidence) -> Table:
 def _fidelity(found: SetEvidence, label: str | None) -> list[Section]:
     if not found.fidelity:
         why = (
-            " ".join(left_out())
+            " ".join(missing_descriptors())
             or "Fewer than 24 scans of that label on a side: no distance between sets was measured."
         )
         return [Section("How faithful, how various?", why)]
@@ -333,7 +333,11 @@ def _fidelity(found: SetEvidence, label: str | None) -> list[Section]:
         "Held-out scans against this set, and against training scans in its place (the best one can ask "
         f"for).{asked}"
     )
-    return [Section("How faithful, how various?", text, blocks, verdict=verdict, caveats=tuple(left_out()))]
+    return [
+        Section(
+            "How faithful, how various?", text, blocks, verdict=verdict, caveats=tuple(missing_descriptors())
+        )
+    ]
 
 
 def montage(found: SetEvidence, known: Known, made: Sequence[Tensor]) -> Section:

@@ -16,8 +16,8 @@ from torch import Tensor
 from medprior.errors import BadOption
 from medprior.evidence.baselines.classic import (
     _differences,
-    enlarged,
     fbp,
+    interpolate,
     nonlocal_means,
     ridge,
     total_variation,
@@ -222,10 +222,10 @@ def test_enlarged_keeps_its_place() -> None:
     half a voxel. 2-D and 3-D.
     """
     x = torch.arange(32.0).reshape(1, 1, 32, 1).expand(1, 1, 32, 32).clone()
-    again = enlarged(downsample((1, 32, 32), 4)(x), (32, 32))
+    again = interpolate(downsample((1, 32, 32), 4)(x), (32, 32))
     assert torch.allclose(again[..., 8:24, :], x[..., 8:24, :], atol=0.05)
     volume = x[..., None].expand(1, 1, 32, 32, 4).clone()
-    again = enlarged(downsample((1, 32, 32, 4), (4, 4, 1))(volume), (32, 32, 4))
+    again = interpolate(downsample((1, 32, 32, 4), (4, 4, 1))(volume), (32, 32, 4))
     assert torch.allclose(again[..., 8:24, :, :], volume[..., 8:24, :, :], atol=0.05)
 
 

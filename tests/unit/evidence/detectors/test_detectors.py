@@ -22,12 +22,12 @@ from medprior.evidence.detectors.detectors import (
     PaDiM,
     PatchCore,
     PCAResidual,
-    Plain,
+    PlainResult,
     features_available,
     plain_detectors,
 )
 from medprior.evidence.detectors.imagenet import CELLS, CHANNELS, Features, pictures
-from medprior.evidence.lesions import Lesion, inserted
+from medprior.evidence.lesions import Lesion, insert_lesions
 
 FITTED = {
     "atlas": Atlas.fitted,
@@ -75,10 +75,10 @@ def with_disc(scan: Tensor) -> tuple[Tensor, Tensor]:
     """A scan with a bright disc or ball in it, and where that is."""
     size = scan.shape[1:]
     lesion = Lesion(tuple(0.35 * n for n in size), 0.12 * min(size[:2]), 0.7)
-    return inserted(scan[None], [lesion])[0], lesion.core(size)
+    return insert_lesions(scan[None], [lesion])[0], lesion.core(size)
 
 
-def share_above(found: Plain, where: Tensor) -> float:
+def share_above(found: PlainResult, where: Tensor) -> float:
     """How often a voxel in ``where`` is higher than one elsewhere: of the lesion's median."""
     return float((found.map[where].median() > found.map[~where]).double().mean())
 

@@ -7,9 +7,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from medprior.errors import BadOption
-from medprior.evidence.synthetic.copies import WAYS, CopyIndex, by_chance, nearer_share, way_audit
-from medprior.evidence.synthetic.likeness import aligned, alike, embedding_of, pictured
-from medprior.evidence.synthetic.moves import Move, moved
+from medprior.evidence.synthetic.copies import WAYS, CopyIndex, copy_probability, nearer_share, way_audit
+from medprior.evidence.synthetic.likeness import (
+    aligned_correlation,
+    as_pictures,
+    embedding_correlation,
+    learn_embedding,
+)
+from medprior.evidence.synthetic.moves import Move, apply_move
 
 
 def patients(n: int, seed: int, size: int = 28) -> list[Tensor]:
@@ -34,8 +39,8 @@ def test_new_patients_are_as_near_to_training_as_to_others(index: CopyIndex):
 
 
 def test_moved_training_scans_are_found_and_refused(index: CopyIndex):
-    some = pictured(patients(60, 1))
-    copies = list(moved(some, Move.of(60, flip=True, turn=5.0, gamma=1.3)))
+    some = as_pictures(patients(60, 1))
+    copies = list(apply_move(some, Move.of(60, flip=True, turn=5.0, gamma=1.3)))
     pixels, embedding = way_audit(index, copies)
     assert pixels.copies.value > 0.9 and pixels.nearer.low > 0.9 and not pixels.passed
     assert pixels.memorised.value > 0.8
@@ -87,11 +92,11 @@ def test_pairs_that_may_not_count_leave_room_for_others():
     """Of forty slices all but a few are of one's own patient: strangers are aligned all the same, as finely
     as where they are alone.
     """
-    pictures = pictured(patients(44, 5))
+    pictures = as_pictures(patients(44, 5))
     mine = torch.tensor([[False] * 40 + [True] * 4])
-    found = aligned(pictures[:1], pictures, candidates=4, asked=mine)
+    found = aligned_correlation(pictures[:1], pictures, candidates=4, asked=mine)
     assert torch.equal(found[0, :40], torch.full((40,), -1.0))
-    assert torch.allclose(found[0, 40:], aligned(pictures[:1], pictures[40:])[0])
+    assert torch.allclose(found[0, 40:], aligned_correlation(pictures[:1], pictures[40:])[0])
 
 
 def test_copies_are_nearer_to_training_whatever_the_sets_hold():
@@ -157,13 +162,13 @@ def test_a_generator_may_not_draw_a_scan_over_again(index: CopyIndex):
 
 def test_how_many_lie_beyond_by_chance():
     """The nearest of 20 held-out scans is passed by each new scan with a chance of 1 in 21."""
-    assert by_chance(0, 100, 20) == 1.0
-    assert by_chance(1, 1, 20) == pytest.approx(1 / 21)
+    assert copy_probability(0, 100, 20) == 1.0
+    assert copy_probability(1, 1, 20) == pytest.approx(1 / 21)
     rng = np.random.default_rng(0)
     held, new = rng.random((20000, 20)).max(1), rng.random((20000, 50))
     counts = (new > held[:, None]).sum(1)
     for k in (1, 5, 10):
-        assert by_chance(k, 50, 20) == pytest.approx(float((counts >= k).mean()), abs=0.01)
+        assert copy_probability(k, 50, 20) == pytest.approx(float((counts >= k).mean()), abs=0.01)
 
 
 def test_slices_of_few_patients_allow_no_more_copies_than_the_patients_show(index: CopyIndex):
@@ -207,16 +212,16 @@ def test_fewer_held_out_scans_than_training_scans_are_compared_in_equal_numbers(
 
 
 def test_the_embedding_is_that_of_its_seed_and_knows_moved_pictures():
-    known = pictured(patients(40, 1))
-    a, b = embedding_of(known, steps=40), embedding_of(known, steps=40)
+    known = as_pictures(patients(40, 1))
+    a, b = learn_embedding(known, steps=40), learn_embedding(known, steps=40)
     assert torch.equal(a(known), b(known))
-    back = alike(a(moved(known, Move.of(40, turn=4.0))), a(known))
+    back = embedding_correlation(a(apply_move(known, Move.of(40, turn=4.0))), a(known))
     assert float((back.argmax(1) == torch.arange(40)).float().mean()) > 0.8
 
 
 def test_alignment_sees_through_a_crop():
-    known = pictured(patients(40, 1))
-    found = aligned(moved(known, Move.of(40, crop=0.1, flip=True)), known)
+    known = as_pictures(patients(40, 1))
+    found = aligned_correlation(apply_move(known, Move.of(40, crop=0.1, flip=True)), known)
     assert found.argmax(1).tolist() == list(range(40)) and found.amax(1).min() > 0.97
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from medprior.evidence.synthetic.descriptors import descriptors, left_out
+from medprior.evidence.synthetic.descriptors import descriptors, missing_descriptors
 
 
 def _pictures(n: int, seed: int, rough: bool) -> list[torch.Tensor]:
@@ -15,7 +15,7 @@ def _pictures(n: int, seed: int, rough: bool) -> list[torch.Tensor]:
 @pytest.mark.parametrize("at", range(2))
 def test_each_descriptor_is_deterministic_and_separates_textures(at: int):
     if len(descriptors()) <= at:
-        pytest.skip(f"not installed: {left_out()}")
+        pytest.skip(f"not installed: {missing_descriptors()}")
     descriptor = descriptors()[at]
     smooth, again, rough = (
         descriptor(_pictures(6, 1, False)),
@@ -34,4 +34,4 @@ def test_each_descriptor_is_deterministic_and_separates_textures(at: int):
 
 
 def test_what_is_missing_is_said():
-    assert len(descriptors()) + len(left_out()) == 2
+    assert len(descriptors()) + len(missing_descriptors()) == 2

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from medprior.errors import BadOption
-from medprior.evidence.synthetic.membership import ATTACKS, leaks, scores
+from medprior.evidence.synthetic.membership import ATTACKS, membership_leaks, membership_scores
 from medprior.prior import Card, Condition, Prior
-from medprior.prior.prior import fresh
+from medprior.prior.prior import untrained_prior
 
 
 class _ByHeart(Prior):
@@ -16,7 +16,7 @@ class _ByHeart(Prior):
     """
 
     def __init__(self, known: Tensor) -> None:
-        plain = fresh(Card("by-heart", "MR", widths=(8, 8), blocks=1))
+        plain = untrained_prior(Card("by-heart", "MR", widths=(8, 8), blocks=1))
         super().__init__(plain.net, plain.path, plain.card)
         self.known = known
 
@@ -36,15 +36,19 @@ def test_what_is_known_by_heart_leaks():
     members, others = _scans(30, 1), _scans(30, 2)
     prior = _ByHeart(torch.stack(members))
     given = [Condition()] * 30
-    for leak in leaks(scores(prior, members, given), scores(prior, others, given)):
+    for leak in membership_leaks(
+        membership_scores(prior, members, given), membership_scores(prior, others, given)
+    ):
         assert leak.auc.low > 0.9 and not leak.low, leak
 
 
 def test_a_prior_that_has_seen_neither_tells_them_apart_no_better_than_chance():
-    prior = fresh(Card("fresh", "MR", widths=(8, 8), blocks=1))
+    prior = untrained_prior(Card("fresh", "MR", widths=(8, 8), blocks=1))
     prior.net.requires_grad_(False)
     given = [Condition()] * 40
-    found = leaks(scores(prior, _scans(40, 1), given), scores(prior, _scans(40, 2), given))
+    found = membership_leaks(
+        membership_scores(prior, _scans(40, 1), given), membership_scores(prior, _scans(40, 2), given)
+    )
     assert [leak.attack for leak in found] == list(ATTACKS)
     for leak in found:
         assert leak.auc.low <= 0.5 <= leak.auc.high and leak.hits is None
@@ -54,8 +58,8 @@ def test_hits_at_one_in_a_hundred_false():
     rng = torch.Generator().manual_seed(0)
     others = torch.randn((1000, 2), generator=rng)
     same, known = (
-        leaks(torch.randn((1000, 2), generator=rng), others),
-        leaks(torch.randn((1000, 2), generator=rng) + 4, others),
+        membership_leaks(torch.randn((1000, 2), generator=rng), others),
+        membership_leaks(torch.randn((1000, 2), generator=rng) + 4, others),
     )
     assert same[0].hits is not None and known[0].hits is not None
     assert same[0].hits.value < 0.03 and known[0].hits.value > 0.8
@@ -67,10 +71,10 @@ def test_one_of_a_hundred_others_may_be_taken_for_a_member():
     others = torch.linspace(0, 1, 100)[:, None].repeat(1, 2)
     others[0] = 100.0
     members = torch.cat([torch.full((50, 2), 2.0), torch.zeros(50, 2)])
-    hits = leaks(members, others)[0].hits
+    hits = membership_leaks(members, others)[0].hits
     assert hits is not None and hits.value == 0.5
 
 
 def test_few_scans_are_refused():
     with pytest.raises(BadOption, match="at least 20"):
-        leaks(torch.zeros((5, 2)), torch.zeros((50, 2)))
+        membership_leaks(torch.zeros((5, 2)), torch.zeros((50, 2)))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from medprior.errors import BadOption
-from medprior.evidence.synthetic.moves import Move, moved, random_move, views
+from medprior.evidence.synthetic.moves import Move, apply_move, random_move, views
 
 
 def _picture(seed: int = 0, size: tuple[int, int] = (20, 20)) -> torch.Tensor:
@@ -13,40 +13,42 @@ def _picture(seed: int = 0, size: tuple[int, int] = (20, 20)) -> torch.Tensor:
 
 def test_a_mirror_is_a_flip_of_columns():
     x = _picture()
-    assert torch.allclose(moved(x, Move.of(1, flip=True)), x.flip(3), atol=1e-5)
+    assert torch.allclose(apply_move(x, Move.of(1, flip=True)), x.flip(3), atol=1e-5)
 
 
 @pytest.mark.parametrize("turn", [90.0, -90.0])
 def test_a_quarter_turn_is_a_rotation_of_the_array(turn: float):
     x = _picture()
-    found = moved(x, Move.of(1, turn=turn))
+    found = apply_move(x, Move.of(1, turn=turn))
     assert any(torch.allclose(found, x.rot90(k, (2, 3)), atol=1e-4) for k in (1, 3))
 
 
 def test_two_quarter_turns_of_opposite_sense_cancel():
     x = _picture(1)
-    assert torch.allclose(moved(moved(x, Move.of(1, turn=90.0)), Move.of(1, turn=-90.0)), x, atol=1e-4)
+    assert torch.allclose(
+        apply_move(apply_move(x, Move.of(1, turn=90.0)), Move.of(1, turn=-90.0)), x, atol=1e-4
+    )
 
 
 def test_a_turn_keeps_circles_round_where_the_picture_is_not_square():
     i, j = torch.meshgrid(torch.arange(40.0) - 19.5, torch.arange(80.0) - 39.5, indexing="ij")
     disc = (2.0 * ((i**2 + j**2) < 100) - 1)[None, None]
-    assert (moved(disc, Move.of(1, turn=37.0)) - disc).abs().mean() < 0.02
+    assert (apply_move(disc, Move.of(1, turn=37.0)) - disc).abs().mean() < 0.02
 
 
 def test_a_shift_and_a_crop_move_and_enlarge():
     x = torch.full((1, 1, 20, 20), -1.0)
     x[..., 8:12, 8:12] = 1
-    lit = (moved(x, Move.of(1, shift=(0.2, 0.0))) > 0).nonzero()[:, 2].float().mean()
+    lit = (apply_move(x, Move.of(1, shift=(0.2, 0.0))) > 0).nonzero()[:, 2].float().mean()
     assert (
         abs(float(lit) - (9.5 - 4)) < 0.6
     )  # looked at from 0.2 * 20 pixels further down, so it stands higher
-    assert (moved(x, Move.of(1, crop=0.5)) > 0).sum() > 2 * (x > 0).sum()
+    assert (apply_move(x, Move.of(1, crop=0.5)) > 0).sum() > 2 * (x > 0).sum()
 
 
 def test_gamma_leaves_black_and_white():
     x = torch.tensor([-1.0, 0.0, 1.0]).expand(1, 1, 3, 3)
-    found = moved(x, Move.of(1, gamma=2.0))[0, 0, 0]
+    found = apply_move(x, Move.of(1, gamma=2.0))[0, 0, 0]
     assert found.tolist() == pytest.approx([-1.0, -0.5, 1.0], abs=1e-5)
 
 
@@ -57,7 +59,7 @@ def test_random_moves_are_those_of_their_seed():
 
 def test_a_move_for_each_image_is_wanted():
     with pytest.raises(BadOption, match="a move for each"):
-        moved(_picture(), Move.of(2))
+        apply_move(_picture(), Move.of(2))
 
 
 def test_a_volume_shows_its_three_middle_planes():

@@ -27,7 +27,7 @@ from medprior.jobs.fitting.changes import indexed
 from medprior.jobs.fitting.options import Adaptation, Listener
 from medprior.prior import Card
 from medprior.training.folder import load
-from medprior.training.patches import planned
+from medprior.training.patches import plan_step
 from tests.unit.runs.conftest import save_tiny, scene, tiny_card
 
 
@@ -142,7 +142,7 @@ def test_replay_has_its_share_of_every_batch() -> None:
     """Over many batches, whatever the numbers of images."""
     data = _images(tiny_card(), shown(5, 0), shown(45, 0), shown(11, 1), 0.4)
     taken = torch.tensor(
-        [n for step in range(300) for n in planned(data, step, seed=0, batch=16, ranks=1).order]
+        [n for step in range(300) for n in plan_step(data, step, seed=0, batch=16, ranks=1).order]
     )
     assert float((taken >= 50).float().mean()) == pytest.approx(0.4, abs=0.03)
     assert float((taken < 5).float().mean()) == pytest.approx(0.3, abs=0.03), (

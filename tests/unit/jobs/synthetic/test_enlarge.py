@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from medprior.augmentation import Policy
-from medprior.downstream.augmented import Classical
+from medprior.downstream.augmented import ClassicalAugmentation
 from medprior.errors import BadOption
 from medprior.jobs.synthetic.enlarge import drawn_by_label, variations
 from medprior.training.folder import load
@@ -60,14 +60,14 @@ def test_new_images_by_label_are_as_many_as_asked_for_and_differ(prior) -> None:
 def test_classical_transforms_hang_on_image_and_pass_not_on_the_batch() -> None:
     rng = torch.Generator().manual_seed(0)
     images = torch.rand((4, 1, 20, 20), generator=rng) * 2 - 1
-    change = Classical([Policy.of("DX", unit="a.u.")] * 4, seed=3)
+    change = ClassicalAugmentation([Policy.of("DX", unit="a.u.")] * 4, seed=3)
     all_at_once = change(images, torch.arange(4), torch.zeros(4, dtype=torch.long))
-    fresh = Classical([Policy.of("DX", unit="a.u.")] * 4, seed=3)
+    fresh = ClassicalAugmentation([Policy.of("DX", unit="a.u.")] * 4, seed=3)
     assert torch.equal(all_at_once[2:3], fresh(images[2:3], torch.tensor([2]), torch.tensor([0])))
     assert not torch.equal(all_at_once, fresh(images, torch.arange(4), torch.ones(4, dtype=torch.long))), (
         "anew in every pass"
     )
-    moved = Classical([Policy.of("DX", unit="a.u.")] * 2, seed=3, numbers=[2, 0])
+    moved = ClassicalAugmentation([Policy.of("DX", unit="a.u.")] * 2, seed=3, numbers=[2, 0])
     assert torch.equal(
         moved(images[[2, 0]], torch.tensor([0, 1]), torch.tensor([0, 0])), all_at_once[[2, 0]]
     ), "an image keeps its number"
@@ -77,7 +77,7 @@ def test_masks_move_with_their_images() -> None:
     masks = torch.zeros((1, 24, 24), dtype=torch.long)
     masks[0, 6:14, 8:18] = 2
     images = masks[:, None].float()
-    change = Classical([Policy.of("MR").only("rotate", "scale", "shift")], seed=0)
+    change = ClassicalAugmentation([Policy.of("MR").only("rotate", "scale", "shift")], seed=0)
     for turn in range(6):
         x, m = change.pair(images, masks, torch.tensor([0]), torch.tensor([turn]))
         assert set(m.unique().tolist()) <= {0, 2} and (x[0, 0][m[0] == 2] > 0.9).float().mean() > 0.95

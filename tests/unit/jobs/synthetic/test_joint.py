@@ -16,7 +16,7 @@ from medprior.errors import BadOption
 from medprior.jobs.synthetic.joint import synthesize_joint
 from medprior.jobs.synthetic.synthesize import synthesize
 from medprior.prior import Card, Condition
-from medprior.prior.denoiser import spread
+from medprior.prior.denoiser import broadcast_level
 from medprior.prior.error_table import ErrorTable
 from medprior.prior.rings import BINS
 from tests.unit.jobs.exact import Exact, filtered, tiny
@@ -43,7 +43,10 @@ class Pair(Exact):
         self.correlation = correlation
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
-        power, variance = self.spectra(tuple(x.shape[2:])), spread(sigma.expand(len(x)).to(x) ** 2, x)[:, :1]
+        power, variance = (
+            self.spectra(tuple(x.shape[2:])),
+            broadcast_level(sigma.expand(len(x)).to(x) ** 2, x)[:, :1],
+        )
         z = x - self.mean
         both, apart = z[:, :1] + z[:, 1:], z[:, :1] - z[:, 1:]
         gains = [power * (1 + s * self.correlation) for s in (1, -1)]
@@ -53,7 +56,7 @@ class Pair(Exact):
         return self.mean + torch.cat([both + apart, both - apart], dim=1) / 2
 
     def spectrum(self, sigma: Tensor, size: tuple[int, ...]) -> Tensor:
-        power, variance = self.spectra(size), spread(sigma.float() ** 2, torch.empty(1, *size))
+        power, variance = self.spectra(size), broadcast_level(sigma.float() ** 2, torch.empty(1, *size))
         return (
             sum(
                 p * variance / (p + variance)

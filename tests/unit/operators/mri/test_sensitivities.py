@@ -21,11 +21,11 @@ from medprior.operators import (
     coil_maps,
     mri,
     noise_covariance,
-    phased,
     poisson_disc,
     simulate,
     simulated_coils,
     whiten,
+    with_image_phase,
 )
 
 
@@ -86,7 +86,7 @@ def test_the_phase_of_the_image_goes_into_the_maps() -> None:
     phase = torch.polar(torch.ones(64, 64), 2.0 * ramp[:, None] + 1.5 * ramp**2)
     everything = torch.ones(64, 64, dtype=torch.bool)
     kspace = simulate(x, mri(everything, maps * phase), ComplexGaussian(0.005), rng(1)).y
-    mine = phased(coil_maps(kspace[0]), kspace[0])
+    mine = with_image_phase(coil_maps(kspace[0]), kspace[0])
     image = mri(everything, mine, complex_image=True).adjoint(kspace)[0]
     inside = x[0, 0] > 0.5
     assert float(image[1][inside].norm() / image[0][inside].norm()) < 0.05
@@ -102,14 +102,16 @@ def test_phase_finer_than_the_fully_sampled_centre_is_found() -> None:
     phase = torch.polar(torch.ones(96, 96), 1.5 * u + 2.0 * torch.exp(-((u - 0.4) ** 2 + v**2) / 0.02))
     mask = cartesian_lines((96, 96), 4, rng(), centre_fraction=0.12)
     y = simulate(x, mri(mask, maps * phase), ComplexGaussian(0.01), rng(1)).y
-    A = mri(mask, phased(coil_maps(y[0], mask), y[0], mask))
+    A = mri(mask, with_image_phase(coil_maps(y[0], mask), y[0], mask))
     found = cg(lambda q: A.gram(q) + 0.01 * q, A.adjoint(y), torch.zeros_like(x), 20)
     assert float(Measurement(y, A, ComplexGaussian(0.01)).misfit(found)) < 1.3
 
 
 def test_phase_finer_than_the_window_is_refined() -> None:
-    """SIMULATED, 6 coils, 4 times fewer lines, steep bumps of phase: told the noise, ``phased`` comes nearer
-    to the true phase than smoothing does, and the misfit of a real image falls to that of the noise."""
+    """SIMULATED, 6 coils, 4 times fewer lines, steep bumps of phase: told the noise, ``with_image_phase``
+    comes nearer to the true phase than smoothing does, and the misfit of a real image falls to that of the
+    noise.
+    """
     n, std = 96, 0.01
     maps, x = simulated_coils(6, (n, n), rng()), head(n)
     u, v = torch.meshgrid(torch.linspace(-1, 1, n), torch.linspace(-1, 1, n), indexing="ij")
@@ -120,7 +122,7 @@ def test_phase_finer_than_the_window_is_refined() -> None:
     mask = cartesian_lines((n, n), 4, rng(), centre_fraction=0.12)
     y = simulate(x, mri(mask, maps * phase), ComplexGaussian(std), rng(1)).y
     found = coil_maps(y[0], mask, crop=0.0)
-    smooth, fine = phased(found, y[0], mask), phased(found, y[0], mask, std=std)
+    smooth, fine = with_image_phase(found, y[0], mask), with_image_phase(found, y[0], mask, std=std)
 
     def errors(maps_phased: torch.Tensor) -> tuple[float, float]:
         off = (maps_phased.conj() * maps * phase).sum(0).angle()[x[0, 0] > 0.2]
@@ -133,7 +135,7 @@ def test_phase_finer_than_the_window_is_refined() -> None:
     assert misfit < 1.0 < 1.1 < misfit_before, (misfit_before, misfit)
     few = torch.zeros_like(mask)
     few[40:56, 40:56] = True
-    assert torch.equal(phased(found, y[0], few), phased(found, y[0], few, std=std)), (
+    assert torch.equal(with_image_phase(found, y[0], few), with_image_phase(found, y[0], few, std=std)), (
         "too few numbers to refine from"
     )
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import medprior as mp
-from medprior.augmentation import Record, replayed
+from medprior.augmentation import Record, replay
 from medprior.cli import main
 from medprior.data.volume import Volume
 from medprior.errors import BadOption, Corrupt, TooLarge
@@ -52,7 +52,7 @@ def test_a_volume_with_its_mask(brain: tuple[Path, Path], tmp_path: Path) -> Non
             mp.read(done.path / "outputs" / f"augmented_{n}.nii.gz"),
             mp.read(done.path / "outputs" / f"augmented_{n}_mask.nii.gz"),
         )
-        again = replayed(Record.from_dict(stated), source, [mask])
+        again = replay(Record.from_dict(stated), source, [mask])
         assert np.array_equal(image.data, again.image.data) and np.array_equal(
             label.data, again.masks[0].data
         )

@@ -16,7 +16,7 @@ from medprior.data.volume import Provenance, Volume
 from medprior.downstream.classifier import ClassifierSettings
 from medprior.downstream.segmenter import SegmenterSettings
 from medprior.errors import BadOption
-from medprior.evidence.gain import Scored, mean_scored
+from medprior.evidence.gain import SeedScores, mean_scores
 from medprior.io.write import write
 from medprior.runs.ask.requests import EvaluateAugment
 from medprior.runs.core.outputs import Outcome, Summary
@@ -316,8 +316,8 @@ def test_both_plain_arms_must_be_beaten_and_test_chooses_nothing() -> None:
     """
     rng = np.random.default_rng(0)
 
-    def scored(mean: float) -> list[Scored]:
-        return [mean_scored(mean + 0.01 * rng.normal(size=50)) for _ in range(5)]
+    def scored(mean: float) -> list[SeedScores]:
+        return [mean_scores(mean + 0.01 * rng.normal(size=50)) for _ in range(5)]
 
     arms = [
         Arm(),

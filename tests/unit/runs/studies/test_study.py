@@ -20,7 +20,7 @@ from medprior.data.volume import Volume
 from medprior.errors import BadOption
 from medprior.evidence.detectors.detectors import Atlas
 from medprior.evidence.detectors.kept_scores import KEPT
-from medprior.healthy.model import Healthy
+from medprior.healthy.model import HealthyModel
 from medprior.io.dataset.index import one_each
 from medprior.io.dataset.scan import scan
 from medprior.io.write import write
@@ -237,7 +237,7 @@ def test_bundled_priors_that_know_healthy_scans_are_of_this_version() -> None:
     assert set(told) == {"chest-xray", "brain-t1"}
     for prior in told.values():
         assert usable(prior) is not None and tuple(prior.trust["detect"]["plain"]) == KEPT
-        assert Healthy.of(prior.healthy).kind.known.shape[1] == len(prior.trust["detect"]["kind"][0])
+        assert HealthyModel.of(prior.healthy).kind.known.shape[1] == len(prior.trust["detect"]["kind"][0])
 
 
 def test_detect_on_a_labelled_folder(healthy_folder: Path, calibrated: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from medprior.data.volume import Volume
 from medprior.errors import BadOption
-from medprior.evidence.intervals import Interval, clopper_pearson
+from medprior.evidence.intervals import Estimate, clopper_pearson
 from medprior.evidence.synthetic.copies import Nearness, WayAudit
 from medprior.evidence.synthetic.descriptors import Descriptor
 from medprior.io.dataset.scan import scan
@@ -64,7 +64,7 @@ def own(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """An embedding and a twin that have hardly learned: the pixels find the copies here."""
-    monkeypatch.setattr("medprior.evidence.synthetic.copies.embedding_of", lambda pictures, **_: _flat)
+    monkeypatch.setattr("medprior.evidence.synthetic.copies.learn_embedding", lambda pictures, **_: _flat)
     monkeypatch.setattr("medprior.jobs.synthetic.audit._TWIN_STEPS", 10)
     twin = Control("over-fitted twin", clopper_pearson(64, 64), (1.0, 1.0), 0.95)
     monkeypatch.setattr("medprior.runs.synthesize.audit.over_fitted_twin", lambda *_, **__: twin)
@@ -267,8 +267,8 @@ def test_what_real_scans_show_excuses_that_and_no_more(nearer: float, reference:
     set lies nearer still, or real scans do not.
     """
 
-    def around(x: float) -> Interval:
-        return Interval(x, x - 0.03, x + 0.03, 0.95, 100)
+    def around(x: float) -> Estimate:
+        return Estimate(x, x - 0.03, x + 0.03, 0.95, 100)
 
     way = WayAudit(
         "pixels",

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ....errors import BadGeometry, BadOption, FileProblem, MedpriorError, Unsupported, nearest
+from ....errors import BadGeometry, BadOption, FileProblem, MedpriorError, Unsupported, did_you_mean
 from ...disk.limits import Limits
 from .geometry import Plane, stacks
 from .groups import TAG_ELEMENTS
@@ -250,7 +250,8 @@ def chosen(place: Path, tree: Tree, wanted: str | None) -> tuple[Series, list[st
         picked = [s for s in tree.series if wanted in (s.id, s.uid)]
         if len(picked) != 1:
             raise BadOption(
-                f"series: {wanted!r} is not in {place.name}", nearest(wanted, [s.id for s in tree.series])
+                f"series: {wanted!r} is not in {place.name}",
+                did_you_mean(wanted, [s.id for s in tree.series]),
             )
         whole(picked[0])
         return picked[0], [
