@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["Index", "Item", "Unusable", "load_index", "scan"]
 
 _KEY_BYTES = 32
+_LEAST_SIDE = 4
+"""Pixels a side of a picture: with fewer, no network has a resolution to work at."""
 _SHARES = (("train", 70), ("val", 85), ("test", 100))
 _SHARES_TO_LEARN = (("train", 82), ("val", 100))
 """Of what a layout gives for training, with a test set of its own."""
@@ -295,6 +297,9 @@ class _Scanner:
                 f"is constant: every value is {low:g}{f' (image {part})' if part else ''}",
                 "remove it",
             )
+        if volume.ndim == 2 and min(volume.shape) < _LEAST_SIDE:
+            size = " x ".join(map(str, volume.shape))
+            raise Corrupt(entry.path, f"is a picture of {size}, too small for a network", "remove it")
         beside = self.check_beside(entry, volume)
         classes = self.classes_of(entry, beside["mask"]) if "mask" in beside else ()
         source = volume.provenance

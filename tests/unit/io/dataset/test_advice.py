@@ -24,10 +24,15 @@ def test_what_nobody_named_is_unknown_and_not_none(tmp_path: Path) -> None:
 
 def test_few_and_small_scans_and_an_unknown_modality_are_named(tmp_path: Path) -> None:
     made(tmp_path, "a.png", "b.png")
-    (tmp_path / "strip.png").write_bytes(png(np.arange(97, dtype=np.uint8)[None]))
-    told = for_training(scan(tmp_path))
+    (tmp_path / "strip.png").write_bytes(
+        png(np.arange(970, dtype=np.uint16).reshape(10, 97).astype(np.uint8))
+    )
+    (tmp_path / "line.png").write_bytes(png(np.arange(97, dtype=np.uint8)[None]))
+    index = scan(tmp_path)
+    told = for_training(index)
+    assert [u.reason for u in index.unusable] == ["is a picture of 1 x 97, too small for a network"]
     assert told[0] == "3 scans are far too few to learn from; 50 or more"
-    assert told[1] == "too small for a network (a side below 16 pixels): strip.png (1 x 97)"
+    assert told[1] == "too small for a network (a side below 16 pixels): strip.png (10 x 97)"
     assert "--modality DX" in told[2]
     assert len(for_training(scan(tmp_path, modality="DX"))) == 2
 
