@@ -624,7 +624,7 @@ def test_images_from_noise_want_a_prior_whose_audit_passed(
     )
 
 
-def test_a_run_without_a_val_split_says_that_nobody_looks_for_copies(tiny: Path, tmp_path: Path) -> None:
+def test_a_run_without_a_val_split_says_that_copies_are_not_looked_for(tiny: Path, tmp_path: Path) -> None:
     for n in range(2):
         write(Volume(scene(n)), tmp_path / "set" / "train" / "a" / f"{n}.png", kind="converted")
     heard: list[Event] = []
