@@ -61,6 +61,26 @@ def run_measured(
         case.scale,
         lambda done, total: on_event(Event("step", done=done, total=total)),
     )
+    methods, metrics, ours = _methods(request, case, draws, on_event)
+    overrides = ("another modality than the prior's was allowed",) if request.allow_other else ()
+    section, preview = measured_section(prior, case, draws, Judgement(methods, metrics["methods"], ours))
+    on_event(Event("stage", "separating what comes from the measurement and what from the prior"))
+    proof = trusted(case.measurement, draws, case.grid, case.half, suffix=suffix_of(case.grid))
+    lines = [f"misfit {found['misfit']:.2f}  {name}" for name, found in metrics["methods"].items()]
+    return Outcome(
+        metrics | proof.metrics,
+        [section, proof.section],
+        preview,
+        Summary((*lines, *proof.headline), f"measured data, no known image; misfit {metrics['misfit']:.2f}"),
+        [*_outputs(case, draws), *proof.outputs],
+        overrides,
+    )
+
+
+def _methods(
+    request: Reconstruct, case: Acquired, draws: Draws, on_event: OnEvent
+) -> tuple[dict[str, Tensor], dict[str, Any], str]:
+    """(image of every method, plain ones first and ours last; metrics; the name of ours)."""
     methods = dict(case.baselines)
     metrics: dict[str, Any] = {"measured": "; ".join(case.sentences), "made_by": draws.made_by}
     if request.baselines == "all":
@@ -82,19 +102,7 @@ def run_measured(
         for name, x in methods.items()
     }
     metrics["misfit"] = metrics["methods"][ours]["misfit"]
-    overrides = ("another modality than the prior's was allowed",) if request.allow_other else ()
-    section, preview = measured_section(prior, case, draws, Judgement(methods, metrics["methods"], ours))
-    on_event(Event("stage", "separating what comes from the measurement and what from the prior"))
-    proof = trusted(case.measurement, draws, case.grid, case.half, suffix=suffix_of(case.grid))
-    lines = [f"misfit {found['misfit']:.2f}  {name}" for name, found in metrics["methods"].items()]
-    return Outcome(
-        metrics | proof.metrics,
-        [section, proof.section],
-        preview,
-        Summary((*lines, *proof.headline), f"measured data, no known image; misfit {metrics['misfit']:.2f}"),
-        [*_outputs(case, draws), *proof.outputs],
-        overrides,
-    )
+    return methods, metrics, ours
 
 
 def _against(case: Acquired, x: Tensor) -> dict[str, float]:

@@ -94,23 +94,14 @@ def _work(
     parts = _read(request, known.prior, index, on_event)
     names, train = parts["train"].names, parts["train"]
     judges = {split: data for split, data in parts.items() if split != "train"}
-    n_labels = (
-        int(max(int(data.masks.max()) for data in parts.values() if data.masks is not None)) + 1
-        if request.segment
-        else len(names)
-    )
+    n_labels = len(names)
+    if request.segment:
+        n_labels = int(max(int(data.masks.max()) for data in parts.values() if data.masks is not None)) + 1
     given = None
     if made is not None:
         digests = {digest for data in judges.values() for digest in data.digests}
-        given = generated(
-            request,
-            known.prior,
-            made,
-            names,
-            (int(train.images.shape[2]), int(train.images.shape[3])),
-            digests,
-            on_event,
-        )
+        size = (int(train.images.shape[2]), int(train.images.shape[3]))
+        given = generated(request, known.prior, made, names, size, digests, on_event)
     arms = _possible(request, arms_of(request.ratios), train, given, on_event)
     todo = [(seed, arm) for seed in range(request.seeds) for arm in arms if _key(seed, arm) not in collected]
     done, total, trial, started = (
@@ -129,21 +120,15 @@ def _work(
                 arms,
                 seed,
                 on_event,
-                first=n == 0,
-                left=len({s for s, _ in todo}),
+                announced=len({s for s, _ in todo}) if n == 0 else 0,
             )
             on_event(Event("stage", "training", done, total))
             started = time.monotonic()
         collected.keep(_key(seed, arm), judged(trial, arm, judges, n_labels))
         done += 1
         if n == 0:
-            on_event(
-                Event(
-                    "cost",
-                    f"about {words((time.monotonic() - started) * len(todo))}: {len(todo)} trainings of "
-                    f"{request.steps} steps",
-                )
-            )
+            time_left = words((time.monotonic() - started) * len(todo))
+            on_event(Event("cost", f"about {time_left}: {len(todo)} trainings of {request.steps} steps"))
         on_event(Event("step", done=done, total=total))
     return _summary(request, known.prior, arms, parts, judges, collected, given)
 
@@ -282,18 +267,18 @@ def _trial(
     n: int,
     on_event: OnEvent,
     *,
-    first: bool,
-    left: int,
+    announced: int,
 ) -> Trial:
+    """announced: how many trials to tell the cost of, 0 for none."""
     seed = _seed(request, n)
     at = _own(request, train, seed)
     wanted = max(images_of(arm.ratio, len(at)) for arm in arms)
     if given is None:
-        if first:
+        if announced:
             evaluations = 2 * request.levels if request.how == "vary" else 36
             announce(
                 prior,
-                wanted * left,
+                wanted * announced,
                 (int(train.images.shape[2]), int(train.images.shape[3])),
                 evaluations,
                 on_event,

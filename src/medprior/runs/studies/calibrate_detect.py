@@ -85,30 +85,7 @@ def _work(
     request: CalibrateDetect, known: Known, index: Index, items: tuple[Item, ...], on_event: OnEvent
 ) -> Outcome:
     prior = known.prior
-    label = _label(request, index)
-    teachers = [
-        item
-        for item in of_split(index, "train", allow_synthetic=request.allow_synthetic)
-        if item.label == label
-    ]
-    splits = (
-        {"val"} if request.split == "auto" else {item.split for item in items} - {"train"}
-    )  # without stated splits auto means all, and test stays out
-    held = [
-        item
-        for item in one_each([i for i in items if i.split in splits], unlabelled=True)
-        if item.label == label
-    ]
-    if len(teachers) < LEAST:
-        raise BadOption(
-            f"calibrate: wanted at least {LEAST} healthy scans in the train split, got {len(teachers)}",
-            "give the folder that the prior learned from",
-        )
-    if len(held) < 4:
-        raise BadOption(
-            f"calibrate: wanted at least 4 healthy patients outside of the train split, got {len(held)}",
-            "add patients to val; better 40",
-        )
+    teachers, held = _divided(request, index, items)
     if short := _short_of_flags(len(held)):
         on_event(Event("warning", short))
     _, first = next(index.volumes([teachers[0]]))
@@ -139,15 +116,48 @@ def _work(
         allow_other=request.allow_other,
         on_step=_progress(on_event, len(held)),
     )
+    splits = " and ".join(sorted(_splits(request, items)))
     entry = {
         **found,
         "n_kind": len(known_parts(HealthyModel.of(prior.healthy).kind, found)),
-        "calibrated_on": f"{len(held)} healthy patients of the {' and '.join(sorted(splits))} split",
+        "calibrated_on": f"{len(held)} healthy patients of the {splits} split",
         "learned_from": len(teachers),
         "data": digest_of([*teachers, *held]),
         "date": str(date.today()),
         "scans": sorted(item.digest[:SHORT] for item in [*teachers, *held]),
     }
+    return _outcome(entry, held, prior.card.name)
+
+
+def _splits(request: CalibrateDetect, items: Sequence[Item]) -> set[str]:
+    """Of the patients that calibrate. Without stated splits auto means all, and test stays out."""
+    return {"val"} if request.split == "auto" else {item.split for item in items} - {"train"}
+
+
+def _divided(request: CalibrateDetect, index: Index, items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
+    """(healthy scans to learn, one of each healthy patient to calibrate with). Raises BadOption for too
+    few.
+    """
+    label, splits = _label(request, index), _splits(request, items)
+    train = of_split(index, "train", allow_synthetic=request.allow_synthetic)
+    teachers = [item for item in train if item.label == label]
+    others = one_each([item for item in items if item.split in splits], unlabelled=True)
+    held = [item for item in others if item.label == label]
+    if len(teachers) < LEAST:
+        raise BadOption(
+            f"calibrate: wanted at least {LEAST} healthy scans in the train split, got {len(teachers)}",
+            "give the folder that the prior learned from",
+        )
+    if len(held) < 4:
+        raise BadOption(
+            f"calibrate: wanted at least 4 healthy patients outside of the train split, got {len(held)}",
+            "add patients to val; better 40",
+        )
+    return teachers, held
+
+
+def _outcome(entry: dict[str, Any], held: Sequence[Item], prior: str) -> Outcome:
+    """prior: its name."""
     table: list[list[object]] = [["patient", *EVIDENCE, "highest value of the map"]]
     table += [
         [n, *(entry["evidence"][name][n - 1] for name in EVIDENCE), peak]
@@ -159,8 +169,8 @@ def _work(
         [("evidence of held-out healthy patients", chart_image(_chart(entry)))],
         summary_of(entry),
         files=results_csv(table),
-        lead=f"{len(teachers)} healthy scans of the train split learned, {entry['calibrated_on']} calibrate. "
-        f"Prior: {prior.card.name}.",
+        lead=f"{entry['learned_from']} healthy scans of the train split learned, {entry['calibrated_on']} "
+        f"calibrate. Prior: {prior}.",
     )
 
 

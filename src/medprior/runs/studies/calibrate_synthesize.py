@@ -5,10 +5,12 @@ found goes into its trust.json.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date
 from typing import Any
 
+from PIL import Image
 from torch import Tensor
 
 from ...evidence.synthetic.copies import CopyIndex
@@ -100,49 +102,47 @@ def _work(
         on_step=lambda done, total: on_event(Event("step", done=done, total=total)),
     )
     entry = _entry(prior, request, found, controls, leaks, scans, [*train, *held], labels)
-    window = Window(-1.0, 1.0, "network range")
-    shown = mosaic(
-        [
-            grey(x[0].numpy() if x.ndim == 3 else x[0, ..., x.shape[-1] // 2].numpy(), window)
-            for x in made[:32]
-        ],
-        8,
-    )
     sections = [
         *proof_sections(found, scans, made, found.beyond, None),
         control_section(controls),
         _members(leaks),
     ]
-    rows = [
-        [
-            "image",
-            "label",
-            *(f"rho by {way.way}" for way in found.copies),
-            *(f"nearest by {way.way}" for way in found.copies),
-        ]
-    ]
-    rows += [
-        [n, label, *(f"{v:.5f}" for v in found.nearest.rho[n].tolist()), *found.nearest.at[n].tolist()]
-        for n, label in enumerate(labels)
-    ]  # pyright: ignore[reportArgumentType]
-    note = (
-        f"Mind: {unnamed}."
-        if unnamed
-        else "The scans of the train split are those that the prior's card names."
-    )
-    head = Section(
-        "Calibrate synthesize: may this prior's images leave the building?",
-        note,
-        verdict="; ".join(_verdict(entry)),
-    )
-    verdict = "; ".join(_verdict(entry))
     return Outcome(
         {"entry": entry},
-        [head, *sections],
-        [(f"{len(made[:32])} synthetic images", shown)],
-        Summary((*entry["said"], f"{verdict}."), verdict),
-        files=results_csv(rows),
+        [_head(entry, unnamed), *sections],
+        [(f"{len(made[:32])} synthetic images", _sheet(made[:32]))],
+        Summary((*entry["said"], f"{_verdict(entry)}."), _verdict(entry)),
+        files=results_csv(_rows(found, labels)),
     )
+
+
+def _head(entry: dict[str, Any], unnamed: str) -> Section:
+    """unnamed: why the scans may not be those behind the prior, "" where its card names them."""
+    note = "The scans of the train split are those that the prior's card names."
+    return Section(
+        "Calibrate synthesize: may this prior's images leave the building?",
+        f"Mind: {unnamed}." if unnamed else note,
+        verdict=_verdict(entry),
+    )
+
+
+def _sheet(made: Sequence[Tensor]) -> Image.Image:
+    """The images side by side; of a volume its middle slice."""
+    window = Window(-1.0, 1.0, "network range")
+    flat = [x[0] if x.ndim == 3 else x[0, ..., x.shape[-1] // 2] for x in made]
+    return mosaic([grey(x.numpy(), window) for x in flat], 8)
+
+
+def _rows(found: SetEvidence, labels: Sequence[str]) -> list[list[object]]:
+    """The table of single images: how near each lies to a training scan, and to which."""
+    ways = [way.way for way in found.copies]
+    rows: list[list[object]] = [
+        ["image", "label", *(f"rho by {way}" for way in ways), *(f"nearest by {way}" for way in ways)]
+    ]
+    for n, label in enumerate(labels):
+        near = (f"{value:.5f}" for value in found.nearest.rho[n].tolist())
+        rows.append([n, label, *near, *found.nearest.at[n].tolist()])
+    return rows
 
 
 def _drawn(prior: Prior, scans: Scans, request: CalibrateSynthesize) -> tuple[list[Tensor], list[str]]:
@@ -228,19 +228,17 @@ def _entry(
     }
 
 
-def _verdict(entry: dict[str, Any]) -> list[str]:
+def _verdict(entry: dict[str, Any]) -> str:
     if not entry["valid"]:
-        return [
+        return (
             "The controls failed, so nothing is said of privacy: images of this prior are written only with "
             "--unproven"
-        ]
+        )
     if not entry["passed"]:
-        return [f"Blocked: {entry['why']}"]
+        return f"Blocked: {entry['why']}"
     low = all(one["low"] for one in entry["membership"])
-    return [
-        "Passes: no copies found; membership leakage is "
-        f"{'low' if low else 'NOT low: handle the weights as patient data'}"
-    ]
+    leak = "low" if low else "NOT low: handle the weights as patient data"
+    return f"Passes: no copies found; membership leakage is {leak}"
 
 
 def _members(leaks: tuple[Leak, ...]) -> Section:

@@ -107,25 +107,8 @@ def _work(
     on_event: OnEvent,
 ) -> Outcome:
     healthy = healthy_label(request.healthy, sorted({item.label for item in items} - {""}), HEALTHY)
-    known_before = set(known.prior.trust.get("detect", {}).get("scans", ()))
-    fair = [item for item in items if item.digest[:SHORT] not in known_before]
-    if not fair:
-        raise BadOption(
-            "evaluate: all of these scans taught or calibrated the prior", "evaluate on other patients"
-        )
-    if len(fair) < len(items):
-        on_event(
-            Event("note", f"{len(items) - len(fair)} scans are left out: they taught or calibrated the prior")
-        )
-    chosen = one_each(fair)
-    numbers = patients_of(chosen)
+    chosen = _chosen(known.prior, items, healthy, on_event)
     fresh = [item for item in chosen if _key(item) not in collected]
-    on_event(
-        Event(
-            "note",
-            f"healthy: {healthy}; one scan of each patient and label: {len(chosen)} of {len(items)} scans",
-        )
-    )
     plain = Beside(known.prior, index, chosen, healthy, request, on_event) if fresh else None
     if fresh:
         first = known.prior.admit(next(index.volumes([fresh[0]]))[1], allow_other=request.allow_other)
@@ -136,71 +119,93 @@ def _work(
         if plain is not None and _key(item) not in collected:
             collected.keep(_key(item), _one(request, known.prior, index, item, plain))
         on_event(Event("step", done=done, total=len(chosen)))
-    results = [collected[_key(item)] for item in chosen]
-    scans = [
-        Scanned(
-            item.label != healthy,
-            numbers[item.owner],
-            one["score"],
-            one["p_value"],
-            one["red"],
-            one["plain"],
-            one["other"],
+    return _outcome(request, known.prior, index, chosen, healthy, [collected[_key(item)] for item in chosen])
+
+
+def _chosen(prior: Prior, items: Sequence[Item], healthy: str, on_event: OnEvent) -> list[Item]:
+    """One scan of each patient and label, without those that taught or calibrated the prior. Raises
+    BadOption where none is left.
+    """
+    known = set(prior.trust.get("detect", {}).get("scans", ()))
+    fair = [item for item in items if item.digest[:SHORT] not in known]
+    if not fair:
+        raise BadOption(
+            "evaluate: all of these scans taught or calibrated the prior", "evaluate on other patients"
         )
+    if left := len(items) - len(fair):
+        on_event(Event("note", f"{left} scans are left out: they taught or calibrated the prior"))
+    chosen = one_each(fair)
+    text = f"healthy: {healthy}; one scan of each patient and label: {len(chosen)} of {len(items)} scans"
+    on_event(Event("note", text))
+    return chosen
+
+
+def _outcome(
+    request: EvaluateDetect,
+    prior: Prior,
+    index: Index,
+    chosen: Sequence[Item],
+    healthy: str,
+    results: Sequence[Mapping[str, Any]],
+) -> Outcome:
+    """results: of ``_one``, one for each chosen scan."""
+    numbers, n_healthy = patients_of(chosen), results[0]["n_healthy"]
+    names = ("score", "p_value", "red", "plain", "other")
+    scans = [
+        Scanned(item.label != healthy, numbers[item.owner], *(one[name] for name in names))
         for item, one in zip(chosen, results, strict=True)
     ]
     metrics = {
-        **figures(scans, request.alpha, results[0]["n_healthy"]),
+        **figures(scans, request.alpha, n_healthy),
         "healthy": healthy,
         "refused": results[0]["refused"],
     }
-    found = [
-        (numbers[item.owner], one["located"])
-        for item, one in zip(chosen, results, strict=True)
-        if one["located"]
-    ]
-    if found:
+    pairs = [(numbers[item.owner], one["located"]) for item, one in zip(chosen, results, strict=True)]
+    if found := [(patient, at) for patient, at in pairs if at]:
         metrics["located"] = {**places(found), "calibrated": results[0]["red"] is not None}
     p_values = [scan.p_value for scan in scans if scan.p_value is not None]
-    q_values = benjamini_hochberg(p_values) if len(p_values) == len(scans) else [None] * len(scans)
-    if None not in q_values:
-        named = [scan for scan, q in zip(scans, q_values, strict=True) if q is not None and q <= DISCOVERIES]
+    q_values = benjamini_hochberg(p_values) if len(p_values) == len(scans) else None
+    if q_values is not None:
+        named = [scan for scan, q in zip(scans, q_values, strict=True) if q <= DISCOVERIES]
         metrics["discoveries"] = {
             "rate": DISCOVERIES,
             "scans": len(named),
             "healthy": sum(not scan.sick for scan in named),
         }
-    rows: list[list[object]] = [["scan", "patient", "label", "score", "p_value", "q_value"]]
-    rows += [
-        [
-            n,
-            scan.patient,
-            _cell(item.label),
-            f"{scan.score:.6g}",
-            *("" if v is None else f"{v:.6g}" for v in (scan.p_value, q)),
-        ]
-        for n, (item, scan, q) in enumerate(zip(chosen, scans, q_values, strict=True), start=1)
-    ]
-    members = [
-        Member(
-            scan.sick,
-            scan.patient,
-            scan.score,
-            scan.p_value is not None and scan.p_value <= request.alpha,
-            groups,
-        )
-        for scan, groups in zip(scans, groups_of(chosen), strict=True)
-    ]
-    metrics["subgroups"] = subgroups(members, request.alpha, results[0]["n_healthy"])
+    metrics["subgroups"] = subgroups(_members(request, chosen, scans), request.alpha, n_healthy)
     section, plot = _section(request, metrics, scans, chosen)
-    sheets, preview = _mistakes(known.prior, index, chosen, scans)
+    sheets, preview = _mistakes(prior, index, chosen, scans)
     return Outcome(
         metrics,
         [section, section_of_groups(metrics["subgroups"]), *sheets],
         [("scores", plot), *preview],
         summary_of(metrics),
-        files=results_csv(rows),
+        files=results_csv(_rows(chosen, scans, q_values)),
     )
+
+
+def _rows(
+    chosen: Sequence[Item], scans: Sequence[Scanned], q_values: Sequence[float] | None
+) -> list[list[object]]:
+    """The table of single scans."""
+    rows: list[list[object]] = [["scan", "patient", "label", "score", "p_value", "q_value"]]
+    for n, (item, scan) in enumerate(zip(chosen, scans, strict=True)):
+        values = (scan.p_value, None if q_values is None else q_values[n])
+        told = ("" if value is None else f"{value:.6g}" for value in values)
+        rows.append([n + 1, scan.patient, _cell(item.label), f"{scan.score:.6g}", *told])
+    return rows
+
+
+def _members(request: EvaluateDetect, chosen: Sequence[Item], scans: Sequence[Scanned]) -> list[Member]:
+    """The scans with the groups that they belong to."""
+    return [
+        Member(scan.sick, scan.patient, scan.score, _flagged(scan, request.alpha), groups)
+        for scan, groups in zip(scans, groups_of(chosen), strict=True)
+    ]
+
+
+def _flagged(scan: Scanned, alpha: float) -> bool:
+    return scan.p_value is not None and scan.p_value <= alpha
 
 
 def summary_of(metrics: Mapping[str, Any]) -> Summary:

@@ -30,6 +30,11 @@ __all__ = ["run_synthesize"]
 SHOWN = 64
 """Most images on the sheet; all of them are written."""
 
+EVALUATIONS = 26
+"""At full size. 14 levels refine the coarser image, which costs a third of that; a small image is drawn at
+once.
+"""
+
 
 def run_synthesize(
     request: Synthesize, prior: Prior, given: Mapping[str, Volume] | None, on_event: OnEvent
@@ -50,18 +55,9 @@ def run_synthesize(
     if given or request.slices is not None or is_joint(prior.card):
         return run_joint(request, prior, given or {}, plan, on_event)
     size = request.size or default_size(prior)
-    solid = prior.card.ndim == 3
-    if solid and (request.size is not None or request.format == "png"):
-        raise BadOption(
-            "size, format: a 3-D prior draws volumes of its own size, and a PNG holds none",
-            "leave --size out; take nii.gz, npz or dcm",
-        )
-    suffix = f".{request.format or ('nii.gz' if solid else 'png')}"
-    # at full size: 14 levels refine the coarser image, which costs a third of that; an image that is small
-    # enough is drawn at once
-    evaluations = 26
+    suffix = _suffix(request, prior)
     total, steered = len(plan.labels), Steered.of(request, prior, plan)
-    announce(prior, total, size, evaluations * steered.times, on_event)
+    announce(prior, total, size, EVALUATIONS * steered.times, on_event)
     proved = proven(
         request, prior, _drawer(request, prior, plan, size, on_event), total, on_event, steered=steered
     )
@@ -72,7 +68,6 @@ def run_synthesize(
         f"label {request.label or request.mix}, seed {request.seed}",
     )
     labels = [plan.labels[row] for row in rows]
-    numbers = [{name: values[row] for name, values in plan.numbers.items()} for row in rows]
     card = prior.card
     low, high = (card.low, card.high) if card.scaling == "fixed" else (0.0, 1.0)
     width = len(str(total))
@@ -81,22 +76,14 @@ def run_synthesize(
         Output(name, image, "synthesized", suffix=suffix, window=(low, high))
         for name, image in zip(names, made, strict=True)
     ]
-    files = [
-        ({"image": f"{name}{suffix}"}, label, told)
-        for name, label, told in zip(names, labels, numbers, strict=True)
-    ]
-    tables = {"outputs/scans.csv": listed(["image"], files)} if plan.counts else {}
     window = window_for(made[0]) if card.unit == "HU" else Window(low, high, "range of the prior")
     section, preview = sheet(request, prior, made, window, steered)
+    mix = {"mix": dict(plan.counts), "written": dict(Counter(label or "" for label in labels))}
     metrics = {
         "n": len(made),
         "size": list(size),
         "label": request.label,
-        **(
-            {"mix": dict(plan.counts), "written": dict(Counter(label or "" for label in labels))}
-            if plan.counts
-            else {}
-        ),
+        **(mix if plan.counts else {}),
         **proved.metrics,
     }
     return Outcome(
@@ -106,8 +93,28 @@ def run_synthesize(
         summary_of(metrics),
         outputs,
         proved.overrides,
-        files=tables,
+        files=_table(plan, rows, [f"{name}{suffix}" for name in names]) if plan.counts else {},
     )
+
+
+def _table(plan: Mix, rows: Sequence[int], files: Sequence[str]) -> dict[str, str]:
+    """scans.csv over the files, one for each row of the plan."""
+    lines = [
+        ({"image": name}, plan.labels[row], {key: values[row] for key, values in plan.numbers.items()})
+        for name, row in zip(files, rows, strict=True)
+    ]
+    return {"outputs/scans.csv": listed(["image"], lines)}
+
+
+def _suffix(request: Synthesize, prior: Prior) -> str:
+    """Of the files. Raises BadOption for what a 3-D prior cannot draw."""
+    solid = prior.card.ndim == 3
+    if solid and (request.size is not None or request.format == "png"):
+        raise BadOption(
+            "size, format: a 3-D prior draws volumes of its own size, and a PNG holds none",
+            "leave --size out; take nii.gz, npz or dcm",
+        )
+    return f".{request.format or ('nii.gz' if solid else 'png')}"
 
 
 def _drawer(request: Synthesize, prior: Prior, plan: Mix, size: tuple[int, ...], on_event: OnEvent) -> Draw:

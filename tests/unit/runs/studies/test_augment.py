@@ -471,7 +471,7 @@ def test_no_arm_learns_from_fewer_images_than_its_ratio_says(monkeypatch: pytest
     arms = evaluate_augment._possible(request, arms_of(request.ratios), train, given, heard.append)
     assert arms == arms_of(request.ratios) and not heard
     for n in range(3):
-        trial = evaluate_augment._trial(request, None, train, given, arms, n, silent, first=True, left=1)  # pyright: ignore[reportArgumentType]
+        trial = evaluate_augment._trial(request, None, train, given, arms, n, silent, announced=1)  # pyright: ignore[reportArgumentType]
         assert trial.pool.labels.bincount().tolist() == [5, 45]
     few = labelled_scans(3, 45)
     left = evaluate_augment._possible(request, arms_of(request.ratios), train, few, heard.append)
