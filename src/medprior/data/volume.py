@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,13 @@ class Volume:
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         """The numbers, (C, i, j[, k]), for ``np.asarray``."""
         return np.array(self.data, dtype=dtype, copy=copy)
+
+    def show(self) -> Any:
+        """A ``PIL.Image``: the image, or the three middle planes, the radiological way."""
+        return import_module("medprior.data.views").views_of(self)  # views need this class
+
+    def _repr_html_(self) -> str:
+        return import_module("medprior.data.views").as_html(self.show(), repr(self))
 
     def to_nibabel(self) -> Any:
         """A ``nibabel.Nifti1Image``: (i, j, k), or (i, j, k, C) of several channels; an image has k = 1.

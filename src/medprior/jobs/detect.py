@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..data.seeds import generator
+from ..data.views import Window, as_html, row_of, views_of
 from ..data.volume import Volume
 from ..errors import BadOption, OutOfDistribution, Uncalibrated
 from ..evidence.blobs import blobs
@@ -153,6 +155,15 @@ class Found:
             says = f"p = {self.p_value:.3g} ({self.n_healthy} healthy patients)"
         n = len(self.findings)
         return f"Found: {says}, {'no finding' if not n else '1 finding' if n == 1 else f'{n} findings'}"
+
+    def show(self) -> Image.Image:
+        """The healthy twin and the map side by side; white is ``map_high``, or the map's own maximum."""
+        high = self.map_high or float(self.map.data.max()) or 1.0
+        unusual = views_of(self.map, Window(0.0, high, "map"))
+        return row_of([views_of(self.healthy), unusual])
+
+    def _repr_html_(self) -> str:
+        return as_html(self.show(), f"{self!r}. Left: healthy twin; right: map of unusual places")
 
     def flagged(self, alpha: float = 0.05) -> bool:
         """p <= alpha. Raises Uncalibrated when the healthy patients cannot support such a rate, BadOption

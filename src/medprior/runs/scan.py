@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..data.views import grey, upright, window_for
 from ..errors import MedpriorError, printable
 from ..io.dataset.advice import advice, for_training, many, patients_line
 from ..io.dataset.index import Index, Item, Unusable, save_index
@@ -19,7 +20,7 @@ from .core.outputs import Outcome, Summary
 from .core.progress import Event, OnEvent
 from .core.run import Run, RunFolder
 from .page.blocks import Grid, Picture, Section, Table
-from .page.pictures import grey, mosaic, upright, window_for
+from .page.pictures import mosaic
 
 __all__ = ["run_scan"]
 

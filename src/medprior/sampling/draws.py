@@ -6,8 +6,11 @@ import math
 from dataclasses import dataclass
 
 import torch
+from PIL import Image
 from torch import Tensor
 
+from ..data.views import as_html, grey, row_of, window_for
+from ..data.volume import Volume
 from ..errors import BadOption, Uncalibrated
 from ..prior.rings import by_ring, ring_of
 
@@ -70,6 +73,15 @@ class Draws:
         trust = f"intervals calibrated on {known.patients} patients" if known else "intervals not calibrated"
         size = " x ".join(map(str, self.values.shape[1:]))
         return f"Draws: {len(self)} of {size}, seed {self.seed}, {self.made_by}, {trust}"
+
+    def show(self) -> Image.Image:
+        """Mean and standard deviation of the draws side by side, as stored; of a volume the middle slice."""
+        shown = [self.mean()[0], self._deviation()[0]] if len(self) > 1 else [self.mean()[0]]
+        arrays = [(x if x.ndim == 2 else x[..., x.shape[-1] // 2]).cpu().numpy() for x in shown]
+        return row_of([grey(array, window_for(Volume(array[None]))) for array in arrays])
+
+    def _repr_html_(self) -> str:
+        return as_html(self.show(), f"{self!r}. Left: mean; right: standard deviation")
 
     def mean(self) -> Tensor:
         """(C, i, j[, k]): the point estimate with the least squared error."""

@@ -50,3 +50,14 @@ def test_results_say_what_they_are_in_one_line(tiny: Path, picture: Path) -> Non
     for thing, start in ((prior, "Prior tiny: any modality images"), (scan, "Volume"), (found, "Found: ")):
         assert repr(thing).startswith(start) and "\n" not in repr(thing) and len(repr(thing)) < 200
     assert repr(prior.card).startswith("Card tiny") and len(repr(prior.card)) < 200
+
+
+def test_a_notebook_shows_a_picture_with_one_line(tiny: Path, picture: Path) -> None:
+    scan = mp.read(picture)
+    found = mp.detect(tiny, scan)
+    measured = mp.Measurement(torch.zeros(1, 1, 32, 32), mp.operators.identity((1, 32, 32)), mp.Gaussian(0.1))
+    drawn = mp.reconstruct(tiny, measured, n=2, scale=(0.0, 255.0), settings=mp.Settings(n_steps=2))
+    for thing in (scan, found, drawn):
+        shown = thing._repr_html_()
+        assert shown.startswith('<figure><img src="data:image/png;base64,') and "not for diagnosis" in shown
+        assert thing.show().width >= 32

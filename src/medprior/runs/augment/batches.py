@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ...data.views import grey, upright, window_for
 from ...data.volume import Volume
 from ...errors import FileProblem, Unsupported
 from ...io.dataset.index import patients_of
@@ -19,7 +20,6 @@ from ..ask.requests import Augment
 from ..core.inputs import Known
 from ..core.outputs import Output, file_name, written
 from ..core.progress import Event, OnEvent
-from ..page.pictures import grey, upright, window_for
 from .gates import UNLIKE, Gates, Seen
 from .makers import ByPrior, ByTransforms, FromNoise, Made, Maker, cause
 from .scans import loaded

@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from ...augmentation import Policy, VariedVolume, vary_volume
+from ...data.views import Window, grey, plane_of, sides, upright, window_for
 from ...data.volume import Volume
 from ...errors import Unsupported
 from ...io.disk.files import write_json
@@ -21,7 +22,6 @@ from ..core.outputs import Outcome, Output, Summary
 from ..core.progress import Event, OnEvent
 from ..core.run import Run, RunFolder
 from ..page.blocks import Fold, Grid, Picture, Section, Table
-from ..page.pictures import Window, grey, plane_of, sides, upright, window_for
 
 __all__ = ["policy_of", "run_augment_classical"]
 

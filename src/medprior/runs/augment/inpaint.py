@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ...data.axes import plane_of
+from ...data.views import grey, sides, upright, window_for
 from ...data.volume import Volume
 from ...errors import ShapeMismatch
 from ...io.read import read
@@ -21,7 +22,7 @@ from ..core.cost import announce
 from ..core.outputs import Outcome, Output, Summary
 from ..core.progress import Event, OnEvent
 from ..page.blocks import Grid, Picture, Section
-from ..page.pictures import flat, grey, overlaid, sides, upright, window_for
+from ..page.pictures import flat, overlaid
 
 __all__ = ["run_paint"]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...data.axes import plane_of
+from ...data.views import grey, number, sides, upright, window_for
 from ...data.volume import Volume
 from ...jobs.augment import augment
 from ...prior import Prior
@@ -15,7 +16,7 @@ from ..core.cost import announce
 from ..core.outputs import Outcome, Output, Summary
 from ..core.progress import Event, OnEvent
 from ..page.blocks import Grid, Picture, Section
-from ..page.pictures import coloured, grey, number, sides, upright, window_for
+from ..page.pictures import coloured
 from .inpaint import run_paint
 
 __all__ = ["run_augment"]

@@ -12,13 +12,13 @@ from typing import Any
 
 from PIL import Image
 
+from ...data.views import Window, grey, number, upright, window_for
 from ...data.volume import Volume
 from ...errors import MedpriorError
 from ...io.dataset.scan import Index, Item
 from ...io.read import read
 from ..ask.requests import Augment
 from ..page.blocks import Grid, Picture, Section, Table
-from ..page.pictures import Window, grey, number, upright, window_for
 from .gates import Gates
 
 __all__ = ["Shown", "section_of", "sheet_of"]

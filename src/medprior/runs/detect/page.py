@@ -10,12 +10,13 @@ import numpy as np
 from PIL import Image
 
 from ...data.axes import plane_of
+from ...data.views import grey, number, sides, upright, window_for
 from ...data.volume import Volume
 from ...evidence.conformal import patients_needed
 from ...jobs.detect import ALPHA, Found, plain_scale
 from ...prior import Prior
 from ..page.blocks import Compare, Fold, Grid, Picture, Section, Table
-from ..page.pictures import coloured, flat, grey, number, overlaid, sides, upright, window_for
+from ..page.pictures import coloured, flat, overlaid
 
 __all__ = [
     "DISCOVERIES",

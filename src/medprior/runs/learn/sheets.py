@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...data.seeds import generator
+from ...data.views import Window, grey
 from ...prior import Card, Condition, Prior
 from ...sampling import flow, karras_levels
-from ..page.pictures import Window, grey, mosaic
+from ..page.pictures import mosaic
 
 __all__ = ["reduced", "sample_size", "samples_of", "sheet_of"]
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from PIL import Image
 
+from ...data.views import Window
 from ...io.disk.stamp import RESEARCH_ONLY
 from .charts import Chart, svg
-from .pictures import OPACITY, Drawn, Window, data_uri, scale_bar
+from .pictures import OPACITY, Drawn, data_uri, scale_bar
 
 __all__ = ["Block", "Charts", "Compare", "Fold", "Grid", "Page", "Picture", "Section", "Table", "page_bytes"]
 

@@ -12,11 +12,12 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from ...data.views import Window
 from ...errors import Corrupt
 from ...io.disk.files import read_json, write_file, write_json
 from .blocks import Block, Charts, Compare, Fold, Grid, Page, Picture, Section, Table, page_bytes
 from .charts import KINDS, NEUTRAL, Chart, Series
-from .pictures import COLOURS, Drawn, Window, data_uri
+from .pictures import COLOURS, Drawn, data_uri
 
 __all__ = ["PAGE", "REPORT", "facts_of", "lead_of", "page_of", "sections_of", "write_report"]
 

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from ...data.acquisitions import KSpace, Sinogram
+from ...data.views import window_for
 from ...data.volume import Volume
 from ...evidence.metrics import psnr, ssim
 from ...prior import Prior
@@ -19,7 +20,6 @@ from ..ask.requests import Reconstruct
 from ..core.cost import announce_reconstruction
 from ..core.outputs import Outcome, Output, Summary, suffix_of
 from ..core.progress import Event, OnEvent
-from ..page.pictures import window_for
 from .page import Judgement, measured_section
 from .scanner_files import Acquired, acquired, fitting_total_variation, fitting_wavelets
 from .trust import trusted

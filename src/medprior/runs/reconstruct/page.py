@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from ...data.views import Window, grey, number, plane_of, sides, upright, window_for
 from ...data.volume import Volume
 from ...prior import Prior
 from ...sampling import Draws
 from ..page.blocks import Grid, Picture, Section, Table
-from ..page.pictures import Window, coloured, grey, number, plane_of, sides, upright, window_for
+from ..page.pictures import coloured
 from .scanner_files import Acquired
 from .simulate import Case
 from .trust import spread_caption

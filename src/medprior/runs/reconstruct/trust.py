@@ -10,13 +10,14 @@ from typing import Any
 
 from torch import Tensor
 
+from ...data.views import grey, number, sides, upright, window_for
 from ...data.volume import Volume
 from ...evidence.attribution import Attribution, attribution
 from ...operators import Measurement
 from ...sampling import Calibration, Draws
 from ..core.outputs import Output
 from ..page.blocks import Grid, Picture, Section, Table
-from ..page.pictures import coloured, grey, number, sides, upright, window_for
+from ..page.pictures import coloured
 
 __all__ = ["LEVEL", "Trusted", "spread_caption", "trusted"]
 

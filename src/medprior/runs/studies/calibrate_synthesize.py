@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
+from ...data.views import Window, grey
 from ...evidence.synthetic.copies import CopyIndex
 from ...evidence.synthetic.membership import Leak
 from ...io.dataset.index import digest_of
@@ -31,7 +32,7 @@ from ..core.outputs import Outcome, Summary
 from ..core.progress import Event, OnEvent
 from ..core.run import RunFolder
 from ..page.blocks import Section, Table
-from ..page.pictures import Window, grey, mosaic
+from ..page.pictures import mosaic
 from ..synthesize.audit import Steered
 from ..synthesize.audit_page import as_json, control_section, failing, proof_lines, proof_sections
 from ..synthesize.training_scans import scans_behind

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ...data.axes import plane_of
+from ...data.views import grey, upright, window_for
 from ...data.volume import Volume
 from ...errors import BadOption, WrongKind, did_you_mean, printable
 from ...evidence.conformal import benjamini_hochberg, patients_needed
@@ -33,7 +34,7 @@ from ..core.run import RunFolder
 from ..detect.page import DISCOVERIES
 from ..page.blocks import Charts, Grid, Picture, Section, Table
 from ..page.charts import NEUTRAL, Chart, Series, chart_image
-from ..page.pictures import grey, mosaic, upright, window_for
+from ..page.pictures import mosaic
 from .located import located, places, tables_of
 from .plain_detectors import Beside
 from .study import Collected, caveats_of, evaluated, rate_or_none, results_csv, span, stored

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...data.views import Window, grey
 from ...errors import BadOption
 from ...evidence.intervals import Estimate
 from ...evidence.synthetic.copies import WAYS, WayAudit
@@ -20,7 +21,7 @@ from ...evidence.synthetic.moves import views
 from ...jobs.synthetic.audit import Control, Known, SetEvidence
 from ...jobs.synthetic.synthesize import DRAWING
 from ..page.blocks import Fold, Grid, Picture, Section, Table
-from ..page.pictures import Window, grey, mosaic
+from ..page.pictures import mosaic
 
 __all__ = [
     "as_json",

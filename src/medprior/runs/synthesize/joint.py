@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ...data.views import Window, grey, upright, window_for
 from ...data.volume import Volume
 from ...errors import BadOption
 from ...jobs.synthetic.joint import synthesize_joint
@@ -25,7 +26,7 @@ from ..core.cost import announce
 from ..core.outputs import Outcome, Output, Summary, file_name, suffix_of
 from ..core.progress import Event, OnEvent
 from ..page.blocks import Grid, Picture, Section
-from ..page.pictures import Window, coloured, grey, mosaic, upright, window_for
+from ..page.pictures import coloured, mosaic
 from .audit import Steered, standing, unseen
 from .audit_page import unproven
 

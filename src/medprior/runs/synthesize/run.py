@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from ...data.views import Window, grey, upright, window_for
 from ...data.volume import Volume
 from ...errors import BadOption
 from ...jobs.synthetic.mix import Mix, mixed
@@ -21,7 +22,7 @@ from ..core.cost import announce
 from ..core.outputs import Outcome, Output, file_name
 from ..core.progress import Event, OnEvent
 from ..page.blocks import Grid, Picture, Section
-from ..page.pictures import Window, grey, mosaic, upright, window_for
+from ..page.pictures import mosaic
 from .audit import Draw, Steered, proven
 from .joint import listed, run_joint, summary_of
 

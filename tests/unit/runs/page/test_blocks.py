@@ -9,9 +9,9 @@ from html.parser import HTMLParser
 
 from PIL import Image
 
+from medprior.data.views import Window
 from medprior.runs.page.blocks import Charts, Compare, Fold, Grid, Page, Picture, Section, Table, page_bytes
 from medprior.runs.page.charts import Chart, Series
-from medprior.runs.page.pictures import Window
 
 HOSTILE = "<img src=x onerror=\"document.title='PWNED'\">{{ 7 * 7 }}"
 

@@ -8,20 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medprior.data.views import Window, grey, plane_of, sides, upright, window_for
 from medprior.data.volume import Volume
-from medprior.runs.page.pictures import (
-    Window,
-    coloured,
-    contact_sheet,
-    flat,
-    grey,
-    mosaic,
-    overlaid,
-    plane_of,
-    sides,
-    upright,
-    window_for,
-)
+from medprior.runs.page.pictures import coloured, contact_sheet, flat, mosaic, overlaid
 
 
 def head() -> Volume:

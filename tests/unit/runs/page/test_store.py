@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from medprior.data.views import Window
 from medprior.errors import Corrupt
 from medprior.io.disk.files import read_json, write_json
 from medprior.runs.page.blocks import Charts, Compare, Fold, Grid, Picture, Section, Table
 from medprior.runs.page.charts import Chart, Series
-from medprior.runs.page.pictures import Window
 from medprior.runs.page.store import PAGE, REPORT, page_of, sections_of, write_report
 
 RECORD = {
