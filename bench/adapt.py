@@ -45,7 +45,7 @@ from medprior.jobs.augment import level_of
 from medprior.jobs.fitting.adapt import adapt
 from medprior.jobs.fitting.adapt_data import Shown, gentle_variations, remembered
 from medprior.jobs.fitting.fit import fit
-from medprior.jobs.synthetic.synthesize import drawn
+from medprior.jobs.synthetic.synthesize import Drawing, drawn
 from medprior.prior import Condition
 from medprior.prior.prior import untrained_prior
 from medprior.prior.wrappers import guided
@@ -329,7 +329,9 @@ def synthetic(
     for k, label in enumerate(labels):
         n = count // len(labels)
         if strength == 0:
-            parts.append(drawn(prior, n, label=label, seed=seed + 1000 * k, guidance=guidance, n_steps=10)[0])
+            parts.append(
+                drawn(prior, n, Drawing(label=label, seed=seed + 1000 * k, guidance=guidance, n_steps=10))[0]
+            )
             continue
         spread = few[k :: len(labels)].repeat(-(-n // len(few[k :: len(labels)])), 1, 1, 1)[:n]
         with torch.no_grad():

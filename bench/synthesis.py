@@ -27,7 +27,7 @@ from medprior.evidence.metrics import frechet_distance
 from medprior.evidence.synthetic.descriptors import descriptors
 from medprior.evidence.synthetic.fidelity import Space, gaussian_images
 from medprior.jobs.synthetic.audit import Known, known_scans
-from medprior.jobs.synthetic.synthesize import drawn
+from medprior.jobs.synthetic.synthesize import Drawing, drawn
 from medprior.prior import Condition, Prior
 from medprior.prior.wrappers import batched
 from medprior.runs.core.progress import silent
@@ -148,11 +148,13 @@ def tstr(
                 made[y == k] = drawn(
                     prior,
                     count,
-                    label=name,
-                    seed=1000 * seed + k,
-                    guidance=guidance,
-                    size=tuple(real.shape[2:]),
-                    n_steps=levels,
+                    Drawing(
+                        label=name,
+                        seed=1000 * seed + k,
+                        guidance=guidance,
+                        size=tuple(real.shape[2:]),
+                        n_steps=levels,
+                    ),
                 )[0]
             runs.append(scored(made, seed))
         arms[f"synthetic, guidance {guidance:g}"] = runs

@@ -121,17 +121,8 @@ def reconstruct(
         raise BadOption(f"scale: wanted two finite numbers, low < high, got {low}, {high}")
     half = (high - low) / 2
     inside = measurement.shifted(half, (high + low) / 2)
-    denoiser = windowed(prior, settings.tile)
-    if settings.precision == "bfloat16":
-        denoiser = in_bfloat16(denoiser)
     solid = _is_stack(prior, measurement)
-    if numbers is not None and not solid:
-        raise BadOption(
-            "numbers: they are of the slices of a volume, for a 2-D prior; this is one image",
-            "leave numbers out",
-        )
-    if solid:
-        denoiser = stacked(denoiser, _numbers(prior, measurement, numbers))
+    denoiser = _denoiser(prior, measurement, settings, numbers)
     if label is not None:
         denoiser = guided(denoiser, label_index(prior, label), guidance)
     rng = generator(seed, "reconstruct")
@@ -149,23 +140,18 @@ def reconstruct(
         bound = tied(inside, point) if solid and view is None and point is not None else inside
         if fast and point is not None:
             x, made_by = point, f"{prior.card.name}, point estimate without spread"
-        elif view is not None:
-            x = _in_parts(
-                lambda m, told: _denoised(denoiser, view, m, rng, settings, told), n, inside, on_step
-            )
-            made_by = f"{prior.card.name}, from the noisy image down, {settings.n_steps} levels"
         else:
             x = _in_parts(
-                lambda m, told: _draws(denoiser, bound, inside.operator.domain, m, rng, settings, told),
+                lambda m, told: (
+                    _denoised(denoiser, view, m, rng, settings, told)
+                    if view is not None
+                    else _draws(denoiser, bound, inside.operator.domain, m, rng, settings, told)
+                ),
                 n,
                 inside,
                 on_step,
             )
-            doubt = "" if settings.caution else ", without caution"
-            made_by = (
-                f"{prior.card.name}, {settings.rule}, {settings.n_steps} levels from "
-                f"{settings.high:g} to {settings.low:g}{doubt}"
-            )
+            made_by = f"{prior.card.name}, {_way(settings, view is not None)}"
         centre = x[0] if point is None or alone else shrink_to(x, point)
         deviation = (
             None if alone else _deviation(denoiser, bound, view, x, seed) if fast else draw_deviation(x)
@@ -186,11 +172,34 @@ def reconstruct(
     )
 
 
+def _denoiser(prior: Prior, measurement: Measurement, settings: Settings, numbers: Tensor | None) -> Denoiser:
+    """For the whole of what was measured, before a label is asked for. Raises BadOption, ShapeMismatch."""
+    denoiser = windowed(prior, settings.tile)
+    if settings.precision == "bfloat16":
+        denoiser = in_bfloat16(denoiser)
+    if _is_stack(prior, measurement):
+        return stacked(denoiser, _numbers(prior, measurement, numbers))
+    if numbers is not None:
+        raise BadOption(
+            "numbers: they are of the slices of a volume, for a 2-D prior; this is one image",
+            "leave numbers out",
+        )
+    return denoiser
+
+
 def how_of(settings: Settings, n: int, fast: bool) -> ReconstructionMethod:
     """What of the settings an interval is for."""
     return ReconstructionMethod(
         fast, n, settings.rule, settings.n_steps, settings.high, settings.low, settings.caution, METHOD
     )
+
+
+def _way(settings: Settings, noisy: bool) -> str:
+    """How draws were made, in words. noisy: from an image that was measured whole."""
+    if noisy:
+        return f"from the noisy image down, {settings.n_steps} levels"
+    doubt = "" if settings.caution else ", without caution"
+    return f"{settings.rule}, {settings.n_steps} levels from {settings.high:g} to {settings.low:g}{doubt}"
 
 
 def _deviation(

@@ -29,7 +29,6 @@ def wavelet_sparse(
     n: int = 200,
     tol: float = 2e-5,
     start: Tensor | None = None,
-    seed: int = 0,
 ) -> Tensor:
     """argmin sum w |A x - y|^2 / 2 + weight * sum |detail coefficients of x|, (B, *domain), w of ``ridge``.
 
@@ -38,7 +37,7 @@ def wavelet_sparse(
     tol: as ``total_variation``. spin: shift the grid of the wavelets at random in each iteration and average
     the last quarter of all n (cycle spinning: Figueiredo and Nowak, IEEE Trans. Image Process. 12(8), 2003;
     what it converges to: Kamilov, Bostan and Unser, IEEE Signal Process. Lett. 21(11), 2014). Without it the
-    answer is the minimum itself and has the blocks of the grid. seed: of the shifts. Raises BadOption for a
+    answer is the minimum itself and has the blocks of the grid. Raises BadOption for a
     weight below 0, a wavelet that is not known or not orthogonal, levels or n below 1; Diverged.
     """
     _must_fit(weight, wavelet, levels, n)
@@ -48,7 +47,7 @@ def wavelet_sparse(
     around = Measurement(
         measurement.y, measurement.operator @ window, measurement.noise, measurement.simulated
     )
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
 
     def prox(z: Tensor, L: Tensor) -> Tensor:
         shift = [int(rng.integers(2**levels)) if spin else 0 for _ in larger]

@@ -220,27 +220,9 @@ def way_audit(
     whose = [str(who) for who in (range(m + h) if patients is None else patients)]
     own, others = whose[:m], whose[m:]
     rng = generator(index.seed, "asked")
-    # one scan of each patient: slices of one say the same thing
-    asked = torch.tensor([scans[0] for scans in _by_patient(own, rng)][:_ASKED])
-    code = {name: n for n, name in enumerate(set(own))}
-    codes = torch.tensor([code[name] for name in own])
-    strangers = codes[asked, None] != codes
-    candidates = [
-        _candidates(side, other) for side, other in ((index.train, index.held), (index.held, index.train))
-    ]
+    correlations = _correlations(index, pictures, own, rng)
     result = []
-    for n, way in enumerate(WAYS):
-        if way == "pixels":
-            far = aligned_correlation(pictures, index.held, candidates=candidates[1])
-            real = [
-                aligned_correlation(index.train[asked], side, candidates=c, asked=allowed)
-                for side, c, allowed in zip(
-                    (index.train, index.held), candidates, (strangers, None), strict=True
-                )
-            ]
-        else:
-            far = embedding_correlation(index.embedding(pictures), index.places[1])
-            real = [embedding_correlation(index.places[0][asked], places) for places in index.places]
+    for n, (way, (far, real)) in enumerate(zip(WAYS, correlations, strict=True)):
         tau = float(index.tau[n])
         copied = found.rho[:, n] > tau
         near = [whose[i] for i in found.at[:, n].tolist()]
@@ -264,6 +246,34 @@ def way_audit(
             )
         )
     return tuple(result)
+
+
+def _correlations(
+    index: CopyIndex, pictures: Tensor, own: Sequence[str], rng: torch.Generator
+) -> list[tuple[Tensor, list[Tensor]]]:
+    """For each way: the pictures against held-out scans, and one training scan of each patient against
+    training scans of others and against held-out scans. own: whose each training scan is.
+    """
+    # one scan of each patient: slices of one say the same thing
+    asked = torch.tensor([scans[0] for scans in _by_patient(own, rng)][:_ASKED])
+    code = {name: n for n, name in enumerate(set(own))}
+    codes = torch.tensor([code[name] for name in own])
+    strangers = codes[asked, None] != codes
+    candidates = [
+        _candidates(side, other) for side, other in ((index.train, index.held), (index.held, index.train))
+    ]
+    pixels = (
+        aligned_correlation(pictures, index.held, candidates=candidates[1]),
+        [
+            aligned_correlation(index.train[asked], side, candidates=c, asked=allowed)
+            for side, c, allowed in zip((index.train, index.held), candidates, (strangers, None), strict=True)
+        ],
+    )
+    embedding = (
+        embedding_correlation(index.embedding(pictures), index.places[1]),
+        [embedding_correlation(index.places[0][asked], places) for places in index.places],
+    )
+    return [pixels if way == "pixels" else embedding for way in WAYS]
 
 
 def nearer_share(

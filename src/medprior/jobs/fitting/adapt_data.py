@@ -22,7 +22,7 @@ from ...io.dataset.scan import Index, Item, load_index, scan
 from ...io.disk.files import load_weights, save_weights
 from ...prior import Card, Prior
 from ...prior.admit import same_modality
-from ..synthetic.synthesize import drawn
+from ..synthetic.synthesize import Drawing, drawn
 from .options import Adaptation
 from .training_set import HELD_OUT, admitted
 
@@ -229,7 +229,7 @@ def remembered(
         count = n // len(labels) + (k < n % len(labels))
         if not count:
             continue
-        x, condition = drawn(parent, count, label=label, seed=seed, guidance=1.0)
+        x, condition = drawn(parent, count, Drawing(label=label, seed=seed, guidance=1.0))
         numbers = condition.numbers if condition.numbers is not None else torch.zeros((count, 0))
         found = found + Shown(tuple(x), (k if label is not None else -1,) * count, tuple(numbers))
         if on_step:

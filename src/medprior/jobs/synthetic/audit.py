@@ -30,7 +30,7 @@ from ...training.loop import TrainingSettings, train
 from ...training.patches import Images
 from ...training.presets import PRESETS
 from ..fitting.training_set import LARGEST, admitted
-from .synthesize import drawn
+from .synthesize import Drawing, drawn
 
 __all__ = [
     "FOUND",
@@ -330,7 +330,7 @@ def over_fitted_twin(
             twin, Images(tuple(pictures), patches=((SIDE, 1.0),)), settings, Path(beside), on_progress=told
         )
     made.net.eval().requires_grad_(False)
-    return _control(_TWIN_NAME, index, list(drawn(made, _TWIN_N, seed=seed)[0]), FOUND["twin"])
+    return _control(_TWIN_NAME, index, list(drawn(made, _TWIN_N, Drawing(seed=seed))[0]), FOUND["twin"])
 
 
 def leakage(

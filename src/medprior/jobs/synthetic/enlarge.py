@@ -16,7 +16,7 @@ from ...prior.wrappers import guided
 from ...sampling import sdedit
 from ..augment import level_of
 from ..reconstruct import label_index, windowed
-from .synthesize import drawn
+from .synthesize import Drawing, drawn
 
 __all__ = ["drawn_by_label", "variations"]
 
@@ -101,7 +101,11 @@ def drawn_by_label(
         for part in range(0, count, TOGETHER):
             n = min(TOGETHER, count - part)
             parts.append(
-                drawn(prior, n, label=name, seed=seed_for(seed, name, part), size=size, guidance=guidance)[0]
+                drawn(
+                    prior,
+                    n,
+                    Drawing(label=name, seed=seed_for(seed, name, part), size=size, guidance=guidance),
+                )[0]
             )
             done += n
             if on_step:

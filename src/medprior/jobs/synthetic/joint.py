@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...data.seeds import generator
 from ...data.volume import Volume
 from ...errors import BadOption
 from ...operators import Gaussian, Measurement, channels, downsample, neighbours, together
@@ -26,9 +25,8 @@ from ...prior.numbers import encode_numbers, with_drawn_heights
 from ...prior.wrappers import with_known
 from ...sampling import anneal, flow, initial_image, karras_levels, known_channels, log_levels, proximal
 from ..given import GivenPrior, prior_of
-from ..reconstruct import windowed
 from ..stacks import stacked
-from .synthesize import default_size, finenesses, ladder, steered
+from .synthesize import Drawing, cropped, default_size, finenesses, ladder, steered
 
 __all__ = ["drawn_joint", "synthesize_joint"]
 
@@ -140,8 +138,17 @@ def synthesize_joint(
         shape = (len(card.channels), *known[0].shape[2:])
     else:
         shape = _free_shape(prior, size, slices)
-    inside = steered(prior, label, numbers or {}, guidance, number_guidance)
-    drawn = _examples(prior, inside, n, shape, known, door, numbers, seed, n_steps, alike, stream, on_step)
+    each = {name: _each(name, value, n) for name, value in (numbers or {}).items()}
+    how = Drawing(
+        label=label,
+        seed=seed,
+        guidance=guidance,
+        number_guidance=number_guidance,
+        n_steps=n_steps,
+        numbers=each,
+        stream=stream,
+    )
+    drawn = _examples(prior, n, shape, how, alike=alike, known=known, door=door, on_step=on_step)
     wanted = [part for part in parts(card) if part.name not in (given or {})]
     sentence = (
         f"made by medprior: prior {card.name}, "
@@ -165,40 +172,24 @@ def drawn_joint(
     """n examples with nothing given, as the network has them: (n, C, i, j[, k]) in network units. Arguments
     and errors as of ``synthesize_joint``.
     """
-    return _examples(
-        prior,
-        windowed(prior),
-        n,
-        _free_shape(prior, size, None),
-        None,
-        None,
-        None,
-        seed,
-        n_steps,
-        ALIKE,
-        "",
-        on_step,
-    )
+    how = Drawing(seed=seed, n_steps=n_steps)
+    return _examples(prior, n, _free_shape(prior, size, None), how, on_step=on_step)
 
 
 def _examples(
     prior: Prior,
-    inside: Denoiser,
     n: int,
     shape: tuple[int, ...],
-    known: tuple[Tensor, tuple[int, ...]] | None,
-    door: Admitted | None,
-    numbers: Mapping[str, float | Sequence[float]] | None,
-    seed: int,
-    n_steps: int,
-    alike: float,
-    stream: str,
-    on_step: OnStep | None,
+    how: Drawing,
+    *,
+    alike: float = ALIKE,
+    known: tuple[Tensor, tuple[int, ...]] | None = None,
+    door: Admitted | None = None,
+    on_step: OnStep | None = None,
 ) -> Tensor:
     """(n, *shape) in network units, in batches."""
-    card = prior.card
-    values = encode_numbers(card, {name: _each(name, value, n) for name, value in (numbers or {}).items()}, n)
-    rng = generator(seed, "synthesize", *([stream] if stream else []))
+    card, inside, rng = prior.card, steered(prior, how), how.rng
+    values = encode_numbers(card, how.numbers, n)
     solid = card.ndim == 2 and len(shape) == 4
     most = 1 if solid else max(1, SPACE // math.prod(shape))
     batches = [slice(first, min(first + most, n)) for first in range(0, n, most)]
@@ -210,7 +201,7 @@ def _examples(
                 inside, card, shape, None if values is None else values[batch], rng, door
             )
             task = _Task(
-                denoiser, shape, known, _tie(prior) if solid else None, alike, n_steps, finenesses(prior)
+                denoiser, shape, known, _tie(prior) if solid else None, alike, how.n_steps, finenesses(prior)
             )
             drawn.append(
                 _drawn(task, batch.stop - batch.start, condition, prior.card.frame[0], rng, told_steps(at))
@@ -318,15 +309,7 @@ def _drawn(
         x = anneal(guide, x, sigmas, rng=rng, condition=condition, on_step=heard)
     if x is None:
         raise BadOption(f"synthesize: a size of {size} leaves nothing to draw")
-    return x[
-        (
-            ...,
-            *(
-                slice((have - want) // 2, (have - want) // 2 + want)
-                for have, want in zip(x.shape[2:], task.shape[1:], strict=True)
-            ),
-        )
-    ]
+    return cropped(x, task.shape[1:])
 
 
 def _slices(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -21,13 +22,49 @@ from ...sampling import anneal, initial_image, karras_levels, multistep, proxima
 from ..given import GivenPrior, prior_of
 from ..reconstruct import label_index, windowed
 
-__all__ = ["DRAWING", "default_size", "drawn", "finenesses", "ladder", "steered", "synthesize", "volumes_of"]
+__all__ = [
+    "DRAWING",
+    "cropped",
+    "default_size",
+    "drawn",
+    "finenesses",
+    "ladder",
+    "steered",
+    "synthesize",
+    "volumes_of",
+]
 
 
 DRAWING = 2
 """Counts the ways in which images were drawn, 1 by 18 levels of midpoint: an audit is of images drawn in one
 way.
 """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawing:
+    """How images are drawn.
+
+    label: a class of the card, or None for any. size: of the image, default what the prior was trained to
+    show whole. guidance, number_guidance: weights of the label and of the numbers that are asked for (never
+    of a height); 1 is plain, above it exaggerates. n_steps: levels of the walk. numbers: of each image, by
+    the names on the card (age, ...), NaN = unknown. stream: words that set these draws apart from others with
+    the same seed.
+    """
+
+    label: str | None = None
+    seed: int = 0
+    size: tuple[int, ...] | None = None
+    guidance: float = 1.5
+    number_guidance: float = 1.0
+    n_steps: int = 24
+    numbers: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    stream: str = ""
+
+    @property
+    def rng(self) -> torch.Generator:
+        """Of its seed and stream, from the beginning."""
+        return generator(self.seed, "synthesize", *([self.stream] if self.stream else []))
 
 
 def synthesize(
@@ -57,89 +94,62 @@ def synthesize(
             "together",
             "use synthesize_joint",
         )
-    x, _ = drawn(
-        prior,
-        n,
+    how = Drawing(
         label=label,
         seed=seed,
         size=size,
         guidance=guidance,
         number_guidance=number_guidance,
         n_steps=n_steps,
-        numbers=numbers,
+        numbers=numbers or {},
         stream=stream,
-        on_step=on_step,
     )
+    x, _ = drawn(prior, n, how, on_step=on_step)
     return volumes_of(prior, x, f"label {label}, seed {seed}")
 
 
 def drawn(
-    prior: Prior,
-    n: int,
-    *,
-    label: str | None = None,
-    seed: int = 0,
-    size: tuple[int, ...] | None = None,
-    guidance: float = 1.5,
-    number_guidance: float = 1.0,
-    n_steps: int = 24,
-    numbers: Mapping[str, Sequence[float]] | None = None,
-    stream: str = "",
-    on_step: Callable[[int, int], None] | None = None,
+    prior: Prior, n: int, how: Drawing, *, on_step: Callable[[int, int], None] | None = None
 ) -> tuple[Tensor, Condition]:
     """n new images in network units, (n, C, *size), all channels of a joint prior, and what was asked for
     besides the label.
 
-    label: a class of the card, or None for any. size: of the image, default what the prior was trained to
-    show whole. An image at least twice as large as its smallest frame is made coarse to fine: each finer one
-    is a draw with the coarser as its measurement. The same seed and n give the same bytes; another n gives
-    other images, since all of a batch share one stream of random numbers. guidance, number_guidance: weights
-    of the label and of the numbers that are asked for (never of a height); 1 is plain, above it exaggerates.
-    numbers: of each image, by the names on the card (age, ...), NaN = unknown; default unknown, and heights
-    of slices by chance. stream: words that set these draws apart from others with the same seed. on_step:
-    (levels of the ladder done, in all). Raises BadOption (n, label, number, guidance, size smaller than 16),
-    Diverged.
+    An image at least twice as large as the prior's smallest frame is made coarse to fine: each finer one is a
+    draw with the coarser as its measurement. The same seed and n give the same bytes; another n gives other
+    images, since all of a batch share one stream of random numbers. Heights of slices that are not given are
+    drawn. on_step: (levels of the ladder done, in all). Raises BadOption (n, label, number, guidance, size
+    smaller than 16), Diverged.
     """
-    size = size or default_size(prior)
+    size = how.size or default_size(prior)
     if n < 1 or min(size) < 16 or len(size) != prior.card.ndim:
         raise BadOption(
             f"synthesize: wanted n >= 1 and a {prior.card.ndim}-D size of at least 16, got n {n}, size {size}"
         )
-    denoiser = steered(prior, label, numbers or {}, guidance, number_guidance)
-    rng = generator(seed, "synthesize", *([stream] if stream else []))
+    denoiser = steered(prior, how)
+    rng = how.rng
     levels = ladder(size, prior.card.frame[0])[-finenesses(prior) :]
     with torch.no_grad():
-        condition = _anywhere(prior, rng, encode_numbers(prior.card, numbers or {}, n))
-        x = _coarsest(denoiser, (n, len(prior.card.channels), *levels[0]), condition, rng, n_steps)
+        condition = _anywhere(prior, rng, encode_numbers(prior.card, how.numbers, n))
+        x = _coarsest(denoiser, (n, len(prior.card.channels), *levels[0]), condition, rng, how.n_steps)
         for done, finer in enumerate(levels[1:], start=1):
             if on_step:
                 on_step(done, len(levels))
             x = _finer(denoiser, x, finer, condition, rng)
-    x = x[
-        (
-            ...,
-            *(
-                slice((have - want) // 2, (have - want) // 2 + want)
-                for have, want in zip(levels[-1], size, strict=True)
-            ),
-        )
-    ]
+    x = cropped(x, size)
     if on_step:
         on_step(len(levels), len(levels))
     return x, condition
 
 
-def steered(
-    prior: Prior, label: str | None, numbers: Collection[str], guidance: float, number_guidance: float
-) -> Denoiser:
+def steered(prior: Prior, how: Drawing) -> Denoiser:
     """The prior's denoiser, with guidance towards the label and the numbers that are asked for. Raises
     BadOption (label, guidance).
     """
-    denoiser = (
-        windowed(prior) if label is None else guided(windowed(prior), label_index(prior, label), guidance)
-    )
-    columns = guidable_columns(prior.card, numbers)
-    return guided(denoiser, None, number_guidance, columns) if columns else denoiser
+    denoiser = windowed(prior)
+    if how.label is not None:
+        denoiser = guided(denoiser, label_index(prior, how.label), how.guidance)
+    columns = guidable_columns(prior.card, how.numbers)
+    return guided(denoiser, None, how.number_guidance, columns) if columns else denoiser
 
 
 def volumes_of(prior: Prior, x: Tensor, how: str) -> list[Volume]:
@@ -163,6 +173,12 @@ def finenesses(prior: Prior) -> int:
     it has never seen. Unknown without tables.
     """
     return len(prior.card.errors) or 16
+
+
+def cropped(x: Tensor, size: Sequence[int]) -> Tensor:
+    """(n, C, ...) -> (n, C, *size), as much off both sides."""
+    first = [(have - want) // 2 for have, want in zip(x.shape[2:], size, strict=True)]
+    return x[(..., *(slice(at, at + want) for at, want in zip(first, size, strict=True)))]
 
 
 def ladder(size: tuple[int, ...], coarsest: int) -> list[tuple[int, ...]]:

@@ -120,19 +120,7 @@ def cone_ct(
     """
     voxel = spacing if isinstance(spacing, tuple) else (float(spacing),) * 3
     bins = bin_spacing if isinstance(bin_spacing, tuple) else (float(bin_spacing),) * 2
-    if (
-        len(shape) != 4
-        or len(detector) != 2
-        or detector[1] < 1
-        or len(voxel) != 3
-        or min(*voxel, *bins) <= 0
-        or not np.isfinite(detector_offset).all()
-    ):
-        raise BadOption(
-            "cone_ct: wanted a shape (C, i, j, k), a detector (columns, rows), positive spacings and finite "
-            f"offsets, got {tuple(shape)}, {tuple(detector)}, "
-            f"{voxel}, {bins}, {detector_offset}"
-        )
+    _check(shape, detector, voxel, bins, detector_offset)
     pixel = (voxel[0], voxel[1])
     theta, columns, _ = detector_bins(shape, angles, detector[0], pixel, bins[0], detector_offset[0])
     check_source(shape, pixel, source_to_axis, source_to_detector)
@@ -159,6 +147,21 @@ def cone_ct(
         domain=tuple(shape),
         codomain=(shape[0], len(theta), *detector),
     )
+
+
+def _check(
+    shape: tuple[int, ...],
+    detector: tuple[int, int],
+    voxel: tuple[float, ...],
+    bins: tuple[float, ...],
+    offset: tuple[float, float],
+) -> None:
+    sizes = len(shape) == 4 and len(detector) == 2 and detector[1] >= 1 and len(voxel) == 3
+    if not sizes or min(*voxel, *bins) <= 0 or not np.isfinite(offset).all():
+        raise BadOption(
+            "cone_ct: wanted a shape (C, i, j, k), a detector (columns, rows), positive spacings and finite "
+            f"offsets, got {tuple(shape)}, {tuple(detector)}, {voxel}, {bins}, {offset}"
+        )
 
 
 def _sheet(

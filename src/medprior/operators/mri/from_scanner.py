@@ -118,6 +118,37 @@ def sinogram_operator(
     Tomography Challenge 2022 are known, too; its angles are clockwise. Raises BadOption for a geometry that
     is unknown, not in mm or cannot be.
     """
+    beam, values, clockwise = _geometry(sinogram)
+    angles = torch.from_numpy(np.rad2deg(sinogram.angles) * (-1 if clockwise else 1))
+    n_bins, offset = sinogram.data.shape[1], values.get("detector_offset", 0.0)
+    at_axis = values["source_to_axis"] / values["source_to_detector"] if beam == "fan" else 1.0
+    side = min(n_bins, LARGEST)
+    size = (side, side) if size is None else size
+    width = n_bins * values["bin_spacing"] * at_axis
+    pixel = (
+        tuple(width / n for n in size)
+        if spacing is None
+        else (spacing if isinstance(spacing, tuple) else (float(spacing),) * 2)
+    )
+    options = {
+        "spacing": (pixel[0], pixel[1]),
+        "bin_spacing": values["bin_spacing"],
+        "detector_offset": offset,
+    }
+    if beam == "parallel":
+        return parallel_ct((1, *size), angles, n_bins, **options)
+    return fan_ct(
+        (1, *size),
+        angles,
+        n_bins,
+        source_to_axis=values["source_to_axis"],
+        source_to_detector=values["source_to_detector"],
+        **options,
+    )
+
+
+def _geometry(sinogram: Sinogram) -> tuple[str, dict[str, float], bool]:
+    """The beam, lengths in mm by name, and whether the angles run clockwise. Raises BadOption."""
     stated = sinogram.geometry
     values = {to: value for to, names in STATED.items() if (value := _stated(stated, names)) is not None}
     beam = str(stated.get("beam", "fan" if "source_to_axis" in values else "unknown"))
@@ -150,32 +181,7 @@ def sinogram_operator(
         raise BadOption(
             f"geometry of the sinogram: rotation is clockwise or counterclockwise, got {rotation!r}"
         )
-    angles = torch.from_numpy(np.rad2deg(sinogram.angles) * (-1 if rotation == "clockwise" else 1))
-    n_bins, offset = sinogram.data.shape[1], values.get("detector_offset", 0.0)
-    at_axis = values["source_to_axis"] / values["source_to_detector"] if beam == "fan" else 1.0
-    side = min(n_bins, LARGEST)
-    size = (side, side) if size is None else size
-    width = n_bins * values["bin_spacing"] * at_axis
-    pixel = (
-        tuple(width / n for n in size)
-        if spacing is None
-        else (spacing if isinstance(spacing, tuple) else (float(spacing),) * 2)
-    )
-    options = {
-        "spacing": (pixel[0], pixel[1]),
-        "bin_spacing": values["bin_spacing"],
-        "detector_offset": offset,
-    }
-    if beam == "parallel":
-        return parallel_ct((1, *size), angles, n_bins, **options)
-    return fan_ct(
-        (1, *size),
-        angles,
-        n_bins,
-        source_to_axis=values["source_to_axis"],
-        source_to_detector=values["source_to_detector"],
-        **options,
-    )
+    return beam, values, rotation == "clockwise"
 
 
 def measured_sinogram(

@@ -143,26 +143,12 @@ def gates_for(request: Augment, index: Index, items: Sequence[Item], on_event: O
 
     Raises BadOption where a judge is asked for by name and cannot be had.
     """
-    why: dict[str, str] = {}
     labels = Counter(item.label for item in items if item.label)
     with_judge = request.judge == "on" or (
         request.judge == "auto" and not request.classical and len(labels) > 1
     )
-    if not with_judge:
-        why["judge"] = (
-            "switched off"
-            if request.judge == "off"
-            else "classical transforms go by a policy"
-            if request.classical
-            else "fewer than two labels"
-        )
     held = [] if request.classical else _held_out(index, request)
-    if not held:
-        why["copies"] = (
-            "classical transforms keep the patient: each is a copy"
-            if request.classical
-            else "no scan of a val split to hold against"
-        )
+    why = _closed(request, with_judge, bool(held))
     if not held and not request.classical:
         on_event(
             Event(
@@ -205,6 +191,26 @@ def gates_for(request: Augment, index: Index, items: Sequence[Item], on_event: O
         why,
         count,
     )
+
+
+def _closed(request: Augment, judge: bool, copies: bool) -> dict[str, str]:
+    """Why a gate is not there, by its name. judge, copies: whether each is."""
+    why: dict[str, str] = {}
+    if not judge:
+        why["judge"] = (
+            "switched off"
+            if request.judge == "off"
+            else "classical transforms go by a policy"
+            if request.classical
+            else "fewer than two labels"
+        )
+    if not copies:
+        why["copies"] = (
+            "classical transforms keep the patient: each is a copy"
+            if request.classical
+            else "no scan of a val split to hold against"
+        )
+    return why
 
 
 def _judge(

@@ -12,7 +12,7 @@ from ...io.disk.files import sha256, write_file
 from ...jobs.fitting.adapt import Adapted, adapted
 from ...jobs.fitting.adapt_data import Newcomers
 from ...jobs.fitting.changes import indexed
-from ...jobs.synthetic.synthesize import drawn
+from ...jobs.synthetic.synthesize import Drawing, drawn
 from ...prior import Prior
 from ...training.folder import locate
 from ..ask.requests import Adapt
@@ -108,7 +108,9 @@ def _samples(prior: Prior, seed: int) -> dict[str, Tensor]:
     """
     size, labels = sample_size(prior.card), prior.card.labels or (None,)
     n = SHOWN if len(size) == 2 else 2
-    return {label or "any": drawn(prior, n, label=label, seed=seed, size=size)[0] for label in labels}
+    return {
+        label or "any": drawn(prior, n, Drawing(label=label, seed=seed, size=size))[0] for label in labels
+    }
 
 
 def _metrics(done: Adapted, curve: list[list[float]], close: dict[str, tuple[int, int]]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from ...io.dataset.scan import Index, Item
 from ...jobs.synthetic.audit import Control, SetEvidence, leakage, over_fitted_twin, passed_off, set_evidence
 from ...jobs.synthetic.audit import Known as Scans
 from ...jobs.synthetic.mix import counted, mixed
-from ...jobs.synthetic.synthesize import DRAWING, default_size, drawn
+from ...jobs.synthetic.synthesize import DRAWING, Drawing, default_size, drawn
 from ...prior import Prior
 from ...prior.numbers import guidable_columns, range_of
 from ...training.folder import read_healthy, read_trust, save_trust
@@ -173,11 +173,13 @@ def _drawn(prior: Prior, scans: Scans, request: CalibrateSynthesize) -> tuple[li
             made += drawn(
                 prior,
                 count,
-                label=name or None,
-                seed=seed,
-                guidance=weight,
-                number_guidance=told_weight,
-                numbers=numbers,
+                Drawing(
+                    label=name or None,
+                    seed=seed,
+                    guidance=weight,
+                    number_guidance=told_weight,
+                    numbers=numbers,
+                ),
             )[0]
             labels += [name] * count
     return made, labels

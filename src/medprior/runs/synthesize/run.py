@@ -14,7 +14,7 @@ from ...data.views import Window, grey, upright, window_for
 from ...data.volume import Volume
 from ...errors import BadOption
 from ...jobs.synthetic.mix import Mix, mixed
-from ...jobs.synthetic.synthesize import default_size, drawn, volumes_of
+from ...jobs.synthetic.synthesize import Drawing, default_size, drawn, volumes_of
 from ...prior import Prior
 from ...prior.joint import is_joint
 from ..ask.requests import Synthesize
@@ -135,13 +135,17 @@ def _drawer(request: Synthesize, prior: Prior, plan: Mix, size: tuple[int, ...],
             x, _ = drawn(
                 prior,
                 len(places),
-                label=label,
-                seed=seed,
-                size=size,
-                guidance=request.guidance,
-                number_guidance=request.number_guidance,
-                numbers={name: [values[rows[at]] for at in places] for name, values in plan.numbers.items()},
-                stream="" if label is None or request.mix is None else label,
+                Drawing(
+                    label=label,
+                    seed=seed,
+                    size=size,
+                    guidance=request.guidance,
+                    number_guidance=request.number_guidance,
+                    numbers={
+                        name: [values[rows[at]] for at in places] for name, values in plan.numbers.items()
+                    },
+                    stream="" if label is None or request.mix is None else label,
+                ),
                 on_step=told,
             )
             made |= dict(zip(places, x, strict=True))
