@@ -124,7 +124,7 @@ class Plan:
     size: tuple[int, ...]
     order: list[int]
     count: int
-    move_patches: float
+    moved: float
 
 
 def plan_step(data: Images, step: int, *, seed: int, batch: int, ranks: int, steps: int = 0) -> Plan:
