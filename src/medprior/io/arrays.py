@@ -22,7 +22,7 @@ from .disk.stamp import RESEARCH_ONLY, stamp_text
 from .hdf5 import read_kspace_hdf5
 
 __all__ = [
-    "Stack",
+    "ImageStack",
     "holds_stack",
     "read_array_volume",
     "read_kspace",
@@ -33,7 +33,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class Stack:
+class ImageStack:
     """Images of one file that lie beside each other, not above each other: each has its own label and patient
     ("" when not said).
     """
@@ -50,7 +50,7 @@ def holds_stack(path: Path, limits: Limits) -> bool:
 
 def read_stack(
     path: str | Path, *, limits: Limits | None = None, unit: str | None = None, modality: str | None = None
-) -> Stack:
+) -> ImageStack:
     """The 2-D images of an NPZ: ``hu`` (N, rows, columns) in Hounsfield units, or ``images`` (N, rows,
     columns) with ``labels``.
 
@@ -89,7 +89,7 @@ def read_stack(
     labels = _each(path, arrays, "labels", len(values))
     patients = _each(path, arrays, "patient", len(values))
     none = ("",) * len(values)
-    return Stack(
+    return ImageStack(
         images, none if labels is None else _words(labels), none if patients is None else _words(patients)
     )
 

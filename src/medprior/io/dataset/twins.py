@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ...data.volume import Volume
 
-__all__ = ["SIDE", "groups", "near_pairs", "pixel_hash", "thumbnail", "unpacked"]
+__all__ = ["SIDE", "groups", "near_pairs", "pixel_hash", "thumbnail", "unpack_thumbnail"]
 
 SIDE = 16
 """Pixels along each side of a thumbnail; measured on 400 radiographs of 400 patients: no false pair at 0.99,
@@ -59,7 +59,7 @@ def _averaging(n: int) -> NDArray[np.float32]:
     return (np.clip(covered, 0, None) * (SIDE / n)).astype(np.float32)
 
 
-def unpacked(text: str) -> NDArray[np.float32]:
+def unpack_thumbnail(text: str) -> NDArray[np.float32]:
     """A thumbnail as a vector of length 1 (all zero for a constant image)."""
     values = np.frombuffer(base64.b64decode(text, validate=True), dtype=np.int8).astype(np.float32)
     return values / max(float(np.linalg.norm(values)), 1e-12)
@@ -72,7 +72,7 @@ def near_pairs(thumbnails: Sequence[str], threshold: float = 0.99) -> list[tuple
     Takes n^2 x 256 multiplications, in blocks, so memory stays small.
     """
     pairs = []
-    vectors = [unpacked(text) for text in thumbnails]
+    vectors = [unpack_thumbnail(text) for text in thumbnails]
     for length in sorted({v.size for v in vectors}):
         places = np.array([n for n, v in enumerate(vectors) if v.size == length])
         table = np.stack([vectors[n] for n in places])

@@ -18,7 +18,7 @@ from pydicom.uid import generate_uid
 
 from ... import __version__
 from ...errors import BadOption, MissingExtra, WrongKind, optional
-from .read.open import door
+from .read.open import dicom_errors
 
 if TYPE_CHECKING:
     from pydicom.dataelem import DataElement
@@ -82,7 +82,7 @@ def deidentified(
             f"not de-identified: {reason}, names may be written in the pixels",
             "look at the pictures, then allow_burned_in=True",
         )
-    with door(Path("data set")):
+    with dicom_errors(Path("data set")):
         made = _clean(deepcopy(dataset), secret)
         if patient := pseudonym(secret, str(dataset.get("PatientID") or dataset.get("PatientName") or "")):
             made.PatientID = made.PatientName = patient

@@ -16,7 +16,7 @@ from ...errors import BadOption, Corrupt, FileProblem, MedpriorError, TooLarge, 
 from ..disk.files import write_file, write_folder
 from ..disk.limits import Limits
 from .deidentify import deidentified
-from .read.open import door, open_if_dicom
+from .read.open import dicom_errors, open_if_dicom
 from .read.tree import files_below
 
 __all__ = ["TABLE", "Deidentified", "Treated", "deidentify"]
@@ -142,7 +142,7 @@ def _treated(
 
 
 def _one(path: Path, secret: bytes, allow_burned_in: bool) -> tuple[bytes, Treated]:
-    with door(path):
+    with dicom_errors(path):
         if path.name.upper() == "DICOMDIR" or open_if_dicom(path, Limits()) is None:
             return b"", Treated(reason="no DICOM image")
         before = pydicom.dcmread(path, force=True)

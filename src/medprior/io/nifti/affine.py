@@ -16,7 +16,7 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-__all__ = ["choose_affine", "disagreement", "grid", "known_spacing"]
+__all__ = ["affine_difference", "choose_affine", "known_spacing", "spatial_shape"]
 
 _MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 """Codes of xyzt_units for space: not stated (millimetres by custom), metre, millimetre, micrometre."""
@@ -66,12 +66,12 @@ def _qform(header: nib.Nifti1Header) -> tuple[NDArray[np.float64] | None, str]:
     return (None, fault) if fault else (affine, "")
 
 
-def grid(shape: tuple[int, ...]) -> tuple[int, int, int]:
+def spatial_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
     """The three axes of a volume, or of an image as one slice."""
     return (shape[0], shape[1], shape[2] if len(shape) > 2 else 1)
 
 
-def disagreement(
+def affine_difference(
     one: NDArray[np.float64], other: NDArray[np.float64], shape: tuple[int, int, int]
 ) -> tuple[float, float, bool]:
     """How far two affines differ on a grid: (largest angle between like axes in degrees, largest shift of a
@@ -103,7 +103,7 @@ def choose_affine(
         warnings.append("no usable orientation in the header: the geometry is unknown")
         return None, tuple(warnings)
     if sform is not None and qform is not None:
-        degrees, shift, mirrored = disagreement(sform, qform, shape)
+        degrees, shift, mirrored = affine_difference(sform, qform, shape)
         if mirrored or shift > 0.05 * np.linalg.norm(sform[:3, :3], axis=0).min():
             mirror = "they mirror each other" if mirrored else "same handedness"
             warnings.append(

@@ -26,7 +26,7 @@ from ..disk.faults import faults_of
 from ..disk.files import write_file
 from ..disk.limits import Limits, regular_file
 from ..disk.stamp import nifti_stamp, read_stamp
-from .affine import choose_affine, disagreement, grid, known_spacing
+from .affine import affine_difference, choose_affine, known_spacing, spatial_shape
 
 __all__ = ["nifti_bytes", "read_nifti", "write_nifti"]
 
@@ -309,7 +309,7 @@ def _volume(
     modality: str | None,
 ) -> Volume:
     space = data.shape[:-1]
-    affine, warnings = choose_affine(header, grid(space))
+    affine, warnings = choose_affine(header, spatial_shape(space))
     if affine is None and not np.isfinite(header["pixdim"][1 : len(space) + 1]).all():
         raise Corrupt(
             path,
@@ -377,7 +377,7 @@ def nifti_bytes(
     header.set_xyzt_units("mm")
     header.set_slope_inter(1, 0)
     if volume.affine is not None:
-        _place(header, volume.affine, grid(volume.shape))
+        _place(header, volume.affine, spatial_shape(volume.shape))
     elif volume.spacing_mm is not None:
         header["pixdim"][1 : volume.ndim + 1] = volume.spacing_mm
     else:
@@ -401,7 +401,7 @@ def _serialised(header: nib.Nifti1Header, stored: NDArray) -> bytes:
 def _place(header: nib.Nifti1Header, affine: NDArray[np.float64], shape: tuple[int, int, int]) -> None:
     header.set_sform(affine, 1)
     header.set_qform(affine, 1)
-    _, shift, mirrored = disagreement(affine, np.asarray(header.get_qform()), shape)
+    _, shift, mirrored = affine_difference(affine, np.asarray(header.get_qform()), shape)
     if mirrored or shift > 0.05 * np.linalg.norm(affine[:3, :3], axis=0).min():
         header["qform_code"] = (
             # sheared axes (gantry tilt): only the s-form can hold them, and a q-form that lies is worse than

@@ -77,8 +77,9 @@ class Outcome:
     """What a job found, before it is written. metrics: for run.json. sections: of the report, the first says
     most. preview: (title, picture). overrides: what was allowed although it does not fit.
 
-    scored: (scan from DICOM, ``structured_report.Scored``) for a structured report beside the outputs. files:
-    content by name, relative to the run folder. title, lead: of the report; "": by the job, by the input.
+    scored: (scan from DICOM, ``structured_report.ReportContent``) for a structured report beside the outputs.
+    files: content by name, relative to the run folder. title, lead: of the report; "": by the job, by the
+    input.
     """
 
     metrics: Mapping[str, Any]
@@ -153,11 +154,13 @@ def write_scored(scan: Volume, scored: Any, folder: Path, *, prior_hash: str, se
     """structured_report.dcm among the outputs in ``folder``; findings are tied to the segmentation that lies
     there already.
     """
-    from ...io.dicom.write.structured_report import write_report
+    from ...io.dicom.write.structured_report import write_structured_report
 
     segmentation = next(
         (path for name in ("findings", "findings.dcm") if (path := folder / name).exists()), None
     )
     path = folder / "structured_report.dcm"
-    write_report(scored, path, like=scan, segmentation=segmentation, prior_hash=prior_hash, seed=seed)
+    write_structured_report(
+        scored, path, like=scan, segmentation=segmentation, prior_hash=prior_hash, seed=seed
+    )
     return path

@@ -94,14 +94,14 @@ def _scored(volume: Volume, found: Found) -> tuple[Volume, Any] | None:
         return None
     optional("highdicom", "dicom", "a DICOM segmentation, map or report")
     from ...io.dicom.write.structured_report import (  # highdicom takes a second, and only DICOM needs it
-        Scored,
+        ReportContent,
         ScoredFinding,
     )
 
     findings = tuple(
         ScoredFinding(one.number, one.size, one.centre, one.peak, one.p_value) for one in found.findings
     )
-    return volume, Scored(
+    return volume, ReportContent(
         found.score,
         found.p_value,
         found.n_healthy,

@@ -18,7 +18,7 @@ from medprior.errors import BadOption, Corrupt, FileProblem, Truncated, WrongKin
 from medprior.io.dataset import index as items
 from medprior.io.dataset.listing import csv_cell
 from medprior.io.dataset.scan import Index, load_index, scan
-from medprior.io.dataset.twins import SIDE, groups, near_pairs, pixel_hash, thumbnail, unpacked
+from medprior.io.dataset.twins import SIDE, groups, near_pairs, pixel_hash, thumbnail, unpack_thumbnail
 from medprior.io.dicom.read.series import read_series
 from medprior.io.dicom.read.tree import list_series
 from medprior.io.read import read
@@ -523,12 +523,12 @@ def test_thumbnails_average_by_area_and_pairs_are_those_of_the_full_table() -> N
     ramp = Volume(np.add.outer(np.arange(40), 3 * np.arange(56))[None].astype(np.float32))
     wanted = np.add.outer(np.arange(SIDE) * 2.5, 3 * np.arange(SIDE) * 3.5).ravel()
     wanted -= wanted.mean()
-    assert unpacked(thumbnail(ramp)) @ wanted / np.linalg.norm(wanted) > 0.9999
+    assert unpack_thumbnail(thumbnail(ramp)) @ wanted / np.linalg.norm(wanted) > 0.9999
     rng = np.random.default_rng(0)
     volumes = [Volume(rng.normal(size=(1, 20, 20)).astype(np.float32)) for _ in range(30)]
     volumes += [v.with_data(2 * v.data + 1) for v in volumes[::7]]
     thumbs = [thumbnail(v) for v in volumes]
-    table_of_all = np.asarray(np.corrcoef([unpacked(t) for t in thumbs]))
+    table_of_all = np.asarray(np.corrcoef([unpack_thumbnail(t) for t in thumbs]))
     assert near_pairs(thumbs) == [
         (a, b) for a in range(35) for b in range(a + 1, 35) if table_of_all[a, b] > 0.99
     ]

@@ -16,7 +16,7 @@ from medprior.data.axes import axcodes
 from medprior.data.volume import Volume
 from medprior.errors import BadOption, Corrupt, FileProblem, TooLarge, Truncated, Unsupported
 from medprior.io.disk.limits import Limits
-from medprior.io.nifti.affine import disagreement
+from medprior.io.nifti.affine import affine_difference
 from medprior.io.nifti.nifti import nifti_bytes, read_nifti, write_nifti
 from tests.corpus.other import AFFINE, VOXELS, nifti
 
@@ -110,7 +110,7 @@ def test_forms_that_disagree_are_reported_in_degrees_millimetres_and_mirror(tmp_
 def test_the_measure_of_disagreement_knows_a_turn() -> None:
     turn = np.eye(4)
     turn[:2, :2] = [[np.cos(0.1), -np.sin(0.1)], [np.sin(0.1), np.cos(0.1)]]
-    degrees, shift, mirror = disagreement(np.eye(4), turn, (101, 1, 1))
+    degrees, shift, mirror = affine_difference(np.eye(4), turn, (101, 1, 1))
     assert degrees == pytest.approx(np.degrees(0.1))
     assert shift == pytest.approx(2 * 100 * np.sin(0.05))
     assert not mirror

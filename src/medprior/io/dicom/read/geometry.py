@@ -18,7 +18,16 @@ from ....errors import BadGeometry
 from .open import Header
 from .pixels import Rescale
 
-__all__ = ["Layout", "Plane", "affine_2d", "affine_3d", "canonical", "checked", "in_order", "stacks"]
+__all__ = [
+    "Plane",
+    "PlaneLayout",
+    "affine_2d",
+    "affine_3d",
+    "canonical",
+    "group_stacks",
+    "orthonormal_plane",
+    "sort_planes",
+]
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _COSINES = 1e-3
@@ -62,7 +71,7 @@ class Plane:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class PlaneLayout:
     """How (slice, row, column) becomes canonical (i, j, k): ``axes[n]`` is the source of axis n, ``flips[n]``
     whether it runs backwards.
     """
@@ -71,7 +80,7 @@ class Layout:
     flips: tuple[bool, ...]
 
 
-def checked(plane: Plane) -> Plane:
+def orthonormal_plane(plane: Plane) -> Plane:
     """The plane with exactly orthonormal directions (three decimals in a header must not shear the grid); a
     spacing of 0 means unknown.
 
@@ -133,12 +142,12 @@ def affine_3d(planes: Sequence[Plane]) -> NDArray[np.float64]:
     return affine
 
 
-def canonical(affine: NDArray[np.float64], shape: Sequence[int]) -> tuple[Layout, NDArray[np.float64]]:
+def canonical(affine: NDArray[np.float64], shape: Sequence[int]) -> tuple[PlaneLayout, NDArray[np.float64]]:
     """How to turn (slice, row, column) to the closest canonical RAS+, and the affine after the turn."""
     ornt = orient.io_orientation(affine)
     axes = tuple(int(a) for a in np.argsort(ornt[:, 0]))
     flips = tuple(bool(ornt[a, 1] < 0) for a in axes)
-    return Layout(axes, flips), affine @ orient.inv_ornt_aff(ornt, tuple(shape))
+    return PlaneLayout(axes, flips), affine @ orient.inv_ornt_aff(ornt, tuple(shape))
 
 
 def _same(a: Sequence[float] | None, b: Sequence[float] | None, tolerance: float, relative: bool) -> bool:
@@ -147,7 +156,7 @@ def _same(a: Sequence[float] | None, b: Sequence[float] | None, tolerance: float
     return all(abs(x - y) <= tolerance * (abs(x) if relative else 1.0) for x, y in zip(a, b, strict=True))
 
 
-def stacks(planes: Sequence[Plane]) -> list[list[Plane]]:
+def group_stacks(planes: Sequence[Plane]) -> list[list[Plane]]:
     """Planes that could lie in one volume: same size, direction, spacing and purpose; then one list a phase
     where each position occurs equally often.
 
@@ -189,7 +198,7 @@ def _phases(stack: list[Plane]) -> list[list[Plane]]:
     return [stack]
 
 
-def in_order(stack: Sequence[Plane]) -> tuple[list[Plane], list[str]]:
+def sort_planes(stack: Sequence[Plane]) -> tuple[list[Plane], list[str]]:
     """The planes sorted along their normal, and what was repaired (identical copies are dropped).
 
     Raises BadGeometry naming the reason: unknown places, duplicates, a gap, a tilt. Tolerance: 1 % of the

@@ -27,7 +27,7 @@ from ....errors import Corrupt, FileProblem, MedpriorError, TooLarge, Truncated,
 from ...disk.limits import Limits
 from .layout import Bad, Element, Short, Skeleton, walk
 
-__all__ = ["Header", "door", "named", "open_dicom", "open_if_dicom", "quiet"]
+__all__ = ["Header", "dicom_error", "dicom_errors", "open_dicom", "open_if_dicom", "quiet"]
 
 _HEAD = 2**16
 _IMPLICIT, _EXPLICIT, _DEFLATED, _BIG = (
@@ -55,7 +55,7 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def door(path: Path) -> Iterator[None]:
+def dicom_errors(path: Path) -> Iterator[None]:
     """Turns whatever pydicom, a codec or the system raises into a MedpriorError about ``path``; keeps pydicom
     quiet.
 
@@ -67,10 +67,10 @@ def door(path: Path) -> Iterator[None]:
     except Exception as error:  # the exception classes of strangers: pydicom alone has six
         if isinstance(error, MedpriorError):
             raise
-        raise named(path, error) from error
+        raise dicom_error(path, error) from error
 
 
-def named(path: Path, error: Exception) -> MedpriorError:
+def dicom_error(path: Path, error: Exception) -> MedpriorError:
     """The MedpriorError that says what ``error`` means for ``path``."""
     match error:
         case MedpriorError():
@@ -224,7 +224,7 @@ def _start(head: bytes) -> int | None:
 
 
 def open_dicom(path: Path, limit: Limits) -> Header:
-    """The header of one file, checked to the end of its pixels; call inside ``door``.
+    """The header of one file, checked to the end of its pixels; call inside ``dicom_errors``.
 
     Raises Unsupported when it is no DICOM file, Truncated naming the byte, Corrupt, TooLarge.
     """

@@ -11,7 +11,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from ....errors import Corrupt
-from .geometry import PHASES, Plane, checked
+from .geometry import PHASES, Plane, orthonormal_plane
 from .open import Header, finite_numbers
 from .pixels import PixelFormat, rescale_of
 
@@ -27,7 +27,7 @@ def planes_of(header: Header, form: PixelFormat) -> list[Plane]:
     else:
         first = _classic(header, form)
         found = [replace(first, frame=frame) for frame in range(form.n_frames)]
-    return [checked(plane) for plane in found]
+    return [orthonormal_plane(plane) for plane in found]
 
 
 def _classic(header: Header, form: PixelFormat) -> Plane:

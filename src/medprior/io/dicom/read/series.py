@@ -13,10 +13,10 @@ from ....data.volume import Provenance, Volume
 from ....errors import BadGeometry, BadOption, Corrupt, FileProblem
 from ...disk.limits import Limits
 from .frames import frames
-from .geometry import Layout, Plane, affine_2d, affine_3d, canonical, in_order
-from .open import Header, door, open_dicom
+from .geometry import Plane, PlaneLayout, affine_2d, affine_3d, canonical, sort_planes
+from .open import Header, dicom_errors, open_dicom
 from .pixels import PixelFormat, inverted, modality_lut, unit_of, values
-from .tree import Series, Tree, chosen, files_below, index_files, planes_in, series_of, whole
+from .tree import Series, Tree, check_series, choose_series, files_below, index_files, planes_in, series_of
 
 __all__ = ["AT_THE_DETECTOR", "read_dicom", "read_files", "read_series"]
 
@@ -37,7 +37,7 @@ def read_dicom(
     unknown series or frame.
     """
     path, limit = Path(path), limit or Limits()
-    with door(path):
+    with dicom_errors(path):
         if path.is_dir():
             return _folder(path, series, limit)
         return _file(path, series, frame, limit)
@@ -51,8 +51,8 @@ def read_series(series: Series, *, limit: Limits | None = None) -> Volume:
     ``read_dicom``.
     """
     limit = limit or Limits()
-    with door(series.paths[0].parent):
-        whole(series)
+    with dicom_errors(series.paths[0].parent):
+        check_series(series)
         planes, forms = _opened(series.paths, limit)
         listed = {(plane.header.path, plane.frame) for plane in series.planes}
         wanted = [plane for plane in planes if (plane.header.path, plane.frame) in listed]
@@ -66,10 +66,10 @@ def read_series(series: Series, *, limit: Limits | None = None) -> Volume:
 def read_files(paths: Sequence[Path], *, limit: Limits | None = None) -> Volume:
     """The planes of exactly these files, which must make one stack. Raises as ``read_dicom``."""
     limit = limit or Limits()
-    with door(paths[0].parent):
+    with dicom_errors(paths[0].parent):
         planes, forms = _opened(paths, limit)
         found = series_of(planes)
-        picked, notes = chosen(paths[0].parent, Tree(found), None)
+        picked, notes = choose_series(paths[0].parent, Tree(found), None)
         return _stacked(picked.planes, forms, limit, notes)
 
 
@@ -77,7 +77,7 @@ def _opened(paths: Sequence[Path], limit: Limits) -> tuple[list[Plane], dict[Pat
     planes: list[Plane] = []
     forms: dict[Path, PixelFormat] = {}
     for path in paths:
-        with door(path):
+        with dicom_errors(path):
             found, forms[path] = planes_in(open_dicom(path, limit), limit)
         planes += found
     return planes, forms
@@ -85,7 +85,7 @@ def _opened(paths: Sequence[Path], limit: Limits) -> tuple[list[Plane], dict[Pat
 
 def _folder(folder: Path, wanted: str | None, limit: Limits) -> Volume:
     tree, forms = index_files(sorted(files_below(folder)), limit)
-    picked, notes = chosen(folder, tree, wanted)
+    picked, notes = choose_series(folder, tree, wanted)
     return _stacked(picked.planes, forms, limit, notes)
 
 
@@ -117,7 +117,7 @@ def _file(path: Path, series: str | None, frame: int | None, limit: Limits) -> V
             f"holds {form.n_frames} frames over time, not a volume",
             f"choose one with index (--index) 0 to {form.n_frames - 1}",
         )
-    picked, notes = chosen(path, Tree(series_of(planes)), series)
+    picked, notes = choose_series(path, Tree(series_of(planes)), series)
     return _stacked(picked.planes, {path: form}, limit, notes)
 
 
@@ -169,7 +169,7 @@ def _image(plane: Plane, form: PixelFormat, limit: Limits, notes: list[str]) -> 
 def _volume(
     stack: Sequence[Plane], forms: dict[Path, PixelFormat], limit: Limits, notes: list[str]
 ) -> Volume:
-    planes, repaired = in_order(stack)
+    planes, repaired = sort_planes(stack)
     first = planes[0]
     if len(planes) == 1:
         return _image(first, forms[first.header.path], limit, notes + repaired)
@@ -192,7 +192,9 @@ def _volume(
     )
 
 
-def _allocate(shape: tuple[int, int, int], layout: Layout) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _allocate(
+    shape: tuple[int, int, int], layout: PlaneLayout
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The canonical (1, i, j, k) array and the same memory as (slice, row, column): slices are written in
     place and nothing is copied afterwards.
     """
@@ -220,7 +222,7 @@ def _fill(
         invert, lut = inverted(form, unit), modality_lut(header)
         source = header.dataset() if form.photometric == "PALETTE COLOR" else None
         padding = padding_of(header, form)
-        with door(path):  # a decoder's complaint names the file, not the folder
+        with dicom_errors(path):  # a decoder's complaint names the file, not the folder
             for n, stored in zip(
                 where, frames(header, form, [planes[n].frame for n in where], limit), strict=True
             ):

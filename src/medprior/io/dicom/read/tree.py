@@ -14,23 +14,23 @@ from pathlib import Path
 
 from ....errors import BadGeometry, BadOption, FileProblem, MedpriorError, Unsupported, did_you_mean
 from ...disk.limits import Limits
-from .geometry import Plane, stacks
+from .geometry import Plane, group_stacks
 from .groups import TAG_ELEMENTS
-from .open import Header, door, named, open_if_dicom
+from .open import Header, dicom_error, dicom_errors, open_if_dicom
 from .pixels import NOT_IMAGES, PixelFormat, pixel_format
 from .planes import planes_of
 
 __all__ = [
     "Series",
     "Tree",
-    "chosen",
+    "check_series",
+    "choose_series",
     "files_below",
     "index_files",
     "index_series",
     "list_series",
     "planes_in",
     "series_of",
-    "whole",
 ]
 
 _KEPT = (
@@ -99,7 +99,7 @@ def index_series(folder: str | Path, *, limit: Limits | None = None) -> Tree:
     Raises FileProblem when the folder cannot be read.
     """
     folder = Path(folder)
-    with door(folder):
+    with dicom_errors(folder):
         return index_files(sorted(files_below(folder)), limit or Limits(), slim=True)[0]
 
 
@@ -125,7 +125,7 @@ def index_files(
         except (
             Exception
         ) as error:  # one bad file must not hide the others: named here, raised or listed by the caller
-            faults.append(_about(path, named(path, error)))
+            faults.append(_about(path, dicom_error(path, error)))
             continue
         uid, kept = header.text("SeriesInstanceUID"), header.slim(_KEPT) if slim else header
         by_uid.setdefault(uid, []).extend(replace(plane, header=kept) for plane in planes)
@@ -206,7 +206,7 @@ def _all_series(
     for uid, fault in claimed:
         damaged.setdefault(uid, []).append(fault)
     for uid, planes in by_uid.items():
-        several = stacks(planes)
+        several = group_stacks(planes)
         for n, stack in enumerate(several, 1):
             yield _series(uid, stack, n if len(several) > 1 else None, damaged.get(uid, ()) if uid else ())
 
@@ -239,7 +239,7 @@ def _series(uid: str, planes: Sequence[Plane], number: int | None, damaged: Sequ
     )
 
 
-def chosen(place: Path, tree: Tree, wanted: str | None) -> tuple[Series, list[str]]:
+def choose_series(place: Path, tree: Tree, wanted: str | None) -> tuple[Series, list[str]]:
     """The one series that is meant, and what was left out. place: what errors name.
 
     Without ``wanted`` there must be one only, and no file that may be of it may be damaged. With it, damaged
@@ -253,7 +253,7 @@ def chosen(place: Path, tree: Tree, wanted: str | None) -> tuple[Series, list[st
                 f"series: {wanted!r} is not in {place.name}",
                 did_you_mean(wanted, [s.id for s in tree.series]),
             )
-        whole(picked[0])
+        check_series(picked[0])
         return picked[0], [
             f"{len(tree.stray)} damaged files lie beside the series, which may be of it"
         ] if tree.stray else []
@@ -263,7 +263,7 @@ def chosen(place: Path, tree: Tree, wanted: str | None) -> tuple[Series, list[st
     return series, notes
 
 
-def whole(series: Series) -> None:
+def check_series(series: Series) -> None:
     """Raises the fault of a damaged file of a series that is stacked; pictures that stand alone (radiographs)
     do not need each other.
     """

@@ -20,7 +20,7 @@ from ..read.open import Header
 from .marks import DEMANDED, contributing_equipment, description_of
 from .multiframe import NO_DATE
 
-__all__ = ["MAKER", "SCHEME", "coding_schemes", "completed", "places", "settled"]
+__all__ = ["MAKER", "SCHEME", "coding_schemes", "complete_header", "finalize", "plane_positions"]
 
 MAKER: dict[str, Any] = {
     "manufacturer": "medprior",
@@ -39,7 +39,7 @@ def coding_schemes() -> list[CodingSchemeIdentificationItem]:
     return [CodingSchemeIdentificationItem(SCHEME, name="medprior", responsible_organization="medprior")]
 
 
-def completed(header: Header) -> Dataset:
+def complete_header(header: Header) -> Dataset:
     """The source's data set with what the class demands where the scanner was silent: empty elements, a frame
     of reference made from its series.
     """
@@ -54,7 +54,7 @@ def completed(header: Header) -> Dataset:
     return source
 
 
-def places(volume: Volume) -> dict[str, Any]:
+def plane_positions(volume: Volume) -> dict[str, Any]:
     """Measures, directions and positions (LPS mm) of the planes of a volume in source order: (slice, row,
     column), or (row, column) of an image.
     """
@@ -78,7 +78,7 @@ def places(volume: Volume) -> dict[str, Any]:
     }
 
 
-def settled(
+def finalize(
     made: Dataset, what: str, synthetic: bool, prior_hash: str, seed: int | None, entropy: Sequence[str]
 ) -> None:
     """Marks the object, and takes out the hour and the chance that highdicom puts in: the same run gives the

@@ -21,13 +21,13 @@ from ....errors import BadGeometry, BadOption, Diverged, FileProblem, ShapeMisma
 from ...disk.files import MANIFEST, write_file, write_folder
 from ...disk.limits import Limits
 from ...source_order import in_source_order
-from ..read.open import Header, door, open_dicom, quiet
+from ..read.open import Header, dicom_errors, open_dicom, quiet
 from ..read.series import AT_THE_DETECTOR
 from .marks import COPIED_IDENTITY, acquisition, class_for, derived_marks, fictitious_patient
 from .multiframe import multiframe
 from .rescale import Stored, stored_values
 
-__all__ = ["KINDS", "check_writable", "headers_taken_over", "save", "sources_of", "write_dicom"]
+__all__ = ["KINDS", "check_writable", "headers_taken_over", "save_instance", "sources_of", "write_dicom"]
 
 KINDS = {
     "reconstructed": True,
@@ -80,7 +80,7 @@ def write_dicom(
             made = _instances(volume, sources, kind, prior_hash, seed)
         if volume.ndim == 2 or path.suffix.lower() == ".dcm":
             one = made[0] if len(made) == 1 else multiframe(made)
-            write_file(path, lambda temporary: save(one, temporary))
+            write_file(path, lambda temporary: save_instance(one, temporary))
         else:
             write_folder(path, lambda folder: _save_all(made, folder))
 
@@ -131,7 +131,7 @@ def sources_of(like: Volume) -> list[Header]:
     for path in like.provenance.sources:
         if not path.is_file():
             return []
-        with door(path):
+        with dicom_errors(path):
             found.append(open_dicom(path, Limits()))
     return found
 
@@ -230,7 +230,7 @@ def _place(instance: Dataset, volume: Volume, n: int) -> None:
         instance.SpacingBetweenSlices = _ds(steps[0])
 
 
-def save(instance: Dataset, path: Path) -> None:
+def save_instance(instance: Dataset, path: Path) -> None:
     """The file of one instance, Explicit VR Little Endian unless it names another syntax."""
     instance.preamble = b"\0" * 128  # pyright: ignore[reportAttributeAccessIssue]
     if getattr(instance, "file_meta", None) is None:
@@ -241,7 +241,7 @@ def save(instance: Dataset, path: Path) -> None:
 
 def _save_all(made: Sequence[Dataset], folder: Path) -> None:
     if len(made) == 1 and "NumberOfFrames" in made[0]:
-        save(made[0], folder / "map.dcm")
+        save_instance(made[0], folder / "map.dcm")
         return
     for n, instance in enumerate(made, 1):
-        save(instance, folder / f"slice-{n:04d}.dcm")
+        save_instance(instance, folder / f"slice-{n:04d}.dcm")

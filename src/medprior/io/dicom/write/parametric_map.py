@@ -16,7 +16,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from ....data.volume import Volume
 from ..read.open import Header
-from .highdicom_parts import MAKER, completed, places, settled
+from .highdicom_parts import MAKER, complete_header, finalize, plane_positions
 
 __all__ = ["parametric_map"]
 
@@ -42,7 +42,7 @@ def parametric_map(volume: Volume, sources: Sequence[Header], prior_hash: str, s
         intercept=0.0,
     )
     made = ParametricMap(
-        source_images=[completed(header) for header in sources],
+        source_images=[complete_header(header) for header in sources],
         pixel_array=np.ascontiguousarray(values, np.float32),
         series_instance_uid=generate_uid(entropy_srcs=["map series", *entropy]),
         series_number=9900,
@@ -59,9 +59,9 @@ def parametric_map(volume: Volume, sources: Sequence[Header], prior_hash: str, s
         ],
         transfer_syntax_uid=ExplicitVRLittleEndian,
         series_description="AI anomaly map",
-        **places(volume),
+        **plane_positions(volume),
         **MAKER,
     )
     made.Laterality = ""
-    settled(made, "anomaly map", volume.provenance.synthetic, prior_hash, seed, entropy)
+    finalize(made, "anomaly map", volume.provenance.synthetic, prior_hash, seed, entropy)
     return made

@@ -22,8 +22,8 @@ from ...disk.files import write_file, write_folder
 from ...disk.stamp import RESEARCH_ONLY
 from ...source_order import in_source_order
 from ..read.open import Header
-from .highdicom_parts import MAKER, SCHEME, coding_schemes, completed, places, settled
-from .instances import check_writable, headers_taken_over, save, sources_of
+from .highdicom_parts import MAKER, SCHEME, coding_schemes, complete_header, finalize, plane_positions
+from .instances import check_writable, headers_taken_over, save_instance, sources_of
 
 __all__ = [
     "FILE",
@@ -89,9 +89,9 @@ def write_segmentation(
     with headers_taken_over(path):
         made = segmentation(in_source_order(mask, like), sources, prior_hash, seed)
         if path.suffix.lower() == ".dcm":
-            write_file(path, lambda temporary: save(made, temporary))
+            write_file(path, lambda temporary: save_instance(made, temporary))
         else:
-            write_folder(path, lambda folder: save(made, folder / FILE))
+            write_folder(path, lambda folder: save_instance(made, folder / FILE))
 
 
 def sources_beside(like: Volume, path: Path) -> list[Header]:
@@ -129,7 +129,7 @@ def segmentation(mask: Volume, sources: Sequence[Header], prior_hash: str, seed:
     entropy = [digest, str(values.shape), place, prior_hash, str(seed), sources[0].text("SOPInstanceUID")]
     names = [f"all {len(numbers)} findings"] if joint else [finding_name(number) for number in numbers]
     made = Segmentation(
-        source_images=[completed(header) for header in sources],
+        source_images=[complete_header(header) for header in sources],
         pixel_array=segments,
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[
@@ -144,7 +144,7 @@ def segmentation(mask: Volume, sources: Sequence[Header], prior_hash: str, seed:
         series_description="AI findings",
         transfer_syntax_uid=ExplicitVRLittleEndian,
         coding_schemes=coding_schemes(),
-        **(places(mask) if mask.affine is not None else {}),
+        **(plane_positions(mask) if mask.affine is not None else {}),
         **MAKER,
     )
     if mask.affine is None:
@@ -152,7 +152,7 @@ def segmentation(mask: Volume, sources: Sequence[Header], prior_hash: str, seed:
         made.PatientOrientation = sources[0].get("PatientOrientation") or ""
         if sources[0].get("FrameOfReferenceUID") is None:
             del made.FrameOfReferenceUID, made.PositionReferenceIndicator
-    settled(made, "findings", mask.provenance.synthetic, prior_hash, seed, entropy)
+    finalize(made, "findings", mask.provenance.synthetic, prior_hash, seed, entropy)
     return made
 
 

@@ -24,9 +24,9 @@ from ....errors import BadOption, Diverged, FileProblem, ShapeMismatch
 from ...disk.files import write_file
 from ...disk.limits import Limits
 from ...disk.stamp import RESEARCH_ONLY
-from ..read.open import Header, door, open_dicom
-from .highdicom_parts import MAKER, SCHEME, coding_schemes, completed, settled
-from .instances import headers_taken_over, save
+from ..read.open import Header, dicom_errors, open_dicom
+from .highdicom_parts import MAKER, SCHEME, coding_schemes, complete_header, finalize
+from .instances import headers_taken_over, save_instance
 from .segmentation import FILE, UNLIKE_HEALTHY, finding_name, sources_beside
 
 __all__ = [
@@ -34,10 +34,10 @@ __all__ = [
     "N_HEALTHY",
     "PEAK",
     "P_VALUE",
-    "Scored",
+    "ReportContent",
     "ScoredFinding",
-    "report",
-    "write_report",
+    "structured_report",
+    "write_structured_report",
 ]
 
 ANOMALY_SCORE = Code("anomaly-score", SCHEME, "Anomaly score")
@@ -66,7 +66,7 @@ class ScoredFinding:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ReportContent:
     """What a report says of a scan. score: of the whole scan, no unit. p_value: among ``n_healthy`` held-out
     healthy patients; None uncalibrated.
 
@@ -80,8 +80,8 @@ class Scored:
     note: str = ""
 
 
-def write_report(
-    scored: Scored,
+def write_structured_report(
+    scored: ReportContent,
     path: str | Path,
     *,
     like: Volume,
@@ -104,12 +104,12 @@ def write_report(
     _check(scored, like)
     found = None if segmentation is None else _opened(Path(segmentation), sources)
     with headers_taken_over(path):
-        made = report(scored, like, sources, found, prior_hash, seed)
-        write_file(path, lambda temporary: save(made, temporary))
+        made = structured_report(scored, like, sources, found, prior_hash, seed)
+        write_file(path, lambda temporary: save_instance(made, temporary))
 
 
-def report(
-    scored: Scored,
+def structured_report(
+    scored: ReportContent,
     like: Volume,
     sources: Sequence[Header],
     segmentation: Dataset | None,
@@ -119,7 +119,7 @@ def report(
     """The report of ``scored`` in the study of ``sources``. Raises BadOption for a finding without a
     segment.
     """
-    images = [completed(header) for header in sources]
+    images = [complete_header(header) for header in sources]
     entropy = [
         repr(scored),
         prior_hash,
@@ -166,11 +166,11 @@ def report(
         coding_schemes=coding_schemes(),
         **MAKER,
     )
-    settled(made, "anomaly report", like.provenance.synthetic, prior_hash, seed, entropy)
+    finalize(made, "anomaly report", like.provenance.synthetic, prior_hash, seed, entropy)
     return made
 
 
-def _check(scored: Scored, like: Volume) -> None:
+def _check(scored: ReportContent, like: Volume) -> None:
     numbers = [finding.number for finding in scored.findings]
     if len(set(numbers)) != len(numbers) or any(number < 1 for number in numbers):
         raise BadOption(f"findings: wanted a number above 0 for each, none twice, got {numbers}")
@@ -191,7 +191,7 @@ def _opened(path: Path, sources: Sequence[Header]) -> Dataset:
     path = path / FILE if path.is_dir() else path
     if not path.is_file():
         raise FileProblem(path, "no such file")
-    with door(path):
+    with dicom_errors(path):
         found = open_dicom(path, Limits()).dataset()
         if found.get("SOPClassUID") != SegmentationStorage:
             raise BadOption(
@@ -215,7 +215,7 @@ def _number(name: Code, value: float, unit: Code, **more: Any) -> sr.Measurement
 
 
 def _whole(
-    scored: Scored, algorithm: sr.AlgorithmIdentification, entropy: Sequence[str]
+    scored: ReportContent, algorithm: sr.AlgorithmIdentification, entropy: Sequence[str]
 ) -> sr.MeasurementsAndQualitativeEvaluations:
     """Score, p-value and number of healthy patients. A p-value that nobody has is left out, never made up."""
     numbers = [_number(ANOMALY_SCORE, scored.score, codes.UCUM.NoUnits)]
@@ -338,7 +338,7 @@ def _centre(
     return point
 
 
-def _conclusion(scored: Scored, like: Volume) -> str:
+def _conclusion(scored: ReportContent, like: Volume) -> str:
     """The report in plain words."""
     p = "no p-value" if scored.p_value is None else f"p-value {scored.p_value:.3g}"
     told = [

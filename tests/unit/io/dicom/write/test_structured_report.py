@@ -26,9 +26,9 @@ from medprior.io.dicom.write.structured_report import (
     N_HEALTHY,
     P_VALUE,
     PEAK,
-    Scored,
+    ReportContent,
     ScoredFinding,
-    write_report,
+    write_structured_report,
 )
 from medprior.io.nifti.nifti import read_nifti
 from medprior.io.write import write
@@ -46,7 +46,7 @@ from tests.corpus.dicom_parts import (
 )
 
 NEWER_THAN_THE_CHECKER = "(0008,001c)"
-SCORED = Scored(
+SCORED = ReportContent(
     2.3456789,
     1 / 41,
     40,
@@ -74,8 +74,8 @@ def segmented(scan: Volume, path: Path, n: int = 3) -> pydicom.Dataset:
     return pydicom.dcmread(path)
 
 
-def reported(scored: Scored, path: Path, like: Volume, segmentation: Path | None = None) -> Any:
-    write_report(scored, path, like=like, segmentation=segmentation, prior_hash="0123abcd", seed=7)
+def reported(scored: ReportContent, path: Path, like: Volume, segmentation: Path | None = None) -> Any:
+    write_structured_report(scored, path, like=like, segmentation=segmentation, prior_hash="0123abcd", seed=7)
     return srread(path)
 
 
@@ -215,14 +215,16 @@ def test_who_says_so(scan: Volume, tmp_path: Path) -> None:
     ("scored", "says"),
     [
         (SCORED, "3 regions unlike the healthy scans"),
-        (Scored(0.1, 0.9, 40), "does not mean that the patient is healthy"),
+        (ReportContent(0.1, 0.9, 40), "does not mean that the patient is healthy"),
         (
-            Scored(0.1, None, 0, note="no healthy patients were held out: no µ"),
+            ReportContent(0.1, None, 0, note="no healthy patients were held out: no µ"),
             "no p-value, 0 held-out healthy patients. no healthy patients were held out: no ?.",
         ),
     ],
 )
-def test_it_always_says_what_it_is_not_for(scan: Volume, tmp_path: Path, scored: Scored, says: str) -> None:
+def test_it_always_says_what_it_is_not_for(
+    scan: Volume, tmp_path: Path, scored: ReportContent, says: str
+) -> None:
     report = reported(scored, tmp_path / "report.dcm", scan)
     assert "research use only, not for diagnosis" in conclusion(report) and says in conclusion(report)
     assert "No person has verified" in conclusion(report)
@@ -248,7 +250,7 @@ def test_an_image_without_a_place(tmp_path: Path, with_segments: bool) -> None:
     (0.5, 0.5), column before row.
     """
     scan = read_dicom(save(tmp_path / "radiograph.dcm", radiograph()))
-    scored = Scored(1.0, None, 0, (ScoredFinding(1, None, (2.0, 5.25), 3.0, None),))
+    scored = ReportContent(1.0, None, 0, (ScoredFinding(1, None, (2.0, 5.25), 3.0, None),))
     segmentation = tmp_path / "seg.dcm" if with_segments else None
     if segmentation:
         segmented(scan, segmentation, 1)
@@ -265,7 +267,9 @@ def test_an_image_without_a_place(tmp_path: Path, with_segments: bool) -> None:
 def test_a_film_has_no_point_on_a_frame_that_nobody_knows(tmp_path: Path) -> None:
     scan = read_dicom(save(tmp_path / "film.dcm", film()), frame=1)
     report = reported(
-        Scored(1.0, None, 0, (ScoredFinding(1, None, (2.0, 5.0), 3.0, None),)), tmp_path / "report.dcm", scan
+        ReportContent(1.0, None, 0, (ScoredFinding(1, None, (2.0, 5.0), 3.0, None),)),
+        tmp_path / "report.dcm",
+        scan,
     )
     assert (
         items(groups(report)[1], codes.DCM.Center.value) == []
@@ -294,23 +298,29 @@ def test_what_cannot_be_reported_is_refused_and_nothing_is_written(scan: Volume,
     segmented(scan, tmp_path / "seg.dcm", 1)
     other = read_dicom(save_all(tmp_path / "other", mirrored_elsewhere()))
     with pytest.raises(BadOption, match="beside a DICOM scan"):
-        write_report(SCORED, out, like=read_nifti(tmp_path / "scan.nii.gz"))
+        write_structured_report(SCORED, out, like=read_nifti(tmp_path / "scan.nii.gz"))
     with pytest.raises(Diverged):
-        write_report(replace(SCORED, score=float("nan")), out, like=scan)
+        write_structured_report(replace(SCORED, score=float("nan")), out, like=scan)
     with pytest.raises(Diverged):
-        write_report(replace(SCORED, findings=(replace(first, peak=float("inf")),)), out, like=scan)
+        write_structured_report(
+            replace(SCORED, findings=(replace(first, peak=float("inf")),)), out, like=scan
+        )
     with pytest.raises(ShapeMismatch, match="mm RAS"):
-        write_report(replace(SCORED, findings=(replace(first, centre=(1.0, 2.0)),)), out, like=scan)
+        write_structured_report(
+            replace(SCORED, findings=(replace(first, centre=(1.0, 2.0)),)), out, like=scan
+        )
     with pytest.raises(BadOption, match="none twice"):
-        write_report(replace(SCORED, findings=(first, first)), out, like=scan)
+        write_structured_report(replace(SCORED, findings=(first, first)), out, like=scan)
     with pytest.raises(BadOption, match="no segment for finding 2"):
-        write_report(SCORED, out, like=scan, segmentation=tmp_path / "seg.dcm")
+        write_structured_report(SCORED, out, like=scan, segmentation=tmp_path / "seg.dcm")
     with pytest.raises(BadOption, match="another scan"):
-        write_report(replace(SCORED, findings=()), out, like=other, segmentation=tmp_path / "seg.dcm")
+        write_structured_report(
+            replace(SCORED, findings=()), out, like=other, segmentation=tmp_path / "seg.dcm"
+        )
     with pytest.raises(BadOption, match="no DICOM Segmentation"):
-        write_report(SCORED, out, like=scan, segmentation=next((tmp_path / "scan").iterdir()))
+        write_structured_report(SCORED, out, like=scan, segmentation=next((tmp_path / "scan").iterdir()))
     with pytest.raises(FileProblem, match="no such file"):
-        write_report(SCORED, out, like=scan, segmentation=tmp_path / "gone.dcm")
+        write_structured_report(SCORED, out, like=scan, segmentation=tmp_path / "gone.dcm")
     assert not out.exists()
 
 
@@ -326,7 +336,7 @@ def test_an_independent_checker_finds_no_error(scan: Volume, tmp_path: Path) -> 
     if checker is None:
         pytest.skip("dciodvfy is not installed (Debian package dicom3tools)")
     image = read_dicom(save(tmp_path / "radiograph.dcm", radiograph()))
-    flat = Scored(1.0, None, 0, (ScoredFinding(1, None, (2.0, 5.0), 3.0, None),))
+    flat = ReportContent(1.0, None, 0, (ScoredFinding(1, None, (2.0, 5.0), 3.0, None),))
     segmented(scan, tmp_path / "seg.dcm")
     segmented(image, tmp_path / "flat.dcm", 1)
     wrong = []
