@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import printable
@@ -36,35 +37,62 @@ def _lines(name: str, record: dict[str, Any]) -> list[str]:
             for key, card in record["bundled"].items()
         ]
         return found or ["no prior ships with this installation; train your own: medprior train FOLDER"]
-    card = record["card"]
+    card, data = record["card"], record["card"]["data"]
+    rows = {
+        "labels": ", ".join(card["labels"]) or "none",
+        "axes": f"{card['axes'] or 'as stored'}; voxels {_spacing(card['spacing_mm'])}; sides "
+        f"{card['frame'][0]} to {card['frame'][1]}",
+        "learned": f"{data.get('n_images', 'unknown number of')} images of "
+        f"{data.get('n_patients') or 'an unknown number of'} patients",
+        "licence": data.get("licence") or "not stated",
+        "weights": f"SHA-256 {record['sha256'][:16]}",
+    }
     lines = [
         f"{card['name']}: {card['ndim']}-D prior for {card['modality'] or 'any modality'} in {card['unit']}, "
         f"preset {card['preset']}",
-        f"  labels     {', '.join(card['labels']) or 'none'}",
-        f"  axes       {card['axes'] or 'as stored'}; voxels {_spacing(card['spacing_mm'])}; sides "
-        f"{card['frame'][0]} to {card['frame'][1]}",
-        f"  weights    SHA-256 {record['sha256'][:16]}",
-        *(
-            f"  {key:10} {value}"
-            for key, value in {**card["data"], **card["training"]}.items()
-            if not isinstance(value, dict | list) or len(str(value)) < 160
-        ),
+        *(f"  {key:10} {value}" for key, value in rows.items()),
         *(f"  limit      {line}" for line in card["limits"]),
     ]
-    trust = record["trust"]
-    if not trust:
-        return [*lines, "  measured   nothing yet: no interval is calibrated, no p-value can be given"]
-    return [*lines, *(f"  measured   {key}: {_short(value)}" for key, value in trust.items())]
+    measured = _measured(record["trust"]) or [
+        "nothing yet: no interval is calibrated, no p-value can be given"
+    ]
+    return [*lines, *(f"  measured   {line}" for line in measured), "  all of it  medprior info --json"]
+
+
+def _measured(trust: Mapping[str, Any]) -> list[str]:
+    """One sentence for each promise of trust.json."""
+    lines = []
+    for entry in trust.get("reconstruct", ()):
+        at, how = (
+            entry["calibration"],
+            "point estimate" if entry["how"]["fast"] else f"{entry['how']['n']} draws",
+        )
+        level = f"{at['level']:.0%} intervals, calibrated on {at['n']} images of {at['patients']} patients"
+        lines.append(f"reconstruct {entry['title']}, {how}: {level}")
+    if detect := trust.get("detect"):
+        lines.append(f"detect: p-values from {detect['n_healthy']} held-out healthy patients")
+        lines += [f"detect: {line}" for line in _tested(detect.get("measured", {}))]
+    if audit := trust.get("synthesize"):
+        verdict = "passed" if audit["passed"] else "NOT passed"
+        lines.append(f"synthesize: copy audit {verdict} on {audit['n']} images")
+    return lines
+
+
+def _tested(measured: Mapping[str, Any]) -> list[str]:
+    """What detection reached on labelled test patients, beside the best plain score."""
+    lines = []
+    if rate := measured.get("false_positive_rate"):
+        lines.append(f"false positive rate {_span(rate)} on {rate['n']} healthy test patients")
+    areas = {key.removeprefix("auroc "): at for key, at in measured.items() if key.startswith("auroc ")}
+    if (ours := areas.pop("ours", None)) and areas:
+        name, best = max(areas.items(), key=lambda pair: pair[1]["value"])
+        lines.append(f"AUROC {_span(ours)}; best plain score ({name}) {_span(best)}")
+    return lines
+
+
+def _span(at: Mapping[str, Any]) -> str:
+    return f"{at['value']:.3f} ({at['low']:.3f} to {at['high']:.3f})"
 
 
 def _spacing(spacing: list[float] | None) -> str:
     return "of any size" if spacing is None else " x ".join(f"{s:g}" for s in spacing) + " mm"
-
-
-def _short(value: Any) -> str:
-    """Numbers of one promise; lists only by their length."""
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_short(v)}" for key, v in value.items())
-    if isinstance(value, list | tuple):
-        return f"({len(value)} values)"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -27,3 +27,11 @@ def test_a_card_is_text_and_nothing_else(tmp_path: Path) -> None:
 
 def test_the_bundled_priors_are_named() -> None:
     assert [line.split()[0] for line in card_lines("")] == ["brain-t1", "chest-ct", "chest-xray"]
+
+
+def test_what_was_measured_is_said_in_sentences() -> None:
+    lines = [line for line in card_lines("chest-xray") if line.lstrip().startswith("measured")]
+    assert any("p-values from 26 held-out healthy patients" in line for line in lines)
+    assert any("best plain score (minus mean intensity)" in line for line in lines)
+    assert any("copy audit passed on 100 images" in line for line in lines)
+    assert max(map(len, lines)) < 160
