@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .prior import Prior
     from .prior.adopt import adopt
     from .prior.gaussian import GaussianPrior
+    from .runs.core.progress import progress_bar
     from .runs.verbs import calibrate, evaluate, report
     from .sampling import Draws
     from .training.folder import load, save
@@ -63,6 +64,7 @@ _HOMES = {
     "fit": "jobs.fitting.fit",
     "load": "training.folder",
     "operators": "operators",
+    "progress_bar": "runs.core.progress",
     "read": "io.read",
     "reconstruct": "jobs.reconstruct",
     "report": "runs.verbs",
@@ -101,6 +103,7 @@ __all__ = [
     "fit",
     "load",
     "operators",
+    "progress_bar",
     "read",
     "reconstruct",
     "report",

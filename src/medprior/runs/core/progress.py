@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-__all__ = ["Event", "OnEvent", "shown", "silent"]
+__all__ = ["Event", "OnEvent", "progress_bar", "shown", "silent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,17 @@ def shown(*, quiet: bool = False) -> Iterator[OnEvent]:
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         yield _Listener(bars, console)
+
+
+@contextmanager
+def progress_bar(text: str = "working") -> Iterator[Callable[[int, int], None]]:
+    """A bar for ``on_step`` of a job in Python: ``with progress_bar() as step: detect(..., on_step=step)``.
+
+    It shows steps and the time left on standard error; in a log file there is a line every 30 seconds.
+    """
+    with shown() as listen:
+        listen(Event("stage", text))
+        yield lambda done, total: listen(Event("step", done=done, total=total))
 
 
 class _Listener:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from medprior.runs.core import progress
-from medprior.runs.core.progress import Event, shown
+from medprior.runs.core.progress import Event, progress_bar, shown
 
 
 def test_a_log_file_gets_a_line_now_and_then(
@@ -30,3 +30,14 @@ def test_a_log_file_gets_a_line_now_and_then(
         "reading",
         "reading: 3 of 7",
     ]
+
+
+def test_a_job_in_python_can_have_the_same_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with progress_bar("drawing") as step:
+        now[0] = 31.0
+        step(2, 5)
+    assert capsys.readouterr().err.splitlines() == ["drawing", "drawing: 2 of 5"]
