@@ -4,7 +4,7 @@ controls that they must refuse.
     python bench/augment_gates.py --prior P --data FOLDER [--most 100]
 
 Real scans of FOLDER (sub-folders are splits and labels) teach and calibrate both gates as in ``medprior
-augment FOLDER --prior P``. Of each label up to so many scans of the train split are varied once at each
+augment-set FOLDER --prior P``. Of each label up to so many scans of the train split are varied once at each
 strength, none is drawn again. told: the prior is told nothing, the scan's own label, or the other one.
 Control "other label on the variation": told the own label, judged as if it carried the other one. Real scans
 of the val split, never learned from, are judged by the same rule. label: share with p below alpha; copy:
@@ -21,7 +21,7 @@ from medprior.data.volume import Volume
 from medprior.evidence.intervals import clopper_pearson
 from medprior.io.dataset.scan import Item
 from medprior.jobs.augment import Wanted, vary
-from medprior.runs.ask.requests import Augment
+from medprior.runs.ask.requests import AugmentSet
 from medprior.runs.augment.gates import Gates, Seen, gates_for
 from medprior.runs.augment.scans import chosen_scans, loaded
 from medprior.runs.augment.tickets import BATCH, Ticket
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=100)
     asked = parser.parse_args()
     prior = known_prior(asked.prior).prior
-    request = Augment(input=asked.data, prior=asked.prior, judge="on")
+    request = AugmentSet(folder=asked.data, prior=asked.prior, judge="on")
     print(
         f"$ python bench/augment_gates.py --prior {prior.card.name} --data {asked.data.name} --most {asked.most}"
     )

@@ -46,7 +46,7 @@ def test_a_page_has_every_option_of_its_job(job: str) -> None:
         options(REQUESTS[job])
         - {"input", "folder"}
         - set(Request.model_fields)
-        - (set(OneScan.model_fields) if job in ("detect", "reconstruct", "augment", "synthesize") else set())
+        - (set(OneScan.model_fields) if name in ("detect", "reconstruct", "augment", "synthesize") else set())
         - {"prior"}
         - (set() if job == "train" else set(HasLayout.LAYOUT))  # said once, on the page of training
     )

@@ -15,11 +15,21 @@ from ..io.dataset.listing import folder_state
 from ..io.read import read
 from ..jobs.reconstruct import label_index
 from ..prior import Prior
-from .ask.requests import Augment, Detect, OneScan, Reconstruct, Request, Synthesize, WithPrior
+from .ask.requests import (
+    Augment,
+    AugmentClassical,
+    AugmentSet,
+    Detect,
+    OneScan,
+    Reconstruct,
+    Request,
+    Synthesize,
+    WithPrior,
+)
 from .augment.classical import run_augment_classical
 from .augment.data_set import run_augment_set
 from .augment.one_scan import run_augment
-from .augment.scans import is_data_set
+from .augment.scans import refuse_data_set
 from .core.inputs import Known, about, device_named, given_of, known_prior, scan_hash, scan_of
 from .core.outputs import Outcome
 from .core.progress import Event, OnEvent, silent
@@ -45,11 +55,10 @@ def execute(request: Request, on_event: OnEvent = silent) -> RunFolder:
 
     Raises a MedpriorError, naming what was wanted, what came and what to do; then nothing has been written.
     """
-    if isinstance(request, Augment):
-        if is_data_set(request):
-            return run_augment_set(request, on_event)
-        if request.classical:
-            return run_augment_classical(request, on_event)
+    if isinstance(request, AugmentSet):
+        return run_augment_set(request, on_event)
+    if isinstance(request, AugmentClassical):
+        return run_augment_classical(request, on_event)
     work = prepared(request)
     if (done := work.run.done(on_event)) is not None:
         return done
@@ -90,6 +99,8 @@ def prepared(request: Request) -> Prepared:
     """Read what the request names. Raises FileProblem and its kinds, WrongKind, BadOption."""
     if not isinstance(request, WithPrior):
         raise BadOption(f"execute: a request for {request.job} does not make a run folder of this kind")
+    if isinstance(request, Augment):
+        refuse_data_set(request)
     started = time.monotonic()
     device = device_named(request.device)
     known = known_prior(request.prior, device)

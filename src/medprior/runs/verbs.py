@@ -21,6 +21,8 @@ VERBS: dict[str, tuple[type[ask.Request | ask.Scan], str]] = {
     "detect": (ask.Detect, "execute:execute"),
     "reconstruct": (ask.Reconstruct, "execute:execute"),
     "augment": (ask.Augment, "execute:execute"),
+    "augment-classical": (ask.AugmentClassical, "execute:execute"),
+    "augment-set": (ask.AugmentSet, "execute:execute"),
     "synthesize": (ask.Synthesize, "execute:execute"),
     "train": (ask.Train, "learn.train:run_train"),
     "adapt": (ask.Adapt, "learn.adapt:run_adapt"),

@@ -6,17 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ...jobs.fitting.options import Adaptation, Fitting, chosen_of
-from .request import HasFolder, HasLayout, OneScan, Request, WithPrior, advanced, option
+from .request import HasFolder, HasLayout, HasScan, HasScans, OneScan, Request, WithPrior, advanced, option
 
 __all__ = [
-    "DATA_SET_ONLY",
     "KNOBS",
     "TASKS",
     "Adapt",
     "Augment",
+    "AugmentClassical",
+    "AugmentSet",
     "Detect",
     "Reconstruct",
     "Scan",
@@ -49,68 +50,89 @@ class Detect(OneScan):
     n_twins: int = option(1, "Number of healthy twins to average.", ge=1, le=64)
 
 
-class Augment(HasLayout, OneScan):
-    """Vary a scan, or each scan of a data set, by a prior or by classical transforms: new images with its
-    label, grid and unit, marked synthetic.
-    """
+class _Varies(BaseModel):
+    n: int = option(4, "How many variations to make of a scan.", ge=1, le=10_000)
 
-    job: ClassVar[str] = "augment"
-    private: ClassVar[tuple[str, ...]] = (*OneScan.private, "policy", "mask", "paint")
-    input: Path = Field(
-        description="A scan (DICOM file or folder, NIfTI, PNG, TIFF, JPEG, NPZ, zip), or a data set: "
-        "sub-folders are labels, or a scans.csv."
-    )
-    prior: str = option(
-        "",
-        "Name of a bundled prior (chest-xray, brain-t1, chest-ct) or a folder. Not needed with --classical.",
-    )
-    classical: bool = option(
-        False,
-        "Use classical transforms (rotation, scale, contrast, noise, ...) that "
-        "are legal for the modality. Needs no prior.",
-    )
-    policy: Path | None = advanced(
-        None,
-        "classical: YAML file that sets which transforms are allowed and "
-        "how strong they are (docs/augment.md).",
-    )
-    mask: Path | None = advanced(
-        None,
-        "classical: label map on the scan's grid. It moves with the scan. A "
-        "data set names its masks in scans.csv.",
-    )
-    n: int = option(4, "Number of variations of each scan.", ge=1, le=10_000)
+
+class _ByPrior(_Varies):
     strength: float = option(
         0.3,
         "How much to change: near 0 keeps the scan, near 1 forgets it. 0.3 is gentle, 0.6 bold.",
         gt=0,
         lt=1,
     )
-    label: str | None = option(
-        None,
-        "The scan's own label, which the variations keep. classical: transforms "
-        "that would make it wrong are refused.",
-    )
     guidance: float = advanced(1.0, "Guidance weight of the label. 1 is plain.", ge=0, le=20)
+
+
+class _ByTransforms(_Varies):
+    policy: Path | None = advanced(
+        None,
+        "YAML file that sets which classical transforms are allowed and how strong they are "
+        "(docs/augment.md).",
+    )
+
+
+class Augment(_ByPrior, OneScan):
+    """Vary a scan, or draw one region of it again, by a prior: new images with its label, grid and unit,
+    marked synthetic.
+    """
+
+    job: ClassVar[str] = "augment"
+    private: ClassVar[tuple[str, ...]] = (*OneScan.private, "paint")
+    label: str | None = option(None, "The scan's own label, which the variations keep.")
     paint: Path | None = option(
         None, "Mask on the scan's grid: only this region is drawn again. Every other voxel stays bit for bit."
     )
     box: tuple[int, int, int, int] | None = advanced(
         None, "The region as a box instead of a mask: first row, first column, rows, columns."
     )
-    split: Literal["train", "val", "test", "all"] = option("train", "data set: which scans to vary.")
+
+    @model_validator(mode="after")
+    def _one_region(self) -> Self:
+        if self.paint is not None and self.box is not None:
+            raise ValueError("paint, box: wanted one of them")
+        if self.paint is not None or self.box is not None:
+            _refuse(self, ("strength",), "no option where a region is drawn again")
+        return self
+
+
+class AugmentClassical(_ByTransforms, Request, HasScan):
+    """Vary a scan by classical transforms (rotation, scale, contrast, noise, ...) that are legal for its
+    modality; needs no prior.
+    """
+
+    job: ClassVar[str] = "augment-classical"
+    private: ClassVar[tuple[str, ...]] = (*Request.private, "policy", "mask")
+    label: str | None = option(None, "The scan's own label. Transforms that would make it wrong are refused.")
+    mask: Path | None = option(None, "Label map on the scan's grid. It moves with the scan.")
+
+
+class AugmentSet(_ByPrior, _ByTransforms, Request, HasScans):
+    """Vary each scan of a data set, or fill up its rare labels, by a prior or by classical transforms; the
+    same command again continues.
+    """
+
+    job: ClassVar[str] = "augment-set"
+    private: ClassVar[tuple[str, ...]] = (*Request.private, "policy")
+    prior: str = option(
+        "",
+        "Name of a bundled prior (chest-xray, brain-t1, chest-ct) or a folder. Not needed with --classical.",
+    )
+    classical: bool = option(
+        False, "Use classical transforms instead of a prior. Masks of scans.csv move with their scans."
+    )
+    split: Literal["train", "val", "test", "all"] = option("train", "Which scans to vary.")
     fill: Literal["balanced"] | Annotated[int, Field(ge=1, le=1_000_000)] | None = option(
         None,
-        "data set: "
-        "draw as many as each label lacks, up to the largest label (balanced) or up to this number. Replaces "
-        "--n.",
+        "Draw as many as each label lacks, up to the largest label (balanced) or up to this number. "
+        "Replaces --n.",
     )
     fill_by: Literal["variations", "synthesis"] = advanced(
         "variations", "fill: draw variations of the label's own scans, or new images of the prior's label."
     )
     judge: Literal["auto", "on", "off"] = advanced(
         "auto",
-        "data set: reject generated images that no longer "
+        "Reject generated images that no longer "
         "show their label, using cross-validated classifiers. auto: on with a prior and at least two labels.",
     )
     alpha: float = advanced(
@@ -118,15 +140,9 @@ class Augment(HasLayout, OneScan):
     )
     keep_copies: bool = advanced(
         False,
-        "data set: keep variations that are near-copies of a real scan. For "
-        "your own training only, never for release.",
+        "Keep variations that are near-copies of a real scan. For your own training only, never for release.",
     )
-    tries: int = advanced(
-        3, "data set: how often a rejected image is drawn again before it is left out.", ge=1, le=100
-    )
-    allow_synthetic: bool = advanced(
-        False, "data set: also vary images that are marked synthetic. Recorded in run.json."
-    )
+    tries: int = advanced(3, "How often a rejected image is drawn again before it is left out.", ge=1, le=100)
     unproven: bool = advanced(
         False,
         "fill-by synthesis: write images of a prior that has passed no copy audit. Recorded in run.json.",
@@ -134,47 +150,27 @@ class Augment(HasLayout, OneScan):
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        if not self.classical and not self.prior:
+        if self.classical:
+            by_prior = ("prior", "strength", "guidance", "allow_other", "fill_by")
+            _refuse(self, by_prior, "no option with --classical")
+        elif not self.prior:
             raise ValueError("prior: wanted a prior, or --classical, which needs none")
-        other = (
-            ("prior", "strength", "guidance", "allow_other", "paint", "box", "fill_by")
-            if self.classical
-            else ("policy", "mask")
-        )
-        self._refuse(other, f"no option {'with' if self.classical else 'without'} --classical")
-        if self.paint is not None and self.box is not None:
-            raise ValueError("paint, box: wanted one of them")
-        if self.paint is not None or self.box is not None:
-            self._refuse(("strength", *DATA_SET_ONLY), "no option where a region of one scan is drawn anew")
+        else:
+            _refuse(self, ("policy",), "no option without --classical")
         if self.fill is not None:
-            self._refuse(("n",), "no option with --fill, which says how many")
-        elif self.fill_by != "variations":
-            raise ValueError("fill_by: no option without --fill")
-        if self.unproven and self.fill_by != "synthesis":
-            raise ValueError(
-                "unproven: no option without --fill-by synthesis: variations are refused one by one where "
-                "they are copies"
-            )
+            _refuse(self, ("n",), "no option with --fill, which says how many")
+        else:
+            _refuse(self, ("fill_by",), "no option without --fill")
+        if self.fill_by != "synthesis":
+            why = "variations are refused one by one where they are copies"
+            _refuse(self, ("unproven",), f"no option without --fill-by synthesis: {why}")
         return self
 
-    def _refuse(self, names: tuple[str, ...], why: str) -> None:
-        if given := [name for name in names if getattr(self, name) != type(self).model_fields[name].default]:
-            raise ValueError(f"{', '.join(given)}: {why}")
 
-
-DATA_SET_ONLY = (
-    "split",
-    "fill",
-    "fill_by",
-    "judge",
-    "alpha",
-    "keep_copies",
-    "tries",
-    "allow_synthetic",
-    "unproven",
-    *HasLayout.LAYOUT,
-)
-"""What only the augmentation of a whole data set can be told."""
+def _refuse(request: Request, names: tuple[str, ...], why: str) -> None:
+    fields = type(request).model_fields
+    if given := [name for name in names if getattr(request, name) != fields[name].default]:
+        raise ValueError(f"{', '.join(given)}: {why}")
 
 
 class Synthesize(HasLayout, WithPrior):

@@ -12,7 +12,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ...errors import BadOption, did_you_mean
 from ...io.dataset.layout import Layout
 
-__all__ = ["HasFolder", "HasLayout", "OneScan", "Request", "WithPrior", "advanced", "explained", "option"]
+__all__ = [
+    "HasFolder",
+    "HasLayout",
+    "HasScan",
+    "HasScans",
+    "OneScan",
+    "Request",
+    "WithPrior",
+    "advanced",
+    "explained",
+    "option",
+]
 
 
 ADVANCED = Parameter(group=Group("Advanced options", sort_key=2))
@@ -65,9 +76,17 @@ class HasPrior(BaseModel):
     )
 
 
-class HasInput(BaseModel):
+class HasScan(BaseModel):
+    """One scan, and how its file is read."""
+
     input: Path = Field(
         description="The scan: DICOM file or folder, NIfTI, PNG, TIFF, JPEG, NPZ, or a zip archive of one."
+    )
+    series: str | None = advanced(None, "DICOM series to read from a folder, by its UID.")
+    index: int | None = advanced(None, "Image to read from an NPZ stack, counted from 0.", ge=0)
+    unit: str | None = advanced(None, "Unit of the values if the file does not state one, e.g. HU.")
+    modality: str | None = advanced(
+        None, "DICOM modality code (CT, MR, DX, US) if the file does not state one."
     )
 
 
@@ -130,6 +149,21 @@ class HasFolder(HasLayout, _Folder):
     """A job on a data set."""
 
 
+class HasScans(HasFolder):
+    """A job on the scans of a data set, and which of them a prior takes."""
+
+    unit: str | None = advanced(None, "Unit of the values if the files do not state one, e.g. HU.")
+    modality: str | None = advanced(
+        None, "DICOM modality code (CT, MR, DX, US) if the files do not state one."
+    )
+    allow_other: bool = advanced(
+        False, "Accept scans of another modality or unit than the prior's. Recorded in run.json."
+    )
+    allow_synthetic: bool = advanced(
+        False, "Also take images that are marked synthetic. Recorded in run.json."
+    )
+
+
 # Fields stand in the reverse order of the bases: what is given by its place comes first, as a command line
 # wants it.
 
@@ -138,15 +172,9 @@ class WithPrior(Request, HasPrior):
     """A job that needs a prior."""
 
 
-class OneScan(WithPrior, HasInput):
-    """A job on one scan."""
+class OneScan(WithPrior, HasScan):
+    """A job on one scan by a prior."""
 
-    series: str | None = advanced(None, "DICOM series to read from a folder, by its UID.")
-    index: int | None = advanced(None, "Image to read from an NPZ stack, counted from 0.", ge=0)
-    unit: str | None = advanced(None, "Unit of the values if the file does not state one, e.g. HU.")
-    modality: str | None = advanced(
-        None, "DICOM modality code (CT, MR, DX, US) if the file does not state one."
-    )
     allow_other: bool = advanced(
         False,
         "Accept a scan of another modality or unit than the prior's. detect "

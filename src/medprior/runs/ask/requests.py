@@ -11,8 +11,20 @@ from typing import Any
 from pydantic import ValidationError
 
 from ...errors import BadOption, did_you_mean
-from .jobs import DATA_SET_ONLY, KNOBS, TASKS, Adapt, Augment, Detect, Reconstruct, Scan, Synthesize, Train
-from .request import OneScan, Request, WithPrior, explained
+from .jobs import (
+    KNOBS,
+    TASKS,
+    Adapt,
+    Augment,
+    AugmentClassical,
+    AugmentSet,
+    Detect,
+    Reconstruct,
+    Scan,
+    Synthesize,
+    Train,
+)
+from .request import HasScan, OneScan, Request, WithPrior, explained
 from .studies import (
     CalibrateDetect,
     CalibrateReconstruct,
@@ -25,12 +37,13 @@ from .studies import (
 )
 
 __all__ = [
-    "DATA_SET_ONLY",
     "KNOBS",
     "REQUESTS",
     "TASKS",
     "Adapt",
     "Augment",
+    "AugmentClassical",
+    "AugmentSet",
     "CalibrateDetect",
     "CalibrateReconstruct",
     "CalibrateSynthesize",
@@ -40,6 +53,7 @@ __all__ = [
     "EvaluateDetect",
     "EvaluateReconstruct",
     "Evaluation",
+    "HasScan",
     "OneScan",
     "Reconstruct",
     "Request",
@@ -54,7 +68,7 @@ __all__ = [
 REQUESTS: dict[str, type[Request]] = {
     r.job: r
     for r in (
-        *(Reconstruct, Augment, Synthesize, Detect, Train, Adapt),
+        *(Reconstruct, Augment, AugmentClassical, AugmentSet, Synthesize, Detect, Train, Adapt),
         *(EvaluateReconstruct, EvaluateDetect, EvaluateAugment),
         *(CalibrateReconstruct, CalibrateDetect, CalibrateSynthesize),
     )

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from .jobs import NamedTask
-from .request import HasFolder, WithPrior, advanced, option
+from .request import HasScans, WithPrior, advanced, option
 
 __all__ = [
     "CalibrateDetect",
@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 
-class Evaluation(WithPrior, HasFolder):
+class Evaluation(WithPrior, HasScans):
     """The options of every evaluation of a prior on a folder of scans."""
 
     auto_split: ClassVar[str] = "test"
@@ -30,16 +30,6 @@ class Evaluation(WithPrior, HasFolder):
 
     split: Literal["auto", "train", "val", "test", "all"] = option(
         "auto", "Which scans. auto: the test split if the folder has splits, else all."
-    )
-    unit: str | None = advanced(None, "Unit of the values if the files do not state one, e.g. HU.")
-    modality: str | None = advanced(
-        None, "DICOM modality code (CT, MR, DX, US) if the files do not state one."
-    )
-    allow_other: bool = advanced(
-        False, "Accept scans of another modality or unit than the prior's. Recorded in run.json."
-    )
-    allow_synthetic: bool = advanced(
-        False, "Also take images that are marked synthetic. Recorded in run.json."
     )
 
 

@@ -16,7 +16,7 @@ from ...errors import FileProblem, Unsupported
 from ...io.dataset.index import patients_of
 from ...io.dataset.scan import Index, Item
 from ...io.disk.files import write_file
-from ..ask.requests import Augment
+from ..ask.requests import AugmentSet
 from ..core.inputs import Known
 from ..core.outputs import Output, file_name, written
 from ..core.progress import Event, OnEvent
@@ -42,7 +42,7 @@ class Work:
 
     def __init__(
         self,
-        request: Augment,
+        request: AugmentSet,
         known: Known | None,
         stated: Mapping[str, Any],
         index: Index,
@@ -292,7 +292,7 @@ class Work:
         if len(failed) >= min(len(self.items), IN_VAIN):
             reason = next(iter(failed.values()))
             raise FileProblem(
-                self.request.input,
+                self.request.folder,
                 f"none of its first {len(failed)} scans could be varied: {reason}",
                 "see medprior scan, and --allow-other",
             )

@@ -16,12 +16,13 @@ from ...errors import Unsupported
 from ...io.disk.files import write_json
 from ...io.disk.settings import read_settings
 from ...io.read import read
-from ..ask.requests import Augment
+from ..ask.requests import AugmentClassical
 from ..core.inputs import about, scan_hash, scan_of
 from ..core.outputs import Outcome, Output, Summary
 from ..core.progress import Event, OnEvent
 from ..core.run import Run, RunFolder
 from ..page.blocks import Fold, Grid, Picture, Section, Table
+from .scans import refuse_data_set
 
 __all__ = ["policy_of", "run_augment_classical"]
 
@@ -31,13 +32,14 @@ SHOWN = 8
 RECORDS = "augmentation.json"
 
 
-def run_augment_classical(request: Augment, on_event: OnEvent) -> RunFolder:
+def run_augment_classical(request: AugmentClassical, on_event: OnEvent) -> RunFolder:
     """Read, augment, write the run folder, whole or not at all; a complete run of the same request is
     returned at once.
 
     Raises a MedpriorError that names what was refused and why; then nothing has been written.
     """
     started = time.monotonic()
+    refuse_data_set(request)
     volume = scan_of(request)
     if not isinstance(volume, Volume):
         raise Unsupported(
@@ -63,7 +65,7 @@ def run_augment_classical(request: Augment, on_event: OnEvent) -> RunFolder:
     return run.publish(outcome, record, lambda new: write_json(new / "outputs" / RECORDS, records))
 
 
-def policy_of(request: Augment, volume: Volume) -> Policy:
+def policy_of(request: AugmentClassical, volume: Volume) -> Policy:
     """That of the scan's modality, unit and label, or of the file that the request names, which may leave out
     what the scan says itself.
     """
@@ -75,7 +77,7 @@ def policy_of(request: Augment, volume: Volume) -> Policy:
 
 
 def _made(
-    request: Augment, volume: Volume, mask: Volume | None, policy: Policy, on_event: OnEvent
+    request: AugmentClassical, volume: Volume, mask: Volume | None, policy: Policy, on_event: OnEvent
 ) -> list[VariedVolume]:
     on_event(Event("stage", "augmenting the scan", 0, request.n))
     made = []
@@ -101,7 +103,7 @@ def _outcome(volume: Volume, mask: Volume | None, policy: Policy, made: list[Var
         _outputs(volume, mask, made),
         [f"{name}: {why}" for name, why in (policy.because or {}).items()],
         files={"events.jsonl": ""},
-        title="medprior augment, classical",
+        title="medprior augment-classical",
         lead=f"Input: {kind}, {size} {'pixels' if volume.ndim == 2 else 'voxels'}. No prior was asked.",
     )
 

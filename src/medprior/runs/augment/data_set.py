@@ -22,7 +22,7 @@ from ...io.disk.files import locked, sha256
 from ...io.disk.settings import read_settings
 from ...jobs.augment import level_of
 from ...jobs.reconstruct import label_index
-from ..ask.requests import Augment
+from ..ask.requests import AugmentSet
 from ..core.inputs import Known, device_named, known_prior
 from ..core.outputs import SHORT, Outcome, Summary
 from ..core.progress import Event, OnEvent
@@ -40,7 +40,7 @@ __all__ = ["run_augment_set"]
 COLUMNS = ("path", "label", "patient", "split", "mask")
 
 
-def run_augment_set(request: Augment, on_event: OnEvent) -> RunFolder:
+def run_augment_set(request: AugmentSet, on_event: OnEvent) -> RunFolder:
     """Make, judge and write; the folder appears whole or not at all, until then what is done lies in
     OUT.partial. The same command continues there.
 
@@ -69,7 +69,7 @@ def run_augment_set(request: Augment, on_event: OnEvent) -> RunFolder:
     return done
 
 
-def _checked(request: Augment, known: Known | None, items: Sequence[Item]) -> None:
+def _checked(request: AugmentSet, known: Known | None, items: Sequence[Item]) -> None:
     """What no scan can be served with is refused before any is read. Raises BadOption."""
     level_of(request.strength)
     if request.fill is None:
@@ -83,7 +83,7 @@ def _checked(request: Augment, known: Known | None, items: Sequence[Item]) -> No
                 label_index(known.prior, label)
 
 
-def _audited(request: Augment, known: Known | None) -> tuple[str, ...]:
+def _audited(request: AugmentSet, known: Known | None) -> tuple[str, ...]:
     """What to write down where images come from nothing but the prior: they can be scans it knows by heart,
     as those of synthesize can.
 
@@ -100,7 +100,7 @@ def _audited(request: Augment, known: Known | None) -> tuple[str, ...]:
 
 
 def _facts(
-    request: Augment, known: Known | None, stated: Mapping[str, Any], items: Sequence[Item], index: Index
+    request: AugmentSet, known: Known | None, stated: Mapping[str, Any], items: Sequence[Item], index: Index
 ) -> dict[str, Any]:
     """What makes this run this one beside its request: the prior, the policy, and every scan that is varied
     or stands behind the gates.
@@ -223,7 +223,7 @@ def _published(run: Run, work: Work, audited: Sequence[str]) -> RunFolder:
         summary_of(metrics),
         overrides=_overrides(work, metrics, audited),
         files=_files(work, rows),
-        title="medprior augment, a data set",
+        title="medprior augment-set",
         lead=lead + ("No prior was asked." if known is None else f"Prior: {known.prior.card.name}."),
     )
 

@@ -18,7 +18,7 @@ from ...evidence.conformal import patients_needed
 from ...evidence.synthetic.copies import WAYS, CopyIndex
 from ...io.dataset.scan import Index, Item
 from ...jobs.synthetic.judge import Judge, folds_of, glance, learn_judge
-from ..ask.requests import Augment
+from ..ask.requests import AugmentSet
 from ..core.inputs import of_split
 from ..core.progress import Event, OnEvent
 from .scans import loaded
@@ -138,7 +138,7 @@ class Gates:
         return {"judge": judge, "copies": copies, "open": dict(self.why), "pixels": self.side}
 
 
-def gates_for(request: Augment, index: Index, items: Sequence[Item], on_event: OnEvent) -> Gates:
+def gates_for(request: AugmentSet, index: Index, items: Sequence[Item], on_event: OnEvent) -> Gates:
     """Learn from real scans what both gates need; they hold every chosen scan, small, and nothing larger.
 
     Raises BadOption where a judge is asked for by name and cannot be had.
@@ -193,7 +193,7 @@ def gates_for(request: Augment, index: Index, items: Sequence[Item], on_event: O
     )
 
 
-def _closed(request: Augment, judge: bool, copies: bool) -> dict[str, str]:
+def _closed(request: AugmentSet, judge: bool, copies: bool) -> dict[str, str]:
     """Why a gate is not there, by its name. judge, copies: whether each is."""
     why: dict[str, str] = {}
     if not judge:
@@ -214,7 +214,7 @@ def _closed(request: Augment, judge: bool, copies: bool) -> dict[str, str]:
 
 
 def _judge(
-    request: Augment,
+    request: AugmentSet,
     items: Sequence[Item],
     small: Tensor,
     usable: Sequence[int],
@@ -253,7 +253,7 @@ def _judge(
     return judge, ""
 
 
-def _held_out(index: Index, request: Augment) -> tuple[Item, ...]:
+def _held_out(index: Index, request: AugmentSet) -> tuple[Item, ...]:
     other = "val" if request.split != "val" else "test"
     return () if request.split == "all" else of_split(index, other, allow_synthetic=request.allow_synthetic)
 

@@ -16,7 +16,7 @@ from ...io.dataset.scan import Index, Item
 from ...jobs.augment import Wanted, vary
 from ...jobs.synthetic.synthesize import default_size, synthesize
 from ...prior import Prior
-from ..ask.requests import Augment
+from ..ask.requests import AugmentSet
 from .tickets import Ticket
 
 __all__ = ["ByPrior", "ByTransforms", "FromNoise", "Made", "Maker", "cause"]
@@ -66,7 +66,7 @@ def cause(error: BaseException) -> str:
 class ByPrior:
     """Variations at the request's strength; conditioned on a scan's own label where the prior knows it."""
 
-    def __init__(self, request: Augment, prior: Prior, items: Sequence[Item]) -> None:
+    def __init__(self, request: AugmentSet, prior: Prior, items: Sequence[Item]) -> None:
         self.request, self.prior, self.items = request, prior, items
 
     def make(
@@ -121,7 +121,7 @@ class ByPrior:
 class FromNoise:
     """New images of the prior's labels, at the size that it was trained to show."""
 
-    def __init__(self, request: Augment, prior: Prior) -> None:
+    def __init__(self, request: AugmentSet, prior: Prior) -> None:
         self.request, self.prior = request, prior
 
     def make(
@@ -148,7 +148,7 @@ class ByTransforms:
     """Classical transforms by the policy of each scan's modality, unit and label; masks move along."""
 
     def __init__(
-        self, request: Augment, stated: Mapping[str, Any], index: Index, items: Sequence[Item]
+        self, request: AugmentSet, stated: Mapping[str, Any], index: Index, items: Sequence[Item]
     ) -> None:
         self.request, self.stated, self.index, self.items = request, stated, index, items
 

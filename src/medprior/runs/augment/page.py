@@ -17,7 +17,7 @@ from ...data.volume import Volume
 from ...errors import MedpriorError
 from ...io.dataset.scan import Index, Item
 from ...io.read import read
-from ..ask.requests import Augment
+from ..ask.requests import AugmentSet
 from ..page.blocks import Grid, Picture, Section, Table
 from .gates import Gates
 
@@ -44,7 +44,7 @@ class Shown:
     refused.
     """
 
-    request: Augment
+    request: AugmentSet
     gates: Gates
     index: Index
     items: Sequence[Item]

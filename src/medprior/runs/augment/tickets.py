@@ -13,7 +13,7 @@ import torch
 from ...data.seeds import generator
 from ...errors import BadOption
 from ...io.dataset.scan import Item
-from ..ask.requests import Augment
+from ..ask.requests import AugmentSet
 
 __all__ = ["BATCH", "ROUNDS", "Ticket", "batches", "lacking", "planned", "spread"]
 
@@ -35,7 +35,7 @@ class Ticket:
     nth: int
 
 
-def lacking(request: Augment, items: Sequence[Item]) -> dict[str, int]:
+def lacking(request: AugmentSet, items: Sequence[Item]) -> dict[str, int]:
     """label -> how many images it lacks. Raises BadOption where no scan has a label, or nothing is
     lacking.
     """
@@ -55,7 +55,7 @@ def lacking(request: Augment, items: Sequence[Item]) -> dict[str, int]:
     return lack
 
 
-def planned(request: Augment, items: Sequence[Item]) -> list[Ticket]:
+def planned(request: AugmentSet, items: Sequence[Item]) -> list[Ticket]:
     """The first round: n of each scan, or what each label lacks."""
     if request.fill is None:
         return [Ticket(at, item.label, nth) for at, item in enumerate(items) for nth in range(request.n)]
@@ -63,7 +63,7 @@ def planned(request: Augment, items: Sequence[Item]) -> list[Ticket]:
 
 
 def spread(
-    request: Augment,
+    request: AugmentSet,
     items: Sequence[Item],
     lack: Mapping[str, int],
     used: Counter[tuple[int | None, str]],

@@ -28,7 +28,7 @@ from ...nets import Featured
 from ...prior import Prior
 from ...prior.joint import MASK
 from ...training.folder import load, locate
-from ..ask.requests import OneScan, Reconstruct, Synthesize
+from ..ask.requests import HasScan, Reconstruct, Synthesize
 from .progress import Event, OnEvent
 
 __all__ = [
@@ -112,7 +112,7 @@ def known_prior(name: str, device: str = "cpu") -> Known:
     )
 
 
-def scan_of(request: OneScan) -> Volume | KSpace | Sinogram:
+def scan_of(request: HasScan) -> Volume | KSpace | Sinogram:
     """Read the request's input; measured k-space and sinograms are for reconstruction alone.
 
     Raises a FileProblem, or BadOption for a choice that does not fit the file.

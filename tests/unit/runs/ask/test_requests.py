@@ -25,6 +25,8 @@ SCAN = {"input": "scan.png", "prior": "chest-xray"}
 NEEDED = {
     "detect": SCAN,
     "augment": SCAN,
+    "augment-classical": {"input": "scan.png"},
+    "augment-set": {"folder": "scans", "prior": "chest-xray"},
     "reconstruct": SCAN,
     "synthesize": {"prior": "chest-xray"},
     "train": {"folder": "scans"},
@@ -62,6 +64,8 @@ def test_an_unknown_job_names_the_nearest() -> None:
 OUTSIDE = {
     "detect": {"n_twins": 0, "seed": -1, "device": "tpu", "index": -1},
     "augment": {"n": 0, "strength": 1.0, "guidance": -1, "seed": 1.5},
+    "augment-classical": {"n": 0, "index": -1},
+    "augment-set": {"n": 0, "strength": 0, "fill": 0, "alpha": 1, "tries": 0, "split": "third"},
     "synthesize": {"n": 0, "size": (64,), "guidance": float("nan"), "format": "gif"},
     "reconstruct": {
         "task": "pet",
@@ -141,7 +145,20 @@ def test_a_named_task_and_another_value_of_its_setting_contradict_each_other() -
         Reconstruct.model_validate({"input": "x.png", "prior": "p", "task": "sr2", "factor": 3})
 
 
-@pytest.mark.parametrize("verb", ["detect", "reconstruct", "augment", "synthesize", "train", "adapt", "scan"])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        "detect",
+        "reconstruct",
+        "augment",
+        "augment-classical",
+        "augment-set",
+        "synthesize",
+        "train",
+        "adapt",
+        "scan",
+    ],
+)
 def test_help_shows_a_dozen_common_options_first(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     main([verb, "--help"])
     common = capsys.readouterr().out.split("Advanced options")[0]

@@ -1,4 +1,4 @@
-"""medprior augment --classical: no prior, the input's format, masks beside images, records that replay,
+"""medprior augment-classical: no prior, the input's format, masks beside images, records that replay,
 refusals in one line.
 """
 
@@ -17,9 +17,10 @@ from medprior.augmentation import Record, replay
 from medprior.cli import main
 from medprior.data.volume import Volume
 from medprior.errors import BadOption, Corrupt, TooLarge
+from medprior.io.disk.files import read_json, sha256, write_json
 from medprior.io.disk.settings import LARGEST, read_settings
 from medprior.io.write import side_file
-from medprior.runs.ask.requests import Augment
+from medprior.runs.ask.requests import Augment, AugmentClassical
 from medprior.runs.execute import execute
 from medprior.runs.rebuild import reported
 
@@ -38,8 +39,8 @@ def brain(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_a_volume_with_its_mask(brain: tuple[Path, Path], tmp_path: Path) -> None:
-    request = Augment(
-        input=brain[0], mask=brain[1], classical=True, n=3, seed=5, modality="MR", out=tmp_path / "run"
+    request = AugmentClassical(
+        input=brain[0], mask=brain[1], n=3, seed=5, modality="MR", out=tmp_path / "run"
     )
     done = execute(request)
     names = [f"augmented_{n}{tail}.nii.gz" for n in (1, 2, 3) for tail in ("", "_mask")]
@@ -90,9 +91,7 @@ def test_a_picture_by_a_policy_file(picture: Path, tmp_path: Path) -> None:
     policy.write_text(
         "modality: DX\nwithout: [elastic]\ntransforms:\n  rotate: {low: 3, high: 4, probability: 1}\n"
     )
-    done = execute(
-        Augment(input=picture, policy=policy, classical=True, n=2, modality="DX", out=tmp_path / "run")
-    )
+    done = execute(AugmentClassical(input=picture, policy=policy, n=2, modality="DX", out=tmp_path / "run"))
     assert [p.name for p in done.outputs if p.suffix == ".png"] == ["augmented_1.png", "augmented_2.png"]
     steps = [
         step
@@ -109,9 +108,9 @@ def test_a_picture_by_a_policy_file(picture: Path, tmp_path: Path) -> None:
 
 
 def test_other_policies_are_other_runs(picture: Path, tmp_path: Path) -> None:
-    one = execute(Augment(input=picture, classical=True, n=1, modality="DX", out=tmp_path / "a"))
+    one = execute(AugmentClassical(input=picture, n=1, modality="DX", out=tmp_path / "a"))
     two = execute(
-        Augment(input=picture, classical=True, n=1, modality="DX", label="cardiomegaly", out=tmp_path / "b")
+        AugmentClassical(input=picture, n=1, modality="DX", label="cardiomegaly", out=tmp_path / "b")
     )
     assert one.record["id"] != two.record["id"] and "scale" in two.record["request"]["policy"]["refused"]
 
@@ -119,21 +118,19 @@ def test_other_policies_are_other_runs(picture: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tokens", "words"),
     [
-        ([], "prior: wanted a prior, or --classical"),
-        (["--classical", "--prior", "chest-xray"], "prior: no option with --classical"),
-        (["--classical", "--strength", "0.5"], "strength: no option with --classical"),
-        (["--prior", "chest-xray", "--mask", "m.png"], "mask: no option without --classical"),
-        (["--classical", "--policy", "absent.yaml"], "absent.yaml: no such file"),
+        (["--prior", "chest-xray"], "Unknown option: --prior"),
+        (["--strength", "0.5"], "Unknown option: --strength"),
+        (["--policy", "absent.yaml"], "absent.yaml: no such file"),
         (
-            ["--classical", "--policy", "{tmp}/gamma.yaml"],
+            ["--policy", "{tmp}/gamma.yaml"],
             "gamma: refused for CT in HU: Hounsfield values are a physical scale",
         ),
-        (["--classical", "--policy", "{tmp}/list.yaml"], "wanted names with values"),
+        (["--policy", "{tmp}/list.yaml"], "wanted names with values"),
         (
-            ["--classical", "--policy", "{tmp}/ct.yaml", "--modality", "DX"],
+            ["--policy", "{tmp}/ct.yaml", "--modality", "DX"],
             "policy: it is for CT in HU, and the image is DX",
         ),
-        (["--classical", "--mask", "{tmp}/other.nii.gz"], "mask lies on the grid of its image"),
+        (["--mask", "{tmp}/other.nii.gz"], "mask lies on the grid of its image"),
     ],
 )
 def test_what_is_refused_is_one_line(
@@ -147,7 +144,15 @@ def test_what_is_refused_is_one_line(
     mp.write(Volume(np.zeros((1, 8, 8), np.float32), unit="label"), tmp_path / "other.nii.gz", kind="mask")
     out = tmp_path / "run"
     assert (
-        main(["augment", str(picture), "--out", str(out), *(token.format(tmp=tmp_path) for token in tokens)])
+        main(
+            [
+                "augment-classical",
+                str(picture),
+                "--out",
+                str(out),
+                *(token.format(tmp=tmp_path) for token in tokens),
+            ]
+        )
         == 2
     )
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("medprior: ")]
@@ -167,8 +172,26 @@ def test_settings_are_plain_data(tmp_path: Path) -> None:
     assert read_settings(file) == {"modality": "CT"}
 
 
-def test_a_request_needs_one_way_or_the_other(picture: Path) -> None:
-    with pytest.raises(ValueError, match="wanted a prior"):
-        Augment(input=picture)
+def test_by_a_prior_needs_one_and_has_no_option_of_transforms(picture: Path) -> None:
+    with pytest.raises(ValueError, match="prior"):
+        Augment.model_validate({"input": picture})
+    with pytest.raises(ValueError, match="mask"):
+        Augment.model_validate({"input": picture, "prior": "p", "mask": picture})
     with pytest.raises(BadOption, match="refused"):
         mp.Policy.of("CT").check("gamma")
+
+
+def test_the_report_of_a_run_of_the_former_request_is_made_again(picture: Path, tmp_path: Path) -> None:
+    """Former versions called every kind of augmentation "augment", with the options of all of them."""
+    done = execute(AugmentClassical(input=picture, n=1, modality="DX", out=tmp_path / "run"))
+    page, record = done.report.read_bytes(), read_json(done.path / "run.json")
+    request = {**record["request"], "job": "augment", "classical": True, "strength": 0.3, "fill": None}
+    write_json(done.path / "run.json", {**record, "job": "augment", "request": request})
+    listed = read_json(done.path / "manifest.json")
+    write_json(done.path / "manifest.json", {**listed, "run.json": sha256(done.path / "run.json")})
+    done.report.unlink()
+    again = reported([done.path])
+    assert again.report.read_bytes() == page and again.record["job"] == "augment"
+    beside = execute(AugmentClassical(input=picture, n=1, modality="DX", out=tmp_path / "new"))
+    text = reported([done.path, beside.path], tmp_path / "both").report.read_text(encoding="utf-8")
+    assert "augment-classical" in text

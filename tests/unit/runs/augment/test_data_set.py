@@ -1,4 +1,4 @@
-"""medprior augment of a data set: labels, splits and patients kept, resumed to the byte, one bad scan stops
+"""medprior augment-set: labels, splits and patients kept, resumed to the byte, one bad scan stops
 nothing, exactly what was asked for.
 """
 
@@ -21,11 +21,10 @@ from medprior.io.disk.files import read_json
 from medprior.io.read import read
 from medprior.io.write import write
 from medprior.jobs.synthetic.synthesize import DRAWING
-from medprior.runs.ask.requests import Augment
+from medprior.runs.ask.requests import Augment, AugmentSet
 from medprior.runs.augment.batches import Work
 from medprior.runs.augment.gates import UNLIKE, Gates, Seen
 from medprior.runs.augment.makers import ByPrior, FromNoise, Made
-from medprior.runs.augment.scans import is_data_set
 from medprior.runs.augment.state import beside
 from medprior.runs.core.progress import Event
 from medprior.runs.execute import execute
@@ -50,9 +49,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return here
 
 
-def asked(folder: Path, out: Path, prior: Path, **changes) -> Augment:
+def asked(folder: Path, out: Path, prior: Path, **changes) -> AugmentSet:
     values = {
-        "input": folder,
+        "folder": folder,
         "prior": str(prior),
         "out": out,
         "n": 2,
@@ -60,7 +59,7 @@ def asked(folder: Path, out: Path, prior: Path, **changes) -> Augment:
         "keep_copies": True,
         "modality": "DX",
     }
-    return Augment.model_validate({**values, **changes})
+    return AugmentSet.model_validate({**values, **changes})
 
 
 def table(out: Path) -> list[dict[str, str]]:
@@ -181,7 +180,7 @@ def test_one_bad_scan_stops_nothing(
     poison, real = read(here / "a" / "3.png").data, ByPrior._label
 
     def label(self, ticket):
-        if np.array_equal(self.request.input and read(here / self.items[ticket.source].path).data, poison):
+        if np.array_equal(self.request.folder and read(here / self.items[ticket.source].path).data, poison):
             raise ZeroDivisionError("nobody foresaw this")
         return real(self, ticket)
 
@@ -209,7 +208,7 @@ def test_one_bad_scan_stops_nothing(
         "--modality",
         "DX",
     ]
-    assert main(["augment", str(here), *tokens]) == 4
+    assert main(["augment-set", str(here), *tokens]) == 4
     rows = table(tmp_path / "run")
     assert len(rows) == 8 and len({row["patient"] for row in rows}) == 4
     bad = (tmp_path / "run" / "failed.csv").read_text()
@@ -221,7 +220,7 @@ def test_one_bad_scan_stops_nothing(
         and "nobody can write" in bad
     )
     assert "3 scans gave nothing" in capsys.readouterr().out
-    assert main(["augment", str(here), *tokens]) == 4, "a finished run says it again"
+    assert main(["augment-set", str(here), *tokens]) == 4, "a finished run says it again"
 
 
 def test_where_no_scan_can_be_varied_the_request_is_refused(
@@ -231,7 +230,7 @@ def test_where_no_scan_can_be_varied_the_request_is_refused(
     assert (
         main(
             [
-                "augment",
+                "augment-set",
                 str(folder),
                 "--prior",
                 str(prior),
@@ -259,7 +258,7 @@ def test_where_no_scan_can_be_varied_the_request_is_refused(
         "--out",
         str(tmp_path / "classical"),
     ]
-    assert main(["augment", str(folder), *tokens]) == 2
+    assert main(["augment-set", str(folder), *tokens]) == 2
     assert (
         "motion: refused for DX" in capsys.readouterr().err
         and not (tmp_path / "run").exists()
@@ -355,7 +354,7 @@ def test_classical_with_masks_named_by_a_table(tmp_path: Path) -> None:
         label, split = "opacity" if n % 2 else "no_finding", "train" if n < 3 else "test"
         rows.append(f"Mustermann_{n}.png,{label},Erika_{(0, 0, 1, 2)[n]},{split},m{n}.png")
     (here / "scans.csv").write_text("\n".join(rows) + "\n")
-    done = execute(Augment(input=here, classical=True, n=2, modality="DX", out=tmp_path / "run"))
+    done = execute(AugmentSet(folder=here, classical=True, n=2, modality="DX", out=tmp_path / "run"))
     found = table(done.path)
     assert len(found) == 6 and Counter(row["patient"] for row in found) == {"p00001": 4, "p00002": 2}
     for row in found:
@@ -401,8 +400,8 @@ def test_volumes(tmp_path: Path) -> None:
         )
         write(volume, tmp_path / "set" / f"{n}.nii.gz", kind="converted")
     done = execute(
-        Augment(
-            input=tmp_path / "set",
+        AugmentSet(
+            folder=tmp_path / "set",
             prior=str(prior),
             n=2,
             split="all",
@@ -418,44 +417,29 @@ def test_volumes(tmp_path: Path) -> None:
     assert all(read(done.path / "outputs" / row["path"]).shape == (18, 20, 4) for row in rows)
 
 
-def test_an_option_of_data_sets_makes_a_folder_of_dicom_one(
-    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("tokens", [["augment", "--prior", "{tiny}"], ["augment-classical"]])
+def test_a_folder_of_dicom_is_one_scan_and_one_of_pictures_a_data_set(
+    tokens: list[str], folder: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """On the command line, too, and with the value that it has anyway."""
-
-    def seen(request, on_event):
-        raise BadOption("taken as a data set")
-
-    monkeypatch.setattr("medprior.runs.execute.run_augment_set", seen)
+    """For the verbs of one scan, which name the verb of data sets and write nothing."""
     write(Volume(scene(1), modality="DX"), tmp_path / "dicom" / "one.dcm", kind="converted")
-    tokens = ["augment", str(tmp_path / "dicom"), "--prior", str(tiny), "--n", "1"]
-    assert (
-        main([*tokens, "--split", "train", "--out", str(tmp_path / "a")]) == 2
-        and "taken as a data set" in capsys.readouterr().err
-    )
-    assert main([*tokens, "--out", str(tmp_path / "b")]) == 0
+    said = [token.format(tiny=tiny) for token in tokens] + ["--n", "1", "--out", str(tmp_path / "run")]
+    assert main([*said, str(folder)]) == 2
+    assert "this is a data set: medprior augment-set FOLDER" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    assert main([*said, str(tmp_path / "dicom")]) == 0
+    (tmp_path / "dicom" / "scans.csv").write_text("path,label\none.dcm,a\n")
+    assert main([*said, str(tmp_path / "dicom")]) == 2
+    assert "medprior augment-set FOLDER" in capsys.readouterr().err
 
 
-def test_a_series_is_one_scan_and_a_folder_of_pictures_a_data_set(
-    folder: Path, picture: Path, tiny: Path, tmp_path: Path
-) -> None:
-    assert is_data_set(Augment(input=folder, prior="p")) and not is_data_set(
-        Augment(input=picture, prior="p")
+def test_a_folder_of_dicom_is_a_data_set_where_it_is_said(tmp_path: Path) -> None:
+    for n in range(2):
+        write(Volume(scene(n), modality="DX"), tmp_path / "dicom" / "a" / f"{n}.dcm", kind="converted")
+    done = execute(
+        AugmentSet(folder=tmp_path / "dicom", classical=True, n=1, split="all", out=tmp_path / "run")
     )
-    (tmp_path / "dicom").mkdir()
-    write(Volume(scene(1), modality="DX"), tmp_path / "dicom" / "one.dcm", kind="converted")
-    assert not is_data_set(Augment(input=tmp_path / "dicom", prior="p"))
-    assert is_data_set(Augment(input=tmp_path / "dicom", prior="p", split="all"))
-    assert is_data_set(Augment(input=tmp_path / "dicom", prior="p", split="train")), (
-        "said, although it is the default"
-    )
-    assert not is_data_set(Augment(input=picture, prior="p", split="train"))
-    for request, words in (
-        (Augment(input=picture, prior="p", fill=3), "fill: no option for one scan"),
-        (Augment(input=folder, prior="p", label="x"), "label: no option for a data set"),
-    ):
-        with pytest.raises(BadOption, match=words):
-            is_data_set(request)
+    assert done.record["job"] == "augment-set" and done.record["metrics"]["written"] == 2
 
 
 @pytest.mark.parametrize(
@@ -465,13 +449,29 @@ def test_a_series_is_one_scan_and_a_folder_of_pictures_a_data_set(
         ({"fill_by": "synthesis"}, "fill_by: no option without --fill"),
         ({"unproven": True}, "unproven: no option without --fill-by synthesis"),
         ({"fill": 0}, "fill"),
-        ({"box": (1, 1, 2, 2), "paint": "m.png"}, "wanted one of them"),
-        ({"box": (1, 1, 2, 2), "strength": 0.5}, "strength: no option where a region"),
+        ({"prior": ""}, "prior: wanted a prior, or --classical"),
+        ({"classical": True}, "prior: no option with --classical"),
+        ({"classical": True, "prior": "", "strength": 0.5}, "strength: no option with --classical"),
+        ({"policy": "p.yaml"}, "policy: no option without --classical"),
+        ({"label": "x"}, "label"),
         ({"tries": 0}, "tries"),
         ({"alpha": 1}, "alpha"),
     ],
 )
 def test_options_that_do_not_go_together(options: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        AugmentSet.model_validate({"folder": "x", "prior": "p", **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"box": (1, 1, 2, 2), "paint": "m.png"}, "wanted one of them"),
+        ({"box": (1, 1, 2, 2), "strength": 0.5}, "strength: no option where a region"),
+        ({"split": "all"}, "split"),
+    ],
+)
+def test_options_of_one_scan_that_do_not_go_together(options: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Augment.model_validate({"input": "x", "prior": "p", **options})
 
@@ -576,7 +576,9 @@ def test_labels_that_look_like_formulas_scan_back_as_they_were(tmp_path: Path) -
         for n, label in enumerate(labels):
             write(Volume(scene(n)), tmp_path / "set" / f"{n}.png", kind="converted")
             sheet.writerow([f"{n}.png", label, "train"])
-    done = execute(Augment(input=tmp_path / "set", classical=True, n=2, modality="DX", out=tmp_path / "run"))
+    done = execute(
+        AugmentSet(folder=tmp_path / "set", classical=True, n=2, modality="DX", out=tmp_path / "run")
+    )
     index = scan(done.path / "outputs", out=tmp_path / "index", modality="DX")
     assert Counter(item.label for item in index.items) == dict.fromkeys(labels, 2) and not index.unusable
     assert not any(row["path"].startswith(("-", "'")) for row in table(done.path))
@@ -635,7 +637,7 @@ def test_a_run_without_a_val_split_says_that_copies_are_not_looked_for(tiny: Pat
     )
     assert any(e.kind == "warning" and "copies are not looked for" in e.text for e in heard)
     classical = execute(
-        Augment(input=tmp_path / "set", classical=True, n=1, modality="DX", out=tmp_path / "classical")
+        AugmentSet(folder=tmp_path / "set", classical=True, n=1, modality="DX", out=tmp_path / "classical")
     ).record
     assert not any("copies" in line for line in classical["overrides"])
 
