@@ -43,9 +43,9 @@ from medprior.evidence.metrics import auroc
 from medprior.io.disk.files import sha256
 from medprior.jobs.augment import level_of
 from medprior.jobs.fitting.adapt import adapt
-from medprior.jobs.fitting.adapt_data import Shown, gentle_variations, remembered
+from medprior.jobs.fitting.adapt_data import LabelledImages, gentle_variations, replay_draws
 from medprior.jobs.fitting.fit import fit
-from medprior.jobs.synthetic.synthesize import Drawing, drawn
+from medprior.jobs.synthetic.synthesize import Drawing, draw_images
 from medprior.prior import Condition
 from medprior.prior.prior import untrained_prior
 from medprior.prior.wrappers import guided
@@ -204,7 +204,7 @@ def paces(parent: Prior, names: tuple[str, ...], shape: torch.Size, work: Path) 
             step()
             found[name].append(time.process_time() - began)
     began = time.process_time()
-    remembered(parent, 16)
+    replay_draws(parent, 16)
     pace = {name: float(np.median(times)) for name, times in found.items()} | {
         "replay": 4 * (time.process_time() - began)
     }
@@ -277,11 +277,11 @@ def scratch(world: World, seed: int, steps: int, home: Path, old: Sequence[int],
     held, few = ([], few) if arm == "scratch-few-all" else (few[: SHOTS // 5], few[SHOTS // 5 :])
     new, known, its = len(world.kind.old), [world.old[i] for i in old], [world.labels[i] for i in old]
     varied = gentle_variations(
-        card, Shown(tuple(few), (new,) * len(few), (torch.zeros(0),) * len(few)), seed=seed
+        card, LabelledImages(tuple(few), (new,) * len(few), (torch.zeros(0),) * len(few)), seed=seed
     )
     if arm == "scratch-few-all":
         turned = gentle_variations(
-            card, Shown(tuple(known), tuple(its), (torch.zeros(0),) * len(known)), seed=seed
+            card, LabelledImages(tuple(known), tuple(its), (torch.zeros(0),) * len(known)), seed=seed
         )
         known, its = known + list(turned.images), its + list(turned.labels)
     parts = ((few, 0.25), (varied.images, 0.25), (known, 0.5))
@@ -330,7 +330,9 @@ def synthetic(
         n = count // len(labels)
         if strength == 0:
             parts.append(
-                drawn(prior, n, Drawing(label=label, seed=seed + 1000 * k, guidance=guidance, n_steps=10))[0]
+                draw_images(
+                    prior, n, Drawing(label=label, seed=seed + 1000 * k, guidance=guidance, n_steps=10)
+                )[0]
             )
             continue
         spread = few[k :: len(labels)].repeat(-(-n // len(few[k :: len(labels)])), 1, 1, 1)[:n]

@@ -20,7 +20,7 @@ from medprior.data.seeds import generator
 from medprior.data.volume import Volume
 from medprior.evidence.intervals import clopper_pearson
 from medprior.io.dataset.scan import Item
-from medprior.jobs.augment import Wanted, vary
+from medprior.jobs.augment import VariationRequest, vary
 from medprior.runs.ask.requests import AugmentSet
 from medprior.runs.augment.gates import Gates, Seen, gates_for
 from medprior.runs.augment.scans import chosen_scans, loaded
@@ -86,7 +86,9 @@ def main() -> None:
                         "other label": lambda label: other(label, labels),
                     }[told]
                     wanted = [
-                        Wanted(prior.admit(volumes[n]), generator(0, "gates", n), "", given(items[n].label))
+                        VariationRequest(
+                            prior.admit(volumes[n]), generator(0, "gates", n), "", given(items[n].label)
+                        )
                         for n in part
                     ]
                     made = vary(prior, wanted, strength=strength)

@@ -31,7 +31,7 @@ from medprior.data.seeds import seed_for
 from medprior.errors import Uncalibrated
 from medprior.evidence.calibration import LEAST, SCALES, MeasurementKind, ReconstructionMethod
 from medprior.evidence.intervals import clopper_pearson, interval
-from medprior.jobs.calibrate import Judged, calibrated, judged
+from medprior.jobs.calibrate import CaseResiduals, calibration_entry, residuals_of
 from medprior.jobs.reconstruct import Settings, how_of, reconstruct
 from medprior.runs.ask.requests import TASKS, Reconstruct
 from medprior.runs.reconstruct.simulate import case_of
@@ -109,7 +109,7 @@ def collect(chosen: argparse.Namespace) -> None:
             settings=Settings(precision=chosen.precision),
             fast=chosen.fast,
         )
-        one = judged(draws, case.image, case.measurement, case.scale, patient)
+        one = residuals_of(draws, case.image, case.measurement, case.scale, patient)
         residual = float(case.measurement.misfit(draws.mean()[None])[0])
         found.append(
             {
@@ -138,12 +138,12 @@ def digest(volume: Volume) -> str:
 
 def stored(
     work: Path, name: str, split: str
-) -> Iterator[tuple[str, bool, list[Judged], list[dict[str, Any]]]]:
+) -> Iterator[tuple[str, bool, list[CaseResiduals], list[dict[str, Any]]]]:
     for path in sorted(work.glob(f"{name}_*_{split}.json")):
         _, task, mode, _ = path.stem.split("_")
         rows = rows_of(path, mode == "fast")
         kept = [
-            Judged(
+            CaseResiduals(
                 row["curve"],
                 row["ratio"],
                 row["width"],
@@ -166,7 +166,7 @@ def write(name: str, work: Path) -> None:
     tested = {(task, fast): (found, rows) for task, fast, found, rows in stored(work, name, "test")}
     for task, fast, found, rows in stored(work, name, "val"):
         try:
-            entry = calibrated(found, how(fast), rows[0]["title"])
+            entry = calibration_entry(found, how(fast), rows[0]["title"])
         except Uncalibrated as reason:
             print(f"{name} {task}: {reason}", flush=True)
             continue
@@ -188,7 +188,7 @@ def write(name: str, work: Path) -> None:
     save(prior, FOLDER / name, trust=prior.trust, half=True)
 
 
-def coverage(entry: dict[str, Any], found: list[Judged]) -> dict[str, Any]:
+def coverage(entry: dict[str, Any], found: list[CaseResiduals]) -> dict[str, Any]:
     """What the calibrated interval does on patients that neither taught nor calibrated it."""
     scale, error = entry["calibration"]["scale"], entry["calibration"]["error"]
     at = int(torch.searchsorted(SCALES, torch.tensor(scale, dtype=torch.float64) * (1 - 1e-9)))
@@ -231,12 +231,12 @@ def table(work: Path) -> None:
 
 def _cells(
     fast: bool,
-    found: list[Judged],
+    found: list[CaseResiduals],
     rows: list[dict[str, Any]],
-    tested: list[Judged],
+    tested: list[CaseResiduals],
     tested_rows: list[dict[str, Any]],
 ) -> list[str]:
-    entry = calibrated(found, how(fast), rows[0]["title"])
+    entry = calibration_entry(found, how(fast), rows[0]["title"])
     at, fitted = coverage(entry, tested), entry["calibration"]
     share, held = at["coverage"], at["psnr_bound_held"]
     return [

@@ -39,7 +39,7 @@ from medprior.evidence.intervals import clopper_pearson, interval
 from medprior.evidence.metrics import auroc
 from medprior.healthy.model import EVIDENCE, JOINED
 from medprior.healthy.variants import reacquire
-from medprior.jobs.detect import calibrate, detect, judged, learn_healthy
+from medprior.jobs.detect import calibrate_detection, conformal_score, detect, learn_healthy
 from medprior.runs.core.inputs import known_prior
 from medprior.runs.studies.detect import Scanned, figures
 from medprior.training.folder import locate, save, save_trust
@@ -133,7 +133,7 @@ def learn(name: str, prior: Prior, out: Path) -> None:
         patients=patients,
         on_step=lambda n: print(n, end=" ", flush=True) if n % 50 == 0 else None,
     )
-    entry = calibrate(prior, (c.volume for c in held))
+    entry = calibrate_detection(prior, (c.volume for c in held))
     said = {
         "calibrated_on": f"{len(held)} healthy val patients",
         "learned_from": len(teachers),
@@ -247,7 +247,7 @@ def parts(evidence: np.ndarray, sick: list[bool], prior: Prior) -> None:
     def told(names: Sequence[str]) -> float:
         known = torch.tensor([prior.trust["detect"]["evidence"][name] for name in names]).T
         found = torch.tensor(evidence[:, [EVIDENCE.index(name) for name in names]], dtype=torch.float32)
-        return auroc([judged(one, known)[0] for one in found], labels)
+        return auroc([conformal_score(one, known)[0] for one in found], labels)
 
     labels = np.array(sick, int)
     print("| evidence | AUROC alone | score without it, or with it where it is not joined |\n|---|---|---|")

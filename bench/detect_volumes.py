@@ -41,7 +41,7 @@ from medprior.evidence.lesions import Lesion, insert_lesions, random_centres
 from medprior.evidence.metrics import average_precision
 from medprior.evidence.regions import best_dice
 from medprior.io.write import write
-from medprior.jobs.detect import Found, calibrate, detect, learn_healthy
+from medprior.jobs.detect import Found, calibrate_detection, detect, learn_healthy
 from medprior.prior.admit import admit, release_map
 from medprior.runs.core.inputs import known_prior
 from medprior.training.folder import save
@@ -97,7 +97,7 @@ def learn(prior: Prior, out: Path, *, brain: bool) -> None:
         on_step=lambda n: print(n, end=" ", flush=True),
     )
     held = heads("val")
-    entry = calibrate(prior, (healthy(path, brain=brain) for path in held))
+    entry = calibrate_detection(prior, (healthy(path, brain=brain) for path in held))
     prior.trust["detect"] = {
         **entry,
         "calibrated_on": f"{len(held)} healthy val patients",

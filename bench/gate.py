@@ -39,7 +39,7 @@ from medprior.errors import WrongKind
 from medprior.evidence.intervals import clopper_pearson
 from medprior.healthy.acquisition import AcquisitionModel, Sketch, sketch
 from medprior.healthy.model import NetworkScan, fingerprint, sketch_variants
-from medprior.jobs.gate import GATE_ALPHA, judged, known_parts, strange
+from medprior.jobs.gate import GATE_ALPHA, describe_difference, gate_distance, known_parts
 from medprior.prior.admit import admit
 from medprior.runs.core.inputs import known_prior
 from medprior.training.folder import locate, save_trust
@@ -70,7 +70,7 @@ class Gate:
                 if seen.small.ndim == 2
                 else "refused: volumes, not single images"
             )
-        text, beyond = strange(self.kind, self.known, seen)
+        text, beyond = describe_difference(self.kind, self.known, seen)
         if not text:
             return "passes"
         return ("refused: " if beyond else "warned: ") + text.removeprefix("its ").split(" is not that of")[
@@ -330,7 +330,7 @@ def at_the_door(prior: Prior, volumes: list[Volume]) -> None:
 
 def strange_among(known: torch.Tensor, n: int, kind: AcquisitionModel, side: int) -> bool:
     """Whether one of the healthy scans known would be refused if the others were all that is known."""
-    p, distance, _ = judged(known[n], torch.cat([known[:n], known[n + 1 :]]), kind.other, side=side)
+    p, distance, _ = gate_distance(known[n], torch.cat([known[:n], known[n + 1 :]]), kind.other, side=side)
     return p <= GATE_ALPHA and distance > 1
 
 

@@ -39,7 +39,7 @@ from medprior.evidence.synthetic.fidelity import fidelity, gaussian_images
 from medprior.io.dataset.scan import Index, scan
 from medprior.jobs.fitting.fit import fit
 from medprior.jobs.fitting.training_set import admitted, card_for
-from medprior.jobs.synthetic.synthesize import Drawing, drawn
+from medprior.jobs.synthetic.synthesize import Drawing, draw_images
 
 STEPS = 1000
 
@@ -205,7 +205,7 @@ def compare(train: Tensor, held: Tensor, out: Path, n: int, evaluations: int) ->
     }
     if (out / "ours" / "prior").is_dir():
         prior = load(out / "ours" / "prior")
-        sets["ours"] = lambda: drawn(prior, n, Drawing(size=size, n_steps=evaluations - 2))[0]
+        sets["ours"] = lambda: draw_images(prior, n, Drawing(size=size, n_steps=evaluations - 2))[0]
     for name in RECIPES:
         if (out / f"{name}.safetensors").is_file():
             for solver in ("DDIM",) if name.endswith("stock") else ("DPM-Solver++", "DDIM"):

@@ -26,8 +26,8 @@ from medprior import load
 from medprior.evidence.metrics import frechet_distance
 from medprior.evidence.synthetic.descriptors import descriptors
 from medprior.evidence.synthetic.fidelity import Space, gaussian_images
-from medprior.jobs.synthetic.audit import Known, known_scans
-from medprior.jobs.synthetic.synthesize import Drawing, drawn
+from medprior.jobs.synthetic.audit import KnownScans, known_scans
+from medprior.jobs.synthetic.synthesize import Drawing, draw_images
 from medprior.prior import Condition, Prior
 from medprior.prior.wrappers import batched
 from medprior.runs.core.progress import silent
@@ -47,7 +47,7 @@ def sized(images: Sequence[Tensor], side: int) -> list[Tensor]:
     ]
 
 
-def speed(prior: Prior, scans: Known, size: int, n: int, threads: int) -> None:
+def speed(prior: Prior, scans: KnownScans, size: int, n: int, threads: int) -> None:
     torch.set_num_threads(threads)
     train, held = sized(scans.train, size), sized(scans.held, size)
     found = descriptors()
@@ -117,7 +117,13 @@ def speed(prior: Prior, scans: Known, size: int, n: int, threads: int) -> None:
 
 
 def tstr(
-    prior: Prior, scans: Known, guidances: Sequence[float], seeds: int, steps: int, levels: int, judged: Known
+    prior: Prior,
+    scans: KnownScans,
+    guidances: Sequence[float],
+    seeds: int,
+    steps: int,
+    levels: int,
+    judged: KnownScans,
 ) -> None:
     from medprior.downstream.classifier import ClassifierSettings, train_classifier
     from medprior.evidence.intervals import interval
@@ -145,7 +151,7 @@ def tstr(
             made = torch.empty_like(real)
             for k, name in enumerate(labels):
                 count = int((y == k).sum())
-                made[y == k] = drawn(
+                made[y == k] = draw_images(
                     prior,
                     count,
                     Drawing(
@@ -219,7 +225,7 @@ def main() -> None:
     )
 
 
-def of_test(prior: Prior, folder: Path) -> Known:
+def of_test(prior: Prior, folder: Path) -> KnownScans:
     """The test split of a folder as what judges."""
     import tempfile
 

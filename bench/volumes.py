@@ -27,7 +27,7 @@ from medprior import Prior, load
 from medprior.evidence.baselines.classic import interpolate, total_variation, zero_filled
 from medprior.evidence.metrics import psnr
 from medprior.jobs.reconstruct import Settings, least_squares, windowed
-from medprior.jobs.stacks import restored, stacked, tied
+from medprior.jobs.stacks import by_slice, couple_slices, point_estimate_by_slice
 from medprior.operators import (
     ComplexGaussian,
     Gaussian,
@@ -127,14 +127,16 @@ def methods(
 ) -> dict[str, Method]:
     def volumes(block: Block):
         network = windowed(prior)
-        return stacked(in_bfloat16(network) if precision == "bfloat16" else network, block.numbers)
+        return by_slice(in_bfloat16(network) if precision == "bfloat16" else network, block.numbers)
 
     def draws(m: Measurement, block: Block, tie: bool) -> Tensor:
         denoiser, rng = volumes(block), torch.Generator().manual_seed(0)
         point = (
-            restored(denoiser, m, least_squares(m)) if tie else plug_and_play(denoiser, m, least_squares(m))
+            point_estimate_by_slice(denoiser, m, least_squares(m))
+            if tie
+            else plug_and_play(denoiser, m, least_squares(m))
         )
-        guide = proximal(cautious(denoiser), tied(m, point) if tie else m, rng)
+        guide = proximal(cautious(denoiser), couple_slices(m, point) if tie else m, rng)
         sigmas = log_levels(Settings().n_steps, low=Settings().low, high=Settings().high)
         x = sample(
             guide, initial_image(guide, (n_draws, *m.operator.domain), sigmas[0], rng=rng), sigmas, rng=rng
@@ -146,7 +148,7 @@ def methods(
             interpolate(m.y, b.x.shape[2:]) if task == "thick4" else zero_filled(m)
         ),
         "slices on their own, fast": lambda m, b: plug_and_play(volumes(b), m, least_squares(m)),
-        "tied slices (ours), fast": lambda m, b: restored(volumes(b), m, least_squares(m)),
+        "tied slices (ours), fast": lambda m, b: point_estimate_by_slice(volumes(b), m, least_squares(m)),
     }
     if n_draws:
         found[f"slices on their own, mean of {n_draws}"] = lambda m, b: draws(m, b, False)

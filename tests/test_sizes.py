@@ -25,7 +25,7 @@ STILL_WIDE = {
     "jobs/fitting/adapt.py:adapt",
     "jobs/fitting/fit.py:fit",
     "jobs/inpaint.py:paint",
-    "jobs/synthetic/enlarge.py:variations",
+    "jobs/synthetic/enlarge.py:prior_variations",
     "operators/ct/projections.py:fan_ct",
     "sampling/loops.py:plug_and_play",
 }

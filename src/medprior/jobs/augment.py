@@ -16,10 +16,10 @@ from ..prior import Condition, Prior
 from ..prior.admit import Admitted, admit, release
 from ..prior.wrappers import guided
 from ..sampling import flow_back
-from .given import GivenPrior, GivenScan, prior_of, scan_of
+from .given import GivenPrior, GivenScan, load_scan, prior_of
 from .reconstruct import label_index, windowed
 
-__all__ = ["Wanted", "augment", "level_of", "vary"]
+__all__ = ["VariationRequest", "augment", "level_of", "vary"]
 
 
 def level_of(strength: float) -> float:
@@ -56,7 +56,7 @@ def augment(
     label, guidance), WrongKind (another modality or unit than the prior's).
     """
     prior = prior_of(prior)
-    volume = scan_of(volume, prior)
+    volume = load_scan(volume, prior)
     level_of(strength)
     if n < 1:
         raise BadOption(f"n: wanted at least 1 variation, got {n}")
@@ -70,7 +70,7 @@ def augment(
         )
         made += vary(
             prior,
-            [Wanted(admitted, generator(seed, "augment", i), sentence, label)],
+            [VariationRequest(admitted, generator(seed, "augment", i), sentence, label)],
             strength=strength,
             guidance=guidance,
         )
@@ -80,7 +80,7 @@ def augment(
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class VariationRequest:
     """One variation to be made. rng: its own noise, so that it is the same image in whatever company it is
     made. label: a class of the card, or None.
     """
@@ -91,7 +91,9 @@ class Wanted:
     label: str | None = None
 
 
-def vary(prior: Prior, wanted: Sequence[Wanted], *, strength: float, guidance: float = 1.0) -> list[Volume]:
+def vary(
+    prior: Prior, wanted: Sequence[VariationRequest], *, strength: float, guidance: float = 1.0
+) -> list[Volume]:
     """One variation of each scan, those of one size and label side by side: many small images cost little
     more than one.
 
@@ -118,7 +120,7 @@ def vary(prior: Prior, wanted: Sequence[Wanted], *, strength: float, guidance: f
     return [volume for volume in made if volume is not None]
 
 
-def _alike(wanted: Sequence[Wanted]) -> dict[str | None, list[list[int]]]:
+def _alike(wanted: Sequence[VariationRequest]) -> dict[str | None, list[list[int]]]:
     """label -> groups of numbers whose images have one size, in the order given."""
     found: dict[str | None, dict[tuple[int, ...], list[int]]] = {}
     for n, one in enumerate(wanted):

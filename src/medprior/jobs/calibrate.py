@@ -24,7 +24,7 @@ from ..evidence.metrics import psnr
 from ..operators import Measurement
 from ..sampling import Draws
 
-__all__ = ["BODY", "Judged", "calibrated", "judged", "placed"]
+__all__ = ["BODY", "CaseResiduals", "calibration_entry", "mean_kind", "residuals_of"]
 
 BODY = -0.95
 """Voxels of the known image above this, in network units, count: air around the patient is easily right and
@@ -33,7 +33,7 @@ would make any interval look good.
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class CaseResiduals:
     """One reconstruction held against the truth.
 
     curve: share of the body's voxels inside, for each of ``SCALES``. ratio: mean squared error over mean
@@ -49,9 +49,9 @@ class Judged:
     patient: str
 
 
-def judged(
+def residuals_of(
     draws: Draws, truth: Tensor, measurement: Measurement, scale: tuple[float, float], patient: str
-) -> Judged:
+) -> CaseResiduals:
     """truth: (1, C, i, j[, k]), in the unit of the draws. measurement: that of the truth, in the same unit.
     scale: the values at -1 and 1 of the prior.
     """
@@ -64,7 +64,7 @@ def judged(
     body = truth[0] > BODY * half + middle
     if not bool(body.any()):
         body = torch.ones_like(body)
-    return Judged(
+    return CaseResiduals(
         [round(v, 5) for v in coverage_curve(apart, deviation, body).tolist()],
         float(apart.double().square().mean() / deviation.double().square().mean()),
         float(deviation[body].median()) / half,
@@ -74,7 +74,7 @@ def judged(
     )
 
 
-def placed(found: Sequence[Judged]) -> MeasurementKind:
+def mean_kind(found: Sequence[CaseResiduals]) -> MeasurementKind:
     """The kind that stands for all: its numbers in the geometric mean. Raises Uncalibrated where one of them
     is not of that kind.
     """
@@ -98,13 +98,13 @@ def placed(found: Sequence[Judged]) -> MeasurementKind:
     return middle
 
 
-def calibrated(
-    found: Sequence[Judged], how: ReconstructionMethod, title: str, *, level: float = 0.9
+def calibration_entry(
+    found: Sequence[CaseResiduals], how: ReconstructionMethod, title: str, *, level: float = 0.9
 ) -> dict[str, Any]:
     """An entry of trust.json's "reconstruct". title: the measurement in words. Raises Uncalibrated for too
     few scans, or of several kinds.
     """
-    kind = placed(found)
+    kind = mean_kind(found)
     patients = len({one.patient for one in found})
     calibration = fit_calibration(
         torch.tensor([one.curve for one in found], dtype=torch.float64),

@@ -39,8 +39,8 @@ from ..prior import Condition, Denoiser, Prior
 from ..prior.admit import Admitted, admit, release, release_map
 from ..prior.wrappers import guided, with_known
 from ..sampling import sdedit
-from .gate import known_parts, strange
-from .given import GivenPrior, GivenScan, prior_of, scan_of
+from .gate import describe_difference, known_parts
+from .given import GivenPrior, GivenScan, load_scan, prior_of
 from .reconstruct import windowed
 
 __all__ = [
@@ -48,8 +48,8 @@ __all__ = [
     "HEALTHY",
     "Finding",
     "Found",
-    "Ranked",
-    "calibrate",
+    "RankedScore",
+    "calibrate_detection",
     "detect",
     "evaluations",
     "learn_healthy",
@@ -101,7 +101,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Ranked:
+class RankedScore:
     """A plain score of the scan, higher being less healthy, and its conformal p-value: (1 + as_high) / (n +
     1).
 
@@ -146,7 +146,7 @@ class Found:
     other: str = ""
     unlike: str = ""
     n_kind: int = 0
-    plain: dict[str, Ranked] = field(default_factory=dict)
+    plain: dict[str, RankedScore] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """One line: "Found: p = 0.3 (26 healthy patients), no finding"."""
@@ -210,7 +210,7 @@ def detect(
     calibration of another version).
     """
     prior = prior_of(prior)
-    volume = scan_of(volume, prior)
+    volume = load_scan(volume, prior)
     if n_twins < 0:
         raise BadOption(f"n_twins: wanted at least 0, got {n_twins}")
     entry = usable(prior)
@@ -271,7 +271,7 @@ def learn_healthy(
     prior.trust.pop("detect", None)
 
 
-def calibrate(
+def calibrate_detection(
     prior: Prior,
     healthy: Iterable[Volume],
     *,
@@ -298,13 +298,13 @@ def calibrate(
         if on_step:
             on_step(i + 1)
     return {
-        **calibrated(found),
+        **detection_entry(found),
         "plain": {name: [one[name] for one in plain] for name in plain[0]},
         "memory": fingerprint(prior.healthy),
     }
 
 
-def calibrated(found: list[tuple[ScanEvidence, Tensor, bool]]) -> dict[str, Any]:
+def detection_entry(found: list[tuple[ScanEvidence, Tensor, bool]]) -> dict[str, Any]:
     """The entry from what was seen of each patient, the parts of its kind, and whether it was a stack of
     slices. Raises Uncalibrated for fewer than 4.
     """
@@ -334,7 +334,7 @@ def calibrated(found: list[tuple[ScanEvidence, Tensor, bool]]) -> dict[str, Any]
     }
 
 
-def judged(found: Tensor, healthy: Tensor) -> tuple[float, float]:
+def conformal_score(found: Tensor, healthy: Tensor) -> tuple[float, float]:
     """Score and p-value of one scan's evidence (k,) among that of healthy patients (n, k).
 
     The score is the mean of its parts in standard deviations of the healthy ones. The p-value is full
@@ -388,23 +388,23 @@ def _unusual(prior: Prior, scan: NetworkScan) -> ScanEvidence:
 
 
 def _unlike(prior: Prior, scan: NetworkScan, entry: dict[str, Any] | None) -> tuple[str, bool, int]:
-    """As of ``gate.strange``, and the patients that the gate knows; none where the prior was shown no healthy
-    scans. Raises WrongKind as ``HealthyModel.check``.
+    """As of ``gate.describe_difference``, and the patients that the gate knows; none where the prior was
+    shown no healthy scans. Raises WrongKind as ``HealthyModel.check``.
     """
     if not prior.healthy:
         return "", False, 0
     known = _known(prior)
     known.check(scan)
     parts = known_parts(known.kind, entry)
-    text, beyond = strange(known.kind, parts, sketch(scan.whole))
+    text, beyond = describe_difference(known.kind, parts, sketch(scan.whole))
     return text and f"for prior {prior.card.name!r}: {text}", beyond, len(parts)
 
 
-def _ranked(plain: dict[str, float], entry: dict[str, Any] | None) -> dict[str, Ranked]:
+def _ranked(plain: dict[str, float], entry: dict[str, Any] | None) -> dict[str, RankedScore]:
     """Among the calibration's patients; {} where their plain scores were not kept."""
     known = (entry or {}).get("plain", {})
     return {
-        name: Ranked(score, sum(one >= score for one in known[name]), p_value(score, known[name]))
+        name: RankedScore(score, sum(one >= score for one in known[name]), p_value(score, known[name]))
         for name, score in plain.items()
         if known.get(name)
     }
@@ -516,7 +516,7 @@ def _found(
         if other:
             refused = f"no p-value: {other}, and no healthy scan of its kind was measured"
     else:
-        score, p = judged(joined, torch.tensor([entry["evidence"][name] for name in JOINED]).T)
+        score, p = conformal_score(joined, torch.tensor([entry["evidence"][name] for name in JOINED]).T)
         n = entry["n_healthy"]
         refused = (
             ""

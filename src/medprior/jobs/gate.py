@@ -12,7 +12,7 @@ from torch import Tensor
 from ..evidence.conformal import p_value, patients_needed
 from ..healthy.acquisition import PARTS, AcquisitionModel, Sketch, describe_part
 
-__all__ = ["GATE_ALPHA", "judged", "known_parts", "strange"]
+__all__ = ["GATE_ALPHA", "describe_difference", "gate_distance", "known_parts"]
 
 GATE_ALPHA = 0.05
 """p-value from which a scan is called unlike; one that is refused has such a p-value, too."""
@@ -41,20 +41,20 @@ def known_parts(kind: AcquisitionModel, entry: dict[str, Any] | None) -> Tensor:
     return torch.cat([kind.known, held]).double()
 
 
-def strange(kind: AcquisitionModel, known: Tensor, sketch: Sketch) -> tuple[str, bool]:
+def describe_difference(kind: AcquisitionModel, known: Tensor, sketch: Sketch) -> tuple[str, bool]:
     """In words what is other than in the healthy scans, "" where nothing is (p > 0.05), and whether it is too
     far from them to be judged.
 
     known: as of ``known_parts``; fewer than 19 say nothing. A scan's distance is that of its farthest part,
     in units of how far a healthy scan's may lie. p: rank of that distance among the healthy ones, full
-    conformal as ``detect.judged``, but with rules that were fitted to nine tenths of them each
+    conformal as ``detect.gate_distance``, but with rules that were fitted to nine tenths of them each
     (cross-conformal, Vovk, Ann. Math. Artif. Intell. 74, 2015): not exact. What is sick is often a little
     unlike, so a small p-value alone refuses no scan.
     """
     if len(known) < patients_needed(GATE_ALPHA):
         return "", False
     parts = kind.parts(sketch).double()
-    p, distance, part = judged(parts, known, kind.other, side=sketch.side)
+    p, distance, part = gate_distance(parts, known, kind.other, side=sketch.side)
     if p > GATE_ALPHA:
         return "", False
     return (
@@ -64,7 +64,7 @@ def strange(kind: AcquisitionModel, known: Tensor, sketch: Sketch) -> tuple[str,
     )
 
 
-def judged(parts: Tensor, known: Tensor, other: Tensor, *, side: int) -> tuple[float, float, int]:
+def gate_distance(parts: Tensor, known: Tensor, other: Tensor, *, side: int) -> tuple[float, float, int]:
     """p-value, distance, and the farthest part of one scan's parts among those of healthy scans (n, parts);
     other: as of ``AcquisitionModel``, side: of ``Sketch``.
     """

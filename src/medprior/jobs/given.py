@@ -15,7 +15,7 @@ from ..io.read import read
 from ..prior import Prior
 from ..training.folder import load
 
-__all__ = ["GivenPrior", "GivenScan", "prior_of", "scan_of"]
+__all__ = ["GivenPrior", "GivenScan", "load_scan", "prior_of"]
 
 GivenPrior: TypeAlias = Prior | str | Path
 """A prior, the name of a bundled one, the folder of a prior or of its training run."""
@@ -35,7 +35,7 @@ def prior_of(given: GivenPrior) -> Prior:
     )
 
 
-def scan_of(given: GivenScan, prior: Prior) -> Volume:
+def load_scan(given: GivenScan, prior: Prior) -> Volume:
     """A file is read by ``medprior.read``. An array has no geometry; modality and unit are the prior's.
 
     Raises what ``read`` raises, ShapeMismatch for an array of other dimensions, BadOption for anything else.

@@ -12,10 +12,10 @@ from ..data.volume import Provenance, Volume
 from ..errors import BadOption
 from ..operators import Gaussian, Measurement, mask
 from ..prior.admit import admit, region_of, release_in
-from .given import GivenPrior, GivenScan, prior_of, scan_of
+from .given import GivenPrior, GivenScan, load_scan, prior_of
 from .reconstruct import Settings, reconstruct
 
-__all__ = ["boxed", "paint"]
+__all__ = ["box_mask", "paint"]
 
 _KNOWN = 0.01
 """Noise of what is known, in network units: a draw fits the rest this closely, which an 8 bit picture hardly
@@ -48,7 +48,7 @@ def paint(
     of everything), WrongKind, Diverged.
     """
     prior = prior_of(prior)
-    volume = scan_of(volume, prior)
+    volume = load_scan(volume, prior)
     if n < 1:
         raise BadOption(f"n: wanted at least 1 draw, got {n}")
     admitted = admit(prior.card, volume, allow_other=allow_other)
@@ -86,7 +86,7 @@ def paint(
     return [release_in(admitted, image, region, sentence=f"{told} {i}") for i, image in enumerate(images)]
 
 
-def boxed(volume: Volume, box: tuple[int, int, int, int]) -> Volume:
+def box_mask(volume: Volume, box: tuple[int, int, int, int]) -> Volume:
     """A box of an image (first row, first column, rows, columns), of a volume in every slice, as a mask on
     its grid. Raises BadOption where it leaves it.
     """

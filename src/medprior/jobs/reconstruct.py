@@ -32,7 +32,7 @@ from ..sampling import (
     shrink_to,
 )
 from .given import GivenPrior, prior_of
-from .stacks import restored, stacked, tied
+from .stacks import by_slice, couple_slices, point_estimate_by_slice
 
 __all__ = [
     "FAST_EVALUATIONS",
@@ -137,7 +137,7 @@ def reconstruct(
             if alone and not solid
             else _point(denoiser, inside, view, solid, settings.caution, on_step if fast else None)
         )
-        bound = tied(inside, point) if solid and view is None and point is not None else inside
+        bound = couple_slices(inside, point) if solid and view is None and point is not None else inside
         if fast and point is not None:
             x, made_by = point, f"{prior.card.name}, point estimate without spread"
         else:
@@ -178,7 +178,7 @@ def _denoiser(prior: Prior, measurement: Measurement, settings: Settings, number
     if settings.precision == "bfloat16":
         denoiser = in_bfloat16(denoiser)
     if _is_stack(prior, measurement):
-        return stacked(denoiser, _numbers(prior, measurement, numbers))
+        return by_slice(denoiser, _numbers(prior, measurement, numbers))
     if numbers is not None:
         raise BadOption(
             "numbers: they are of the slices of a volume, for a 2-D prior; this is one image",
@@ -289,7 +289,7 @@ def _point(
         image, sigma = view
         return denoiser(image, torch.full((1,), sigma))
     if solid:
-        return restored(denoiser, inside, least_squares(inside), on_step, caution=caution)
+        return point_estimate_by_slice(denoiser, inside, least_squares(inside), on_step, caution=caution)
     return plug_and_play(denoiser, inside, least_squares(inside), caution=caution, on_step=on_step)
 
 

@@ -15,7 +15,7 @@ from ..prior import Condition, Denoiser
 from ..prior.wrappers import slicewise
 from ..sampling import log_levels, plug_and_play
 
-__all__ = ["restored", "stacked", "tied"]
+__all__ = ["by_slice", "couple_slices", "point_estimate_by_slice"]
 
 _APART = 0.5
 """Standard deviation, network units, of the tie while nothing is known of the volume: over twice what
@@ -53,14 +53,14 @@ class _Stacked(Denoiser):
         return Condition(None if condition is None else condition.label, self.numbers)
 
 
-def stacked(denoiser: Denoiser, numbers: Tensor | None) -> Denoiser:
+def by_slice(denoiser: Denoiser, numbers: Tensor | None) -> Denoiser:
     """A 2-D denoiser on volumes (B, C, i, j, k), slice by slice along k. numbers: (k, n) of each slice, in
     the card's order, or None.
     """
     return _Stacked(denoiser, numbers)
 
 
-def tied(inside: Measurement, guess: Tensor | None = None) -> Measurement:
+def couple_slices(inside: Measurement, guess: Tensor | None = None) -> Measurement:
     """The measurement of a volume (C, i, j, k) in network units, and "neighbouring slices differ by nothing"
     beside it, with the noise that this has.
 
@@ -80,7 +80,7 @@ def _around(x: Tensor) -> Tensor:
     return F.avg_pool3d(x[None], (3, 3, 1), stride=1, padding=(1, 1, 0), count_include_pad=False)[0]
 
 
-def restored(
+def point_estimate_by_slice(
     denoiser: Denoiser,
     inside: Measurement,
     start: Tensor,
@@ -91,7 +91,7 @@ def restored(
     """(1, C, i, j, k): the point estimate of a volume by six evaluations of each slice; half-way the tie is
     weighed anew.
 
-    denoiser: of volumes, as ``stacked`` makes it; start: a first guess, network units; caution: as of
+    denoiser: of volumes, as ``by_slice`` makes it; start: a first guess, network units; caution: as of
     ``plug_and_play``.
     """
     x, guess, done = start, None, 0
@@ -99,7 +99,7 @@ def restored(
         last = done > 0
         x = plug_and_play(
             denoiser,
-            tied(inside, guess),
+            couple_slices(inside, guess),
             x,
             n_steps=len(levels),
             high=levels[0],

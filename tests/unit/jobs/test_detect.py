@@ -14,7 +14,14 @@ from medprior.data.volume import Volume
 from medprior.errors import BadOption, OutOfDistribution, Uncalibrated, WrongKind
 from medprior.evidence.detectors.kept_scores import KEPT
 from medprior.healthy.model import EVIDENCE
-from medprior.jobs.detect import Found, calibrate, detect, evaluations, judged, learn_healthy
+from medprior.jobs.detect import (
+    Found,
+    calibrate_detection,
+    conformal_score,
+    detect,
+    evaluations,
+    learn_healthy,
+)
 from medprior.prior import Prior
 from tests.unit.jobs.exact import CT, Exact, tiny, volume_of
 
@@ -35,7 +42,7 @@ def ill(scan: Volume) -> Volume:
 
 def taught(prior: Prior, scans: list[Volume], others: list[Volume]) -> Prior:
     learn_healthy(prior, scans, n_variants=1)
-    prior.trust["detect"] = calibrate(prior, others)
+    prior.trust["detect"] = calibrate_detection(prior, others)
     return prior
 
 
@@ -159,13 +166,13 @@ def test_few_healthy_patients_support_no_flag() -> None:
         found.flagged()
     assert found.flagged(0.11)
     with pytest.raises(Uncalibrated, match="too few"):
-        calibrate(prior, healthy(3, 1))
-    assert calibrate(prior, healthy(4, 1))["n_healthy"] == 4
+        calibrate_detection(prior, healthy(3, 1))
+    assert calibrate_detection(prior, healthy(4, 1))["n_healthy"] == 4
 
 
 def test_healthy_scans_are_learned_before_any_are_held_against_them() -> None:
     with pytest.raises(Uncalibrated, match="shown no healthy scans"):
-        calibrate(Exact(), healthy(4, 1))
+        calibrate_detection(Exact(), healthy(4, 1))
     with pytest.raises(Uncalibrated, match="7 healthy scans are too few"):
         learn_healthy(Exact(), healthy(7, 1), n_variants=0)
 
@@ -184,7 +191,7 @@ def test_p_values_are_valid_whatever_the_profiles() -> None:
     shape = torch.randn((6, 6), generator=rng)
     p = torch.tensor(
         [
-            judged(
+            conformal_score(
                 (torch.randn(6, generator=rng) ** 3) @ shape,
                 (torch.randn((24, 6), generator=rng) ** 3) @ shape,
             )[1]
@@ -201,7 +208,7 @@ def test_an_odd_profile_is_odd_in_every_direction() -> None:
     """The rank of a patient far away is the last one, and the score grows with the distance."""
     rng = torch.Generator().manual_seed(1)
     known = torch.randn((30, 6), generator=rng)
-    near, far = judged(torch.full((6,), 4.0), known), judged(torch.full((6,), 8.0), known)
+    near, far = conformal_score(torch.full((6,), 4.0), known), conformal_score(torch.full((6,), 8.0), known)
     assert near[1] == far[1] == pytest.approx(1 / 31)
     assert far[0] > near[0]
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from medprior.healthy.acquisition import PARTS, AcquisitionModel, sketch
-from medprior.jobs.gate import GATE_ALPHA, judged, known_parts, strange
+from medprior.jobs.gate import GATE_ALPHA, describe_difference, gate_distance, known_parts
 from tests.unit.healthy.test_acquisition import anatomy
 
 N_RULES = 7
@@ -33,13 +33,13 @@ FAR = torch.full((N_RULES,), 8.0).double()
 
 
 def refused(parts: Tensor, known: Tensor, other: Tensor = FAR) -> bool:
-    p, distance, _ = judged(parts, known, other, side=256)
+    p, distance, _ = gate_distance(parts, known, other, side=256)
     return p <= GATE_ALPHA and distance > 1
 
 
 def test_new_scans_of_the_kind_pass(kind: AcquisitionModel) -> None:
     known = known_parts(kind, None)
-    found = [strange(kind, known, sketch(anatomy(n))) for n in range(100, 140)]
+    found = [describe_difference(kind, known, sketch(anatomy(n))) for n in range(100, 140)]
     assert sum(beyond for _, beyond in found) <= 2 and sum(bool(text) for text, _ in found) <= 6
 
 
@@ -58,7 +58,7 @@ WRONG: dict[str, Callable[[Tensor], Tensor]] = {
 def test_what_is_not_of_the_kind_is_refused(kind: AcquisitionModel, wrong: str) -> None:
     known = known_parts(kind, None)
     for n in range(100, 105):
-        text, beyond = strange(kind, known, sketch(WRONG[wrong](anatomy(n))))
+        text, beyond = describe_difference(kind, known, sketch(WRONG[wrong](anatomy(n))))
         assert beyond and text.startswith("its ") and "60 healthy scans" in text
 
 
@@ -67,7 +67,7 @@ def test_the_farthest_part_is_named() -> None:
     for number in range(N_PARTS):
         one = torch.zeros(N_PARTS).double()
         one[number] = 12.0
-        assert judged(one, known, FAR, side=256)[2] == number and refused(one, known)
+        assert gate_distance(one, known, FAR, side=256)[2] == number and refused(one, known)
 
 
 def test_patients_who_calibrated_count_as_well(kind: AcquisitionModel) -> None:
@@ -77,8 +77,8 @@ def test_patients_who_calibrated_count_as_well(kind: AcquisitionModel) -> None:
     entry = {"kind": [[0.0] * N_PARTS] * 3}
     assert known_parts(kind, entry).shape == (63, N_PARTS) and known_parts(kind, None).shape == (60, N_PARTS)
     wrong = sketch(-anatomy(100))
-    assert strange(kind, known_parts(kind, None)[:18], wrong) == ("", False)
-    assert strange(kind, known_parts(kind, None)[:19], wrong)[1]
+    assert describe_difference(kind, known_parts(kind, None)[:18], wrong) == ("", False)
+    assert describe_difference(kind, known_parts(kind, None)[:19], wrong)[1]
 
 
 def test_healthy_scans_are_warned_about_at_the_rate_that_is_promised() -> None:
@@ -86,7 +86,7 @@ def test_healthy_scans_are_warned_about_at_the_rate_that_is_promised() -> None:
     no more are refused.
     """
     rows = [
-        judged(one, parts_of(100, seed), FAR, side=256)
+        gate_distance(one, parts_of(100, seed), FAR, side=256)
         for seed in range(20)
         for one in parts_of(100, 1000 + seed)
     ]
@@ -102,7 +102,7 @@ def test_grey_values_have_more_room_than_orientation() -> None:
         one = torch.zeros(N_PARTS).double()
         one[number] = deviations
         assert refused(one, known) is out
-        assert judged(one, known, FAR, side=256)[2] == number
+        assert gate_distance(one, known, FAR, side=256)[2] == number
 
 
 def test_a_rule_refuses_only_what_is_nearer_to_the_other_side() -> None:
@@ -137,7 +137,9 @@ def test_small_images_have_more_room_for_what_disease_changes() -> None:
     """
     known = parts_of(400, 0)
     for number in range(known.shape[1]):
-        large, small = (judged(with_part(known, number), known, FAR, side=side)[1] for side in (256, 28))
+        large, small = (
+            gate_distance(with_part(known, number), known, FAR, side=side)[1] for side in (256, 28)
+        )
         assert large == pytest.approx(small * (1.75 if number in (1, 2, 3) else 1.0), rel=1e-6)
 
 

@@ -10,7 +10,7 @@ import torch
 
 import medprior as mp
 from medprior.errors import BadOption, FileProblem, ShapeMismatch
-from medprior.jobs.given import prior_of, scan_of
+from medprior.jobs.given import load_scan, prior_of
 from tests.unit.runs.conftest import blobs, picture, tiny
 
 __all__ = ["picture", "tiny"]
@@ -25,7 +25,7 @@ def test_a_path_and_a_volume_give_the_same(tiny: Path, picture: Path) -> None:
 @pytest.mark.parametrize("made", [lambda x: x, lambda x: x[0], lambda x: torch.from_numpy(x)])
 def test_an_array_is_a_scan_of_the_priors_kind(made, tiny: Path) -> None:
     prior = mp.load(tiny)
-    scan = scan_of(made(blobs()), prior)
+    scan = load_scan(made(blobs()), prior)
     assert scan.shape == (32, 32) and scan.affine is None and scan.modality == prior.card.modality
     assert len(mp.augment(tiny, made(blobs()), n=1)) == 1
 
@@ -33,9 +33,9 @@ def test_an_array_is_a_scan_of_the_priors_kind(made, tiny: Path) -> None:
 def test_what_is_no_scan_is_refused_by_name(tiny: Path, tmp_path: Path) -> None:
     prior = mp.load(tiny)
     with pytest.raises(BadOption, match="wanted a volume, a path or an array"):
-        scan_of({"image": 1}, prior)  # pyright: ignore[reportArgumentType]
+        load_scan({"image": 1}, prior)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ShapeMismatch, match="C, i, j"):
-        scan_of(np.zeros(5), prior)
+        load_scan(np.zeros(5), prior)
     with pytest.raises(FileProblem):
         mp.detect(tiny, tmp_path / "gone.png")
     with pytest.raises(FileProblem):

@@ -13,7 +13,7 @@ import torch
 
 from medprior.data.volume import Volume
 from medprior.errors import BadOption, ShapeMismatch
-from medprior.jobs.inpaint import boxed, paint
+from medprior.jobs.inpaint import box_mask, paint
 from medprior.jobs.reconstruct import Settings
 from tests.unit.jobs.exact import CT, Exact, tiny, volume_of
 
@@ -28,7 +28,7 @@ def scan(prior: Exact, seed: int = 1) -> Volume:
 def test_outside_every_bit_is_the_source_s_and_inside_none_is() -> None:
     prior = Exact()
     source = scan(prior)
-    region = boxed(source, BOX)
+    region = box_mask(source, BOX)
     inside = region.data != 0
     assert inside.sum() == 8 * 7
     made = paint(prior, source, region, n=2, seed=3)
@@ -53,7 +53,7 @@ def test_the_draws_are_those_of_the_prior_given_the_rest() -> None:
     """A Gaussian's conditional mean and variance, by linear algebra."""
     prior = Exact()
     source = scan(prior, 5)
-    region = boxed(source, BOX)
+    region = box_mask(source, BOX)
     made = (
         torch.stack(
             [
@@ -80,7 +80,7 @@ def test_the_draws_are_those_of_the_prior_given_the_rest() -> None:
 def test_the_label_is_what_is_painted() -> None:
     prior = Exact(apart=(-1.0, 1.0))
     source = scan(prior)
-    region = boxed(source, (2, 2, 16, 12))
+    region = box_mask(source, (2, 2, 16, 12))
     inside = region.data != 0
     dark, light = (
         np.mean([v.data[inside].mean() for v in paint(prior, source, region, n=4, label=label)])
@@ -94,7 +94,7 @@ def test_a_scan_finer_than_the_prior() -> None:
     prior = Exact(replace(CT, frame=(16, 32)))
     source = volume_of(prior, prior.draw(1, (64, 64), 2)[0])
     source = source.with_data(source.data + 200.0 * (-1.0) ** np.add.outer(np.arange(64), np.arange(64)))
-    region = boxed(source, (21, 17, 22, 25))
+    region = box_mask(source, (21, 17, 22, 25))
     made, inside = paint(prior, source, region, n=1)[0], region.data != 0
     assert np.array_equal(made.data[~inside], source.data[~inside])
     row = made.data[0, 30, 20:40]
@@ -130,7 +130,7 @@ def test_wrong_input_is_named() -> None:
     prior = Exact()
     source = scan(prior)
     with pytest.raises(BadOption, match="at least 1"):
-        paint(prior, source, boxed(source, BOX), n=0)
+        paint(prior, source, box_mask(source, BOX), n=0)
     with pytest.raises(BadOption, match="nothing of the scan"):
         paint(prior, source, source.with_data(np.zeros_like(source.data)))
     with pytest.raises(BadOption, match="all of the scan"):
@@ -138,4 +138,4 @@ def test_wrong_input_is_named() -> None:
     with pytest.raises(ShapeMismatch, match="mask"):
         paint(prior, source, Volume(np.ones((1, 4, 4), np.float32)))
     with pytest.raises(BadOption, match="box: wanted a box within 20 x 16"):
-        boxed(source, (10, 10, 11, 2))
+        box_mask(source, (10, 10, 11, 2))

@@ -10,7 +10,7 @@ import torch
 from medprior.errors import BadOption, ShapeMismatch
 from medprior.jobs import reconstruct as job
 from medprior.jobs.reconstruct import Settings, reconstruct
-from medprior.jobs.stacks import restored, stacked, tied
+from medprior.jobs.stacks import by_slice, couple_slices, point_estimate_by_slice
 from medprior.operators import Gaussian, Measurement, identity, mask, simulate
 from medprior.prior import Condition
 from medprior.prior.admit import card_heights
@@ -71,23 +71,23 @@ def test_every_slice_is_denoised_with_its_own_height() -> None:
         and bool(numbers[:, 0].isnan().all())
     )
     x, sigma = torch.randn(2, 1, 8, 8, 4, generator=seeded()), torch.tensor([0.3, 0.5])
-    together = stacked(prior, numbers)(x, sigma)
-    mean, _ = stacked(prior, numbers).moments(x, sigma)
+    together = by_slice(prior, numbers)(x, sigma)
+    mean, _ = by_slice(prior, numbers).moments(x, sigma)
     for k in range(4):
         alone = prior(x[..., k], sigma, Condition(numbers=numbers[k : k + 1].expand(2, -1)))
         assert torch.allclose(together[..., k], alone, atol=1e-5) and torch.equal(
             mean[..., k], together[..., k]
         )
-    assert not torch.allclose(together, stacked(prior, numbers.flip(0))(x, sigma))
+    assert not torch.allclose(together, by_slice(prior, numbers.flip(0))(x, sigma))
     assert card_heights(Exact().card, 4) is None
 
 
 def test_slices_err_alone() -> None:
     """The covariance of a stack knows frequencies within a slice, and is white through the slices."""
     prior, sigma = Exact(), torch.tensor([0.4])
-    found = stacked(prior, None).spectrum(sigma, (*SIZE, 3))
+    found = by_slice(prior, None).spectrum(sigma, (*SIZE, 3))
     assert all(torch.equal(found[..., k], prior.spectrum(sigma, SIZE)) for k in range(3))
-    assert torch.equal(stacked(prior, None).error(sigma), prior.error(sigma))
+    assert torch.equal(by_slice(prior, None).error(sigma), prior.error(sigma))
 
 
 def test_a_noisy_volume_gives_wieners_mean_and_spread_of_each_slice() -> None:
@@ -131,7 +131,7 @@ def test_the_tie_is_loose_where_slices_differ() -> None:
     step[..., 1, 1, 2:] = 1.0
     flat = torch.zeros(1, 1, 8, 8, 4)
     flat[..., 6, 6, 2:] = 1.0
-    bound = tied(inside, guess)
+    bound = couple_slices(inside, guess)
     there, elsewhere = (float((bound.operator(v) ** 2).sum() - (v**2).sum() / 0.01) for v in (step, flat))
     assert elsewhere > 100 * there > 0
 
@@ -147,8 +147,8 @@ def test_the_point_estimate_tells_how_far_it_is() -> None:
     prior, steps = Exact(), []
     x = anatomy(prior)
     inside = holes(x).shifted(HALF, 0.0)
-    found = restored(
-        stacked(prior, None), inside, torch.zeros_like(x), lambda done, total: steps.append((done, total))
+    found = point_estimate_by_slice(
+        by_slice(prior, None), inside, torch.zeros_like(x), lambda done, total: steps.append((done, total))
     )
     assert steps == [(3, 6), (6, 6)]
     assert error(found[0] * HALF, x) < 0.7 * error(torch.full_like(x[0], prior.mean * HALF), x)

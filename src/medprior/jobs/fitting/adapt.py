@@ -25,8 +25,17 @@ from ...training.loop import UNKNOWN, Progress, TrainingSettings, train
 from ...training.patches import Images
 from ...training.presets import PRESETS
 from ...training.tuning import METHODS, RATES, merge_adapters, prepare_tuning, with_labels
-from .adapt_data import Newcomers, Shown, gentle_variations, known_of, newcomers, remembered, store, stored
-from .changes import indexed
+from .adapt_data import (
+    LabelledImages,
+    Newcomers,
+    gentle_variations,
+    known_of,
+    load_images,
+    newcomers,
+    replay_draws,
+    store,
+)
+from .changes import index_once
 from .fit import named_after, pieces, under_trained
 from .options import Adaptation, Callbacks, Listener
 from .result import Witnesses, evaluation, measured, measuring, seconds_for, set_aside, unchanged
@@ -60,7 +69,7 @@ class Adapted:
 
     prior: Prior
     data: Newcomers
-    old: Shown
+    old: LabelledImages
     drawn: bool
     gained: Tensor
     forgotten: Tensor
@@ -131,7 +140,7 @@ def adapted(options: Adaptation, listener: Listener, index: Index | None = None)
             "leave it out",
         )
     card = replace(parent.card, labels=parent.card.labels or tuple({options.old_label} - {None}))
-    data = newcomers(card, index or indexed(options, listener), options)
+    data = newcomers(card, index or index_once(options, listener), options)
     _warn(data, listener)
     listener.data(data)
     child = with_labels(parent, (*card.labels, *data.labels))
@@ -145,11 +154,11 @@ class _Shown:
     """new: the few scans. kept, judged: what the parent knew, to be replayed and to be judged by."""
 
     new: Newcomers
-    kept: Shown
-    judged: Shown
+    kept: LabelledImages
+    judged: LabelledImages
 
     @property
-    def witnesses(self) -> Shown:
+    def witnesses(self) -> LabelledImages:
         """New scans by which the result is measured."""
         return self.new.held if len(self.new.held) else self.new.learn
 
@@ -247,17 +256,17 @@ def _warn(data: Newcomers, listener: Listener) -> None:
 
 def _known(
     parent: Prior, card: Card, options: Adaptation, budget: Budget, listener: Listener
-) -> tuple[Shown, Shown]:
+) -> tuple[LabelledImages, LabelledImages]:
     """What the parent knew: to be replayed, and to be judged by."""
     old = 0 if options.old_label is not None else -1  # the label of what has none
     if not options.drawn:
         return known_of(card, options, old=old)
     path = options.out / f"remembered-{options.seed}-{_digest(options)[:8]}.safetensors"
-    every = None if options.fresh else stored(path)
+    every = None if options.fresh else load_images(path)
     if every is None:
         total = _affordable(parent, options, budget)
         listener.stage(f"the prior draws {total} images of what it knows, to remember them", total)
-        every = remembered(parent, total, seed=options.seed, on_step=listener.step)
+        every = replay_draws(parent, total, seed=options.seed, on_step=listener.step)
         store(every, path)
     every = replace(every, labels=tuple(old if label < 0 else label for label in every.labels))
     if options.replay == "none":
@@ -285,7 +294,7 @@ def _digest(options: Adaptation) -> str:
     return sha256(locate(options.prior) / "weights.safetensors")
 
 
-def _described(card: Card, parent: Prior, data: Newcomers, kept: Shown, options: Adaptation) -> Card:
+def _described(card: Card, parent: Prior, data: Newcomers, kept: LabelledImages, options: Adaptation) -> Card:
     """The card of the child: the parent's scaling and axes, and where both come from."""
     sides = [side for image in (*data.learn.images, *data.held.images) for side in image.shape[1:]]
     shape = parent.card.data.get("shape") if len(kept) else None
@@ -329,7 +338,9 @@ def _described(card: Card, parent: Prior, data: Newcomers, kept: Shown, options:
     )
 
 
-def _images(card: Card, few: Shown, varied: Shown, kept: Shown, share: float) -> Images:
+def _images(
+    card: Card, few: LabelledImages, varied: LabelledImages, kept: LabelledImages, share: float
+) -> Images:
     """Of every batch on average ``share`` is replayed; of the rest one half is the scans themselves, the
     other their variations.
     """
@@ -356,7 +367,7 @@ def _settings(card: Card, options: Adaptation) -> TrainingSettings:
     )
 
 
-def _losses(prior: Prior, shown: Shown) -> Tensor:
+def _losses(prior: Prior, shown: LabelledImages) -> Tensor:
     """(n,): the denoising loss of each image, with its label as far as the prior knows it; on the CPU or
     where the prior is.
     """
@@ -365,6 +376,6 @@ def _losses(prior: Prior, shown: Shown) -> Tensor:
     return denoising_losses(prior, shown.images, known, numbers)
 
 
-def _witnesses(shown: Shown, card: Card) -> Witnesses:
+def _witnesses(shown: LabelledImages, card: Card) -> Witnesses:
     _, numbers = shown.known(card)
     return Witnesses(shown.images, numbers, HELD_OUT[card.ndim] // (2 if card.ndim == 2 else 1))

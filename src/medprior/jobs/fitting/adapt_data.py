@@ -22,20 +22,20 @@ from ...io.dataset.scan import Index, Item, load_index, scan
 from ...io.disk.files import load_weights, save_weights
 from ...prior import Card, Prior
 from ...prior.admit import same_modality
-from ..synthetic.synthesize import Drawing, drawn
+from ..synthetic.synthesize import Drawing, draw_images
 from .options import Adaptation
 from .training_set import HELD_OUT, admitted
 
 __all__ = [
+    "LabelledImages",
     "Newcomers",
-    "Shown",
-    "gentle",
+    "gentle_policy",
     "gentle_variations",
     "known_of",
+    "load_images",
     "newcomers",
-    "remembered",
+    "replay_draws",
     "store",
-    "stored",
 ]
 
 HOLD_FROM = 8
@@ -56,7 +56,7 @@ MOST = {2: 512, 3: 16}
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class LabelledImages:
     """Images in network units, (C, i, j[, k]) each; labels: index on the child's card, -1 = unknown; numbers:
     (n_numbers,) each, NaN = unknown.
     """
@@ -68,12 +68,14 @@ class Shown:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __add__(self, other: Shown) -> Shown:
-        return Shown(self.images + other.images, self.labels + other.labels, self.numbers + other.numbers)
+    def __add__(self, other: LabelledImages) -> LabelledImages:
+        return LabelledImages(
+            self.images + other.images, self.labels + other.labels, self.numbers + other.numbers
+        )
 
-    def some(self, which: Sequence[int]) -> Shown:
+    def some(self, which: Sequence[int]) -> LabelledImages:
         """Those with these numbers."""
-        return Shown(
+        return LabelledImages(
             tuple(self.images[i] for i in which),
             tuple(self.labels[i] for i in which),
             tuple(self.numbers[i] for i in which),
@@ -94,8 +96,8 @@ class Newcomers:
     an audit knows them again. notes: what a person should know of the folder.
     """
 
-    learn: Shown
-    held: Shown
+    learn: LabelledImages
+    held: LabelledImages
     labels: tuple[str, ...]
     others: tuple[str, ...]
     scans: int
@@ -177,14 +179,14 @@ def _parted(items: Sequence[Item], hold: float, seed: int) -> tuple[list[Item], 
     return [item for item in items if item.id not in chosen], held
 
 
-def _shown(card: Card, index: Index, items: Sequence[Item], allow_other: bool) -> Shown:
+def _shown(card: Card, index: Index, items: Sequence[Item], allow_other: bool) -> LabelledImages:
     images, labels, numbers = admitted(
         card, index, sorted(items, key=lambda item: item.path), allow_other=allow_other
     )
-    return Shown(tuple(images), tuple(labels), tuple(numbers))
+    return LabelledImages(tuple(images), tuple(labels), tuple(numbers))
 
 
-def gentle(card: Card, label: str) -> Policy:
+def gentle_policy(card: Card, label: str) -> Policy:
     """What may be done to an image of this kind without making it a wrong one, at a third of the usual
     strength: it is turned, scaled and shifted.
 
@@ -204,40 +206,44 @@ def gentle(card: Card, label: str) -> Policy:
     return policy
 
 
-def gentle_variations(card: Card, shown: Shown, *, seed: int = 0, copies: int = COPIES) -> Shown:
+def gentle_variations(
+    card: Card, shown: LabelledImages, *, seed: int = 0, copies: int = COPIES
+) -> LabelledImages:
     """``copies`` gentle variations of each image, one image after the other."""
     room = ROOM // max(1, sum(4 * image.numel() for image in shown.images))
     copies = max(1, min(copies, room)) if copies else 0
     made: list[Tensor] = []
     for n, (image, label) in enumerate(zip(shown.images, shown.labels, strict=True)):
-        policy = gentle(card, card.labels[label] if label >= 0 else "")
+        policy = gentle_policy(card, card.labels[label] if label >= 0 else "")
         frame = Frame(tuple(image.shape[1:]), card.spacing_mm or (), card.axes, "", card.modality)
         made += [apply_record(draw_record(policy, frame, seed, n, k), image)[0] for k in range(copies)]
     spread = [n for n in range(len(shown)) for _ in range(copies)]
-    return Shown(tuple(made), tuple(shown.labels[n] for n in spread), tuple(shown.numbers[n] for n in spread))
+    return LabelledImages(
+        tuple(made), tuple(shown.labels[n] for n in spread), tuple(shown.numbers[n] for n in spread)
+    )
 
 
-def remembered(
+def replay_draws(
     parent: Prior, n: int, *, seed: int = 0, on_step: Callable[[int, int], None] | None = None
-) -> Shown:
+) -> LabelledImages:
     """n images that the parent draws: each of its labels alike, or none where it has none. The same seed
     gives the same images.
     """
     labels = parent.card.labels or (None,)
-    found = Shown()
+    found = LabelledImages()
     for k, label in enumerate(labels):
         count = n // len(labels) + (k < n % len(labels))
         if not count:
             continue
-        x, condition = drawn(parent, count, Drawing(label=label, seed=seed, guidance=1.0))
+        x, condition = draw_images(parent, count, Drawing(label=label, seed=seed, guidance=1.0))
         numbers = condition.numbers if condition.numbers is not None else torch.zeros((count, 0))
-        found = found + Shown(tuple(x), (k if label is not None else -1,) * count, tuple(numbers))
+        found = found + LabelledImages(tuple(x), (k if label is not None else -1,) * count, tuple(numbers))
         if on_step:
             on_step(len(found), n)
     return found
 
 
-def store(shown: Shown, path: Path) -> None:
+def store(shown: LabelledImages, path: Path) -> None:
     """Images that were drawn, to a file: who continues need not draw them again."""
     parts = {"labels": torch.tensor(shown.labels)}
     parts |= {f"image-{n}": image.contiguous() for n, image in enumerate(shown.images)}
@@ -247,7 +253,7 @@ def store(shown: Shown, path: Path) -> None:
     save_weights(path, parts)
 
 
-def stored(path: Path) -> Shown | None:
+def load_images(path: Path) -> LabelledImages | None:
     """What ``store`` has written; None where there is none."""
     if not path.is_file():
         return None
@@ -255,10 +261,12 @@ def stored(path: Path) -> Shown | None:
     labels = tuple(int(label) for label in parts["labels"])
     images = tuple(parts[f"image-{n}"] for n in range(len(labels)))
     numbers = [parts.get(f"numbers-{n}", torch.zeros(0)) for n in range(len(labels))]
-    return Shown(images, labels, tuple(known.masked_fill(known == UNKNOWN, torch.nan) for known in numbers))
+    return LabelledImages(
+        images, labels, tuple(known.masked_fill(known == UNKNOWN, torch.nan) for known in numbers)
+    )
 
 
-def known_of(card: Card, options: Adaptation, *, old: int) -> tuple[Shown, Shown]:
+def known_of(card: Card, options: Adaptation, *, old: int) -> tuple[LabelledImages, LabelledImages]:
     """Real scans of the parent's own kind, to replay and to judge by: the train and val parts of a folder, or
     four fifths and one fifth of it.
 

@@ -14,7 +14,7 @@ from ...io.dataset.scan import Index, Item, load_index, scan
 from ...training.distributed import ranks_for
 from .options import Adaptation, Fitting, Listener
 
-__all__ = ["Changes", "changes", "indexed"]
+__all__ = ["Changes", "changes", "index_once"]
 
 _NAMED = 5
 """Scans of each kind that are named."""
@@ -61,7 +61,7 @@ def _facts(item: Item) -> tuple[object, ...]:
     return item.digest, item.others, item.label, item.numbers, item.split, item.leaks, item.synthetic
 
 
-def indexed(options: Fitting | Adaptation, listener: Listener) -> Index:
+def index_once(options: Fitting | Adaptation, listener: Listener) -> Index:
     """The index of the scans, each read once. Of several processes rank 0 reads.
 
     Raises BadOption where the folder ``out`` has learned something already and the scans are others now, and

@@ -23,7 +23,7 @@ from ...training.held_out import denoising_losses
 from ...training.loop import UNKNOWN, Progress, TrainingSettings, train
 from ...training.patches import Images
 from ...training.presets import preset_named
-from .changes import indexed
+from .changes import index_once
 from .options import Callbacks, Fitting, Listener
 from .result import Witnesses, measured, measuring, seconds_for, set_aside, unchanged
 from .training_set import HELD_OUT, LARGEST, Dataset, dataset, moves_of
@@ -85,7 +85,7 @@ def fitted(options: Fitting, listener: Listener, index: Index | None = None) -> 
     """``fit`` by its options. index: of the scans, where they were read already."""
     budget, ranks = Budget.begun(options.budget), ranks_for(options.device)
     chosen = preset_named(options.preset)
-    index = index or indexed(options, listener)
+    index = index or index_once(options, listener)
     data = _dataset(options, index)
     if ranks.rank == 0:
         listener.data(data)

@@ -99,7 +99,9 @@ def dataset(
     if any(item.split == "val" and not item.leaks for item in index.items):
         most = HELD_OUT[ndim]
         others = [
-            item for item in index.usable("val", allow_synthetic=allow_synthetic) if not lacking(card, item)
+            item
+            for item in index.usable("val", allow_synthetic=allow_synthetic)
+            if not missing_parts(card, item)
         ]
         held, _, held_numbers = admitted(coarse, index, _spaced(others, most))
         keep = np.linspace(0, len(held) - 1, min(most, len(held))).round().astype(int) if held else []
@@ -294,7 +296,7 @@ def with_channels(card: Card, items: Sequence[Item], wanted: Sequence[str] | Non
         channels=(*images, *(f"{MASK}:{value}" for value in (_classes(items) if MASK in chosen else ()))),
     )
     for name in chosen:
-        without = [item for item in items if name in lacking(joint, item)]
+        without = [item for item in items if name in missing_parts(joint, item)]
         if without:
             raise WrongKind(
                 f"{len(without)} of {len(items)} scans have no {name}, the first is "
@@ -337,7 +339,7 @@ def _with_numbers(card: Card, items: Sequence[Item]) -> Card:
     )
 
 
-def lacking(card: Card, item: Item) -> list[str]:
+def missing_parts(card: Card, item: Item) -> list[str]:
     """The parts of a joint card that an item has not."""
     if not is_joint(card):
         return []

@@ -30,22 +30,22 @@ from ...training.loop import TrainingSettings, train
 from ...training.patches import Images
 from ...training.presets import PRESETS
 from ..fitting.training_set import LARGEST, admitted
-from .synthesize import Drawing, drawn
+from .synthesize import Drawing, draw_images
 
 __all__ = [
     "FOUND",
     "LEAST",
     "PASSED_OFF",
     "Control",
-    "Filtered",
-    "Known",
+    "FilteredDraws",
+    "KnownScans",
     "SetEvidence",
     "control_of",
-    "filtered",
+    "copy_control",
+    "hard_filter",
     "known_scans",
     "leakage",
     "over_fitted_twin",
-    "passed_off",
     "set_evidence",
 ]
 
@@ -75,7 +75,7 @@ _MEMBERS = 1000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Known:
+class KnownScans:
     """Scans that a prior learned from and scans that it did not, as the network sees them: (C, i, j[, k])
     each, slices of a volume one by one.
 
@@ -89,13 +89,13 @@ class Known:
     conditions: tuple[tuple[Condition, ...], tuple[Condition, ...]]
     patients: tuple[str, ...]
 
-    def of(self, label: str | None) -> Known:
+    def of(self, label: str | None) -> KnownScans:
         """Only the scans with that label; all where it is None."""
         if label is None:
             return self
         keep = [[n for n, name in enumerate(names) if name == label] for names in self.labels]
         m = len(self.train)
-        return Known(
+        return KnownScans(
             tuple(self.train[n] for n in keep[0]),
             tuple(self.held[n] for n in keep[1]),
             tuple(tuple(names[n] for n in at) for names, at in zip(self.labels, keep, strict=True)),  # pyright: ignore[reportArgumentType]
@@ -110,7 +110,7 @@ def known_scans(
     held: Sequence[Item],
     index: Index,
     on_step: Callable[[int, int], None] | None = None,
-) -> Known:
+) -> KnownScans:
     """train: the scans behind the prior; held: of other patients and the same source. Raises BadOption where
     a patient is on both sides.
     """
@@ -140,7 +140,7 @@ def known_scans(
                 on_step(done, len(train) + len(held))
         sides.append((images, names, given, whose))
     (a, b) = sides
-    return Known(
+    return KnownScans(
         tuple(a[0]), tuple(b[0]), (tuple(a[1]), tuple(b[1])), (tuple(a[2]), tuple(b[2])), (*a[3], *b[3])
     )
 
@@ -175,7 +175,7 @@ class SetEvidence:
 
 
 def set_evidence(
-    made: Sequence[Tensor], known: Known, index: CopyIndex, *, label: str | None = None, seed: int = 0
+    made: Sequence[Tensor], known: KnownScans, index: CopyIndex, *, label: str | None = None, seed: int = 0
 ) -> SetEvidence:
     """made: images in network units, none taken out. label: what was asked for; fidelity is then against
     scans of that label, copies against all.
@@ -214,7 +214,7 @@ def _one_shape(images: Sequence[Tensor]) -> list[Tensor]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Filtered:
+class FilteredDraws:
     """kept: by row of what was asked for, an image (C, i, j[, k]). No image is closer to a training scan than
     every held-out scan is.
 
@@ -226,9 +226,9 @@ class Filtered:
     refused: int
 
 
-def filtered(
+def hard_filter(
     draw: Callable[[Sequence[int], int], Tensor], n: int, index: CopyIndex, *, seed: int = 0
-) -> Filtered:
+) -> FilteredDraws:
     """An image that passes the hard filter for each of n rows; none where even five rounds do not give it.
 
     draw: (rows that are wanted, seed) -> images in network units, in their order.
@@ -246,7 +246,7 @@ def filtered(
             for row, image, close in zip(missing, x, index.too_close(x).tolist(), strict=True)
             if not close
         }
-    return Filtered(kept, tuple(every), len(every) - len(kept))
+    return FilteredDraws(kept, tuple(every), len(every) - len(kept))
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +287,7 @@ def control_of(prior: Prior) -> list[Control]:
     ]
 
 
-def passed_off(index: CopyIndex, *, n: int = 200, seed: int = 0) -> tuple[Control, ...]:
+def copy_control(index: CopyIndex, *, n: int = 200, seed: int = 0) -> tuple[Control, ...]:
     """Training images, each moved a little and called new: the audit must find them."""
     some = index.train[torch.randperm(len(index.train), generator=generator(seed, "passed off"))[:n]]
     return tuple(
@@ -330,11 +330,11 @@ def over_fitted_twin(
             twin, Images(tuple(pictures), patches=((SIDE, 1.0),)), settings, Path(beside), on_progress=told
         )
     made.net.eval().requires_grad_(False)
-    return _control(_TWIN_NAME, index, list(drawn(made, _TWIN_N, Drawing(seed=seed))[0]), FOUND["twin"])
+    return _control(_TWIN_NAME, index, list(draw_images(made, _TWIN_N, Drawing(seed=seed))[0]), FOUND["twin"])
 
 
 def leakage(
-    prior: Prior, known: Known, *, seed: int = 0, on_step: Callable[[int, int], None] | None = None
+    prior: Prior, known: KnownScans, *, seed: int = 0, on_step: Callable[[int, int], None] | None = None
 ) -> tuple[Leak, ...]:
     """Membership attacks on the prior's weights with up to 1000 training and 1000 held-out images."""
     m = len(known.train)

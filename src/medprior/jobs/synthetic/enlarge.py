@@ -16,15 +16,15 @@ from ...prior.wrappers import guided
 from ...sampling import sdedit
 from ..augment import level_of
 from ..reconstruct import label_index, windowed
-from .synthesize import Drawing, drawn
+from .synthesize import Drawing, draw_images
 
-__all__ = ["drawn_by_label", "variations"]
+__all__ = ["draw_by_label", "prior_variations"]
 
 TOGETHER = 32
 """Images that are varied side by side; part of what makes the same seed the same images."""
 
 
-def variations(
+def prior_variations(
     prior: Prior,
     images: Tensor,
     labels: Sequence[str] | None = None,
@@ -83,7 +83,7 @@ def variations(
     return made
 
 
-def drawn_by_label(
+def draw_by_label(
     prior: Prior,
     counts: dict[str, int],
     size: tuple[int, int],
@@ -92,8 +92,8 @@ def drawn_by_label(
     guidance: float = 1.5,
     on_step: Callable[[int, int], None] | None = None,
 ) -> dict[str, Tensor]:
-    """New images of each label in network units, (count, C, i, j), from noise: see ``drawn``, whose noise is
-    another one for each label here.
+    """New images of each label in network units, (count, C, i, j), from noise: see ``draw_images``, whose
+    noise is another one for each label here.
     """
     made, done = {}, 0
     for name, count in counts.items():
@@ -101,7 +101,7 @@ def drawn_by_label(
         for part in range(0, count, TOGETHER):
             n = min(TOGETHER, count - part)
             parts.append(
-                drawn(
+                draw_images(
                     prior,
                     n,
                     Drawing(label=name, seed=seed_for(seed, name, part), size=size, guidance=guidance),

@@ -25,10 +25,10 @@ from ...prior.numbers import encode_numbers, with_drawn_heights
 from ...prior.wrappers import with_known
 from ...sampling import anneal, flow, initial_image, karras_levels, known_channels, log_levels, proximal
 from ..given import GivenPrior, prior_of
-from ..stacks import stacked
-from .synthesize import Drawing, cropped, default_size, finenesses, ladder, steered
+from ..stacks import by_slice
+from .synthesize import Drawing, cropped, default_size, finenesses, guided_prior, ladder
 
-__all__ = ["drawn_joint", "synthesize_joint"]
+__all__ = ["draw_joint", "synthesize_joint"]
 
 KNOWN = 0.02
 """Noise of a known channel, network units: a hundredth of the range, below what anybody sees."""
@@ -160,7 +160,7 @@ def synthesize_joint(
     ]
 
 
-def drawn_joint(
+def draw_joint(
     prior: Prior,
     n: int,
     *,
@@ -188,7 +188,7 @@ def _examples(
     on_step: OnStep | None = None,
 ) -> Tensor:
     """(n, *shape) in network units, in batches."""
-    card, inside, rng = prior.card, steered(prior, how), how.rng
+    card, inside, rng = prior.card, guided_prior(prior, how), how.rng
     values = encode_numbers(card, how.numbers, n)
     solid = card.ndim == 2 and len(shape) == 4
     most = 1 if solid else max(1, SPACE // math.prod(shape))
@@ -244,14 +244,14 @@ def _asked(
 ) -> tuple[Denoiser, Condition]:
     """The denoiser for such images, and what it is told of each; slices get their heights."""
     if values is None:
-        return (stacked(inside, None) if len(shape) == card.ndim + 2 else inside), Condition()
+        return (by_slice(inside, None) if len(shape) == card.ndim + 2 else inside), Condition()
     at = card.numbers.index("height") if "height" in card.numbers else None
     if len(shape) == card.ndim + 2:  # slices of one volume: a row for each
         rows = values[:1].repeat(shape[-1], 1)
         own = card_heights(card, shape[-1])
         if at is not None and own is not None and rows[:, at].isnan().all():
             rows[:, at] = own[:, at]
-        return stacked(inside, rows), Condition()
+        return by_slice(inside, rows), Condition()
     return inside, Condition(numbers=with_drawn_heights(card, values, rng) if door is None else values)
 
 

@@ -15,7 +15,7 @@ from ...errors import BadOption, did_you_mean
 from ...prior import Card
 from ...prior.numbers import range_of
 
-__all__ = ["Mix", "counted", "mixed"]
+__all__ = ["Mix", "apportion", "plan_mix"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Mix:
         return list(found.items())
 
 
-def mixed(
+def plan_mix(
     card: Card,
     *,
     n: int | None,
@@ -138,7 +138,7 @@ def _spaced(name: str, span: str, count: int) -> list[float]:
     return [a + (b - a) * (i + 0.5) / count for i in range(count)]
 
 
-def counted(shares: Mapping[str, float], n: int) -> dict[str, int]:
+def apportion(shares: Mapping[str, float], n: int) -> dict[str, int]:
     """Shares that sum to 1 -> counts that sum to n, each off by less than one (largest remainders)."""
     whole = {name: math.floor(share * n + 1e-9) for name, share in shares.items()}
     left = sorted(shares, key=lambda name: whole[name] - shares[name] * n)[: n - sum(whole.values())]
@@ -149,7 +149,7 @@ def _kept(what: str, shares: Mapping[str, float], n: int | None, default: int) -
     """Shares that sum to 1, or whole counts -> counts that sum to n."""
     total = sum(shares.values())
     if abs(total - 1) < 1e-6:
-        return counted(shares, n or default)
+        return apportion(shares, n or default)
     if any(share != int(share) for share in shares.values()) or total < 1:
         raise BadOption(f"{what}: wanted shares that sum to 1, or whole counts, got a sum of {total:g}")
     if n is not None and n != int(total):

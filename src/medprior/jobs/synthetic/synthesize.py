@@ -26,10 +26,10 @@ __all__ = [
     "DRAWING",
     "cropped",
     "default_size",
-    "drawn",
+    "draw_images",
     "finenesses",
+    "guided_prior",
     "ladder",
-    "steered",
     "synthesize",
     "volumes_of",
 ]
@@ -84,8 +84,8 @@ def synthesize(
     """n new images, marked synthetic. Whether they are copies is not asked here: ``jobs.audit`` does, and so
     does every run.
 
-    Arguments and errors are those of ``drawn``; BadOption for a joint prior, whose images are several volumes
-    each.
+    Arguments and errors are those of ``draw_images``; BadOption for a joint prior, whose images are several
+    volumes each.
     """
     prior = prior_of(prior)
     if is_joint(prior.card):
@@ -104,11 +104,11 @@ def synthesize(
         numbers=numbers or {},
         stream=stream,
     )
-    x, _ = drawn(prior, n, how, on_step=on_step)
+    x, _ = draw_images(prior, n, how, on_step=on_step)
     return volumes_of(prior, x, f"label {label}, seed {seed}")
 
 
-def drawn(
+def draw_images(
     prior: Prior, n: int, how: Drawing, *, on_step: Callable[[int, int], None] | None = None
 ) -> tuple[Tensor, Condition]:
     """n new images in network units, (n, C, *size), all channels of a joint prior, and what was asked for
@@ -125,7 +125,7 @@ def drawn(
         raise BadOption(
             f"synthesize: wanted n >= 1 and a {prior.card.ndim}-D size of at least 16, got n {n}, size {size}"
         )
-    denoiser = steered(prior, how)
+    denoiser = guided_prior(prior, how)
     rng = how.rng
     levels = ladder(size, prior.card.frame[0])[-finenesses(prior) :]
     with torch.no_grad():
@@ -141,7 +141,7 @@ def drawn(
     return x, condition
 
 
-def steered(prior: Prior, how: Drawing) -> Denoiser:
+def guided_prior(prior: Prior, how: Drawing) -> Denoiser:
     """The prior's denoiser, with guidance towards the label and the numbers that are asked for. Raises
     BadOption (label, guidance).
     """

@@ -14,7 +14,7 @@ from ...data.views import grey, sides, upright, window_for
 from ...data.volume import Volume
 from ...errors import ShapeMismatch
 from ...io.read import read
-from ...jobs.inpaint import boxed, paint
+from ...jobs.inpaint import box_mask, paint
 from ...jobs.reconstruct import Settings
 from ...prior import Prior
 from ..ask.requests import Augment
@@ -82,7 +82,7 @@ def region_of_request(request: Augment, volume: Volume) -> Volume:
     lies elsewhere.
     """
     if request.box is not None:
-        region = boxed(volume, request.box)
+        region = box_mask(volume, request.box)
         return replace(region, provenance=replace(region.provenance, format=volume.provenance.format))
     mask = read(request.paint or "", unit="label")
     if (

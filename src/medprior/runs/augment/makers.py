@@ -13,7 +13,7 @@ from ...data.seeds import generator, seed_for
 from ...data.volume import Volume
 from ...errors import MedpriorError
 from ...io.dataset.scan import Index, Item
-from ...jobs.augment import Wanted, vary
+from ...jobs.augment import VariationRequest, vary
 from ...jobs.synthetic.synthesize import default_size, synthesize
 from ...prior import Prior
 from ..ask.requests import AugmentSet
@@ -73,14 +73,14 @@ class ByPrior:
         self, tickets: Sequence[Ticket], volumes: Mapping[int, Volume], attempt: int
     ) -> list[Made | str]:
         found: list[Made | str] = [""] * len(tickets)
-        wanted: dict[int, Wanted] = {}
+        wanted: dict[int, VariationRequest] = {}
         admitted: dict[int, Any] = {}
         for n, ticket in enumerate(tickets):
             at = ticket.source or 0
             try:
                 if at not in admitted:
                     admitted[at] = self.prior.admit(volumes[at], allow_other=self.request.allow_other)
-                wanted[n] = Wanted(
+                wanted[n] = VariationRequest(
                     admitted[at], self._rng(ticket, attempt), self._sentence(ticket), self._label(ticket)
                 )
             except Exception as error:  # one bad scan costs itself alone, whatever is wrong with it
@@ -89,7 +89,9 @@ class ByPrior:
             found[n] = image if isinstance(image, str) else Made(image, like=volumes[tickets[n].source or 0])
         return found
 
-    def _varied(self, wanted: list[Wanted], tickets: Sequence[Ticket], attempt: int) -> list[Volume | str]:
+    def _varied(
+        self, wanted: list[VariationRequest], tickets: Sequence[Ticket], attempt: int
+    ) -> list[Volume | str]:
         try:
             return [*vary(self.prior, wanted, strength=self.request.strength, guidance=self.request.guidance)]
         except Exception as error:  # which of them it was is seen one by one

@@ -11,8 +11,8 @@ from torch import Tensor
 from ...io.disk.files import sha256, write_file
 from ...jobs.fitting.adapt import Adapted, adapted
 from ...jobs.fitting.adapt_data import Newcomers
-from ...jobs.fitting.changes import indexed
-from ...jobs.synthetic.synthesize import Drawing, drawn
+from ...jobs.fitting.changes import index_once
+from ...jobs.synthetic.synthesize import Drawing, draw_images
 from ...prior import Prior
 from ...training.folder import locate
 from ..ask.requests import Adapt
@@ -45,7 +45,7 @@ def run_adapt(request: Adapt, on_event: OnEvent) -> RunFolder:
     options = request.adaptation(run.out, device)
     ours(run.out, run.identity, fresh=request.fresh)
     listener = RunListener(run, request, on_event, _described)
-    index = indexed(options, listener)
+    index = index_once(options, listener)
     if (finished := complete(run, request, MINUTES, on_event)) is not None:
         return finished
     done = adapted(options, listener, index)
@@ -109,7 +109,8 @@ def _samples(prior: Prior, seed: int) -> dict[str, Tensor]:
     size, labels = sample_size(prior.card), prior.card.labels or (None,)
     n = SHOWN if len(size) == 2 else 2
     return {
-        label or "any": drawn(prior, n, Drawing(label=label, seed=seed, size=size))[0] for label in labels
+        label or "any": draw_images(prior, n, Drawing(label=label, seed=seed, size=size))[0]
+        for label in labels
     }
 
 

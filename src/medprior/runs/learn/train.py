@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...io.disk.files import sha256, write_file
-from ...jobs.fitting.changes import indexed
+from ...jobs.fitting.changes import index_once
 from ...jobs.fitting.fit import fitted
 from ...jobs.fitting.options import Listener
 from ...jobs.fitting.training_set import Dataset
@@ -41,7 +41,7 @@ def run_train(request: Train, on_event: OnEvent) -> RunFolder | None:
     run, ranks = learning_run(request, device), ranks_for(device)
     options = request.fitting(run.out, device)
     if ranks.rank:
-        index = indexed(options, Listener())
+        index = index_once(options, Listener())
         if not complete(run, request, MINUTES, silent):
             fitted(options, Listener(), index)
         return None
@@ -52,7 +52,7 @@ def run_train(request: Train, on_event: OnEvent) -> RunFolder | None:
         on_event(
             Event("note", f"{ranks.count} processes share every step; this one alone writes and reports")
         )
-    index = indexed(options, listener)
+    index = index_once(options, listener)
     if (done := complete(run, request, MINUTES, on_event)) is not None:
         return done
     prior = fitted(options, listener, index)

@@ -16,7 +16,7 @@ from ...evidence.conformal import patients_needed, smallest_p
 from ...healthy.model import EVIDENCE, LEAST, HealthyModel, fingerprint, n_variants_for
 from ...io.dataset.index import digest_of, one_each, patients_of
 from ...io.dataset.scan import Index, Item
-from ...jobs.detect import ALPHA, HEALTHY, calibrate, evaluations, learn_healthy
+from ...jobs.detect import ALPHA, HEALTHY, calibrate_detection, evaluations, learn_healthy
 from ...jobs.gate import known_parts
 from ...training.folder import read_healthy, read_trust, save_trust
 from ..ask.requests import CalibrateDetect
@@ -110,7 +110,7 @@ def _work(
         on_step=progress,
     )
     on_event(Event("stage", "holding other healthy patients against them", 0, len(held)))
-    found = calibrate(
+    found = calibrate_detection(
         prior,
         (volume for _, volume in index.volumes(held)),
         allow_other=request.allow_other,

@@ -15,7 +15,7 @@ import torch
 from ...errors import BadOption
 from ...evidence.calibration import LEAST, SCALES, MeasurementKind, ReconstructionMethod
 from ...io.dataset.scan import Index, Item
-from ...jobs.calibrate import Judged, calibrated, judged
+from ...jobs.calibrate import CaseResiduals, calibration_entry, residuals_of
 from ...jobs.reconstruct import Settings, how_of
 from ...prior import Prior
 from ...training.folder import bundled, locate, read_healthy, read_trust, save_trust
@@ -111,7 +111,7 @@ def _work(
             )
             on_event(Event("stage", "reconstructing", 0, len(fresh)))
         draws = solved(wanted, prior, case.measurement)
-        found = judged(draws, case.image, case.measurement, case.scale, str(image.patient))
+        found = residuals_of(draws, case.image, case.measurement, case.scale, str(image.patient))
         collected.keep(image.key, {**asdict(found), "sentence": case.sentence})
         on_event(Event("step", done=done + 1, total=len(fresh)))
     return _summary(
@@ -130,7 +130,7 @@ def _summary(
     request: CalibrateReconstruct, items: tuple[Item, ...], rows: list[dict[str, Any]], keys: list[str]
 ) -> Outcome:
     found = [
-        Judged(
+        CaseResiduals(
             **{**{k: v for k, v in row.items() if k != "sentence"}, "kind": MeasurementKind(**row["kind"])}
         )
         for row in rows
@@ -138,7 +138,7 @@ def _summary(
     settings = Settings(n_steps=request.steps)
     how = how_of(settings, 1 if request.fast else request.n, request.fast)
     entry = {
-        **calibrated(found, how, title_of(request.task), level=LEVEL),
+        **calibration_entry(found, how, title_of(request.task), level=LEVEL),
         "simulated": True,
         "data": sha256("\n".join(sorted(keys)).encode()).hexdigest(),
         "date": str(date.today()),
@@ -172,7 +172,7 @@ def summary_of(entry: dict[str, Any]) -> Summary:
 def _section(
     request: CalibrateReconstruct,
     items: tuple[Item, ...],
-    found: list[Judged],
+    found: list[CaseResiduals],
     entry: dict[str, Any],
     sentence: str,
 ) -> Section:
@@ -212,7 +212,7 @@ def _section(
     )
 
 
-def _chart(found: list[Judged], entry: dict[str, Any]) -> Chart:
+def _chart(found: list[CaseResiduals], entry: dict[str, Any]) -> Chart:
     scales = SCALES.tolist()
     lines = [Series("line", scales, [float(share) for share in one.curve], faint=True) for one in found]
     chosen = Series("level", x=[entry["calibration"]["scale"]], colour=1, dashed=True)

@@ -18,10 +18,17 @@ from ...evidence.synthetic.copies import CopyIndex
 from ...evidence.synthetic.membership import Leak
 from ...io.dataset.index import digest_of
 from ...io.dataset.scan import Index, Item
-from ...jobs.synthetic.audit import Control, SetEvidence, leakage, over_fitted_twin, passed_off, set_evidence
-from ...jobs.synthetic.audit import Known as Scans
-from ...jobs.synthetic.mix import counted, mixed
-from ...jobs.synthetic.synthesize import DRAWING, Drawing, default_size, drawn
+from ...jobs.synthetic.audit import (
+    Control,
+    SetEvidence,
+    copy_control,
+    leakage,
+    over_fitted_twin,
+    set_evidence,
+)
+from ...jobs.synthetic.audit import KnownScans as Scans
+from ...jobs.synthetic.mix import apportion, plan_mix
+from ...jobs.synthetic.synthesize import DRAWING, Drawing, default_size, draw_images
 from ...prior import Prior
 from ...prior.numbers import guidable_columns, range_of
 from ...training.folder import read_healthy, read_trust, save_trust
@@ -76,7 +83,7 @@ def _work(
     on_event(Event("stage", "learning how alike two patients are"))
     nearness = CopyIndex.learn(scans.train, scans.held, seed=request.seed)
     on_event(Event("stage", "looking for training scans that were passed off as new"))
-    controls = list(passed_off(nearness, seed=request.seed))
+    controls = list(copy_control(nearness, seed=request.seed))
     on_event(Event("stage", "training a twin that memorises", 0, 0))
     controls.append(
         over_fitted_twin(
@@ -155,7 +162,7 @@ def _drawn(prior: Prior, scans: Scans, request: CalibrateSynthesize) -> tuple[li
         if prior.card.labels
         else Counter({"": 1})
     )
-    counts = counted({name: count / found.total() for name, count in found.items()}, request.n)
+    counts = apportion({name: count / found.total() for name, count in found.items()}, request.n)
     made: list[Tensor] = []
     labels: list[str] = []
     for name, count in counts.items():
@@ -163,14 +170,14 @@ def _drawn(prior: Prior, scans: Scans, request: CalibrateSynthesize) -> tuple[li
             # another seed a label: the same noise twice would give pairs of twins
             seed = request.seed + len(labels)
             ranges = {number: range_of(prior.card, number) for number in _told(prior)}
-            numbers = mixed(
+            numbers = plan_mix(
                 prior.card,
                 n=count,
                 numbers=[f"{number}={low}..{high}" for number, (low, high) in ranges.items()],
                 seed=seed,
             ).numbers
             weight, told_weight = request.guidance, request.number_guidance
-            made += drawn(
+            made += draw_images(
                 prior,
                 count,
                 Drawing(

@@ -17,8 +17,8 @@ from ...downstream.augmented import ClassicalAugmentation
 from ...downstream.classifier import ClassifierSettings, train_classifier
 from ...downstream.segmenter import SegmenterSettings, mean_dice, train_segmenter
 from ...errors import BadOption
-from ...jobs.synthetic.enlarge import drawn_by_label, variations
-from ...jobs.synthetic.joint import drawn_joint
+from ...jobs.synthetic.enlarge import draw_by_label, prior_variations
+from ...jobs.synthetic.joint import draw_joint
 from ...prior import Prior
 from ...prior.admit import resize
 from ...prior.joint import MASK, label_map, part_named, parts
@@ -162,7 +162,7 @@ def pool_of(
         return _pairs(prior, wanted, real.images.shape[1], side, seed_for(seed, "pool") % 2**62, on_step)
     if request.how == "synthesize":
         counts = {name: int((labels == k).sum()) for k, name in enumerate(real.names)}
-        made = drawn_by_label(
+        made = draw_by_label(
             prior,
             counts,
             side,
@@ -174,7 +174,7 @@ def pool_of(
         return Pool(torch.stack([next(queues[int(k)]) for k in labels]), labels)
     names = [real.names[int(k)] for k in own] if request.keep_label else None
     numbers = None if real.numbers is None else real.numbers[at]
-    images = variations(
+    images = prior_variations(
         prior,
         real.images[at],
         names,
@@ -199,7 +199,7 @@ def _pairs(prior: Prior, n: int, channels: int, side: tuple[int, int], seed: int
             f"prior {prior.card.name!r}: wanted images of {channels} channel, its {image.name} has "
             f"{len(image.channels)}"
         )
-    drawn = drawn_joint(prior, n, seed=seed, on_step=on_step)
+    drawn = draw_joint(prior, n, seed=seed, on_step=on_step)
     maps = label_map(mask.classes, drawn[:, list(mask.channels)])
     stretched = F.interpolate(maps[:, None].float(), size=side, mode="nearest-exact")[:, 0].round().long()
     return Pool(resize(drawn[:, list(image.channels)], side), torch.zeros(n, dtype=torch.long), stretched)

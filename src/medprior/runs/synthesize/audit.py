@@ -16,9 +16,9 @@ from ...jobs.synthetic.audit import (
     LEAST,
     Control,
     control_of,
-    filtered,
+    copy_control,
+    hard_filter,
     over_fitted_twin,
-    passed_off,
     set_evidence,
 )
 from ...jobs.synthetic.mix import Mix
@@ -138,13 +138,13 @@ def _compared(
     on_event(Event("stage", "learning how alike two patients are"))
     index = CopyIndex.learn(scans.train, scans.held, seed=request.seed)
     controls = [
-        *passed_off(index, seed=request.seed),
+        *copy_control(index, seed=request.seed),
         *(control_of(prior) or _twin(request, prior, index, on_event)),
     ]
     if failed := [one.name for one in controls if not one.passed]:
         why = f"the audit's own controls failed ({', '.join(failed)}), so it proves nothing"
         overrides += permitted(why, request.unproven, "ask for it on more scans")
-    found = filtered(draw, n, index, seed=request.seed)
+    found = hard_filter(draw, n, index, seed=request.seed)
     if found.refused:
         on_event(
             Event(

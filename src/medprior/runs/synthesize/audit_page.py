@@ -18,7 +18,7 @@ from ...evidence.synthetic.copies import WAYS, WayAudit
 from ...evidence.synthetic.descriptors import missing_descriptors
 from ...evidence.synthetic.fidelity import MEASURES, Fidelity
 from ...evidence.synthetic.moves import views
-from ...jobs.synthetic.audit import Control, Known, SetEvidence
+from ...jobs.synthetic.audit import Control, KnownScans, SetEvidence
 from ...jobs.synthetic.synthesize import DRAWING
 from ..page.blocks import Fold, Grid, Picture, Section, Table
 from ..page.pictures import mosaic
@@ -229,7 +229,7 @@ def _lacking(
 
 
 def proof_sections(
-    found: SetEvidence, known: Known, made: Sequence[Tensor], refused: int, label: str | None
+    found: SetEvidence, known: KnownScans, made: Sequence[Tensor], refused: int, label: str | None
 ) -> list[Section]:
     """Three: copies, fidelity, montage."""
     return [_copies(found, known, refused), *_fidelity(found, label), montage(found, known, made)]
@@ -239,7 +239,7 @@ def _at(x: Estimate, digits: int = 3) -> str:
     return f"{x.value:.{digits}f} ({x.low:.{digits}f} to {x.high:.{digits}f})"
 
 
-def _copies(found: SetEvidence, known: Known, refused: int) -> Section:
+def _copies(found: SetEvidence, known: KnownScans, refused: int) -> Section:
     kind = any(way.reference is not None and way.reference.high < 0.5 for way in found.copies)
     mind = (
         " But real training scans lie nearer to held-out scans than to each other, so that the bar of 0.5 is "
@@ -341,7 +341,7 @@ def _fidelity(found: SetEvidence, label: str | None) -> list[Section]:
     ]
 
 
-def montage(found: SetEvidence, known: Known, made: Sequence[Tensor]) -> Section:
+def montage(found: SetEvidence, known: KnownScans, made: Sequence[Tensor]) -> Section:
     """The samples nearest to training scans, and some at even steps, above the scan nearest to each by either
     way.
     """

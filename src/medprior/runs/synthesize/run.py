@@ -13,8 +13,8 @@ from torch import Tensor
 from ...data.views import Window, grey, upright, window_for
 from ...data.volume import Volume
 from ...errors import BadOption
-from ...jobs.synthetic.mix import Mix, mixed
-from ...jobs.synthetic.synthesize import Drawing, default_size, drawn, volumes_of
+from ...jobs.synthetic.mix import Mix, plan_mix
+from ...jobs.synthetic.synthesize import Drawing, default_size, draw_images, volumes_of
 from ...prior import Prior
 from ...prior.joint import is_joint
 from ..ask.requests import Synthesize
@@ -44,7 +44,7 @@ def run_synthesize(
     input.
     """
     n = request.n if "n" in request.model_fields_set else None
-    plan = mixed(
+    plan = plan_mix(
         prior.card,
         n=n,
         label=request.label,
@@ -132,7 +132,7 @@ def _drawer(request: Synthesize, prior: Prior, plan: Mix, size: tuple[int, ...],
             def told(done: int, total: int, k: int = k) -> None:
                 on_event(Event("step", done=k * total + done, total=total * len(blocks)))
 
-            x, _ = drawn(
+            x, _ = draw_images(
                 prior,
                 len(places),
                 Drawing(

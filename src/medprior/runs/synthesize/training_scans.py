@@ -12,7 +12,7 @@ from ...evidence.synthetic.copies import LEAST_HELD
 from ...io.dataset.index import digest_of
 from ...io.dataset.layout import Layout
 from ...io.dataset.scan import Index, Item
-from ...jobs.synthetic.audit import Known, known_scans
+from ...jobs.synthetic.audit import KnownScans, known_scans
 from ...prior import Prior
 from ..core.inputs import indexed, of_split
 from ..core.progress import Event, OnEvent
@@ -22,7 +22,7 @@ __all__ = ["scans_behind", "scans_of_folder"]
 
 def scans_behind(
     prior: Prior, train: Sequence[Item], held: Sequence[Item], index: Index, on_event: OnEvent
-) -> tuple[Known, str]:
+) -> tuple[KnownScans, str]:
     """The scans as the prior sees them, and "" where its card names them; else why it is unknown whether it
     learned from these.
 
@@ -58,7 +58,7 @@ def scans_behind(
     return found, ""
 
 
-def scans_of_folder(prior: Prior, folder: Path, layout: Layout, on_event: OnEvent) -> tuple[Known, str]:
+def scans_of_folder(prior: Prior, folder: Path, layout: Layout, on_event: OnEvent) -> tuple[KnownScans, str]:
     """Those of a data set's folder: train, and val (where there is none, test). Raises what ``scan`` and
     ``scans_behind`` raise.
     """

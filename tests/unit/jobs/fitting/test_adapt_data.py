@@ -14,16 +14,16 @@ from medprior.io.write import write
 from medprior.jobs.fitting.adapt import _images
 from medprior.jobs.fitting.adapt_data import (
     HOLD_FROM,
+    LabelledImages,
     Newcomers,
-    Shown,
-    gentle,
+    gentle_policy,
     gentle_variations,
+    load_images,
     newcomers,
-    remembered,
+    replay_draws,
     store,
-    stored,
 )
-from medprior.jobs.fitting.changes import indexed
+from medprior.jobs.fitting.changes import index_once
 from medprior.jobs.fitting.options import Adaptation, Listener
 from medprior.prior import Card
 from medprior.training.folder import load
@@ -40,23 +40,23 @@ def put(folder: Path, n: int, start: int = 0) -> Path:
 
 def found_in(card: Card, folder: Path, out: Path, **other: object) -> Newcomers:
     options = Adaptation("parent", folder, out=out, **other)  # type: ignore[arg-type]
-    return newcomers(card, indexed(options, Listener()), options)
+    return newcomers(card, index_once(options, Listener()), options)
 
 
 def test_what_was_drawn_is_read_back(tmp_path: Path) -> None:
     """Who continues replays the same images, labels and numbers; an unknown number stays unknown."""
     drawn = shown(3, 1)
     store(drawn, tmp_path / "drawn.safetensors")
-    back = stored(tmp_path / "drawn.safetensors")
+    back = load_images(tmp_path / "drawn.safetensors")
     assert back is not None and back.labels == drawn.labels
     assert all(torch.equal(a, b) for a, b in zip(back.images, drawn.images, strict=True))
     assert all(bool(number.isnan().all()) and number.shape == (1,) for number in back.numbers)
-    assert stored(tmp_path / "nothing.safetensors") is None
+    assert load_images(tmp_path / "nothing.safetensors") is None
 
 
-def shown(n: int, label: int = 0) -> Shown:
+def shown(n: int, label: int = 0) -> LabelledImages:
     rng = torch.Generator().manual_seed(label)
-    return Shown(
+    return LabelledImages(
         tuple(torch.randn(1, 32, 32, generator=rng) for _ in range(n)),
         (label,) * n,
         (torch.full((1,), torch.nan),) * n,
@@ -122,11 +122,11 @@ def test_unusable_files_are_named(tmp_path: Path) -> None:
 
 
 def test_variations_are_gentle_and_legal() -> None:
-    policy = gentle(tiny_card(modality="DX"), "cardiomegaly")
+    policy = gentle_policy(tiny_card(modality="DX"), "cardiomegaly")
     assert set(policy.allowed) <= {"rotate", "shift"}, "a label that is a size is not scaled"
-    assert set(gentle(tiny_card(modality="DX"), "").allowed) == {"rotate", "scale", "shift"}
+    assert set(gentle_policy(tiny_card(modality="DX"), "").allowed) == {"rotate", "scale", "shift"}
     card = tiny_card(modality="DX")
-    smooth = Shown((torch.from_numpy(scene(3)) / 128 - 1,), (0,), (torch.tensor([0.5]),))
+    smooth = LabelledImages((torch.from_numpy(scene(3)) / 128 - 1,), (0,), (torch.tensor([0.5]),))
     made = gentle_variations(card, smooth, seed=1, copies=6)
     assert len(made) == 6 and made.labels == (0,) * 6 and [float(n) for n in made.numbers] == [0.5] * 6
     away = [float((image - smooth.images[0]).abs().mean()) for image in made.images]
@@ -148,17 +148,17 @@ def test_replay_has_its_share_of_every_batch() -> None:
     assert float((taken < 5).float().mean()) == pytest.approx(0.3, abs=0.03), (
         "the scans themselves have half of the rest"
     )
-    alone = _images(tiny_card(), shown(5, 0), Shown(), Shown(), 0.4)
+    alone = _images(tiny_card(), shown(5, 0), LabelledImages(), LabelledImages(), 0.4)
     assert alone.weights is not None and float(alone.weights.sum()) == pytest.approx(1.0)
 
 
 def test_a_parent_remembers_each_of_its_labels(tmp_path: Path) -> None:
     parent = load(save_tiny(tmp_path / "parent"))
-    found = remembered(parent, 5, seed=2)
+    found = replay_draws(parent, 5, seed=2)
     assert found.labels == (0, 0, 0, 1, 1) and {tuple(x.shape) for x in found.images} == {(1, 32, 32)}
     assert all(
-        torch.equal(a, b) for a, b in zip(found.images, remembered(parent, 5, seed=2).images, strict=True)
+        torch.equal(a, b) for a, b in zip(found.images, replay_draws(parent, 5, seed=2).images, strict=True)
     )
     parent.card = replace(parent.card)
     unlabelled = load(save_tiny(tmp_path / "plain", labels=()))
-    assert remembered(unlabelled, 3).labels == (-1, -1, -1)
+    assert replay_draws(unlabelled, 3).labels == (-1, -1, -1)

@@ -11,7 +11,7 @@ from medprior.data.volume import Volume
 from medprior.errors import BadOption
 from medprior.io.dataset.scan import load_index
 from medprior.io.write import write
-from medprior.jobs.fitting.changes import changes, indexed
+from medprior.jobs.fitting.changes import changes, index_once
 from medprior.jobs.fitting.options import Fitting, Listener
 from tests.unit.runs.conftest import scene
 
@@ -32,44 +32,44 @@ def folder(tmp_path: Path) -> Path:
 def learned(folder: Path, out: Path, **other: object) -> Fitting:
     """A folder that has learned something: a checkpoint lies in it."""
     options = Fitting(folder, out=out, **other)  # type: ignore[arg-type]
-    indexed(options, Listener())
+    index_once(options, Listener())
     (out / "checkpoints" / "step-000000010").mkdir(parents=True, exist_ok=True)
     return options
 
 
 def test_added_changed_and_withdrawn_scans_are_named_until_back(folder: Path, tmp_path: Path) -> None:
     options = learned(folder, tmp_path / "run")
-    assert len(indexed(options, Listener()).items) == 5, "the same scans"
+    assert len(index_once(options, Listener()).items) == 5, "the same scans"
     shutil.copytree(folder, tmp_path / "safe")
     put(folder / "train" / "new.png", 20)
     put(folder / "train" / "1.png", 30)
     (folder / "train" / "2.png").unlink()
     for _ in range(2):  # a refusal leaves the index as it was: the next call refuses as well
         with pytest.raises(BadOption, match="scans have changed since run learned from them") as error:
-            indexed(options, Listener())
+            index_once(options, Listener())
         said = str(error.value)
         assert "1 added: train/new.png" in said and "1 changed: train/1.png" in said
         assert "1 withdrawn: train/2.png" in said and "--fresh" in said and "put them back" in said
-    assert indexed(Fitting(folder, out=tmp_path / "run", fresh=True), Listener()).counts()
+    assert index_once(Fitting(folder, out=tmp_path / "run", fresh=True), Listener()).counts()
     shutil.rmtree(folder)
     shutil.copytree(tmp_path / "safe", folder)
     (tmp_path / "run" / "index.json").unlink()
-    assert len(indexed(options, Listener()).items) == 5
+    assert len(index_once(options, Listener()).items) == 5
 
 
 def test_another_label_is_a_change_and_a_test_scan_is_none(folder: Path, tmp_path: Path) -> None:
     learned(folder, tmp_path / "run")
     before = load_index(tmp_path / "run", folder)
     put(folder / "test" / "u.png", 41)
-    assert not changes(before, indexed(learned(folder, tmp_path / "b"), Listener()))
+    assert not changes(before, index_once(learned(folder, tmp_path / "b"), Listener()))
     (folder / "train" / "sick").mkdir()
     (folder / "train" / "3.png").rename(folder / "train" / "sick" / "3.png")
-    found = changes(before, indexed(learned(folder, tmp_path / "c"), Listener()))
+    found = changes(before, index_once(learned(folder, tmp_path / "c"), Listener()))
     assert found.added == ("train/sick/3.png",) and found.withdrawn == ("train/3.png",)
 
 
 def test_a_folder_that_has_learned_nothing_yet_takes_new_scans(folder: Path, tmp_path: Path) -> None:
     options = Fitting(folder, out=tmp_path / "run")
-    indexed(options, Listener())
+    index_once(options, Listener())
     put(folder / "train" / "new.png", 20)
-    assert len(indexed(options, Listener()).items) == 6
+    assert len(index_once(options, Listener()).items) == 6

@@ -10,7 +10,7 @@ import torch
 from medprior.augmentation import Policy
 from medprior.downstream.augmented import ClassicalAugmentation
 from medprior.errors import BadOption
-from medprior.jobs.synthetic.enlarge import drawn_by_label, variations
+from medprior.jobs.synthetic.enlarge import draw_by_label, prior_variations
 from medprior.training.folder import load
 from tests.unit.runs.conftest import save_tiny
 
@@ -22,14 +22,16 @@ def prior(tmp_path_factory: pytest.TempPathFactory):
 
 def test_variations_hang_on_the_seed_and_a_weaker_one_stays_nearer(prior) -> None:
     images = torch.linspace(-0.8, 0.8, 5)[:, None, None, None] * torch.ones((5, 1, 16, 16))
-    made = variations(prior, images, strengths=(0.1, 0.6), per_image=2, seed=1, n_steps=2)
+    made = prior_variations(prior, images, strengths=(0.1, 0.6), per_image=2, seed=1, n_steps=2)
     assert made.shape == (2, 5, 1, 16, 16)
-    assert torch.equal(made, variations(prior, images, strengths=(0.1, 0.6), per_image=2, seed=1, n_steps=2))
     assert torch.equal(
-        made[0], variations(prior, images, strengths=(0.1,), per_image=1, seed=1, n_steps=2)[0]
+        made, prior_variations(prior, images, strengths=(0.1, 0.6), per_image=2, seed=1, n_steps=2)
+    )
+    assert torch.equal(
+        made[0], prior_variations(prior, images, strengths=(0.1,), per_image=1, seed=1, n_steps=2)[0]
     ), "however many are asked for"
     assert not torch.equal(
-        made, variations(prior, images, strengths=(0.1, 0.6), per_image=2, seed=2, n_steps=2)
+        made, prior_variations(prior, images, strengths=(0.1, 0.6), per_image=2, seed=2, n_steps=2)
     )
     near, far = ((one - images).square().mean() for one in made)
     assert near < far
@@ -38,18 +40,18 @@ def test_variations_hang_on_the_seed_and_a_weaker_one_stays_nearer(prior) -> Non
 def test_labels_stay_with_their_images(prior) -> None:
     """Images are grouped by label for the network; each variation still stands where its source does."""
     images = torch.tensor([-0.9, 0.9, -0.9, 0.9])[:, None, None, None] * torch.ones((4, 1, 16, 16))
-    made = variations(
+    made = prior_variations(
         prior, images, ["pneumonia", "no_finding", "no_finding", "pneumonia"], strengths=(0.02,), n_steps=2
     )[0]
     assert (made.flatten(1).mean(1).sign() == images.flatten(1).mean(1).sign()).all()
     with pytest.raises(BadOption, match="a label for each"):
-        variations(prior, images, ["pneumonia"])
+        prior_variations(prior, images, ["pneumonia"])
     with pytest.raises(BadOption):
-        variations(prior, images, ["pneumonia", "no_finding", "no_finding", "tumour"])
+        prior_variations(prior, images, ["pneumonia", "no_finding", "no_finding", "tumour"])
 
 
 def test_new_images_by_label_are_as_many_as_asked_for_and_differ(prior) -> None:
-    made = drawn_by_label(prior, {"no_finding": 2, "pneumonia": 1}, (16, 16), seed=0)
+    made = draw_by_label(prior, {"no_finding": 2, "pneumonia": 1}, (16, 16), seed=0)
     assert {name: tuple(x.shape) for name, x in made.items()} == {
         "no_finding": (2, 1, 16, 16),
         "pneumonia": (1, 1, 16, 16),

@@ -13,7 +13,7 @@ from medprior.data.seeds import generator
 from medprior.data.volume import Volume
 from medprior.downstream.classifier import Classifier, ClassifierSettings
 from medprior.errors import BadOption
-from medprior.jobs.augment import Wanted, vary
+from medprior.jobs.augment import VariationRequest, vary
 from medprior.jobs.synthetic.judge import Judge, folds_of, glance, learn_judge
 from tests.unit.jobs.exact import Exact, volume_of
 
@@ -109,7 +109,7 @@ def refused(
     other = {"dark": "light", "light": "dark"}
     given = [(other[label] if swapped else label) if told or swapped else None for label in labels]
     wanted = [
-        Wanted(prior.admit(v), generator(3, n), "", label)
+        VariationRequest(prior.admit(v), generator(3, n), "", label)
         for n, (v, label) in enumerate(zip(scans, given, strict=True))
     ]
     small = torch.stack([glance(v, SIDE) for v in vary(prior, wanted, strength=strength)])

@@ -193,5 +193,5 @@ def test_no_rung_is_coarser_than_what_the_prior_has_learned_from(monkeypatch: py
         prior.card = replace(
             prior.card, frame=(32, 128), errors=(ErrorTable(128, (1.0,), (0.1,), ((1.0,),)),) * n_tables
         )
-        synthesis.drawn(prior, 1, synthesis.Drawing(size=(128, 128), n_steps=2))
+        synthesis.draw_images(prior, 1, synthesis.Drawing(size=(128, 128), n_steps=2))
     assert sizes == [(32, 32), (128, 128), (64, 64)]

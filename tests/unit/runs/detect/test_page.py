@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from medprior.data.volume import Volume
-from medprior.jobs.detect import Finding, Found, Ranked
+from medprior.jobs.detect import Finding, Found, RankedScore
 from medprior.runs.core.inputs import known_prior
 from medprior.runs.detect.page import (
     beside_table,
@@ -83,7 +83,10 @@ def test_what_was_measured_of_a_prior_is_shown_with_its_interval(tiny: Path) -> 
 def test_plain_scores_stand_beside_ours_or_it_is_said_why_not() -> None:
     seen = replace(
         found(3 / 40, 39),
-        plain={"mean intensity": Ranked(-0.25, 7, 8 / 40), "PCA residual": Ranked(0.01234, 0, 1 / 40)},
+        plain={
+            "mean intensity": RankedScore(-0.25, 7, 8 / 40),
+            "PCA residual": RankedScore(0.01234, 0, 1 / 40),
+        },
     )
     table = beside_table(seen)
     assert table.rows[0] == ["score", "this scan", "healthy patients at least as high", "p"]

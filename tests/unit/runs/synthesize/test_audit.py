@@ -9,7 +9,6 @@ import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -23,8 +22,8 @@ from medprior.evidence.synthetic.copies import Nearness, WayAudit
 from medprior.evidence.synthetic.descriptors import Descriptor
 from medprior.io.dataset.scan import scan
 from medprior.io.write import write
-from medprior.jobs.synthetic.audit import Control, Known, SetEvidence
-from medprior.jobs.synthetic.synthesize import DRAWING
+from medprior.jobs.synthetic.audit import Control, KnownScans, SetEvidence
+from medprior.jobs.synthetic.synthesize import DRAWING, Drawing
 from medprior.prior import Prior
 from medprior.runs.ask.requests import CalibrateSynthesize, Synthesize
 from medprior.runs.execute import execute
@@ -85,7 +84,9 @@ def _draws(monkeypatch: pytest.MonkeyPatch, images: list[np.ndarray]) -> None:
     """The prior draws these, one after the other, over and over."""
     following = itertools.cycle([torch.from_numpy(image) / 127.5 - 1 for image in images])
     monkeypatch.setattr(
-        run, "drawn", lambda prior, n, **_: (torch.stack([next(following) for _ in range(n)]), None)
+        run,
+        "draw_images",
+        lambda prior, n, how, **_: (torch.stack([next(following) for _ in range(n)]), None),
     )
 
 
@@ -296,13 +297,15 @@ def test_an_audit_asks_for_numbers_over_the_range_of_the_card(
     )
     heard: list[dict[str, Sequence[float]]] = []
 
-    def listening(prior: Prior, n: int, **options: Any) -> tuple[Tensor, None]:
-        heard.append(options["numbers"])
+    def listening(prior: Prior, n: int, how: Drawing) -> tuple[Tensor, None]:
+        heard.append(dict(how.numbers))
         return torch.zeros(n, 1, 16, 16), None
 
-    monkeypatch.setattr("medprior.runs.studies.calibrate_synthesize.drawn", listening)
+    monkeypatch.setattr("medprior.runs.studies.calibrate_synthesize.draw_images", listening)
     made, _ = calibrate_synthesize._drawn(
-        prior, Known((), (), ((), ()), ((), ()), ()), CalibrateSynthesize(prior="p", folder=tmp_path, n=24)
+        prior,
+        KnownScans((), (), ((), ()), ((), ()), ()),
+        CalibrateSynthesize(prior="p", folder=tmp_path, n=24),
     )
     assert len(made) == 24 and list(heard[0]) == ["age"]
     assert sorted(heard[0]["age"]) == pytest.approx([20 + 60 * (n + 0.5) / 24 for n in range(24)])
