@@ -37,6 +37,8 @@ INTENDED: dict[str, str] = {
     "adapt*.record.metrics.of_steps": "training says when it was too short",
     "train*.told": "training says when it was too short",
     "adapt*.told": "training says when it was too short",
+    "augment*.record.request.*": "one scan, classical transforms and a data set are a request each",
+    "augment [cs]*.record.job": "one scan, classical transforms and a data set are a request each",
     "*.record.metrics.errors.*": SHORT,
     "augment set judged.record.metrics.gates.copies.limit.*": SHORT,
     "calibrate synthesize.record.metrics.entry.co*": SHORT,

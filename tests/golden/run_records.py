@@ -96,13 +96,13 @@ CASES: dict[str, str] = {
     "augment": "augment {picture} --prior {tiny} --n 2 --strength 0.4 --label pneumonia --guidance 1.5",
     "augment region": "augment {picture} --prior {tiny} --n 2 --box 8 10 12 9",
     "augment volume": "augment {head} --prior {slices} --modality MR --n 1",
-    "augment classical": "augment {head} --classical --mask {scans}/head_mask.nii.gz --n 2 --modality MR",
+    "augment classical": "augment-classical {head} --mask {scans}/head_mask.nii.gz --n 2 --modality MR",
     # a data set
-    "augment set": "augment {table} --prior {tiny} --n 1 --judge off --keep-copies --modality DX",
-    "augment set judged": "augment {set} --prior {tiny} --n 1 --judge on --modality DX",
-    "augment set classical": "augment {set} --classical --fill balanced --judge off --modality DX",
+    "augment set": "augment-set {table} --prior {tiny} --n 1 --judge off --keep-copies --modality DX",
+    "augment set judged": "augment-set {set} --prior {tiny} --n 1 --judge on --modality DX",
+    "augment set classical": "augment-set {set} --classical --fill balanced --judge off --modality DX",
     "augment set by synthesis": (
-        "augment {table} --prior {tiny} --fill 9 --fill-by synthesis --unproven --judge off --modality DX"
+        "augment-set {table} --prior {tiny} --fill 9 --fill-by synthesis --unproven --judge off --modality DX"
     ),
     # nothing but the prior
     "synthesize refused": "synthesize --prior {tiny} --n 2",
@@ -165,6 +165,8 @@ WITH_OUT = (
     "detect",
     "reconstruct",
     "augment",
+    "augment-classical",
+    "augment-set",
     "synthesize",
     "train",
     "adapt",
