@@ -64,7 +64,7 @@ def test_a_table_says_groups_and_places_stay_hidden(tmp_path: Path) -> None:
         f"Path,sex,Age,site,scanner\n0.png,F,47,{CANARY},Acme "
         f"One\n1.png,male,>89,{CANARY.lower()},\n2.png,,unknown,B,n/a\n".encode(),
     )
-    found = scan(tmp_path).items
+    found = scan(tmp_path, out=tmp_path).items
     assert [(i.tags.sex, i.tags.age, i.tags.scanner) for i in found] == [
         ("female", "40 to 64", "Acme One"),
         ("male", "65 and over", ""),
@@ -77,7 +77,11 @@ def test_a_table_says_groups_and_places_stay_hidden(tmp_path: Path) -> None:
         and CANARY.lower() not in (tmp_path / "index.json").read_text()
     )
     put(tmp_path / "scans.csv", b"path,sex\n0.png,other\n1.png,m\n2.png,f\n")
-    assert [i.tags for i in scan(tmp_path).items] == [Tags("other"), Tags("male"), Tags("female")]
+    assert [i.tags for i in scan(tmp_path, out=tmp_path).items] == [
+        Tags("other"),
+        Tags("male"),
+        Tags("female"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +100,7 @@ def test_what_is_wrong_in_a_table_is_named_and_not_repeated(
         put(tmp_path / f"{n}.png", png(noise(n)))
     put(tmp_path / "scans.csv", f"path,{column}\n0.png,\n1.png,{value}\n".encode())
     with pytest.raises(BadOption, match=words) as raised:
-        scan(tmp_path)
+        scan(tmp_path, out=tmp_path)
     assert value not in str(raised.value) and "leave it empty" in str(raised.value)
 
 
@@ -104,7 +108,7 @@ def test_columns_that_mean_something_else_are_left_alone(tmp_path: Path) -> None
     """They look like ours (size, site; image, age) and were always passed over."""
     put(tmp_path / "0.png", png(noise(0)))
     put(tmp_path / "scans.csv", b"path,size,image,stage,page,side\n0.png,1,2,3,4,5\n")
-    assert scan(tmp_path).items[0].tags == Tags()
+    assert scan(tmp_path, out=tmp_path).items[0].tags == Tags()
 
 
 def test_a_header_says_groups(tmp_path: Path) -> None:
@@ -134,14 +138,14 @@ def test_a_header_says_groups(tmp_path: Path) -> None:
         ),
     )
     for _ in range(2):  # the second time from the index
-        first, second = scan(tmp_path).items
+        first, second = scan(tmp_path, out=tmp_path).items
         assert (first.tags.sex, first.tags.age, first.tags.scanner) == ("female", "40 to 64", "Acme One")
         assert (second.tags.sex, second.tags.age, second.tags.scanner) == ("", "65 and over", "Acme Two")
         assert first.tags.site and second.tags.site == ""
     written = (tmp_path / "index.json").read_text()
     assert not any(secret in written for secret in (CANARY, "1950", "047Y"))
     put(tmp_path / "scans.csv", b"path,sex,age\none/a.dcm,m,\n")
-    assert scan(tmp_path).items[0].tags == replace(first.tags, sex="male")
+    assert scan(tmp_path, out=tmp_path).items[0].tags == replace(first.tags, sex="male")
 
 
 def test_a_damaged_header_costs_the_tag_not_the_scan(tmp_path: Path) -> None:
@@ -149,12 +153,12 @@ def test_a_damaged_header_costs_the_tag_not_the_scan(tmp_path: Path) -> None:
         tmp_path / "a.dcm",
         patched(encoded(radiograph(PatientSex="F", PatientAge="047Y")), b"047Y", b"\xff\xfe\xfd\xfc"),
     )
-    assert scan(tmp_path).items[0].tags == Tags("female")
+    assert scan(tmp_path, out=tmp_path).items[0].tags == Tags("female")
 
 
 def test_an_index_of_before_is_read_and_a_wrong_one_is_named(tmp_path: Path) -> None:
     put(tmp_path / "0.png", png(noise(0)))
-    scan(tmp_path)
+    scan(tmp_path, out=tmp_path)
     record = json.loads((tmp_path / "index.json").read_text())
     assert set(record["items"][0].pop("tags")) == set(TAGS)
     (tmp_path / "index.json").write_text(json.dumps(record))

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from medprior import errors
 from medprior.errors import BadOption, MissingExtra, ShapeMismatch
-from medprior.evidence.detectors import imagenet
 from medprior.evidence.detectors.coreset import greedy_centres
 from medprior.evidence.detectors.detectors import (
     Atlas,
@@ -206,7 +206,7 @@ def test_without_the_wheels_the_rest_is_fitted(monkeypatch: pytest.MonkeyPatch) 
     def absent(name: str) -> None:
         raise ImportError(name)
 
-    monkeypatch.setattr(imagenet, "import_module", absent)
+    monkeypatch.setattr(errors, "import_module", absent)
     assert (
         "pip install 'medprior[detectors]'" in features_available() and "efficientnet" in features_available()
     )
