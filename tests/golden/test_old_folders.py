@@ -36,7 +36,7 @@ def test_an_old_prior_loads() -> None:
 def test_info_prints_an_old_prior() -> None:
     code, said, _ = called(["info", str(OLD / "prior")])
     assert code == 0 and "tiny: 2-D prior" in said
-    assert "measured   reconstruct: " in said
+    assert "measured   reconstruct superres factor 2" in said
 
 
 def run_again(tmp_path: Path, job: str, *options: str) -> dict[str, Any]:

@@ -357,7 +357,7 @@ class Reconstruct(OneScan):
     @classmethod
     def _named_task(cls, values: Any) -> Any:
         """``--task sr2`` stands for ``--task superres --factor 2``."""
-        named = TASKS.get(values.get("task")) if isinstance(values, Mapping) else None
+        named = TASKS.get(str(values.get("task"))) if isinstance(values, Mapping) else None
         if named is None:
             return values
         if twice := [
