@@ -41,7 +41,7 @@ from medprior.healthy.model import EVIDENCE, JOINED
 from medprior.healthy.variants import reacquire
 from medprior.jobs.detect import calibrate_detection, conformal_score, detect, learn_healthy
 from medprior.runs.core.inputs import known_prior
-from medprior.runs.studies.detect import Scanned, figures
+from medprior.runs.studies.detect import Scanned, detection_figures
 from medprior.training.folder import locate, save, save_trust
 
 LEARNED = 700
@@ -209,7 +209,7 @@ def measure(name: str, prior: Prior, split: str, *, deep: bool, change: bool) ->
 
 def told(scans: list[Scanned], prior: Prior, split: str) -> dict[str, Any]:
     """AUROC beside plain scores, false positives, shuffled labels."""
-    whole = figures(scans, 0.05, prior.trust["detect"]["n_healthy"])
+    whole = detection_figures(scans, 0.05, prior.trust["detect"]["n_healthy"])
     print(f"\n{split}: {whole['healthy_scans']} healthy, {whole['other_scans']} others\n")
     print("| score | AUROC | 95 % interval | ours minus it | average precision |\n|---|---|---|---|---|")
     for title, at in whole["auroc"].items():

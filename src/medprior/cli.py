@@ -198,9 +198,9 @@ def progress(screen: Screen) -> Any:
     """A context that gives the listener of a run; what it shows goes to standard error, so that --json stays
     clean.
     """
-    from .runs.core.progress import shown
+    from .runs.core.progress import show_progress
 
-    return shown(quiet=screen.json)
+    return show_progress(quiet=screen.json)
 
 
 @app.meta.default

@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import BadOption, WrongKind
 from .volume import Volume
 
-__all__ = ["PLANES", "axcodes", "orient_plane", "plane_of", "reorient", "stacking_axis"]
+__all__ = ["PLANES", "axcodes", "orient_plane", "plane_of_codes", "reorient", "stacking_axis"]
 
 PLANES = {"axial": "PL", "coronal": "IL", "sagittal": "IP"}
 """What i and j point to in a picture of each plane."""
@@ -34,7 +34,7 @@ def axcodes(volume: Volume) -> str:
     return "".join(aff2axcodes(volume.affine))
 
 
-def plane_of(codes: str) -> str:
+def plane_of_codes(codes: str) -> str:
     """The plane whose i and j point to ``codes``, e.g. "PL"; axial for any other codes."""
     return next((plane for plane, own in PLANES.items() if own == codes), "axial")
 

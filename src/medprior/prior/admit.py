@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data.axes import axcodes, orient_plane, plane_of, reorient, stacking_axis
+from ..data.axes import axcodes, orient_plane, plane_of_codes, reorient, stacking_axis
 from ..data.grids import slice_heights
 from ..data.volume import Volume
 from ..errors import ShapeMismatch, WrongKind
@@ -282,7 +282,7 @@ def on_card_axes(card: Card, volume: Volume) -> Volume:
         return volume
     if volume.ndim == 3:
         return reorient(
-            volume, card.axes + stacking_axis(plane_of(card.axes)) if card.ndim == 2 else card.axes
+            volume, card.axes + stacking_axis(plane_of_codes(card.axes)) if card.ndim == 2 else card.axes
         )
     return orient_plane(volume, card.axes) if axcodes(volume)[:2] != card.axes else volume
 

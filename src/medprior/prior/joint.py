@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data.axes import plane_of, stacking_axis
+from ..data.axes import plane_of_codes, stacking_axis
 from ..data.grids import label_values, on_grid_of
 from ..data.volume import Provenance, Volume
 from ..errors import BadOption, WrongKind, did_you_mean
@@ -178,7 +178,7 @@ def synthetic_volume(card: Card, part: Part, image: Tensor, history: tuple[str, 
     marks = Provenance(synthetic=True, history=history)
     data = values.numpy().astype(np.float32)
     if card.axes and spacing is not None and image.ndim == 4:
-        codes = card.axes if card.ndim == 3 else card.axes + stacking_axis(plane_of(card.axes))
+        codes = card.axes if card.ndim == 3 else card.axes + stacking_axis(plane_of_codes(card.axes))
         return Volume(data, _affine(codes, spacing, data.shape[1:]), unit, card.modality, provenance=marks)
     return Volume(data, None, unit, card.modality, spacing, marks)
 

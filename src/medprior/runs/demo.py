@@ -19,11 +19,11 @@ from .core.run import Run, RunFolder
 from .execute import Performed, prepared
 from .page.blocks import Section, Table
 
-__all__ = ["SCANS", "Scan", "requests", "run_demo", "scan_paths"]
+__all__ = ["SCANS", "DemoScan", "requests", "run_demo", "scan_paths"]
 
 
 @dataclass(frozen=True, slots=True)
-class Scan:
+class DemoScan:
     """A scan inside of a wheel. distribution: as pip names it; module: as Python imports it."""
 
     distribution: str
@@ -33,16 +33,16 @@ class Scan:
 
 
 SCANS = {
-    "chest": Scan(
+    "chest": DemoScan(
         "pydicom-data", "data_store", "data/RG1_UNCR.dcm", "chest radiograph (CR), pydicom-data, MIT"
     ),
-    "abdomen": Scan(
+    "abdomen": DemoScan(
         "pydicom-data",
         "data_store",
         "data/explicit_VR-UN.dcm",
         "CT of the abdomen, TCIA Pancreas-CT, CC BY 3.0, from pydicom-data",
     ),
-    "brain": Scan(
+    "brain": DemoScan(
         "nilearn",
         "nilearn",
         "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz",

@@ -30,7 +30,7 @@ from .augment.classical import run_augment_classical
 from .augment.data_set import run_augment_set
 from .augment.one_scan import run_augment
 from .augment.scans import refuse_data_set
-from .core.inputs import Known, about, device_named, given_of, known_prior, scan_hash, scan_of
+from .core.inputs import LoadedPrior, about, device_named, given_of, known_prior, scan_hash, scan_of
 from .core.outputs import Outcome
 from .core.progress import Event, OnEvent, silent
 from .core.run import Run, RunFolder
@@ -74,7 +74,7 @@ class Prepared:
 
     request: Request
     run: Run
-    known: Known
+    known: LoadedPrior
     volume: Volume | KSpace | Sinogram | None
     read_seconds: float
     given: Mapping[str, Volume] = field(default_factory=dict)
@@ -142,7 +142,7 @@ class _Log:
 
 def _do(
     request: Request,
-    known: Known,
+    known: LoadedPrior,
     volume: Volume | KSpace | Sinogram | None,
     given: Mapping[str, Volume],
     log: OnEvent,

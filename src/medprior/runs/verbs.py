@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from ..errors import BadOption, did_you_mean
 from .ask import requests as ask
-from .core.progress import OnEvent, shown
+from .core.progress import OnEvent, show_progress
 
 if TYPE_CHECKING:
     from .core.run import RunFolder
@@ -99,7 +99,7 @@ def _run(words: str, progress: bool, **values: Any) -> RunFolder:
         made = request.model_validate(values)
     except ValidationError as error:
         raise ask.explained(error, list(request.model_fields)) from None
-    with shown(quiet=not progress) as listen:
+    with show_progress(quiet=not progress) as listen:
         done = perform(where, made, listen)
     if done is None:
         raise BadOption(f"{words}: this process only helps another one")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nibabel.orientations import aff2axcodes
 
-from medprior.data.axes import PLANES, axcodes, orient_plane, plane_of, reorient, stacking_axis
+from medprior.data.axes import PLANES, axcodes, orient_plane, plane_of_codes, reorient, stacking_axis
 from medprior.data.volume import Volume
 from medprior.errors import BadOption, WrongKind
 
@@ -147,4 +147,6 @@ def test_the_letters_are_those_of_nibabel() -> None:
 
 
 def test_the_plane_of_two_axes_is_the_inverse_of_the_table() -> None:
-    assert [plane_of(codes) for codes in PLANES.values()] == list(PLANES) and plane_of("RAS") == "axial"
+    assert [plane_of_codes(codes) for codes in PLANES.values()] == list(PLANES) and plane_of_codes(
+        "RAS"
+    ) == "axial"

@@ -12,7 +12,7 @@ from medprior.errors import FileProblem, MissingExtra
 from medprior.io.read import read
 from medprior.runs import demo
 from medprior.runs.ask.requests import Augment, Detect, Reconstruct, Synthesize
-from medprior.runs.demo import Scan, requests, run_demo, scan_paths
+from medprior.runs.demo import DemoScan, requests, run_demo, scan_paths
 
 
 def test_the_parts_make_one_folder_and_one_page(tiny: Path, picture: Path, tmp_path: Path) -> None:
@@ -58,9 +58,11 @@ def test_the_scans_of_the_demo_are_there_and_readable() -> None:
 def test_a_missing_package_is_named_with_the_command_that_installs_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(demo, "SCANS", {"chest": Scan("pydicom-data", "no_such_module_here", "x.dcm", "")})
+    monkeypatch.setattr(
+        demo, "SCANS", {"chest": DemoScan("pydicom-data", "no_such_module_here", "x.dcm", "")}
+    )
     with pytest.raises(MissingExtra, match=r"pydicom-data.*pip install 'medprior\[demo\]'"):
         scan_paths()
-    monkeypatch.setattr(demo, "SCANS", {"chest": Scan("medprior", "medprior", "no-such-file.dcm", "")})
+    monkeypatch.setattr(demo, "SCANS", {"chest": DemoScan("medprior", "medprior", "no-such-file.dcm", "")})
     with pytest.raises(FileProblem, match=r"no-such-file\.dcm"):
         scan_paths()

@@ -134,7 +134,7 @@ def test_a_full_disk_is_a_named_error_and_leaves_nothing(
     def full(*arguments: object, **options: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("medprior.runs.core.outputs.written", full)
+    monkeypatch.setattr("medprior.runs.core.outputs.write_output", full)
     with pytest.raises(MedpriorError, match="No space left on device"):
         run("detect", tiny, picture, tmp_path / "run")
     assert list(tmp_path.iterdir()) == []

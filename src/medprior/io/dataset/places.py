@@ -14,7 +14,7 @@ from ..groups import Tags, age_band, sex_named
 from .layout import AS_MASK, CHANNEL_NAME, LEARN, SPLITS, Layout, Listed, Listing, stem
 from .tables import rows_of
 
-__all__ = ["label_map", "listed_by_place", "place"]
+__all__ = ["label_map_reason", "listed_by_place", "place"]
 
 _CONTAINERS = {
     *("image", "images", "img", "imgs", "imagestr", "imagests", "picture", "pictures", "scan", "scans"),
@@ -70,7 +70,7 @@ def listed_by_place(
     return replace(listing, passed=tuple(passed))
 
 
-def label_map(path: PurePosixPath) -> str:
+def label_map_reason(path: PurePosixPath) -> str:
     """Why a name looks like that of a label map, or ""."""
     if found := _LABEL_MAP.search(stem(path)):
         return f"label map, by its name (...{found[0]})"
@@ -105,7 +105,7 @@ def _parted(tree: _Tree, why: Callable[[PurePosixPath], tuple[str, str]]) -> tup
 
 
 def _mask(path: PurePosixPath) -> tuple[str, str]:
-    return (reason, AS_MASK) if (reason := label_map(path)) else ("", "")
+    return (reason, AS_MASK) if (reason := label_map_reason(path)) else ("", "")
 
 
 def _by_folders(tree: _Tree) -> Listing:

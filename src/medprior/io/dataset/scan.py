@@ -32,7 +32,7 @@ from .persons import check_labels, prefixes
 from .twins import groups, near_pairs, pixel_hash, thumbnail
 
 if TYPE_CHECKING:
-    from ..dicom.read.tree import Series
+    from ..dicom.read.tree import DicomSeries
 
 __all__ = ["Index", "Item", "Unusable", "load_index", "scan"]
 
@@ -211,7 +211,9 @@ class _Scanner:
             yield sum(self.dicom[path].path == path for path in one.paths if path not in counted)
             counted.update(one.paths)
 
-    def look_at_series(self, one: Series, home: Path, labels: set[str], alone: bool, doubt: bool) -> None:
+    def look_at_series(
+        self, one: DicomSeries, home: Path, labels: set[str], alone: bool, doubt: bool
+    ) -> None:
         """alone: none of its files holds planes of another stack, so the item can name them. doubt: a damaged
         file beside it may be one of its slices.
         """

@@ -17,8 +17,8 @@ from ...io.dataset.index import patients_of
 from ...io.dataset.scan import Index, Item
 from ...io.disk.files import write_file
 from ..ask.requests import AugmentSet
-from ..core.inputs import Known
-from ..core.outputs import Output, file_name, written
+from ..core.inputs import LoadedPrior
+from ..core.outputs import Output, file_name, write_output
 from ..core.progress import Event, OnEvent
 from .gates import UNLIKE, Gates, Seen
 from .makers import ByPrior, ByTransforms, FromNoise, Made, Maker, cause
@@ -43,7 +43,7 @@ class Work:
     def __init__(
         self,
         request: AugmentSet,
-        known: Known | None,
+        known: LoadedPrior | None,
         stated: Mapping[str, Any],
         index: Index,
         items: Sequence[Item],
@@ -185,7 +185,7 @@ class Work:
         marks = {"prior_hash": self.known.sha256 if self.known else "", "seed": self.request.seed}
         fixed = "" if made.like is not None else ".png"
         kind = "augmented" if made.like is not None else "synthesized"
-        path = written(
+        path = write_output(
             Output(name, made.image, kind, like=made.like, suffix=fixed, window=made.window),
             self.state.outputs / folder,
             **marks,
@@ -197,7 +197,9 @@ class Work:
             suffix = ".nii.gz" if made.like_mask.provenance.format == "dicom" else ""
             place = self.state.outputs / "masks" / folder
             mask = (
-                written(Output(name, made.mask, "mask", like=made.like_mask, suffix=suffix), place, **marks)
+                write_output(
+                    Output(name, made.mask, "mask", like=made.like_mask, suffix=suffix), place, **marks
+                )
                 .relative_to(self.state.outputs)
                 .as_posix()
             )

@@ -23,7 +23,7 @@ from ...io.disk.settings import read_settings
 from ...jobs.augment import level_of
 from ...jobs.reconstruct import label_index
 from ..ask.requests import AugmentSet
-from ..core.inputs import Known, device_named, known_prior
+from ..core.inputs import LoadedPrior, device_named, known_prior
 from ..core.outputs import SHORT, Outcome, Summary
 from ..core.progress import Event, OnEvent
 from ..core.run import Run, RunFolder
@@ -69,7 +69,7 @@ def run_augment_set(request: AugmentSet, on_event: OnEvent) -> RunFolder:
     return done
 
 
-def _checked(request: AugmentSet, known: Known | None, items: Sequence[Item]) -> None:
+def _checked(request: AugmentSet, known: LoadedPrior | None, items: Sequence[Item]) -> None:
     """What no scan can be served with is refused before any is read. Raises BadOption."""
     level_of(request.strength)
     if request.fill is None:
@@ -83,7 +83,7 @@ def _checked(request: AugmentSet, known: Known | None, items: Sequence[Item]) ->
                 label_index(known.prior, label)
 
 
-def _audited(request: AugmentSet, known: Known | None) -> tuple[str, ...]:
+def _audited(request: AugmentSet, known: LoadedPrior | None) -> tuple[str, ...]:
     """What to write down where images come from nothing but the prior: they can be scans it knows by heart,
     as those of synthesize can.
 
@@ -100,7 +100,11 @@ def _audited(request: AugmentSet, known: Known | None) -> tuple[str, ...]:
 
 
 def _facts(
-    request: AugmentSet, known: Known | None, stated: Mapping[str, Any], items: Sequence[Item], index: Index
+    request: AugmentSet,
+    known: LoadedPrior | None,
+    stated: Mapping[str, Any],
+    items: Sequence[Item],
+    index: Index,
 ) -> dict[str, Any]:
     """What makes this run this one beside its request: the prior, the policy, and every scan that is varied
     or stands behind the gates.

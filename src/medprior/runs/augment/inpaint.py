@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from ...data.axes import plane_of
+from ...data.axes import plane_of_codes
 from ...data.views import grey, sides, upright, window_for
 from ...data.volume import Volume
 from ...errors import ShapeMismatch
@@ -106,7 +106,7 @@ def region_of_request(request: Augment, volume: Volume) -> Volume:
 def _section(
     request: Augment, prior: Prior, volume: Volume, region: Volume, made: list[Volume], share: float
 ) -> tuple[Section, list[tuple[str, Image.Image]]]:
-    window, plane = window_for(volume), plane_of(prior.card.axes)
+    window, plane = window_for(volume), plane_of_codes(prior.card.axes)
     at = None if volume.ndim == 2 else int(np.argmax(region.data[0].sum(axis=(0, 1))))
     known = volume.affine is not None and volume.ndim == 3
     cut = {"plane": plane, "at": None if known else at}

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...data.axes import plane_of
+from ...data.axes import plane_of_codes
 from ...data.views import grey, number, sides, upright, window_for
 from ...data.volume import Volume
 from ...jobs.augment import augment
@@ -67,7 +67,7 @@ def _correlation(a: Volume, b: Volume) -> float:
 def _section(
     request: Augment, prior: Prior, volume: Volume, made: list[Volume], alike: list[float], half: float
 ) -> tuple[Section, list]:
-    window, plane = window_for(volume), plane_of(prior.card.axes)
+    window, plane = window_for(volume), plane_of_codes(prior.card.axes)
     scan, edges = grey(upright(volume, plane=plane), window), sides(volume, plane=plane)
     pictures = [Picture(scan, "Source", f"{window}.", window=window, edges=edges)]
     varied = [grey(upright(variation, plane=plane), window) for variation in made[:SHOWN]]

@@ -32,7 +32,7 @@ from ..ask.requests import HasScan, Reconstruct, Synthesize
 from .progress import Event, OnEvent
 
 __all__ = [
-    "Known",
+    "LoadedPrior",
     "about",
     "device_named",
     "given_of",
@@ -45,7 +45,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class LoadedPrior:
     """A prior ready to work, the SHA-256 of its weights, and that of its promises ("" without any): a
     calibration changes what a run prints.
     """
@@ -100,14 +100,14 @@ class _Elsewhere(Featured):
         return [level.cpu() for level in self.net.features(x.to(self.device), noise.to(self.device), *there)]
 
 
-def known_prior(name: str, device: str = "cpu") -> Known:
+def known_prior(name: str, device: str = "cpu") -> LoadedPrior:
     """Load a prior with its checksums verified. Raises what ``training.folder.load`` raises."""
     folder = locate(name)
     prior = load(folder)
     if device != "cpu":
         prior = Prior(_Elsewhere(prior.net, device), prior.path, prior.card, prior.trust, prior.healthy)
     promises = folder / "trust.json"
-    return Known(
+    return LoadedPrior(
         prior, sha256(folder / "weights.safetensors"), sha256(promises) if promises.is_file() else ""
     )
 

@@ -18,7 +18,7 @@ from ..page.blocks import Section
 from ..page.pictures import contact_sheet
 from ..page.store import lead_of, write_report
 
-__all__ = ["SHORT", "Outcome", "Output", "Summary", "file_name", "suffix_of", "write_scored", "written"]
+__all__ = ["SHORT", "Outcome", "Output", "Summary", "file_name", "suffix_of", "write_output", "write_scored"]
 
 SHORT = 4
 """Exit code of work on many scans that is done, and could not make all that was wanted."""
@@ -99,7 +99,7 @@ class Outcome:
         if self.outputs or self.scored is not None:
             (folder / "outputs").mkdir(parents=True, exist_ok=True)
         for output in self.outputs:
-            written(output, folder / "outputs", prior_hash=prior_hash, seed=seed)
+            write_output(output, folder / "outputs", prior_hash=prior_hash, seed=seed)
         for name, content in self.files.items():
             write_file(folder / name, content.encode() if isinstance(content, str) else content)
         if self.scored is not None:
@@ -123,7 +123,7 @@ def suffix_of(volume: Volume) -> str:
     return "" if source == "dicom" and volume.ndim == 3 else SUFFIXES[source]
 
 
-def written(output: Output, folder: Path, *, prior_hash: str, seed: int) -> Path:
+def write_output(output: Output, folder: Path, *, prior_hash: str, seed: int) -> Path:
     """Write one output below ``folder``. Values that an 8 or 16 bit picture cannot hold are clipped, and the
     history says so.
     """

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-__all__ = ["Event", "OnEvent", "progress_bar", "shown", "silent"]
+__all__ = ["Event", "OnEvent", "progress_bar", "show_progress", "silent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ def silent(event: Event) -> None:
 
 
 @contextmanager
-def shown(*, quiet: bool = False) -> Iterator[OnEvent]:
+def show_progress(*, quiet: bool = False) -> Iterator[OnEvent]:
     """Gives a listener for the events of a run. quiet: warnings only. Without a terminal there are plain
     lines and no bar.
     """
@@ -70,7 +70,7 @@ def progress_bar(text: str = "working") -> Iterator[Callable[[int, int], None]]:
 
     It shows steps and the time left on standard error; in a log file there is a line every 30 seconds.
     """
-    with shown() as listen:
+    with show_progress() as listen:
         listen(Event("stage", text))
         yield lambda done, total: listen(Event("step", done=done, total=total))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from ...data.axes import plane_of
+from ...data.axes import plane_of_codes
 from ...data.views import grey, number, sides, upright, window_for
 from ...data.volume import Volume
 from ...evidence.conformal import patients_needed
@@ -22,13 +22,13 @@ __all__ = [
     "DISCOVERIES",
     "EVIDENCE_IN_WORDS",
     "beside_table",
+    "detect_section",
     "evidence_table",
     "findings_line",
     "findings_table",
     "map_high",
     "map_level",
     "measured_table",
-    "section_of",
     "sentence",
     "slices_table",
     "widest_slice",
@@ -251,7 +251,7 @@ class _Views:
 
 
 def _views(prior: Prior, volume: Volume, found: Found) -> _Views:
-    plane, window = plane_of(prior.card.axes), window_for(volume)
+    plane, window = plane_of_codes(prior.card.axes), window_for(volume)
     widest = widest_slice(found, plane)
     cut = {"plane": plane, "at": None if widest is None else widest[0]}
     edges = sides(volume, plane=plane)
@@ -290,7 +290,9 @@ def _views(prior: Prior, volume: Volume, found: Found) -> _Views:
     )
 
 
-def section_of(prior: Prior, volume: Volume, found: Found) -> tuple[Section, list[tuple[str, Image.Image]]]:
+def detect_section(
+    prior: Prior, volume: Volume, found: Found
+) -> tuple[Section, list[tuple[str, Image.Image]]]:
     """The section, and (title, picture) of the preview."""
     views = _views(prior, volume, found)
     details = Fold(

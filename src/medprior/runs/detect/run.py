@@ -13,7 +13,7 @@ from ..ask.requests import Detect
 from ..core.cost import announce
 from ..core.outputs import Outcome, Output, Summary
 from ..core.progress import Event, OnEvent
-from .page import DISCOVERIES, findings_line, map_high, section_of
+from .page import DISCOVERIES, detect_section, findings_line, map_high
 
 __all__ = ["run_detect"]
 
@@ -58,16 +58,18 @@ def run_detect(request: Detect, prior: Prior, volume: Volume, on_event: OnEvent)
         "findings": [asdict(one) for one in found.findings],
         "slices": [n for n, q in enumerate(found.slices) if q <= DISCOVERIES],
     }
-    section, preview = section_of(prior, volume, found)
+    section, preview = detect_section(prior, volume, found)
     overrides = (
         (f"a scan that the prior is not for was allowed{f': {found.other}' if found.other else ''}",)
         if request.allow_other
         else ()
     )
-    return Outcome(metrics, [section], preview, summary_of(found), outputs, overrides, _scored(volume, found))
+    return Outcome(
+        metrics, [section], preview, detect_summary(found), outputs, overrides, _scored(volume, found)
+    )
 
 
-def summary_of(found: Found) -> Summary:
+def detect_summary(found: Found) -> Summary:
     """The p-value in a plain sentence, or why there is none and what to do."""
     if found.p_value is None:
         why = found.refused.removeprefix("no p-value: ").removesuffix(": no p-value")

@@ -23,7 +23,7 @@ from ..core.run import RunFolder
 from ..page.pictures import contact_sheet
 from .adapt_page import adapted_sections, close_to
 from .listener import RunListener, complete, learning_run, ours, recorded
-from .sheets import sample_size, sheet_of
+from .sheets import image_sheet, sample_size
 
 __all__ = ["run_adapt"]
 
@@ -61,7 +61,7 @@ def run_adapt(request: Adapt, on_event: OnEvent) -> RunFolder:
                     "two of these lie to each other",
                 )
             )
-    sheet = [(f"{name} (synthetic)", sheet_of(images)) for name, images in samples.items()]
+    sheet = [(f"{name} (synthetic)", image_sheet(images)) for name, images in samples.items()]
     write_file(run.out / "samples.png", contact_sheet(sheet))
     metrics = _metrics(done, listener.curve, close)
     old, new = done.prior.card.data["parent"]["name"], done.prior.card.name
@@ -69,7 +69,7 @@ def run_adapt(request: Adapt, on_event: OnEvent) -> RunFolder:
         metrics,
         adapted_sections(done, metrics, samples),
         [],
-        summary_of(metrics),
+        adaptation_summary(metrics),
         overrides=[
             *(["scans marked synthetic were allowed"] if request.allow_synthetic else []),
             *done.data.others,
@@ -83,7 +83,7 @@ def run_adapt(request: Adapt, on_event: OnEvent) -> RunFolder:
     return RunFolder(run.out, record)
 
 
-def summary_of(metrics: dict[str, Any]) -> Summary:
+def adaptation_summary(metrics: dict[str, Any]) -> Summary:
     """The loss on new scans and on old ones, before and after."""
     lines = [
         f"  {word}: {metrics[name]['parent']:.4f} before, {metrics[name]['child']:.4f} now"

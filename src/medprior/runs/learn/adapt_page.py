@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ...jobs.fitting.adapt import Adapted
 from ..page.blocks import Charts, Grid, Picture, Section, Table
 from ..page.charts import loss_chart
-from .sheets import sheet_of
+from .sheets import image_sheet
 
 __all__ = ["adapted_sections", "close_to"]
 
@@ -83,7 +83,7 @@ def _sheets(done: Adapted, samples: Mapping[str, Tensor]) -> list[Picture]:
     card, data = done.prior.card, done.data
     pictures = [
         Picture(
-            sheet_of(data.learn.images),
+            image_sheet(data.learn.images),
             "Scans that were learned from",
             f"The first of {len(data.learn)}, in network units.",
             wide=True,
@@ -99,7 +99,7 @@ def _sheets(done: Adapted, samples: Mapping[str, Tensor]) -> list[Picture]:
         )
         pictures.append(
             Picture(
-                sheet_of(images),
+                image_sheet(images),
                 f"Drawn: {name}",
                 f"{where}; from the same noise; none was picked out.",
                 synthetic=True,

@@ -15,7 +15,7 @@ from ...prior import Card, Condition, Prior
 from ...sampling import flow, karras_levels
 from ..page.pictures import mosaic
 
-__all__ = ["reduced", "sample_size", "samples_of", "sheet_of"]
+__all__ = ["image_sheet", "reduced", "sample_size", "samples_of"]
 
 SHOWN = 4
 """Images on the sheet of a training."""
@@ -53,7 +53,7 @@ def reduced(images: Sequence[Tensor], card: Card, most: int = SHOWN) -> list[Ten
     ]
 
 
-def sheet_of(images: Sequence[Tensor] | Tensor, most: int = 8) -> Any:
+def image_sheet(images: Sequence[Tensor] | Tensor, most: int = 8) -> Any:
     """Images (C, i, j[, k]) in network units side by side; of a volume its middle slice, front up. Images of
     another size than the first one's are resized.
     """

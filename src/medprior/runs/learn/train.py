@@ -21,8 +21,8 @@ from ..core.progress import Event, OnEvent, silent
 from ..core.run import RunFolder
 from ..page.pictures import contact_sheet
 from .listener import RunListener, complete, learning_run, ours, recorded
-from .sheets import samples_of, sheet_of
-from .train_page import kept_early, learned_sections, verdict_of
+from .sheets import image_sheet, samples_of
+from .train_page import kept_early, learned_sections, training_verdict
 
 __all__ = ["run_train"]
 
@@ -76,7 +76,7 @@ def _outcome(request: Train, prior: Prior, listener: RunListener, sheet: _Sheet)
         "held_out": len(read.held),
         **card.data,
     }
-    verdict = verdict_of(prior, metrics, listener.seconds)
+    verdict = training_verdict(prior, metrics, listener.seconds)
     loss = "" if metrics["loss"] is None else f", loss {metrics['loss']:.4f}"
     kept = kept_early(prior)
     return Outcome(
@@ -98,7 +98,7 @@ class _Sheet:
         self.out, self.seed, self.picture = out, seed, None
 
     def draw(self, prior: Prior) -> None:
-        self.picture = sheet_of(samples_of(prior, self.seed))
+        self.picture = image_sheet(samples_of(prior, self.seed))
         title = f"samples at step {prior.card.training.get('steps', 0)} (synthetic)"
         write_file(self.out / "samples.png", contact_sheet([(title, self.picture)]))
 

@@ -13,9 +13,9 @@ from ...prior import Prior
 from ..core.cost import words
 from ..page.blocks import Charts, Grid, Picture, Section, Table
 from ..page.charts import loss_chart
-from .sheets import reduced, sheet_of
+from .sheets import image_sheet, reduced
 
-__all__ = ["kept_early", "learned_sections", "verdict_of"]
+__all__ = ["kept_early", "learned_sections", "training_verdict"]
 
 _LEVEL = 0.3
 """The noise level nearest to this one is that of the verdict."""
@@ -31,7 +31,7 @@ def learned_sections(
     card = prior.card
     pictures = [
         Picture(
-            sheet_of(reduced(learned, card)),
+            image_sheet(reduced(learned, card)),
             "Real scans",
             "Scans that were learned from, at the size of the samples.",
             wide=True,
@@ -98,7 +98,7 @@ def _baseline(prior: Prior, sigma: float) -> float:
     return sigma * spread / (sigma**2 + spread**2) ** 0.5
 
 
-def verdict_of(prior: Prior, metrics: dict[str, Any], seconds: float) -> str:
+def training_verdict(prior: Prior, metrics: dict[str, Any], seconds: float) -> str:
     """How good the prior is, and whether longer training would help. seconds: that it has learned."""
     table, training = prior.card.errors[0], prior.card.training
     n = min(range(len(table.sigmas)), key=lambda i: abs(table.sigmas[i] - _LEVEL))

@@ -27,7 +27,7 @@ from .page import Judgement, simulated_section
 from .simulate import Case, best_total_variation, best_wavelets, case_of
 from .trust import trusted
 
-__all__ = ["against_plain", "judged", "method_lines", "run_reconstruct", "solved"]
+__all__ = ["against_plain", "method_lines", "run_reconstruct", "score_methods", "solved"]
 
 
 def run_reconstruct(
@@ -65,7 +65,7 @@ def run_reconstruct(
     )
     if request.baselines == "all":
         on_event(Event("stage", "total variation and wavelets, each with its best weight"))
-    methods, metrics, ours = judged(case, draws, baselines=request.baselines)
+    methods, metrics, ours = score_methods(case, draws, baselines=request.baselines)
     overrides = ("another modality or unit than the prior's was allowed",) if request.allow_other else ()
     section, preview = simulated_section(
         prior, case, draws, Judgement(methods, metrics["methods"], ours), request.simulated
@@ -137,7 +137,9 @@ def solved(
     )
 
 
-def judged(case: Case, draws: Draws, *, baselines: str) -> tuple[dict[str, Tensor], dict[str, Any], str]:
+def score_methods(
+    case: Case, draws: Draws, *, baselines: str
+) -> tuple[dict[str, Tensor], dict[str, Any], str]:
     """(image of every method, plain ones first and ours last; metrics; the name of ours). baselines: "all"
     has total variation, too.
     """

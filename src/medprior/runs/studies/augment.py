@@ -27,15 +27,15 @@ from ...prior.joint import MASK, is_joint, part_named
 from ...prior.paths import path_named
 from ..ask.requests import EvaluateAugment
 from ..core.cost import announce, words
-from ..core.inputs import Known, indexed, of_split
+from ..core.inputs import LoadedPrior, indexed, of_split
 from ..core.outputs import Outcome, Summary
 from ..core.progress import Event, OnEvent
 from ..core.run import RunFolder
 from ..page.blocks import Charts, Section, Table
 from ..page.charts import NEUTRAL, Chart, Series, chart_image
-from .labelled_scans import SLICES, Labelled, generated, labelled, mask_hash
+from .labelled_scans import SLICES, LabelledScans, generated, mask_hash, read_labelled
 from .study import Collected, evaluated, results_csv
-from .training_sets import Arm, Pool, Trial, arms_of, chosen_scans, enough, images_of, judged, pool_of
+from .training_sets import Arm, Pool, Trial, arms_of, enough, images_of, pool_of, train_and_score, trial_scans
 from .verdict import Worth, signed, verdict_of, worth_of
 
 __all__ = ["run_evaluate_augment"]
@@ -75,16 +75,16 @@ def _digest(made: Index, *, masks: bool) -> str:
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()
 
 
-def _no_prior(request: EvaluateAugment) -> Known:
+def _no_prior(request: EvaluateAugment) -> LoadedPrior:
     """A door without a network, for generated images of other makers."""
     card = Card("none", request.modality or "", frame=(16, 512))
-    return Known(Prior(nn.Identity(), path_named(card.path, card.sigma_data), card), "")
+    return LoadedPrior(Prior(nn.Identity(), path_named(card.path, card.sigma_data), card), "")
 
 
 def _work(
     made: Index | None,
     request: EvaluateAugment,
-    known: Known,
+    known: LoadedPrior,
     index: Index,
     items: tuple[Item, ...],
     collected: Collected,
@@ -124,7 +124,7 @@ def _work(
             )
             on_event(Event("stage", "training", done, total))
             started = time.monotonic()
-        collected.keep(_key(seed, arm), judged(trial, arm, judges, n_labels))
+        collected.keep(_key(seed, arm), train_and_score(trial, arm, judges, n_labels))
         done += 1
         if n == 0:
             time_left = words((time.monotonic() - started) * len(todo))
@@ -133,7 +133,9 @@ def _work(
     return _summary(request, known.prior, arms, parts, judges, collected, given)
 
 
-def _read(request: EvaluateAugment, prior: Prior, index: Index, on_event: OnEvent) -> dict[str, Labelled]:
+def _read(
+    request: EvaluateAugment, prior: Prior, index: Index, on_event: OnEvent
+) -> dict[str, LabelledScans]:
     """Train, val, and test where it judges, with no patient in two of them."""
     splits = ("train", "val") if request.split == "val" else ("train", "val", "test")
     chosen = {split: of_split(index, split, allow_synthetic=request.allow_synthetic) for split in splits}
@@ -168,7 +170,7 @@ def _read(request: EvaluateAugment, prior: Prior, index: Index, on_event: OnEven
         )
     )
     read = {
-        split: labelled(
+        split: read_labelled(
             request, prior, index, own, names, side, request.slices if split == "train" else SLICES
         )
         for split, own in chosen.items()
@@ -184,7 +186,7 @@ def _read(request: EvaluateAugment, prior: Prior, index: Index, on_event: OnEven
     return read
 
 
-def _can_judge(request: EvaluateAugment, split: str, data: Labelled) -> None:
+def _can_judge(request: EvaluateAugment, split: str, data: LabelledScans) -> None:
     """Raises BadOption, before anything is trained, for a split that cannot say how good a network is, or not
     within which interval.
     """
@@ -214,7 +216,11 @@ def _side(request: EvaluateAugment, items: Sequence[Item]) -> tuple[int, int]:
 
 
 def _possible(
-    request: EvaluateAugment, arms: list[Arm], train: Labelled, given: Labelled | None, on_event: OnEvent
+    request: EvaluateAugment,
+    arms: list[Arm],
+    train: LabelledScans,
+    given: LabelledScans | None,
+    on_event: OnEvent,
 ) -> list[Arm]:
     """Without the ratios for which the folder holds too few images, of any label and in any trial."""
     if given is None:
@@ -245,9 +251,9 @@ def _possible(
     return left
 
 
-def _own(request: EvaluateAugment, train: Labelled, seed: int) -> Tensor:
+def _own(request: EvaluateAugment, train: LabelledScans, seed: int) -> Tensor:
     """Places of the images that have a label in a trial."""
-    return train.of_scans(chosen_scans(train, request.per_class, seed, segment=request.segment))
+    return train.of_scans(trial_scans(train, request.per_class, seed, segment=request.segment))
 
 
 def _seed(request: EvaluateAugment, n: int) -> int:
@@ -261,8 +267,8 @@ def _key(seed: int, arm: Arm) -> str:
 def _trial(
     request: EvaluateAugment,
     prior: Prior,
-    train: Labelled,
-    given: Labelled | None,
+    train: LabelledScans,
+    given: LabelledScans | None,
     arms: Sequence[Arm],
     n: int,
     on_event: OnEvent,
@@ -304,10 +310,10 @@ def _summary(
     request: EvaluateAugment,
     prior: Prior,
     arms: Sequence[Arm],
-    parts: Mapping[str, Labelled],
-    judges: Mapping[str, Labelled],
+    parts: Mapping[str, LabelledScans],
+    judges: Mapping[str, LabelledScans],
     collected: Collected,
-    given: Labelled | None,
+    given: LabelledScans | None,
 ) -> Outcome:
     metric = "Dice" if request.segment else "AUROC"
     scored: dict[str, dict[str, list[SeedScores]]] = {}
@@ -331,7 +337,7 @@ def _summary(
         "seeds": request.seeds,
         "steps": request.steps,
         "labelled_scans_a_trial": len(
-            chosen_scans(parts["train"], request.per_class, _seed(request, 0), segment=request.segment)
+            trial_scans(parts["train"], request.per_class, _seed(request, 0), segment=request.segment)
         ),
         "labels_of_the_prior": list(prior.card.labels),
     }
@@ -362,7 +368,7 @@ _CAPTION = (
 )
 
 
-def _scored(request: EvaluateAugment, found: Any, data: Labelled) -> SeedScores:
+def _scored(request: EvaluateAugment, found: Any, data: LabelledScans) -> SeedScores:
     return (
         mean_scores(found) if request.segment else auroc_scores(np.asarray(found), data.scan_labels.numpy())
     )
@@ -371,8 +377,8 @@ def _scored(request: EvaluateAugment, found: Any, data: Labelled) -> SeedScores:
 def _told(
     request: EvaluateAugment,
     metrics: Mapping[str, Any],
-    judges: Mapping[str, Labelled],
-    given: Labelled | None,
+    judges: Mapping[str, LabelledScans],
+    given: LabelledScans | None,
 ) -> str:
     source = (
         "images of a folder"
@@ -449,7 +455,7 @@ def _ends(at: Mapping[str, Any]) -> tuple[float, float]:
     return tuple(at["value"] if at[name] is None else at[name] for name in ("low", "high"))
 
 
-def _caveats(request: EvaluateAugment, prior: Prior, given: Labelled | None) -> tuple[str, ...]:
+def _caveats(request: EvaluateAugment, prior: Prior, given: LabelledScans | None) -> tuple[str, ...]:
     lines = [
         "The gain is that of this small network, learned from scratch; a larger one, or one that has seen "
         "other images, may gain less."

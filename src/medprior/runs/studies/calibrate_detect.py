@@ -21,7 +21,7 @@ from ...jobs.gate import known_parts
 from ...training.folder import read_healthy, read_trust, save_trust
 from ..ask.requests import CalibrateDetect
 from ..core.cost import announce
-from ..core.inputs import Known, of_split
+from ..core.inputs import LoadedPrior, of_split
 from ..core.outputs import Outcome, Summary
 from ..core.progress import Event, OnEvent
 from ..core.run import RunFolder
@@ -44,7 +44,7 @@ def run_calibrate_detect(request: CalibrateDetect, on_event: OnEvent) -> RunFold
 
     def work(
         request: CalibrateDetect,
-        known: Known,
+        known: LoadedPrior,
         index: Index,
         items: tuple[Item, ...],
         collected: Collected,
@@ -82,7 +82,7 @@ def _holds(folder: Path, entry: dict[str, Any]) -> bool:
 
 
 def _work(
-    request: CalibrateDetect, known: Known, index: Index, items: tuple[Item, ...], on_event: OnEvent
+    request: CalibrateDetect, known: LoadedPrior, index: Index, items: tuple[Item, ...], on_event: OnEvent
 ) -> Outcome:
     prior = known.prior
     teachers, held = _divided(request, index, items)
@@ -167,14 +167,14 @@ def _outcome(entry: dict[str, Any], held: Sequence[Item], prior: str) -> Outcome
         {"entry": entry},
         [_section(entry, held)],
         [("evidence of held-out healthy patients", chart_image(_chart(entry)))],
-        summary_of(entry),
+        detection_calibration(entry),
         files=results_csv(table),
         lead=f"{entry['learned_from']} healthy scans of the train split learned, {entry['calibrated_on']} "
         f"calibrate. Prior: {prior}.",
     )
 
 
-def summary_of(entry: dict[str, Any]) -> Summary:
+def detection_calibration(entry: dict[str, Any]) -> Summary:
     """How many patients calibrate, and what their number does not allow yet."""
     n = entry["n_healthy"]
     text = f"{entry['learned_from']} healthy scans learned, {n} healthy patients calibrate"

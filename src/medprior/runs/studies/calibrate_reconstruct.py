@@ -21,7 +21,7 @@ from ...prior import Prior
 from ...training.folder import bundled, locate, read_healthy, read_trust, save_trust
 from ..ask.requests import TASKS, CalibrateReconstruct, Calibration
 from ..core.cost import announce_reconstruction
-from ..core.inputs import Known
+from ..core.inputs import LoadedPrior
 from ..core.outputs import Outcome, Summary
 from ..core.progress import Event, OnEvent
 from ..core.run import RunFolder
@@ -30,7 +30,7 @@ from ..page.charts import NEUTRAL, Chart, Series, chart_image
 from ..reconstruct.run import solved
 from ..reconstruct.simulate import case_of
 from ..reconstruct.trust import LEVEL
-from .reconstruct import asked, chosen, with_volumes
+from .reconstruct import asked, choose_images, with_volumes
 from .study import Collected, caveats_of, evaluated, results_csv
 
 __all__ = ["into", "run_calibrate_reconstruct", "title_of"]
@@ -80,13 +80,13 @@ def _replaced(old: dict[str, Any], new: dict[str, Any]) -> bool:
 
 def _work(
     request: CalibrateReconstruct,
-    known: Known,
+    known: LoadedPrior,
     index: Index,
     items: tuple[Item, ...],
     collected: Collected,
     on_event: OnEvent,
 ) -> Outcome:
-    images = chosen(request, known.prior, items)
+    images = choose_images(request, known.prior, items)
     if len(images) < LEAST:
         raise BadOption(
             f"calibrate: wanted at least {LEAST} images, got {len(images)}",
@@ -153,12 +153,12 @@ def _summary(
         {"entry": entry, "simulated": rows[0]["sentence"]},
         [section],
         [("share of voxels inside, by scale of the interval", chart_image(_chart(found, entry)))],
-        summary_of(entry),
+        interval_calibration(entry),
         files=results_csv(table),
     )
 
 
-def summary_of(entry: dict[str, Any]) -> Summary:
+def interval_calibration(entry: dict[str, Any]) -> Summary:
     """What intervals of this kind rest on from now on."""
     at = entry["calibration"]
     text = f"{LEVEL:.0%} interval for {entry['title']}: {at['scale']:.2f} deviations"

@@ -34,7 +34,7 @@ from ...prior.numbers import guidable_columns, range_of
 from ...training.folder import read_healthy, read_trust, save_trust
 from ..ask.requests import CalibrateSynthesize
 from ..core.cost import announce
-from ..core.inputs import Known, of_split
+from ..core.inputs import LoadedPrior, of_split
 from ..core.outputs import Outcome, Summary
 from ..core.progress import Event, OnEvent
 from ..core.run import RunFolder
@@ -70,7 +70,7 @@ def run_calibrate_synthesize(request: CalibrateSynthesize, on_event: OnEvent) ->
 
 def _work(
     request: CalibrateSynthesize,
-    known: Known,
+    known: LoadedPrior,
     index: Index,
     items: tuple[Item, ...],
     collected: Collected,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...data.axes import plane_of
+from ...data.axes import plane_of_codes
 from ...data.views import grey, upright, window_for
 from ...data.volume import Volume
 from ...errors import BadOption, WrongKind, did_you_mean, printable
@@ -27,7 +27,7 @@ from ...prior import Prior
 from ...prior.admit import release_map
 from ..ask.requests import EvaluateDetect
 from ..core.cost import announce
-from ..core.inputs import Known
+from ..core.inputs import LoadedPrior
 from ..core.outputs import Outcome, Summary
 from ..core.progress import Event, OnEvent
 from ..core.run import RunFolder
@@ -35,13 +35,13 @@ from ..detect.page import DISCOVERIES
 from ..page.blocks import Charts, Grid, Picture, Section, Table
 from ..page.charts import NEUTRAL, Chart, Series, chart_image
 from ..page.pictures import mosaic
-from .located import located, places, tables_of
+from .located import localisation, localise, tables_of
 from .plain_detectors import Beside
 from .study import Collected, caveats_of, evaluated, rate_or_none, results_csv, span, stored
 from .subgroups import Member, groups_of, subgroups
-from .subgroups import section_of as section_of_groups
+from .subgroups import subgroup_section as section_of_groups
 
-__all__ = ["Scanned", "figures", "healthy_label", "roc_points", "run_evaluate_detect", "told_apart"]
+__all__ = ["Scanned", "detection_figures", "healthy_label", "roc_points", "run_evaluate_detect", "told_apart"]
 
 SHOWN = 6
 """Scans on each sheet of mistakes."""
@@ -101,7 +101,7 @@ def healthy_label(asked: str | None, labels: Sequence[str], known: Sequence[str]
 
 def _work(
     request: EvaluateDetect,
-    known: Known,
+    known: LoadedPrior,
     index: Index,
     items: tuple[Item, ...],
     collected: Collected,
@@ -157,13 +157,13 @@ def _outcome(
         for item, one in zip(chosen, results, strict=True)
     ]
     metrics = {
-        **figures(scans, request.alpha, n_healthy),
+        **detection_figures(scans, request.alpha, n_healthy),
         "healthy": healthy,
         "refused": results[0]["refused"],
     }
     pairs = [(numbers[item.owner], one["located"]) for item, one in zip(chosen, results, strict=True)]
     if found := [(patient, at) for patient, at in pairs if at]:
-        metrics["located"] = {**places(found), "calibrated": results[0]["red"] is not None}
+        metrics["located"] = {**localisation(found), "calibrated": results[0]["red"] is not None}
     p_values = [scan.p_value for scan in scans if scan.p_value is not None]
     q_values = benjamini_hochberg(p_values) if len(p_values) == len(scans) else None
     if q_values is not None:
@@ -180,7 +180,7 @@ def _outcome(
         metrics,
         [section, section_of_groups(metrics["subgroups"]), *sheets],
         [("scores", plot), *preview],
-        summary_of(metrics),
+        detection_study(metrics),
         files=results_csv(_rows(chosen, scans, q_values)),
     )
 
@@ -209,7 +209,7 @@ def _flagged(scan: Scanned, alpha: float) -> bool:
     return scan.p_value is not None and scan.p_value <= alpha
 
 
-def summary_of(metrics: Mapping[str, Any]) -> Summary:
+def detection_study(metrics: Mapping[str, Any]) -> Summary:
     """AUROC of every score, the false positive rate, and groups that stand apart."""
     lines = [f"AUROC {at['value']:.3f}  {name}" for name, at in metrics["auroc"].items()]
     rate = metrics.get("false_positive_rate")
@@ -255,7 +255,7 @@ def _one(request: EvaluateDetect, prior: Prior, index: Index, item: Item, plain:
     if truth is not None and bool((truth.data > 0).any()):
         maps = {name: release_map(admitted, one.map, sentence="").data[0] for name, one in others.items()}
         body = release_map(admitted, (admitted.whole[0] > BODY).float(), sentence="").data[0] > 0.5
-        result["located"] = located(
+        result["located"] = localise(
             truth.data[0] > 0,
             {"ours": found.map.data[0], **maps},
             found.mask.data[0] > 0,
@@ -281,7 +281,7 @@ def _key(item: Item) -> str:
     return f"{item.digest[:24]}/{item.part}"
 
 
-def figures(scans: Sequence[Scanned], alpha: float, n_healthy: int) -> dict[str, Any]:
+def detection_figures(scans: Sequence[Scanned], alpha: float, n_healthy: int) -> dict[str, Any]:
     """What can be said of ``scans``: how often healthy ones are flagged at alpha (Clopper-Pearson), AUROC and
     average precision (intervals over patients).
 
@@ -508,7 +508,7 @@ def _mistakes(
             )
             pictures.append(
                 Picture(
-                    mosaic([_tile(v, plane_of(prior.card.axes)) for v in volumes], len(volumes)),
+                    mosaic([_tile(v, plane_of_codes(prior.card.axes)) for v in volumes], len(volumes)),
                     title,
                     caption,
                     wide=True,

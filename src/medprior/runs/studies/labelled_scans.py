@@ -27,7 +27,7 @@ from ...prior.joint import admit_parts, is_joint
 from ..ask.requests import EvaluateAugment
 from ..core.progress import Event, OnEvent
 
-__all__ = ["Labelled", "generated", "labelled", "mask_hash", "middle_slices"]
+__all__ = ["LabelledScans", "generated", "mask_hash", "middle_slices", "read_labelled"]
 
 SLICES = 8
 """Most slices of a volume that judges, evenly spaced in its middle half."""
@@ -37,7 +37,7 @@ _GOLDEN = 0.618034
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Labelled:
+class LabelledScans:
     """images: (n, C, i, j) in network units. labels: (n,) places in ``names``. scans: (n,) which scan each
     image is of. patients: whose each scan is.
 
@@ -71,7 +71,7 @@ class Labelled:
         return torch.tensor([at for s in chosen for at in where[int(s)]], dtype=torch.long)
 
 
-def labelled(
+def read_labelled(
     request: EvaluateAugment,
     prior: Prior,
     index: Index,
@@ -79,7 +79,7 @@ def labelled(
     names: Sequence[str],
     side: tuple[int, int],
     most: int = SLICES,
-) -> Labelled:
+) -> LabelledScans:
     """Read scans. names: the labels in order; scans of no label or another one are left out. side: rows,
     columns of an image. most: slices of a volume.
     """
@@ -101,7 +101,7 @@ def labelled(
             f"evaluate augment: no scan with a label of {', '.join(names)} is left",
             "check the folder with medprior scan",
         )
-    return Labelled(
+    return LabelledScans(
         torch.cat(images).contiguous(),
         torch.tensor(labels),
         torch.tensor(scans),
@@ -129,7 +129,7 @@ def generated(
     side: tuple[int, int],
     known: set[str],
     on_event: OnEvent,
-) -> Labelled:
+) -> LabelledScans:
     """The images of ``--generated FOLDER``, whose sub-folders are labels. index: of it; known: digests of the
     scans that judge, which must not be there.
 
@@ -151,7 +151,7 @@ def generated(
                 f"generated: no image with the label {missing[0]!r}; its sub-folders are labels",
                 did_you_mean(missing[0], list(index.labels)),
             )
-    return labelled(request, prior, index, items, names, side)
+    return read_labelled(request, prior, index, items, names, side)
 
 
 def mask_hash(path: Path) -> str:

@@ -28,7 +28,7 @@ from ..page.blocks import Section, Table
 from ..reconstruct.simulate import Case, measured_again
 from .study import rate_or_none, span
 
-__all__ = ["deviations", "figures", "lesion_section", "with_lesions", "withstood"]
+__all__ = ["deviations", "lesion_figures", "lesion_recovery", "lesion_section", "with_lesions"]
 
 _SCALES = np.geomspace(1e-3, 100, 121)
 """Candidates for the factor between a method's deviation and its error, 10 % apart."""
@@ -50,7 +50,7 @@ def deviations(case: Case, methods: Mapping[str, Tensor], ours: str, own: Tensor
     return {name: own if name == ours else torch.full_like(case.image[0], case.half) for name in methods}
 
 
-def withstood(
+def lesion_recovery(
     case: Case,
     methods: Mapping[str, Tensor],
     spread: Mapping[str, Tensor],
@@ -84,11 +84,11 @@ def withstood(
     return found
 
 
-def figures(
+def lesion_figures(
     found: Sequence[Mapping[str, Any]], names: Sequence[str], patients: Sequence[int]
 ) -> dict[str, Any]:
-    """Medians, rates and intervals over patients, for each method. found: what ``withstood`` gave of each
-    image.
+    """Medians, rates and intervals over patients, for each method. found: what ``lesion_recovery`` gave of
+    each image.
     """
     stored = {}
     for name in names:
@@ -151,7 +151,7 @@ def _per_hundred(values: Any) -> float:
 
 
 def lesion_section(metrics: Mapping[str, Any], ours: str) -> Section:
-    """metrics: what ``figures`` gave."""
+    """metrics: what ``lesion_figures`` gave."""
     methods = metrics["methods"]
     rows = [["method", "contrast kept", "95 % interval", "false blobs per 100 images", "95 % interval"]]
     ladder = [["method", *(f"{at} (n {one['n']})" for at, one in methods[ours]["by_size"].items())]]

@@ -17,7 +17,7 @@ from ...evidence.regions import best_dice, dice, pro
 from ..page.blocks import Table
 from .study import span, stored
 
-__all__ = ["located", "places", "tables_of"]
+__all__ = ["localisation", "localise", "tables_of"]
 
 MEASURES = {
     "average_precision": "average precision",
@@ -29,7 +29,7 @@ BY_SIZE = 3
 """Groups of regions by size."""
 
 
-def located(
+def localise(
     truth: NDArray[np.bool_],
     maps: Mapping[str, NDArray[np.float32]],
     found: NDArray[np.bool_],
@@ -62,7 +62,7 @@ def located(
     }
 
 
-def places(scans: Sequence[tuple[int, Mapping[str, Any]]]) -> dict[str, Any]:
+def localisation(scans: Sequence[tuple[int, Mapping[str, Any]]]) -> dict[str, Any]:
     """Of all scans, each with its patient: means with intervals over patients, and the share of regions found
     by their size.
     """

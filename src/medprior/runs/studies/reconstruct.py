@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from ...data.axes import plane_of
+from ...data.axes import plane_of_codes
 from ...data.grids import middle_half
 from ...data.seeds import seed_for
 from ...data.volume import Volume
@@ -25,18 +25,18 @@ from ...prior import Prior
 from ...sampling import Draws
 from ..ask.requests import TASKS, CalibrateReconstruct, EvaluateReconstruct, Reconstruct
 from ..core.cost import announce_reconstruction, words
-from ..core.inputs import Known
+from ..core.inputs import LoadedPrior
 from ..core.outputs import Outcome, Summary
 from ..core.progress import Event, OnEvent
 from ..core.run import RunFolder
 from ..page.blocks import Section, Table
 from ..reconstruct.page import Judgement, simulated_section
-from ..reconstruct.run import against_plain, judged, method_lines, solved
+from ..reconstruct.run import against_plain, method_lines, score_methods, solved
 from ..reconstruct.simulate import Case, case_of
-from .lesions import deviations, figures, lesion_section, with_lesions, withstood
+from .lesions import deviations, lesion_figures, lesion_recovery, lesion_section, with_lesions
 from .study import Collected, caveats_of, evaluated, rate_or_none, results_csv, span
 
-__all__ = ["asked", "chosen", "run_evaluate_reconstruct", "with_volumes"]
+__all__ = ["asked", "choose_images", "run_evaluate_reconstruct", "with_volumes"]
 
 _T = TypeVar("_T")
 _AXIS = {"axial": 2, "coronal": 1, "sagittal": 0}
@@ -63,7 +63,7 @@ def run_evaluate_reconstruct(request: EvaluateReconstruct, on_event: OnEvent) ->
     return evaluated(request, on_event, _work)
 
 
-def chosen(
+def choose_images(
     request: EvaluateReconstruct | CalibrateReconstruct, prior: Prior, items: Sequence[Item]
 ) -> list[_Image]:
     """At most ``per_patient`` images of each patient, evenly spaced; then patients, evenly spaced, until no
@@ -86,7 +86,7 @@ def _slices(prior: Prior, item: Item) -> list[int | None]:
     """
     if len(item.shape) == 2 or prior.card.ndim == 3:
         return [None]
-    n = item.shape[_AXIS[plane_of(prior.card.axes)]]
+    n = item.shape[_AXIS[plane_of_codes(prior.card.axes)]]
     return list(middle_half(n))
 
 
@@ -116,13 +116,13 @@ def asked(request: EvaluateReconstruct | CalibrateReconstruct, image: _Image) ->
 
 def _work(
     request: EvaluateReconstruct,
-    known: Known,
+    known: LoadedPrior,
     index: Index,
     items: tuple[Item, ...],
     collected: Collected,
     on_event: OnEvent,
 ) -> Outcome:
-    images = chosen(request, known.prior, items)
+    images = choose_images(request, known.prior, items)
     started, fresh = time.monotonic(), sum(image.key not in collected for image in images)
     done = 0
     on_event(
@@ -149,7 +149,7 @@ def _work(
         at = time.monotonic()
         draws = solved(asked(request, image), known.prior, case.measurement)
         seconds = time.monotonic() - at
-        methods, metrics, ours = judged(case, draws, baselines="all")
+        methods, metrics, ours = score_methods(case, draws, baselines="all")
         result = {
             "methods": metrics["methods"],
             "ours": ours,
@@ -181,8 +181,10 @@ def _lesions(
             "lesions: one draw does not say how far it may be off", "take 2 draws or more, or --fast"
         )
     lesioned, lesions = with_lesions(wanted, case)
-    kept, _, _ = judged(lesioned, solved(wanted, prior, lesioned.measurement), baselines="all")
-    return withstood(case, methods, deviations(case, methods, ours, draws.deviation), lesioned, kept, lesions)
+    kept, _, _ = score_methods(lesioned, solved(wanted, prior, lesioned.measurement), baselines="all")
+    return lesion_recovery(
+        case, methods, deviations(case, methods, ours, draws.deviation), lesioned, kept, lesions
+    )
 
 
 def with_volumes(
@@ -230,7 +232,7 @@ def _summary(
     }
     extra = []
     if request.lesions:
-        metrics["lesions"] = figures([one["lesions"] for one in found], names, patients)
+        metrics["lesions"] = lesion_figures([one["lesions"] for one in found], names, patients)
         extra = [lesion_section(metrics["lesions"], ours)]
     examples, sheet = _examples(request, prior, index, images, columns[ours]["psnr_db"])
     rows = [["image", "patient", "method", "psnr_db", "ssim"]]
@@ -328,5 +330,5 @@ def _examples(
 
 
 def _judgement(case: Case, draws: Draws) -> Judgement:
-    methods, metrics, ours = judged(case, draws, baselines="all")
+    methods, metrics, ours = score_methods(case, draws, baselines="all")
     return Judgement(methods, metrics["methods"], ours)

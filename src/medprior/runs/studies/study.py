@@ -22,7 +22,7 @@ from ...io.dataset.listing import csv_cell
 from ...io.dataset.scan import Index, Item
 from ...io.disk.files import read_json, write_json
 from ..ask.requests import Evaluation
-from ..core.inputs import Known, device_named, indexed, known_prior
+from ..core.inputs import LoadedPrior, device_named, indexed, known_prior
 from ..core.outputs import Outcome
 from ..core.progress import Event, OnEvent
 from ..core.run import Run, RunFolder
@@ -111,7 +111,7 @@ def stored(at: Estimate) -> dict[str, Any]:
     return {"value": at.value, "low": at.low, "high": at.high, "level": at.level, "n": at.n}
 
 
-Work = Callable[[Any, Known, Index, tuple[Item, ...], Collected, OnEvent], Outcome]
+Work = Callable[[Any, LoadedPrior, Index, tuple[Item, ...], Collected, OnEvent], Outcome]
 """(request, known, index, items, collected, on_event) -> what was found."""
 
 
@@ -123,7 +123,7 @@ def evaluated(
     more: Mapping[str, Any] | None = None,
     every: bool = False,
     told: Callable[[Sequence[Item]], Sequence[object]] | None = None,
-    known: Known | None = None,
+    known: LoadedPrior | None = None,
 ) -> RunFolder:
     """Index, evaluate, write one folder.
 
@@ -168,7 +168,7 @@ def evaluated(
     return done
 
 
-def lead_of_scans(items: Sequence[Item], split: str, known: Known) -> str:
+def lead_of_scans(items: Sequence[Item], split: str, known: LoadedPrior) -> str:
     """The first line of an evaluation's page."""
     whose = (
         f"of {len(patients_of(items))} patients"

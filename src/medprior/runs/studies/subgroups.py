@@ -19,7 +19,7 @@ from ...io.groups import TAGS
 from ..page.blocks import Section, Table
 from .study import span, stored
 
-__all__ = ["GAP", "HANDFUL", "LEAST", "Member", "groups_of", "section_of", "subgroups"]
+__all__ = ["GAP", "HANDFUL", "LEAST", "Member", "groups_of", "subgroup_section", "subgroups"]
 
 LEAST = 30
 """Patients of a group, and healthy ones for its false positives, below which nothing is said of it."""
@@ -167,7 +167,7 @@ def _stands_out(difference: Mapping[str, Any] | None) -> bool:
     )
 
 
-def section_of(found: Mapping[str, Any]) -> Section:
+def subgroup_section(found: Mapping[str, Any]) -> Section:
     """For the report: a table, and a sentence for each group that stands out."""
     if not found:
         return Section(

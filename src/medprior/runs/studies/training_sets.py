@@ -23,9 +23,19 @@ from ...prior import Prior
 from ...prior.admit import resize
 from ...prior.joint import MASK, label_map, part_named, parts
 from ..ask.requests import EvaluateAugment
-from .labelled_scans import Labelled
+from .labelled_scans import LabelledScans
 
-__all__ = ["Arm", "Pool", "Trial", "arms_of", "chosen_scans", "enough", "images_of", "judged", "pool_of"]
+__all__ = [
+    "Arm",
+    "Pool",
+    "Trial",
+    "arms_of",
+    "enough",
+    "images_of",
+    "pool_of",
+    "train_and_score",
+    "trial_scans",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +91,14 @@ class Trial:
     """
 
     seed: int
-    real: Labelled
+    real: LabelledScans
     at: Tensor
     pool: Pool
     settings: ClassifierSettings | SegmenterSettings
     classical: ClassicalAugmentation
 
 
-def chosen_scans(data: Labelled, per_class: int | None, seed: int, *, segment: bool = False) -> list[int]:
+def trial_scans(data: LabelledScans, per_class: int | None, seed: int, *, segment: bool = False) -> list[int]:
     """Which scans of the train split have a label in this trial: all, or ``per_class`` of each label (of a
     segmentation: in all), drawn anew for each seed.
 
@@ -122,7 +132,7 @@ def _wanted_labels(own: Tensor, wanted: int) -> Tensor:
     return own.repeat(-(-wanted // len(own)))[:wanted]
 
 
-def enough(given: Labelled, own: Tensor, wanted: int) -> bool:
+def enough(given: LabelledScans, own: Tensor, wanted: int) -> bool:
     """Whether a folder holds so many images for labelled ones with the labels ``own``, label by label; of a
     segmentation in all.
     """
@@ -135,9 +145,9 @@ def enough(given: Labelled, own: Tensor, wanted: int) -> bool:
 def pool_of(
     request: EvaluateAugment,
     prior: Prior,
-    real: Labelled,
+    real: LabelledScans,
     at: Tensor,
-    given: Labelled | None,
+    given: LabelledScans | None,
     wanted: int,
     seed: int,
     on_step: Callable,
@@ -205,7 +215,7 @@ def _pairs(prior: Prior, n: int, channels: int, side: tuple[int, int], seed: int
     return Pool(resize(drawn[:, list(image.channels)], side), torch.zeros(n, dtype=torch.long), stretched)
 
 
-def _from_folder(given: Labelled, labels: Tensor, seed: int) -> Pool:
+def _from_folder(given: LabelledScans, labels: Tensor, seed: int) -> Pool:
     """As many of each label as wanted, in a new order for each seed; none twice."""
     order = torch.randperm(len(given.labels), generator=generator(seed, "generated"))
     if given.masks is not None:
@@ -216,7 +226,9 @@ def _from_folder(given: Labelled, labels: Tensor, seed: int) -> Pool:
     return Pool(given.images[taken], given.labels[taken])
 
 
-def judged(trial: Trial, arm: Arm, judges: dict[str, Labelled], n_labels: int) -> dict[str, list]:
+def train_and_score(
+    trial: Trial, arm: Arm, judges: dict[str, LabelledScans], n_labels: int
+) -> dict[str, list]:
     """Train one arm; what it says of each split's scans: probabilities (scans, K), the mean over a scan's
     images, or the Dice of each scan.
     """
@@ -282,13 +294,13 @@ def _policy(trial: Trial, label: int) -> Policy:
     )
 
 
-def _of_scans(probabilities: Tensor, data: Labelled) -> list[list[float]]:
+def _of_scans(probabilities: Tensor, data: LabelledScans) -> list[list[float]]:
     total = torch.zeros((len(data.patients), probabilities.shape[1])).index_add_(0, data.scans, probabilities)
     mean = total / torch.bincount(data.scans, minlength=len(data.patients))[:, None]
     return [[round(float(p), 6) for p in row] for row in mean]
 
 
-def _dice_of(found: Tensor, data: Labelled, n_labels: int) -> list[float]:
+def _dice_of(found: Tensor, data: LabelledScans, n_labels: int) -> list[float]:
     masks = data.masks if data.masks is not None else found
     return [
         round(mean_dice(found[data.scans == s], masks[data.scans == s], n_labels), 6)

@@ -39,11 +39,11 @@ from .audit_page import (
 )
 from .training_scans import scans_of_folder
 
-__all__ = ["Draw", "Proven", "Steered", "proven", "standing", "unseen"]
+__all__ = ["AuditedDraws", "Draw", "Steered", "audited_draws", "standing", "unseen"]
 
 
 @dataclass(frozen=True, slots=True)
-class Proven:
+class AuditedDraws:
     """kept: images in network units that may be written, by their row of the plan. overrides: what was
     allowed although no audit passed.
     """
@@ -58,9 +58,9 @@ Draw = Callable[[Sequence[int], int], Tensor]
 """(rows that are wanted, seed) -> images in network units, in their order."""
 
 
-def proven(
+def audited_draws(
     request: Synthesize, prior: Prior, draw: Draw, n: int, on_event: OnEvent, *, steered: Steered
-) -> Proven:
+) -> AuditedDraws:
     """n images that may be written.
 
     With the data set behind the prior every image is compared with it; else the prior's own audit in
@@ -71,7 +71,7 @@ def proven(
     if request.data is None:
         overrides = unproven(entry, request.unproven, **asdict(steered))  # before minutes are spent
         made = draw(range(n), request.seed)
-        return Proven(dict(enumerate(made)), {"proof": standing(entry)}, [unseen(entry)], overrides)
+        return AuditedDraws(dict(enumerate(made)), {"proof": standing(entry)}, [unseen(entry)], overrides)
     return _compared(request, request.data, prior, draw, n, on_event, steered)
 
 
@@ -119,7 +119,7 @@ class Steered:
 
 def _compared(
     request: Synthesize, data: Path, prior: Prior, draw: Draw, n: int, on_event: OnEvent, steered: Steered
-) -> Proven:
+) -> AuditedDraws:
     scans, unnamed = scans_of_folder(prior, data, request.layout, on_event)
     overrides = (
         permitted(
@@ -166,7 +166,7 @@ def _compared(
     said = {"refused": found.refused, "drawn": len(found.all)}
     if len(found.all) < LEAST:
         few = Section("Is any of them somebody's scan?", f"{_REFUSED.format(**said)} {_FEW}")
-        return Proven(
+        return AuditedDraws(
             found.kept,
             {**said, "proof": [_REFUSED.format(**said)]},
             [few, control_section(controls)],
@@ -180,7 +180,7 @@ def _compared(
         *proof_sections(evidence, scans, list(found.all), found.refused, request.label),
         control_section(controls),
     ]
-    return Proven(
+    return AuditedDraws(
         found.kept, {**said, **as_json(evidence), "proof": proof_lines(evidence)}, sections, overrides
     )
 

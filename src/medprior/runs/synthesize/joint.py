@@ -30,7 +30,7 @@ from ..page.pictures import coloured, mosaic
 from .audit import Steered, standing, unseen
 from .audit_page import unproven
 
-__all__ = ["listed", "run_joint", "summary_of"]
+__all__ = ["joint_summary", "listed", "run_joint"]
 
 SHOWN = 8
 """Most examples in the report; all of them are written."""
@@ -93,14 +93,14 @@ def run_joint(
         metrics,
         [section, unseen(entry)],
         preview,
-        summary_of(metrics),
+        joint_summary(metrics),
         outputs,
         overrides,
         files={"outputs/scans.csv": table},
     )
 
 
-def summary_of(metrics: Mapping[str, Any]) -> Summary:
+def joint_summary(metrics: Mapping[str, Any]) -> Summary:
     """What was drawn, and what is known of its copies."""
     size = " x ".join(map(str, metrics["size"]))
     label = metrics["label"] or ("mixed" if metrics.get("mix") else "any")

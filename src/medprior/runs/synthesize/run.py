@@ -23,8 +23,8 @@ from ..core.outputs import Outcome, Output, file_name
 from ..core.progress import Event, OnEvent
 from ..page.blocks import Grid, Picture, Section
 from ..page.pictures import mosaic
-from .audit import Draw, Steered, proven
-from .joint import listed, run_joint, summary_of
+from .audit import Draw, Steered, audited_draws
+from .joint import joint_summary, listed, run_joint
 
 __all__ = ["run_synthesize"]
 
@@ -59,7 +59,7 @@ def run_synthesize(
     suffix = _suffix(request, prior)
     total, steered = len(plan.labels), Steered.of(request, prior, plan)
     announce(prior, total, size, EVALUATIONS * steered.times, on_event)
-    proved = proven(
+    proved = audited_draws(
         request, prior, _drawer(request, prior, plan, size, on_event), total, on_event, steered=steered
     )
     rows = sorted(proved.kept)
@@ -91,7 +91,7 @@ def run_synthesize(
         metrics,
         [section, *proved.sections],
         preview,
-        summary_of(metrics),
+        joint_summary(metrics),
         outputs,
         proved.overrides,
         files=_table(plan, rows, [f"{name}{suffix}" for name in names]) if plan.counts else {},

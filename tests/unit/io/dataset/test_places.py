@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from medprior.io.dataset.layout import Layout
-from medprior.io.dataset.places import label_map, place
+from medprior.io.dataset.places import label_map_reason, place
 from medprior.io.dataset.scan import Index, scan
 from tests.corpus.other import nifti, png
 
@@ -121,7 +121,7 @@ def test_busi_masks_stand_beside_their_images(tmp_path: Path) -> None:
     made(tmp_path, *(f"{name.split()[0]}/{name}.png" for name in names))
     index = scan(tmp_path)
     assert {item.path for item in index.items} == {"benign/benign (1).png", "normal/normal (1).png"}
-    assert label_map(PurePosixPath("x/segment.png")) == ""
+    assert label_map_reason(PurePosixPath("x/segment.png")) == ""
 
 
 def test_folders_of_patients_below_labels_keep_a_patient_in_one_split(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from medprior.runs.core import progress
-from medprior.runs.core.progress import Event, progress_bar, shown
+from medprior.runs.core.progress import Event, progress_bar, show_progress
 
 
 def test_a_log_file_gets_a_line_now_and_then(
@@ -14,7 +14,7 @@ def test_a_log_file_gets_a_line_now_and_then(
     """Without a terminal: the stage, then a line of progress every 30 seconds and no more."""
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    with shown() as listen:
+    with show_progress() as listen:
         listen(Event("stage", "learning", 0, 100))
         for step in range(1, 71):
             now[0] = float(step)

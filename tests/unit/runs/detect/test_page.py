@@ -13,13 +13,13 @@ from medprior.jobs.detect import Finding, Found, RankedScore
 from medprior.runs.core.inputs import known_prior
 from medprior.runs.detect.page import (
     beside_table,
+    detect_section,
     evidence_table,
     findings_line,
     findings_table,
     map_high,
     map_level,
     measured_table,
-    section_of,
     sentence,
     slices_table,
     widest_slice,
@@ -114,7 +114,7 @@ def test_the_map_is_transparent_where_nothing_is_unusual(tiny: Path) -> None:
     assert map_level(seen)[0] == 5.5 and "one healthy scan in twenty" in map_level(seen)[1]
 
     def opaque(one: Found) -> int:
-        section, preview = section_of(prior, Volume(values), one)
+        section, preview = detect_section(prior, Volume(values), one)
         compare = section.blocks[0]
         assert isinstance(compare, Compare) and compare.beside is not None and len(preview) == 3
         return int((np.asarray(compare.beside.layer)[..., 3] > 0).sum())

@@ -7,7 +7,7 @@ import pytest
 
 from medprior.data.volume import Volume
 from medprior.jobs.detect import Found
-from medprior.runs.detect.run import summary_of
+from medprior.runs.detect.run import detect_summary
 
 FLAT = Volume(np.zeros((1, 4, 4), np.float32))
 
@@ -46,4 +46,4 @@ def found(p: float | None, n: int, *, refused: str = "", other: str = "") -> Fou
     ],
 )
 def test_the_terminal_says_what_the_page_says(case: Found, line: str) -> None:
-    assert summary_of(case).headline[0] == line
+    assert detect_summary(case).headline[0] == line

@@ -28,7 +28,7 @@ from medprior.runs.ask.requests import Train
 from medprior.runs.core.progress import Event
 from medprior.runs.core.run import RunFolder
 from medprior.runs.learn.train import run_train
-from medprior.runs.learn.train_page import verdict_of
+from medprior.runs.learn.train_page import training_verdict
 from medprior.runs.rebuild import rebuild
 from medprior.training.folder import load, save_trust
 from tests.unit.runs.conftest import scene
@@ -200,7 +200,7 @@ def test_the_verdict_says_whether_longer_training_helps(training: dict, held: in
     card = Card(
         "x", "DX", sigma_data=0.4438, errors=(table,), training={"steps": 500, "of_steps": 500, **training}
     )
-    found = verdict_of(Prior(torch.nn.Identity(), None, card), {"held_out": held}, 180.0)  # type: ignore[arg-type]
+    found = training_verdict(Prior(torch.nn.Identity(), None, card), {"held_out": held}, 180.0)  # type: ignore[arg-type]
     assert said in found and found.endswith(".")
     assert ("Validation error 0.080" in found) == bool(held)
 

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from medprior.data.volume import Volume
 from medprior.io.read import read
 from medprior.runs.core.inputs import known_prior
-from medprior.runs.core.outputs import Output, written
+from medprior.runs.core.outputs import Output, write_output
 from medprior.runs.reconstruct.run import in_space
 from medprior.runs.reconstruct.simulate import known_image
 from tests.unit.runs.conftest import save_tiny
@@ -44,7 +44,7 @@ def test_a_slice_of_a_volume_lies_on_its_source(codes: str, axes: str, tmp_path:
     prior = known_prior(str(save_tiny(tmp_path / "prior", axes=axes, modality="MR"))).prior
     known, _, _ = known_image(prior, source, at=5)
     output = in_space(Output("known", known, "converted", suffix=".nii.gz"), source)
-    path = written(output, tmp_path, prior_hash="", seed=0)
+    path = write_output(output, tmp_path, prior_hash="", seed=0)
     whole, part = sitk.ReadImage(str(tmp_path / "scan.nii.gz")), sitk.ReadImage(str(path))
     size, through = part.GetSize(), part.GetSize().index(1)
     assert part.GetDimension() == 3 and sorted(size)[0] == 1

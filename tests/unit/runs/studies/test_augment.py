@@ -25,8 +25,8 @@ from medprior.runs.page.blocks import Section
 from medprior.runs.rebuild import rebuild
 from medprior.runs.studies import augment as evaluate_augment
 from medprior.runs.studies.augment import run_evaluate_augment
-from medprior.runs.studies.labelled_scans import Labelled, middle_slices
-from medprior.runs.studies.training_sets import Arm, arms_of, chosen_scans, images_of, pool_of
+from medprior.runs.studies.labelled_scans import LabelledScans, middle_slices
+from medprior.runs.studies.training_sets import Arm, arms_of, images_of, pool_of, trial_scans
 from medprior.runs.studies.verdict import verdict_of, worth_of
 from tests.unit.runs.conftest import save_tiny
 
@@ -107,7 +107,7 @@ def test_more_real_images_are_recommended_and_a_stopped_run_goes_on(
     request, trained, real = (
         asked(scans, made / "more", tmp_path / "run", steps=120, seeds=4),
         [],
-        evaluate_augment.judged,
+        evaluate_augment.train_and_score,
     )
     arms = [
         Arm(),
@@ -122,7 +122,7 @@ def test_more_real_images_are_recommended_and_a_stopped_run_goes_on(
             raise KeyboardInterrupt
         return real(*arguments)
 
-    monkeypatch.setattr(evaluate_augment, "judged", stopping)
+    monkeypatch.setattr(evaluate_augment, "train_and_score", stopping)
     with pytest.raises(KeyboardInterrupt):
         run_evaluate_augment(request, silent)
     assert not (tmp_path / "run").exists()
@@ -414,13 +414,13 @@ def test_other_masks_are_another_run(tmp_path: Path, tiny: Path, monkeypatch: py
         run_evaluate_augment(given, silent)
 
 
-def labelled_scans(*counts: int, slices: tuple[int, ...] = ()) -> Labelled:
+def labelled_scans(*counts: int, slices: tuple[int, ...] = ()) -> LabelledScans:
     """So many scans of each label, of one image or of ``slices`` by turns."""
     labels = [k for k, n in enumerate(counts) for _ in range(n)]
     each = [slices[s % len(slices)] if slices else 1 for s in range(len(labels))]
     scans = torch.tensor([s for s, n in enumerate(each) for _ in range(n)])
     names = tuple("abc"[: len(counts)])
-    return Labelled(
+    return LabelledScans(
         torch.zeros(len(scans), 1, 16, 16),
         torch.tensor(labels)[scans],
         scans,
@@ -453,12 +453,12 @@ def test_one_slice_of_each_patient_shows_all_heights() -> None:
 
 def test_every_first_part_of_the_scans_has_each_label_in_its_share() -> None:
     data = labelled_scans(10, 60, 30)
-    labels = data.scan_labels[chosen_scans(data, None, 1)]
+    labels = data.scan_labels[trial_scans(data, None, 1)]
     for n in range(1, 101):
         assert all(
             abs(int((labels[:n] == k).sum()) - n * share) <= 1 for k, share in enumerate((0.1, 0.6, 0.3))
         ), n
-    balanced = data.scan_labels[chosen_scans(data, 4, 1)].tolist()
+    balanced = data.scan_labels[trial_scans(data, 4, 1)].tolist()
     assert balanced == [0, 1, 2] * 4, "labels of equal number take turns"
 
 
@@ -480,7 +480,7 @@ def test_no_arm_learns_from_fewer_images_than_its_ratio_says(monkeypatch: pytest
         0.25,
     } and "ratios left out: 0.5; the folder holds 0.3 images for each real one" in heard[0].text
     uneven = labelled_scans(4, 8, slices=(1, 7, 2, 3))  # the shares of the first images are not those of all
-    at = uneven.of_scans(chosen_scans(uneven, None, 0))
+    at = uneven.of_scans(trial_scans(uneven, None, 0))
     scarce = labelled_scans(1, 40)
     with pytest.raises(BadOption, match="holds too few images"):
         pool_of(request, None, uneven, at, scarce, images_of(0.5, len(at)), 0, print)  # pyright: ignore[reportArgumentType]
@@ -504,7 +504,7 @@ def test_what_cannot_judge_is_refused_before_anything_is_trained(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(evaluate_augment, "judged", lambda *given: pytest.fail("trained"))
+    monkeypatch.setattr(evaluate_augment, "train_and_score", lambda *given: pytest.fail("trained"))
     rows = ["path,label,split,patient"]
     for path in sorted(scans.rglob("*.png")):
         where, label = path.relative_to(scans).parts[:2]

@@ -20,7 +20,13 @@ from medprior.runs.page.blocks import Table
 from medprior.runs.rebuild import rebuild
 from medprior.runs.reconstruct.simulate import Case, case_of
 from medprior.runs.studies import lesions as inserted
-from medprior.runs.studies.lesions import deviations, figures, lesion_section, with_lesions, withstood
+from medprior.runs.studies.lesions import (
+    deviations,
+    lesion_figures,
+    lesion_recovery,
+    lesion_section,
+    with_lesions,
+)
 from medprior.runs.studies.reconstruct import run_evaluate_reconstruct
 from tests.unit.runs.conftest import save_tiny
 
@@ -79,7 +85,7 @@ def test_a_perfect_method_keeps_all_and_invents_nothing_and_a_liar_is_caught(
     }
     spread = deviations(plain, twins, "perfect", torch.full_like(plain.image[0], 3.0))
     # the liar's deviation comes from patients on whom it did not lie
-    honest = withstood(
+    honest = lesion_recovery(
         plain,
         {**twins, "liar": twins["perfect"]},
         spread,
@@ -87,8 +93,8 @@ def test_a_perfect_method_keeps_all_and_invents_nothing_and_a_liar_is_caught(
         {**kept, "liar": kept["perfect"]},
         lesions,
     )
-    lying = withstood(plain, twins, spread, lesioned, kept, lesions)
-    found = figures([honest, honest, lying], list(twins), [1, 2, 3])
+    lying = lesion_recovery(plain, twins, spread, lesioned, kept, lesions)
+    found = lesion_figures([honest, honest, lying], list(twins), [1, 2, 3])
     methods = found["methods"]
     assert found["lesions"] == 9
     assert methods["perfect"]["recovery"]["value"] == pytest.approx(1, abs=0.05)
@@ -106,8 +112,8 @@ def test_the_deviation_of_one_patient_alone_is_unknown(case: tuple[Reconstruct, 
     request, plain = case
     lesioned, lesions = with_lesions(request, plain)
     spread = deviations(plain, {"a": plain.image}, "", plain.image[0])
-    one = withstood(plain, {"a": plain.image + 0.01}, spread, lesioned, {"a": lesioned.image}, lesions)
-    found = figures([one, one], ["a"], [7, 7])
+    one = lesion_recovery(plain, {"a": plain.image + 0.01}, spread, lesioned, {"a": lesioned.image}, lesions)
+    found = lesion_figures([one, one], ["a"], [7, 7])
     assert found["methods"]["a"]["blobs_per_100"] is None
     table = lesion_section(found, "a").blocks[0]
     assert isinstance(table, Table) and ["a", "1.000", "too few patients", "unknown", "one patient only"] in [

@@ -32,9 +32,9 @@ from medprior.runs.execute import execute
 from medprior.runs.rebuild import rebuild
 from medprior.runs.studies import reconstruct as evaluate_reconstruct
 from medprior.runs.studies.calibrate_detect import run_calibrate_detect
-from medprior.runs.studies.detect import Scanned, figures, healthy_label, run_evaluate_detect
+from medprior.runs.studies.detect import Scanned, detection_figures, healthy_label, run_evaluate_detect
 from medprior.runs.studies.plain_detectors import Beside
-from medprior.runs.studies.reconstruct import chosen, run_evaluate_reconstruct
+from medprior.runs.studies.reconstruct import choose_images, run_evaluate_reconstruct
 from medprior.runs.studies.study import results_csv
 from medprior.training.folder import bundled, load
 from tests.unit.runs.conftest import scene
@@ -152,11 +152,14 @@ def test_images_are_chosen_evenly_by_patient(scans: Path, tiny: Path) -> None:
 
     items = [item(n, f"p{n // 5}") for n in range(20)]
     prior = known_prior(str(tiny)).prior
-    found = chosen(reconstruct_request(scans, tiny, scans, per_patient=2, most=6), prior, items)
+    found = choose_images(reconstruct_request(scans, tiny, scans, per_patient=2, most=6), prior, items)
     assert [image.patient for image in found] == [1, 1, 2, 2, 4, 4] or len(
         {image.patient for image in found}
     ) == 3
-    assert len(chosen(reconstruct_request(scans, tiny, scans, per_patient=5, most=100), prior, items)) == 20
+    assert (
+        len(choose_images(reconstruct_request(scans, tiny, scans, per_patient=5, most=100), prior, items))
+        == 20
+    )
 
 
 @pytest.fixture(scope="module")
@@ -370,7 +373,7 @@ def scanned(n: int, sick: bool, score: float, p: float | None = 0.5) -> Scanned:
 
 def test_the_figures_are_those_of_the_scores() -> None:
     scans = [scanned(n, n >= 6, score=n, p=0.01 if n in (5, 9) else 0.5) for n in range(12)]
-    found = figures(scans, 0.05, n_healthy=19)
+    found = detection_figures(scans, 0.05, n_healthy=19)
     assert found["auroc"]["ours"]["value"] == 1.0 and found["average_precision"]["ours"]["value"] == 1.0
     assert found["false_positive_rate"]["value"] == pytest.approx(1 / 6) and found["flagged_of_others"][
         "value"
@@ -378,13 +381,13 @@ def test_the_figures_are_those_of_the_scores() -> None:
     assert (
         found["auroc"]["mean intensity"]["value"] == 0.5 and found["ahead"]["mean intensity"]["value"] == 0.5
     )
-    assert "false_positive_rate" not in figures(scans, 0.05, n_healthy=18)
+    assert "false_positive_rate" not in detection_figures(scans, 0.05, n_healthy=18)
 
 
 def test_shuffled_labels_are_told_apart_by_chance() -> None:
     rng = np.random.default_rng(0)
     scans = [scanned(n, bool(rng.integers(2)), score=float(rng.normal())) for n in range(200)]
-    at = figures(scans, 0.05, n_healthy=0)["auroc"]["ours"]
+    at = detection_figures(scans, 0.05, n_healthy=0)["auroc"]["ours"]
     assert at["low"] < 0.5 < at["high"]
 
 

@@ -19,7 +19,7 @@ from medprior.runs.ask.requests import EvaluateDetect
 from medprior.runs.core.progress import silent
 from medprior.runs.studies import detect as evaluate_detect
 from medprior.runs.studies.detect import run_evaluate_detect
-from medprior.runs.studies.subgroups import LEAST, Member, groups_of, section_of, subgroups
+from medprior.runs.studies.subgroups import LEAST, Member, groups_of, subgroup_section, subgroups
 from tests.unit.runs.conftest import scene
 
 
@@ -53,7 +53,7 @@ def test_a_group_that_is_served_worse_is_named() -> None:
         worse["false_positive_rate"]["value"] == pytest.approx(0.3)
         and worse["false_positive_rate"]["n"] == 60
     )
-    section = section_of({"sex": {"not_stated": 2, "groups": found}})
+    section = subgroup_section({"sex": {"not_stated": 2, "groups": found}})
     assert (
         "Sex: female: healthy and other scans are told apart WORSE" in section.verdict
         and "MORE healthy patients are flagged" in section.verdict
@@ -66,7 +66,7 @@ def test_chance_is_not_named() -> None:
     alike = members(80, "female", apart=1.5, hits=4) + members(80, "male", apart=1.5, hits=5, start=500)
     found = subgroups(alike, 0.05, n_healthy=40)
     assert [one["flagged"] for one in found["sex"]["groups"].values()] == [[], []]
-    assert "No group differs" in section_of(found).verdict
+    assert "No group differs" in subgroup_section(found).verdict
     small = members(2000, "a", apart=9, hits=0) + members(2000, "b", apart=9, hits=60, start=9000)
     (first, second) = subgroups([s for s in small if not s.sick], 0.05, n_healthy=40)["sex"][
         "groups"
@@ -89,7 +89,7 @@ def test_too_few_is_said_and_nothing_is_named() -> None:
         and found["many"]["auroc_difference"] is None
         and found["many"]["false_positive_rate_difference"] is None
     )
-    rows = section_of({"sex": {"not_stated": 0, "groups": found}}).blocks[0].rows  # type: ignore[union-attr]
+    rows = subgroup_section({"sex": {"not_stated": 0, "groups": found}}).blocks[0].rows  # type: ignore[union-attr]
     assert [row[2] for row in rows[1:]] == [
         f"{found['many']['auroc']['value']:.3f}",
         "too few",
@@ -101,7 +101,7 @@ def test_too_few_is_said_and_nothing_is_named() -> None:
 
 def test_nothing_stated_is_one_line() -> None:
     assert subgroups([Member(False, 1, 0.0, False, {})], 0.05, 40) == {}
-    section = section_of({})
+    section = subgroup_section({})
     assert "nothing can be said of groups" in section.text and not section.blocks and not section.caveats
 
 

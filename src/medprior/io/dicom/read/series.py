@@ -16,7 +16,16 @@ from .frames import frames
 from .geometry import Plane, PlaneLayout, affine_2d, affine_3d, canonical, sort_planes
 from .open import Header, dicom_errors, open_dicom
 from .pixels import PixelFormat, inverted, modality_lut, unit_of, values
-from .tree import Series, Tree, check_series, choose_series, files_below, index_files, planes_in, series_of
+from .tree import (
+    DicomSeries,
+    Tree,
+    check_series,
+    choose_series,
+    files_below,
+    index_files,
+    planes_in,
+    series_of,
+)
 
 __all__ = ["AT_THE_DETECTOR", "read_dicom", "read_files", "read_series"]
 
@@ -43,7 +52,7 @@ def read_dicom(
         return _file(path, series, frame, limit)
 
 
-def read_series(series: Series, *, limit: Limits | None = None) -> Volume:
+def read_series(series: DicomSeries, *, limit: Limits | None = None) -> Volume:
     """Exactly one series of ``list_series`` or ``index_series``: only its own files are opened, whatever else
     lies in their folder.
 

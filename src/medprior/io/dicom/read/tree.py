@@ -21,7 +21,7 @@ from .pixels import NOT_IMAGES, PixelFormat, pixel_format
 from .planes import planes_of
 
 __all__ = [
-    "Series",
+    "DicomSeries",
     "Tree",
     "check_series",
     "choose_series",
@@ -48,7 +48,7 @@ _HEAD = 2**16
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class DicomSeries:
     """Planes of one series that belong together. ``id`` is opaque: it says nothing about the patient and is
     the same on every machine.
 
@@ -77,13 +77,13 @@ class Tree:
     stray: those of the faults that belong to an unknown series.
     """
 
-    series: tuple[Series, ...]
+    series: tuple[DicomSeries, ...]
     faults: tuple[FileProblem, ...] = ()
     others: tuple[FileProblem, ...] = ()
     stray: tuple[FileProblem, ...] = ()
 
 
-def list_series(folder: str | Path, *, limit: Limits | None = None) -> list[Series]:
+def list_series(folder: str | Path, *, limit: Limits | None = None) -> list[DicomSeries]:
     """Every stack of planes in a folder tree, by series; files that are no DICOM images or damaged are passed
     over (``index_series`` names those).
 
@@ -201,7 +201,7 @@ def _claimed_series(path: Path) -> str:
 
 def _all_series(
     by_uid: dict[str, list[Plane]], claimed: Sequence[tuple[str, FileProblem]]
-) -> Iterator[Series]:
+) -> Iterator[DicomSeries]:
     damaged: dict[str, list[FileProblem]] = {}
     for uid, fault in claimed:
         damaged.setdefault(uid, []).append(fault)
@@ -211,7 +211,7 @@ def _all_series(
             yield _series(uid, stack, n if len(several) > 1 else None, damaged.get(uid, ()) if uid else ())
 
 
-def series_of(planes: Sequence[Plane]) -> tuple[Series, ...]:
+def series_of(planes: Sequence[Plane]) -> tuple[DicomSeries, ...]:
     """The series that ``planes`` make."""
     by_uid: dict[str, list[Plane]] = {}
     for plane in planes:
@@ -219,11 +219,13 @@ def series_of(planes: Sequence[Plane]) -> tuple[Series, ...]:
     return tuple(_all_series(by_uid, ()))
 
 
-def _series(uid: str, planes: Sequence[Plane], number: int | None, damaged: Sequence[FileProblem]) -> Series:
+def _series(
+    uid: str, planes: Sequence[Plane], number: int | None, damaged: Sequence[FileProblem]
+) -> DicomSeries:
     header = planes[0].header
     paths = tuple(dict.fromkeys(p.header.path for p in planes))
     name = "s" + hashlib.sha256(uid.encode()).hexdigest()[:8] + (f"-{number}" if number else "")
-    return Series(
+    return DicomSeries(
         id=name,
         modality=header.text("Modality"),
         n_files=len(paths),
@@ -239,7 +241,7 @@ def _series(uid: str, planes: Sequence[Plane], number: int | None, damaged: Sequ
     )
 
 
-def choose_series(place: Path, tree: Tree, wanted: str | None) -> tuple[Series, list[str]]:
+def choose_series(place: Path, tree: Tree, wanted: str | None) -> tuple[DicomSeries, list[str]]:
     """The one series that is meant, and what was left out. place: what errors name.
 
     Without ``wanted`` there must be one only, and no file that may be of it may be damaged. With it, damaged
@@ -263,7 +265,7 @@ def choose_series(place: Path, tree: Tree, wanted: str | None) -> tuple[Series, 
     return series, notes
 
 
-def check_series(series: Series) -> None:
+def check_series(series: DicomSeries) -> None:
     """Raises the fault of a damaged file of a series that is stacked; pictures that stand alone (radiographs)
     do not need each other.
     """
@@ -271,7 +273,7 @@ def check_series(series: Series) -> None:
         raise series.damaged[0]
 
 
-def _with_way_out(fault: FileProblem, series: Series) -> FileProblem:
+def _with_way_out(fault: FileProblem, series: DicomSeries) -> FileProblem:
     return type(fault)(
         fault.path,
         fault.reason,
@@ -279,7 +281,7 @@ def _with_way_out(fault: FileProblem, series: Series) -> FileProblem:
     )
 
 
-def _only(place: Path, tree: Tree) -> tuple[Series, list[str]]:
+def _only(place: Path, tree: Tree) -> tuple[DicomSeries, list[str]]:
     found = list(tree.series)
     if not found:
         only = tree.faults or (tree.others if len(tree.others) == 1 else ())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from pydicom.dataset import Dataset
 from pydicom.uid import (
@@ -21,9 +20,6 @@ from .... import __version__
 from ....data.volume import Volume
 from ...disk.stamp import RESEARCH_ONLY
 from ..read.open import Header
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = [
     "COPIED_IDENTITY",
