@@ -118,6 +118,7 @@ def learn(name: str, images: Tensor, minutes: float, out: Path) -> None:
     optimizer = torch.optim.AdamW(net.parameters(), lr=recipe.rate)
     average = {key: value.clone() for key, value in net.state_dict().items()}
     rng, began, step = torch.Generator().manual_seed(0), time.process_time(), 0
+    loss = torch.full((), torch.nan)
     while (used := time.process_time() - began) < 60 * minutes:
         share = used / (60 * minutes)
         fall = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * share))).item() if recipe.cosine else 1.0

@@ -59,7 +59,7 @@ class Found:
     lesion-free twin, 20 or 5 voxels; owners: whose it is.
     """
 
-    recoveries: list[tuple[float, float, float, str]] = field(default_factory=list)
+    recovered: list[tuple[float, float, float, str]] = field(default_factory=list)
     blobs: list[int] = field(default_factory=list)
     specks: list[int] = field(default_factory=list)
     owners: list[str] = field(default_factory=list)

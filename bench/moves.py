@@ -16,6 +16,7 @@ from pathlib import Path
 from unittest import mock
 
 from medprior import Prior, fit, load
+from medprior.io.dataset.layout import PLAIN
 from medprior.jobs.synthetic.audit import leakage
 from medprior.runs.core.progress import silent
 from medprior.runs.synthesize.training_scans import scans_of_folder
@@ -57,7 +58,7 @@ def line(arm: str, folder: Path, out: Path) -> str:
     events = [json.loads(text) for text in (out / "events.jsonl").read_text(encoding="utf-8").splitlines()]
     held = {event["step"]: event["held_out"] for event in events if event.get("held_out") is not None}
     prior = load(out / "prior")
-    scans, _ = scans_of_folder(prior, folder, silent)
+    scans, _ = scans_of_folder(prior, folder, PLAIN, silent)
     found = [
         f"{one.auc.value:.3f} ({one.auc.low:.3f} to {one.auc.high:.3f})" for one in leakage(prior, scans)
     ]

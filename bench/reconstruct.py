@@ -34,11 +34,16 @@ from medprior.evidence.intervals import interval
 from medprior.evidence.metrics import psnr, ssim
 from medprior.jobs.reconstruct import Settings, least_squares, reconstruct
 from medprior.operators import Measurement
-from medprior.sampling import plug_and_play
+from medprior.sampling import log_levels, plug_and_play
 
-dpir = partial(plug_and_play, n_steps=8, momentum=0.0, join=False)
 Method = Callable[[Measurement, int], Tensor]
 """(measurement of the physical image, seed) -> (1, 1, i, j) in network units."""
+
+
+def dpir(prior: Prior, measurement: Measurement, x: Tensor, *, high: float, low: float) -> Tensor:
+    """As published: eight evaluations, no momentum, the prior has the last word."""
+    sigmas = log_levels(8, low=low, high=high)[:-1]
+    return plug_and_play(prior, measurement, x, sigmas=sigmas, momentum=0.0, join=False)
 
 
 def methods(

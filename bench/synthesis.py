@@ -26,6 +26,7 @@ from medprior import load
 from medprior.evidence.metrics import frechet_distance
 from medprior.evidence.synthetic.descriptors import descriptors
 from medprior.evidence.synthetic.fidelity import Space, gaussian_images
+from medprior.io.dataset.layout import PLAIN
 from medprior.jobs.synthetic.audit import KnownScans, known_scans
 from medprior.jobs.synthetic.synthesize import Drawing, draw_images
 from medprior.prior import Condition, Prior
@@ -209,7 +210,7 @@ def main() -> None:
     )
     chosen = parser.parse_args()
     prior = load(chosen.prior)
-    scans, _ = scans_of_folder(prior, chosen.data, silent)
+    scans, _ = scans_of_folder(prior, chosen.data, PLAIN, silent)
     if chosen.what == "speed":
         speed(prior, scans, chosen.size, chosen.n, chosen.threads)
         return

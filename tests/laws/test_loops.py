@@ -109,16 +109,14 @@ def test_divergence_names_the_step_and_the_level() -> None:
     first = int((sigmas < 1.0).nonzero()[0])
     x = torch.ones(3, *SHAPE, dtype=torch.float64)
     measurement = Measurement(torch.zeros(1, *SHAPE, dtype=torch.float64), identity(SHAPE), Gaussian(0.1))
+    falling = log_levels(10, low=0.01, high=10.0)[:-1]
     journeys = {
         "anneal": (lambda: anneal(BreaksDraw(), x, sigmas, rng=seeded(0)), first),
         "flow": (
             lambda: flow(Breaks(float(sigmas[first - 1])), x, sigmas),
             first - 1,
         ),  # midpoint looks half a step ahead
-        "restore": (
-            lambda: plug_and_play(Breaks(1.0), measurement, x, high=10.0, low=0.01, n_steps=10),
-            first,
-        ),
+        "restore": (lambda: plug_and_play(Breaks(1.0), measurement, x, sigmas=falling), first),
         "start": (lambda: initial_image(Breaks(1.0), (3, *SHAPE), torch.tensor(0.5), rng=seeded(0)), 0),
     }
     for name, (journey, step) in journeys.items():
@@ -189,7 +187,8 @@ def test_six_rounds_with_momentum_go_farther_than_eight_without(name: str) -> No
     truth, measurement = measured(prior, OPERATORS[name], 0.1, n=50)
     start_at = measurement.operator.adjoint(measurement.y)
     six, eight = (
-        plug_and_play(prior, measurement, start_at, n_steps=n, momentum=m) for n, m in ((6, 0.4), (8, 0.0))
+        plug_and_play(prior, measurement, start_at, sigmas=log_levels(n, low=0.05, high=1.0)[:-1], momentum=m)
+        for n, m in ((6, 0.4), (8, 0.0))
     )
     assert float((six - truth).square().mean()) < 0.98 * float((eight - truth).square().mean())
 
@@ -210,8 +209,9 @@ def test_restore_without_momentum_and_join_is_dpir() -> None:
     prior = smooth_prior()
     _, measurement = measured(prior, OPERATORS["mask"], 0.1, n=3)
     x = measurement.operator.adjoint(measurement.y)
-    found = plug_and_play(prior, measurement, x, n_steps=5, high=1.0, low=0.05, momentum=0.0, join=False)
-    for sigma in log_levels(5, low=0.05, high=1.0)[:-1]:
+    sigmas = log_levels(5, low=0.05, high=1.0)[:-1]
+    found = plug_and_play(prior, measurement, x, sigmas=sigmas, momentum=0.0, join=False)
+    for sigma in sigmas:
         x = prior(
             data_fit(measurement, x, float(sigma) ** 2 / 0.23, answers=ring_response(measurement)),
             sigma.expand(len(x)),

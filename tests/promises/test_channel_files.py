@@ -174,8 +174,8 @@ def test_a_made_channel_or_mask_marks_the_scan_as_synthetic(tmp_path: Path, whic
             == [False, True, False]
             == [item.synthetic for item in load_index(tmp_path / "index").items]
         )
-    with pytest.raises(WrongKind, match="1 of 3 scans are marked synthetic"):
-        index.usable()
+        with pytest.raises(WrongKind, match="1 of 3 scans are marked synthetic"):
+            index.usable()
 
 
 def test_two_maps_of_one_image_are_two_examples_and_equal_ones_are_twins(tmp_path: Path) -> None:

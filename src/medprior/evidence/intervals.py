@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -158,7 +159,9 @@ def _of_auroc(area: float, n: int, m: int, *, level: float) -> tuple[float, floa
         shape = 1 + middle * ((1 - true) / (2 - true) + true / (1 + true))
         return abs(area - true) - z * (true * (1 - true) * shape / (n * m)) ** 0.5
 
+    def root(low: float, high: float) -> float:
+        return float(cast(float, optimize.brentq(beyond, low, high)))
+
     tiny = 1e-9
-    low = optimize.brentq(beyond, tiny, area - tiny) if area > 2 * tiny else 0.0
-    high = optimize.brentq(beyond, area + tiny, 1 - tiny) if area < 1 - 2 * tiny else 1.0
-    return float(low), float(high)
+    low = root(tiny, area - tiny) if area > 2 * tiny else 0.0
+    return low, root(area + tiny, 1 - tiny) if area < 1 - 2 * tiny else 1.0

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 import torch
 
@@ -36,6 +37,12 @@ def level_of(strength: float) -> float:
     return strength / (1 - strength)
 
 
+class Admission(TypedDict, total=False):
+    """allow_other: let a scan of another modality or unit than the prior's pass, as of ``admit``."""
+
+    allow_other: bool
+
+
 def augment(
     prior: GivenPrior,
     volume: GivenScan,
@@ -45,22 +52,24 @@ def augment(
     seed: int = 0,
     label: str | None = None,
     guidance: float = 1.0,
-    allow_other: bool = False,
     on_step: Callable[[int, int], None] | None = None,
+    **admission: Unpack[Admission],
 ) -> list[Volume]:
     """n variations of a scan on its own grid, unit and affine, marked synthetic.
 
     strength: 0 keeps the source, 1 forgets it. label: condition on a class; give the source's own, so that
-    the variation keeps it. Detail finer than the prior's largest frame is carried over from the source
-    unchanged. Number i of a seed is the same however many are asked for. Raises BadOption (strength, n,
-    label, guidance), WrongKind (another modality or unit than the prior's).
+    the variation keeps it. admission: allow_other lets another modality or unit pass.
+
+    Detail finer than the prior's largest frame is carried over from the source unchanged. Number i of a seed
+    is the same however many are asked for. Raises BadOption (strength, n, label, guidance), WrongKind
+    (another modality or unit than the prior's).
     """
     prior = prior_of(prior)
     volume = load_scan(volume, prior)
     level_of(strength)
     if n < 1:
         raise BadOption(f"n: wanted at least 1 variation, got {n}")
-    admitted = admit(prior.card, volume, allow_other=allow_other)
+    admitted = admit(prior.card, volume, **admission)
     asked = f", label {label}" if label is not None else ""
     made = []
     for i in range(n):

@@ -5,6 +5,7 @@ outside nothing changes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from ..prior.admit import admit, region_of, release_in
 from .given import GivenPrior, GivenScan, load_scan, prior_of
 from .reconstruct import Settings, reconstruct
 
-__all__ = ["box_mask", "paint"]
+__all__ = ["Painting", "box_mask", "paint"]
 
 _KNOWN = 0.01
 """Noise of what is known, in network units: a draw fits the rest this closely, which an 8 bit picture hardly
@@ -23,15 +24,30 @@ shows; at last the rest is put back exactly.
 """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Painting:
+    """What is drawn. n: draws. label: a class of the card: a finding is put in by its name, and taken out by
+    the name of the healthy, or by a prior that knows healthy scans alone. guidance: its weight, 1 is plain.
+
+    Raises BadOption for no draw.
+    """
+
+    n: int = 4
+    seed: int = 0
+    label: str | None = None
+    guidance: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise BadOption(f"n: wanted at least 1 draw, got {self.n}")
+
+
 def paint(
     prior: GivenPrior,
     volume: GivenScan,
     region: Volume,
+    what: Painting,
     *,
-    n: int = 4,
-    seed: int = 0,
-    label: str | None = None,
-    guidance: float = 1.0,
     settings: Settings | None = None,
     allow_other: bool = False,
     on_step: Callable[[int, int], None] | None = None,
@@ -40,17 +56,14 @@ def paint(
     marked synthetic.
 
     region: one channel on the scan's grid, not 0 where it is to be drawn. Outside of it the scan stays as it
-    is, to the last bit; inside nothing of it is left, except what the rest of the image says of it. label: a
-    class of the card: a finding is put in by its name, and taken out by the name of the healthy, or by a
-    prior that knows healthy scans alone. The same seed and n give the same bytes.
+    is, to the last bit; inside nothing of it is left, except what the rest of the image says of it. The same
+    seed and n give the same bytes.
 
-    Raises ShapeMismatch for a region on another grid, BadOption (n, label, guidance, a region of nothing or
+    Raises ShapeMismatch for a region on another grid, BadOption (label, guidance, a region of nothing or
     of everything), WrongKind, Diverged.
     """
     prior = prior_of(prior)
     volume = load_scan(volume, prior)
-    if n < 1:
-        raise BadOption(f"n: wanted at least 1 draw, got {n}")
     admitted = admit(prior.card, volume, allow_other=allow_other)
     drawn = region_of(prior.card, admitted, region)
     if not drawn.any() or drawn.all():
@@ -68,19 +81,19 @@ def paint(
     draws = reconstruct(
         prior,
         measurement,
-        n=n,
-        seed=seed,
+        n=what.n,
+        seed=what.seed,
         settings=settings,
         scale=(-1.0, 1.0),
-        label=label,
-        guidance=guidance,
+        label=what.label,
+        guidance=what.guidance,
         numbers=numbers,
         on_step=on_step,
     )
-    asked = f", label {label}" if label is not None else ""
+    asked = f", label {what.label}" if what.label is not None else ""
     told = (
         f"one region drawn anew by medprior, the rest unchanged: prior {prior.card.name}{asked}, seed "
-        f"{seed}, number"
+        f"{what.seed}, number"
     )
     images = [x.movedim(-1, 0) if admitted.stack else x[None] for x in draws.values]
     return [release_in(admitted, image, region, sentence=f"{told} {i}") for i, image in enumerate(images)]

@@ -116,60 +116,88 @@ def reconstruct(
     if n < 1:
         raise BadOption(f"n: wanted at least 1 draw, got {n}")
     measurement = _fits(prior, measurement)
-    low, high = scale or scale_from(prior, measurement)
-    if not -math.inf < low < high < math.inf:
-        raise BadOption(f"scale: wanted two finite numbers, low < high, got {low}, {high}")
+    low, high = _finite_range(scale or scale_from(prior, measurement))
     half = (high - low) / 2
     inside = measurement.shifted(half, (high + low) / 2)
-    solid = _is_stack(prior, measurement)
     denoiser = _denoiser(prior, measurement, settings, numbers)
     if label is not None:
         denoiser = guided(denoiser, label_index(prior, label), guidance)
-    rng = generator(seed, "reconstruct")
     with torch.no_grad():
         view = noisy_image(inside)
-        alone = (
-            n == 1 and not fast
-            # one draw has no spread to steady, so no point estimate, unless it ties slices together
-        )
-        point = (
-            None
-            if alone and not solid
-            else _point(denoiser, inside, view, solid, settings.caution, on_step if fast else None)
-        )
-        bound = couple_slices(inside, point) if solid and view is None and point is not None else inside
-        if fast and point is not None:
-            x, made_by = point, f"{prior.card.name}, point estimate without spread"
-        else:
-            x = _in_parts(
-                lambda m, told: (
-                    _denoised(denoiser, view, m, rng, settings, told)
-                    if view is not None
-                    else _draws(denoiser, bound, inside.operator.domain, m, rng, settings, told)
-                ),
-                n,
-                inside,
-                on_step,
-            )
-            made_by = f"{prior.card.name}, {_way(settings, view is not None)}"
-        centre = x[0] if point is None or alone else shrink_to(x, point)
-        deviation = (
-            None if alone else _deviation(denoiser, bound, view, x, seed) if fast else draw_deviation(x)
-        )
-        calibration, refused = _calibration(prior, inside, how_of(settings, len(x), fast), label)
+        problem = _Problem(denoiser, inside, view, _is_stack(prior, measurement), settings)
+        found = _estimated(problem, seed, on_step) if fast else _drawn(problem, n, seed, on_step)
+        calibration, refused = _calibration(prior, inside, how_of(settings, len(found.x), fast), label)
 
     def physical(image: Tensor) -> Tensor:
         return (image + 1) / 2 * (high - low) + low
 
+    way = "point estimate without spread" if fast else _way(settings, view is not None)
     return Draws(
-        physical(x),
+        physical(found.x),
         seed,
-        made_by,
-        physical(centre),
-        None if deviation is None else deviation * half,
+        f"{prior.card.name}, {way}",
+        physical(found.centre),
+        None if found.deviation is None else found.deviation * half,
         calibration,
         refused,
     )
+
+
+def _finite_range(scale: tuple[float, float]) -> tuple[float, float]:
+    low, high = scale
+    if not -math.inf < low < high < math.inf:
+        raise BadOption(f"scale: wanted two finite numbers, low < high, got {low}, {high}")
+    return low, high
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    """What is solved, in network units. view: see ``noisy_image``. solid: a volume by a prior of slices."""
+
+    denoiser: Denoiser
+    inside: Measurement
+    view: tuple[Tensor, float] | None
+    solid: bool
+    settings: Settings
+
+    def coupled(self, point: Tensor | None) -> Measurement:
+        """The measurement, with the tie between slices where they are drawn by a rule."""
+        if not self.solid or self.view or point is None:
+            return self.inside
+        return couple_slices(self.inside, point)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """x: (n, C, i, j[, k]), network units. centre: (C, i, j[, k]). deviation: of the same shape, or None."""
+
+    x: Tensor
+    centre: Tensor
+    deviation: Tensor | None
+
+
+def _estimated(problem: _Problem, seed: int, on_step: OnStep | None) -> _Found:
+    """The point estimate as the one image, and the deviation of its error."""
+    point = _point(problem, on_step)
+    deviation = _deviation(problem.denoiser, problem.coupled(point), problem.view, point, seed)
+    return _Found(point, shrink_to(point, point), deviation)
+
+
+def _drawn(problem: _Problem, n: int, seed: int, on_step: OnStep | None) -> _Found:
+    """n draws; one draw has no spread to steady, so no point estimate, unless that ties slices together."""
+    point = _point(problem, None) if n > 1 or problem.solid else None
+    bound, rng = problem.coupled(point), generator(seed, "reconstruct")
+
+    def part(size: int, counted: OnStep | None) -> Tensor:
+        if problem.view is not None:
+            return _denoised(problem.denoiser, problem.view, size, rng, problem.settings, counted)
+        domain = problem.inside.operator.domain
+        return _draws(problem.denoiser, bound, domain, size, rng, problem.settings, counted)
+
+    x = _in_parts(part, n, problem.inside, on_step)
+    if n == 1 or point is None:
+        return _Found(x, x[0], None)
+    return _Found(x, shrink_to(x, point), draw_deviation(x))
 
 
 def _denoiser(prior: Prior, measurement: Measurement, settings: Settings, numbers: Tensor | None) -> Denoiser:
@@ -276,19 +304,13 @@ def _in_parts(
     return torch.cat([draw(size, on_step and of_all(part, on_step)) for part, size in enumerate(sizes)])
 
 
-def _point(
-    denoiser: Denoiser,
-    inside: Measurement,
-    view: tuple[Tensor, float] | None,
-    solid: bool,
-    caution: bool,
-    on_step: OnStep | None,
-) -> Tensor:
+def _point(problem: _Problem, on_step: OnStep | None) -> Tensor:
     """(1, *domain): the denoiser itself where that is exact, else six rounds of plug-and-play."""
-    if view is not None:
-        image, sigma = view
+    denoiser, inside, caution = problem.denoiser, problem.inside, problem.settings.caution
+    if problem.view is not None:
+        image, sigma = problem.view
         return denoiser(image, torch.full((1,), sigma))
-    if solid:
+    if problem.solid:
         return point_estimate_by_slice(denoiser, inside, least_squares(inside), on_step, caution=caution)
     return plug_and_play(denoiser, inside, least_squares(inside), caution=caution, on_step=on_step)
 

@@ -27,7 +27,7 @@ _TIMES, _LEAST = 2.0, 0.1
 this least difference, network units. Of 2 and 3 times and of 0.1 and 0.2 no other is better by more than 0.04
 dB for the point estimate of a validation volume (lines of each slice, thick slices, 3-D k-space)."""
 
-_LEVELS = log_levels(6, low=0.05, high=1.0)[:-1].tolist()
+_LEVELS = log_levels(6, low=0.05, high=1.0)[:-1]
 """Noise levels of a point estimate, those of ``plug_and_play``; half-way the tie is weighed anew."""
 
 
@@ -97,16 +97,8 @@ def point_estimate_by_slice(
     x, guess, done = start, None, 0
     for levels in (_LEVELS[:3], _LEVELS[3:]):
         last = done > 0
-        x = plug_and_play(
-            denoiser,
-            couple_slices(inside, guess),
-            x,
-            n_steps=len(levels),
-            high=levels[0],
-            low=levels[-1],
-            join=last,
-            caution=caution,
-        )
+        bound = couple_slices(inside, guess)
+        x = plug_and_play(denoiser, bound, x, sigmas=levels, join=last, caution=caution)
         guess, done = x, done + len(levels)
         if on_step:
             on_step(done, len(_LEVELS))

@@ -218,31 +218,28 @@ def plug_and_play(
     measurement: Measurement,
     x: Tensor,
     *,
-    n_steps: int = 6,
-    high: float | None = None,
-    low: float | None = None,
+    sigmas: Tensor | None = None,
     momentum: float = 0.4,
     join: bool = True,
     caution: bool = True,
-    condition: Condition | None = None,
     on_step: OnStep | None = None,
 ) -> Tensor:
     """A fast point estimate: fit the data, denoise, at falling levels (plug-and-play half-quadratic
     splitting, DPIR, Zhang et al. 2021), with momentum.
 
-    x: (B, C, i, j[, k]) a first guess in network units. high: the first level; default 1 where some
-    frequencies were not measured, so that they must come from the prior, else 0.5. low: the last one; default
-    high / 20. momentum: each output of the network is extrapolated by this share of its last change (Polyak's
-    heavy ball). Six evaluations then do what eight do without. join: the last word is not the prior's but
-    weighed against the data once more, which brings the residual near 1. With neither it is DPIR. caution: in
-    that weighing the error that the denoiser names is widened a little; off where its covariance is exact.
-    Not a draw: its spread says nothing.
+    x: (B, C, i, j[, k]) a first guess in network units. sigmas: the noise levels. The default is six, from 1
+    where some frequencies were not measured, so that they must come from the prior, else from 0.5, down to a
+    twentieth of that. momentum: each output of the network is extrapolated by this share of its last change
+    (Polyak's heavy ball). Six evaluations then do what eight do without. join: the last word is not the
+    prior's but weighed against the data once more, which brings the residual near 1. With neither it is DPIR.
+    caution: in that weighing the error that the denoiser names is widened a little; off where its covariance
+    is exact. Not a draw: its spread says nothing.
     """
     answers = ring_response(measurement)
-    if high is None:
+    if sigmas is None:
         complete = answers is not None and float(answers.min()) > 0.05 * float(answers.mean())
         high = 0.5 if complete else 1.0
-    sigmas = log_levels(n_steps, low=high / 20 if low is None else low, high=high)[:-1]
+        sigmas = log_levels(6, low=high / 20, high=high)[:-1]
     careful = cautious(denoiser, *_LAST) if caution else denoiser
     previous = None
     for n, sigma in enumerate(sigmas):
@@ -251,9 +248,9 @@ def plug_and_play(
         level = sigma.to(x).expand(len(x))
         last = n == len(sigmas) - 1
         mean = (
-            posterior_mean(careful, measurement, z, level, condition, answers=answers)
+            posterior_mean(careful, measurement, z, level, answers=answers)
             if join and last
-            else denoiser(z, level, condition)
+            else denoiser(z, level)
         )
         mean = _finite(mean, n, sigma)
         x = mean if previous is None or last else mean + momentum * (mean - previous)

@@ -137,15 +137,15 @@ def test_a_header_says_groups(tmp_path: Path) -> None:
             **other, Manufacturer="Acme", ManufacturerModelName="Two", PixelData=phantom()[1].tobytes()
         ),
     )
-    for _ in range(2):  # the second time from the index
-        first, second = scan(tmp_path, out=tmp_path).items
+    both = [scan(tmp_path, out=tmp_path).items for _ in range(2)]  # the second time from the index
+    for first, second in both:
         assert (first.tags.sex, first.tags.age, first.tags.scanner) == ("female", "40 to 64", "Acme One")
         assert (second.tags.sex, second.tags.age, second.tags.scanner) == ("", "65 and over", "Acme Two")
         assert first.tags.site and second.tags.site == ""
     written = (tmp_path / "index.json").read_text()
     assert not any(secret in written for secret in (CANARY, "1950", "047Y"))
     put(tmp_path / "scans.csv", b"path,sex,age\none/a.dcm,m,\n")
-    assert scan(tmp_path, out=tmp_path).items[0].tags == replace(first.tags, sex="male")
+    assert scan(tmp_path, out=tmp_path).items[0].tags == replace(both[0][0].tags, sex="male")
 
 
 def test_a_damaged_header_costs_the_tag_not_the_scan(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 
 from medprior.data.volume import Volume
 from medprior.errors import BadOption, ShapeMismatch
-from medprior.jobs.inpaint import box_mask, paint
+from medprior.jobs.inpaint import Painting, box_mask, paint
 from medprior.jobs.reconstruct import Settings
 from tests.unit.jobs.exact import CT, Exact, tiny, volume_of
 
@@ -31,7 +31,7 @@ def test_outside_every_bit_is_the_source_s_and_inside_none_is() -> None:
     region = box_mask(source, BOX)
     inside = region.data != 0
     assert inside.sum() == 8 * 7
-    made = paint(prior, source, region, n=2, seed=3)
+    made = paint(prior, source, region, Painting(n=2, seed=3))
     for v in made:
         assert (
             v.data[~inside].tobytes() == source.data[~inside].tobytes()
@@ -43,7 +43,7 @@ def test_outside_every_bit_is_the_source_s_and_inside_none_is() -> None:
             and "the rest unchanged" in v.provenance.history[-1]
         )
     other = source.with_data(np.where(inside, -900.0, source.data))
-    assert [v.data.tobytes() for v in paint(prior, other, region, n=2, seed=3)] == [
+    assert [v.data.tobytes() for v in paint(prior, other, region, Painting(n=2, seed=3))] == [
         v.data.tobytes() for v in made
     ], "what was there is not asked"
     assert not np.array_equal(made[0].data, made[1].data)
@@ -58,7 +58,9 @@ def test_the_draws_are_those_of_the_prior_given_the_rest() -> None:
         torch.stack(
             [
                 torch.from_numpy(v.data)
-                for v in paint(prior, source, region, n=64, settings=Settings(caution=False, n_steps=60))
+                for v in paint(
+                    prior, source, region, Painting(n=64), settings=Settings(caution=False, n_steps=60)
+                )
             ]
         )
         / 1000
@@ -83,7 +85,7 @@ def test_the_label_is_what_is_painted() -> None:
     region = box_mask(source, (2, 2, 16, 12))
     inside = region.data != 0
     dark, light = (
-        np.mean([v.data[inside].mean() for v in paint(prior, source, region, n=4, label=label)])
+        np.mean([v.data[inside].mean() for v in paint(prior, source, region, Painting(label=label))])
         for label in ("dark", "light")
     )
     assert light > dark + 100
@@ -95,7 +97,7 @@ def test_a_scan_finer_than_the_prior() -> None:
     source = volume_of(prior, prior.draw(1, (64, 64), 2)[0])
     source = source.with_data(source.data + 200.0 * (-1.0) ** np.add.outer(np.arange(64), np.arange(64)))
     region = box_mask(source, (21, 17, 22, 25))
-    made, inside = paint(prior, source, region, n=1)[0], region.data != 0
+    made, inside = paint(prior, source, region, Painting(n=1))[0], region.data != 0
     assert np.array_equal(made.data[~inside], source.data[~inside])
     row = made.data[0, 30, 20:40]
     assert np.abs(np.diff(row, 2)).mean() < 0.3 * np.abs(np.diff(source.data[0, 30, 20:40], 2)).mean()
@@ -118,7 +120,7 @@ def test_a_volume(ndim: int) -> None:
     )
     data = np.zeros((1, 24, 20, 6), np.float32)
     data[0, 5:12, 6:15, 2:4] = 1
-    made = paint(prior, source, Volume(data, affine, "label"), n=1, settings=Settings(n_steps=4))[0]
+    made = paint(prior, source, Volume(data, affine, "label"), Painting(n=1), settings=Settings(n_steps=4))[0]
     assert (
         np.array_equal(made.data[data == 0], source.data[data == 0])
         and (made.data[data != 0] != source.data[data != 0]).mean() > 0.99
@@ -130,12 +132,12 @@ def test_wrong_input_is_named() -> None:
     prior = Exact()
     source = scan(prior)
     with pytest.raises(BadOption, match="at least 1"):
-        paint(prior, source, box_mask(source, BOX), n=0)
+        Painting(n=0)
     with pytest.raises(BadOption, match="nothing of the scan"):
-        paint(prior, source, source.with_data(np.zeros_like(source.data)))
+        paint(prior, source, source.with_data(np.zeros_like(source.data)), Painting())
     with pytest.raises(BadOption, match="all of the scan"):
-        paint(prior, source, source.with_data(np.ones_like(source.data)))
+        paint(prior, source, source.with_data(np.ones_like(source.data)), Painting())
     with pytest.raises(ShapeMismatch, match="mask"):
-        paint(prior, source, Volume(np.ones((1, 4, 4), np.float32)))
+        paint(prior, source, Volume(np.ones((1, 4, 4), np.float32)), Painting())
     with pytest.raises(BadOption, match="box: wanted a box within 20 x 16"):
         box_mask(source, (10, 10, 11, 2))

@@ -80,11 +80,8 @@ def test_a_label_map_comes_back_as_it_went_in_however_it_lies(codes: str) -> Non
         and door.images.shape[:2] == (5, 2)
     )
     back = part_volume(CARD, part_named(CARD, "mask"), door, door.images, "made")
-    assert (
-        np.array_equal(back.data, given.data)
-        and axcodes(back) == axcodes(given)
-        and np.allclose(back.affine, given.affine)
-    )  # type: ignore[arg-type]
+    assert np.array_equal(back.data, given.data) and axcodes(back) == axcodes(given)
+    assert back.affine is not None and given.affine is not None and np.allclose(back.affine, given.affine)
     assert back.unit == "label" and back.provenance.synthetic
 
 

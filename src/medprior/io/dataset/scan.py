@@ -15,7 +15,7 @@ import os
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -95,6 +95,21 @@ def scan(
     return index
 
 
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    """Where an image was found and what its own file says. part: which image of a file or folder. signature:
+    state of its files. files: of a series that shares its folder with others.
+    """
+
+    where: str
+    part: str
+    kind: str
+    signature: str
+    label: str
+    patient: str
+    files: tuple[str, ...] = ()
+
+
 class _Scanner:
     """Collects items and faults while it goes through the files."""
 
@@ -153,7 +168,8 @@ class _Scanner:
                 self.items += [self.renewed(item, entry) for item in known]
                 return False
             for part, volume, label, patient in self.volumes(entry.path, kind):
-                self.add(entry, self.relative(entry.path), part, kind, signature, volume, label, patient)
+                found = _Decoded(self.relative(entry.path), part, kind, signature, label, patient)
+                self.add(entry, found, volume)
         except MedpriorError as error:
             self.refuse(entry.path, error)
         return False
@@ -247,7 +263,7 @@ class _Scanner:
                 if alone and one.n_files > 1
                 else ()
             )
-            self.add(entry, where, one.id, "dicom", signature, volume, "", one.patient, files)
+            self.add(entry, _Decoded(where, one.id, "dicom", signature, "", one.patient, files), volume)
         except MedpriorError as error:
             self.refuse(home, error)
 
@@ -276,32 +292,14 @@ class _Scanner:
             }
         return replace(item, **changes)
 
-    def add(
-        self,
-        entry: Listed,
-        where: str,
-        part: str,
-        kind: str,
-        signature: str,
-        volume: Volume,
-        label: str,
-        patient: str,
-        files: tuple[str, ...] = (),
-    ) -> None:
+    def add(self, entry: Listed, found: _Decoded, volume: Volume) -> None:
+        """An item for a decoded image; a label map without a table is left out. Raises Corrupt."""
         if volume.unit == "label" and not entry.stated and self.options.get("unit") != "label":
-            self.left_out.append(Unusable(where, "label map, as its header says", AS_MASK))
+            self.left_out.append(Unusable(found.where, "label map, as its header says", AS_MASK))
             return
-        patient = (patient or entry.patient) if entry.guessed else (entry.patient or patient)
-        low, high = float(volume.data.min()), float(volume.data.max())
-        if low == high:
-            raise Corrupt(
-                entry.path,
-                f"is constant: every value is {low:g}{f' (image {part})' if part else ''}",
-                "remove it",
-            )
-        if volume.ndim == 2 and min(volume.shape) < _LEAST_SIDE:
-            size = " x ".join(map(str, volume.shape))
-            raise Corrupt(entry.path, f"is a picture of {size}, too small for a network", "remove it")
+        order = (found.patient, entry.patient) if entry.guessed else (entry.patient, found.patient)
+        patient = order[0] or order[1]
+        values = _value_range(entry.path, found.part, volume)
         beside = self.check_beside(entry, volume)
         classes = self.classes_of(entry, beside["mask"]) if "mask" in beside else ()
         source = volume.provenance
@@ -309,14 +307,14 @@ class _Scanner:
             self.by_folder[entry.label] += 1
         self.items.append(
             Item(
-                id=self.opaque("i", f"{where}|{part}"),
-                path=where,
-                part=part,
-                label=entry.label or label,
+                id=self.opaque("i", f"{found.where}|{found.part}"),
+                path=found.where,
+                part=found.part,
+                label=entry.label or found.label,
                 patient=self.opaque("p", patient) if patient else "",
                 split=entry.split,
                 mask=entry.mask,
-                kind=kind,
+                kind=found.kind,
                 shape=volume.shape,
                 channels=volume.data.shape[0],
                 unit=volume.unit,
@@ -325,19 +323,21 @@ class _Scanner:
                 synthetic=source.synthetic or any(other.provenance.synthetic for other in beside.values()),
                 digest=pixel_hash(volume),
                 thumb=thumbnail(volume),
-                bucket=_bucket("patient", patient) if patient else _bucket("file", f"{where}|{part}"),
+                bucket=_bucket("patient", patient)
+                if patient
+                else _bucket("file", f"{found.where}|{found.part}"),
                 given=entry.split not in ("", LEARN),
                 leaks=False,
-                signature=signature,
+                signature=found.signature,
                 warnings=source.warnings,
-                files=files,
+                files=found.files,
                 tags=entry.tags.hidden(self.opaque),
                 called=entry.called,
                 beside=entry.beside,
                 numbers=entry.numbers,
                 classes=classes,
                 others=_joined(beside),
-                values=(low, high),
+                values=values,
             )
         )
 
@@ -383,6 +383,18 @@ class _Scanner:
             return tuple(value for value in label_values(mask.data) if value)
         except ValueError as error:
             raise Corrupt(entry.path, f"its mask {error}", "round or threshold it first") from None
+
+
+def _value_range(path: Path, part: str, volume: Volume) -> tuple[float, float]:
+    """The lowest and the highest value. Raises Corrupt for an image from which nothing can be learned."""
+    low, high = float(volume.data.min()), float(volume.data.max())
+    if low == high:
+        which = f" (image {part})" if part else ""
+        raise Corrupt(path, f"is constant: every value is {low:g}{which}", "remove it")
+    if volume.ndim == 2 and min(volume.shape) < _LEAST_SIDE:
+        size = " x ".join(map(str, volume.shape))
+        raise Corrupt(path, f"is a picture of {size}, too small for a network", "remove it")
+    return low, high
 
 
 def _joined(beside: Mapping[str, Volume]) -> str:

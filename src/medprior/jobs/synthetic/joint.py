@@ -125,19 +125,12 @@ def synthesize_joint(
     if n < 1 or not 0 <= alike < 1:
         raise BadOption(f"synthesize: wanted n >= 1 and alike from 0 to below 1, got {n} and {alike}")
     card, door, known = prior.card, None, None
+    if given and (size is not None or slices is not None):
+        raise BadOption("size, slices: what is given has a size of its own", "leave them out")
     if given:
-        if size is not None or slices is not None:
-            raise BadOption("size, slices: what is given has a size of its own", "leave them out")
-        door, kept = admit_parts(card, given)
-        if len(kept) == len(card.channels):
-            raise BadOption(
-                f"given: {', '.join(given)} is all that prior {card.name!r} knows, nothing is left to draw",
-                "give fewer channels",
-            )
+        door, kept = _admitted(card, given)
         known = (door.whole[None], kept)
-        shape = (len(card.channels), *known[0].shape[2:])
-    else:
-        shape = _free_shape(prior, size, slices)
+    shape = _free_shape(prior, size, slices) if door is None else (len(card.channels), *door.whole.shape[1:])
     each = {name: _each(name, value, n) for name, value in (numbers or {}).items()}
     how = Drawing(
         label=label,
@@ -150,14 +143,23 @@ def synthesize_joint(
     )
     drawn = _examples(prior, n, shape, how, alike=alike, known=known, door=door, on_step=on_step)
     wanted = [part for part in parts(card) if part.name not in (given or {})]
-    sentence = (
-        f"made by medprior: prior {card.name}, "
-        f"{'given ' + ', '.join(given) + ', ' if given else ''}label {label}, seed {seed}"
-    )
+    told = f"given {', '.join(given)}, " if given else ""
+    sentence = f"made by medprior: prior {card.name}, {told}label {label}, seed {seed}"
     return [
         {part.name: _volume(prior, part, door, x, f"{sentence}, number {i}") for part in wanted}
         for i, x in enumerate(drawn)
     ]
+
+
+def _admitted(card: Card, given: Mapping[str, Volume]) -> tuple[Admitted, tuple[int, ...]]:
+    """What is given, in network units, and the numbers of its channels. Raises BadOption where it is all."""
+    door, kept = admit_parts(card, given)
+    if len(kept) == len(card.channels):
+        raise BadOption(
+            f"given: {', '.join(given)} is all that prior {card.name!r} knows, nothing is left to draw",
+            "give fewer channels",
+        )
+    return door, kept
 
 
 def draw_joint(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -67,6 +68,14 @@ class Drawing:
         return generator(self.seed, "synthesize", *([self.stream] if self.stream else []))
 
 
+class Walk(TypedDict, total=False):
+    """What is seldom set of ``Drawing``."""
+
+    number_guidance: float
+    n_steps: int
+    stream: str
+
+
 def synthesize(
     prior: GivenPrior,
     *,
@@ -75,17 +84,15 @@ def synthesize(
     seed: int = 0,
     size: tuple[int, ...] | None = None,
     guidance: float = 1.5,
-    number_guidance: float = 1.0,
-    n_steps: int = 24,
     numbers: Mapping[str, Sequence[float]] | None = None,
-    stream: str = "",
     on_step: Callable[[int, int], None] | None = None,
+    **walk: Unpack[Walk],
 ) -> list[Volume]:
     """n new images, marked synthetic. Whether they are copies is not asked here: ``jobs.audit`` does, and so
     does every run.
 
-    Arguments and errors are those of ``draw_images``; BadOption for a joint prior, whose images are several
-    volumes each.
+    walk: number_guidance, n_steps and stream, as of ``Drawing``. Arguments and errors are those of
+    ``draw_images``; BadOption for a joint prior, whose images are several volumes each.
     """
     prior = prior_of(prior)
     if is_joint(prior.card):
@@ -94,16 +101,7 @@ def synthesize(
             "together",
             "use synthesize_joint",
         )
-    how = Drawing(
-        label=label,
-        seed=seed,
-        size=size,
-        guidance=guidance,
-        number_guidance=number_guidance,
-        n_steps=n_steps,
-        numbers=numbers or {},
-        stream=stream,
-    )
+    how = Drawing(label=label, seed=seed, size=size, guidance=guidance, numbers=numbers or {}, **walk)
     x, _ = draw_images(prior, n, how, on_step=on_step)
     return volumes_of(prior, x, f"label {label}, seed {seed}")
 

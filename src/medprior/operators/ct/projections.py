@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NotRequired, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -111,6 +112,14 @@ def parallel_ct(
     return _operator(matrix, tuple(shape), theta, offsets, pixel, step, "parallel")
 
 
+class FanDetector(TypedDict):
+    """bin_spacing, detector_offset: mm, as of ``parallel_ct``. curved: an arc round the source."""
+
+    bin_spacing: float
+    detector_offset: NotRequired[float]
+    curved: NotRequired[bool]
+
+
 def fan_ct(
     shape: tuple[int, ...],
     angles: Tensor | Sequence[float],
@@ -118,10 +127,8 @@ def fan_ct(
     *,
     source_to_axis: float,
     source_to_detector: float,
-    bin_spacing: float,
     spacing: float | tuple[float, float] = 1.0,
-    detector_offset: float = 0.0,
-    curved: bool = False,
+    **detector: Unpack[FanDetector],
 ) -> LineIntegrals:
     """Fan-beam CT; distances in mm. At angle theta the source lies at (u, v) = source_to_axis * (cos theta,
     -sin theta) and looks at the axis of rotation.
@@ -132,15 +139,8 @@ def fan_ct(
     Principles of Computerized Tomographic Imaging, 1988, section 3.4). The rest as ``parallel_ct``.
     """
     pixel = _pair(spacing)
-    theta, offsets, step = detector_bins(shape, angles, n_bins, pixel, bin_spacing, detector_offset)
-    check_source(shape, pixel, source_to_axis, source_to_detector)
-    gamma = offsets / source_to_detector if curved else np.arctan(offsets / source_to_detector)
-    if float(np.abs(gamma).max()) >= np.pi / 2:
-        raise BadOption(
-            "fan_ct: wanted a detector within 90 degrees of the central ray, got "
-            f"{np.rad2deg(np.abs(gamma).max()):.0f}",
-            "use fewer or smaller bins",
-        )
+    distances = (source_to_axis, source_to_detector)
+    theta, offsets, step, gamma = _fan_bins(shape, angles, n_bins, pixel, distances, **detector)
     normal = (theta[:, None] + gamma).ravel()
     matrix = _joseph(normal, np.tile(source_to_axis * np.sin(gamma), len(theta)), (shape[1], shape[2]), pixel)
     return _operator(
@@ -150,9 +150,33 @@ def fan_ct(
         offsets,
         pixel,
         step,
-        "curved fan" if curved else "fan",
-        (source_to_axis, source_to_detector),
+        "curved fan" if detector.get("curved") else "fan",
+        distances,
     )
+
+
+def _fan_bins(
+    shape: tuple[int, ...],
+    angles: Tensor | Sequence[float],
+    n_bins: int,
+    spacing: tuple[float, float],
+    distances: tuple[float, float],
+    *,
+    bin_spacing: float,
+    detector_offset: float = 0.0,
+    curved: bool = False,
+) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
+    """As ``detector_bins``, and gamma of each bin in radians. Raises BadOption."""
+    theta, offsets, step = detector_bins(shape, angles, n_bins, spacing, bin_spacing, detector_offset)
+    check_source(shape, spacing, *distances)
+    gamma = offsets / distances[1] if curved else np.arctan(offsets / distances[1])
+    if float(np.abs(gamma).max()) >= np.pi / 2:
+        raise BadOption(
+            "fan_ct: wanted a detector within 90 degrees of the central ray, got "
+            f"{np.rad2deg(np.abs(gamma).max()):.0f}",
+            "use fewer or smaller bins",
+        )
+    return theta, offsets, step, gamma
 
 
 def _pair(spacing: float | tuple[float, float]) -> tuple[float, float]:

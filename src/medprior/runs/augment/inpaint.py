@@ -14,7 +14,7 @@ from ...data.views import grey, sides, upright, window_for
 from ...data.volume import Volume
 from ...errors import ShapeMismatch
 from ...io.read import read
-from ...jobs.inpaint import box_mask, paint
+from ...jobs.inpaint import Painting, box_mask, paint
 from ...jobs.reconstruct import Settings
 from ...prior import Prior
 from ..ask.requests import Augment
@@ -44,10 +44,7 @@ def run_paint(request: Augment, prior: Prior, volume: Volume, on_event: OnEvent)
         prior,
         volume,
         region,
-        n=request.n,
-        seed=request.seed,
-        label=request.label,
-        guidance=request.guidance,
+        Painting(n=request.n, seed=request.seed, label=request.label, guidance=request.guidance),
         allow_other=request.allow_other,
         on_step=lambda done, total: on_event(Event("step", done=done, total=total)),
     )

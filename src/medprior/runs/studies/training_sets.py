@@ -17,7 +17,7 @@ from ...downstream.augmented import ClassicalAugmentation
 from ...downstream.classifier import ClassifierSettings, train_classifier
 from ...downstream.segmenter import SegmenterSettings, mean_dice, train_segmenter
 from ...errors import BadOption
-from ...jobs.synthetic.enlarge import draw_by_label, prior_variations
+from ...jobs.synthetic.enlarge import Variation, draw_by_label, prior_variations
 from ...jobs.synthetic.joint import draw_joint
 from ...prior import Prior
 from ...prior.admit import resize
@@ -184,18 +184,15 @@ def pool_of(
         return Pool(torch.stack([next(queues[int(k)]) for k in labels]), labels)
     names = [real.names[int(k)] for k in own] if request.keep_label else None
     numbers = None if real.numbers is None else real.numbers[at]
-    images = prior_variations(
-        prior,
-        real.images[at],
-        names,
+    how = Variation(
         strengths=request.strengths,
         per_image=-(-wanted // len(at)),
         seed=seed_for(seed, "pool") % 2**62,
         guidance=request.guidance,
-        numbers=numbers,
         n_steps=request.levels,
-        on_step=on_step,
-    ).flatten(0, 1)[:wanted]
+    )
+    varied = prior_variations(prior, real.images[at], how, labels=names, numbers=numbers, on_step=on_step)
+    images = varied.flatten(0, 1)[:wanted]
     masks = None if real.masks is None else real.masks[at].repeat(-(-wanted // len(at)), 1, 1)[:wanted]
     return Pool(images, labels, masks)
 

@@ -15,6 +15,7 @@ from ...evidence.synthetic.copies import CopyIndex
 from ...jobs.synthetic.audit import (
     LEAST,
     Control,
+    FilteredDraws,
     control_of,
     copy_control,
     hard_filter,
@@ -121,17 +122,11 @@ def _compared(
     request: Synthesize, data: Path, prior: Prior, draw: Draw, n: int, on_event: OnEvent, steered: Steered
 ) -> AuditedDraws:
     scans, unnamed = scans_of_folder(prior, data, request.layout, on_event)
-    overrides = (
-        permitted(
-            unnamed, request.unproven, "train it with medprior train, whose card names them by a digest"
-        )
-        if unnamed
-        else ()
-    )
-    if (
-        n < LEAST
-        # too few images for a share: the prior's own audit must stand for them, said before minutes are spent
-    ):
+    overrides: tuple[str, ...] = ()
+    if unnamed:
+        remedy = "train it with medprior train, whose card names them by a digest"
+        overrides += permitted(unnamed, request.unproven, remedy)
+    if n < LEAST:  # too few for a share: the prior's own audit must stand for them, checked before any work
         remedy = f"ask for {LEAST} or more, or run medprior calibrate synthesize"
         entry = prior.trust.get("synthesize")
         overrides += unproven(entry, request.unproven, remedy=remedy, **asdict(steered))
@@ -144,25 +139,7 @@ def _compared(
     if failed := [one.name for one in controls if not one.passed]:
         why = f"the audit's own controls failed ({', '.join(failed)}), so it proves nothing"
         overrides += permitted(why, request.unproven, "ask for it on more scans")
-    found = hard_filter(draw, n, index, seed=request.seed)
-    if found.refused:
-        on_event(
-            Event(
-                "note",
-                f"{found.refused} of {len(found.all)} images lay nearer to a training scan than any held-out "
-                "scan does and were refused",
-            )
-        )
-    if not len(found.kept):
-        raise BadOption(
-            f"synthesize: all of {found.refused} images lie nearer to a training scan than any held-out scan "
-            "does; nothing was written",
-            "the prior has memorised its scans: train it on more of them, or for a shorter time",
-        )
-    if len(found.kept) < n:
-        on_event(
-            Event("warning", f"{len(found.kept)} instead of {n} images: the others were refused as copies")
-        )
+    found = _without_copies(draw, n, index, request.seed, on_event)
     said = {"refused": found.refused, "drawn": len(found.all)}
     if len(found.all) < LEAST:
         few = Section("Is any of them somebody's scan?", f"{_REFUSED.format(**said)} {_FEW}")
@@ -183,6 +160,30 @@ def _compared(
     return AuditedDraws(
         found.kept, {**said, **as_json(evidence), "proof": proof_lines(evidence)}, sections, overrides
     )
+
+
+def _without_copies(draw: Draw, n: int, index: CopyIndex, seed: int, on_event: OnEvent) -> FilteredDraws:
+    """n images that are no copies, or fewer. Raises BadOption where all of them are."""
+    found = hard_filter(draw, n, index, seed=seed)
+    if found.refused:
+        on_event(
+            Event(
+                "note",
+                f"{found.refused} of {len(found.all)} images lay nearer to a training scan than any held-out "
+                "scan does and were refused",
+            )
+        )
+    if not len(found.kept):
+        raise BadOption(
+            f"synthesize: all of {found.refused} images lie nearer to a training scan than any held-out scan "
+            "does; nothing was written",
+            "the prior has memorised its scans: train it on more of them, or for a shorter time",
+        )
+    if len(found.kept) < n:
+        on_event(
+            Event("warning", f"{len(found.kept)} instead of {n} images: the others were refused as copies")
+        )
+    return found
 
 
 def _twin(request: Synthesize, prior: Prior, index: CopyIndex, on_event: OnEvent) -> list[Control]:

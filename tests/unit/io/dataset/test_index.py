@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 from medprior.io.dataset.index import Item, digest_of, one_each, patients_of
 
 
 def item(name: str, patient: str = "", label: str = "") -> Item:
-    facts = {"part": "", "split": "train", "mask": "", "kind": "picture", "unit": "a.u.", "modality": ""}
+    facts: dict[str, Any] = {
+        "part": "",
+        "split": "train",
+        "mask": "",
+        "kind": "picture",
+        "unit": "a.u.",
+        "modality": "",
+    }
     return Item(
         id=name,
         path=f"{name}.png",

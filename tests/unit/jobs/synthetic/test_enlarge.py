@@ -4,13 +4,15 @@ hang on the seed alone.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from medprior.augmentation import Policy
 from medprior.downstream.augmented import ClassicalAugmentation
 from medprior.errors import BadOption
-from medprior.jobs.synthetic.enlarge import draw_by_label, prior_variations
+from medprior.jobs.synthetic.enlarge import Variation, draw_by_label, prior_variations
 from medprior.training.folder import load
 from tests.unit.runs.conftest import save_tiny
 
@@ -22,17 +24,12 @@ def prior(tmp_path_factory: pytest.TempPathFactory):
 
 def test_variations_hang_on_the_seed_and_a_weaker_one_stays_nearer(prior) -> None:
     images = torch.linspace(-0.8, 0.8, 5)[:, None, None, None] * torch.ones((5, 1, 16, 16))
-    made = prior_variations(prior, images, strengths=(0.1, 0.6), per_image=2, seed=1, n_steps=2)
+    how = Variation(strengths=(0.1, 0.6), per_image=2, seed=1, n_steps=2)
+    made, one = prior_variations(prior, images, how), replace(how, strengths=(0.1,), per_image=1)
     assert made.shape == (2, 5, 1, 16, 16)
-    assert torch.equal(
-        made, prior_variations(prior, images, strengths=(0.1, 0.6), per_image=2, seed=1, n_steps=2)
-    )
-    assert torch.equal(
-        made[0], prior_variations(prior, images, strengths=(0.1,), per_image=1, seed=1, n_steps=2)[0]
-    ), "however many are asked for"
-    assert not torch.equal(
-        made, prior_variations(prior, images, strengths=(0.1, 0.6), per_image=2, seed=2, n_steps=2)
-    )
+    assert torch.equal(made, prior_variations(prior, images, how))
+    assert torch.equal(made[0], prior_variations(prior, images, one)[0]), "however many are asked for"
+    assert not torch.equal(made, prior_variations(prior, images, replace(how, seed=2)))
     near, far = ((one - images).square().mean() for one in made)
     assert near < far
 
@@ -40,14 +37,20 @@ def test_variations_hang_on_the_seed_and_a_weaker_one_stays_nearer(prior) -> Non
 def test_labels_stay_with_their_images(prior) -> None:
     """Images are grouped by label for the network; each variation still stands where its source does."""
     images = torch.tensor([-0.9, 0.9, -0.9, 0.9])[:, None, None, None] * torch.ones((4, 1, 16, 16))
-    made = prior_variations(
-        prior, images, ["pneumonia", "no_finding", "no_finding", "pneumonia"], strengths=(0.02,), n_steps=2
-    )[0]
+    labels = ["pneumonia", "no_finding", "no_finding", "pneumonia"]
+    how = Variation(strengths=(0.02,), n_steps=2)
+    made = prior_variations(prior, images, how, labels=labels)[0]
     assert (made.flatten(1).mean(1).sign() == images.flatten(1).mean(1).sign()).all()
     with pytest.raises(BadOption, match="a label for each"):
-        prior_variations(prior, images, ["pneumonia"])
+        prior_variations(prior, images, how, labels=["pneumonia"])
     with pytest.raises(BadOption):
-        prior_variations(prior, images, ["pneumonia", "no_finding", "no_finding", "tumour"])
+        prior_variations(prior, images, how, labels=["pneumonia", "no_finding", "no_finding", "tumour"])
+
+
+@pytest.mark.parametrize("wrong", [{"strengths": ()}, {"strengths": (1.0,)}, {"per_image": 0}])
+def test_a_variation_that_cannot_be_is_refused(wrong: dict) -> None:
+    with pytest.raises(BadOption):
+        Variation(**wrong)
 
 
 def test_new_images_by_label_are_as_many_as_asked_for_and_differ(prior) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -173,8 +174,9 @@ def test_volumes_by_a_3_d_prior() -> None:
     ],
 )
 def test_wrong_options_are_named(options: dict) -> None:
+    wanted: dict[str, Any] = {"n": 1, "size": SMALL, **options}
     with pytest.raises(BadOption):
-        synthesize(Exact(), **{"n": 1, "size": SMALL, **options})
+        synthesize(Exact(), **wanted)
 
 
 def test_no_rung_is_coarser_than_what_the_prior_has_learned_from(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,8 @@ def stored(folder: Path, shown: list[Any]) -> Path:
 def test_what_was_stored_is_read_again(tmp_path: Path) -> None:
     shown = blocks()
     (section,) = sections_of(stored(tmp_path, shown))
-    grid, compare, charts, fold, table = section.blocks
+    found: list[Any] = list(section.blocks)
+    grid, compare, charts, fold, table = found
     picture = grid.pictures[0]
     assert picture.edges == ("R", "L") and picture.window == Window(-160.0, 240.0, "soft tissue")
     assert picture.layer.size == (3, 2) and picture.over == shown[0].pictures[0].over
@@ -71,7 +72,8 @@ def test_a_page_of_an_older_version_still_renders(tmp_path: Path) -> None:
             del picture[name]
     write_json(tmp_path / PAGE, page)
     (section,) = page_of(tmp_path).sections
-    assert section.blocks[1].beside is None and section.blocks[0].pictures[0].edges == ("", "")
+    found: list[Any] = list(section.blocks)
+    assert found[1].beside is None and found[0].pictures[0].edges == ("", "")
 
 
 @pytest.mark.parametrize(

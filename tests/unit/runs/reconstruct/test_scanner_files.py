@@ -115,8 +115,8 @@ def test_kspace_becomes_an_image(name: str, n_coils: int, priors: dict[str, Path
     case = acquired(
         Reconstruct.model_validate(asked),
         known_prior(str(priors["MR"])).prior,
-        scan_of(Reconstruct.model_validate(asked)),
-    )  # pyright: ignore[reportArgumentType]
+        scan_of(Reconstruct.model_validate(asked)),  # pyright: ignore[reportArgumentType]
+    )
     assert not case.measurement.simulated
     for fitting in (fitting_total_variation, fitting_wavelets):
         x, _ = fitting(case)
@@ -373,8 +373,8 @@ def test_a_sinogram_becomes_an_image_in_hounsfield_units(priors: dict[str, Path]
     case = acquired(
         Reconstruct.model_validate(asked),
         known_prior(str(priors["CT"])).prior,
-        scan_of(Reconstruct.model_validate(asked)),
-    )  # pyright: ignore[reportArgumentType]
+        scan_of(Reconstruct.model_validate(asked)),  # pyright: ignore[reportArgumentType]
+    )
     tv, _ = fitting_total_variation(case)
     truth = 1000 * (0.02 * blobs(48, 48)[0] / 255 / 0.0193 - 1)
     assert float((tv[0, 0, 11:59, 11:59] - torch.from_numpy(truth)).abs().median()) < 60, (

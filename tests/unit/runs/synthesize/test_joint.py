@@ -109,9 +109,8 @@ def test_a_given_map_gives_images_on_its_grid(slices: Path, tmp_path: Path) -> N
         read(done.path / "outputs" / "given_mask.nii.gz"),
     )
     original = read(given)
-    assert (
-        one.shape == original.shape and np.allclose(one.affine, original.affine) and one.provenance.synthetic
-    )  # type: ignore[arg-type]
+    assert one.affine is not None and original.affine is not None and one.provenance.synthetic
+    assert one.shape == original.shape and np.allclose(one.affine, original.affine)
     assert np.array_equal(back.data, original.data) and back.unit == "label" and not back.provenance.synthetic
     assert rows(done) == [{"path:T1": f"made_{n}_T1.nii.gz", "mask": "given_mask.nii.gz"} for n in (1, 2)]
     record = json.loads((done.path / "run.json").read_text())
