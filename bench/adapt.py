@@ -48,6 +48,7 @@ from medprior.jobs.fitting.fit import fit
 from medprior.jobs.synthetic.synthesize import Drawing, draw_images
 from medprior.prior import Condition
 from medprior.prior.prior import untrained_prior
+from medprior.prior.promises import Promises
 from medprior.prior.wrappers import guided
 from medprior.sampling import sdedit
 from medprior.training.folder import load, save
@@ -295,7 +296,7 @@ def scratch(world: World, seed: int, steps: int, home: Path, old: Sequence[int],
         judge=(lambda now: float(denoising_losses(now, held, torch.full((len(held),), new)).mean())) if held else None,
     )  # fmt: skip
     made.net.eval().requires_grad_(False)
-    save(made, home / "prior", trust={})
+    save(made, home / "prior", promises=Promises())
     return made
 
 

@@ -16,7 +16,7 @@ import argparse
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date
 from math import log10
 from pathlib import Path
@@ -29,10 +29,11 @@ from pretrain import RECIPES, scans
 from medprior import Prior, Volume, load
 from medprior.data.seeds import seed_for
 from medprior.errors import Uncalibrated
-from medprior.evidence.calibration import LEAST, SCALES, MeasurementKind, ReconstructionMethod
+from medprior.evidence.calibration import LEAST, SCALES
 from medprior.evidence.intervals import clopper_pearson, interval
 from medprior.jobs.calibrate import CaseResiduals, calibration_entry, residuals_of
 from medprior.jobs.reconstruct import Settings, how_of, reconstruct
+from medprior.prior.promises import IntervalPromise, MeasurementKind, Promises, ReconstructionMethod
 from medprior.runs.ask.requests import TASKS, Reconstruct
 from medprior.runs.reconstruct.simulate import case_of
 from medprior.runs.studies.calibrate_reconstruct import title_of
@@ -89,7 +90,7 @@ def collect(chosen: argparse.Namespace) -> None:
     )
     found = rows_of(path, chosen.fast) if path.exists() else []
     prior = load(FOLDER / chosen.name)
-    prior.trust.clear()
+    prior.promises = Promises()
     for i, (volume, at, patient) in enumerate(images(chosen.name, chosen.split, chosen.per_patient)):
         if i < len(found):
             continue
@@ -171,26 +172,24 @@ def write(name: str, work: Path) -> None:
             print(f"{name} {task}: {reason}", flush=True)
             continue
         data = hashlib.sha256("".join(sorted(row["sha256"] for row in rows)).encode()).hexdigest()
-        entry |= {
-            "simulated": True,
-            "data": data,
-            "date": str(date.today()),
-            "calibrated_on": f"{len(found)} images of {len({f.patient for f in found})} val patients",
+        more: dict[str, Any] = {
+            "calibrated_on": f"{len(found)} images of {len({f.patient for f in found})} val patients"
         }
         if (task, fast) in tested:
-            entry["measured"] = coverage(entry, tested[task, fast][0])
+            more["measured"] = coverage(entry, tested[task, fast][0])
+        entry = replace(entry, data=data, date=str(date.today()), more=more)
         entries.append(entry)
         print(
-            f"{name} {entry['title']}, {'point estimate' if fast else f'{DRAWS} draws'}: {entry['calibration']}",
+            f"{name} {entry.title}, {'point estimate' if fast else f'{DRAWS} draws'}: {entry.calibration}",
             flush=True,
         )
-    prior.trust["reconstruct"] = entries
-    save(prior, FOLDER / name, trust=prior.trust, half=True)
+    prior.promises = replace(prior.promises, reconstruct=tuple(entries))
+    save(prior, FOLDER / name, half=True)
 
 
-def coverage(entry: dict[str, Any], found: list[CaseResiduals]) -> dict[str, Any]:
+def coverage(entry: IntervalPromise, found: list[CaseResiduals]) -> dict[str, Any]:
     """What the calibrated interval does on patients that neither taught nor calibrated it."""
-    scale, error = entry["calibration"]["scale"], entry["calibration"]["error"]
+    scale, error = entry.calibration.scale, entry.calibration.error
     at = int(torch.searchsorted(SCALES, torch.tensor(scale, dtype=torch.float64) * (1 - 1e-9)))
     inside = [one.curve[at] for one in found]
     patients = [one.patient for one in found]
@@ -237,12 +236,12 @@ def _cells(
     tested_rows: list[dict[str, Any]],
 ) -> list[str]:
     entry = calibration_entry(found, how(fast), rows[0]["title"])
-    at, fitted = coverage(entry, tested), entry["calibration"]
+    at, fitted = coverage(entry, tested), entry.calibration
     share, held = at["coverage"], at["psnr_bound_held"]
     return [
         "fast" if fast else f"{DRAWS} draws",
-        f"{len(found)} ({fitted['patients']})",
-        f"{fitted['scale']:.2f}",
+        f"{len(found)} ({fitted.patients})",
+        f"{fitted.scale:.2f}",
         f"{at['images']} ({at['patients']})",
         f"{share[0]:.3f} ({share[1]:.3f} to {share[2]:.3f})",
         f"{at['lowest_image']:.3f}",

@@ -34,15 +34,17 @@ from pretrain import DATA
 
 from medprior import Prior, Volume, read
 from medprior.data.seeds import generator
+from medprior.errors import Uncalibrated
 from medprior.evidence.detectors.detectors import plain_detectors
 from medprior.evidence.intervals import clopper_pearson, interval
 from medprior.evidence.metrics import auroc
 from medprior.healthy.model import EVIDENCE, JOINED
 from medprior.healthy.variants import reacquire
 from medprior.jobs.detect import calibrate_detection, conformal_score, detect, learn_healthy
+from medprior.prior.promises import DetectPromise
 from medprior.runs.core.inputs import known_prior
 from medprior.runs.studies.detect import Scanned, detection_figures
-from medprior.training.folder import locate, save, save_trust
+from medprior.training.folder import locate, save, save_promises
 
 LEARNED = 700
 """Normals of PneumoniaMNIST that are learned from; the others of its train part are the second healthy
@@ -134,13 +136,14 @@ def learn(name: str, prior: Prior, out: Path) -> None:
         on_step=lambda n: print(n, end=" ", flush=True) if n % 50 == 0 else None,
     )
     entry = calibrate_detection(prior, (c.volume for c in held))
-    said = {
-        "calibrated_on": f"{len(held)} healthy val patients",
-        "learned_from": len(teachers),
-        "data": digest(teachers + held),
-        "date": str(date.today()),
-    }
-    prior.trust["detect"] = {**entry, **said}
+    promise = replace(
+        entry,
+        calibrated_on=f"{len(held)} healthy val patients",
+        learned_from=len(teachers),
+        data=digest(teachers + held),
+        date=str(date.today()),
+    )
+    prior.promises = replace(prior.promises, detect=promise)
     save(prior, out, half=True)
     print(
         f"\n{name}: {len(teachers)} healthy scans learned, {len(held)} healthy patients calibrate, {time.perf_counter() - began:.0f} s",
@@ -207,9 +210,15 @@ def measure(name: str, prior: Prior, split: str, *, deep: bool, change: bool) ->
     }
 
 
+def _calibrated(prior: Prior) -> DetectPromise:
+    if prior.promises.detect is None:
+        raise Uncalibrated("the prior was not calibrated", "run bench/detect.py learn first")
+    return prior.promises.detect
+
+
 def told(scans: list[Scanned], prior: Prior, split: str) -> dict[str, Any]:
     """AUROC beside plain scores, false positives, shuffled labels."""
-    whole = detection_figures(scans, 0.05, prior.trust["detect"]["n_healthy"])
+    whole = detection_figures(scans, 0.05, _calibrated(prior).n_healthy)
     print(f"\n{split}: {whole['healthy_scans']} healthy, {whole['other_scans']} others\n")
     print("| score | AUROC | 95 % interval | ours minus it | average precision |\n|---|---|---|---|---|")
     for title, at in whole["auroc"].items():
@@ -245,7 +254,7 @@ def parts(evidence: np.ndarray, sick: list[bool], prior: Prior) -> None:
     """Each part of the evidence alone, and all without it."""
 
     def told(names: Sequence[str]) -> float:
-        known = torch.tensor([prior.trust["detect"]["evidence"][name] for name in names]).T
+        known = torch.tensor([_calibrated(prior).evidence[name] for name in names]).T
         found = torch.tensor(evidence[:, [EVIDENCE.index(name) for name in names]], dtype=torch.float32)
         return auroc([conformal_score(one, known)[0] for one in found], labels)
 
@@ -290,8 +299,8 @@ def main() -> None:
         return
     found = measure(chosen.name, prior, chosen.split, deep=not chosen.quick, change=chosen.otherwise)
     if chosen.save:
-        prior.trust["detect"]["measured"] = found
-        save_trust(locate(chosen.prior), prior.trust, locate(chosen.prior))
+        measured = replace(prior.promises, detect=replace(_calibrated(prior), measured=found))
+        save_promises(locate(chosen.prior), measured, locate(chosen.prior))
 
 
 if __name__ == "__main__":

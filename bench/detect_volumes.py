@@ -98,12 +98,9 @@ def learn(prior: Prior, out: Path, *, brain: bool) -> None:
     )
     held = heads("val")
     entry = calibrate_detection(prior, (healthy(path, brain=brain) for path in held))
-    prior.trust["detect"] = {
-        **entry,
-        "calibrated_on": f"{len(held)} healthy val patients",
-        "learned_from": len(heads("train")),
-        "date": str(date.today()),
-    }
+    said = f"{len(held)} healthy val patients"
+    promise = replace(entry, calibrated_on=said, learned_from=len(heads("train")), date=str(date.today()))
+    prior.promises = replace(prior.promises, detect=promise)
     save(prior, out, half=True)
     print(
         f"\nbrain: {len(heads('train'))} heads learned, {len(held)} calibrate, {time.perf_counter() - began:.0f} s",
@@ -202,7 +199,7 @@ def measure_inserted(prior: Prior, split: str, patients: int, contrasts: list[fl
         span = f"{each.mean():.3f}" + (f" ({whole.low:.3f} to {whole.high:.3f})" if whole else "")
         dice = np.mean([dices[name, c] for c in contrasts])
         print(f"| {name} | " + " | ".join(f"{row.mean():.3f}" for row in each) + f" | {span} | {dice:.3f} |")
-    if prior.trust["detect"]["map_high"] is None:
+    if prior.promises.detect is None or prior.promises.detect.map_high is None:
         print("\nno calibrated threshold: findings below are at the fixed one")
     print(
         "\n| lesion radius, mm | "

@@ -41,8 +41,9 @@ from medprior.healthy.acquisition import AcquisitionModel, Sketch, sketch
 from medprior.healthy.model import NetworkScan, fingerprint, sketch_variants
 from medprior.jobs.gate import GATE_ALPHA, describe_difference, gate_distance, known_parts
 from medprior.prior.admit import admit
+from medprior.prior.promises import DetectPromise
 from medprior.runs.core.inputs import known_prior
-from medprior.training.folder import locate, save_trust
+from medprior.training.folder import locate, save_promises
 
 Array = NDArray[Any]
 MOST = 100
@@ -96,7 +97,7 @@ def gate_of(name: str) -> Gate | None:
     if not prior.healthy:
         return None
     kind = AcquisitionModel.of("kind", prior.healthy)
-    return Gate(prior, kind, known_parts(kind, prior.trust.get("detect")))
+    return Gate(prior, kind, known_parts(kind, prior.promises.detect))
 
 
 def teach(name: str, of: str) -> None:
@@ -116,10 +117,11 @@ def teach(name: str, of: str) -> None:
     others = {key: value for key, value in bundle.healthy.items() if not key.startswith("kind.")}
     healthy = others | kind.tensors("kind")
     parts = [
-        [round(float(v), 5) for v in kind.parts(sketch(admit(bundle.card, volume).whole))] for volume in held
+        tuple(round(float(v), 5) for v in kind.parts(sketch(admit(bundle.card, volume).whole)))
+        for volume in held
     ]
-    entry = {**bundle.trust["detect"], "kind": parts, "memory": fingerprint(healthy)}
-    save_trust(locate(name), {**bundle.trust, "detect": entry}, locate(name), healthy=healthy)
+    known = replace(bundle.promises.detect or DetectPromise(), kind=tuple(parts), memory=fingerprint(healthy))
+    save_promises(locate(name), replace(bundle.promises, detect=known), locate(name), healthy=healthy)
 
 
 def ranged(x: Array) -> tuple[float, float]:

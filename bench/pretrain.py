@@ -138,7 +138,7 @@ def main() -> None:
         prior = load(chosen.out / chosen.name)
         card = replace(prior.card, data={**prior.card.data, **named(chosen.name)})
         save(
-            Prior(prior.net, prior.path, card, prior.trust, prior.healthy),
+            Prior(prior.net, prior.path, card, prior.promises, prior.healthy),
             chosen.out / chosen.name,
             half=True,
         )

@@ -29,8 +29,8 @@ def record_of(run: Path) -> dict[str, Any]:
 def test_an_old_prior_loads() -> None:
     prior = mp.load(OLD / "prior")
     assert prior.card.name == "tiny" and prior.card.labels == ("no_finding", "pneumonia")
-    assert "detect" not in prior.trust and not prior.healthy
-    assert [entry["title"] for entry in prior.trust["reconstruct"]] == ["superres factor 2"]
+    assert prior.promises.detect is None and not prior.healthy
+    assert [one.title for one in prior.promises.reconstruct] == ["superres factor 2"]
 
 
 def test_info_prints_an_old_prior() -> None:

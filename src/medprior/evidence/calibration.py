@@ -4,10 +4,9 @@ patients, and what kind of measurement it is for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from math import pi, prod
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,16 +15,14 @@ from ..data.seeds import generator
 from ..errors import BadOption, Uncalibrated
 from ..operators import Measurement, Operator
 from ..operators.operator import Scaled
+from ..prior.promises import Calibration, IntervalPromise, MeasurementKind, ReconstructionMethod
 from ..prior.rings import radius
-from ..sampling import Calibration
 from .conformal import threshold
 
 __all__ = [
     "LEAST",
     "METHOD",
     "SCALES",
-    "MeasurementKind",
-    "ReconstructionMethod",
     "conformal_scale",
     "coverage_curve",
     "entry_for",
@@ -48,20 +45,12 @@ measured before that serves no more.
 rounds with momentum.
 """
 
-_SHARE, _HEARD, _SIZE = 1.15, 1.4, 1.5
-"""How far another measurement may be from the calibrated kind, as factors: numbers a voxel, precision, side
-of the image.
+_SECTORS, _PARTS = 8, 4
+"""Directions of frequency from 0 to 180 degrees, and parts along each side of the image.
 """
-
-_LOCAL, _SECTORS, _PARTS = 2.0, 8, 4
-"""The same factor for the precision in one direction of frequency (of 8 from 0 to 180 degrees), and in one
-part of the image (of 4 along each side): random lines differ by up to 1.4 there (of every fourth or eighth;
-of every sixteenth by more than 2 at times); a box instead of scattered holes, or a limited angle, by far
-more."""
 
 _DEAF = 1e6
 """The noise that is left where nothing was measured."""
-
 
 _SAID = {
     "Downsample": "larger pixels",
@@ -72,56 +61,6 @@ _SAID = {
     "Mask @ Fourier @ Coils @ AsComplex": "MRI of several coils",
 }
 """Names of operators in words."""
-
-
-@dataclass(frozen=True, slots=True)
-class MeasurementKind:
-    """What a calibration must know of a measurement, in network units; one of another kind has other errors.
-
-    operator: its name. share: real numbers measured for each voxel. white, smooth: noise that would be left
-    in an image of white noise, and in one whose amplitude falls as 1 / frequency as anatomy's does: (x . A^H
-    C^-1 A x / x . x)^(-1/2). side: voxels of the longest side. ndim: 2 or 3. sectors: what is left of white
-    noise in each of 8 directions of frequency, in the plane of the first two axes. worst: in that part of the
-    image, of 4 along each side, that was measured worst.
-    """
-
-    operator: str
-    share: float
-    white: float
-    smooth: float
-    side: int
-    ndim: int
-    sectors: Sequence[float] = ()
-    worst: float = 0.0
-
-    def apart(self, other: MeasurementKind) -> str:
-        """Why an interval of this kind does not serve ``other``; "" where it does."""
-        if self.operator != other.operator:
-            return f"it is for {self.operator}, this is {other.operator}"
-        if self.ndim != other.ndim:
-            return f"it is for {self.ndim}-D images"
-        limits = {"share": _SHARE, "white": _HEARD, "smooth": _HEARD, "side": _SIZE}
-        said = {
-            "share": "measured numbers a voxel",
-            "white": "noise on fine detail",
-            "smooth": "noise on broad shapes",
-            "side": "voxels a side",
-        }
-        for name, most in limits.items():
-            mine, others = getattr(self, name), getattr(other, name)
-            if not _near(mine, others, most):
-                return f"it is for {mine:.3g} {said[name]}, here are {others:.3g}"
-        if len(self.sectors) != len(other.sectors) or not all(
-            _near(a, b) for a, b in zip(self.sectors, other.sectors, strict=True)
-        ):
-            return "it is for frequencies measured in other directions"
-        if not _near(self.worst, other.worst):
-            return "it is for other parts of the image left out"
-        return ""
-
-
-def _near(mine: float, other: float, most: float = _LOCAL) -> bool:
-    return mine / most <= other <= mine * most
 
 
 def measurement_kind(inside: Measurement) -> MeasurementKind:
@@ -206,41 +145,6 @@ def _sector_of(size: tuple[int, ...]) -> Tensor:
     return torch.where((along == 0) & (across == 0), -1, sector)
 
 
-@dataclass(frozen=True, slots=True)
-class ReconstructionMethod:
-    """The settings of a reconstruction that its errors depend on; of a point estimate (``fast``) none but
-    that it is one, and caution.
-
-    caution, method: an entry without them was made before there was either.
-    """
-
-    fast: bool
-    n: int
-    rule: str
-    n_steps: int
-    high: float
-    low: float
-    caution: bool = False
-    method: int = 1
-
-    @property
-    def said(self) -> str:
-        """What a person chooses of it, as the command line calls it."""
-        return "--fast" if self.fast else f"--n {self.n} --steps {self.n_steps}"
-
-    def apart(self, other: ReconstructionMethod) -> str:
-        """Why an interval measured so does not serve ``other``."""
-        if self.method != other.method:
-            return f"it was made by method {self.method} of medprior, this is {other.method}"
-        if self.fast != other.fast:
-            return f"it is for {'the point estimate' if self.fast else f'{self.n} draws'}"
-        names = ("caution",) if self.fast else ("n", "rule", "n_steps", "high", "low", "caution")
-        wrong = [
-            f"{name} {getattr(self, name)}" for name in names if getattr(self, name) != getattr(other, name)
-        ]
-        return f"it is for {', '.join(wrong)}" if wrong else ""
-
-
 def coverage_curve(apart: Tensor, deviation: Tensor, where: Tensor) -> Tensor:
     """(len(SCALES),): share of the voxels in ``where`` (bool) that differ by no more than scale * deviation;
     all shaped alike. Raises BadOption for none.
@@ -286,45 +190,42 @@ def fit_calibration(curves: Tensor, ratios: Sequence[float], patients: int, leve
 
 
 def entry_for(
-    trust: Mapping[str, Any], inside: Measurement, how: ReconstructionMethod
+    promised: Sequence[IntervalPromise], inside: Measurement, how: ReconstructionMethod
 ) -> tuple[Calibration | None, str]:
-    """(the calibration that serves, "") from a prior's trust.json, or (None, why none does). inside: the
+    """(the calibration that serves, "") of those that the prior has, or (None, why none does). inside: the
     measurement in network units.
     """
-    entries = trust.get("reconstruct", [])
-    if not entries:
+    if not promised:
         return None, "nothing was calibrated for this prior"
     name, ndim = operator_name(inside.operator), len(inside.operator.domain) - 1
-    near = [entry for entry in entries if (entry["kind"]["operator"], entry["kind"]["ndim"]) == (name, ndim)]
+    near = [one for one in promised if (one.kind.operator, one.kind.ndim) == (name, ndim)]
     # what kind it is costs as much as some steps of a reconstruction, and of a volume more memory than its
     # own
     if not near:
         return (
             None,
-            f"calibrated so far: {', '.join(dict.fromkeys(entry['title'] for entry in entries))}; this is "
+            f"calibrated so far: {', '.join(dict.fromkeys(one.title for one in promised))}; this is "
             f"{_SAID.get(name, name)}, {ndim}-D",
         )
     kind = measurement_kind(inside)
-    for entry in reversed(near):  # the newest first
-        if not (
-            ReconstructionMethod(**entry["how"]).apart(how) or MeasurementKind(**entry["kind"]).apart(kind)
-        ):
-            return Calibration(**entry["calibration"]), ""
+    for one in reversed(near):  # the newest first
+        if not (one.how.apart(how) or one.kind.apart(kind)):
+            return one.calibration, ""
     return None, _refusal(near, kind, how)
 
 
-def _refusal(near: Sequence[Mapping[str, Any]], kind: MeasurementKind, how: ReconstructionMethod) -> str:
+def _refusal(near: Sequence[IntervalPromise], kind: MeasurementKind, how: ReconstructionMethod) -> str:
     """Why none of the calibrations of this operator serves: with which options it would, where options alone
     are in the way, or else what each is for; each reason once.
     """
     options: dict[str, set[str]] = {}
     reasons: dict[str, None] = {}
-    for entry in reversed(near):  # the newest first
-        own, apart = ReconstructionMethod(**entry["how"]), MeasurementKind(**entry["kind"]).apart(kind)
+    for one in reversed(near):  # the newest first
+        own, apart = one.how, one.kind.apart(kind)
         chosen = replace(how, fast=own.fast, n=own.n, n_steps=own.n_steps)
         if not apart and not own.apart(chosen):
-            options.setdefault(own.said, set()).add(entry["title"])
-        reasons[f"{entry['title']}: {own.apart(how) or apart}"] = None
+            options.setdefault(own.said, set()).add(one.title)
+        reasons[f"{one.title}: {own.apart(how) or apart}"] = None
     if not options:
         return "no calibration of this kind: " + "; ".join(reasons)
     exist = " or ".join(f"for {' and '.join(sorted(titles))} with {said}" for said, titles in options.items())

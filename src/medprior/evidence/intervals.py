@@ -6,7 +6,6 @@ All are meant to cover at 4 patients, too; ``tests/unit/evidence/test_intervals.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -14,28 +13,10 @@ from numpy.typing import ArrayLike
 from scipy import optimize, stats
 
 from ..errors import BadOption
+from ..prior.promises import Estimate
 from .metrics import auroc
 
 __all__ = ["Estimate", "clopper_pearson", "difference_of_shares", "interval"]
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A number with its interval: level 0.95 means it is meant to hold the truth 95 times in 100; n: how many
-    independent units (patients) stand behind it.
-    """
-
-    value: float
-    low: float
-    high: float
-    level: float
-    n: int
-
-    def __str__(self) -> str:
-        return (
-            f"{self.value:.4g} ({100 * self.level:g} % interval {self.low:.4g} to {self.high:.4g}, n = "
-            f"{self.n})"
-        )
 
 
 def clopper_pearson(hits: int, n: int, level: float = 0.95) -> Estimate:

@@ -5,23 +5,17 @@ kind of measurement they hold for.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from math import exp, log
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import Uncalibrated
-from ..evidence.calibration import (
-    MeasurementKind,
-    ReconstructionMethod,
-    coverage_curve,
-    fit_calibration,
-    measurement_kind,
-)
+from ..evidence.calibration import coverage_curve, fit_calibration, measurement_kind
 from ..evidence.metrics import psnr
 from ..operators import Measurement
+from ..prior.promises import IntervalPromise, MeasurementKind, ReconstructionMethod
 from ..sampling import Draws
 
 __all__ = ["BODY", "CaseResiduals", "calibration_entry", "mean_kind", "residuals_of"]
@@ -100,8 +94,8 @@ def mean_kind(found: Sequence[CaseResiduals]) -> MeasurementKind:
 
 def calibration_entry(
     found: Sequence[CaseResiduals], how: ReconstructionMethod, title: str, *, level: float = 0.9
-) -> dict[str, Any]:
-    """An entry of trust.json's "reconstruct". title: the measurement in words. Raises Uncalibrated for too
+) -> IntervalPromise:
+    """What intervals of this kind rest on. title: the measurement in words. Raises Uncalibrated for too
     few scans, or of several kinds.
     """
     kind = mean_kind(found)
@@ -113,11 +107,5 @@ def calibration_entry(
         level,
     )
     widths = torch.tensor([2 * calibration.scale * one.width for one in found])
-    return {
-        "title": title,
-        "kind": asdict(kind),
-        "how": asdict(how),
-        "calibration": asdict(calibration),
-        "median_width": round(float(widths.median()), 5),
-        "psnr_db": round(sum(one.psnr_db for one in found) / len(found), 3),
-    }
+    psnr_db = sum(one.psnr_db for one in found) / len(found)
+    return IntervalPromise(title, kind, how, calibration, round(float(widths.median()), 5), round(psnr_db, 3))

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -37,6 +36,7 @@ from ..healthy.model import (
 )
 from ..prior import Condition, Denoiser, Prior
 from ..prior.admit import Admitted, admit, release, release_map
+from ..prior.promises import DetectPromise
 from ..prior.wrappers import guided, with_known
 from ..sampling import sdedit
 from .gate import describe_difference, known_parts
@@ -213,10 +213,10 @@ def detect(
     volume = load_scan(volume, prior)
     if n_twins < 0:
         raise BadOption(f"n_twins: wanted at least 0, got {n_twins}")
-    entry = usable(prior)
+    promise = usable(prior)
     admitted = admit(prior.card, volume, allow_other=allow_other)
     scan = _told(prior, admitted)
-    unlike, beyond, n_kind = _unlike(prior, scan, entry)
+    unlike, beyond, n_kind = _unlike(prior, scan, promise)
     if beyond and gate and not allow_other:
         raise OutOfDistribution(
             unlike,
@@ -228,12 +228,17 @@ def detect(
     if on_step:
         on_step(1, n_twins + 1)
     twin = _twin(
-        prior, scan, _free(unusual.map, entry, learned=bool(prior.healthy), like=scan), n_twins, seed, on_step
+        prior,
+        scan,
+        _free(unusual.map, promise, learned=bool(prior.healthy), like=scan),
+        n_twins,
+        seed,
+        on_step,
     )
-    entry = None if other and gate else entry
+    promise = None if other and gate else promise
     return replace(
-        _found(prior, admitted, twin, unusual, entry, other, unlike),
-        plain=_ranked(plain_scores(prior.healthy, scan.whole), entry),
+        _found(prior, admitted, twin, unusual, promise, other, unlike),
+        plain=_ranked(plain_scores(prior.healthy, scan.whole), promise),
         n_kind=n_kind,
     )
 
@@ -268,7 +273,7 @@ def learn_healthy(
         prior, scans(), patients=patients, seed=seed, n_variants=n_variants, on_step=on_step
     )
     prior.healthy = known.tensors() | fit_plain_scores(small)
-    prior.trust.pop("detect", None)
+    prior.promises = replace(prior.promises, detect=None)
 
 
 def calibrate_detection(
@@ -277,8 +282,8 @@ def calibrate_detection(
     *,
     allow_other: bool = False,
     on_step: Callable[[int], None] | None = None,
-) -> dict[str, Any]:
-    """The "detect" entry of trust.json from healthy scans of patients the prior has not learned from, one
+) -> DetectPromise:
+    """The promise from healthy scans of patients the prior has not learned from, one
     scan a patient.
 
     Their evidence is kept, and every later p-value is that of full conformal prediction among them: a flag at
@@ -297,15 +302,15 @@ def calibrate_detection(
         plain.append(plain_scores(prior.healthy, scan.whole))
         if on_step:
             on_step(i + 1)
-    return {
-        **detection_entry(found),
-        "plain": {name: [one[name] for one in plain] for name in plain[0]},
-        "memory": fingerprint(prior.healthy),
-    }
+    return replace(
+        detection_entry(found),
+        plain={name: tuple(one[name] for one in plain) for name in plain[0]},
+        memory=fingerprint(prior.healthy),
+    )
 
 
-def detection_entry(found: list[tuple[ScanEvidence, Tensor, bool]]) -> dict[str, Any]:
-    """The entry from what was seen of each patient, the parts of its kind, and whether it was a stack of
+def detection_entry(found: list[tuple[ScanEvidence, Tensor, bool]]) -> DetectPromise:
+    """The promise from what was seen of each patient, the parts of its kind, and whether it was a stack of
     slices. Raises Uncalibrated for fewer than 4.
     """
     if len(found) < 4:
@@ -313,15 +318,16 @@ def detection_entry(found: list[tuple[ScanEvidence, Tensor, bool]]) -> dict[str,
             f"{len(found)} healthy patients are too few to calibrate with", "hold out at least 4, better 40"
         )
     peaks = [float(one.map.max()) for one, _, _ in found]
-    return {
-        "method": _METHOD,
-        "evidence": {
-            name: [round(float(one.evidence[n]), 5) for one, _, _ in found] for n, name in enumerate(EVIDENCE)
+    return DetectPromise(
+        method=_METHOD,
+        evidence={
+            name: tuple(round(float(one.evidence[n]), 5) for one, _, _ in found)
+            for n, name in enumerate(EVIDENCE)
         },
-        "peaks": [round(peak, 5) for peak in peaks],
-        "slice_peaks": [[round(v, 4) for v in _along(one.map)] for one, _, stack in found if stack],
-        "kind": [[round(float(v), 5) for v in parts] for _, parts, _ in found],
-        "usual": float(
+        peaks=tuple(round(peak, 5) for peak in peaks),
+        slice_peaks=tuple(tuple(round(v, 4) for v in _along(one.map)) for one, _, stack in found if stack),
+        kind=tuple(tuple(round(float(v), 5) for v in parts) for _, parts, _ in found),
+        usual=float(
             np.mean(
                 [
                     float(one.map.flatten().kthvalue(max(1, round(_GROWN * one.map.numel()))).values)
@@ -329,9 +335,9 @@ def detection_entry(found: list[tuple[ScanEvidence, Tensor, bool]]) -> dict[str,
                 ]
             )
         ),
-        "n_healthy": len(found),
-        "map_high": threshold(peaks, ALPHA) if len(peaks) >= patients_needed(ALPHA) else None,
-    }
+        n_healthy=len(found),
+        map_high=threshold(peaks, ALPHA) if len(peaks) >= patients_needed(ALPHA) else None,
+    )
 
 
 def conformal_score(found: Tensor, healthy: Tensor) -> tuple[float, float]:
@@ -359,19 +365,17 @@ def _by_the_others(parts: Tensor) -> Tensor:
     return (x - mean) / variance.clamp_min(1e-12).sqrt()
 
 
-def usable(prior: Prior) -> dict[str, Any] | None:
-    entry = prior.trust.get("detect")
-    if entry is not None and (
-        entry.get("method") != _METHOD
-        or not prior.healthy
-        or entry.get("memory") != fingerprint(prior.healthy)
+def usable(prior: Prior) -> DetectPromise | None:
+    promise = prior.promises.detect
+    if promise is not None and (
+        promise.method != _METHOD or not prior.healthy or promise.memory != fingerprint(prior.healthy)
     ):
         raise Uncalibrated(
             "the prior was calibrated by another version of medprior, or with other healthy scans than it "
             "knows",
             "calibrate it again with medprior calibrate detect",
         )
-    return entry
+    return promise
 
 
 def _told(prior: Prior, admitted: Admitted) -> NetworkScan:
@@ -387,7 +391,7 @@ def _unusual(prior: Prior, scan: NetworkScan) -> ScanEvidence:
     return _known(prior).unusual(prior, scan) if prior.healthy else prior_expectation(prior, scan)
 
 
-def _unlike(prior: Prior, scan: NetworkScan, entry: dict[str, Any] | None) -> tuple[str, bool, int]:
+def _unlike(prior: Prior, scan: NetworkScan, promise: DetectPromise | None) -> tuple[str, bool, int]:
     """As of ``gate.describe_difference``, and the patients that the gate knows; none where the prior was
     shown no healthy scans. Raises WrongKind as ``HealthyModel.check``.
     """
@@ -395,14 +399,14 @@ def _unlike(prior: Prior, scan: NetworkScan, entry: dict[str, Any] | None) -> tu
         return "", False, 0
     known = _known(prior)
     known.check(scan)
-    parts = known_parts(known.kind, entry)
+    parts = known_parts(known.kind, promise)
     text, beyond = describe_difference(known.kind, parts, sketch(scan.whole))
     return text and f"for prior {prior.card.name!r}: {text}", beyond, len(parts)
 
 
-def _ranked(plain: dict[str, float], entry: dict[str, Any] | None) -> dict[str, RankedScore]:
+def _ranked(plain: dict[str, float], promise: DetectPromise | None) -> dict[str, RankedScore]:
     """Among the calibration's patients; {} where their plain scores were not kept."""
-    known = (entry or {}).get("plain", {})
+    known = promise.plain if promise else {}
     return {
         name: RankedScore(score, sum(one >= score for one in known[name]), p_value(score, known[name]))
         for name, score in plain.items()
@@ -414,7 +418,7 @@ def _known(prior: Prior) -> HealthyModel:
     return HealthyModel.of(prior.healthy)
 
 
-def _free(unusual: Tensor, entry: dict[str, Any] | None, *, learned: bool, like: NetworkScan) -> Tensor:
+def _free(unusual: Tensor, promise: DetectPromise | None, *, learned: bool, like: NetworkScan) -> Tensor:
     """How freely the twin is made anew at each voxel, 0 to 1, broadcastable to the scan's images; everywhere
     where nobody knows what is usual.
     """
@@ -424,18 +428,18 @@ def _free(unusual: Tensor, entry: dict[str, Any] | None, *, learned: bool, like:
             if not like.stack
             else torch.ones(len(like.images), 1, *unusual.shape[:2])
         )
-    low, high = _levels(entry, learned=True)
+    low, high = _levels(promise, learned=True)
     share = ((unusual - low) / (high - low)).clamp(0, 1)[None, None]
     grow, soften = (F.max_pool2d, F.avg_pool2d) if unusual.ndim == 2 else (F.max_pool3d, F.avg_pool3d)
     share = soften(grow(share, 5, stride=1, padding=2), 3, stride=1, padding=1, count_include_pad=False)
     return share[0, 0].movedim(-1, 0)[:, None] if like.stack else share
 
 
-def _levels(entry: dict[str, Any] | None, *, learned: bool) -> tuple[float, float]:
+def _levels(promise: DetectPromise | None, *, learned: bool) -> tuple[float, float]:
     """Where a finding's region ends, and what its peak must pass."""
-    if entry is None or entry["map_high"] is None:
+    if promise is None or promise.map_high is None:
         return _PLAIN[learned]
-    return min(entry["usual"], entry["map_high"]), entry["map_high"]
+    return min(promise.usual, promise.map_high), promise.map_high
 
 
 def _twin(
@@ -492,7 +496,7 @@ def _found(
     admitted: Admitted,
     twin: Tensor,
     unusual: ScanEvidence,
-    entry: dict[str, Any] | None,
+    promise: DetectPromise | None,
     other: str,
     unlike: str,
 ) -> Found:
@@ -501,9 +505,9 @@ def _found(
         admitted, twin, sentence=f"healthy twin by medprior: prior {prior.card.name}, sigma {TWIN}"
     )
     at = release_map(admitted, unusual.map, sentence="how unusual each place is among healthy scans")
-    low, high = _levels(entry, learned=known)
+    low, high = _levels(promise, learned=known)
     labels, found = blobs(at.data[0], high, low)
-    peaks = entry["peaks"] if entry else None
+    peaks = promise.peaks if promise else None
     findings = tuple(_finding(at, one.number, one.voxels, one.peak, one.centre, peaks) for one in found)
     mask = replace(at, data=labels[None].astype(np.float32), unit="label").noted(
         "findings: connected regions above what healthy scans show"
@@ -511,21 +515,21 @@ def _found(
     evidence = {name: float(unusual.evidence[n]) for n, name in enumerate(EVIDENCE)} if known else {}
     joined = torch.tensor([evidence[name] for name in JOINED]) if known else unusual.evidence
     score, p, n, refused = float(joined.mean()), None, 0, ""
-    if entry is None:
+    if promise is None:
         refused = "no healthy patients were held out for this prior: no p-value"
         if other:
             refused = f"no p-value: {other}, and no healthy scan of its kind was measured"
     else:
-        score, p = conformal_score(joined, torch.tensor([entry["evidence"][name] for name in JOINED]).T)
-        n = entry["n_healthy"]
+        score, p = conformal_score(joined, torch.tensor([promise.evidence[name] for name in JOINED]).T)
+        n = promise.n_healthy
         refused = (
             ""
             if n >= patients_needed(ALPHA)
             else f"{n} healthy patients cannot support a flag at 5 % (at least {patients_needed(ALPHA)})"
         )
     slices = (
-        _slices(unusual.map, entry["slice_peaks"])
-        if admitted.stack and entry and len(entry["slice_peaks"]) == n
+        _slices(unusual.map, promise.slice_peaks)
+        if admitted.stack and promise and len(promise.slice_peaks) == n
         else ()
     )
     return Found(
@@ -536,7 +540,7 @@ def _found(
         evidence,
         p,
         n,
-        entry["map_high"] if entry else None,
+        promise.map_high if promise else None,
         findings,
         slices,
         refused,
@@ -545,7 +549,7 @@ def _found(
     )
 
 
-def _slices(unusual: Tensor, healthy: list[list[float]]) -> tuple[float, ...]:
+def _slices(unusual: Tensor, healthy: Sequence[Sequence[float]]) -> tuple[float, ...]:
     """q-value of each slice: its highest value among those of healthy patients at its height, and one place
     to either side.
     """
@@ -559,7 +563,12 @@ def _slices(unusual: Tensor, healthy: list[list[float]]) -> tuple[float, ...]:
 
 
 def _finding(
-    at: Volume, number: int, voxels: int, peak: float, centre: tuple[float, ...], peaks: list[float] | None
+    at: Volume,
+    number: int,
+    voxels: int,
+    peak: float,
+    centre: tuple[float, ...],
+    peaks: Sequence[float] | None,
 ) -> Finding:
     size = None
     if at.spacing_mm is not None:

@@ -4,13 +4,12 @@ or neither.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from ..evidence.conformal import p_value, patients_needed
 from ..healthy.acquisition import PARTS, AcquisitionModel, Sketch, describe_part
+from ..prior.promises import DetectPromise
 
 __all__ = ["GATE_ALPHA", "describe_difference", "gate_distance", "known_parts"]
 
@@ -33,11 +32,11 @@ spread. All were chosen on val (docs/explanation/detection.md).
 """
 
 
-def known_parts(kind: AcquisitionModel, entry: dict[str, Any] | None) -> Tensor:
+def known_parts(kind: AcquisitionModel, promise: DetectPromise | None) -> Tensor:
     """(n, parts): of the healthy scans learned, each by a kind learned without it, and of the patients who
     calibrated, where there are any.
     """
-    held = torch.tensor(entry["kind"]) if entry else torch.zeros(0, kind.known.shape[1])
+    held = torch.tensor(promise.kind) if promise else torch.zeros(0, kind.known.shape[1])
     return torch.cat([kind.known, held]).double()
 
 

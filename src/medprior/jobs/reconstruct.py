@@ -12,14 +12,14 @@ from torch import Tensor
 from ..data.seeds import generator
 from ..data.volume import Volume
 from ..errors import BadOption, ShapeMismatch, did_you_mean
-from ..evidence.calibration import METHOD, ReconstructionMethod, entry_for
+from ..evidence.calibration import METHOD, entry_for
 from ..operators import Measurement, cg
 from ..prior import Denoiser, Prior
 from ..prior.admit import card_heights, scale_of
+from ..prior.promises import Calibration, ReconstructionMethod
 from ..prior.wrappers import batched, cautious, guided, in_bfloat16, tiled
 from ..sampling import (
     RULES,
-    Calibration,
     Draws,
     draw_deviation,
     initial_image,
@@ -246,7 +246,7 @@ def _calibration(
         return None, "calibrations are made without a label"
     if how.n == 1 and not how.fast:
         return None, "one draw has no spread"
-    return entry_for(prior.trust, inside, how)
+    return entry_for(prior.promises.reconstruct, inside, how)
 
 
 def noisy_image(inside: Measurement) -> tuple[Tensor, float] | None:

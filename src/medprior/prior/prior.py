@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from .admit import Admitted, admit
 from .card import Card
 from .denoiser import Condition, Denoiser, broadcast_level, position_channels
 from .paths import Path, path_named
+from .promises import Promises
 
 __all__ = ["Prior", "untrained_prior"]
 
@@ -22,7 +22,7 @@ __all__ = ["Prior", "untrained_prior"]
 class Prior(Denoiser):
     """net + path + card; the mean of x0 in network units (about -1..1).
 
-    trust: the promises of trust.json. healthy: what healthy scans look like to it, tensors that
+    promises: what was measured of it. healthy: what healthy scans look like to it, tensors that
     ``learning.healthy`` makes sense of; {} where none were shown.
     """
 
@@ -31,13 +31,13 @@ class Prior(Denoiser):
         net: nn.Module,
         path: Path,
         card: Card,
-        trust: dict[str, Any] | None = None,
+        promises: Promises | None = None,
         healthy: dict[str, Tensor] | None = None,
     ) -> None:
         self.net = net
         self.path = path
         self.card = card
-        self.trust = trust or {}
+        self.promises = promises or Promises()
         self.healthy = healthy or {}
 
     def __repr__(self) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 from ..errors import printable
 from ..io.disk.files import check_manifest, read_json, sha256
 from ..prior.card import Card
-from ..training.folder import bundled, locate, read_trust
+from ..prior.promises import Estimate, Promises
+from ..training.folder import bundled, locate, read_promises
 
 __all__ = ["card_lines", "card_record"]
 
@@ -22,7 +23,11 @@ def card_record(name: str) -> dict[str, Any]:
     folder = locate(name)
     check_manifest(folder)
     card = Card.from_json(read_json(folder / "card.json")).to_json()
-    return {"card": card, "trust": read_trust(folder), "sha256": sha256(folder / "weights.safetensors")}
+    return {
+        "card": card,
+        "trust": read_promises(folder).to_json(),
+        "sha256": sha256(folder / "weights.safetensors"),
+    }
 
 
 def card_lines(name: str) -> list[str]:
@@ -53,45 +58,42 @@ def _lines(name: str, record: dict[str, Any]) -> list[str]:
         *(f"  {key:10} {value}" for key, value in rows.items()),
         *(f"  limit      {line}" for line in card["limits"]),
     ]
-    measured = _measured(record["trust"]) or [
+    measured = _measured(Promises.from_json(record["trust"])) or [
         "nothing yet: no interval is calibrated, no p-value can be given"
     ]
     return [*lines, *(f"  measured   {line}" for line in measured), "  all of it  medprior info --json"]
 
 
-def _measured(trust: Mapping[str, Any]) -> list[str]:
-    """One sentence for each promise of trust.json."""
+def _measured(promises: Promises) -> list[str]:
+    """One sentence for each promise."""
     lines = []
-    for entry in trust.get("reconstruct", ()):
-        at, how = (
-            entry["calibration"],
-            "point estimate" if entry["how"]["fast"] else f"{entry['how']['n']} draws",
-        )
-        level = f"{at['level']:.0%} intervals, calibrated on {at['n']} images of {at['patients']} patients"
-        lines.append(f"reconstruct {entry['title']}, {how}: {level}")
-    if detect := trust.get("detect"):
-        lines.append(f"detect: p-values from {detect['n_healthy']} held-out healthy patients")
-        lines += [f"detect: {line}" for line in _tested(detect.get("measured", {}))]
-    if audit := trust.get("synthesize"):
-        verdict = "passed" if audit["passed"] else "NOT passed"
-        lines.append(f"synthesize: copy audit {verdict} on {audit['n']} images")
+    for one in promises.reconstruct:
+        at, how = one.calibration, "point estimate" if one.how.fast else f"{one.how.n} draws"
+        level = f"{at.level:.0%} intervals, calibrated on {at.n} images of {at.patients} patients"
+        lines.append(f"reconstruct {one.title}, {how}: {level}")
+    if detect := promises.detect:
+        lines.append(f"detect: p-values from {detect.n_healthy} held-out healthy patients")
+        lines += [f"detect: {line}" for line in _tested(detect.estimates())]
+    if audit := promises.synthesize:
+        verdict = "passed" if audit.passed else "NOT passed"
+        lines.append(f"synthesize: copy audit {verdict} on {audit.n} images")
     return lines
 
 
-def _tested(measured: Mapping[str, Any]) -> list[str]:
+def _tested(measured: Mapping[str, Estimate]) -> list[str]:
     """What detection reached on labelled test patients, beside the best plain score."""
     lines = []
     if rate := measured.get("false_positive_rate"):
-        lines.append(f"false positive rate {_span(rate)} on {rate['n']} healthy test patients")
+        lines.append(f"false positive rate {_span(rate)} on {rate.n} healthy test patients")
     areas = {key.removeprefix("auroc "): at for key, at in measured.items() if key.startswith("auroc ")}
     if (ours := areas.pop("ours", None)) and areas:
-        name, best = max(areas.items(), key=lambda pair: pair[1]["value"])
+        name, best = max(areas.items(), key=lambda pair: pair[1].value)
         lines.append(f"AUROC {_span(ours)}; best plain score ({name}) {_span(best)}")
     return lines
 
 
-def _span(at: Mapping[str, Any]) -> str:
-    return f"{at['value']:.3f} ({at['low']:.3f} to {at['high']:.3f})"
+def _span(at: Estimate) -> str:
+    return f"{at.value:.3f} ({at.low:.3f} to {at.high:.3f})"
 
 
 def _spacing(spacing: list[float] | None) -> str:

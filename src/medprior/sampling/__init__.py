@@ -2,7 +2,7 @@
 
 from .catalogue import PASSES, RULES
 from .deviation import draw_deviation, local_deviation
-from .draws import Calibration, Draws, shrink_to
+from .draws import Draws, shrink_to
 from .levels import karras_levels, log_levels
 from .loops import anneal, flow, flow_back, initial_image, multistep, plug_and_play, sample, sdedit
 from .published import decoupled, posterior_sampling, pseudoinverse_guidance
@@ -13,7 +13,6 @@ __all__ = [
     "PASSES",
     "RULES",
     "STEPS",
-    "Calibration",
     "Draws",
     "anneal",
     "decoupled",

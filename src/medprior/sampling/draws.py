@@ -12,26 +12,10 @@ from torch import Tensor
 from ..data.views import as_html, grey, row_of, window_for
 from ..data.volume import Volume
 from ..errors import BadOption, Uncalibrated
+from ..prior.promises import Calibration
 from ..prior.rings import by_ring, ring_of
 
-__all__ = ["Calibration", "Draws", "Interval", "shrink_to"]
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """What was measured on n scans of ``patients`` patients that the prior had not learned from.
-
-    level: share of the voxels of a new scan that lie within mean +- scale * deviation, in the mean over scans
-    (conformal risk control). error: mean squared error over mean squared deviation that a new scan does not
-    exceed with probability ``level`` (split conformal). Both hold for scans that come as those of the
-    calibration did; several scans of one patient count as less than their number.
-    """
-
-    level: float
-    scale: float
-    n: int
-    error: float
-    patients: int
+__all__ = ["Draws", "Interval", "shrink_to"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,4 +59,4 @@ def with_deviation_head(
         loss.backward()
         optimizer.step()
     made.net.requires_grad_(False)
-    return Prior(made.net, prior.path, made.card, prior.trust)
+    return Prior(made.net, prior.path, made.card, prior.promises)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,8 +14,9 @@ from ..errors import BadOption, Corrupt, FileProblem, did_you_mean
 from ..io.disk.files import check_manifest, load_weights, read_json, save_weights, write_folder, write_json
 from ..prior import Card, Prior
 from ..prior.prior import untrained_prior
+from ..prior.promises import Promises
 
-__all__ = ["bundled", "load", "read_healthy", "read_trust", "save", "save_trust"]
+__all__ = ["bundled", "load", "read_healthy", "read_promises", "save", "save_promises"]
 
 BUNDLED = Path(__file__).parent.parent / "pretrained"
 HEALTHY = "healthy.safetensors"
@@ -68,7 +68,7 @@ def load(name: str | Path, device: str = "cpu") -> Prior:
     prior.net.requires_grad_(False).eval().to(device)
     if card.ndim == 2:
         prior.net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    prior.trust.update(read_trust(folder))
+    prior.promises = read_promises(folder)
     prior.healthy.update(read_healthy(folder))
     return prior
 
@@ -88,15 +88,13 @@ def _vouched_for(folder: Path) -> None:
             )
 
 
-def read_trust(name: str | Path) -> dict[str, Any]:
-    """trust.json: each measured promise with its number, interval, data and date; {} where nothing was
-    measured.
-    """
+def read_promises(name: str | Path) -> Promises:
+    """What trust.json says was measured of a prior. Raises Corrupt where it cannot be read."""
     path = locate(name) / "trust.json"
-    found = read_json(path) if path.is_file() else {}
-    if not isinstance(found, dict):
-        raise Corrupt(path, f"holds no promises by name, but a {type(found).__name__}")
-    return found
+    try:
+        return Promises.from_json(read_json(path) if path.is_file() else {})
+    except BadOption as error:
+        raise Corrupt(path, f"holds no promises that can be read ({error.args[0]})", error.remedy) from error
 
 
 def read_healthy(name: str | Path) -> dict[str, Tensor]:
@@ -105,12 +103,10 @@ def read_healthy(name: str | Path) -> dict[str, Tensor]:
     return load_weights(path) if path.is_file() else {}
 
 
-def save(
-    prior: Prior, folder: str | Path, *, trust: dict[str, Any] | None = None, half: bool = False
-) -> None:
+def save(prior: Prior, folder: str | Path, *, promises: Promises | None = None, half: bool = False) -> None:
     """Writes a prior's folder whole or not at all; a prior that lay there is replaced.
 
-    trust: the promises to write, default those that the prior came with; {} for weights that have changed
+    promises: to write, default those that the prior came with; ``Promises()`` for weights that have changed
     since they were measured: then what it knows of healthy scans goes, too. half: weights as float16, half
     the size; the rounding (1e-3 relative) is far below the network's error. Raises BadOption for weights that
     are not finite as written (float16 ends at 65504) and for a folder that holds something else, FileProblem
@@ -131,15 +127,15 @@ def save(
             temporary / "weights.safetensors", weights, {"schema": str(prior.card.schema)}
         )  # one key: two are written in no fixed order
         write_json(temporary / "card.json", prior.card.to_json())
-        write_json(temporary / "trust.json", prior.trust if trust is None else trust)
-        if prior.healthy and trust != {}:
+        write_json(temporary / "trust.json", (prior.promises if promises is None else promises).to_json())
+        if prior.healthy and promises != Promises():
             save_weights(temporary / HEALTHY, prior.healthy)
 
     write_folder(folder, fill)
 
 
-def save_trust(
-    source: str | Path, trust: dict[str, Any], folder: str | Path, *, healthy: dict[str, Tensor] | None = None
+def save_promises(
+    source: str | Path, promises: Promises, folder: str | Path, *, healthy: dict[str, Tensor] | None = None
 ) -> None:
     """The prior of ``source`` with other promises, to ``folder`` (its own, or another), whole or not at all;
     weights and card stay as they are to the byte.
@@ -157,7 +153,7 @@ def save_trust(
             *([HEALTHY] if healthy is None and (source / HEALTHY).is_file() else []),
         ):
             shutil.copyfile(source / name, temporary / name)
-        write_json(temporary / "trust.json", trust)
+        write_json(temporary / "trust.json", promises.to_json())
         if healthy:
             save_weights(temporary / HEALTHY, healthy)
 

@@ -5,7 +5,6 @@ of measurement alone.
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from typing import Any
 
 import pytest
 import torch
@@ -15,8 +14,6 @@ from medprior.evidence.calibration import (
     LEAST,
     METHOD,
     SCALES,
-    MeasurementKind,
-    ReconstructionMethod,
     conformal_scale,
     coverage_curve,
     entry_for,
@@ -37,7 +34,7 @@ from medprior.operators import (
     simulate,
     view_angles,
 )
-from medprior.sampling import Calibration
+from medprior.prior.promises import Calibration, IntervalPromise, MeasurementKind, ReconstructionMethod
 
 HOW = ReconstructionMethod(False, 8, "proximal", 30, 5.0, 0.01, True, METHOD)
 
@@ -102,18 +99,13 @@ def test_the_bound_on_the_error_is_conformal() -> None:
     assert at.error == 90.0 and (at.n, at.patients, at.level) == (99, 5, 0.9)
 
 
-def entry(kind: MeasurementKind, how: ReconstructionMethod, scale: float) -> dict[str, Any]:
-    return {
-        "title": "mri 4",
-        "kind": asdict(kind),
-        "how": asdict(how),
-        "calibration": asdict(Calibration(0.9, scale, 60, 1.5, 4)),
-    }
+def entry(kind: MeasurementKind, how: ReconstructionMethod, scale: float) -> IntervalPromise:
+    return IntervalPromise("mri 4", kind, how, Calibration(0.9, scale, 60, 1.5, 4))
 
 
 def test_a_calibration_serves_its_own_kind_alone() -> None:
-    trust = {"reconstruct": [entry(measurement_kind(measured()), HOW, 2.0)]}
-    assert entry_for(trust, measured(noise=0.024), HOW) == (Calibration(0.9, 2.0, 60, 1.5, 4), "")
+    promised = [entry(measurement_kind(measured()), HOW, 2.0)]
+    assert entry_for(promised, measured(noise=0.024), HOW) == (Calibration(0.9, 2.0, 60, 1.5, 4), "")
     reasons = {
         "measured numbers a voxel": measured(acceleration=8),
         "noise on fine detail": measured(noise=0.04),
@@ -124,7 +116,7 @@ def test_a_calibration_serves_its_own_kind_alone() -> None:
         ),
     }
     for words, other in reasons.items():
-        found, refused = entry_for(trust, other, HOW)
+        found, refused = entry_for(promised, other, HOW)
         assert found is None and words in refused
     for words, how in {
         "intervals exist for mri 4 with --n 8 --steps 30; this is a run with --n 4 --steps 30": replace(
@@ -135,17 +127,17 @@ def test_a_calibration_serves_its_own_kind_alone() -> None:
         "method": replace(HOW, method=METHOD + 1),
         "caution": replace(HOW, caution=False),
     }.items():
-        found, refused = entry_for(trust, measured(), how)
+        found, refused = entry_for(promised, measured(), how)
         assert found is None and words in refused
-    assert entry_for({}, measured(), HOW) == (None, "nothing was calibrated for this prior")
+    assert entry_for((), measured(), HOW) == (None, "nothing was calibrated for this prior")
 
 
 def test_options_that_have_an_interval_are_named_each_once() -> None:
     """Not those of a method that medprior no longer uses: no option brings them back."""
     kind, fast = measurement_kind(measured()), replace(HOW, fast=True, n=1)
     old = replace(HOW, n=64, method=METHOD - 1)
-    trust = {"reconstruct": [entry(kind, how, 2.0) for how in (old, HOW, HOW, fast)]}
-    found, refused = entry_for(trust, measured(), replace(HOW, n=2, n_steps=15))
+    promised = [entry(kind, how, 2.0) for how in (old, HOW, HOW, fast)]
+    found, refused = entry_for(promised, measured(), replace(HOW, n=2, n_steps=15))
     assert found is None and refused == (
         "intervals exist for mri 4 with --fast or for mri 4 with --n 8 --steps 30; this is a run with --n 2 "
         "--steps 15"
@@ -154,9 +146,9 @@ def test_options_that_have_an_interval_are_named_each_once() -> None:
 
 def test_caution_counts_for_a_point_estimate_and_the_levels_do_not() -> None:
     fast = replace(HOW, fast=True, n=1)
-    trust = {"reconstruct": [entry(measurement_kind(measured()), fast, 2.0)]}
-    assert entry_for(trust, measured(), replace(fast, n_steps=7, high=9.0))[0] is not None
-    assert "caution" in entry_for(trust, measured(), replace(fast, caution=False))[1]
+    promised = [entry(measurement_kind(measured()), fast, 2.0)]
+    assert entry_for(promised, measured(), replace(fast, n_steps=7, high=9.0))[0] is not None
+    assert "caution" in entry_for(promised, measured(), replace(fast, caution=False))[1]
 
 
 def test_an_entry_from_before_there_was_a_method_serves_nobody() -> None:
@@ -164,15 +156,15 @@ def test_an_entry_from_before_there_was_a_method_serves_nobody() -> None:
     count: only the method tells.
     """
     how = replace(HOW, fast=True, n=1)
-    old = entry(measurement_kind(measured()), how, 2.0)
+    old = entry(measurement_kind(measured()), how, 2.0).to_json()
     del old["how"]["method"], old["how"]["caution"], old["kind"]["sectors"], old["kind"]["worst"]
-    found, refused = entry_for({"reconstruct": [old]}, measured(), how)
+    found, refused = entry_for([IntervalPromise.from_json(old)], measured(), how)
     assert found is None and "method 1 of medprior" in refused
 
 
 def test_the_newest_entry_serves() -> None:
     kind = measurement_kind(measured())
-    found, _ = entry_for({"reconstruct": [entry(kind, HOW, 2.0), entry(kind, HOW, 3.0)]}, measured(), HOW)
+    found, _ = entry_for([entry(kind, HOW, 2.0), entry(kind, HOW, 3.0)], measured(), HOW)
     assert found is not None and found.scale == 3.0
 
 
@@ -189,8 +181,8 @@ def test_what_nothing_was_calibrated_for_is_not_looked_at() -> None:
     m = Measurement(
         torch.zeros(1, 1, 8, 8, 8), Deaf(domain=(1, 8, 8, 8), codomain=(1, 8, 8, 8)), Gaussian(0.02)
     )
-    trust = {"reconstruct": [entry(replace(measurement_kind(measured()), operator="Deaf"), HOW, 2.0)]}
-    assert entry_for(trust, m, HOW) == (None, "calibrated so far: mri 4; this is Deaf, 3-D")
+    promised = [entry(replace(measurement_kind(measured()), operator="Deaf"), HOW, 2.0)]
+    assert entry_for(promised, m, HOW) == (None, "calibrated so far: mri 4; this is Deaf, 3-D")
     with pytest.raises(AssertionError, match="asked"):
         measurement_kind(m)
 

@@ -15,6 +15,7 @@ from medprior.data.volume import Provenance, Volume
 from medprior.prior import Card, Condition, Prior, path_named
 from medprior.prior.denoiser import broadcast_level
 from medprior.prior.prior import untrained_prior
+from medprior.prior.promises import Promises
 from medprior.prior.rings import radius
 
 CT = Card(
@@ -42,14 +43,14 @@ class Exact(Prior):
         mean: float = -0.4,
         power: float = 2.0,
         apart: tuple[float, ...] = (-0.5, 0.5),
-        trust: dict[str, Any] | None = None,
+        promises: Promises | None = None,
     ):
         torch.manual_seed(0)
         features = untrained_prior(
             replace(card, widths=(8, 16), blocks=1)
         ).net  # untrained: its features are something to look at, its answers are not used
         super().__init__(
-            features.eval().requires_grad_(False), path_named("karras", card.sigma_data), card, trust
+            features.eval().requires_grad_(False), path_named("karras", card.sigma_data), card, promises
         )
         self.mean, self.power, self.apart = mean, power, apart
 

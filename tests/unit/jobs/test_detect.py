@@ -23,6 +23,7 @@ from medprior.jobs.detect import (
     learn_healthy,
 )
 from medprior.prior import Prior
+from medprior.prior.promises import DetectPromise, Promises
 from tests.unit.jobs.exact import CT, Exact, tiny, volume_of
 
 SIZE = (24, 20)
@@ -40,9 +41,14 @@ def ill(scan: Volume) -> Volume:
     return scan.with_data(data)
 
 
+def promise(prior: Prior) -> DetectPromise:
+    assert prior.promises.detect is not None
+    return prior.promises.detect
+
+
 def taught(prior: Prior, scans: list[Volume], others: list[Volume]) -> Prior:
     learn_healthy(prior, scans, n_variants=1)
-    prior.trust["detect"] = calibrate_detection(prior, others)
+    prior.promises = Promises(detect=calibrate_detection(prior, others))
     return prior
 
 
@@ -92,7 +98,7 @@ def test_the_scale_is_the_same_for_every_scan(calibrated: Prior) -> None:
     one, two = (
         detect(calibrated, scan, n_twins=0).map_high for scan in (healthy(1, 9)[0], ill(healthy(1, 8)[0]))
     )
-    assert one == two == calibrated.trust["detect"]["map_high"]
+    assert one == two == promise(calibrated).map_high
 
 
 def test_map_and_score_do_not_depend_on_an_arbitrary_unit() -> None:
@@ -137,9 +143,9 @@ def test_plain_scores_are_ranked_among_the_same_patients(calibrated: Prior) -> N
     """The same conformal p-value; a bright square raises each; what nobody kept is not made up."""
     scan = ill(healthy(1, 3)[0])
     found = detect(calibrated, scan, n_twins=0)
-    assert tuple(found.plain) == tuple(calibrated.trust["detect"]["plain"]) == KEPT
+    assert tuple(found.plain) == tuple(promise(calibrated).plain) == KEPT
     for name, one in found.plain.items():
-        known = calibrated.trust["detect"]["plain"][name]
+        known = promise(calibrated).plain[name]
         assert (
             len(known) == 60
             and one.as_high == sum(v >= one.score for v in known)
@@ -167,7 +173,7 @@ def test_few_healthy_patients_support_no_flag() -> None:
     assert found.flagged(0.11)
     with pytest.raises(Uncalibrated, match="too few"):
         calibrate_detection(prior, healthy(3, 1))
-    assert calibrate_detection(prior, healthy(4, 1))["n_healthy"] == 4
+    assert calibrate_detection(prior, healthy(4, 1)).n_healthy == 4
 
 
 def test_healthy_scans_are_learned_before_any_are_held_against_them() -> None:
@@ -180,7 +186,7 @@ def test_healthy_scans_are_learned_before_any_are_held_against_them() -> None:
 def test_what_is_learned_anew_forgets_its_calibration() -> None:
     prior = taught(Exact(), healthy(8, 11), healthy(4, 1))
     learn_healthy(prior, healthy(9, 12), n_variants=0)
-    assert "detect" not in prior.trust
+    assert prior.promises.detect is None
 
 
 def test_p_values_are_valid_whatever_the_profiles() -> None:
@@ -225,9 +231,9 @@ def test_a_calibration_of_another_version_is_refused(calibrated: Prior) -> None:
     """That of another method, one whose healthy scans are gone, and healthy scans that another version
     wrote.
     """
-    other = Exact(trust={"detect": {**calibrated.trust["detect"], "method": 1}})
+    other = Exact(promises=Promises(detect=replace(promise(calibrated), method=1)))
     other.healthy = calibrated.healthy
-    for prior in (other, Exact(trust={"detect": calibrated.trust["detect"]})):
+    for prior in (other, Exact(promises=calibrated.promises)):
         with pytest.raises(Uncalibrated, match="calibrate it again"):
             detect(prior, healthy(1, 1)[0])
     older = Exact()

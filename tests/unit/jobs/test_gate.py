@@ -12,6 +12,7 @@ from torch import Tensor
 
 from medprior.healthy.acquisition import PARTS, AcquisitionModel, sketch
 from medprior.jobs.gate import GATE_ALPHA, describe_difference, gate_distance, known_parts
+from medprior.prior.promises import DetectPromise
 from tests.unit.healthy.test_acquisition import anatomy
 
 N_RULES = 7
@@ -74,8 +75,11 @@ def test_patients_who_calibrated_count_as_well(kind: AcquisitionModel) -> None:
     """Known scans and calibration's together; 19 support a p-value of 5 %, 18 say nothing of whatever
     scan.
     """
-    entry = {"kind": [[0.0] * N_PARTS] * 3}
-    assert known_parts(kind, entry).shape == (63, N_PARTS) and known_parts(kind, None).shape == (60, N_PARTS)
+    promise = DetectPromise(kind=((0.0,) * N_PARTS,) * 3)
+    assert known_parts(kind, promise).shape == (63, N_PARTS) and known_parts(kind, None).shape == (
+        60,
+        N_PARTS,
+    )
     wrong = sketch(-anatomy(100))
     assert describe_difference(kind, known_parts(kind, None)[:18], wrong) == ("", False)
     assert describe_difference(kind, known_parts(kind, None)[:19], wrong)[1]

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from medprior.errors import Uncalibrated
-from medprior.sampling import Calibration, Draws, draw_deviation
+from medprior.prior.promises import Calibration
+from medprior.sampling import Draws, draw_deviation
 
 AT = Calibration(level=0.9, scale=2.0, n=60, error=4.0, patients=5)
 

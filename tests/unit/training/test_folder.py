@@ -17,9 +17,10 @@ from medprior.errors import BadOption, Corrupt, FileProblem, MedpriorError
 from medprior.io.disk.files import save_weights, sha256
 from medprior.prior import Card, Condition, Prior
 from medprior.prior.prior import untrained_prior
-from medprior.training.folder import load, locate, read_trust, save, save_trust
+from medprior.prior.promises import Audit, Promises
+from medprior.training.folder import load, locate, read_promises, save, save_promises
 
-TRUST = {"detect": {"scores": [1.0, 2.5], "n_healthy": 2}}
+TRUST = Promises.from_json({"detect": {"scores": [1.0, 2.5], "n_healthy": 2}})
 
 
 def made(**other: Any) -> Prior:
@@ -76,9 +77,9 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path, half: bool, ndim: int) 
             Card("s", "MR", ndim=3, widths=(8, 16), blocks=1, labels=("a", "b"), numbers=("height",))
         )
     )
-    save(prior, tmp_path / "p", trust=TRUST, half=half)
+    save(prior, tmp_path / "p", promises=TRUST, half=half)
     back = load(tmp_path / "p")
-    assert back.card == prior.card and back.trust == TRUST == read_trust(tmp_path / "p")
+    assert back.card == prior.card and back.promises == TRUST == read_promises(tmp_path / "p")
     assert torch.allclose(answer(back), answer(prior), atol=2e-3 if half else 1e-5)
     assert not any(p.requires_grad for p in back.net.parameters()) and not back.net.training
     assert torch.equal(answer(back), answer(load(tmp_path / "p")))
@@ -93,11 +94,11 @@ def test_half_precision_is_half_the_file(tmp_path: Path) -> None:
 
 def test_promises_are_kept_when_a_prior_is_saved_again(tmp_path: Path) -> None:
     """They are about its weights; to write none, say so."""
-    save(made(), tmp_path / "p", trust=TRUST)
+    save(made(), tmp_path / "p", promises=TRUST)
     save(load(tmp_path / "p"), tmp_path / "q")
-    assert load(tmp_path / "q").trust == TRUST
-    save(load(tmp_path / "p"), tmp_path / "q", trust={})
-    assert load(tmp_path / "q").trust == {}
+    assert load(tmp_path / "q").promises == TRUST
+    save(load(tmp_path / "p"), tmp_path / "q", promises=Promises())
+    assert load(tmp_path / "q").promises == Promises()
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -110,13 +111,13 @@ def test_what_a_prior_knows_of_healthy_scans_is_kept(tmp_path: Path) -> None:
     """In its own precision, laid out in any way, when it is saved, loaded, saved again, and given other
     promises.
     """
-    save(knowing(), tmp_path / "p", trust=TRUST)
+    save(knowing(), tmp_path / "p", promises=TRUST)
     save(load(tmp_path / "p"), tmp_path / "q")
-    save_trust(tmp_path / "q", {"reconstruct": 1}, tmp_path / "r")
-    save_trust(tmp_path / "r", TRUST, tmp_path / "r")
+    save_promises(tmp_path / "q", Promises(synthesize=Audit()), tmp_path / "r")
+    save_promises(tmp_path / "r", TRUST, tmp_path / "r")
     for name in ("p", "q", "r"):
         back = load(tmp_path / name)
-        assert same(back.healthy, HEALTHY) and back.trust == TRUST
+        assert same(back.healthy, HEALTHY) and back.promises == TRUST
     assert (tmp_path / "r" / "healthy.safetensors").read_bytes() == (
         tmp_path / "p" / "healthy.safetensors"
     ).read_bytes()
@@ -127,12 +128,17 @@ def test_what_is_learned_of_healthy_scans_takes_the_place_of_what_was_known(tmp_
     other = {"shift": torch.tensor([7.0])}
     for n, prior in enumerate((knowing(), made())):
         save(prior, tmp_path / f"{n}")
-        save_trust(tmp_path / f"{n}", TRUST, tmp_path / f"{n}-new", healthy=other)
-        assert same(load(tmp_path / f"{n}-new").healthy, other) and load(tmp_path / f"{n}-new").trust == TRUST
-        assert same(load(tmp_path / f"{n}").healthy, prior.healthy) and load(tmp_path / f"{n}").trust == {}
+        save_promises(tmp_path / f"{n}", TRUST, tmp_path / f"{n}-new", healthy=other)
+        assert (
+            same(load(tmp_path / f"{n}-new").healthy, other) and load(tmp_path / f"{n}-new").promises == TRUST
+        )
+        assert (
+            same(load(tmp_path / f"{n}").healthy, prior.healthy)
+            and load(tmp_path / f"{n}").promises == Promises()
+        )
         for name in ("weights.safetensors", "card.json"):
             assert (tmp_path / f"{n}-new" / name).read_bytes() == (tmp_path / f"{n}" / name).read_bytes()
-    save_trust(tmp_path / "0-new", {}, tmp_path / "0-new", healthy={})
+    save_promises(tmp_path / "0-new", Promises(), tmp_path / "0-new", healthy={})
     assert (
         load(tmp_path / "0-new").healthy == {} and not (tmp_path / "0-new" / "healthy.safetensors").exists()
     )
@@ -140,10 +146,10 @@ def test_what_is_learned_of_healthy_scans_takes_the_place_of_what_was_known(tmp_
 
 def test_weights_that_have_changed_know_no_healthy_scans(tmp_path: Path) -> None:
     """What was measured with other weights goes with their promises, and takes its file along."""
-    save(knowing(), tmp_path / "p", trust=TRUST)
-    save(load(tmp_path / "p"), tmp_path / "p", trust={})
+    save(knowing(), tmp_path / "p", promises=TRUST)
+    save(load(tmp_path / "p"), tmp_path / "p", promises=Promises())
     assert load(tmp_path / "p").healthy == {} and not (tmp_path / "p" / "healthy.safetensors").exists()
-    save(made(), tmp_path / "q", trust=TRUST)
+    save(made(), tmp_path / "q", promises=TRUST)
     assert load(tmp_path / "q").healthy == {} and not (tmp_path / "q" / "healthy.safetensors").exists()
 
 
@@ -151,7 +157,7 @@ def test_promises_of_a_folder_that_was_touched_are_not_renewed(tmp_path: Path) -
     save(knowing(), tmp_path / "p")
     (tmp_path / "p" / "healthy.safetensors").write_bytes(b"other")
     with pytest.raises(Corrupt, match=r"healthy\.safetensors"):
-        save_trust(tmp_path / "p", TRUST, tmp_path / "q")
+        save_promises(tmp_path / "p", TRUST, tmp_path / "q")
     assert not (tmp_path / "q").exists()
 
 
@@ -161,7 +167,7 @@ FILES = ["weights.safetensors", "card.json", "trust.json", "healthy.safetensors"
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("place", [0.0, 0.3, 0.99])
 def test_a_flipped_bit_is_found(tmp_path: Path, name: str, place: float) -> None:
-    save(knowing(), tmp_path / "p", trust=TRUST)
+    save(knowing(), tmp_path / "p", promises=TRUST)
     file = tmp_path / "p" / name
     data = bytearray(file.read_bytes())
     data[int(place * len(data))] ^= 4
@@ -263,12 +269,12 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("value, half", [(torch.nan, False), (torch.inf, False), (7e4, True)])
 def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path, value: float, half: bool) -> None:
     """Nor such as half precision cannot hold; the folder that was there stays."""
-    save(made(), tmp_path / "p", trust=TRUST)
+    save(made(), tmp_path / "p", promises=TRUST)
     prior = made()
     prior.net.leave[2].bias.data[0] = value  # type: ignore[union-attr, index]
     with pytest.raises(BadOption, match="not saved"):
         save(prior, tmp_path / "p", half=half)
-    assert load(tmp_path / "p").trust == TRUST
+    assert load(tmp_path / "p").promises == TRUST
 
 
 def test_an_unknown_name_is_said(tmp_path: Path) -> None:
@@ -279,13 +285,13 @@ def test_an_unknown_name_is_said(tmp_path: Path) -> None:
 
 def test_a_promise_that_is_no_number_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(BadOption, match="JSON"):
-        save(made(), tmp_path / "p", trust={"auroc": float("nan")})
+        save(made(), tmp_path / "p", promises=Promises(more={"auroc": float("nan")}))
     assert not (tmp_path / "p").exists()
 
 
 def test_a_training_run_is_known_by_its_folder(tmp_path: Path) -> None:
-    save(knowing(), tmp_path / "run" / "prior", trust=TRUST)
-    assert load(tmp_path / "run").trust == read_trust(tmp_path / "run") == TRUST
+    save(knowing(), tmp_path / "run" / "prior", promises=TRUST)
+    assert load(tmp_path / "run").promises == read_promises(tmp_path / "run") == TRUST
     assert locate(tmp_path / "run") == locate(tmp_path / "run" / "prior") == tmp_path / "run" / "prior"
 
 

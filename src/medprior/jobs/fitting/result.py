@@ -126,7 +126,7 @@ def set_aside(folder: Path, listener: Listener) -> None:
         former = load(folder)
     except FileProblem:
         return
-    found = [*former.trust, *(["healthy scans"] if former.healthy else [])]
+    found = [*former.promises.to_json(), *(["healthy scans"] if former.healthy else [])]
     if not found:
         return
     name = f"{folder.name}-of-step-{former.card.training.get('steps', 0)}"

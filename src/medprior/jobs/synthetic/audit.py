@@ -276,14 +276,14 @@ def _control(name: str, index: CopyIndex, images: Sequence[Tensor], wanted: floa
 
 
 def control_of(prior: Prior) -> list[Control]:
-    """The over-fitted twin's, from the audit of the prior that its trust.json keeps; none where there was no
+    """The over-fitted twin's, from the audit of the prior that it keeps; none where there was no
     audit.
     """
-    kept = prior.trust.get("synthesize", {}).get("controls", [])
+    audit = prior.promises.synthesize
     return [
-        Control(one["name"], Estimate(**one["found"]), tuple(one["by_way"]), one["wanted"])
-        for one in kept
-        if one["name"] == _TWIN_NAME
+        Control(one.name, one.found, one.by_way, one.wanted)
+        for one in (audit.controls if audit else ())
+        if one.name == _TWIN_NAME
     ]
 
 

@@ -95,7 +95,7 @@ def _audited(request: AugmentSet, known: LoadedPrior | None) -> tuple[str, ...]:
     remedy = "run medprior calibrate synthesize, or take --fill-by variations"
     guidance = request.guidance if known.prior.card.labels else None
     return unproven(
-        known.prior.trust.get("synthesize"), request.unproven, guidance=guidance, remedy=remedy, job="fill_by"
+        known.prior.promises.synthesize, request.unproven, guidance=guidance, remedy=remedy, job="fill_by"
     )
 
 

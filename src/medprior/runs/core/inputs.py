@@ -105,7 +105,7 @@ def known_prior(name: str, device: str = "cpu") -> LoadedPrior:
     folder = locate(name)
     prior = load(folder)
     if device != "cpu":
-        prior = Prior(_Elsewhere(prior.net, device), prior.path, prior.card, prior.trust, prior.healthy)
+        prior = Prior(_Elsewhere(prior.net, device), prior.path, prior.card, prior.promises, prior.healthy)
     promises = folder / "trust.json"
     return LoadedPrior(
         prior, sha256(folder / "weights.safetensors"), sha256(promises) if promises.is_file() else ""

@@ -154,33 +154,29 @@ def measured_table(prior: Prior) -> list[Table]:
     """What trust.json says was measured of this prior's detection on patients that neither taught nor
     calibrated it, or that nothing was.
     """
-    entry = prior.trust.get("detect", {})
-    found = {
-        name: at
-        for name, at in entry.get("measured", {}).items()
-        if isinstance(at, dict) and {"value", "low", "high", "n"} <= set(at)
-    }
-    if not found:
+    promise = prior.promises.detect
+    found = promise.estimates() if promise else {}
+    if promise is None or not found:
         text = (
             "not measured: medprior evaluate detect FOLDER --prior PRIOR, on patients that neither "
             "taught nor calibrated it"
         )
         return (
             [Table([["false positives, and what is found, of this prior", text]], words=True)]
-            if entry
+            if promise
             else []
         )
     rows = [["measured of this prior", "value", "interval", "patients"]]
     rows += [
-        [name.replace("_", " "), f"{at['value']:.3f}", f"{at['low']:.3f} to {at['high']:.3f}", str(at["n"])]
+        [name.replace("_", " "), f"{at.value:.3f}", f"{at.low:.3f} to {at.high:.3f}", str(at.n)]
         for name, at in found.items()
     ]
-    level = next(iter(found.values())).get("level", 0.95)
+    level = next(iter(found.values())).level
     return [
         Table(
             rows,
             note=f"On test patients of the prior's own source, {level:.0%} intervals; calibrated on "
-            f"{entry.get('calibrated_on', 'healthy patients')}.",
+            f"{promise.calibrated_on}.",
             open=True,
         )
     ]

@@ -14,7 +14,8 @@ from ...data.views import grey, number, sides, upright, window_for
 from ...data.volume import Volume
 from ...evidence.attribution import Attribution, attribution
 from ...operators import Measurement
-from ...sampling import Calibration, Draws
+from ...prior.promises import Calibration
+from ...sampling import Draws
 from ..core.outputs import Output
 from ..page.blocks import Grid, Picture, Section, Table
 from ..page.pictures import coloured

@@ -5,6 +5,7 @@ healthy patients -> p-values and the map's scale.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from ...io.dataset.index import digest_of, one_each, patients_of
 from ...io.dataset.scan import Index, Item
 from ...jobs.detect import ALPHA, HEALTHY, calibrate_detection, evaluations, learn_healthy
 from ...jobs.gate import known_parts
-from ...training.folder import read_healthy, read_trust, save_trust
+from ...prior.promises import DetectPromise
+from ...training.folder import read_healthy, read_promises, save_promises
 from ..ask.requests import CalibrateDetect
 from ..core.cost import announce
 from ..core.inputs import LoadedPrior, of_split
@@ -60,25 +62,25 @@ def run_calibrate_detect(request: CalibrateDetect, on_event: OnEvent) -> RunFold
 
     form = {"form": 3}
     done = evaluated(request, on_event, work, more=form, every=True, told=whose)
-    entry = done.record["metrics"]["entry"]
+    promise = DetectPromise.from_json(done.record["metrics"]["entry"])
     if not learned and not _holds(
-        target, entry
+        target, promise
     ):  # the run is complete, but the prior that it wrote is another one or gone
         on_event(Event("note", "its prior is not there any more: it is calibrated again"))
         done = evaluated(
             request.model_copy(update={"fresh": True}), on_event, work, more=form, every=True, told=whose
         )
-        entry = done.record["metrics"]["entry"]
+        promise = DetectPromise.from_json(done.record["metrics"]["entry"])
     if learned:
-        save_trust(source, {**read_trust(keeper), "detect": entry}, target, healthy=learned)
+        save_promises(source, replace(read_promises(keeper), detect=promise), target, healthy=learned)
         on_event(Event("note", f"written into {target.name}: detection gives p-values from now on"))
     return done
 
 
-def _holds(folder: Path, entry: dict[str, Any]) -> bool:
+def _holds(folder: Path, promise: DetectPromise) -> bool:
     if not (folder / "card.json").is_file():
         return False
-    return read_trust(folder).get("detect") == entry and fingerprint(read_healthy(folder)) == entry["memory"]
+    return read_promises(folder).detect == promise and fingerprint(read_healthy(folder)) == promise.memory
 
 
 def _work(
@@ -117,16 +119,16 @@ def _work(
         on_step=_progress(on_event, len(held)),
     )
     splits = " and ".join(sorted(_splits(request, items)))
-    entry = {
-        **found,
-        "n_kind": len(known_parts(HealthyModel.of(prior.healthy).kind, found)),
-        "calibrated_on": f"{len(held)} healthy patients of the {splits} split",
-        "learned_from": len(teachers),
-        "data": digest_of([*teachers, *held]),
-        "date": str(date.today()),
-        "scans": sorted(item.digest[:SHORT] for item in [*teachers, *held]),
-    }
-    return _outcome(entry, held, prior.card.name)
+    promise = replace(
+        found,
+        n_kind=len(known_parts(HealthyModel.of(prior.healthy).kind, found)),
+        calibrated_on=f"{len(held)} healthy patients of the {splits} split",
+        learned_from=len(teachers),
+        data=digest_of([*teachers, *held]),
+        date=str(date.today()),
+        scans=tuple(sorted(item.digest[:SHORT] for item in [*teachers, *held])),
+    )
+    return _outcome(promise, held, prior.card.name)
 
 
 def _splits(request: CalibrateDetect, items: Sequence[Item]) -> set[str]:
@@ -156,28 +158,28 @@ def _divided(request: CalibrateDetect, index: Index, items: Sequence[Item]) -> t
     return teachers, held
 
 
-def _outcome(entry: dict[str, Any], held: Sequence[Item], prior: str) -> Outcome:
+def _outcome(promise: DetectPromise, held: Sequence[Item], prior: str) -> Outcome:
     """prior: its name."""
     table: list[list[object]] = [["patient", *EVIDENCE, "highest value of the map"]]
     table += [
-        [n, *(entry["evidence"][name][n - 1] for name in EVIDENCE), peak]
-        for n, peak in enumerate(entry["peaks"], start=1)
+        [n, *(promise.evidence[name][n - 1] for name in EVIDENCE), peak]
+        for n, peak in enumerate(promise.peaks, start=1)
     ]
     return Outcome(
-        {"entry": entry},
-        [_section(entry, held)],
-        [("evidence of held-out healthy patients", chart_image(_chart(entry)))],
-        detection_calibration(entry),
+        {"entry": promise.to_json()},
+        [_section(promise, held)],
+        [("evidence of held-out healthy patients", chart_image(_chart(promise)))],
+        detection_calibration(promise),
         files=results_csv(table),
-        lead=f"{entry['learned_from']} healthy scans of the train split learned, {entry['calibrated_on']} "
+        lead=f"{promise.learned_from} healthy scans of the train split learned, {promise.calibrated_on} "
         f"calibrate. Prior: {prior}.",
     )
 
 
-def detection_calibration(entry: dict[str, Any]) -> Summary:
+def detection_calibration(promise: DetectPromise) -> Summary:
     """How many patients calibrate, and what their number does not allow yet."""
-    n = entry["n_healthy"]
-    text = f"{entry['learned_from']} healthy scans learned, {n} healthy patients calibrate"
+    n = promise.n_healthy
+    text = f"{promise.learned_from} healthy scans learned, {n} healthy patients calibrate"
     line, short = f"{text}: the smallest p-value is {smallest_p(n):.2g}.", _short_of_flags(n)
     return Summary((line, short) if short else (line,), f"{text}; no flags" if short else text)
 
@@ -203,11 +205,11 @@ def _label(request: CalibrateDetect, index: Index) -> str:
     )
 
 
-def _section(entry: dict[str, Any], held: Sequence[Item]) -> Section:
-    n = entry["n_healthy"]
+def _section(promise: DetectPromise, held: Sequence[Item]) -> Section:
+    n = promise.n_healthy
     rows = [["what", "value"]]
     rows += [
-        ["healthy scans learned", str(entry["learned_from"])],
+        ["healthy scans learned", str(promise.learned_from)],
         ["healthy patients held out", str(n)],
         ["smallest p-value", f"{smallest_p(n):.3g}"],
         [
@@ -218,27 +220,27 @@ def _section(entry: dict[str, Any], held: Sequence[Item]) -> Section:
         ],
         [
             "gate before the score",
-            f"knows {entry['n_kind']} patients"
-            if entry["n_kind"] >= patients_needed(ALPHA)
+            f"knows {promise.n_kind} patients"
+            if promise.n_kind >= patients_needed(ALPHA)
             else "NONE: at least 19 patients are needed",
         ],
-        ["plain scores kept beside ours", ", ".join(entry["plain"])],
+        ["plain scores kept beside ours", ", ".join(promise.plain)],
         [
             "top of the map's scale",
-            "not calibrated" if entry["map_high"] is None else f"{entry['map_high']:.2f} deviations",
+            "not calibrated" if promise.map_high is None else f"{promise.map_high:.2f} deviations",
         ],
     ]
     parts = [["evidence", "mean", "standard deviation", "what it measures"]]
     parts += [
         [name, f"{np.mean(values):+.2f}", f"{np.std(values):.2f}", EVIDENCE_IN_WORDS[name]]
-        for name, values in entry["evidence"].items()
+        for name, values in promise.evidence.items()
     ]
     return Section(
         "Calibrate detect: healthy scans, and others of their kind",
         "Every later scan is ranked among the held-out patients: its p-value is the share of them that look "
         "at least as unusual.",
         [
-            Charts([_chart(entry)]),
+            Charts([_chart(promise)]),
             Table(rows, words=True),
             Table(
                 parts,
@@ -255,11 +257,11 @@ def _section(entry: dict[str, Any], held: Sequence[Item]) -> Section:
     )
 
 
-def _chart(entry: dict[str, Any]) -> Chart:
+def _chart(promise: DetectPromise) -> Chart:
     """One dot a patient for each kind of evidence."""
     series = []
     for n, name in enumerate(EVIDENCE):
-        values = entry["evidence"][name]
+        values = promise.evidence[name]
         series.append(Series("points", (n + np.linspace(-0.25, 0.25, len(values))).tolist(), values))
     zero = Series("level", y=[0.0], colour=NEUTRAL)
     return Chart(

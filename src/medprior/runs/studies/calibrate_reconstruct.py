@@ -4,7 +4,7 @@ hold, in the prior's trust.json.
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date
 from hashlib import sha256
 from pathlib import Path
@@ -13,12 +13,13 @@ from typing import Any
 import torch
 
 from ...errors import BadOption
-from ...evidence.calibration import LEAST, SCALES, MeasurementKind, ReconstructionMethod
+from ...evidence.calibration import LEAST, SCALES
 from ...io.dataset.scan import Index, Item
 from ...jobs.calibrate import CaseResiduals, calibration_entry, residuals_of
 from ...jobs.reconstruct import Settings, how_of
 from ...prior import Prior
-from ...training.folder import bundled, locate, read_healthy, read_trust, save_trust
+from ...prior.promises import IntervalPromise, MeasurementKind
+from ...training.folder import bundled, locate, read_healthy, read_promises, save_promises
 from ..ask.requests import TASKS, CalibrateReconstruct, Calibration
 from ..core.cost import announce_reconstruction
 from ..core.inputs import LoadedPrior
@@ -41,11 +42,11 @@ def run_calibrate_reconstruct(request: CalibrateReconstruct, on_event: OnEvent) 
     for a bundled prior without ``into``.
     """
     source, target, keeper = into(request)
-    kept = read_trust(keeper)
+    kept = read_promises(keeper)
     done = evaluated(request, on_event, _work)
-    entry = done.record["metrics"]["entry"]
-    others = [one for one in kept.get("reconstruct", []) if not _replaced(one, entry)]
-    save_trust(source, {**kept, "reconstruct": [*others, entry]}, target, healthy=read_healthy(keeper))
+    promise = IntervalPromise.from_json(done.record["metrics"]["entry"])
+    others = [one for one in kept.reconstruct if not _replaced(one, promise)]
+    save_promises(source, replace(kept, reconstruct=(*others, promise)), target, healthy=read_healthy(keeper))
     on_event(
         Event(
             "note", f"written into {target.name}/trust.json: intervals of this kind are printed from now on"
@@ -70,12 +71,9 @@ def into(request: Calibration) -> tuple[Path, Path, Path]:
     return source, target, target if (target / "card.json").is_file() else source
 
 
-def _replaced(old: dict[str, Any], new: dict[str, Any]) -> bool:
+def _replaced(old: IntervalPromise, new: IntervalPromise) -> bool:
     """The new entry is for the same, or the old one is by a method that no reconstruction uses any more."""
-    was, now = ReconstructionMethod(**old["how"]), ReconstructionMethod(**new["how"])
-    return was.method != now.method or not (
-        was.apart(now) or MeasurementKind(**old["kind"]).apart(MeasurementKind(**new["kind"]))
-    )
+    return old.how.method != new.how.method or not (old.how.apart(new.how) or old.kind.apart(new.kind))
 
 
 def _work(
@@ -137,74 +135,72 @@ def _summary(
     ]
     settings = Settings(n_steps=request.steps)
     how = how_of(settings, 1 if request.fast else request.n, request.fast)
-    entry = {
-        **calibration_entry(found, how, title_of(request.task), level=LEVEL),
-        "simulated": True,
-        "data": sha256("\n".join(sorted(keys)).encode()).hexdigest(),
-        "date": str(date.today()),
-    }
+    promise = replace(
+        calibration_entry(found, how, title_of(request.task), level=LEVEL),
+        simulated=True,
+        data=sha256("\n".join(sorted(keys)).encode()).hexdigest(),
+        date=str(date.today()),
+    )
     table = [["image", "patient", "psnr_db", "mean squared error over mean squared deviation"]]
     table += [
         [str(n), one.patient, f"{one.psnr_db:.4f}", f"{one.ratio:.5f}"]
         for n, one in enumerate(found, start=1)
     ]
-    section = _section(request, items, found, entry, rows[0]["sentence"])
+    section = _section(request, items, found, promise, rows[0]["sentence"])
     return Outcome(
-        {"entry": entry, "simulated": rows[0]["sentence"]},
+        {"entry": promise.to_json(), "simulated": rows[0]["sentence"]},
         [section],
-        [("share of voxels inside, by scale of the interval", chart_image(_chart(found, entry)))],
-        interval_calibration(entry),
+        [("share of voxels inside, by scale of the interval", chart_image(_chart(found, promise)))],
+        interval_calibration(promise),
         files=results_csv(table),
     )
 
 
-def interval_calibration(entry: dict[str, Any]) -> Summary:
+def interval_calibration(promise: IntervalPromise) -> Summary:
     """What intervals of this kind rest on from now on."""
-    at = entry["calibration"]
-    text = f"{LEVEL:.0%} interval for {entry['title']}: {at['scale']:.2f} deviations"
+    at = promise.calibration
+    text = f"{LEVEL:.0%} interval for {promise.title}: {at.scale:.2f} deviations"
     line = (
-        f"{text}, from {at['n']} images of {at['patients']} patients; median width "
-        f"{entry['median_width'] / 2:.3g} of the intensity range."
+        f"{text}, from {at.n} images of {at.patients} patients; median width "
+        f"{promise.median_width / 2:.3g} of the intensity range."
     )
-    return Summary((line,), f"{text} ({at['patients']} patients)")
+    return Summary((line,), f"{text} ({at.patients} patients)")
 
 
 def _section(
     request: CalibrateReconstruct,
     items: tuple[Item, ...],
     found: list[CaseResiduals],
-    entry: dict[str, Any],
+    promise: IntervalPromise,
     sentence: str,
 ) -> Section:
-    at = entry["calibration"]
+    at = promise.calibration
     inside = [
-        one.curve[
-            int(torch.searchsorted(SCALES, torch.tensor(at["scale"] * (1 - 1e-9), dtype=torch.float64)))
-        ]
+        one.curve[int(torch.searchsorted(SCALES, torch.tensor(at.scale * (1 - 1e-9), dtype=torch.float64)))]
         for one in found
     ]
     rows = [["what", "value"]]
     rows += [
-        ["images, patients", f"{at['n']}, {at['patients']}"],
+        ["images, patients", f"{at.n}, {at.patients}"],
         [
             "result",
             "point estimate" if request.fast else f"mean of {request.n} draws, {request.steps} levels",
         ],
         [
             "scale of the interval",
-            f"{at['scale']:.2f} deviations (1.64 would do if they were Gaussian and right)",
+            f"{at.scale:.2f} deviations (1.64 would do if they were Gaussian and right)",
         ],
         ["voxels inside, worst image", f"{min(inside):.1%}"],
-        ["median width", f"{entry['median_width'] / 2:.4f} of the intensity range"],
-        ["mean squared error promised", f"at most {at['error']:.2f} mean squared deviations"],
-        ["mean PSNR", f"{entry['psnr_db']:.2f} dB"],
+        ["median width", f"{promise.median_width / 2:.4f} of the intensity range"],
+        ["mean squared error promised", f"at most {at.error:.2f} mean squared deviations"],
+        ["mean PSNR", f"{promise.psnr_db:.2f} dB"],
     ]
     return Section(
-        f"Calibrate reconstruct: {entry['title']}",
+        f"Calibrate reconstruct: {promise.title}",
         f"SIMULATED measurements; first image: {sentence}. Of a new scan of this kind, {LEVEL:.0%} of the "
         "body's voxels lie inside, in the mean over scans "
         "(conformal risk control), as far as new scans come as these did.",
-        [Charts([_chart(found, entry)]), Table(rows, words=True)],
+        [Charts([_chart(found, promise)]), Table(rows, words=True)],
         caveats=(
             *caveats_of(items),
             "Images of one patient are alike: they support the interval less than as many patients would.",
@@ -212,10 +208,10 @@ def _section(
     )
 
 
-def _chart(found: list[CaseResiduals], entry: dict[str, Any]) -> Chart:
+def _chart(found: list[CaseResiduals], promise: IntervalPromise) -> Chart:
     scales = SCALES.tolist()
     lines = [Series("line", scales, [float(share) for share in one.curve], faint=True) for one in found]
-    chosen = Series("level", x=[entry["calibration"]["scale"]], colour=1, dashed=True)
+    chosen = Series("level", x=[promise.calibration.scale], colour=1, dashed=True)
     return Chart(
         "Share of the body's voxels inside",
         "Each line is an image. The dashed line is the scale that was chosen, the grey one the level wanted.",

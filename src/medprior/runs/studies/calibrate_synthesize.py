@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date
 from typing import Any
 
@@ -31,7 +31,8 @@ from ...jobs.synthetic.mix import apportion, plan_mix
 from ...jobs.synthetic.synthesize import DRAWING, Drawing, default_size, draw_images
 from ...prior import Prior
 from ...prior.numbers import guidable_columns, range_of
-from ...training.folder import read_healthy, read_trust, save_trust
+from ...prior.promises import Audit
+from ...training.folder import read_healthy, read_promises, save_promises
 from ..ask.requests import CalibrateSynthesize
 from ..core.cost import announce
 from ..core.inputs import LoadedPrior, of_split
@@ -54,10 +55,13 @@ def run_calibrate_synthesize(request: CalibrateSynthesize, on_event: OnEvent) ->
     a bundled prior without ``into``.
     """
     source, target, keeper = into(request)
-    kept = read_trust(keeper)
+    kept = read_promises(keeper)
     done = evaluated(request, on_event, _work, every=True)
-    save_trust(
-        source, {**kept, "synthesize": done.record["metrics"]["entry"]}, target, healthy=read_healthy(keeper)
+    save_promises(
+        source,
+        replace(kept, synthesize=Audit.from_json(done.record["metrics"]["entry"])),
+        target,
+        healthy=read_healthy(keeper),
     )
     on_event(
         Event(

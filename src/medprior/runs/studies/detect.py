@@ -127,7 +127,7 @@ def _chosen(prior: Prior, items: Sequence[Item], healthy: str, on_event: OnEvent
     """One scan of each patient and label, without those that taught or calibrated the prior. Raises
     BadOption where none is left.
     """
-    known = set(prior.trust.get("detect", {}).get("scans", ()))
+    known = set(prior.promises.detect.scans if prior.promises.detect else ())
     fair = [item for item in items if item.digest[:SHORT] not in known]
     if not fair:
         raise BadOption(

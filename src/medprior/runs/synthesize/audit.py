@@ -25,6 +25,7 @@ from ...jobs.synthetic.audit import (
 from ...jobs.synthetic.mix import Mix
 from ...prior import Prior
 from ...prior.numbers import guidable_columns
+from ...prior.promises import Audit
 from ..ask.requests import Synthesize
 from ..core.progress import Event, OnEvent
 from ..page.blocks import Section
@@ -64,11 +65,11 @@ def audited_draws(
 ) -> AuditedDraws:
     """n images that may be written.
 
-    With the data set behind the prior every image is compared with it; else the prior's own audit in
-    trust.json stands for the set. Raises BadOption where the set, or the prior, did not pass or was never
+    With the data set behind the prior every image is compared with it; else the own audit of the
+    prior stands for the set. Raises BadOption where the set, or the prior, did not pass or was never
     measured, unless the request allows it; then nothing was written.
     """
-    entry = prior.trust.get("synthesize")
+    entry = prior.promises.synthesize
     if request.data is None:
         overrides = unproven(entry, request.unproven, **asdict(steered))  # before minutes are spent
         made = draw(range(n), request.seed)
@@ -128,7 +129,7 @@ def _compared(
         overrides += permitted(unnamed, request.unproven, remedy)
     if n < LEAST:  # too few for a share: the prior's own audit must stand for them, checked before any work
         remedy = f"ask for {LEAST} or more, or run medprior calibrate synthesize"
-        entry = prior.trust.get("synthesize")
+        entry = prior.promises.synthesize
         overrides += unproven(entry, request.unproven, remedy=remedy, **asdict(steered))
     on_event(Event("stage", "learning how alike two patients are"))
     index = CopyIndex.learn(scans.train, scans.held, seed=request.seed)
@@ -209,19 +210,19 @@ _FEW = (
 )
 
 
-def standing(entry: Mapping[str, Any] | None) -> list[str]:
+def standing(audit: Audit | None) -> list[str]:
     """The few lines that the prior's own audit gives to a set."""
     return (
         ["no audit of this prior"]
-        if entry is None
-        else [f"audit of the prior on {entry['n']} images, {entry['date']}:", *entry["said"]]
+        if audit is None
+        else [f"audit of the prior on {audit.n} images, {audit.date}:", *audit.said]
     )
 
 
-def unseen(entry: Mapping[str, Any] | None) -> Section:
+def unseen(audit: Audit | None) -> Section:
     """What is known of the prior where the set itself was compared with nothing."""
     heading = "Is any of them somebody's scan?"
-    if entry is None:
+    if audit is None:
         return Section(
             heading,
             "",
@@ -229,11 +230,11 @@ def unseen(entry: Mapping[str, Any] | None) -> Section:
             caveats=(_NO_FILTER,),
         )
     text = (
-        f"This set was not compared with scans itself. The prior was, on {entry['n']} images and "
-        f"{entry['held']} held-out ones ({entry['date']})."
+        f"This set was not compared with scans itself. The prior was, on {audit.n} images and "
+        f"{audit.held} held-out ones ({audit.date})."
     )
-    verdict = "The prior's own audit passed." if entry["passed"] else "The prior's own audit did NOT pass."
-    return Section(heading, text, [audit_table(entry)], verdict=verdict, caveats=(_NO_FILTER,))
+    verdict = "The prior's own audit passed." if audit.passed else "The prior's own audit did NOT pass."
+    return Section(heading, text, [audit_table(audit.to_json())], verdict=verdict, caveats=(_NO_FILTER,))
 
 
 _NO_FILTER = (

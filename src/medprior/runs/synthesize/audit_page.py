@@ -20,6 +20,7 @@ from ...evidence.synthetic.fidelity import MEASURES, Fidelity
 from ...evidence.synthetic.moves import views
 from ...jobs.synthetic.audit import Control, KnownScans, SetEvidence
 from ...jobs.synthetic.synthesize import DRAWING
+from ...prior.promises import Audit
 from ..page.blocks import Fold, Grid, Picture, Section, Table
 from ..page.pictures import mosaic
 
@@ -166,7 +167,7 @@ _COMPARE = "name the data set it learned from with --data, or run medprior calib
 
 
 def unproven(
-    entry: Mapping[str, Any] | None,
+    audit: Audit | None,
     allowed: bool,
     *,
     guidance: float | None = None,
@@ -176,13 +177,13 @@ def unproven(
     job: str = "synthesize",
 ) -> tuple[str, ...]:
     """What to write down where a set is not compared with scans itself: nothing where the prior's own audit
-    (trust.json) passed and is of such images.
+    passed and is of such images.
 
     guidance, number_guidance: of a label and of the ``numbers`` that are asked for, None where none is.
     Raises BadOption where the audit did not pass, is of other images or was never made, unless that is
     allowed.
     """
-    why = _lacking(entry, guidance, number_guidance, numbers)
+    why = _lacking(audit, guidance, number_guidance, numbers)
     return permitted(why, allowed, remedy, job) if why else ()
 
 
@@ -196,28 +197,23 @@ def permitted(why: str, allowed: bool, remedy: str, job: str = "synthesize") -> 
 
 
 def _lacking(
-    entry: Mapping[str, Any] | None,
-    guidance: float | None,
-    number_guidance: float | None,
-    numbers: Collection[str],
+    audit: Audit | None, guidance: float | None, number_guidance: float | None, numbers: Collection[str]
 ) -> str:
     """Why the audit of a prior does not stand for a set; "" where it does."""
-    if entry is None:
+    if audit is None:
         return "it was not measured whether this prior copies its patients"
-    if not entry["passed"]:
+    if not audit.passed:
         return "the audit of this prior found copies, or its controls failed"
-    if entry.get("drawing") != DRAWING:
+    if audit.drawing != DRAWING:
         return "the audit of this prior is of images that another version drew in another way"
-    if (number_guidance or 0) > 1 and (
-        untold := [name for name in numbers if name not in entry.get("numbers", ())]
-    ):
+    if (number_guidance or 0) > 1 and (untold := [name for name in numbers if name not in audit.numbers]):
         return (
             f"the audit of this prior told no {', '.join(untold)}, and a guidance of {number_guidance:g} "
             "asks for images that are nearer to what it learned"
         )
     asked = (
-        ("guidance", guidance, entry["guidance"]),
-        ("number guidance", number_guidance, entry.get("number_guidance", 1.0)),
+        ("guidance", guidance, audit.guidance),
+        ("number guidance", number_guidance, audit.number_guidance),
     )
     for name, weight, audited in asked:
         if weight is not None and weight > audited:

@@ -53,7 +53,7 @@ def run_joint(
             "leave --data out; medprior calibrate synthesize measures the prior itself, whose audit then "
             "stands for the set",
         )
-    entry = prior.trust.get("synthesize")
+    entry = prior.promises.synthesize
     steered = Steered.of(request, prior, plan)
     overrides = unproven(entry, request.unproven, **asdict(steered))
     _announce(request, prior, given, len(plan.labels), steered.times, on_event)

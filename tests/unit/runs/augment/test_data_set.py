@@ -21,6 +21,7 @@ from medprior.io.disk.files import read_json
 from medprior.io.read import read
 from medprior.io.write import write
 from medprior.jobs.synthetic.synthesize import DRAWING
+from medprior.prior.promises import Audit, Promises
 from medprior.runs.ask.requests import Augment, AugmentSet
 from medprior.runs.augment.batches import Work
 from medprior.runs.augment.gates import UNLIKE, Gates, Seen
@@ -29,7 +30,7 @@ from medprior.runs.augment.state import beside
 from medprior.runs.core.progress import Event
 from medprior.runs.execute import execute
 from medprior.runs.rebuild import reported
-from medprior.training.folder import save_trust
+from medprior.training.folder import save_promises
 from tests.unit.runs.conftest import save_tiny, scene
 
 COUNTS = {"no_finding": 5, "pneumonia": 2}
@@ -609,14 +610,13 @@ def test_images_from_noise_want_a_prior_whose_audit_passed(
         match="fill_by: it was not measured whether this prior copies its patients; nothing was written",
     ):
         execute(asked(folder, tmp_path / "run", tiny, **options))
-    save_trust(tiny, {"synthesize": {"passed": False}}, tmp_path / "failed")
+    save_promises(tiny, Promises(synthesize=Audit(passed=False)), tmp_path / "failed")
     with pytest.raises(BadOption, match="the audit of this prior found copies"):
         execute(asked(folder, tmp_path / "run", tmp_path / "failed", **options))
     assert list(tmp_path.iterdir()) == [tmp_path / "failed"]
     monkeypatch.setattr(FromNoise, "make", real)
-    save_trust(
-        tiny, {"synthesize": {"passed": True, "drawing": DRAWING, "guidance": 1.5}}, tmp_path / "passed"
-    )
+    audit = Audit(passed=True, drawing=DRAWING, guidance=1.5)
+    save_promises(tiny, Promises(synthesize=audit), tmp_path / "passed")
     passed = execute(asked(folder, tmp_path / "run", tmp_path / "passed", **options)).record
     allowed = execute(asked(folder, tmp_path / "unproven", tiny, **options, unproven=True)).record
     assert not any("written although" in line for line in passed["overrides"])

@@ -10,6 +10,7 @@ import pytest
 
 from medprior.data.volume import Volume
 from medprior.jobs.detect import Finding, Found, RankedScore
+from medprior.prior.promises import DetectPromise, Promises
 from medprior.runs.core.inputs import known_prior
 from medprior.runs.detect.page import (
     beside_table,
@@ -71,10 +72,9 @@ def test_what_was_measured_of_a_prior_is_shown_with_its_interval(tiny: Path) -> 
     prior = known_prior(str(tiny)).prior
     assert measured_table(prior) == []
     rate = {"value": 0.05, "low": 0.01, "high": 0.14, "level": 0.95, "n": 60}
-    prior.trust["detect"] = {
-        "measured": {"false_positive_rate": rate, "n_test_patients": 60},
-        "calibrated_on": "80 healthy val patients",
-    }
+    measured = {"false_positive_rate": rate, "n_test_patients": 60}
+    detect = DetectPromise(measured=measured, calibrated_on="80 healthy val patients")
+    prior.promises = Promises(detect=detect)
     table = measured_table(prior)[0]
     assert table.rows[1] == ["false positive rate", "0.050", "0.010 to 0.140", "60"] and len(table.rows) == 2
     assert "95% intervals" in table.note and "80 healthy val patients" in table.note

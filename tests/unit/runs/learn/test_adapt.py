@@ -17,12 +17,15 @@ from medprior.errors import BadOption
 from medprior.io.disk.files import read_json, sha256
 from medprior.io.write import write
 from medprior.jobs.fitting.adapt import adapt
+from medprior.prior.promises import DetectPromise, Promises
 from medprior.runs.ask.requests import Adapt, request_from
 from medprior.runs.core.progress import Event
 from medprior.runs.learn.adapt import run_adapt
 from medprior.runs.rebuild import rebuild
-from medprior.training.folder import load, save_trust
+from medprior.training.folder import load, save_promises
 from tests.unit.runs.conftest import save_tiny, scene
+
+CALIBRATED = Promises(detect=DetectPromise(n_healthy=40))
 
 
 @pytest.fixture(autouse=True)
@@ -63,9 +66,8 @@ def test_a_folder_becomes_a_class_and_the_same_command_continues(
     heard: list[Event] = []
     done = run_adapt(request(tiny, few, tmp_path / "run"), heard.append)
     made = load(tmp_path / "run" / "prior")
-    assert (
-        made.card.labels == ("no_finding", "pneumonia", "abscess") and made.trust == {} and made.healthy == {}
-    )
+    assert made.card.labels == ("no_finding", "pneumonia", "abscess")
+    assert made.promises == Promises() and made.healthy == {}
     parent = made.card.data["parent"]
     assert parent["sha256"] == sha256(tiny / "weights.safetensors") == done.record["parent"]["sha256"]
     assert made.card.training["method"] == "lora" and made.card.training["replay"] == {
@@ -140,10 +142,10 @@ def test_real_scans_are_replayed_and_judged_by(tiny: Path, few: Path, old: Path,
 
 
 def test_promises_stay_with_the_parent(tiny: Path, few: Path, tmp_path: Path) -> None:
-    save_trust(tiny, {"detect": {"n": 40}}, tmp_path / "parent", healthy={"x": torch.ones(2)})
+    save_promises(tiny, CALIBRATED, tmp_path / "parent", healthy={"x": torch.ones(2)})
     done = adapt(tmp_path / "parent", few, steps=2, out=tmp_path / "run", replay="none", copies=1)
     child = load(tmp_path / "run" / "prior")
-    assert child.trust == {} and child.healthy == {} and len(done.old) == 2
+    assert child.promises == Promises() and child.healthy == {} and len(done.old) == 2
     assert done.prior.card.training["replay"]["share"] == 0.0
 
 

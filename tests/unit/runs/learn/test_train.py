@@ -24,14 +24,17 @@ from medprior.jobs.fitting.fit import fit
 from medprior.jobs.fitting.training_set import card_for
 from medprior.prior import Card, Prior
 from medprior.prior.error_table import ErrorTable
+from medprior.prior.promises import DetectPromise, Promises
 from medprior.runs.ask.requests import Train
 from medprior.runs.core.progress import Event
 from medprior.runs.core.run import RunFolder
 from medprior.runs.learn.train import run_train
 from medprior.runs.learn.train_page import training_verdict
 from medprior.runs.rebuild import rebuild
-from medprior.training.folder import load, save_trust
+from medprior.training.folder import load, save_promises
 from tests.unit.runs.conftest import scene
+
+CALIBRATED = Promises(detect=DetectPromise(n_healthy=40))
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +103,7 @@ def test_a_complete_run_is_returned_and_its_calibrations_stay_until_the_weights_
     """
     out, heard = tmp_path / "run", list[Event]()
     trained(request(scans, out), heard.append)
-    save_trust(out / "prior", {"detect": {"n": 40}}, out / "prior", healthy={"x": torch.ones(2)})
+    save_promises(out / "prior", CALIBRATED, out / "prior", healthy={"x": torch.ones(2)})
     before = {path: sha256(path) for path in sorted(out.rglob("*.*")) if path.is_file()}
     for steps in (12, 5):
         again = trained(request(scans, out, steps=steps), heard.append)
@@ -111,9 +114,9 @@ def test_a_complete_run_is_returned_and_its_calibrations_stay_until_the_weights_
         "index.json"
     } and before.keys() == after.keys()
     trained(request(scans, out, steps=30), heard.append)
-    assert load(out / "prior").card.training["of_steps"] == 30 and load(out / "prior").trust == {}
+    assert load(out / "prior").card.training["of_steps"] == 30 and load(out / "prior").promises == Promises()
     aside = load(out / "prior-of-step-12")
-    assert aside.trust == {"detect": {"n": 40}} and aside.healthy["x"].tolist() == [1, 1]
+    assert aside.promises == CALIBRATED and aside.healthy["x"].tolist() == [1, 1]
     (said,) = [e.text for e in heard if "prior-of-step-12" in e.text]
     assert "(detect, healthy scans) do not hold" in said and "medprior calibrate" in said
 
@@ -145,12 +148,12 @@ def test_weights_that_stay_keep_their_calibrations(scans: Path, tmp_path: Path) 
     """The run is repeated, since its record is lost. The weights are the same: what was measured holds."""
     out = tmp_path / "run"
     trained(request(scans, out), lambda event: None)
-    save_trust(out / "prior", {"detect": {"n": 40}}, out / "prior", healthy={"x": torch.ones(2)})
+    save_promises(out / "prior", CALIBRATED, out / "prior", healthy={"x": torch.ones(2)})
     weights = sha256(out / "prior" / "weights.safetensors")
     record = read_json(out / "run.json")
     write_json(out / "run.json", {**record, "complete": False})
     assert not trained(request(scans, out), lambda event: None).reused
-    assert load(out / "prior").trust == {"detect": {"n": 40}} and load(out / "prior").healthy
+    assert load(out / "prior").promises == CALIBRATED and load(out / "prior").healthy
     assert sha256(out / "prior" / "weights.safetensors") == weights
     assert not list(out.glob("prior-of-*"))
 

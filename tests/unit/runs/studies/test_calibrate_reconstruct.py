@@ -13,12 +13,13 @@ from medprior.data.volume import Volume
 from medprior.errors import BadOption
 from medprior.io.disk.files import check_manifest, sha256
 from medprior.io.write import write
+from medprior.prior.promises import Promises
 from medprior.runs.ask.requests import CalibrateReconstruct, Reconstruct
 from medprior.runs.core.progress import silent
 from medprior.runs.execute import execute
 from medprior.runs.rebuild import rebuild
 from medprior.runs.studies.calibrate_reconstruct import run_calibrate_reconstruct
-from medprior.training.folder import read_trust
+from medprior.training.folder import read_promises
 from tests.unit.runs.conftest import save_tiny, scene
 
 
@@ -99,7 +100,7 @@ def test_a_second_calibration_of_the_same_kind_takes_the_place_of_the_first(
     for seed in (0, 1):
         run_calibrate_reconstruct(asked(scans, prior, tmp_path / f"run{seed}", seed=seed), silent)
     run_calibrate_reconstruct(asked(scans, prior, tmp_path / "denoise", task="denoise"), silent)
-    assert [entry["title"] for entry in read_trust(prior)["reconstruct"]] == ["superres factor 2", "denoise"]
+    assert [one.title for one in read_promises(prior).reconstruct] == ["superres factor 2", "denoise"]
 
 
 def test_too_few_images_and_a_bundled_prior_are_refused(scans: Path, tmp_path: Path) -> None:
@@ -108,7 +109,7 @@ def test_too_few_images_and_a_bundled_prior_are_refused(scans: Path, tmp_path: P
         run_calibrate_reconstruct(asked(scans, prior, tmp_path / "few", split="test"), silent)
     with pytest.raises(BadOption, match="is not changed in its place"):
         run_calibrate_reconstruct(asked(scans, Path("chest-xray"), tmp_path / "bundled"), silent)
-    assert read_trust(prior) == {}
+    assert read_promises(prior) == Promises()
 
 
 def test_the_verb_writes_a_calibrated_copy(
@@ -132,4 +133,4 @@ def test_the_verb_writes_a_calibrated_copy(
     ]
     assert main(verb) == 0
     assert "deviations, from 12 images of 12 patients" in capsys.readouterr().out
-    assert read_trust(prior) == {} and len(read_trust(copy)["reconstruct"]) == 1
+    assert read_promises(prior) == Promises() and len(read_promises(copy).reconstruct) == 1

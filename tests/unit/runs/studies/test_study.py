@@ -210,7 +210,8 @@ def calibrated(healthy_folder: Path, tiny: Path, tmp_path_factory: pytest.TempPa
 
 def test_a_prior_is_shown_healthy_scans_and_ranks_others(calibrated: Path, tiny: Path) -> None:
     prior = load(calibrated)
-    assert prior.trust["detect"]["calibrated_on"] == "20 healthy patients of the val split" and prior.healthy
+    assert prior.promises.detect is not None
+    assert prior.promises.detect.calibrated_on == "20 healthy patients of the val split" and prior.healthy
     for old, new in zip(load(tiny).net.parameters(), prior.net.parameters(), strict=True):
         assert torch.equal(old, new)
 
@@ -239,8 +240,9 @@ def test_bundled_priors_that_know_healthy_scans_are_of_this_version() -> None:
     told = {name: prior for name in bundled() if (prior := load(name)).healthy}
     assert set(told) == {"chest-xray", "brain-t1"}
     for prior in told.values():
-        assert usable(prior) is not None and tuple(prior.trust["detect"]["plain"]) == KEPT
-        assert HealthyModel.of(prior.healthy).kind.known.shape[1] == len(prior.trust["detect"]["kind"][0])
+        promise = usable(prior)
+        assert promise is not None and tuple(promise.plain) == KEPT
+        assert HealthyModel.of(prior.healthy).kind.known.shape[1] == len(promise.kind[0])
 
 
 def test_detect_on_a_labelled_folder(healthy_folder: Path, calibrated: Path, tmp_path: Path) -> None:

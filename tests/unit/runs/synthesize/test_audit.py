@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +26,14 @@ from medprior.io.write import write
 from medprior.jobs.synthetic.audit import Control, KnownScans, SetEvidence
 from medprior.jobs.synthetic.synthesize import DRAWING, Drawing
 from medprior.prior import Prior
+from medprior.prior.promises import Audit
 from medprior.runs.ask.requests import CalibrateSynthesize, Synthesize
 from medprior.runs.execute import execute
 from medprior.runs.studies import calibrate_synthesize
 from medprior.runs.studies.calibrate_synthesize import run_calibrate_synthesize
 from medprior.runs.synthesize import run
 from medprior.runs.synthesize.audit_page import audit_table, failing, unproven
-from medprior.training.folder import load, read_trust
+from medprior.training.folder import load, read_promises
 from tests.unit.runs.conftest import save_tiny, scene
 
 N_TRAIN, N_HELD = 26, 30
@@ -172,11 +174,11 @@ def test_a_few_copies_among_new_images_do_not_leave(
     assert str(scans) not in json.dumps(done.record) and str(scans) not in page
 
 
-def test_the_audit_of_a_prior_goes_into_its_trust(scans: Path, quick: None, tmp_path: Path):
+def test_the_audit_of_a_prior_goes_into_its_promises(scans: Path, quick: None, tmp_path: Path):
     prior = save_tiny(tmp_path / "prior")
     ask = {"folder": scans, "prior": str(prior), "out": tmp_path / "run", "n": 24, "guidance": 1.0}
     done = run_calibrate_synthesize(CalibrateSynthesize.model_validate(ask), lambda event: None)
-    entry = read_trust(prior)["synthesize"]
+    entry = read_promises(prior).to_json()["synthesize"]
     assert entry == done.record["metrics"]["entry"] and entry["mix"] == {"no_finding": 12, "pneumonia": 12}
     assert (entry["train"], entry["held"]) == (N_TRAIN, N_HELD)
     assert [one["name"] for one in entry["controls"]][-1] == "over-fitted twin" and not entry["controls"][-1][
@@ -235,28 +237,28 @@ def test_a_run_that_compares_is_another_run(
     assert "copies" in execute(_asked(own, tmp_path / "i", data=scans)).record["metrics"]
 
 
-PASSED = {"passed": True, "drawing": DRAWING, "guidance": 1.5}
+PASSED = Audit(passed=True, drawing=DRAWING, guidance=1.5)
 
 
 @pytest.mark.parametrize(
-    ("entry", "guidance", "why"),
+    ("audit", "guidance", "why"),
     [
         (None, None, "it was not measured"),
-        ({**PASSED, "passed": False}, None, "found copies, or its controls failed"),
-        ({**PASSED, "drawing": DRAWING - 1}, None, "drew in another way"),
-        ({"passed": True, "guidance": 1.5}, None, "drew in another way"),
+        (replace(PASSED, passed=False), None, "found copies, or its controls failed"),
+        (replace(PASSED, drawing=DRAWING - 1), None, "drew in another way"),
+        (Audit(passed=True, guidance=1.5), None, "drew in another way"),
         (PASSED, 2.0, "is of a guidance of 1.5"),
         (PASSED, 1.5, ""),
         (PASSED, None, ""),
     ],
 )
-def test_an_audit_stands_for_images_of_its_kind(entry: dict | None, guidance: float | None, why: str):
+def test_an_audit_stands_for_images_of_its_kind(audit: Audit | None, guidance: float | None, why: str):
     if not why:
-        assert unproven(entry, False, guidance=guidance) == ()
+        assert unproven(audit, False, guidance=guidance) == ()
         return
     with pytest.raises(BadOption, match=why):
-        unproven(entry, False, guidance=guidance)
-    assert why in unproven(entry, True, guidance=guidance)[0]
+        unproven(audit, False, guidance=guidance)
+    assert why in unproven(audit, True, guidance=guidance)[0]
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,11 @@ from medprior.io.dataset.scan import scan
 from medprior.io.read import read
 from medprior.io.write import write
 from medprior.jobs.synthetic.synthesize import DRAWING
+from medprior.prior.promises import Promises
 from medprior.runs.ask.requests import Synthesize, request_from
 from medprior.runs.core.run import RunFolder
 from medprior.runs.execute import execute
-from medprior.training.folder import save_trust
+from medprior.training.folder import save_promises
 from tests.unit.runs.conftest import save_tiny
 
 JOINT = {
@@ -243,8 +244,8 @@ def test_an_audit_stands_for_no_stronger_guidance_of_a_number(pictures: Path, tm
         **about,
     }
     heard, untold = tmp_path / "heard", tmp_path / "untold"
-    save_trust(pictures, {"synthesize": told}, heard)
-    save_trust(pictures, {"synthesize": {**told, "numbers": []}}, untold)
+    save_promises(pictures, Promises.from_json({"synthesize": told}), heard)
+    save_promises(pictures, Promises.from_json({"synthesize": {**told, "numbers": []}}), untold)
     stands = (
         (heard, {"guidance": 3.0, "number_guidance": 3.0}),
         (heard, {"number": ["age =60"], "number_guidance": 1.5}),
