@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from types import UnionType
-from typing import Any, Self, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints
 
 from ..errors import BadOption
 
@@ -160,6 +160,8 @@ class _Record:
 
     more: Mapping[str, Any] = field(default_factory=dict)
     order: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    later: ClassVar[tuple[str, ...]] = ()
+    """Keys that are written once they hold something."""
 
     @classmethod
     def from_json(cls, stored: Any) -> Self:
@@ -173,7 +175,8 @@ class _Record:
         values = {
             name: _encoded(value)
             for name, value in values.items()
-            if not self.order or name in self.order or value not in (default[name], {})
+            if name in self.order
+            or (value if name in self.later else not self.order or value not in (default[name], {}))
         } | dict(self.more)
         first = {name: values[name] for name in self.order if name in values}
         return first | values
@@ -208,6 +211,7 @@ class DetectPromise(_Record):
     of these scans. measured: what labelled test patients showed.
     """
 
+    later: ClassVar[tuple[str, ...]] = ("measured",)
     method: int = 0
     evidence: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     peaks: tuple[float, ...] = ()
