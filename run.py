@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin/python"
 EXTRAS = {"setup": "demo", "demo": "demo", "test": "test"}
-PYTEST = ("pytest", "-n", "2", "--dist", "loadfile")
+PYTEST = ("pytest", "-n", "3", "--dist", "loadfile")
 CPU_HINT = """\
 No NVIDIA driver was found, and torch is not installed yet. pip's default torch for Linux brings CUDA:
 several gigabytes that this machine cannot use. For the small CPU build (about 200 MB) stop now and start
