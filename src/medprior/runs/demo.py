@@ -79,7 +79,7 @@ def requests(
     chest, ct, brain = priors["chest-xray"], priors["chest-ct"], priors["brain-t1"]
     return {
         "reconstruct-mri": Reconstruct(
-            input=paths["brain"], prior=brain, modality="MR", task="mri", n=8, seed=seed
+            input=paths["brain"], prior=brain, modality="MR", task="mri", n=8, baselines="all", seed=seed
         ),
         "reconstruct-ct": Reconstruct(
             input=paths["abdomen"], prior=ct, task="ct", views=60, n=4, steps=20, baselines="quick", seed=seed
