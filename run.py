@@ -26,7 +26,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin/python"
-EXTRAS = {"setup": "demo", "demo": "demo", "test": "test"}
+EXTRAS = {"setup": "demo", "demo": "demo", "test": "test", "lowest": "test"}
 PYTEST = ("pytest", "-n", "3", "--dist", "loadfile")
 CPU_HINT = """\
 No NVIDIA driver was found, and torch is not installed yet. pip's default torch for Linux brings CUDA:
