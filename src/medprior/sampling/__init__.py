@@ -6,7 +6,15 @@ from .draws import Draws, shrink_to
 from .levels import karras_levels, log_levels
 from .loops import anneal, flow, flow_back, initial_image, multistep, plug_and_play, sample, sdedit
 from .published import decoupled, posterior_sampling, pseudoinverse_guidance
-from .rules import known_channels, matched_draw, merge_views, moment_matching, posterior_mean, proximal
+from .rules import (
+    informed,
+    known_channels,
+    matched_draw,
+    merge_views,
+    moment_matching,
+    posterior_mean,
+    proximal,
+)
 from .steps import STEPS, euler, heun, midpoint
 
 __all__ = [
@@ -21,6 +29,7 @@ __all__ = [
     "flow",
     "flow_back",
     "heun",
+    "informed",
     "initial_image",
     "karras_levels",
     "known_channels",

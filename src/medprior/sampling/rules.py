@@ -20,6 +20,7 @@ __all__ = [
     "Moments",
     "Rule",
     "data_fit",
+    "informed",
     "known_channels",
     "laplace_draws",
     "matched_draw",
@@ -87,26 +88,55 @@ class _Guess:
         )
 
 
-class _MergedViews(Redraw):
-    def __init__(self, denoiser: Denoiser, image: Tensor, noise: float, rng: torch.Generator) -> None:
-        self.denoiser, self.image, self.noise, self.rng = denoiser, image, noise, rng
+class _Informed(Denoiser):
+    def __init__(self, denoiser: Denoiser, image: Tensor, noise: float) -> None:
+        self.denoiser, self.image, self.noise = denoiser, image, noise
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
-        # two noisy views of one image are one view with less noise
+        return self.denoiser(*self._both(x, sigma), condition)
+
+    def moments(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
+        return self.denoiser.moments(*self._both(x, sigma), condition)
+
+    def error(self, sigma: Tensor) -> Tensor:
+        return self.denoiser.error(self._left(sigma))
+
+    def spectrum(self, sigma: Tensor, size: tuple[int, ...]) -> Tensor:
+        return self.denoiser.spectrum(self._left(sigma), size)
+
+    def _both(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """Two noisy views of one image are one view with less noise."""
         share = broadcast_level((self.noise**2 / (self.noise**2 + sigma**2)).to(x), x)
-        both = share * x + (1 - share) * self.image
-        left = sigma * self.noise / (sigma**2 + self.noise**2).sqrt()
-        return _Guess(self.denoiser, both, left, condition).draw(self.rng)
+        return share * x + (1 - share) * self.image, self._left(sigma)
+
+    def _left(self, sigma: Tensor) -> Tensor:
+        return sigma * self.noise / (sigma**2 + self.noise**2).sqrt()
+
+
+def informed(denoiser: Denoiser, image: Tensor, noise: float) -> Denoiser:
+    """The mean where the image itself was measured, too, plus white noise: x and it are merged before the
+    network is asked.
+
+    image: (1, C, i, j[, k]), noise: its standard deviation, network units. Exact, since nothing is
+    linearised.
+    """
+    return _Informed(denoiser, image, noise)
+
+
+class _MergedViews(Redraw):
+    def __init__(self, denoiser: Denoiser, rng: torch.Generator) -> None:
+        self.denoiser, self.rng = denoiser, rng
+
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
+        return _Guess(self.denoiser, x, sigma, condition).draw(self.rng)
 
 
 def merge_views(denoiser: Denoiser, image: Tensor, noise: float, rng: torch.Generator) -> Redraw:
-    """The redraw where the measurement is the image itself plus white noise: x and it are merged before the
-    network is asked.
+    """The redraw where the measurement is the image itself plus white noise, see ``informed``.
 
-    image: (1, C, i, j[, k]), noise: its standard deviation. Exact for Gaussian priors whose covariance the
-    denoiser names, and better than ``proximal`` for all, since nothing is linearised.
+    Exact for Gaussian priors whose covariance the denoiser names, and better than ``proximal`` for all.
     """
-    return _MergedViews(denoiser, image, noise, rng)
+    return _MergedViews(informed(denoiser, image, noise), rng)
 
 
 class _KnownChannels(Redraw):
