@@ -9,7 +9,7 @@ from pathlib import Path
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "medprior"
 FILES = sorted(SOURCE.rglob("*.py"))
 
-LONGEST, MOST_PARAMETERS, MOST_WIDE, MOST_ANY, MOST_LINES = 60, 8, 5, 130, 45_700
+LONGEST, MOST_PARAMETERS, MOST_WIDE, MOST_ANY, MOST_LINES = 60, 8, 5, 130, 46_000
 
 PUBLIC = {
     "io/read.py:read",

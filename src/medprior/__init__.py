@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .io.write import write
     from .jobs.augment import augment
     from .jobs.detect import Found, detect
+    from .jobs.features import Features
     from .jobs.fitting.adapt import Adapted, adapt
     from .jobs.fitting.fit import fit
     from .jobs.reconstruct import Settings, reconstruct
@@ -41,6 +42,7 @@ _HOMES = {
     "Augmented": "augmentation",
     "ComplexGaussian": "operators",
     "Draws": "sampling",
+    "Features": "jobs.features",
     "Found": "jobs.detect",
     "Gaussian": "operators",
     "GaussianPrior": "prior.gaussian",
@@ -80,6 +82,7 @@ __all__ = [
     "Augmented",
     "ComplexGaussian",
     "Draws",
+    "Features",
     "Found",
     "Gaussian",
     "GaussianPrior",

@@ -93,10 +93,16 @@ class Featured(nn.Module):
     """A network that shows what it knows inside."""
 
     def features(
-        self, x: Tensor, noise: Tensor, label: Tensor | None = None, numbers: Tensor | None = None
+        self,
+        x: Tensor,
+        noise: Tensor,
+        label: Tensor | None = None,
+        numbers: Tensor | None = None,
+        *,
+        upward: bool = False,
     ) -> list[Tensor]:
-        """Inputs as of ``forward``; features at each resolution, finest first: [(B, width, i, j[, k]),
-        ...].
+        """Inputs as of ``forward``; features at each resolution on the way down, finest first: [(B, width, i,
+        j[, k]), ...]. upward: those of the way up follow, coarsest first.
         """
         raise NotImplementedError
 
@@ -137,18 +143,10 @@ class UNet(Featured):
         self, x: Tensor, noise: Tensor, label: Tensor | None = None, numbers: Tensor | None = None
     ) -> Tensor:
         size = x.shape[2:]
-        x = self._padded(x)
-        embedding = self.embed(self._condition(noise, label, numbers).to(x.dtype))
-        x = self.enter(x)
-        skips = []
-        for level, blocks in enumerate(self.descend):
-            x = blocks(x, embedding)
-            if level < len(self.shrink):
-                skips.append(x)
-                x = self.shrink[level](x)
+        kept, embedding = self._down(x, noise, label, numbers)
+        x = kept[-1]
         for level in reversed(range(len(self.ascend))):
-            x = skips[level] + F.interpolate(self.grow[level](x), scale_factor=2.0, mode="nearest")
-            x = self.ascend[level](x, embedding)
+            x = self._rise(level, x, kept[level], embedding)
         hidden = self.leave[1](self.leave[0](x))
         out = self.leave[2](hidden)
         if self.doubt is not None:
@@ -156,9 +154,25 @@ class UNet(Featured):
         return out[(slice(None), slice(None), *(slice(0, n) for n in size))]
 
     def features(
-        self, x: Tensor, noise: Tensor, label: Tensor | None = None, numbers: Tensor | None = None
+        self,
+        x: Tensor,
+        noise: Tensor,
+        label: Tensor | None = None,
+        numbers: Tensor | None = None,
+        *,
+        upward: bool = False,
     ) -> list[Tensor]:
-        """What the way down knows at each resolution, finest first: [(B, widths[l], i / 2**l, ...), ...]."""
+        """[(B, widths[l], i / 2**l, ...), ...], the sides padded to a multiple of ``stride``."""
+        kept, embedding = self._down(x, noise, label, numbers)
+        found = list(kept)
+        for level in reversed(range(len(self.ascend))) if upward else ():
+            found.append(self._rise(level, found[-1], kept[level], embedding))
+        return found
+
+    def _down(
+        self, x: Tensor, noise: Tensor, label: Tensor | None, numbers: Tensor | None
+    ) -> tuple[list[Tensor], Tensor]:
+        """What each resolution knows, finest first, and the embedding."""
         x = self._padded(x)
         embedding = self.embed(self._condition(noise, label, numbers).to(x.dtype))
         x, kept = self.enter(x), []
@@ -167,7 +181,12 @@ class UNet(Featured):
             kept.append(x)
             if level < len(self.shrink):
                 x = self.shrink[level](x)
-        return kept
+        return kept, embedding
+
+    def _rise(self, level: int, x: Tensor, skip: Tensor, embedding: Tensor) -> Tensor:
+        """From one resolution to the next finer one."""
+        x = skip + F.interpolate(self.grow[level](x), scale_factor=2.0, mode="nearest")
+        return self.ascend[level](x, embedding)
 
     def _condition(self, noise: Tensor, label: Tensor | None, numbers: Tensor | None) -> Tensor:
         embedding = waves(noise, self.shape.embedding)

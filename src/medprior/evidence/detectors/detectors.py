@@ -18,7 +18,7 @@ from torch import Tensor
 from ...data.nearest import neighbour_distance
 from ...errors import BadOption, ShapeMismatch
 from .coreset import greedy_centres
-from .imagenet import CELLS, CHANNELS, SIDE, Features, features_available, pictures
+from .imagenet import CELLS, CHANNELS, SIDE, ImageNetFeatures, features_available, pictures
 
 __all__ = [
     "Atlas",
@@ -78,7 +78,7 @@ def plain_detectors(scans: Sequence[Tensor], *, seed: int = 0, deep: bool = True
         "PCA residual": PCAResidual.fitted(scans),
     }
     if deep and not features_available():
-        features = Features.pretrained()
+        features = ImageNetFeatures.pretrained()
         found["PatchCore, EfficientNet-Lite0"] = PatchCore.fitted(scans, seed=seed, features=features)
         found["PaDiM, EfficientNet-Lite0"] = PaDiM.fitted(scans, seed=seed, features=features)
     return found
@@ -173,7 +173,7 @@ class PatchCore:
     ResNet-50 and with pooled features of its strides 8 and 16, here of EfficientNet-Lite0.
     """
 
-    features: Features
+    features: ImageNetFeatures
     bank: Tensor
 
     @classmethod
@@ -182,7 +182,7 @@ class PatchCore:
         scans: Sequence[Tensor],
         *,
         seed: int = 0,
-        features: Features | None = None,
+        features: ImageNetFeatures | None = None,
         share: float = 0.1,
         most: int = 20_000,
         pool: int = 400_000,
@@ -194,7 +194,7 @@ class PatchCore:
         Raises as ``Atlas.fitted``, MissingExtra without the wheels.
         """
         channels = _checked(scans)[0]
-        features = features or Features.pretrained()
+        features = features or ImageNetFeatures.pretrained()
         rng = torch.Generator().manual_seed(seed)
         n_slices = sum(len(_slices(scan, channels)[::_EVERY]) for scan in scans)
         kept, patches = max(1, min(CELLS**2, pool // n_slices)), []
@@ -239,7 +239,7 @@ class PaDiM:
     ``PatchCore``.
     """
 
-    features: Features
+    features: ImageNetFeatures
     channels: Tensor
     mean: Tensor
     whitening: Tensor
@@ -250,7 +250,7 @@ class PaDiM:
         scans: Sequence[Tensor],
         *,
         seed: int = 0,
-        features: Features | None = None,
+        features: ImageNetFeatures | None = None,
         n_channels: int = 100,
         bins: int = 12,
     ) -> PaDiM:
@@ -258,7 +258,7 @@ class PaDiM:
         ``Atlas.fitted``, MissingExtra without the wheels.
         """
         channels = _checked(scans)[0]
-        features = features or Features.pretrained()
+        features = features or ImageNetFeatures.pretrained()
         chosen = (
             torch.randperm(CHANNELS, generator=torch.Generator().manual_seed(seed))[:n_channels].sort().values
         )

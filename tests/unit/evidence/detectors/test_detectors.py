@@ -26,7 +26,7 @@ from medprior.evidence.detectors.detectors import (
     features_available,
     plain_detectors,
 )
-from medprior.evidence.detectors.imagenet import CELLS, CHANNELS, Features, pictures
+from medprior.evidence.detectors.imagenet import CELLS, CHANNELS, ImageNetFeatures, pictures
 from medprior.evidence.lesions import Lesion, insert_lesions
 
 FITTED = {
@@ -240,7 +240,7 @@ def test_pictures_have_the_scale_of_the_network() -> None:
 @with_wheels
 def test_features_lie_where_the_picture_has_them() -> None:
     """A square in one corner changes features there, at both strides, and none in the opposite corner."""
-    features = Features.pretrained()
+    features = ImageNetFeatures.pretrained()
     image = torch.zeros(1, 1, 224, 224)
     image[..., 20:44, 150:174] = 1
     with pytest.raises(BadOption, match="pictures"):
@@ -262,7 +262,7 @@ def test_patchcore_knows_what_it_has_seen() -> None:
     patches otherwise, and bounded.
     """
     four = images(4)
-    features = Features.pretrained()
+    features = ImageNetFeatures.pretrained()
     whole = PatchCore.fitted(four, features=features, share=1.0)
     assert float(whole(four[2]).map.max()) < 0.05 < whole(healthy(50, 64, 64)).score
     assert len(PatchCore.fitted(four, features=features).bank) == -(-4 * CELLS**2 // 10)
@@ -276,7 +276,7 @@ def test_padim_is_the_mahalanobis_distance() -> None:
     """The place with the highest distance, computed once more by numpy's rules from the features
     themselves.
     """
-    scans, features = images(12), Features.pretrained()
+    scans, features = images(12), ImageNetFeatures.pretrained()
     assert PaDiM.fitted(scans[:4], features=features).mean.shape == (1, CELLS**2, 100)
     found = PaDiM.fitted(
         scans, features=features, n_channels=6

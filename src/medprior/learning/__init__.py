@@ -1,0 +1,1 @@
+"""Few labels: what the prior's network knows of a scan, heads on top of it, and which label to ask for."""
