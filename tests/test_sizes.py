@@ -9,7 +9,9 @@ from pathlib import Path
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "medprior"
 FILES = sorted(SOURCE.rglob("*.py"))
 
-LONGEST, MOST_PARAMETERS, MOST_WIDE, MOST_ANY, MOST_LINES = 60, 8, 5, 130, 46_000
+LONGEST, MOST_PARAMETERS, MOST_WIDE = 60, 8, 5
+MOST_LINES = 46_000
+MOST_ANY = 66
 
 PUBLIC = {
     "io/read.py:read",

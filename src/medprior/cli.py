@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -189,7 +189,7 @@ def finish(screen: Screen, done: RunFolder) -> int:
     return done.summary.code
 
 
-def say(screen: Screen, record: dict[str, Any], lines: Sequence[str]) -> None:
+def say(screen: Screen, record: Mapping[str, Any], lines: Sequence[str]) -> None:
     """The result on standard output: one JSON object, or lines for a person."""
     print(jsonlib.dumps(record, indent=1) if screen.json else "\n".join(lines))
 

@@ -4,8 +4,6 @@ in closed form.
 
 from __future__ import annotations
 
-import re
-
 import pytest
 import torch
 from scipy import stats
@@ -16,7 +14,6 @@ from medprior.prior import Condition, Denoiser, Redraw
 from medprior.prior.gaussian import GaussianPrior
 from medprior.sampling import (
     RULES,
-    catalogue,
     decoupled,
     flow,
     initial_image,
@@ -25,6 +22,7 @@ from medprior.sampling import (
     moment_matching,
     sample,
 )
+from medprior.sampling.catalogue import DECLARED, Declared
 from tests.golden.world import (
     OPERATORS,
     SHAPE,
@@ -108,38 +106,27 @@ def test_pseudoinverse_guidance_is_exact_for_a_white_prior(operator: str, std: f
     )
 
 
-def declared() -> list[tuple[str, str, float, int, float, float]]:
-    """(rule, operator, std, levels, error of the mean, spread), from the table in the catalogue's own
-    docstring.
-    """
-    rows = re.findall(
-        r"\| (\w+) \| (\w+) \| ([\d.]+) \| (\d+) \| ([\d.]+) \| ([\d.]+) \|", catalogue.__doc__ or ""
-    )
-    return [(r, o, float(s), int(n), float(m), float(t)) for r, o, s, n, m, t in rows]
-
-
 APPROXIMATE = ("decoupled", "posterior_sampling", "proximal", "pseudoinverse_guidance")
 """Of rules; the others claim exactness for every Gaussian prior."""
 
 
 def test_the_declaration_names_every_approximation_and_operator() -> None:
-    assert {row[:2] for row in declared()} == {
+    assert {(row.rule, row.operator) for row in DECLARED} == {
         (rule, operator) for rule in APPROXIMATE for operator in OPERATORS
     }
     assert set(RULES) == {*APPROXIMATE, "matched_draw", "moment_matching"}
 
 
-@pytest.mark.parametrize("rule, operator, std, levels, mean, spread", declared())
-def test_a_rule_gives_the_spread_that_it_declares(
-    rule: str, operator: str, std: float, levels: int, mean: float, spread: float
-) -> None:
+@pytest.mark.parametrize("row", DECLARED, ids=lambda r: f"{r.rule}-{r.operator}-{r.std:g}-{r.levels}")
+def test_a_rule_gives_the_spread_that_it_declares(row: Declared) -> None:
     """An approximation says how far it is off: neighbours that agree are not the white covariance that these
     rules assume.
     """
-    n = N if rule == "proximal" and operator != "mri" else 1500
-    found = verdict(rule, smooth_prior(), operator, std, karras_levels(levels, low=0.01, high=5.0), n)
-    assert found.mean == pytest.approx(mean, abs=0.03), str(found)
-    assert found.spread == pytest.approx(spread, abs=0.05), str(found)
+    n = N if row.rule == "proximal" and row.operator != "mri" else 1500
+    sigmas = karras_levels(row.levels, low=0.01, high=5.0)
+    found = verdict(row.rule, smooth_prior(), row.operator, row.std, sigmas, n)
+    assert found.mean == pytest.approx(row.mean, abs=0.03), str(found)
+    assert found.spread == pytest.approx(row.spread, abs=0.05), str(found)
 
 
 @pytest.mark.parametrize("operator", ["mask", "downsample", "mri"])

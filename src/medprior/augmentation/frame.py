@@ -9,10 +9,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..data.axes import axcodes
+from ..data.plain import JsonObject
 from ..data.volume import Volume
 from ..errors import BadOption, ShapeMismatch
 
-__all__ = ["DIRECTIONS", "Frame"]
+__all__ = ["DIRECTIONS", "Frame", "Parameters"]
+
+Parameters = Mapping[str, Any]
+"""A step of a record: its name and what was drawn for it, plain numbers that JSON keeps. Their names and
+kinds are declared in ``TRANSFORMS``, and ``check_step`` looks at each.
+"""
 
 DIRECTIONS = {"left-right": "RL", "front-back": "AP", "head-foot": "SI"}
 """The directions of the body, and the letters of the axes that run along them."""
@@ -90,7 +96,7 @@ class Frame:
                 "give a record as it was written",
             ) from error
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """Plain values, for JSON."""
         return {
             name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()

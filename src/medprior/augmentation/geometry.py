@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Named
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from torch.nn import functional as F
 
 from ..data.affine import turns
 from ..errors import Diverged
-from .frame import Frame
+from .frame import Frame, Parameters
 from .spline import basis, field, random_knots
 
 __all__ = ["GEOMETRIC", "Mapping", "map_points", "mapping", "resample_image"]
@@ -59,7 +58,7 @@ class Mapping:
         return [basis(n, g - 3) for n, g in zip(self.shape, lattice, strict=False)]
 
 
-def mapping(steps: Sequence[dict[str, Any]], frame: Frame) -> Mapping | None:
+def mapping(steps: Sequence[Parameters], frame: Frame) -> Mapping | None:
     """All geometric steps as one map, or None when there are none. Content is scaled, turned, mirrored and
     shifted about the middle, in millimetres.
 
@@ -88,7 +87,7 @@ def mapping(steps: Sequence[dict[str, Any]], frame: Frame) -> Mapping | None:
 
 
 def _flat(
-    found: Named[str, dict[str, Any]], frame: Frame, mirrored: tuple[int, ...], flips: tuple[int, ...] | None
+    found: Named[str, Parameters], frame: Frame, mirrored: tuple[int, ...], flips: tuple[int, ...] | None
 ) -> Mapping:
     """The same of an image, by hand: arrays of four numbers take longer to make than to use. Scale and
     rotation commute, so their inverse is known.
@@ -119,7 +118,7 @@ def _rotation(degrees: Sequence[float]) -> NDArray[np.float64]:
     return (k @ j @ i).numpy()
 
 
-def _knots(step: dict[str, Any] | None, frame: Frame) -> Tensor | None:
+def _knots(step: Parameters | None, frame: Frame) -> Tensor | None:
     if step is None:
         return None
     knots = step["share"] * random_knots(frame.ndim, frame.ndim, step["cells"], step["seed"])

@@ -11,16 +11,14 @@ Shares are of ``ImageStatistics.span``: the range of the image itself where its 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .frame import Frame
+from .frame import Frame, Parameters
 from .spline import basis, field, random_knots
 
 __all__ = [
@@ -37,8 +35,6 @@ __all__ = [
     "rician_noise",
     "white_noise",
 ]
-
-Parameters = Mapping[str, Any]
 
 SAMPLES = 1024
 """About so many evenly spaced voxels is the range taken from: the same of the same image, and no sort of

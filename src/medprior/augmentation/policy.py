@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..data.plain import JsonObject
 from ..errors import BadOption, WrongKind, did_you_mean
 from .frame import Frame
 from .policies import ALIASES, MODALITIES, SENSITIVE
@@ -145,7 +146,7 @@ class Policy:
             raise BadOption(f"policy: outside: wanted edge or background, got {outside!r}")
         return replace(policy, outside=outside)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """What it allows and refuses, for JSON."""
         allowed = {
             n: {"low": s.low, "high": s.high, "probability": s.probability} for n, s in self.allowed.items()

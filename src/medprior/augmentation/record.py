@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..data.plain import JsonObject
 from ..errors import BadOption
-from .frame import Frame
+from .frame import Frame, Parameters
 from .transforms import check_step
 
 __all__ = ["Record"]
@@ -27,7 +28,7 @@ class Record:
     "background" is air or the darkest value).
     """
 
-    steps: tuple[dict[str, Any], ...]
+    steps: tuple[Parameters, ...]
     frame: Frame
     policy: str
     seed: int
@@ -35,7 +36,7 @@ class Record:
     outside: str = "edge"
     overrides: tuple[str, ...] = ()
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """For JSON."""
         return {
             "medprior_augmentation": VERSION,

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .frame import Parameters
 from .geometry import mapping, resample_image
-from .intensity import AIR, ImageStatistics, Parameters, _blurred, white_noise
+from .intensity import AIR, ImageStatistics, _blurred, white_noise
 
 __all__ = ["dose", "ghost", "motion", "speckle", "spike"]
 

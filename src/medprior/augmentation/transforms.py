@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ..errors import BadOption, did_you_mean
 from . import intensity, scanner
-from .frame import Frame
-from .intensity import ImageStatistics, Parameters
+from .frame import Frame, Parameters
+from .intensity import ImageStatistics
 from .spline import INJECTIVE
 
 __all__ = ["DRAWN", "TRANSFORMS", "Draw", "Numbers", "Strength", "Transform", "check_step", "transform_named"]
@@ -37,7 +37,7 @@ Numbers = Iterator[float]
 DRAWN = 24
 """So many of them belong to each transform; none needs more."""
 
-Draw = Callable[[Strength, Frame, Numbers], dict[str, Any] | None]
+Draw = Callable[[Strength, Frame, Numbers], Parameters | None]
 Apply = Callable[[Tensor, Parameters, ImageStatistics], Tensor]
 
 
@@ -79,7 +79,7 @@ def new_seed(numbers: Numbers) -> int:
 
 
 def _number(name: str, how: Callable[[float, float, Numbers], float], neutral: float) -> Draw:
-    def draw(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
+    def draw(s: Strength, frame: Frame, numbers: Numbers) -> Parameters | None:
         value = how(s.low, s.high, numbers)
         return None if value == neutral else {name: value}
 
@@ -87,27 +87,27 @@ def _number(name: str, how: Callable[[float, float, Numbers], float], neutral: f
 
 
 def _seeded(name: str, **fixed: int) -> Draw:
-    def draw(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
+    def draw(s: Strength, frame: Frame, numbers: Numbers) -> Parameters | None:
         value = uniform(s.low, s.high, numbers)
         return None if value == 0 else {name: value, **fixed, "seed": new_seed(numbers)}
 
     return draw
 
 
-def _rotate(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
+def _rotate(s: Strength, frame: Frame, numbers: Numbers) -> Parameters | None:
     degrees = [uniform(s.low, s.high, numbers) for _ in range(1 if frame.ndim == 2 else 3)]
     if frame.thick is not None:  # thick slices are turned in their plane, not tilted
         degrees = [d if axis == frame.thick else 0.0 for axis, d in enumerate(degrees)]
     return {"degrees": degrees} if any(degrees) else None
 
 
-def _shift(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
+def _shift(s: Strength, frame: Frame, numbers: Numbers) -> Parameters | None:
     share = [0.0 if axis == frame.thick else uniform(s.low, s.high, numbers) for axis in range(frame.ndim)]
     return {"share": share} if any(share) else None
 
 
 def _flip(direction: str) -> Draw:
-    def draw(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
+    def draw(s: Strength, frame: Frame, numbers: Numbers) -> Parameters | None:
         axis = frame.axis(direction)
         if axis is None:
             known = (
@@ -124,7 +124,7 @@ def _flip(direction: str) -> Draw:
     return draw
 
 
-def _slopes(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
+def _slopes(s: Strength, frame: Frame, numbers: Numbers) -> Parameters | None:
     slopes = [uniform(-1, 1, numbers) * uniform(s.low, s.high, numbers) for _ in range(frame.ndim)]
     return {"slopes": slopes} if any(slopes) else None
 
@@ -135,7 +135,7 @@ def _phase_axis(frame: Frame, numbers: Numbers) -> int:
     return axes[uniform_integer(0, len(axes) - 1, numbers)]
 
 
-def _motion(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
+def _motion(s: Strength, frame: Frame, numbers: Numbers) -> Parameters | None:
     axis, most, segments = _phase_axis(frame, numbers), uniform(s.low, s.high, numbers), []
     if most == 0:
         return None
@@ -152,7 +152,7 @@ def _motion(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | Non
     return {"axis": axis, "segments": segments}
 
 
-def _ghost(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
+def _ghost(s: Strength, frame: Frame, numbers: Numbers) -> Parameters | None:
     share = uniform(s.low, s.high, numbers)
     return (
         {"axis": _phase_axis(frame, numbers), "every": uniform_integer(2, 8, numbers), "share": share}
@@ -161,7 +161,7 @@ def _ghost(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None
     )
 
 
-def _spike(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
+def _spike(s: Strength, frame: Frame, numbers: Numbers) -> Parameters | None:
     share = uniform(s.low, s.high, numbers)
     places = [
         [uniform(0.05, 0.95, numbers) for _ in range(frame.ndim)]
@@ -170,7 +170,7 @@ def _spike(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None
     return {"share": share, "places": places} if share else None
 
 
-def _dose(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
+def _dose(s: Strength, frame: Frame, numbers: Numbers) -> Parameters | None:
     fraction = log_uniform(s.low, s.high, numbers)
     return (
         {"fraction": fraction, "photons": 1e5, "views": 180, "seed": new_seed(numbers)}
@@ -179,7 +179,7 @@ def _dose(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
     )
 
 
-def _speckle(s: Strength, frame: Frame, numbers: Numbers) -> dict[str, Any] | None:
+def _speckle(s: Strength, frame: Frame, numbers: Numbers) -> Parameters | None:
     share = uniform(s.low, s.high, numbers)
     grain = [
         uniform(0.5, 1.0, numbers),
@@ -285,7 +285,7 @@ def transform_named(name: str) -> Transform:
     return TRANSFORMS[name]
 
 
-def check_step(step: Any, frame: Frame) -> dict[str, Any]:
+def check_step(step: Any, frame: Frame) -> Parameters:
     """A step of a record that was written elsewhere, or BadOption: its name, its parameters' names and kinds,
     nothing more and nothing less.
     """

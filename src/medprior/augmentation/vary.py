@@ -7,7 +7,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ from torch import Tensor
 from ..data.seeds import generator
 from ..data.volume import Volume
 from ..errors import BadOption, ShapeMismatch
-from .frame import Frame
+from .frame import Frame, Parameters
 from .geometry import GEOMETRIC, Mapping, map_points, mapping, resample_image
 from .intensity import ImageStatistics, image_statistics
 from .policy import Policy
@@ -93,7 +92,7 @@ def apply_record(record: Record, image: Tensor, masks: Sequence[Tensor] = ()) ->
     return x, [mask.clone() if where is None else _mask(mask, record, where) for mask in masks]
 
 
-def _step(step: dict[str, Any], x: Tensor, at: ImageStatistics | None) -> Tensor:
+def _step(step: Parameters, x: Tensor, at: ImageStatistics | None) -> Tensor:
     apply = TRANSFORMS[step["name"]].apply
     return x if apply is None or at is None else apply(x, step, at)
 

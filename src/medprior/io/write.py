@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from ..data.plain import JsonObject
 from ..data.volume import Provenance, Volume
 from ..errors import BadOption, Diverged, did_you_mean, optional
 from .disk.files import write_json
@@ -133,7 +133,7 @@ def _stored_type(volume: Volume, kind: str) -> str:
 
 def _record(
     volume: Volume, path: Path, like: Volume | None, kind: str, prior_hash: str, seed: int | None, made: bool
-) -> dict[str, Any]:
+) -> JsonObject:
     """What the side file says. No source path or name: a file name may be somebody's identity."""
     source: Provenance = volume.provenance
     return {

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from ..data.plain import JsonObject
 from ..errors import BadOption, did_you_mean
 from .error_table import ErrorTable
 
@@ -52,8 +53,8 @@ class Card:
     blocks: int = 2
     doubt: bool = False
     errors: tuple[ErrorTable, ...] = ()
-    data: dict[str, Any] = dataclasses.field(default_factory=dict)
-    training: dict[str, Any] = dataclasses.field(default_factory=dict)
+    data: JsonObject = dataclasses.field(default_factory=dict)
+    training: JsonObject = dataclasses.field(default_factory=dict)
     limits: tuple[str, ...] = ("research use only, not for diagnosis",)
     schema: int = SCHEMA
 
@@ -70,11 +71,11 @@ class Card:
     def __repr__(self) -> str:
         return f"Card {self.name}: {self.summary()}, preset {self.preset}"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, stored: dict[str, Any]) -> Card:
+    def from_json(cls, stored: JsonObject) -> Card:
         """Raises BadOption for an unknown key, a newer schema and values that no prior can have."""
         if not isinstance(stored, dict):
             raise BadOption(f"card: wanted an object of JSON, got a {type(stored).__name__}")

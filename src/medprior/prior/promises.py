@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from types import UnionType
 from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints
 
+from ..data.plain import JsonObject
 from ..errors import BadOption
 
 __all__ = [
@@ -168,7 +169,7 @@ class _Record:
         """Raises BadOption where a value is missing or of another kind."""
         return _decoded(cls, stored, "promises")
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """The keys in the order in which they stood. A record that was read lacks what it lacked then."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("more", "order")}
         default = {f.name: f.default for f in fields(self)}
@@ -280,7 +281,7 @@ class Promises(_Record):
     detect: DetectPromise | None = None
     synthesize: Audit | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """{} where nothing was measured."""
         return {name: value for name, value in super(Promises, self).to_json().items() if value}
 

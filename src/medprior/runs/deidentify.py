@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
+from ..data.plain import JsonObject
 from ..errors import printable
 from ..io.dicom.deidentify_files import TABLE, deidentify
 from .core.outputs import SHORT
@@ -18,7 +18,7 @@ LISTED = 20
 
 def run_deidentify(
     source: Path, out: Path, key: Path | None, allow_burned_in: bool, on_event: OnEvent
-) -> tuple[dict[str, Any], list[str], int]:
+) -> tuple[JsonObject, list[str], int]:
     """(record, lines for a person, exit code: ``SHORT`` where a file was refused). Raises what ``deidentify``
     raises.
     """

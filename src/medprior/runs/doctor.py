@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from .. import __version__
+from ..data.plain import JsonObject
 from ..errors import MedpriorError
 from ..io.disk.files import check_manifest, write_file
 
@@ -56,7 +57,7 @@ def diagnose(folder: str | Path = ".") -> list[Check]:
     return [row for check in checks for row in check()]
 
 
-def described(rows: Sequence[Check]) -> tuple[dict[str, Any], list[str]]:
+def described(rows: Sequence[Check]) -> tuple[JsonObject, list[str]]:
     """The checks as JSON, and as lines for a person."""
     signs = {"ok": "ok     ", "warning": "warning", "problem": "PROBLEM"}
     lines = [

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..data.acquisitions import KSpace, Sinogram
+from ..data.plain import JsonObject
 from ..data.volume import Volume
 from ..errors import BadOption
 from ..io.dataset.listing import folder_state
@@ -46,7 +47,7 @@ class Performed:
     """A job that has been done and not yet been written."""
 
     outcome: Outcome
-    record: dict[str, Any]
+    record: JsonObject
 
 
 def execute(request: Request, on_event: OnEvent = silent) -> RunFolder:
@@ -108,7 +109,7 @@ def prepared(request: Request) -> Prepared:
         label_index(known.prior, request.label)  # before minutes are spent, not after
     given = given_of(request) if isinstance(request, Synthesize) else {}
     volume = scan_of(request) if isinstance(request, OneScan) else None
-    facts: dict[str, Any] = {"input_sha256": scan_hash(volume) if volume is not None else None}
+    facts: JsonObject = {"input_sha256": scan_hash(volume) if volume is not None else None}
     if given:
         facts["given_sha256"] = {name: scan_hash(one) for name, one in given.items()}
     if isinstance(request, Synthesize) and request.data is not None:
@@ -125,7 +126,7 @@ class _Log:
 
     def __init__(self, on_event: OnEvent) -> None:
         self.on_event, self.started = on_event, time.monotonic()
-        self.lines: list[dict[str, Any]] = []
+        self.lines: list[JsonObject] = []
 
     def __call__(self, event: Event) -> None:
         self.lines.append(

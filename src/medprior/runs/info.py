@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from ..data.plain import JsonObject
 from ..errors import printable
 from ..io.disk.files import check_manifest, read_json, sha256
 from ..prior.card import Card
@@ -14,7 +14,7 @@ from ..training.folder import bundled, locate, read_promises
 __all__ = ["card_lines", "card_record"]
 
 
-def card_record(name: str) -> dict[str, Any]:
+def card_record(name: str) -> JsonObject:
     """card, trust and SHA-256 of a prior whose checksums hold; for "" the bundled priors by name. Raises
     FileProblem, Corrupt.
     """
@@ -35,7 +35,7 @@ def card_lines(name: str) -> list[str]:
     return [printable(line) for line in _lines(name, card_record(name))]
 
 
-def _lines(name: str, record: dict[str, Any]) -> list[str]:
+def _lines(name: str, record: JsonObject) -> list[str]:
     if not name:
         found = [
             f"{key:12} {card['modality']}, {card['unit']}, labels: {', '.join(card['labels']) or 'none'}"

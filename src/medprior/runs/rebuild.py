@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..data.plain import JsonObject
 from ..errors import BadOption, Corrupt, FileProblem, printable
 from ..io.disk.files import read_json, sha256, write_file, write_json
 from .core.outputs import Outcome, Summary
@@ -68,7 +69,7 @@ def _now(path: Path) -> str:
     return sha256(path) if path.is_file() else ""
 
 
-def _record(folder: Path) -> dict[str, Any]:
+def _record(folder: Path) -> JsonObject:
     if not folder.is_dir():
         raise FileProblem(
             folder,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from ..data.plain import JsonObject
 from ..data.views import grey, upright, window_for
 from ..errors import MedpriorError, printable
 from ..io.dataset.advice import advice, for_training, many, patients_line
@@ -151,7 +151,7 @@ def _values(items: Sequence[Item]) -> str:
     return ", ".join(found) or "unknown"
 
 
-def _record(index: Index) -> dict[str, Any]:
+def _record(index: Index) -> JsonObject:
     """The findings as numbers; what is not known of the patients is null."""
     named, patients = index.named()
     return {

@@ -7,11 +7,11 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..data.plain import JsonObject
 from ..errors import Corrupt, FileProblem
 from ..io.disk.files import check_manifest, load_weights, read_json, save_weights, write_folder, write_json
 
@@ -30,7 +30,7 @@ class TrainingState:
     weights: dict[str, Tensor]
     average: dict[str, Tensor]
     moments: dict[str, Tensor]
-    facts: dict[str, Any]
+    facts: JsonObject
     best: dict[str, Tensor] = field(default_factory=dict)
 
 

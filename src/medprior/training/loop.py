@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -372,7 +371,7 @@ class _Run:
         return self.averaged(self.at.best_step or None)
 
     def averaged(self, step: int | None = None) -> Prior:
-        training: dict[str, Any] = {**self.prior.card.training, "steps": step or self.at.step}
+        training = {**self.prior.card.training, "steps": step or self.at.step}
         if step is not None:
             training["of_steps"] = self.at.step
         if (falling := still_falling(self.at.held)) is not None:

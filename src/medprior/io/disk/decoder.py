@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.plain import JsonObject
 from ...errors import Corrupt, FileProblem, TooLarge
 
 __all__ = ["CodecError", "Decoder", "decoder"]
@@ -143,7 +144,7 @@ class Decoder:
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
-def _pixels(connection: Connection, told: dict[str, Any], values: int) -> NDArray[Any]:
+def _pixels(connection: Connection, told: JsonObject, values: int) -> NDArray[Any]:
     """The answer's pixels; the child may have been taken over, so nothing it says is believed beyond what was
     asked for.
     """

@@ -16,12 +16,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import BadOption, Corrupt, FileProblem, Unsupported, needs_posix
 from .limits import regular_file
 
 needs_posix()
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "append_line",
@@ -316,7 +319,7 @@ def save_weights(
     )  # its own writer reports a full disk by an error of its own kind
 
 
-def load_weights(path: str | Path) -> dict[str, Any]:
+def load_weights(path: str | Path) -> dict[str, Tensor]:
     """The one door for weights: safetensors only, every value finite.
 
     Raises Unsupported for another format, Corrupt for a broken or non-finite file.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ...data.plain import JsonObject
 from ...jobs.fitting.options import Adaptation, Fitting, chosen_of
 from .request import HasFolder, HasLayout, HasScan, HasScans, OneScan, Request, WithPrior, advanced, option
 
@@ -167,10 +168,14 @@ class AugmentSet(_ByPrior, _ByTransforms, Request, HasScans):
         return self
 
 
-def _refuse(request: Request, names: tuple[str, ...], why: str) -> None:
-    fields = type(request).model_fields
-    if given := [name for name in names if getattr(request, name) != fields[name].default]:
+def _refuse(request: Request, names: Collection[str], why: str) -> None:
+    """Raises ValueError where one of these options was given, even with the value that it has anyway."""
+    if given := _given(request, names):
         raise ValueError(f"{', '.join(given)}: {why}")
+
+
+def _given(request: Request, names: Collection[str]) -> list[str]:
+    return sorted(n for n in names if n in request.model_fields_set and getattr(request, n) is not None)
 
 
 class Synthesize(HasLayout, WithPrior):
@@ -371,14 +376,8 @@ class Reconstruct(OneScan):
         every = {name for names in (*KNOBS.values(), MEASURED) for name in names}
         # without a task the file decides: an image is denoised, a measurement may be turned
         allowed = KNOBS[self.simulated] if self.task else (*KNOBS["denoise"], *MEASURED)
-        wrong = sorted(
-            (self.model_fields_set & every) - set(allowed) - {n for n in every if self._is_default(n)}
-        )
-        if wrong:
-            raise ValueError(
-                f"{', '.join(wrong)}: no option for task {self.task or 'denoise'}, whose options are "
-                f"{', '.join(allowed)}"
-            )
+        why = f"no option for task {self.task or 'denoise'}, whose options are {', '.join(allowed)}"
+        _refuse(self, every - set(allowed), why)
         return self
 
     @property
@@ -386,11 +385,8 @@ class Reconstruct(OneScan):
         """The measurement that is simulated of an image."""
         return cast(Task, self.task or "denoise")
 
-    def _is_default(self, name: str) -> bool:
-        return getattr(self, name) == type(self).model_fields[name].default
 
-
-TASKS: dict[str, dict[str, Any]] = {
+TASKS: dict[str, dict[str, str | int | float]] = {
     "denoise": {"task": "denoise"},
     "sr2": {"task": "superres", "factor": 2},
     "sr4": {"task": "superres", "factor": 4},
@@ -485,7 +481,7 @@ class Adapt(WithPrior, HasFolder):
         False, "Also learn from images that are marked synthetic. Recorded in run.json."
     )
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> JsonObject:
         """A folder of old scans is not named."""
         return {
             **super().identity(),
@@ -515,7 +511,7 @@ class Scan(HasFolder):
         None, "Convert colour pictures to grey instead of refusing them."
     )
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> JsonObject:
         """What makes this scan this scan, as JSON."""
         hidden = {"out", "fresh", "folder", "write_index"}
         return {"job": self.job, **self.model_dump(mode="json", exclude=hidden)}

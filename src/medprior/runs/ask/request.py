@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 from cyclopts import Group, Parameter
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from ...data.plain import JsonObject
 from ...errors import BadOption, did_you_mean
 from ...io.dataset.layout import Layout
 
@@ -64,7 +65,7 @@ class Request(BaseModel):
     )
     fresh: bool = advanced(False, "Start over, even if the same run is complete.")
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> JsonObject:
         """What makes this run this run: all fields that change the numbers, as JSON."""
         return {"job": self.job, **self.model_dump(mode="json", exclude=set(self.private))}
 

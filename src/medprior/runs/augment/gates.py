@@ -7,11 +7,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from ...data.plain import JsonObject
 from ...data.volume import Volume
 from ...errors import BadOption
 from ...evidence.conformal import patients_needed
@@ -118,7 +118,7 @@ class Gates:
         said = self.judge.verdicts(small[known], [tickets[n].label for n in known], folds) if known else []
         return {n: (one.probability, one.p) for n, one in zip(known, said, strict=True)}
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> JsonObject:
         """For run.json."""
         judge = self.judge and {
             "alpha": self.alpha,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from ...augmentation import Policy, vary_volume
+from ...data.plain import JsonObject
 from ...data.seeds import generator, seed_for
 from ...data.volume import Volume
 from ...errors import MedpriorError
@@ -32,7 +33,7 @@ class Made:
     like: Volume | None = None
     mask: Volume | None = None
     like_mask: Volume | None = None
-    record: dict[str, Any] | None = None
+    record: JsonObject | None = None
     window: tuple[float, float] | None = None
 
 

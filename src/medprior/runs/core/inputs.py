@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ...data.acquisitions import KSpace, Sinogram
+from ...data.plain import JsonObject
 from ...data.volume import Volume
 from ...errors import BadOption, Unsupported
 from ...io.arrays import read_kspace, read_sinogram
@@ -177,7 +177,7 @@ def scan_hash(volume: Volume | KSpace | Sinogram) -> str:
     return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
-def about(volume: Volume | KSpace | Sinogram, digest: str) -> dict[str, Any]:
+def about(volume: Volume | KSpace | Sinogram, digest: str) -> JsonObject:
     """What a record says of an input: never its name."""
     if isinstance(volume, Volume):
         own = {

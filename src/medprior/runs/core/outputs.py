@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ...data.plain import JsonObject
 from ...data.volume import Volume
 from ...errors import Unsupported
 from ...io.disk.files import write_file
@@ -68,7 +69,7 @@ class Summary:
             return cls((), "see its own report")
         return cls(tuple(at["headline"]), at["result"], at["code"])
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JsonObject:
         return {"headline": list(self.headline), "result": self.result, "code": self.code}
 
 

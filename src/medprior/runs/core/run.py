@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from ... import __version__
+from ...data.plain import JsonObject
 from ...errors import BadOption, FileProblem
 from ...io.disk.files import check_manifest, read_json, write_folder
 from ..ask.requests import Request
@@ -36,7 +37,7 @@ class RunFolder:
     """path: of the folder. record: run.json. reused: it was complete already, and nothing was computed."""
 
     path: Path
-    record: dict[str, Any]
+    record: JsonObject
     reused: bool = False
 
     @property
@@ -140,7 +141,7 @@ class Run:
         prior: Mapping[str, str] | None = None,
         seconds: Mapping[str, float] | None = None,
         **more: Any,
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         """run.json: no path and no file name (they may be somebody's identity); inputs and priors are named
         by their SHA-256.
 
@@ -166,7 +167,7 @@ class Run:
         }
 
     def publish(
-        self, outcome: Outcome, record: dict[str, Any], before: Callable[[Path], None] | None = None
+        self, outcome: Outcome, record: JsonObject, before: Callable[[Path], None] | None = None
     ) -> RunFolder:
         """Write the folder, whole or not at all. before: writes more into the empty folder."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor
 
+from ...data.plain import JsonObject
 from ...io.disk.files import sha256, write_file
 from ...jobs.fitting.adapt import Adapted, adapted
 from ...jobs.fitting.adapt_data import Newcomers
@@ -83,7 +84,7 @@ def run_adapt(request: Adapt, on_event: OnEvent) -> RunFolder:
     return RunFolder(run.out, record)
 
 
-def adaptation_summary(metrics: dict[str, Any]) -> Summary:
+def adaptation_summary(metrics: Mapping[str, Any]) -> Summary:
     """The loss on new scans and on old ones, before and after."""
     lines = [
         f"  {word}: {metrics[name]['parent']:.4f} before, {metrics[name]['child']:.4f} now"
@@ -114,8 +115,8 @@ def _samples(prior: Prior, seed: int) -> dict[str, Tensor]:
     }
 
 
-def _metrics(done: Adapted, curve: list[list[float]], close: dict[str, tuple[int, int]]) -> dict[str, Any]:
-    def means(pairs: Tensor) -> dict[str, Any]:
+def _metrics(done: Adapted, curve: list[list[float]], close: dict[str, tuple[int, int]]) -> JsonObject:
+    def means(pairs: Tensor) -> JsonObject:
         change = pairs[:, 1] - pairs[:, 0]
         error = float(change.std() / math.sqrt(len(change))) if len(change) > 1 else None
         return {

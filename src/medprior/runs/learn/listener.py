@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ...data.plain import JsonObject
 from ...errors import BadOption, FileProblem
 from ...io.dataset.layout import OWN_FILES
 from ...io.disk.files import read_json, sha256, write_json
@@ -41,7 +42,7 @@ def learning_run(request: Train | Adapt, device: str, **facts: Any) -> Run:
 
 def recorded(
     run: Run, request: Train | Adapt, outcome: Outcome, listener: RunListener, **more: Any
-) -> dict[str, Any]:
+) -> JsonObject:
     """run.json of a run that is complete. more: what only this kind of run has."""
     hidden = {"out", "fresh", "folder", "device", "prior", "replay"}
     return run.record(

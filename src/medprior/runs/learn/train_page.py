@@ -4,7 +4,7 @@ is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -22,7 +22,7 @@ _LEVEL = 0.3
 
 
 def learned_sections(
-    prior: Prior, metrics: dict[str, Any], samples: Any, learned: Sequence[Tensor], verdict: str
+    prior: Prior, metrics: Mapping[str, Any], samples: Any, learned: Sequence[Tensor], verdict: str
 ) -> list[Section]:
     """What was learned from, how it went, and how wrong the prior still is beside the pixel-wise baseline.
 
@@ -73,7 +73,7 @@ def _facts(prior: Prior) -> list[list[str]]:
     ]
 
 
-def _errors(prior: Prior, metrics: dict[str, Any]) -> Table:
+def _errors(prior: Prior, metrics: Mapping[str, Any]) -> Table:
     table, held = prior.card.errors[0], metrics["held_out"]
     what = (
         f"{held} validation {'images' if prior.card.ndim == 2 else 'volumes'}"
@@ -98,7 +98,7 @@ def _baseline(prior: Prior, sigma: float) -> float:
     return sigma * spread / (sigma**2 + spread**2) ** 0.5
 
 
-def training_verdict(prior: Prior, metrics: dict[str, Any], seconds: float) -> str:
+def training_verdict(prior: Prior, metrics: Mapping[str, Any], seconds: float) -> str:
     """How good the prior is, and whether longer training would help. seconds: that it has learned."""
     table, training = prior.card.errors[0], prior.card.training
     n = min(range(len(table.sigmas)), key=lambda i: abs(table.sigmas[i] - _LEVEL))

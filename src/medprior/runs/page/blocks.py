@@ -6,7 +6,6 @@ import hashlib
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from PIL import Image
 
@@ -155,7 +154,7 @@ def page_bytes(page: Page) -> bytes:
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     style, script = (loader.get_source(environment, name)[0] for name in ("report.css", "report.js"))
-    context: dict[str, Any] = {
+    context = {
         "page": page,
         "notice": RESEARCH_ONLY,
         "style": style,

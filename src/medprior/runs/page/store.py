@@ -12,6 +12,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from ...data.plain import JsonObject
 from ...data.views import Window
 from ...errors import Corrupt
 from ...io.disk.files import read_json, write_file, write_json
@@ -76,7 +77,7 @@ def _read(folder: Path, make: Any) -> Any:
         ) from error
 
 
-def _stored_section(section: Section) -> dict[str, Any]:
+def _stored_section(section: Section) -> JsonObject:
     blocks = [_stored_block(block) for block in section.blocks]
     return {
         "heading": section.heading,
@@ -87,7 +88,7 @@ def _stored_section(section: Section) -> dict[str, Any]:
     }
 
 
-def _stored_block(block: Block) -> dict[str, Any]:
+def _stored_block(block: Block) -> JsonObject:
     if isinstance(block, Grid):
         return {"kind": block.kind, "pictures": [_stored_picture(p) for p in block.pictures]}
     if isinstance(block, Compare):
@@ -101,7 +102,7 @@ def _stored_block(block: Block) -> dict[str, Any]:
     return {f.name: getattr(block, f.name) for f in fields(block)}
 
 
-def _stored_picture(picture: Picture) -> dict[str, Any]:
+def _stored_picture(picture: Picture) -> JsonObject:
     plain = {f.name: getattr(picture, f.name) for f in fields(picture)}
     layer, window = picture.layer, picture.window
     return {

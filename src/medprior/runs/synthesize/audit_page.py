@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...data.plain import JsonObject
 from ...data.views import Window, grey
 from ...errors import BadOption
 from ...evidence.intervals import Estimate
@@ -52,7 +53,7 @@ _SIDE = 96
 """Least side of a picture on it."""
 
 
-def as_json(found: SetEvidence) -> dict[str, Any]:
+def as_json(found: SetEvidence) -> JsonObject:
     """For run.json and trust.json."""
     return {
         "copies": [{"passed": way.passed, **asdict(way)} for way in found.copies],
