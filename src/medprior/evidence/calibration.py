@@ -17,10 +17,10 @@ from ..operators import Measurement, Operator
 from ..operators.operator import Scaled
 from ..prior.promises import Calibration, IntervalPromise, MeasurementKind, ReconstructionMethod
 from ..prior.rings import radius
-from .conformal import threshold
+from .conformal import patients_needed
+from .intervals import intraclass_correlation
 
 __all__ = [
-    "LEAST",
     "METHOD",
     "SCALES",
     "conformal_scale",
@@ -33,9 +33,6 @@ __all__ = [
 
 SCALES = torch.logspace(-1, 2, 301, dtype=torch.float64)
 """Candidates for the scale of an interval, 2.3 % apart."""
-
-LEAST = 50
-"""Calibration scans below which no interval is printed."""
 
 METHOD = 2
 """Raised whenever the images, or what is said of their error, change for the same settings: an interval
@@ -156,36 +153,72 @@ def coverage_curve(apart: Tensor, deviation: Tensor, where: Tensor) -> Tensor:
 
 
 def conformal_scale(curves: Tensor, alpha: float) -> float:
-    """The least scale at which a new scan has at most a share alpha of its voxels outside, in the mean over
-    scans.
+    """The least scale at which a new patient has at most a share alpha of voxels outside, in the mean over
+    patients.
 
-    curves: (n, len(SCALES)) from ``coverage_curve``, one row a calibration scan. Conformal risk control
-    (Angelopoulos et al., ICLR 2024, eq. 4): the least scale with (n * mean share outside + 1) / (n + 1) <=
-    alpha, which holds for any score where the scans are exchangeable. Raises Uncalibrated where n < 1 / alpha
-    - 1, or where no scale is wide enough.
+    curves: (n, len(SCALES)), one row a patient: the mean over the patient's scans of ``coverage_curve``.
+    Raises Uncalibrated where n < 1 / alpha - 1, or where no scale is wide enough.
     """
-    n = len(curves)
-    risk = (n * (1 - curves.mean(0)) + 1) / (n + 1)
-    enough = (risk <= alpha).nonzero()
-    if not len(enough):
+    if (at := _controlled(1 - curves, alpha)) is None:
         raise Uncalibrated(
-            f"{n} scans cannot support intervals that miss {alpha:g}",
-            f"calibrate with at least {max(LEAST, int(1 / alpha))} scans",
+            f"{len(curves)} patients cannot support intervals that miss {alpha:g}",
+            f"calibrate with at least {patients_needed(alpha)}, better 50",
         )
-    return float(SCALES[enough[0, 0]])
+    return float(SCALES[at])
 
 
-def fit_calibration(curves: Tensor, ratios: Sequence[float], patients: int, level: float) -> Calibration:
-    """curves: as ``conformal_scale``; ratios: of each scan, mean squared error over mean squared deviation.
-    Raises Uncalibrated for fewer than LEAST scans.
+def _controlled(missed: Tensor, alpha: float) -> int | None:
+    """The first of k candidates, in rising order, whose loss for a new patient is at most alpha in the mean.
+
+    missed: (n, k) in 0..1, falling along k: of each patient the mean over scans. Conformal risk control
+    (Angelopoulos et al., ICLR 2024, eq. 4): (n * mean loss + 1) / (n + 1) <= alpha, for exchangeable
+    patients, however alike the scans of one are.
     """
-    if len(curves) < LEAST:
+    n = len(missed)
+    enough = ((n * missed.mean(0) + 1) / (n + 1) <= alpha + 1e-9).nonzero()
+    return int(enough[0, 0]) if len(enough) else None
+
+
+def _by_patient(rows: Tensor, patients: Sequence[object]) -> Tensor:
+    """(scans, k) -> (patients, k): means of the scans of each."""
+    names = {who: at for at, who in enumerate(dict.fromkeys(patients))}
+    at = torch.tensor([names[who] for who in patients])
+    sums = torch.zeros((len(names), rows.shape[1]), dtype=rows.dtype).index_add(0, at, rows)
+    return sums / torch.bincount(at)[:, None]
+
+
+def fit_calibration(
+    curves: Tensor,
+    ratios: Sequence[float],
+    patients: Sequence[object],
+    level: float,
+    named: int | None = None,
+) -> Calibration:
+    """curves: (scans, len(SCALES)) from ``coverage_curve``; ratios: of each scan, mean squared error over
+    mean squared deviation; patients: whose each scan is; named: how many scans name their patient.
+
+    The units are patients: the scans of one are averaged. Raises Uncalibrated for fewer than 1 / (1 - level)
+    - 1 patients.
+    """
+    n, needed = len(set(patients)), patients_needed(1 - level)
+    if n < needed:
         raise Uncalibrated(
-            f"{len(curves)} scans are too few to calibrate with",
-            f"give at least {LEAST} of patients that the prior has not learned from",
+            f"intervals at {level:.0%} for a new patient need {needed} patients, got {len(curves)} scans of "
+            f"{n}: {needed - n} patients are missing",
+            "give scans of more patients that the prior has not learned from; more of the same do not help",
         )
+    found = torch.tensor(ratios, dtype=torch.float64)
+    bounds = found.sort().values
+    at = _controlled(_by_patient((found[:, None] > bounds).double(), patients), 1 - level)
     return Calibration(
-        level, conformal_scale(curves, 1 - level), len(curves), threshold(list(ratios), 1 - level), patients
+        level,
+        conformal_scale(_by_patient(curves, patients), 1 - level),
+        len(curves),
+        float(bounds[at if at is not None else -1]),
+        n,
+        "patients",
+        intraclass_correlation(found.clamp_min(1e-12).log().numpy(), patients),
+        named,
     )
 
 

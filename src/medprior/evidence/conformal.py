@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from ..errors import BadOption, Uncalibrated
+from ..prior.promises import patients_needed
 
 __all__ = ["benjamini_hochberg", "p_value", "patients_needed", "smallest_p", "threshold"]
 
@@ -36,17 +37,6 @@ def smallest_p(n: int) -> float:
     return 1 / (n + 1)
 
 
-def patients_needed(alpha: float) -> int:
-    """How many healthy patients a false-positive rate needs: the least n with 1 / (n + 1) <= alpha. Raises
-    BadOption unless 0 < alpha < 1.
-    """
-    if not 0 < alpha < 1:
-        raise BadOption(
-            f"alpha: wanted a rate between 0 and 1, got {alpha}", "0.05 flags one healthy patient in twenty"
-        )
-    return max(1, math.ceil(1 / alpha - 1e-9) - 1)
-
-
 def threshold(healthy: Sequence[float], alpha: float) -> float:
     """The score above which a healthy patient lies with probability at most alpha.
 
@@ -56,7 +46,8 @@ def threshold(healthy: Sequence[float], alpha: float) -> float:
     n, needed = len(healthy), patients_needed(alpha)
     if n < needed:
         raise Uncalibrated(
-            f"{n} healthy patients cannot support a false-positive rate of {alpha:g}",
+            f"{n} healthy patients cannot support a false-positive rate of {alpha:g}: {needed - n} are "
+            "missing",
             f"hold out at least {needed}",
         )
     above = math.floor(alpha * (n + 1) + 1e-9)  # of n + 1 exchangeable scores, so many may lie above

@@ -16,7 +16,7 @@ from ..errors import BadOption
 from ..prior.promises import Estimate
 from .metrics import auroc
 
-__all__ = ["Estimate", "clopper_pearson", "difference_of_shares", "interval"]
+__all__ = ["Estimate", "clopper_pearson", "difference_of_shares", "interval", "intraclass_correlation"]
 
 
 def clopper_pearson(hits: int, n: int, level: float = 0.95) -> Estimate:
@@ -124,6 +124,30 @@ def _patients(patients: list[object], kinds: list[object]) -> list[list[np.ndarr
             "an interval of one patient says nothing about the next",
         )
     return list(groups.values())
+
+
+def intraclass_correlation(values: ArrayLike, patients: Sequence[object]) -> float | None:
+    """How alike the scans of a patient are: the share of the variance of ``values`` (n,) that lies between
+    patients, 0 to 1. None for fewer than two patients, or where none has two scans.
+
+    Source: ICC(1,1) of the one-way analysis of variance, Shrout and Fleiss, Psychol. Bull. 86, 1979; unequal
+    numbers of scans as in Donner, Int. Stat. Rev. 54, 1986.
+    """
+    x, names = (
+        np.asarray(values, dtype=np.float64),
+        {who: at for at, who in enumerate(dict.fromkeys(patients))},
+    )
+    at = np.array([names[who] for who in patients])
+    count = np.bincount(at)
+    k, n = len(count), len(x)
+    if k < 2 or n == k:
+        return None
+    means = np.bincount(at, weights=x) / count
+    between = float((count * (means - x.mean()) ** 2).sum()) / (k - 1)
+    within = float(((x - means[at]) ** 2).sum()) / (n - k)
+    size = (n - float((count**2).sum()) / n) / (k - 1)
+    spread = between + (size - 1) * within
+    return max(0.0, (between - within) / spread) if spread > 0 else 0.0
 
 
 def _jackknife(statistic: Callable[..., float], data: list[np.ndarray], group: list[np.ndarray]) -> float:

@@ -93,18 +93,23 @@ def mean_kind(found: Sequence[CaseResiduals]) -> MeasurementKind:
 
 
 def calibration_entry(
-    found: Sequence[CaseResiduals], how: ReconstructionMethod, title: str, *, level: float = 0.9
+    found: Sequence[CaseResiduals],
+    how: ReconstructionMethod,
+    title: str,
+    *,
+    level: float = 0.9,
+    named: int | None = None,
 ) -> IntervalPromise:
-    """What intervals of this kind rest on. title: the measurement in words. Raises Uncalibrated for too
-    few scans, or of several kinds.
+    """What intervals of this kind rest on. title: the measurement in words. named: how many of the scans name
+    their patient. Raises Uncalibrated for too few patients, or scans of several kinds.
     """
     kind = mean_kind(found)
-    patients = len({one.patient for one in found})
     calibration = fit_calibration(
         torch.tensor([one.curve for one in found], dtype=torch.float64),
         [one.ratio for one in found],
-        patients,
+        [one.patient for one in found],
         level,
+        named,
     )
     widths = torch.tensor([2 * calibration.scale * one.width for one in found])
     psnr_db = sum(one.psnr_db for one in found) / len(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from types import UnionType
@@ -20,6 +21,8 @@ __all__ = [
     "MeasurementKind",
     "Promises",
     "ReconstructionMethod",
+    "patients_named",
+    "patients_needed",
 ]
 
 _SHARE, _HEARD, _SIZE = 1.15, 1.4, 1.5
@@ -32,6 +35,22 @@ _LOCAL = 2.0
 part of the image (of 4 along each side): random lines differ by up to 1.4 there (of every fourth or eighth;
 of every sixteenth by more than 2 at times); a box instead of scattered holes, or a limited angle, by far
 more."""
+
+
+def patients_needed(alpha: float) -> int:
+    """How many patients an error rate needs: the least n with 1 / (n + 1) <= alpha, e.g. 9 at 10 %. Raises
+    BadOption unless 0 < alpha < 1.
+    """
+    if not 0 < alpha < 1:
+        raise BadOption(
+            f"alpha: wanted a rate between 0 and 1, got {alpha}", "0.05 flags one healthy patient in twenty"
+        )
+    return max(1, math.ceil(1 / alpha - 1e-9) - 1)
+
+
+def patients_named(named: int | None, n: int) -> str:
+    """ "patients: named 3 of 5": of n scans; "" where it was not written down."""
+    return "" if named is None else f"patients: named {named} of {n}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +162,12 @@ class Calibration:
     """What was measured on n scans of ``patients`` patients that the prior had not learned from.
 
     level: share of the voxels of a new scan that lie within mean +- scale * deviation, in the mean over scans
-    (conformal risk control). error: mean squared error over mean squared deviation that a new scan does not
-    exceed with probability ``level`` (split conformal). Both hold for scans that come as those of the
-    calibration did; several scans of one patient count as less than their number.
+    and patients. error: mean squared error over mean squared deviation that a new scan of a new patient does
+    not exceed with probability ``level``. Both by conformal risk control, for scans that come as those of the
+    calibration did. units: what counted as independent, "patients" or "slices"; "", as slices, in folders of
+    older versions.
+    icc: share of the variance of log error that lies between patients, None where no patient has two scans.
+    named: how many of the n scans name their patient, None where it was not written down.
     """
 
     level: float
@@ -153,6 +175,32 @@ class Calibration:
     n: int
     error: float
     patients: int
+    units: str = ""
+    icc: float | None = None
+    named: int | None = None
+
+    @property
+    def missing(self) -> int:
+        """How many more patients the level needs; 0 where it holds for a new patient."""
+        return max(0, patients_needed(1 - self.level) - self.patients)
+
+    @property
+    def basis(self) -> str:
+        """What the numbers rest on, e.g. "100 images of 4 patients (units: slices, ICC 0.31)"."""
+        said = "" if self.units == "patients" or self.n == self.patients else "units: slices"
+        alike = "" if self.icc is None else f"ICC {self.icc:.2f}"
+        notes = ", ".join(filter(None, (said, alike, patients_named(self.named, self.n))))
+        return f"{self.n} images of {self.patients} patients" + (f" ({notes})" if notes else "")
+
+    @property
+    def short(self) -> str:
+        """Why nothing is promised for a new patient; "" where it is."""
+        if not self.missing:
+            return ""
+        return (
+            f"{self.level:.0%} for a new patient needs {patients_needed(1 - self.level)} patients, "
+            f"{self.missing} are missing"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,7 +338,8 @@ def _encoded(value: Any) -> Any:
     if isinstance(value, _Record):
         return value.to_json()
     if is_dataclass(value):
-        return {f.name: _encoded(getattr(value, f.name)) for f in fields(value)}
+        stored = {f.name: _encoded(getattr(value, f.name)) for f in fields(value)}
+        return {name: at for name, at in stored.items() if at not in (None, "")}  # as older versions wrote it
     if isinstance(value, Mapping):
         return {key: _encoded(one) for key, one in value.items()}
     return [_encoded(one) for one in value] if isinstance(value, list | tuple) else value

@@ -69,7 +69,7 @@ def _measured(promises: Promises) -> list[str]:
     lines = []
     for one in promises.reconstruct:
         at, how = one.calibration, "point estimate" if one.how.fast else f"{one.how.n} draws"
-        level = f"{at.level:.0%} intervals, calibrated on {at.n} images of {at.patients} patients"
+        level = f"{at.level:.0%} intervals, calibrated on {at.basis}" + (f"; {at.short}" if at.short else "")
         lines.append(f"reconstruct {one.title}, {how}: {level}")
     if detect := promises.detect:
         lines.append(f"detect: p-values from {detect.n_healthy} held-out healthy patients")

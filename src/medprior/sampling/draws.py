@@ -54,7 +54,7 @@ class Draws:
     def __repr__(self) -> str:
         """One line: "Draws: 8 of 1 x 112 x 96, ..., intervals calibrated on 20 patients"."""
         known = self.calibration
-        trust = f"intervals calibrated on {known.patients} patients" if known else "intervals not calibrated"
+        trust = f"intervals calibrated on {known.basis}" if known else "intervals not calibrated"
         size = " x ".join(map(str, self.values.shape[1:]))
         return f"Draws: {len(self)} of {size}, seed {self.seed}, {self.made_by}, {trust}"
 
@@ -98,9 +98,12 @@ class Draws:
         self, data_range: float, level: float = 0.9, calibration: Calibration | None = None
     ) -> float:
         """dB that the mean reaches with probability ``level``; data_range: white minus black, in the unit of
-        the draws. Raises Uncalibrated.
+        the draws. Raises Uncalibrated, also where the calibration has fewer patients than the level needs.
         """
-        error = self._calibrated(level, calibration).error * float(self._deviation().double().square().mean())
+        known = self._calibrated(level, calibration)
+        if known.missing:
+            raise Uncalibrated(f"no bound on the PSNR: {known.short}", "calibrate on scans of more patients")
+        error = known.error * float(self._deviation().double().square().mean())
         return 10 * math.log10(data_range**2 / error) if error > 0 else math.inf
 
     def _deviation(self) -> Tensor:

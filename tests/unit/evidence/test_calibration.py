@@ -6,12 +6,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 
 from medprior.errors import BadOption, Uncalibrated
 from medprior.evidence.calibration import (
-    LEAST,
     METHOD,
     SCALES,
     conformal_scale,
@@ -86,17 +87,72 @@ def test_the_promise_holds_on_new_scans() -> None:
     assert 0.90 <= float(torch.stack(inside).mean()) <= 0.925
 
 
-def test_too_few_scans_are_refused() -> None:
-    with pytest.raises(Uncalibrated, match="8 scans cannot support"):
+def test_too_few_patients_are_refused_and_the_missing_ones_are_counted() -> None:
+    with pytest.raises(Uncalibrated, match="8 patients cannot support"):
         conformal_scale(curves(8, 0), 0.1)
-    with pytest.raises(Uncalibrated, match=f"{LEAST - 1} scans are too few"):
-        fit_calibration(curves(LEAST - 1, 0), [1.0] * (LEAST - 1), 4, 0.9)
+    ratios = [1.0 + n / 100 for n in range(50)]
+    for patients, missing in ((1, 8), (4, 5), (8, 1)):
+        with pytest.raises(Uncalibrated, match=f"50 scans of {patients}: {missing} patients are missing"):
+            fit_calibration(curves(50, 0), ratios, [n % patients for n in range(50)], 0.9)
+    assert fit_calibration(curves(50, 0), ratios, [n % 9 for n in range(50)], 0.9).missing == 0
 
 
 def test_the_bound_on_the_error_is_conformal() -> None:
-    """Of 99 ratios 1..99 the 90 % bound is the 90th: one in ten of 100 exchangeable scans may lie above."""
-    at = fit_calibration(curves(99, 0), [float(i) for i in range(1, 100)], 5, 0.9)
-    assert at.error == 90.0 and (at.n, at.patients, at.level) == (99, 5, 0.9)
+    """Of 99 patients' ratios 1..99 the 90 % bound is the 90th: one in ten of 100 exchangeable ones may lie
+    above.
+    """
+    at = fit_calibration(curves(99, 0), [float(i) for i in range(1, 100)], range(99), 0.9)
+    assert at.error == 90.0 and (at.n, at.patients, at.units, at.icc) == (99, 99, "patients", None)
+
+
+def test_more_slices_of_the_same_patients_change_nothing() -> None:
+    few, ratios = curves(20, 0), [float(i) for i in range(1, 21)]
+    once = fit_calibration(few, ratios, range(20), 0.9)
+    often = fit_calibration(few.repeat(5, 1), ratios * 5, list(range(20)) * 5, 0.9)
+    assert (often.scale, often.error, often.patients) == (once.scale, once.error, 20)
+    assert often.n == 100 and often.icc == pytest.approx(1.0)
+
+
+def _new_patient(patients: int, slices: int, icc: float, trials: int = 600) -> tuple[float, float]:
+    """(share of voxels inside, share of slices within the PSNR bound) of new patients, in the mean. The log
+    error of a slice has a standard deviation of 0.3, and ``icc`` of its variance lies between patients.
+    """
+    rng = np.random.default_rng(1000 * patients + 10 * slices + round(10 * icc))
+    scales, whose = SCALES.numpy(), np.repeat(np.arange(patients), slices).tolist()
+
+    def errors(n: int, each: int) -> np.ndarray:
+        within = rng.normal(size=(n, each)) * (1 - icc) ** 0.5
+        return np.exp(0.3 * (rng.normal(size=(n, 1)) * icc**0.5 + within)).ravel()
+
+    inside, held = [], []
+    for _ in range(trials):
+        known, new = errors(patients, slices), errors(40, 1)
+        shares = torch.from_numpy(2 * norm.cdf(scales / known[:, None]) - 1)
+        at = fit_calibration(shares, (known**2).tolist(), whose, 0.9)
+        inside.append((2 * norm.cdf(at.scale / new) - 1).mean())
+        held.append((new**2 <= at.error).mean())
+    return float(np.mean(inside)), float(np.mean(held))
+
+
+@pytest.mark.parametrize("icc", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize(("patients", "slices"), [(9, 1), (9, 8), (20, 1), (20, 6)])
+def test_a_new_patient_gets_what_is_promised(patients: int, slices: int, icc: float) -> None:
+    """Simulated: however alike the slices of a patient are. 4, 5 and 8 patients are refused (above)."""
+    inside, held = _new_patient(patients, slices, icc)
+    assert inside >= 0.89 and held >= 0.89
+
+
+def test_a_calibration_of_an_older_version_says_what_its_units_were() -> None:
+    """100 slices of 4 patients: the interval is shown with its units, and nothing is promised for a fifth."""
+    old = {"level": 0.9, "scale": 1.58, "n": 100, "error": 0.66, "patients": 4}
+    at = IntervalPromise.from_json(
+        {**entry(measurement_kind(measured()), HOW, 1.0).to_json(), "calibration": old}
+    ).calibration
+    assert at.units == "" and at.basis == "100 images of 4 patients (units: slices)"
+    assert at.short == "90% for a new patient needs 9 patients, 5 are missing"
+    assert replace(at, patients=100).basis == "100 images of 100 patients"
+    marked = replace(at, icc=0.314, named=96).basis
+    assert marked == "100 images of 4 patients (units: slices, ICC 0.31, patients: named 96 of 100)"
 
 
 def entry(kind: MeasurementKind, how: ReconstructionMethod, scale: float) -> IntervalPromise:

@@ -9,7 +9,12 @@ import pytest
 from scipy import stats
 
 from medprior.errors import BadOption
-from medprior.evidence.intervals import clopper_pearson, difference_of_shares, interval
+from medprior.evidence.intervals import (
+    clopper_pearson,
+    difference_of_shares,
+    interval,
+    intraclass_correlation,
+)
 from medprior.evidence.metrics import auroc
 
 
@@ -51,6 +56,25 @@ def test_a_difference_of_shares_against_published_rows(
     ) and found.n == counts[1] + counts[3]
     with pytest.raises(BadOption):
         difference_of_shares(2, 1, 0, 3)
+
+
+def test_the_intraclass_correlation_of_a_published_table() -> None:
+    """Shrout and Fleiss 1979, table 2: six targets, four judges, ICC(1,1) = 0.17."""
+    ratings = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
+    found = intraclass_correlation(np.ravel(ratings), np.repeat(range(6), 4).tolist())
+    assert found == pytest.approx(0.166, abs=5e-4)
+    assert intraclass_correlation([1.0, 2.0, 3.0], "abc") is None
+    assert intraclass_correlation([1.0, 1.0, 1.0, 1.0], "aabb") == 0.0
+
+
+def test_the_intraclass_correlation_is_that_of_the_simulation() -> None:
+    rng = np.random.default_rng(0)
+    count = rng.integers(1, 12, 400)
+    whose = np.repeat(range(400), count)
+    for true in (0.0, 0.3, 0.9):
+        x = rng.normal(size=400)[whose] * sqrt(true) + rng.normal(size=len(whose)) * sqrt(1 - true)
+        found = intraclass_correlation(x, whose.tolist())
+        assert found is not None and found == pytest.approx(true, abs=0.06)
 
 
 def test_the_unit_is_the_patient() -> None:

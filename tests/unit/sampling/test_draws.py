@@ -5,6 +5,7 @@ borrows from its neighbours.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from medprior.errors import Uncalibrated
 from medprior.prior.promises import Calibration
 from medprior.sampling import Draws, draw_deviation
 
-AT = Calibration(level=0.9, scale=2.0, n=60, error=4.0, patients=5)
+AT = Calibration(level=0.9, scale=2.0, n=60, error=4.0, patients=9)
 
 
 def draws(**more) -> Draws:
@@ -47,6 +48,16 @@ def test_the_bound_is_the_deviation_in_decibels() -> None:
     """
     found = draws(deviation=torch.full((1, 12, 12), 0.1), calibration=AT)
     assert math.isclose(found.psnr_bound(2.0), 20.0, abs_tol=1e-5)
+
+
+def test_no_bound_is_promised_from_too_few_patients() -> None:
+    """The interval of an older calibration stays, with the number of its patients; the bound is refused."""
+    few = replace(AT, patients=5)
+    assert draws(calibration=few).interval(0.9).calibrated and "60 images of 5 patients" in repr(
+        draws(calibration=few)
+    )
+    with pytest.raises(Uncalibrated, match="needs 9 patients, 4 are missing"):
+        draws(calibration=few).psnr_bound(2.0)
 
 
 def test_the_deviation_of_few_draws_is_steadier_than_their_standard_deviation() -> None:

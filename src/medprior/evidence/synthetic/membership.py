@@ -14,7 +14,7 @@ from torch import Tensor
 from ...data.seeds import generator
 from ...errors import BadOption
 from ...prior import Condition, Prior
-from ..intervals import Estimate, clopper_pearson, interval
+from ..intervals import Estimate, interval
 from ..metrics import auroc
 
 __all__ = ["ATTACKS", "Leak", "membership_leaks", "membership_scores"]
@@ -35,8 +35,8 @@ _FALSE = 0.01
 @dataclass(frozen=True, slots=True)
 class Leak:
     """Of one attack. auc: probability that a member scores above another scan, 0.5 if nothing leaks. hits:
-    true positive rate at a false positive rate of 1 %; None below 100 others. low: what the promise asks
-    for.
+    true positive rate at a false positive rate of 1 %; None below 100 other patients. low: what the promise
+    asks for.
     """
 
     attack: str
@@ -114,10 +114,11 @@ def membership_leaks(
         column = torch.cat([members[:, n], others[:, n]]).numpy()
         auc = interval(auroc, column, label, patients=names, strata=label.tolist())
         hits = None
-        if len(others) >= 1 / _FALSE:
+        if len(set(names[len(members) :])) >= 1 / _FALSE:
             bar = float(
                 np.sort(others[:, n].numpy())[::-1][int(len(others) * _FALSE)]
             )  # so many others lie above it
-            hits = clopper_pearson(int((members[:, n] > bar).sum()), len(members))
+            above = (members[:, n] > bar).double().numpy()
+            hits = interval(lambda x: float(x.mean()), above, patients=names[: len(members)])
         found.append(Leak(attack, auc, hits))
     return tuple(found)

@@ -104,8 +104,15 @@ def _headline(told: Attribution, metrics: dict[str, Any], unit: str) -> tuple[st
     fits = f"The result {told.residual.verdict}."
     if (at := metrics["interval"]) is None:
         return fits, f"No interval: {metrics['interval_refused']}."
-    bound = f"PSNR of at least {at['psnr_at_least_db']:.1f} dB for 9 of 10 such measurements"
-    return fits, f"{at['level']:.0%} interval: median width {at['median_width']:.3g} {unit}; {bound}."
+    bound = _bound(at["psnr_at_least_db"], at["short"])
+    return fits, f"{at['level']:.0%} interval: median width {at['median_width']:.3g} {unit}; {bound}"
+
+
+def _bound(db: float | None, short: str) -> str:
+    """How good the image is as a whole, or why that is not promised."""
+    if db is None:
+        return f"no bound on the PSNR: {short}."
+    return f"PSNR of at least {db:.1f} dB for 9 of 10 such measurements."
 
 
 def _interval(draws: Draws, half: float, truth: Tensor | None) -> tuple[dict[str, Any], Calibration | None]:
@@ -122,8 +129,11 @@ def _interval(draws: Draws, half: float, truth: Tensor | None) -> tuple[dict[str
         "scale": found.scale,
         "n": found.n,
         "patients": found.patients,
+        "units": found.units or "slices",
+        "icc": found.icc,
+        "short": found.short,
         "median_width": float((ends.high - ends.low).median()),
-        "psnr_at_least_db": draws.psnr_bound(2 * half, LEVEL),
+        "psnr_at_least_db": None if found.missing else draws.psnr_bound(2 * half, LEVEL),
     }
     if truth is not None:
         inside = (truth[0] >= ends.low) & (truth[0] <= ends.high)
@@ -201,13 +211,8 @@ def _section(
     rows.append(["Finest detail the data decided?", answer])
     rows.append(["How far may a voxel be off?", _said(metrics, found, unit)])
     if found is not None:
-        rows.append(
-            [
-                "How good is the image as a whole?",
-                f"PSNR of at least {metrics['interval']['psnr_at_least_db']:.1f} dB for 9 of 10 such "
-                "measurements.",
-            ]
-        )
+        said = _bound(metrics["interval"]["psnr_at_least_db"], found.short)
+        rows.append(["How good is the image as a whole?", said[0].upper() + said[1:]])
     caveats = []
     if found is None:
         caveats.append(
@@ -216,10 +221,11 @@ def _section(
         )
     else:
         caveats.append(
-            f"The interval was calibrated on SIMULATED measurements of {found.n} images of {found.patients} "
-            "patients; it holds in the mean over voxels and "
-            "scans like those, not for each voxel, and not for findings that they do not show."
+            f"The interval was calibrated on SIMULATED measurements of {found.basis}; it holds in the mean "
+            "over voxels and scans like those, not for each voxel, and not for findings they do not show."
         )
+        if found.missing:
+            caveats.append(f"The interval is no promise for another patient: {found.short}.")
     return Section(
         "What it rests on",
         f"Of the result shown above ({draws.made_by}).",

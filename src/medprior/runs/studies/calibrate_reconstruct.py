@@ -13,12 +13,12 @@ from typing import Any
 import torch
 
 from ...errors import BadOption
-from ...evidence.calibration import LEAST, SCALES
+from ...evidence.calibration import SCALES
 from ...io.dataset.scan import Index, Item
 from ...jobs.calibrate import CaseResiduals, calibration_entry, residuals_of
 from ...jobs.reconstruct import Settings, how_of
 from ...prior import Prior
-from ...prior.promises import IntervalPromise, MeasurementKind
+from ...prior.promises import IntervalPromise, MeasurementKind, patients_needed
 from ...training.folder import bundled, locate, read_healthy, read_promises, save_promises
 from ..ask.requests import TASKS, CalibrateReconstruct, Calibration
 from ..core.cost import announce_reconstruction
@@ -85,10 +85,12 @@ def _work(
     on_event: OnEvent,
 ) -> Outcome:
     images = choose_images(request, known.prior, items)
-    if len(images) < LEAST:
+    patients, needed = len({image.patient for image in images}), patients_needed(1 - LEVEL)
+    if patients < needed:
         raise BadOption(
-            f"calibrate: wanted at least {LEAST} images, got {len(images)}",
-            "give more scans, or more slices of each with --per-patient",
+            f"calibrate: intervals at {LEVEL:.0%} need {needed} patients, got {len(images)} images of "
+            f"{patients}: {needed - patients} patients are missing",
+            "give scans of more patients; more slices of the same do not help",
         )
     fresh = [image for image in images if image.key not in collected]
     prior = Prior(
@@ -112,9 +114,9 @@ def _work(
         found = residuals_of(draws, case.image, case.measurement, case.scale, str(image.patient))
         collected.keep(image.key, {**asdict(found), "sentence": case.sentence})
         on_event(Event("step", done=done + 1, total=len(fresh)))
-    return _summary(
-        request, items, [collected[image.key] for image in images], [image.key for image in images]
-    )
+    named = sum(bool(image.item.patient) for image in images)
+    rows, keys = [collected[image.key] for image in images], [image.key for image in images]
+    return _summary(request, items, rows, keys, named)
 
 
 def title_of(task: str) -> str:
@@ -125,7 +127,11 @@ def title_of(task: str) -> str:
 
 
 def _summary(
-    request: CalibrateReconstruct, items: tuple[Item, ...], rows: list[dict[str, Any]], keys: list[str]
+    request: CalibrateReconstruct,
+    items: tuple[Item, ...],
+    rows: list[dict[str, Any]],
+    keys: list[str],
+    named: int,
 ) -> Outcome:
     found = [
         CaseResiduals(
@@ -136,7 +142,7 @@ def _summary(
     settings = Settings(n_steps=request.steps)
     how = how_of(settings, 1 if request.fast else request.n, request.fast)
     promise = replace(
-        calibration_entry(found, how, title_of(request.task), level=LEVEL),
+        calibration_entry(found, how, title_of(request.task), level=LEVEL, named=named),
         simulated=True,
         data=sha256("\n".join(sorted(keys)).encode()).hexdigest(),
         date=str(date.today()),
@@ -160,10 +166,7 @@ def interval_calibration(promise: IntervalPromise) -> Summary:
     """What intervals of this kind rest on from now on."""
     at = promise.calibration
     text = f"{LEVEL:.0%} interval for {promise.title}: {at.scale:.2f} deviations"
-    line = (
-        f"{text}, from {at.n} images of {at.patients} patients; median width "
-        f"{promise.median_width / 2:.3g} of the intensity range."
-    )
+    line = f"{text}, from {at.basis}; median width {promise.median_width / 2:.3g} of the intensity range."
     return Summary((line,), f"{text} ({at.patients} patients)")
 
 
@@ -181,7 +184,8 @@ def _section(
     ]
     rows = [["what", "value"]]
     rows += [
-        ["images, patients", f"{at.n}, {at.patients}"],
+        ["images, patients", at.basis],
+        ["units of the promise", at.units],
         [
             "result",
             "point estimate" if request.fast else f"mean of {request.n} draws, {request.steps} levels",
@@ -198,12 +202,12 @@ def _section(
     return Section(
         f"Calibrate reconstruct: {promise.title}",
         f"SIMULATED measurements; first image: {sentence}. Of a new scan of this kind, {LEVEL:.0%} of the "
-        "body's voxels lie inside, in the mean over scans "
+        "body's voxels lie inside, in the mean over scans and patients "
         "(conformal risk control), as far as new scans come as these did.",
         [Charts([_chart(found, promise)]), Table(rows, words=True)],
         caveats=(
             *caveats_of(items),
-            "Images of one patient are alike: they support the interval less than as many patients would.",
+            "The patients are the units: images of one are averaged, and more of them narrow nothing.",
         ),
     )
 

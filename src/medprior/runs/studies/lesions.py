@@ -139,7 +139,11 @@ def _rate(blobs: Sequence[int], patients: Sequence[int]) -> dict[str, Any]:
     of the share of images with any.
     """
     rate = rate_or_none(_per_hundred, blobs, patients=patients)
-    return rate if any(blobs) else {**rate, "low": 0.0, "high": 100 * clopper_pearson(0, len(blobs)).high}
+    return (
+        rate
+        if any(blobs)
+        else {**rate, "low": 0.0, "high": 100 * clopper_pearson(0, len(set(patients))).high}
+    )
 
 
 def _median(values: Any) -> float:

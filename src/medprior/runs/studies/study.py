@@ -21,6 +21,7 @@ from ...io.dataset.index import patients_of
 from ...io.dataset.listing import csv_cell
 from ...io.dataset.scan import Index, Item
 from ...io.disk.files import read_json, write_json
+from ...prior.promises import patients_named
 from ..ask.requests import Evaluation
 from ..core.inputs import LoadedPrior, device_named, indexed, known_prior
 from ..core.outputs import Outcome
@@ -28,9 +29,6 @@ from ..core.progress import Event, OnEvent
 from ..core.run import Run, RunFolder
 
 __all__ = ["Collected", "evaluated", "rate_or_none", "results_csv", "scans_of", "span"]
-
-FEW = 20
-"""Patients below which a percentile interval is known to be too narrow."""
 
 
 class Collected:
@@ -173,7 +171,7 @@ def lead_of_scans(items: Sequence[Item], split: str, known: LoadedPrior) -> str:
     whose = (
         f"of {len(patients_of(items))} patients"
         if all(item.patient for item in items)
-        else "whose patients are not all named"
+        else f"({patients_named(sum(bool(item.patient) for item in items), len(items))})"
     )
     return f"{len(items)} scans {whose}, split: {split}. Prior: {known.prior.card.name}."
 
@@ -209,17 +207,14 @@ def _is_number(text: str) -> bool:
 
 def caveats_of(items: Sequence[Item]) -> tuple[str, ...]:
     """What a reader of any evaluation must know about its patients."""
-    n = len(patients_of(items))
-    unnamed = sum(not item.patient for item in items)
+    named = sum(bool(item.patient) for item in items)
     lines = [
         "Whether the prior has learned from these scans cannot be seen here: evaluate on patients that it "
         "has not."
     ]
-    if unnamed:
+    if named < len(items):
         lines.append(
-            f"{unnamed} of {len(items)} scans name no patient and count as one patient each; if several are "
-            "of one patient, the intervals are too narrow."
+            f"{patients_named(named, len(items))}. Each of the others counts as one patient; if several are "
+            "of one, the intervals are too narrow."
         )
-    if n < FEW:
-        lines.append(f"Intervals of so few patients ({n}) are too narrow.")
     return tuple(lines)

@@ -23,13 +23,6 @@ from medprior.training.folder import read_promises
 from tests.unit.runs.conftest import save_tiny, scene
 
 
-@pytest.fixture
-def few_suffice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is tested here is where numbers go; 12 images do for that as well as 50."""
-    for home in ("medprior.evidence.calibration", "medprior.runs.studies.calibrate_reconstruct"):
-        monkeypatch.setattr(f"{home}.LEAST", 12)
-
-
 @pytest.fixture(scope="module")
 def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """12 pictures in val, two in test."""
@@ -51,9 +44,7 @@ def asked(scans: Path, prior: Path, out: Path, **changes) -> CalibrateReconstruc
     )
 
 
-def test_an_interval_appears_and_serves_its_own_kind_alone(
-    few_suffice: None, scans: Path, tmp_path: Path
-) -> None:
+def test_an_interval_appears_and_serves_its_own_kind_alone(scans: Path, tmp_path: Path) -> None:
     prior = save_tiny(tmp_path / "tiny")
     weights = sha256(prior / "weights.safetensors")
     picture = scans / "test" / "Mustermann_0.png"
@@ -94,7 +85,7 @@ def test_an_interval_appears_and_serves_its_own_kind_alone(
 
 
 def test_a_second_calibration_of_the_same_kind_takes_the_place_of_the_first(
-    few_suffice: None, scans: Path, tmp_path: Path
+    scans: Path, tmp_path: Path
 ) -> None:
     prior = save_tiny(tmp_path / "tiny")
     for seed in (0, 1):
@@ -105,7 +96,7 @@ def test_a_second_calibration_of_the_same_kind_takes_the_place_of_the_first(
 
 def test_too_few_images_and_a_bundled_prior_are_refused(scans: Path, tmp_path: Path) -> None:
     prior = save_tiny(tmp_path / "tiny")
-    with pytest.raises(BadOption, match="wanted at least 50 images, got 2"):
+    with pytest.raises(BadOption, match="need 9 patients, got 2 images of 2: 7 patients are missing"):
         run_calibrate_reconstruct(asked(scans, prior, tmp_path / "few", split="test"), silent)
     with pytest.raises(BadOption, match="is not changed in its place"):
         run_calibrate_reconstruct(asked(scans, Path("chest-xray"), tmp_path / "bundled"), silent)
@@ -113,7 +104,7 @@ def test_too_few_images_and_a_bundled_prior_are_refused(scans: Path, tmp_path: P
 
 
 def test_the_verb_writes_a_calibrated_copy(
-    few_suffice: None, scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prior = save_tiny(tmp_path / "tiny")
     copy = tmp_path / "copy"
@@ -132,5 +123,5 @@ def test_the_verb_writes_a_calibrated_copy(
         str(copy),
     ]
     assert main(verb) == 0
-    assert "deviations, from 12 images of 12 patients" in capsys.readouterr().out
+    assert "deviations, from 12 images of 12 patients (patients: named 0 of 12)" in capsys.readouterr().out
     assert read_promises(prior) == Promises() and len(read_promises(copy).reconstruct) == 1

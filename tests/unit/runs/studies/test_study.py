@@ -83,7 +83,7 @@ def test_reconstruct_stands_beside_plain_methods_with_intervals(
         for words in (
             "SIMULATED",
             "intervals are too narrow",
-            "name no patient",
+            "patients: named 0 of 3",
             "The image with the lowest PSNR",
         )
     )
