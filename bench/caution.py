@@ -3,11 +3,13 @@ simulated, the same network and noise for all rows.
 
     python bench/caution.py [--tasks mri4,sr4,fan60,lowdose] [--images 2] [--draws 8] [--precision bfloat16]
     python bench/caution.py --last [--tasks mri4,mri8,sr4] [--images 4]
+    python bench/caution.py --measured [--images 8]
 
 steadied, mean, one: PSNR in dB of the average of the draws drawn to the point estimate, of the plain one, and
 of a single draw, data range 2; ratio: root mean square error of the plain average over the draws' standard
 deviation, 1.06 for draws of the posterior's law; width: median width of an interval that holds 90 % of the
-body, share of the range. residual: of a point estimate, 1 is that of noise alone. Reads MEDPRIOR_DATA.
+body, share of the range. --measured: what a training would write on the card of each bundled
+prior. residual: of a point estimate, 1 is that of noise alone. Reads MEDPRIOR_DATA.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from torch import Tensor
 from medprior import load
 from medprior.evidence.metrics import psnr
 from medprior.jobs.calibrate import BODY
+from medprior.jobs.fitting.caution import measured_caution
 from medprior.jobs.reconstruct import Settings, least_squares, windowed
 from medprior.operators import Measurement
 from medprior.prior import Denoiser
@@ -135,6 +138,17 @@ def last_words(denoiser: Denoiser, pairs: list[Pair]) -> None:
         )
 
 
+def cautions(most: int) -> None:
+    for name in ("brain-t1", "chest-xray", "chest-ct"):
+        prior = load(name)
+        images = [x[0] for x in slices(name, "val", 2, seed=7)[0]]
+        found = measured_caution(windowed(prior), images, most=most)
+        print(
+            f"{name:<12}{min(most, len(images))} val images: measured {found}, on its card {prior.caution}",
+            flush=True,
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -145,9 +159,12 @@ def main() -> None:
     parser.add_argument(
         "--last", action="store_true", help="the last word of a point estimate instead of draws"
     )
+    parser.add_argument("--measured", action="store_true", help="what a training would measure")
     parser.add_argument("--precision", default="bfloat16", choices=("float32", "bfloat16"))
     chosen = parser.parse_args()
-    for name in chosen.tasks.split(","):
+    if chosen.measured:
+        cautions(chosen.images)
+    for name in () if chosen.measured else chosen.tasks.split(","):
         task = TASKS[name]
         network = windowed(load(task.prior))
         denoiser = in_bfloat16(network) if chosen.precision == "bfloat16" else network

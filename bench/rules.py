@@ -86,7 +86,7 @@ ENTRIES = (
     Entry("proximal", proximal, {30: 28, 100: 98}),
     Entry(
         "proximal with caution, our levels",
-        lambda d, m, rng: proximal(cautious(d), m, rng),
+        lambda d, m, rng: proximal(cautious(d, 1.5), m, rng),
         {30: 28, 100: 98},
         chosen=True,
     ),

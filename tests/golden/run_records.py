@@ -330,6 +330,7 @@ SHORTER: dict[str, Callable[[Any], Any]] = {
     "learn_embedding": given(steps=3),
     "proximal_gradient": given(n=20),
     "error_tables": given(most=8),
+    "measured_caution": given(most=1),
     "_FINE": lambda moves: moves[::45],
     "_FINE_MOVES": lambda moves: type(moves)(*(getattr(moves, name)[::45] for name in moves.__slots__)),
     "train_classifier": hurried,

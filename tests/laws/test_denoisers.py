@@ -56,7 +56,7 @@ def image(*shape: int, seed: int = 0) -> Tensor:
 SIGMA = torch.tensor([0.3, 2.0], dtype=torch.float64)
 WRAPPERS: dict[str, Callable[[Denoiser], Denoiser]] = {
     "batched": lambda d: batched(d, 1),
-    "cautious": lambda d: cautious(d),
+    "cautious": lambda d: cautious(d, 1.5),
     "guided": lambda d: guided(d, 0, 1.0),
     "kept": lambda d: with_known(d, image(2, 1, 24, 20, seed=5), torch.ones(24, 20, dtype=torch.float64)),
     "tiled": lambda d: tiled(d, 16, 4),
@@ -196,9 +196,23 @@ def test_with_caution_data_set_right_what_a_denoiser_is_sure_of() -> None:
     m = simulate(truth, identity((1, 8, 8)), Gaussian(0.05), torch.Generator().manual_seed(0))
     wrong, right = (
         float(posterior_mean(d, m, truth, torch.ones(1)).abs()[..., :4].mean())
-        for d in (SureAndWrong(), cautious(SureAndWrong()))
+        for d in (SureAndWrong(), cautious(SureAndWrong(), 1.5))
     )
     assert wrong > 0.9 and right < 0.1
+
+
+def test_caution_is_as_large_as_the_denoiser_says_and_none_by_default() -> None:
+    """Every wrapper keeps it."""
+
+    class Careful(SureAndWrong):
+        caution = 1.5
+
+    exact, x = SureAndWrong(), image(2, 1, 8, 8)
+    assert cautious(exact) is exact
+    assert torch.equal(
+        cautious(Careful()).moments(x, SIGMA)[1], cautious(exact, 1.5, 0.5).moments(x, SIGMA)[1]
+    )
+    assert batched(Careful(), 4).caution == 1.5
 
 
 @pytest.mark.parametrize("doubt, share", [(0.0, 0.5), (1.0, 1.5), (1.0, -0.1), (float("nan"), 0.5)])

@@ -62,9 +62,10 @@ class Settings:
 
     rule: one of ``sampling.RULES``, see ``sampling/catalogue.py``. n_steps: noise levels. high, low: first
     and last level, network units. tile: images with a larger side are denoised in windows of this side
-    (volumes in windows of at most 96). caution: widen the error that the network names, see
-    ``prior.wrappers.cautious``; off for a denoiser whose covariance is exact. precision: of the network;
-    "bfloat16" is faster on a GPU and on processors that compute in it, see ``prior.wrappers.in_bfloat16``.
+    (volumes in windows of at most 96). caution: widen the error that the denoiser names by its own
+    ``caution``, see ``prior.wrappers.cautious``; one whose covariance is exact has none. precision: of the
+    network; "bfloat16" is faster on a GPU and on processors that compute in it, see
+    ``prior.wrappers.in_bfloat16``.
     """
 
     rule: str = "proximal"

@@ -37,6 +37,13 @@ class Denoiser(ABC):
         given x.
         """
 
+    @property
+    def caution(self) -> float:
+        """By how much a reconstruction widens the error that the denoiser names; 1 where its covariance is
+        exact.
+        """
+        return 1.0
+
     def moments(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
         """The mean, and the standard deviation of x0 given x at each voxel, both shaped as x; the same
         everywhere unless a denoiser knows better.

@@ -84,6 +84,11 @@ class Prior(Denoiser):
             return sigma**2 * self.card.sigma_data**2 / (sigma**2 + self.card.sigma_data**2)
         return self.card.errors[0].mean(sigma)
 
+    @property
+    def caution(self) -> float:
+        """The card's."""
+        return self.card.caution
+
     def spectrum(self, sigma: Tensor, size: tuple[int, ...]) -> Tensor:
         """From the table of the nearest fineness; white without one."""
         if not self.card.errors:

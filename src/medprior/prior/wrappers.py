@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import BadOption, ShapeMismatch
 from .denoiser import Condition, Denoiser, position_channels
 
-__all__ = ["batched", "cautious", "guided", "in_bfloat16", "slicewise", "tiled", "with_known"]
+__all__ = ["batched", "cautious", "guided", "in_bfloat16", "on_device", "slicewise", "tiled", "with_known"]
 
 
 class _Wrapped(Denoiser):
@@ -27,6 +27,10 @@ class _Wrapped(Denoiser):
 
     def spectrum(self, sigma: Tensor, size: tuple[int, ...]) -> Tensor:
         return self.denoiser.spectrum(sigma, size)
+
+    @property
+    def caution(self) -> float:
+        return self.denoiser.caution
 
 
 class _Through(_Wrapped):
@@ -139,20 +143,25 @@ def with_known(denoiser: Denoiser, known: Tensor, free: Tensor) -> Denoiser:
     return _Changed(denoiser, lambda mean: known + free * (mean - known), lambda std: free * std)
 
 
-def cautious(denoiser: Denoiser, doubt: float = 1.5, share: float = 0.5) -> Denoiser:
+def cautious(denoiser: Denoiser, doubt: float | None = None, share: float | None = None) -> Denoiser:
     """Its standard deviation times ``doubt``, and the ``share`` of its variance spread over the whole image,
     of a volume over each slice; the mean stays.
 
     A network names the error that it makes on images like those it learned from. During reconstruction the
     noise is different, so the network can be sure and wrong. A rule would then trust it at every level, the
-    data could not correct it, and all draws would share the fault. The numbers were chosen on val
-    (bench/caution.py): a share gains in MRI, and with the doubt draws spread about as much as they err; more
-    doubt loses.
+    data could not correct it, and all draws would share the fault. doubt: default the denoiser's own
+    ``caution``, which is 1 where its covariance is exact. share: default doubt - 1, at most 1. Both were
+    chosen on val (bench/caution.py): a share gains in MRI, and with the doubt draws spread about as much as
+    they err; more doubt loses.
 
     Raises BadOption unless doubt > 0 and 0 <= share <= 1.
     """
+    doubt = denoiser.caution if doubt is None else doubt
+    share = min(max(doubt - 1, 0.0), 1.0) if share is None else share
     if not (doubt > 0 and 0 <= share <= 1):
         raise BadOption(f"cautious: wanted doubt > 0 and a share in 0..1, got {doubt}, {share}")
+    if (doubt, share) == (1, 0):
+        return denoiser
 
     def wider(std: Tensor) -> Tensor:
         variance = std.square()
@@ -333,3 +342,26 @@ def in_bfloat16(denoiser: Denoiser) -> Denoiser:
     Its mean moves by about 0.003 sigma (root mean square), far below its own error.
     """
     return _InBfloat16(denoiser)
+
+
+class _OnDevice(_Through):
+    def __init__(self, denoiser: Denoiser, device: torch.device) -> None:
+        super().__init__(denoiser)
+        self.device = device
+
+    def through(
+        self,
+        call: Callable[[Tensor, Tensor, Condition | None], Tensor],
+        x: Tensor,
+        sigma: Tensor,
+        condition: Condition | None,
+    ) -> Tensor:
+        return call(x.to(self.device), sigma.to(self.device), condition).to(x.device)
+
+
+def on_device(denoiser: Denoiser, device: torch.device) -> Denoiser:
+    """The network where it lies, all around it where the images lie.
+
+    A condition must lie with the network.
+    """
+    return _OnDevice(denoiser, device)

@@ -24,9 +24,9 @@ OnStep = Callable[[int, int], None]
 """(steps done, steps in all): for progress bars."""
 
 
-_LAST = (1.2, 0.05)
-"""Caution of the last word of a point estimate: chosen on val for a residual near 1 (bench/caution.py
---last); the PSNR hardly depends on it.
+_LAST = (0.4, 0.1)
+"""Doubt and share of the last word of a point estimate, for each 1 that the denoiser's caution is above 1;
+chosen on val for a residual near 1 (bench/caution.py --last); the PSNR hardly depends on it.
 """
 
 
@@ -232,15 +232,16 @@ def plug_and_play(
     twentieth of that. momentum: each output of the network is extrapolated by this share of its last change
     (Polyak's heavy ball). Six evaluations then do what eight do without. join: the last word is not the
     prior's but weighed against the data once more, which brings the residual near 1. With neither it is DPIR.
-    caution: in that weighing the error that the denoiser names is widened a little; off where its covariance
-    is exact. Not a draw: its spread says nothing.
+    caution: in that weighing the error that the denoiser names is widened a little, as its own ``caution``
+    says. Not a draw: its spread says nothing.
     """
     answers = ring_response(measurement)
     if sigmas is None:
         complete = answers is not None and float(answers.min()) > 0.05 * float(answers.mean())
         high = 0.5 if complete else 1.0
         sigmas = log_levels(6, low=high / 20, high=high)[:-1]
-    careful = cautious(denoiser, *_LAST) if caution else denoiser
+    extra = max(denoiser.caution - 1, 0.0) if caution else 0.0
+    careful = cautious(denoiser, 1 + _LAST[0] * extra, _LAST[1] * extra)
     previous = None
     for n, sigma in enumerate(sigmas):
         # DPIR's order: fit the data first, then denoise; 0.23 is its published weight

@@ -21,6 +21,7 @@ from ...training.deviation_head import with_deviation_head
 from ...training.folder import load
 from ...training.held_out import SIGMAS, error_tables
 from ...training.patches import Images
+from .caution import EVALUATIONS, measured_caution
 from .options import Listener
 
 __all__ = ["Witnesses", "evaluation", "measured", "measuring", "seconds_for", "set_aside", "unchanged"]
@@ -31,6 +32,8 @@ _HEAD = 2.0
 """Cost of a step of the deviation head, in evaluations of its batch: all forward, the head alone backward."""
 _LEVELS = 4 / 3
 """Cost of all resolutions, in that of the finest."""
+_CAUTIOUS = 4
+"""Most images whose reconstructions say how cautious the prior must be."""
 _SHEET, _SIDE = 80, 96
 """Evaluations of an image of so many pixels a side that the sheet of samples takes."""
 _REPORT = 2.0
@@ -54,8 +57,9 @@ def seconds_for(prior: Prior, witnesses: Witnesses, batch: int) -> float:
     ndim = prior.card.ndim
     head = _STEPS * _HEAD * batch * 64**ndim / voxels
     tables = len(SIGMAS) * _LEVELS * min(witnesses.most, len(witnesses.images))
+    caution = EVALUATIONS * min(_CAUTIOUS, len(witnesses.images))
     sheet = _SHEET * _SIDE**ndim / voxels
-    return (head + tables + sheet) * each + _REPORT
+    return (head + tables + caution + sheet) * each + _REPORT
 
 
 def evaluation(prior: Prior, witnesses: Witnesses) -> float:
@@ -75,7 +79,7 @@ def evaluation(prior: Prior, witnesses: Witnesses) -> float:
 def measured(
     prior: Prior, images: Images, witnesses: Witnesses, *, batch: int, seed: int, budget: Budget
 ) -> Prior:
-    """The prior with a deviation for each voxel and with its error tables; its means do not move."""
+    """The prior with a deviation for each voxel, its error tables and its caution; its means do not move."""
     steps = min(_STEPS, max(10, prior.card.training["steps"] // 5))
     made = with_deviation_head(prior, images, steps=steps, batch=batch, seed=seed, seconds=budget.left(0.5))
     most, left = witnesses.most, budget.left(0.7)
@@ -86,6 +90,13 @@ def measured(
         made, witnesses.images, witnesses.numbers, n_levels=len(images.levels), most=most, seed=seed
     )
     made.card = replace(made.card, errors=tables)
+    left = budget.left(0.5)
+    if left is None or left > EVALUATIONS * evaluation(made, witnesses):
+        device = next(made.net.parameters()).device
+        caution = measured_caution(
+            made, witnesses.images, most=min(most, _CAUTIOUS), device=device, seed=seed
+        )
+        made.card = replace(made.card, caution=caution)
     return made
 
 
