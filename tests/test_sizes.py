@@ -10,7 +10,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "medprior"
 FILES = sorted(SOURCE.rglob("*.py"))
 
 LONGEST, MOST_PARAMETERS, MOST_WIDE = 60, 8, 5
-MOST_LINES = 46_200
+MOST_LINES = 46_274
 MOST_ANY = 66
 
 PUBLIC = {
