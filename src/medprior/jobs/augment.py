@@ -20,7 +20,11 @@ from ..sampling import flow_back
 from .given import GivenPrior, GivenScan, load_scan, prior_of
 from .reconstruct import label_index, windowed
 
-__all__ = ["VariationRequest", "augment", "level_of", "vary"]
+__all__ = ["EVALUATIONS", "VariationRequest", "augment", "level_of", "vary"]
+
+
+EVALUATIONS = 15
+"""Of the network for a variation: eight steps of Heun, the last of them one."""
 
 
 def level_of(strength: float) -> float:

@@ -7,12 +7,14 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from ...data.plain import JsonObject
 from ...data.views import grey, upright, window_for
 from ...data.volume import Volume
-from ...errors import FileProblem, Unsupported
+from ...errors import FileProblem, MedpriorError, Unsupported
 from ...io.dataset.index import patients_of
 from ...io.dataset.scan import Index, Item
 from ...io.disk.files import write_file
@@ -23,7 +25,7 @@ from ..core.progress import Event, OnEvent
 from .gates import UNLIKE, Gates, Seen
 from .makers import ByPrior, ByTransforms, FromNoise, Made, Maker, cause
 from .scans import loaded
-from .state import State
+from .state import Line, Refused, State, Written
 from .tickets import ROUNDS, Ticket, batches, lacking, planned, spread
 
 __all__ = ["Work"]
@@ -79,11 +81,13 @@ class Work:
         the plan must be the one it was.
         """
         tickets = planned(self.request, self.items)
+        if not self.state.lines:
+            self.announce(tickets)
         for turn in range(ROUNDS):
             self.round(turn, tickets)
             if self.request.fill is None:
                 return
-            have = Counter(row["label"] for row in self.rows(turn))
+            have = Counter(row.label for row in self.rows(turn))
             lack = {
                 label: n - have[label]
                 for label, n in lacking(self.request, self.items).items()
@@ -94,6 +98,16 @@ class Work:
             tickets = spread(self.request, usable, lack, self.asked, turn=turn + 1)
             if not tickets or self.hopeless(turn):
                 return
+
+    def announce(self, tickets: Sequence[Ticket]) -> None:
+        """What the first round will take; what the gates refuse is drawn again on top of it."""
+        if not tickets:
+            return
+        source, first = tickets[0].source, None
+        if source is not None:
+            _, first = next(loaded(self.index, [self.items[source]]))
+        with suppress(MedpriorError):  # a first scan that is no good is named in its turn
+            self.maker.announce(tickets, first if isinstance(first, Volume) else None, self.on_event)
 
     def round(self, turn: int, tickets: Sequence[Ticket]) -> None:
         together = batches(tickets, self.items)
@@ -122,49 +136,47 @@ class Work:
                 self.on_event(Event("warning", text))
             self.on_event(Event("step", done=done, total=len(tickets)))
 
-    def batch(self, tickets: Sequence[Ticket]) -> dict[str, Any]:
+    def batch(self, tickets: Sequence[Ticket]) -> Line:
         """Make, look, write what passes, and draw the rest again."""
         sources = sorted({ticket.source for ticket in tickets if ticket.source is not None})
         read = {sources[n]: volume for n, volume in loaded(self.index, [self.items[at] for at in sources])}
         failed = {str(at): why for at, why in read.items() if isinstance(why, str)}
         volumes = {at: volume for at, volume in read.items() if isinstance(volume, Volume)}
-        line: dict[str, Any] = {"rows": [], "refused": [], "failed": failed, "drawn": 0, "copies": 0}
+        line = Line(failed=failed)
         waiting = [ticket for ticket in tickets if ticket.source is None or ticket.source in volumes]
         for attempt in range(1 if self.hopeless() else self.request.tries):
             if not waiting:
                 break
             waiting = self.attempt(waiting, volumes, attempt, line)
-        line["rows"].sort(key=lambda row: row["path"])
+        line.rows.sort(key=lambda row: row.path)
         return line
 
     def attempt(
-        self, tickets: Sequence[Ticket], volumes: Mapping[int, Volume], attempt: int, line: dict[str, Any]
+        self, tickets: Sequence[Ticket], volumes: Mapping[int, Volume], attempt: int, line: Line
     ) -> list[Ticket]:
         """Those that were refused."""
         found = self.maker.make(tickets, volumes, attempt)
         good = [(ticket, made) for ticket, made in zip(tickets, found, strict=True) if isinstance(made, Made)]
         for ticket, made in zip(tickets, found, strict=True):
             if isinstance(made, str):
-                line["failed"][_key(ticket)] = made
+                line.failed[_key(ticket)] = made
         again = []
-        line["drawn"] += len(good)
+        line.drawn += len(good)
         for (ticket, made), seen in zip(
             good, self.gates.look([t for t, _ in good], [m.image for _, m in good]), strict=True
         ):
-            line["copies"] += seen.copy
+            line.copies += seen.copy
             if seen.refused:
-                line["refused"].append(self.refusal(ticket, made, seen, attempt, line))
+                line.refused.append(self.refusal(ticket, made, seen, attempt, line))
                 if seen.unlike:
-                    line["failed"][_key(ticket)] = UNLIKE  # another draw of it would be as unlike
+                    line.failed[_key(ticket)] = UNLIKE  # another draw of it would be as unlike
                 else:
                     again.append(ticket)
             elif (row := self.written(ticket, made, seen, attempt, line)) is not None:
-                line["rows"].append(row)
+                line.rows.append(row)
         return again
 
-    def written(
-        self, ticket: Ticket, made: Made, seen: Seen, attempt: int, line: dict[str, Any]
-    ) -> dict[str, Any] | None:
+    def written(self, ticket: Ticket, made: Made, seen: Seen, attempt: int, line: Line) -> Written | None:
         """The row of an image, or None where its format cannot hold it; what the disk refuses stops the run,
         and it goes on from there.
         """
@@ -173,12 +185,12 @@ class Work:
         except FileProblem as error:
             if not isinstance(error, Unsupported):
                 raise
-            line["failed"][_key(ticket)] = cause(error)
+            line.failed[_key(ticket)] = cause(error)
         except Exception as error:  # whatever a writer of one scan stumbles over costs that scan alone
-            line["failed"][_key(ticket)] = cause(error)
+            line.failed[_key(ticket)] = cause(error)
         return None
 
-    def write(self, ticket: Ticket, made: Made, seen: Seen, attempt: int) -> dict[str, Any]:
+    def write(self, ticket: Ticket, made: Made, seen: Seen, attempt: int) -> Written:
         """One image with its marks, and its mask."""
         item = None if ticket.source is None else self.items[ticket.source]
         name, folder = self._name(ticket), self.folders[ticket.label]
@@ -203,60 +215,40 @@ class Work:
                 .relative_to(self.state.outputs)
                 .as_posix()
             )
-        return {
-            "path": path.relative_to(self.state.outputs).as_posix(),
-            "label": ticket.label,
-            "patient": "" if item is None else f"p{self.patients[item.owner]:05d}",
-            "split": item.split
-            if item is not None
-            else "train"
-            if self.request.split == "all"
-            else self.request.split,
-            "mask": mask,
-            "source": ticket.source,
-            "attempt": attempt,
-            "probability": seen.probability,
-            "p": seen.p,
-            "rho": seen.rho,
-            "nearest": seen.nearest,
-            "copy": seen.copy,
-            "unlike": seen.unlike,
-            **({"record": made.record} if made.record is not None else {}),
-        }
+        split = "train" if self.request.split == "all" else self.request.split
+        return Written(
+            **_said(ticket, seen),
+            copy=seen.copy,
+            path=path.relative_to(self.state.outputs).as_posix(),
+            patient="" if item is None else f"p{self.patients[item.owner]:05d}",
+            split=split if item is None else item.split,
+            mask=mask,
+            attempt=attempt,
+            unlike=seen.unlike,
+            record=made.record,
+        )
 
-    def refusal(
-        self, ticket: Ticket, made: Made, seen: Seen, attempt: int, line: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def refusal(self, ticket: Ticket, made: Made, seen: Seen, attempt: int, line: Line) -> Refused:
         """What was refused and why; a picture of the first few, by what is noted and not by what a killed
         batch has left. line: of its batch so far.
         """
         why = [
             name for name, yes in (("label", seen.lost), ("copy", seen.copy), ("kind", seen.unlike)) if yes
         ]
-        told = {
-            "label": ticket.label,
-            "source": ticket.source,
-            "why": why,
-            "probability": seen.probability,
-            "p": seen.p,
-            "rho": seen.rho,
-            "nearest": seen.nearest,
-            "picture": "",
-        }
-        name = f"{'_'.join(why)}_{self.folders[ticket.label]}"
-        if sum(one["picture"].startswith(f"{name}_") for one in (*self.refused(), *line["refused"])) < 2:
-            told["picture"] = f"{name}_{ticket.source}_{ticket.nth}_{attempt}.png"
+        name, picture = f"{'_'.join(why)}_{self.folders[ticket.label]}", ""
+        if sum(one.picture.startswith(f"{name}_") for one in (*self.refused(), *line.refused)) < 2:
+            picture = f"{name}_{ticket.source}_{ticket.nth}_{attempt}.png"
             buffer = io.BytesIO()
             grey(upright(made.image), window_for(made.like or made.image)).save(buffer, "PNG")
-            write_file(self.state.examples / told["picture"], buffer.getvalue())
-        return told
+            write_file(self.state.examples / picture, buffer.getvalue())
+        return Refused(**_said(ticket, seen), why=why, picture=picture)
 
     def _name(self, ticket: Ticket) -> str:
         if ticket.source is None:
             return f"new_{ticket.nth + 1:06d}"
         return f"{ticket.source + 1:0{len(str(len(self.items)))}d}_{ticket.nth + 1}"
 
-    def lines(self, turn: int | None = None) -> list[dict[str, Any]]:
+    def lines(self, turn: int | None = None) -> list[Line]:
         """What the batches did, in order. turn: up to this round alone."""
         return [
             line
@@ -264,33 +256,34 @@ class Work:
             if turn is None or int(key.partition("/")[0]) <= turn
         ]
 
-    def rows(self, turn: int | None = None) -> list[dict[str, Any]]:
+    def rows(self, turn: int | None = None) -> list[Written]:
         """Every image that was written, in order."""
-        return [row for line in self.lines(turn) for row in line["rows"]]
+        return [row for line in self.lines(turn) for row in line.rows]
 
-    def refused(self) -> list[dict[str, Any]]:
-        return [one for line in self.lines() for one in line["refused"]]
+    def refused(self) -> list[Refused]:
+        """Every image that was refused, in order."""
+        return [one for line in self.lines() for one in line.refused]
 
     def failed(self, turn: int | None = None) -> dict[int | str, str]:
         """Scan, or label of images from noise -> why nothing, or not all, could be made of it."""
         return {
             int(at) if at.isdigit() else at: why
             for line in self.lines(turn)
-            for at, why in line["failed"].items()
+            for at, why in line.failed.items()
         }
 
     def hopeless(self, turn: int | None = None) -> bool:
         """Every one of the first images was a near copy."""
         lines = self.lines(turn)
-        if self.request.keep_copies or any(line["copies"] < line["drawn"] for line in lines):
+        if self.request.keep_copies or any(line.copies < line.drawn for line in lines):
             return False
-        return sum(line["drawn"] for line in lines) >= HOPELESS
+        return sum(line.drawn for line in lines) >= HOPELESS
 
     def in_vain(self) -> None:
         """Raises FileProblem where none of the first scans could be varied: then it is the request that is
         wrong, not they.
         """
-        failed = self.failed() if not any(line["drawn"] for line in self.state.lines.values()) else {}
+        failed = self.failed() if not any(line.drawn for line in self.state.lines.values()) else {}
         if len(failed) >= min(len(self.items), IN_VAIN):
             reason = next(iter(failed.values()))
             raise FileProblem(
@@ -298,6 +291,18 @@ class Work:
                 f"none of its first {len(failed)} scans could be varied: {reason}",
                 "see medprior scan, and --allow-other",
             )
+
+
+def _said(ticket: Ticket, seen: Seen) -> JsonObject:
+    """The fields of ``Tried``."""
+    return {
+        "label": ticket.label,
+        "source": ticket.source,
+        "probability": seen.probability,
+        "p": seen.p,
+        "rho": seen.rho,
+        "nearest": seen.nearest,
+    }
 
 
 def _key(ticket: Ticket) -> str:

@@ -5,11 +5,11 @@ page of pictures.
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from PIL import Image
 
 from ...augmentation import Policy, VariedVolume, vary_volume
+from ...data.plain import JsonObject
 from ...data.views import Window, grey, plane_of, sides, upright, window_for
 from ...data.volume import Volume
 from ...errors import Unsupported
@@ -69,7 +69,7 @@ def policy_of(request: AugmentClassical, volume: Volume) -> Policy:
     """That of the scan's modality, unit and label, or of the file that the request names, which may leave out
     what the scan says itself.
     """
-    facts: dict[str, Any] = {"modality": volume.modality, "unit": volume.unit}
+    facts: JsonObject = {"modality": volume.modality, "unit": volume.unit}
     if request.label is not None:
         facts["label"] = request.label
     stated = read_settings(request.policy) if request.policy is not None else {}

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...data.plain import JsonObject
 from ...errors import BadOption, printable
 from ...io.dataset.index import patients_of
 from ...io.dataset.listing import csv_cell
@@ -32,7 +33,7 @@ from .batches import Work
 from .gates import UNLIKE, gates_for
 from .page import Shown, section_of, sheet_of
 from .scans import chosen_scans
-from .state import State, beside, linked
+from .state import State, Written, beside, linked
 from .tickets import lacking, planned
 
 __all__ = ["run_augment_set"]
@@ -105,7 +106,7 @@ def _facts(
     stated: Mapping[str, Any],
     items: Sequence[Item],
     index: Index,
-) -> dict[str, Any]:
+) -> JsonObject:
     """What makes this run this one beside its request: the prior, the policy, and every scan that is varied
     or stands behind the gates.
     """
@@ -147,7 +148,7 @@ def _overrides(work: Work, metrics: Mapping[str, Any], audited: Sequence[str]) -
     ]
 
 
-def _data(work: Work) -> dict[str, Any]:
+def _data(work: Work) -> JsonObject:
     """What a record says of the data set."""
     return {
         "scans": len(work.items),
@@ -157,19 +158,19 @@ def _data(work: Work) -> dict[str, Any]:
     }
 
 
-def metrics_of(work: Work) -> dict[str, Any]:
+def metrics_of(work: Work) -> JsonObject:
     """The mix, exact: what there was, what was asked for, what was written and what refused, by label."""
     rows, refused = work.rows(), work.refused()
-    real, made = Counter(item.label for item in work.items), Counter(row["label"] for row in rows)
+    real, made = Counter(item.label for item in work.items), Counter(row.label for row in rows)
     first = Counter(ticket.label for ticket in planned(work.request, work.items))
     mix = {
         label or "no label": {
             "real": real[label],
             "asked": first[label],
             "written": made[label],
-            "refused_for_label": sum(one["label"] == label and "label" in one["why"] for one in refused),
-            "refused_as_copy": sum(one["label"] == label and "copy" in one["why"] for one in refused),
-            "refused_as_unlike": sum(one["label"] == label and "kind" in one["why"] for one in refused),
+            "refused_for_label": sum(one.label == label and "label" in one.why for one in refused),
+            "refused_as_copy": sum(one.label == label and "copy" in one.why for one in refused),
+            "refused_as_unlike": sum(one.label == label and "kind" in one.why for one in refused),
         }
         for label in sorted(real)
     }
@@ -178,9 +179,9 @@ def metrics_of(work: Work) -> dict[str, Any]:
         "strength": None
         if work.request.classical or work.request.fill_by == "synthesis"
         else work.request.strength,
-        "drawn": sum(line["drawn"] for line in work.state.lines.values()),
+        "drawn": sum(line.drawn for line in work.state.lines.values()),
         "written": len(rows),
-        "written_unlike": sum(row["unlike"] for row in rows),
+        "written_unlike": sum(row.unlike for row in rows),
         "asked": sum(first.values()),
         "failed": len(work.failed()),
         "unusable": len(work.index.unusable),
@@ -240,17 +241,21 @@ def _published(run: Run, work: Work, audited: Sequence[str]) -> RunFolder:
     return run.publish(outcome, run.record(outcome, prior=prior, input=None, data=_data(work)), images)
 
 
-def _files(work: Work, rows: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
+def _files(work: Work, rows: Sequence[Written]) -> dict[str, bytes]:
     """The tables of the run folder by name."""
-    table = [COLUMNS, *([row[name] for name in COLUMNS] for row in rows)]
+    table = [COLUMNS, *([getattr(row, name) for name in COLUMNS] for row in rows)]
     names = ("path", "label", "source", "attempt", "probability", "p", "rho", "nearest", "copy")
-    told = [names, *(["" if row[name] is None else row[name] for name in names] for row in rows)]
+    told = [names, *([_cell(getattr(row, name)) for name in names] for row in rows)]
     files = {"outputs/scans.csv": _plain(table), "variations.csv": _table(told), "events.jsonl": b""}
-    if records := [json.dumps({"path": row["path"], **row["record"]}) for row in rows if "record" in row]:
+    if records := [json.dumps({"path": row.path, **row.record}) for row in rows if row.record is not None]:
         files["outputs/augmentation.jsonl"] = ("\n".join(records) + "\n").encode()
     if bad := missing(work):
         files["failed.csv"] = _table([("path", "reason"), *bad])
     return files
+
+
+def _cell(value: object) -> object:
+    return "" if value is None else value
 
 
 def _table(rows: Sequence[Sequence[object]]) -> bytes:

@@ -4,6 +4,7 @@ transforms. Each has one method, ``make``.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -14,10 +15,13 @@ from ...data.seeds import generator, seed_for
 from ...data.volume import Volume
 from ...errors import MedpriorError
 from ...io.dataset.scan import Index, Item
-from ...jobs.augment import VariationRequest, vary
+from ...jobs.augment import EVALUATIONS, VariationRequest, vary
 from ...jobs.synthetic.synthesize import default_size, synthesize
 from ...prior import Prior
 from ..ask.requests import AugmentSet
+from ..core.cost import LONG, announce, words
+from ..core.progress import Event, OnEvent
+from ..synthesize.run import EVALUATIONS as FROM_NOISE
 from .tickets import Ticket
 
 __all__ = ["ByPrior", "ByTransforms", "FromNoise", "Made", "Maker", "cause"]
@@ -45,6 +49,10 @@ class Maker(Protocol):
     def make(
         self, tickets: Sequence[Ticket], volumes: Mapping[int, Volume], attempt: int
     ) -> list[Made | str]: ...
+
+    def announce(self, tickets: Sequence[Ticket], first: Volume | None, on_event: OnEvent) -> None:
+        """Say what these will take. first: the scan of the first of them."""
+        ...
 
 
 def cause(error: BaseException) -> str:
@@ -89,6 +97,11 @@ class ByPrior:
         for n, image in zip(wanted, self._varied(list(wanted.values()), tickets, attempt), strict=True):
             found[n] = image if isinstance(image, str) else Made(image, like=volumes[tickets[n].source or 0])
         return found
+
+    def announce(self, tickets: Sequence[Ticket], first: Volume | None, on_event: OnEvent) -> None:
+        if first is not None:
+            images = self.prior.admit(first, allow_other=self.request.allow_other).images
+            announce(self.prior, len(images) * len(tickets), tuple(images.shape[2:]), EVALUATIONS, on_event)
 
     def _varied(
         self, wanted: list[VariationRequest], tickets: Sequence[Ticket], attempt: int
@@ -146,6 +159,9 @@ class FromNoise:
         window = (card.low, card.high) if card.scaling == "fixed" else (0.0, 1.0)
         return [Made(image, window=window) for image in made]
 
+    def announce(self, tickets: Sequence[Ticket], first: Volume | None, on_event: OnEvent) -> None:
+        announce(self.prior, len(tickets), default_size(self.prior), FROM_NOISE, on_event)
+
 
 class ByTransforms:
     """Classical transforms by the policy of each scan's modality, unit and label; masks move along."""
@@ -180,6 +196,14 @@ class ByTransforms:
             except Exception as error:
                 found.append(cause(error))
         return found
+
+    def announce(self, tickets: Sequence[Ticket], first: Volume | None, on_event: OnEvent) -> None:
+        if first is not None:
+            began = time.monotonic()
+            self._one(tickets[0], first, None, 0)
+            seconds = (time.monotonic() - began) * len(tickets)
+            text = f"about {words(seconds)}: {len(tickets)} images at the pace of the first"
+            on_event(Event("cost" if seconds >= LONG else "note", text))
 
     def _one(self, ticket: Ticket, volume: Volume, mask: Volume | None, attempt: int) -> Made:
         item = int(self.items[ticket.source or 0].digest[:12], 16)

@@ -9,7 +9,7 @@ import numpy as np
 from ...data.axes import plane_of_codes
 from ...data.views import grey, number, sides, upright, window_for
 from ...data.volume import Volume
-from ...jobs.augment import augment
+from ...jobs.augment import EVALUATIONS, augment
 from ...prior import Prior
 from ..ask.requests import Augment
 from ..core.cost import announce
@@ -30,7 +30,7 @@ def run_augment(request: Augment, prior: Prior, volume: Volume, on_event: OnEven
     if request.paint is not None or request.box is not None:
         return run_paint(request, prior, volume, on_event)
     admitted = prior.admit(volume, allow_other=request.allow_other)
-    announce(prior, len(admitted.images) * request.n, tuple(admitted.images.shape[2:]), 15, on_event)
+    announce(prior, len(admitted.images) * request.n, tuple(admitted.images.shape[2:]), EVALUATIONS, on_event)
     on_event(Event("stage", "varying the scan", 0, request.n))
     made = augment(
         prior,

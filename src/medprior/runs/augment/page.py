@@ -5,7 +5,7 @@ was made of them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ...io.read import read
 from ..ask.requests import AugmentSet
 from ..page.blocks import Grid, Picture, Section, Table
 from .gates import Gates
+from .state import Refused, Tried, Written
 
 __all__ = ["Shown", "section_of", "sheet_of"]
 
@@ -48,8 +49,8 @@ class Shown:
     gates: Gates
     index: Index
     items: Sequence[Item]
-    rows: Sequence[Mapping[str, Any]]
-    refused: Sequence[Mapping[str, Any]]
+    rows: Sequence[Written]
+    refused: Sequence[Refused]
     outputs: Path
     examples: Path
 
@@ -154,14 +155,14 @@ def _judge_table(shown: Shown) -> list[Table]:
         ]
     ]
     for label, real in judge.held.items():
-        own = [row for row in shown.rows if row["label"] == label and row["p"] is not None]
+        own = [row for row in shown.rows if row.label == label and row.p is not None]
         rows.append(
             [
                 label,
                 str(len(real)),
                 _median(real),
-                _median([r["probability"] for r in own]),
-                _median([r["p"] for r in own]),
+                _median([r.probability for r in own]),
+                _median([r.p for r in own]),
             ]
         )
     note = (
@@ -183,13 +184,13 @@ def _copy_table(shown: Shown) -> list[Table]:
     limit = gates.copies.limit.tolist()[0]
     rows = [["nearest training scan", "images", "median correlation", "it is their own source"]]
     for name, of in (("written", shown.rows), ("refused", shown.refused)):
-        known = [row for row in of if row["rho"] is not None]
+        known = [row for row in of if row.rho is not None]
         rows.append(
             [
                 name,
                 str(len(known)),
-                _median([row["rho"] for row in known]),
-                str(sum(row["nearest"] == row["source"] for row in known)),
+                _median([row.rho for row in known]),
+                str(sum(row.nearest == row.source for row in known)),
             ]
         )
     note = (
@@ -200,8 +201,9 @@ def _copy_table(shown: Shown) -> list[Table]:
     return [Table(rows, note)]
 
 
-def _median(values: Sequence[float]) -> str:
-    return f"{sorted(values)[len(values) // 2]:.3g}" if values else "none"
+def _median(values: Iterable[float | None]) -> str:
+    known = sorted(value for value in values if value is not None)
+    return f"{known[len(known) // 2]:.3g}" if known else "none"
 
 
 def _caveats(shown: Shown, metrics: Mapping[str, Any]) -> tuple[str, ...]:
@@ -231,24 +233,22 @@ def _caveats(shown: Shown, metrics: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(line for line in lines if line)
 
 
-def _first(shown: Shown, each: int) -> list[Mapping[str, Any]]:
+def _first(shown: Shown, each: int) -> list[Written]:
     """The first written image of the first ``each`` sources of each label."""
-    found: dict[tuple[str, int | None], Mapping[str, Any]] = {}
+    found: dict[tuple[str, int | None], Written] = {}
     count: Counter[str] = Counter()
     for row in shown.rows:
-        at = row["label"], row["source"]
-        if at not in found and count[row["label"]] < each:
+        at = row.label, row.source
+        if at not in found and count[row.label] < each:
             found[at] = row
-            count[row["label"]] += 1
-    return [row for row in found.values() if row["label"] in sorted(count)[:LABELS]]
+            count[row.label] += 1
+    return [row for row in found.values() if row.label in sorted(count)[:LABELS]]
 
 
 def _pictures(shown: Shown) -> Section:
     blocks = []
     for row in _first(shown, SOURCES):
-        together = [r for r in shown.rows if (r["label"], r["source"]) == (row["label"], row["source"])][
-            :EACH
-        ]
+        together = [r for r in shown.rows if (r.label, r.source) == (row.label, row.source)][:EACH]
         blocks.append(Grid(_group(shown, together)))
     text = (
         "A source and what was made of it, through the source's window; the first of each label, none "
@@ -257,9 +257,9 @@ def _pictures(shown: Shown) -> Section:
     return Section("Sources and their variations", text if blocks else "Nothing was written.", blocks)
 
 
-def _group(shown: Shown, rows: Sequence[Mapping[str, Any]]) -> list[Picture]:
+def _group(shown: Shown, rows: Sequence[Written]) -> list[Picture]:
     """The source, then its images."""
-    label, at = rows[0]["label"] or "no label", rows[0]["source"]
+    label, at = rows[0].label or "no label", rows[0].source
     pictures, window = [], None
     if at is not None:
         try:
@@ -270,7 +270,7 @@ def _group(shown: Shown, rows: Sequence[Mapping[str, Any]]) -> list[Picture]:
             window = window_for(source)
             pictures.append(Picture(_grey(source, window), f"Source {at + 1}: {label}", f"{window}."))
     for n, row in enumerate(rows, start=1):
-        image = read(shown.outputs / row["path"], modality=shown.request.modality, unit=shown.request.unit)
+        image = read(shown.outputs / row.path, modality=shown.request.modality, unit=shown.request.unit)
         title = f"{'New' if at is None else 'Variation'} {n}: {label}"
         pictures.append(Picture(_grey(image, window or window_for(image)), title, said(row), synthetic=True))
     return pictures
@@ -286,37 +286,35 @@ def _grey(volume: Volume, window: Any) -> Image.Image:
     )
 
 
-def said(row: Mapping[str, Any]) -> str:
+def said(row: Tried) -> str:
     """What the gates say of one image."""
     parts = []
-    if row["probability"] is not None:
-        parts.append(f"probability of its label {row['probability']:.2f}, p = {row['p']:.2f}")
-    if row["rho"] is not None:
-        whose = "its own source" if row["nearest"] == row["source"] else f"source {row['nearest'] + 1}"
+    if row.probability is not None:
+        parts.append(f"probability of its label {row.probability:.2f}, p = {row.p:.2f}")
+    if row.rho is not None:
+        nearest = row.nearest or 0
+        whose = "its own source" if nearest == row.source else f"source {nearest + 1}"
         parts.append(
             f"nearest training scan: {whose}, correlation "
-            f"{number(row['rho'])}{', a near copy' if row.get('copy') else ''}"
+            f"{number(row.rho)}{', a near copy' if row.copy else ''}"
         )
     return f"{'; '.join(parts)}." if parts else "It was not checked."
 
 
 def _turned_away(shown: Shown) -> Section:
-    found = [one for one in shown.refused if one["picture"]][:REFUSED]
+    found = [one for one in shown.refused if one.picture][:REFUSED]
     pictures = []
     for one in found:
-        image = grey(upright(read(shown.examples / one["picture"])), Window(0.0, 255.0, "as it was drawn"))
+        image = grey(upright(read(shown.examples / one.picture)), Window(0.0, 255.0, "as it was drawn"))
         times = max(1, 112 // max(image.size))
         big = image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
         why = " and ".join(
             {"label": "label lost", "copy": "near copy", "kind": "of another kind than most scans"}[w]
-            for w in one["why"]
+            for w in one.why
         )
         pictures.append(
             Picture(
-                big,
-                f"Refused: {why}",
-                f"Asked for: {one['label'] or 'no label'}. {said(one)}",
-                synthetic=True,
+                big, f"Refused: {why}", f"Asked for: {one.label or 'no label'}. {said(one)}", synthetic=True
             )
         )
     return Section(

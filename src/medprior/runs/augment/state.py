@@ -6,16 +6,70 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
+from ...data.plain import JsonObject
 from ...errors import Corrupt, FileProblem
 from ...io.disk.files import append_line, read_json, read_lines, write_json
 
-__all__ = ["State", "beside", "linked"]
+__all__ = ["Line", "Refused", "State", "Tried", "Written", "beside", "linked"]
 
 _HEAD, _LINES = "state.json", "done.jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """What the gates said of one image. source: place of its scan among the chosen ones, None for an image
+    from noise; the rest as in ``gates.Seen``.
+    """
+
+    label: str
+    source: int | None
+    probability: float | None
+    p: float | None
+    rho: float | None
+    nearest: int | None
+    copy: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written(Tried):
+    """An image that was written. path, mask: below outputs/. record: what makes a classical one again."""
+
+    path: str
+    patient: str
+    split: str
+    mask: str
+    attempt: int
+    unlike: bool
+    record: JsonObject | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused(Tried):
+    """An image that was not written. why: "label", "copy", "kind"; picture: below examples/, "" for most."""
+
+    why: list[str]
+    picture: str = ""
+
+
+@dataclass(slots=True)
+class Line:
+    """What one batch has done so far. failed: whose (``batches._key``) -> why nothing could be made."""
+
+    rows: list[Written] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    drawn: int = 0
+    copies: int = 0
+
+    @classmethod
+    def of(cls, stored: JsonObject) -> Line:
+        """Undo ``asdict``."""
+        rows = [Written(**one) for one in stored["rows"]]
+        refused = [Refused(**one) for one in stored["refused"]]
+        return cls(rows, refused, stored["failed"], stored["drawn"], stored["copies"])
 
 
 class State:
@@ -42,13 +96,13 @@ class State:
     def __contains__(self, key: str) -> bool:
         return key in self.lines
 
-    def __getitem__(self, key: str) -> dict[str, Any]:
+    def __getitem__(self, key: str) -> Line:
         return self.lines[key]
 
-    def keep(self, key: str, line: Mapping[str, Any]) -> None:
+    def keep(self, key: str, line: Line) -> None:
         """This batch is done."""
-        self.lines[key] = {**line, "batch": key}
-        append_line(self.path / _LINES, self.lines[key])
+        self.lines[key] = line
+        append_line(self.path / _LINES, {**asdict(line), "batch": key})
 
     def forget(self) -> None:
         """All is written where it belongs."""
@@ -93,10 +147,10 @@ def _same(path: Path, identifier: str) -> bool:
     return isinstance(head, dict) and head.get("id") == identifier
 
 
-def _lines(path: Path) -> dict[str, dict[str, Any]]:
+def _lines(path: Path) -> dict[str, Line]:
     """The batches that are done. A last line that a kill has torn is cut off: its batch is made again."""
     try:
-        return {line["batch"]: line for line in read_lines(path)}
+        return {line["batch"]: Line.of(line) for line in read_lines(path)}
     except (TypeError, KeyError) as error:
         raise Corrupt(
             path, f"is not what medprior wrote ({error})", "remove the folder, or start over with --fresh"

@@ -173,12 +173,13 @@ def _outcome(
             "scans": len(named),
             "healthy": sum(not scan.sick for scan in named),
         }
-    metrics["subgroups"] = subgroups(_members(request, chosen, scans), request.alpha, n_healthy)
+    groups = subgroups(_members(request, chosen, scans), request.alpha, n_healthy)
+    metrics["subgroups"] = {tag: at.to_json() for tag, at in groups.items()}
     section, plot = _section(request, metrics, scans, chosen)
     sheets, preview = _mistakes(prior, index, chosen, scans)
     return Outcome(
         metrics,
-        [section, section_of_groups(metrics["subgroups"]), *sheets],
+        [section, section_of_groups(groups), *sheets],
         [("scores", plot), *preview],
         detection_study(metrics),
         files=results_csv(_rows(chosen, scans, q_values)),

@@ -99,8 +99,9 @@ def rate_or_none(
     return stored(interval(statistic, *columns, patients=patients, strata=strata))
 
 
-def span(at: Mapping[str, Any], digits: int = 3) -> str:
+def span(at: Mapping[str, Any] | Estimate, digits: int = 3) -> str:
     """The interval of ``rate_or_none`` in words."""
+    at = stored(at) if isinstance(at, Estimate) else at
     return "too few patients" if at["low"] is None else f"{at['low']:.{digits}f} to {at['high']:.{digits}f}"
 
 

@@ -6,18 +6,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from ...data.plain import JsonObject
 from ...evidence.conformal import patients_needed
-from ...evidence.intervals import clopper_pearson, difference_of_shares, interval
+from ...evidence.intervals import Estimate, clopper_pearson, difference_of_shares, interval
 from ...evidence.metrics import auroc
 from ...io.dataset.index import Item
 from ...io.groups import TAGS
 from ..page.blocks import Section, Table
-from .study import span, stored
+from .study import span
 
 __all__ = ["GAP", "HANDFUL", "LEAST", "Member", "groups_of", "subgroup_section", "subgroups"]
 
@@ -53,6 +54,41 @@ class Member:
     groups: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The figures of one group; a figure is None where the group is too small. Differences: minus the
+    patients who are stated to be of another group. flagged: figures that stand out, of ``FIGURES``.
+    """
+
+    patients: int
+    healthy: int
+    others: int
+    auroc: Estimate | None
+    auroc_difference: Estimate | None
+    false_positive_rate: Estimate | None
+    false_positive_rate_difference: Estimate | None
+
+    def figure(self, what: str) -> tuple[Estimate | None, Estimate | None]:
+        """One of ``FIGURES``, and its difference from the others."""
+        return getattr(self, what), getattr(self, f"{what}_difference")
+
+    @property
+    def flagged(self) -> list[str]:
+        return [what for what in FIGURES if _stands_out(self.figure(what)[1])]
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """Groups of a tag by name, the largest first. not_stated: scans that do not say it."""
+
+    not_stated: int
+    groups: Mapping[str, Group]
+
+    def to_json(self) -> JsonObject:
+        groups = {name: {**asdict(one), "flagged": one.flagged} for name, one in self.groups.items()}
+        return {"not_stated": self.not_stated, "groups": groups}
+
+
 def groups_of(items: Sequence[Item]) -> list[dict[str, str]]:
     """For each scan, {tag: group}. Sites and protocols are numbered, the largest first: their names stay
     where they are.
@@ -65,16 +101,15 @@ def groups_of(items: Sequence[Item]) -> list[dict[str, str]]:
     return found
 
 
-def subgroups(scans: Sequence[Member], alpha: float, n_healthy: int) -> dict[str, Any]:
-    """{tag: {"not_stated": scans, "groups": {group: figures}}} of the tags that any scan states; a figure is
-    None where its group is too small.
+def subgroups(scans: Sequence[Member], alpha: float, n_healthy: int) -> dict[str, Tag]:
+    """Of the tags that any scan states.
 
     Each group stands against the patients who are stated to be of another one. AUROC: interval over
     patients, each class of each side apart. False positives: Clopper-Pearson, their difference by
     ``difference_of_shares``; none where ``n_healthy`` cannot support alpha.
     """
     promised = n_healthy >= patients_needed(alpha)
-    found: dict[str, Any] = {}
+    found = {}
     for tag in TAGS:
         told = _merged([scan for scan in scans if tag in scan.groups], tag)
         sizes = Counter(scan.groups[tag] for scan in told)
@@ -83,7 +118,7 @@ def subgroups(scans: Sequence[Member], alpha: float, n_healthy: int) -> dict[str
                 name: _figures(told, tag, name, promised)
                 for name, _ in sorted(sizes.items(), key=lambda pair: (-pair[1], pair[0]))
             }
-            found[tag] = {"not_stated": len(scans) - len(told), "groups": groups}
+            found[tag] = Tag(len(scans) - len(told), groups)
     return found
 
 
@@ -101,25 +136,21 @@ def _merged(told: Sequence[Member], tag: str) -> list[Member]:
     ]
 
 
-def _figures(told: Sequence[Member], tag: str, name: str, promised: bool) -> dict[str, Any]:
+def _figures(told: Sequence[Member], tag: str, name: str, promised: bool) -> Group:
     own, others = [s for s in told if s.groups[tag] == name], [s for s in told if s.groups[tag] != name]
-    found: dict[str, Any] = {
-        "patients": _patients(own),
-        "healthy": sum(not s.sick for s in own),
-        "others": sum(s.sick for s in own),
-    }
-    enough = _ranks(own)
-    found["auroc"] = _auroc(own) if enough else None
-    found["auroc_difference"] = _apart(own, others) if enough and _ranks(others) else None
+    ranked = _ranks(own)
     healthy, rest = ([s.hit for s in part if not s.sick] for part in (own, others))
     enough = promised and len(healthy) >= LEAST
-    found["false_positive_rate"] = stored(clopper_pearson(sum(healthy), len(healthy))) if enough else None
-    enough = enough and len(rest) >= LEAST
-    found["false_positive_rate_difference"] = (
-        stored(difference_of_shares(sum(healthy), len(healthy), sum(rest), len(rest))) if enough else None
+    apart = difference_of_shares if enough and len(rest) >= LEAST else None
+    return Group(
+        _patients(own),
+        len(healthy),
+        sum(s.sick for s in own),
+        _auroc(own) if ranked else None,
+        _apart(own, others) if ranked and _ranks(others) else None,
+        clopper_pearson(sum(healthy), len(healthy)) if enough else None,
+        apart and apart(sum(healthy), len(healthy), sum(rest), len(rest)),
     )
-    found["flagged"] = [what for what in FIGURES if _stands_out(found[f"{what}_difference"])]
-    return found
 
 
 def _patients(scans: Sequence[Member]) -> int:
@@ -131,43 +162,37 @@ def _ranks(scans: Sequence[Member]) -> bool:
     return _patients(scans) >= LEAST and min(sick, len(scans) - sick) >= HANDFUL
 
 
-def _auroc(scans: Sequence[Member]) -> dict[str, Any]:
+def _auroc(scans: Sequence[Member]) -> Estimate:
     labels = [int(s.sick) for s in scans]
-    return stored(
-        interval(
-            auroc,
-            [s.score for s in scans],
-            labels,
-            patients=[f"{s.patient}/{s.sick}" for s in scans],
-            strata=labels,
-        )
+    return interval(
+        auroc,
+        [s.score for s in scans],
+        labels,
+        patients=[f"{s.patient}/{s.sick}" for s in scans],
+        strata=labels,
     )
 
 
-def _apart(own: Sequence[Member], others: Sequence[Member]) -> dict[str, Any]:
+def _apart(own: Sequence[Member], others: Sequence[Member]) -> Estimate:
     """AUROC of a group minus that of the others, from the same draws."""
     scans, inside = [*own, *others], np.arange(len(own) + len(others)) < len(own)
     labels = [int(s.sick) for s in scans]
     strata = [f"{s.sick}/{i}" for s, i in zip(scans, inside, strict=True)]
     patients = [f"{s.patient}/{kind}" for s, kind in zip(scans, strata, strict=True)]
-    return stored(
-        interval(_difference, [s.score for s in scans], labels, inside, patients=patients, strata=strata)
-    )
+    return interval(_difference, [s.score for s in scans], labels, inside, patients=patients, strata=strata)
 
 
 def _difference(scores: Any, labels: Any, inside: Any) -> float:
     return auroc(scores[inside], labels[inside]) - auroc(scores[~inside], labels[~inside])
 
 
-def _stands_out(difference: Mapping[str, Any] | None) -> bool:
+def _stands_out(difference: Estimate | None) -> bool:
     return (
-        difference is not None
-        and abs(difference["value"]) > GAP
-        and not difference["low"] <= 0 <= difference["high"]
+        difference is not None and abs(difference.value) > GAP and not difference.low <= 0 <= difference.high
     )
 
 
-def subgroup_section(found: Mapping[str, Any]) -> Section:
+def subgroup_section(found: Mapping[str, Tag]) -> Section:
     """For the report: a table, and a sentence for each group that stands out."""
     if not found:
         return Section(
@@ -184,8 +209,8 @@ def subgroup_section(found: Mapping[str, Any]) -> Section:
     lines = [
         _sentence(tag, name, what, one)
         for tag, at in found.items()
-        for name, one in at["groups"].items()
-        for what in one["flagged"]
+        for name, one in at.groups.items()
+        for what in one.flagged
     ]
     return Section(
         "Subgroups",
@@ -209,13 +234,13 @@ def subgroup_section(found: Mapping[str, Any]) -> Section:
     )
 
 
-def _compared(at: Mapping[str, Any]) -> int:
+def _compared(at: Tag) -> int:
     """How many differences a tag's groups give; of two groups each is the other's other."""
-    n = sum(one[f"{what}_difference"] is not None for one in at["groups"].values() for what in FIGURES)
-    return n // 2 if len(at["groups"]) == 2 else n
+    n = sum(one.figure(what)[1] is not None for one in at.groups.values() for what in FIGURES)
+    return n // 2 if len(at.groups) == 2 else n
 
 
-def _table(found: Mapping[str, Any]) -> Table:
+def _table(found: Mapping[str, Tag]) -> Table:
     """The largest groups of each tag."""
     interval_of = ("95 % interval", "minus the others")
     rows = [["group", "patients", "AUROC", *interval_of, "false positives", *interval_of]]
@@ -224,39 +249,41 @@ def _table(found: Mapping[str, Any]) -> Table:
         "method."
     ]
     for tag, at in found.items():
-        for name, one in list(at["groups"].items())[:SHOWN]:
-            cells = [text for what in FIGURES for text in _cells(one[what], one[f"{what}_difference"])]
-            rows.append([_named(tag, name), f"{one['healthy']} healthy, {one['others']} others", *cells])
-        if len(at["groups"]) > SHOWN:
-            notes.append(f"{len(at['groups']) - SHOWN} smaller groups of {tag} are in run.json.")
-        if at["not_stated"]:
-            notes.append(f"{at['not_stated']} scans do not state {tag}.")
+        for name, one in list(at.groups.items())[:SHOWN]:
+            cells = [text for what in FIGURES for text in _cells(*one.figure(what))]
+            rows.append([_named(tag, name), f"{one.healthy} healthy, {one.others} others", *cells])
+        if len(at.groups) > SHOWN:
+            notes.append(f"{len(at.groups) - SHOWN} smaller groups of {tag} are in run.json.")
+        if at.not_stated:
+            notes.append(f"{at.not_stated} scans do not state {tag}.")
     return Table(rows, " ".join(notes))
 
 
-def _cells(at: Mapping[str, Any] | None, difference: Mapping[str, Any] | None) -> list[str]:
+def _cells(at: Estimate | None, difference: Estimate | None) -> list[str]:
     if at is None:
         return ["too few", "", ""]
-    apart = "too few others" if difference is None else f"{difference['value']:+.3f} ({span(difference)})"
-    return [f"{at['value']:.3f}", span(at), apart]
+    apart = "too few others" if difference is None else f"{difference.value:+.3f} ({span(difference)})"
+    return [f"{at.value:.3f}", span(at), apart]
 
 
 def _named(tag: str, name: str) -> str:
     return name if tag in _NUMBERED else f"{tag}: {name}"
 
 
-def _sentence(tag: str, name: str, what: str, one: Mapping[str, Any]) -> str:
-    at, apart = one[what], one[f"{what}_difference"]
+def _sentence(tag: str, name: str, what: str, one: Group) -> str:
+    at, apart = one.figure(what)
+    if at is None or apart is None:
+        return ""
     named = _named(tag, name)
-    by = f"by {abs(apart['value']) * 100:.0f} points (95 % interval of the difference {span(apart)})"
+    by = f"by {abs(apart.value) * 100:.0f} points (95 % interval of the difference {span(apart)})"
     if what == "auroc":
-        word = "WORSE" if apart["value"] < 0 else "better"
+        word = "WORSE" if apart.value < 0 else "better"
         return (
             f"{named[:1].upper()}{named[1:]}: healthy and other scans are told apart {word} than among "
-            f"the others, AUROC {at['value']:.3f}, {by}."
+            f"the others, AUROC {at.value:.3f}, {by}."
         )
-    word = "MORE" if apart["value"] > 0 else "fewer"
+    word = "MORE" if apart.value > 0 else "fewer"
     return (
         f"{named[:1].upper()}{named[1:]}: {word} healthy patients are flagged than among the others, "
-        f"{at['value']:.1%}, {by}."
+        f"{at.value:.1%}, {by}."
     )

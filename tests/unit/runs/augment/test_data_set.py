@@ -55,7 +55,7 @@ def asked(folder: Path, out: Path, prior: Path, **changes) -> AugmentSet:
         "folder": folder,
         "prior": str(prior),
         "out": out,
-        "n": 2,
+        **({} if "fill" in changes else {"n": 2}),
         "judge": "off",
         "keep_copies": True,
         "modality": "DX",
@@ -274,7 +274,7 @@ def test_where_no_scan_can_be_varied_the_request_is_refused(
 def test_fill_is_exact(
     fill: object, wanted: dict[str, int], folder: Path, tiny: Path, tmp_path: Path
 ) -> None:
-    done = execute(asked(folder, tmp_path / "run", tiny, n=4, fill=fill))
+    done = execute(asked(folder, tmp_path / "run", tiny, fill=fill))
     rows = table(done.path)
     assert Counter(row["label"] for row in rows) == {label: n for label, n in wanted.items() if n}
     each = Counter(row["patient"] for row in rows if row["label"] == "pneumonia")
@@ -289,15 +289,13 @@ def test_fill_is_exact(
 
 
 def test_fill_from_noise_by_the_prior_s_label(folder: Path, tiny: Path, tmp_path: Path) -> None:
-    done = execute(
-        asked(folder, tmp_path / "run", tiny, n=4, fill="balanced", fill_by="synthesis", unproven=True)
-    )
+    done = execute(asked(folder, tmp_path / "run", tiny, fill="balanced", fill_by="synthesis", unproven=True))
     assert [(row["path"], row["label"], row["patient"]) for row in table(done.path)] == [
         (f"pneumonia/new_{n:06d}.png", "pneumonia", "") for n in (1, 2, 3)
     ]
     unlabelled = save_tiny(tmp_path / "plain", labels=())
     with pytest.raises(BadOption, match="this prior has no labels"):
-        execute(asked(folder, tmp_path / "no", unlabelled, n=4, fill="balanced", fill_by="synthesis"))
+        execute(asked(folder, tmp_path / "no", unlabelled, fill="balanced", fill_by="synthesis"))
 
 
 def gated(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -536,7 +534,7 @@ def test_a_killed_fill_with_refusals_goes_on_to_the_same_bytes(
 
     monkeypatch.setattr(Gates, "look", look)
     monkeypatch.setattr("medprior.runs.augment.tickets.BATCH", 2)
-    options = {"n": 4, "fill": 12, "tries": 1, "keep_copies": False}
+    options = {"fill": 12, "tries": 1, "keep_copies": False}
     whole, keys = execute(asked(folder, tmp_path / "whole", tiny, **options)), []
     real = ByPrior.make
 
@@ -589,7 +587,7 @@ def test_labels_that_look_like_formulas_scan_back_as_they_were(tmp_path: Path) -
 
 def test_images_from_noise_for_all_splits_are_for_training(folder: Path, tiny: Path, tmp_path: Path) -> None:
     done = execute(
-        asked(folder, tmp_path / "run", tiny, n=4, split="all", fill=6, fill_by="synthesis", unproven=True)
+        asked(folder, tmp_path / "run", tiny, split="all", fill=6, fill_by="synthesis", unproven=True)
     )
     assert {row["split"] for row in table(done.path)} == {"train"}
     index = scan(done.path / "outputs", out=tmp_path / "index", modality="DX")
@@ -602,7 +600,7 @@ def test_images_from_noise_want_a_prior_whose_audit_passed(
     """As in synthesize: nothing is drawn before it was asked whether the prior copies its patients, and what
     was allowed is written down.
     """
-    options = {"n": 4, "fill": "balanced", "fill_by": "synthesis"}
+    options = {"fill": "balanced", "fill_by": "synthesis"}
     real = FromNoise.make
     monkeypatch.setattr(FromNoise, "make", lambda *given: pytest.fail("drawn before the audit was asked for"))
     with pytest.raises(
@@ -679,3 +677,16 @@ def test_what_no_gate_can_look_at_is_refused_and_named(
     assert kept.record["metrics"]["written_unlike"] == 2 and any(
         "2 images that no gate could look at were kept" in line for line in kept.record["overrides"]
     )
+
+
+@pytest.mark.parametrize("classical", [False, True])
+def test_what_it_will_cost_is_said_before_the_first_image(
+    folder: Path, tiny: Path, tmp_path: Path, classical: bool
+) -> None:
+    events: list[Event] = []
+    how = {"classical": True} if classical else {"prior": str(tiny), "judge": "off", "keep_copies": True}
+    request = AugmentSet.model_validate({"folder": folder, "out": tmp_path / "run", "modality": "DX", **how})
+    execute(request, events.append)
+    told = [n for n, event in enumerate(events) if event.kind in ("note", "cost") and "about" in event.text]
+    began = next(n for n, event in enumerate(events) if event.text == "varying the scans")
+    assert told and told[0] < began

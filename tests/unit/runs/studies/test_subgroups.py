@@ -19,7 +19,7 @@ from medprior.runs.ask.requests import EvaluateDetect
 from medprior.runs.core.progress import silent
 from medprior.runs.studies import detect as evaluate_detect
 from medprior.runs.studies.detect import run_evaluate_detect
-from medprior.runs.studies.subgroups import LEAST, Member, groups_of, subgroup_section, subgroups
+from medprior.runs.studies.subgroups import LEAST, Member, Tag, groups_of, subgroup_section, subgroups
 from tests.unit.runs.conftest import scene
 
 
@@ -37,23 +37,16 @@ def members(n: int, group: str, *, apart: float, hits: int, start: int = 0, tag:
 def test_a_group_that_is_served_worse_is_named() -> None:
     """Both figures, both ways; in words, with its interval; and how many differences were looked at."""
     scans = members(60, "female", apart=0.3, hits=18) + members(60, "male", apart=3.0, hits=1, start=1000)
-    found = subgroups(scans, 0.05, n_healthy=40)["sex"]["groups"]
+    found = subgroups(scans, 0.05, n_healthy=40)["sex"].groups
     worse, better = found["female"], found["male"]
-    assert worse["flagged"] == better["flagged"] == ["auroc", "false_positive_rate"]
-    assert worse["auroc"]["value"] == auroc(
-        [s.score for s in scans[:120]], [int(s.sick) for s in scans[:120]]
+    assert worse.flagged == better.flagged == ["auroc", "false_positive_rate"]
+    assert worse.auroc.value == auroc([s.score for s in scans[:120]], [int(s.sick) for s in scans[:120]])
+    assert worse.auroc_difference.value == pytest.approx(worse.auroc.value - better.auroc.value)
+    assert worse.auroc_difference.high < -0.05 and worse.auroc_difference.value == pytest.approx(
+        -better.auroc_difference.value
     )
-    assert worse["auroc_difference"]["value"] == pytest.approx(
-        worse["auroc"]["value"] - better["auroc"]["value"]
-    )
-    assert worse["auroc_difference"]["high"] < -0.05 and worse["auroc_difference"]["value"] == pytest.approx(
-        -better["auroc_difference"]["value"]
-    )
-    assert (
-        worse["false_positive_rate"]["value"] == pytest.approx(0.3)
-        and worse["false_positive_rate"]["n"] == 60
-    )
-    section = subgroup_section({"sex": {"not_stated": 2, "groups": found}})
+    assert worse.false_positive_rate.value == pytest.approx(0.3) and worse.false_positive_rate.n == 60
+    section = subgroup_section({"sex": Tag(2, found)})
     assert (
         "Sex: female: healthy and other scans are told apart WORSE" in section.verdict
         and "MORE healthy patients are flagged" in section.verdict
@@ -65,13 +58,11 @@ def test_chance_is_not_named() -> None:
     """Groups without a difference; and a difference that is sure but under 5 points."""
     alike = members(80, "female", apart=1.5, hits=4) + members(80, "male", apart=1.5, hits=5, start=500)
     found = subgroups(alike, 0.05, n_healthy=40)
-    assert [one["flagged"] for one in found["sex"]["groups"].values()] == [[], []]
+    assert [one.flagged for one in found["sex"].groups.values()] == [[], []]
     assert "No group differs" in subgroup_section(found).verdict
     small = members(2000, "a", apart=9, hits=0) + members(2000, "b", apart=9, hits=60, start=9000)
-    (first, second) = subgroups([s for s in small if not s.sick], 0.05, n_healthy=40)["sex"][
-        "groups"
-    ].values()
-    assert first["false_positive_rate_difference"]["high"] < 0 and first["flagged"] == second["flagged"] == []
+    (first, second) = subgroups([s for s in small if not s.sick], 0.05, n_healthy=40)["sex"].groups.values()
+    assert first.false_positive_rate_difference.high < 0 and first.flagged == second.flagged == []
 
 
 def test_too_few_is_said_and_nothing_is_named() -> None:
@@ -80,23 +71,21 @@ def test_too_few_is_said_and_nothing_is_named() -> None:
     """
     few = members(LEAST // 2 - 1, "few", apart=9, hits=9)
     lone = members(40, "many", apart=1, hits=2, start=100)
-    found = subgroups(few + lone, 0.05, n_healthy=40)["sex"]["groups"]
+    found = subgroups(few + lone, 0.05, n_healthy=40)["sex"].groups
+    assert found["few"].auroc is found["few"].false_positive_rate is None and found["few"].flagged == []
     assert (
-        found["few"]["auroc"] is found["few"]["false_positive_rate"] is None and found["few"]["flagged"] == []
+        found["many"].auroc is not None
+        and found["many"].auroc_difference is None
+        and found["many"].false_positive_rate_difference is None
     )
-    assert (
-        found["many"]["auroc"] is not None
-        and found["many"]["auroc_difference"] is None
-        and found["many"]["false_positive_rate_difference"] is None
-    )
-    rows = subgroup_section({"sex": {"not_stated": 0, "groups": found}}).blocks[0].rows  # type: ignore[union-attr]
+    rows = subgroup_section({"sex": Tag(0, found)}).blocks[0].rows  # type: ignore[union-attr]
     assert [row[2] for row in rows[1:]] == [
-        f"{found['many']['auroc']['value']:.3f}",
+        f"{found['many'].auroc.value:.3f}",
         "too few",
     ] and "too few others" in rows[1]
     unbalanced = [s for s in lone if not s.sick] + [s for s in lone if s.sick][:9]
-    at = subgroups(unbalanced, 0.05, n_healthy=18)["sex"]["groups"]["many"]
-    assert at["auroc"] is None and at["false_positive_rate"] is None
+    at = subgroups(unbalanced, 0.05, n_healthy=18)["sex"].groups["many"]
+    assert at.auroc is None and at.false_positive_rate is None
 
 
 def test_nothing_stated_is_one_line() -> None:
@@ -209,5 +198,5 @@ def test_groups_of_a_handful_are_not_told_apart() -> None:
     """
     scanners = ["big"] * 30 + ["rare a", "rare b", "rare b", "rare c"]
     scans = [Member(n % 2 == 0, n, float(n), False, {"scanner": name}) for n, name in enumerate(scanners)]
-    groups = subgroups(scans, 0.05, 100)["scanner"]["groups"]
-    assert set(groups) == {"big", "groups under 5"} and groups["groups under 5"]["patients"] == 4
+    groups = subgroups(scans, 0.05, 100)["scanner"].groups
+    assert set(groups) == {"big", "groups under 5"} and groups["groups under 5"].patients == 4
