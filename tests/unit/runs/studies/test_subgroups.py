@@ -2,6 +2,7 @@
 where chance does not explain it.
 """
 
+# pyright: reportOptionalMemberAccess=false
 from __future__ import annotations
 
 import json
