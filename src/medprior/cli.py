@@ -18,6 +18,7 @@ from .errors import FileProblem, MedpriorError, OutOfDistribution, needs_posix, 
 from .runs.ask import requests as ask
 from .runs.ask.config import options_in
 from .runs.ask.request import ADVANCED
+from .runs.ask.serve import Serve
 from .runs.verbs import VERBS, perform
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Screen:
 
 Shown = Annotated[Screen, Parameter(parse=False)]
 Options = Parameter(name="*")
+SERVE = Serve()
 
 app = App(
     name="medprior",
@@ -174,6 +176,16 @@ def demo(
     with progress(screen) as listen:
         done = run_demo(out, seed, listen, fresh=fresh)
     finish(screen, done)
+    if not screen.json:
+        print(f"look at it and go on in the browser: medprior serve {printable(out.parent)}")
+
+
+@app.command
+def serve(request: Annotated[Serve, Options] = SERVE, *, screen: Shown) -> None:
+    """The page in a browser on this machine: look at scans, run jobs, read blindly. Nothing leaves it."""
+    from .web.serve import run_serve
+
+    run_serve(request, lambda address: say(screen, {"address": address}, [f"medprior is at {address}"]))
 
 
 def finish(screen: Screen, done: RunFolder) -> int:
@@ -191,7 +203,7 @@ def finish(screen: Screen, done: RunFolder) -> int:
 
 def say(screen: Screen, record: Mapping[str, Any], lines: Sequence[str]) -> None:
     """The result on standard output: one JSON object, or lines for a person."""
-    print(jsonlib.dumps(record, indent=1) if screen.json else "\n".join(lines))
+    print(jsonlib.dumps(record, indent=1) if screen.json else "\n".join(lines), flush=True)
 
 
 def progress(screen: Screen) -> Any:
@@ -229,7 +241,12 @@ def main(tokens: Sequence[str] | None = None) -> int:
     """Gives the exit code. 0: done. 1: an error of ours. 2: an error that the user can fix. 3: a scan unlike
     the prior's. 4: some of many scans failed. 130: interrupted.
     """
-    given = list(sys.argv[1:] if tokens is None else tokens)
+    from .runs.core.progress import ended
+
+    return ended(_main(list(sys.argv[1:] if tokens is None else tokens)))
+
+
+def _main(given: list[str]) -> int:
     if given[:1] == ["help"]:
         given = [*given[1:], "--help"]
     try:

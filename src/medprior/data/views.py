@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 
 import numpy as np
@@ -19,6 +19,7 @@ __all__ = [
     "Window",
     "as_html",
     "as_png",
+    "cut",
     "grey",
     "number",
     "plane_of",
@@ -31,6 +32,7 @@ __all__ = [
 
 LARGEST = 640
 """Pixels of the longer side of a picture in a report."""
+_OPPOSITE = {letter: pair for pair in ("RL", "AP", "SI") for letter in pair}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +78,20 @@ def plane_of(volume: Volume) -> str:
 
 
 def upright(
-    volume: Volume, *, plane: str = "axial", at: int | None = None, channel: int = 0
+    volume: Volume,
+    *,
+    plane: str = "axial",
+    at: int | None = None,
+    channel: int = 0,
+    largest: int = LARGEST,
+    nearest: bool = False,
 ) -> NDArray[np.float32]:
     """(rows, columns) with square pixels, as a radiologist expects it: patient's right on the left, front or
     head up.
 
     A volume is cut in ``plane`` at slice ``at`` (default the middle); an image is turned in its own plane.
-    With an unknown affine the array is shown as it is stored: i down, j to the right.
+    With an unknown affine the array is shown as it is stored: i down, j to the right. largest: pixels of the
+    longer side. nearest: labels stay labels.
     """
     spacing = volume.spacing_mm
     if volume.affine is None:
@@ -90,15 +99,27 @@ def upright(
         if volume.ndim == 3:
             data = data[..., data.shape[-1] // 2 if at is None else at]
     elif volume.ndim == 3:
-        turned = reorient(volume, PLANES[plane] + stacking_axis(plane))
-        data, spacing = (
-            turned.data[channel, :, :, turned.shape[2] // 2 if at is None else at],
-            turned.spacing_mm,
-        )
+        turned = cut(volume, plane, at)
+        data, spacing = turned.data[channel, :, :, 0], turned.spacing_mm
     else:
         turned = orient_plane(volume, PLANES[plane_of(volume)])
         data, spacing = turned.data[channel], turned.spacing_mm
-    return _square(data, spacing)
+    return _square(data, spacing, largest, nearest)
+
+
+def cut(volume: Volume, plane: str, at: int | None = None) -> Volume:
+    """One slice of a volume, (C, rows, columns, 1), turned as a picture of ``plane`` is shown. at: counted
+    from the feet, the back or the left; default the middle one. Only the slice is copied.
+    """
+    codes = PLANES[plane] + stacking_axis(plane)
+    axis = next(n for n, letter in enumerate(axcodes(volume)) if codes[2] in _OPPOSITE[letter])
+    count = volume.shape[axis]
+    at = count // 2 if at is None else at
+    stored = at if axcodes(volume)[axis] == codes[2] else count - 1 - at
+    affine = np.array(volume.affine)
+    affine[:3, 3] += stored * affine[:3, axis]
+    slab = np.take(volume.data, [stored], axis=axis + 1)
+    return reorient(replace(volume, data=slab, affine=affine), codes)
 
 
 def sides(volume: Volume, *, plane: str = "axial") -> tuple[str, str]:
@@ -111,21 +132,21 @@ def sides(volume: Volume, *, plane: str = "axial") -> tuple[str, str]:
     return {"L": "R", "P": "A"}[right], right
 
 
-def _square(data: NDArray[np.float32], spacing: tuple[float, ...] | None) -> NDArray[np.float32]:
-    """Square pixels of the finer side, and no larger than a report needs."""
+def _square(
+    data: NDArray[np.float32], spacing: tuple[float, ...] | None, largest: int, nearest: bool
+) -> NDArray[np.float32]:
+    """Square pixels of the finer side, and no larger than needed."""
     rows, columns = data.shape
     if spacing is not None and abs(spacing[0] / spacing[1] - 1) > 0.01:
         finer = min(spacing[:2])
         rows, columns = round(rows * spacing[0] / finer), round(columns * spacing[1] / finer)
-    shrink = min(1.0, LARGEST / max(rows, columns))
+    shrink = min(1.0, largest / max(rows, columns))
     size = max(1, round(columns * shrink)), max(1, round(rows * shrink))
     if size == data.shape[::-1]:
         return data
-    return np.asarray(
-        Image.fromarray(np.ascontiguousarray(data, dtype=np.float32)).resize(
-            size, Image.Resampling.BOX if shrink < 1 else Image.Resampling.BICUBIC
-        )
-    )
+    between = Image.Resampling.BOX if shrink < 1 else Image.Resampling.BICUBIC
+    picture = Image.fromarray(np.ascontiguousarray(data, dtype=np.float32))
+    return np.asarray(picture.resize(size, Image.Resampling.NEAREST if nearest else between))
 
 
 def grey(image: NDArray[np.floating], window: Window) -> Image.Image:

@@ -12,7 +12,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -29,12 +29,14 @@ if TYPE_CHECKING:
 __all__ = [
     "append_line",
     "check_manifest",
+    "digest_of_files",
     "load_weights",
     "locked",
     "read_json",
     "read_lines",
     "save_weights",
     "sha256",
+    "sweep",
     "write_file",
     "write_folder",
     "write_json",
@@ -52,6 +54,12 @@ def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of_files(paths: Sequence[Path]) -> str:
+    """SHA-256 of one file; of several, that of their digests in order."""
+    digests = [sha256(path) for path in paths]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 def _flush(path: Path) -> None:
@@ -74,7 +82,7 @@ def _host() -> str:
 
 
 @lru_cache(maxsize=256)
-def _sweep(folder: Path) -> None:
+def sweep(folder: Path) -> None:
     """Once a process: put back or remove what a killed process of this machine has left in ``folder``.
     Others' unfinished work is not touched.
     """
@@ -136,7 +144,7 @@ def write_file(path: str | Path, write: bytes | Callable[[Path], None]) -> None:
 
     try:
         _persistently(work)
-        _sweep(path.parent)
+        sweep(path.parent)
     except OSError as error:
         raise FileProblem(
             path,
@@ -251,7 +259,7 @@ def write_folder(path: str | Path, fill: Callable[[Path], None]) -> None:
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path.parent)
+        sweep(path.parent)
         _persistently(work)
     except OSError as error:
         raise FileProblem(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from ...io.dataset.cache import cached_scan
 from ...io.dataset.layout import PLAIN, Layout
 from ...io.dataset.scan import Index, Item
 from ...io.disk.archives import member_names
-from ...io.disk.files import sha256
+from ...io.disk.files import digest_of_files, sha256
 from ...io.disk.limits import Limits
 from ...io.read import kind_of, read
 from ...nets import Featured
@@ -173,8 +172,7 @@ def scan_hash(volume: Volume | KSpace | Sinogram) -> str:
     """SHA-256 of the file a volume was read from; of several files, that of their digests in order of
     position.
     """
-    digests = [sha256(path) for path in volume.provenance.sources]
-    return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
+    return digest_of_files(volume.provenance.sources)
 
 
 def about(volume: Volume | KSpace | Sinogram, digest: str) -> JsonObject:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-__all__ = ["Event", "OnEvent", "progress_bar", "show_progress", "silent"]
+from ...io.disk.files import append_line
+
+__all__ = ["EVENTS", "Event", "OnEvent", "ended", "progress_bar", "show_progress", "silent"]
+
+EVENTS = "MEDPRIOR_EVENTS"
+"""Variable of the environment: a file that gets each event as a line of JSON, for programs that watch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +32,8 @@ OnEvent = Callable[[Event], None]
 
 EVERY = 30.0
 """Seconds between two lines of progress where there is no terminal."""
+_STEPS_EVERY = 0.25
+"""Seconds between two steps in the file of events."""
 
 
 def silent(event: Event) -> None:
@@ -50,7 +58,7 @@ def show_progress(*, quiet: bool = False) -> Iterator[OnEvent]:
 
     console = Console(stderr=True, highlight=False, markup=False)
     if quiet:
-        yield silent
+        yield _watched(silent)
         return
     columns = (
         SpinnerColumn(),
@@ -61,7 +69,31 @@ def show_progress(*, quiet: bool = False) -> Iterator[OnEvent]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        yield _Listener(bars, console)
+        yield _watched(_Listener(bars, console))
+
+
+def _watched(listen: OnEvent) -> OnEvent:
+    """The listener, and the file of ``EVENTS`` where one is named."""
+    if not (path := os.environ.get(EVENTS)):
+        return listen
+    last = 0.0
+
+    def both(event: Event) -> None:
+        nonlocal last
+        now = time.time()
+        if event.kind != "step" or event.done == event.total or now - last > _STEPS_EVERY:
+            last = now
+            append_line(path, {"at": now, **asdict(event)})
+        listen(event)
+
+    return both
+
+
+def ended(code: int) -> int:
+    """The last event of a command, for whoever watches: its exit code, which is handed back."""
+    if path := os.environ.get(EVENTS):
+        append_line(path, {"at": time.time(), "kind": "end", "code": code})
+    return code
 
 
 @contextmanager

@@ -1,0 +1,188 @@
+"""Routes: planes of scans and of results, as pictures and as volumes, and what a run has to say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+from fastapi.responses import FileResponse, Response
+from pydantic import BaseModel, Field
+
+from ..data.volume import Volume
+from ..errors import FileProblem
+from ..io.nifti.nifti import nifti_bytes
+from ..io.served.scans import Study
+from ..runs.core.run import RunFolder
+from .forms import command_line
+from .hand_in import Here, study_of
+from .office import Office
+from .pictures import PlaneView, drawn, legend, presets, views_in
+from .shown import colours_of, files_of, findings_of, layers_of
+
+__all__ = ["routes"]
+
+routes = APIRouter()
+Colours = Literal["grey", "overlay", "inferno", "viridis", "labels"]
+
+
+class PlaneAsked(BaseModel):
+    """Which plane of a volume, and in what colours (``pictures.drawn``)."""
+
+    plane: str
+    at: int
+    colours: Colours = "grey"
+    low: float = Field(0.0, allow_inf_nan=False)
+    high: float = Field(1.0, allow_inf_nan=False)
+    channel: int = 0
+
+
+class VolumePage(BaseModel):
+    """What a viewer needs to know of a volume."""
+
+    planes: list[PlaneView]
+    presets: list[dict[str, object]]
+    unit: str
+    modality: str
+    channels: int
+    colours: tuple[float, float] | None = None
+
+
+class LayerCard(BaseModel):
+    """One layer of a run."""
+
+    name: str
+    kind: str
+
+
+class RunCard(BaseModel):
+    """A run in a list."""
+
+    id: str
+    folder: str
+    job: str
+    result: str
+    finished: str
+    prior: str
+    scan: str
+    preview: bool
+
+
+class RunPage(RunCard):
+    """A run on a page of its own."""
+
+    headline: list[str]
+    layers: list[LayerCard]
+    findings: list[dict[str, object]]
+    files: list[tuple[str, int]]
+    command: str
+    facts: list[tuple[str, str]]
+
+
+def _card(name: str, run: RunFolder, scans: list[Study]) -> Mapping[str, object]:
+    record = run.record
+    about = record.get("input") or {}
+    scan = next((one.id for one in scans if one.digest and one.digest == about.get("sha256")), "")
+    return {
+        "id": name,
+        "folder": run.path.name,
+        "job": record.get("job", ""),
+        "result": run.summary.result,
+        "finished": record.get("finished", ""),
+        "prior": (record.get("prior") or {}).get("name", ""),
+        "scan": scan,
+        "preview": (run.path / "preview.png").is_file(),
+    }
+
+
+@routes.get("/runs")
+def runs(office: Here) -> list[RunCard]:
+    scans = office.scans.all()
+    return [RunCard.model_validate(_card(name, run, scans)) for name, run in office.runs.all()]
+
+
+@routes.get("/runs/{name}")
+def one_run(name: str, office: Here) -> RunPage:
+    from ..runs.page.store import facts_of
+
+    run = office.runs.get(name)
+    job = next((job for job in office.queue.all() if job.place == run.path.name), None)
+    more = {
+        "headline": list(run.summary.headline),
+        "layers": [LayerCard(name=layer.name, kind=layer.kind) for layer in layers_of(run)],
+        "findings": findings_of(run),
+        "files": [(name, path.stat().st_size) for name, path in files_of(run)],
+        "command": "" if job is None else command_line(job.words, office.foreman.cwd),
+        "facts": facts_of(run.record) if "request" in run.record else [],
+    }
+    return RunPage.model_validate({**_card(name, run, office.scans.all()), **more})
+
+
+@routes.get("/runs/{name}/preview.png")
+def preview(name: str, office: Here) -> FileResponse:
+    return FileResponse(office.runs.preview(name), media_type="image/png")
+
+
+class Wanted(BaseModel):
+    file: str
+
+
+class FileAddress(BaseModel):
+    address: str
+
+
+@routes.post("/runs/{name}/ticket")
+def ticket(name: str, wanted: Wanted, office: Here) -> FileAddress:
+    files = dict(files_of(office.runs.get(name)))
+    if wanted.file not in files:
+        raise FileProblem("file", "this is not here any more")
+    path = files[wanted.file]
+    return FileAddress(address=office.ticket(path, path.name))
+
+
+def _volume(office: Office, kind: str, name: str, layer: str) -> Volume:
+    if kind == "studies":
+        return office.shelf.get(office.scans.path(study_of(office, name)))
+    found = [one for one in layers_of(office.runs.get(name)) if one.name == layer]
+    if not found:
+        raise FileProblem("layer", "this is not here any more")
+    return office.shelf.get(found[0].path)
+
+
+Kind = Literal["studies", "runs"]
+
+
+@routes.get("/{kind}/{name}/seen/{layer}")
+def seen(kind: Kind, name: str, layer: str, office: Here) -> VolumePage:
+    volume = _volume(office, kind, name, layer)
+    colours = None
+    if kind == "runs":
+        run = office.runs.get(name)
+        at = next(one for one in layers_of(run) if one.name == layer)
+        colours = colours_of(run, at, volume) if at.kind == "overlay" else None
+    return VolumePage(
+        planes=views_in(volume),
+        presets=presets(volume),
+        unit=volume.unit,
+        modality=volume.modality,
+        channels=len(volume.data),
+        colours=colours,
+    )
+
+
+@routes.get("/{kind}/{name}/plane/{layer}")
+def plane(kind: Kind, name: str, layer: str, office: Here, asked: Annotated[PlaneAsked, Query()]) -> Response:
+    picture = drawn(_volume(office, kind, name, layer), **asked.model_dump())
+    return Response(picture, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
+
+
+@routes.get("/{kind}/{name}/volume/{layer}")
+def volume(kind: Kind, name: str, layer: str, office: Here) -> Response:
+    return Response(
+        nifti_bytes(_volume(office, kind, name, layer), packed=False), media_type="application/octet-stream"
+    )
+
+
+@routes.get("/legend/{colours}")
+def colour_bar(colours: Colours) -> Response:
+    return Response(legend(colours), media_type="image/png")

@@ -1,0 +1,129 @@
+"""Everything that one server holds: scans, runs, the queue and its processes, and what may be fetched."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import FileProblem
+from ..io.disk.files import sweep
+from ..io.served.queue import Job, JobQueue
+from ..io.served.scans import ScanStore
+from ..training.folder import bundled
+from .forms import FILES, words_of
+from .pictures import Shelf
+from .shown import Runs
+from .work import Foreman
+
+__all__ = ["Office"]
+
+_TICKET = 120.0
+"""Seconds that a link to a file can be followed, once."""
+
+
+@dataclass(slots=True)
+class Office:
+    """folder: of the runs; what the page adds lies in its ``.serve``. sets:
+    folders of this machine that its owner has named as data sets.
+    """
+
+    folder: Path
+    sets: Mapping[str, Path]
+    largest: int
+    workers: int = 1
+    shelf: Shelf = field(default_factory=Shelf)
+    scans: ScanStore = field(init=False)
+    runs: Runs = field(init=False)
+    queue: JobQueue = field(init=False)
+    foreman: Foreman = field(init=False)
+    tickets: dict[str, tuple[float, Path, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.folder = self.folder.absolute()
+        own = self.folder / ".serve"
+        self.scans = ScanStore(own, self.largest)
+        self.runs = Runs(self.folder)
+        self.queue = JobQueue(own / "queue.sqlite")
+        self.foreman = Foreman(self.queue, own / "jobs", Path.cwd(), self.workers)
+        sweep(self.folder)
+
+    def ids(self) -> Iterator[str]:
+        """Random names, one after the other."""
+        while True:
+            yield secrets.token_hex(8)
+
+    def place(self, kind: str, reference: str) -> Path:
+        """The path that a form's choice stands for: no request carries a path of its own.
+
+        Raises FileProblem for what is not here.
+        """
+        if kind == "prior":
+            known = {name: Path(name) for name in bundled()} | dict(self.runs.priors())
+        elif reference in self.sets:
+            known = dict(self.sets)
+        else:
+            study = self.scans.get(reference)
+            known = {} if study is None else {reference: self.scans.path(study)}
+        if reference not in known:
+            raise FileProblem(kind, "this is not here any more", "choose another one")
+        return known[reference]
+
+    def words(self, verb: str, values: Mapping[str, object], name: str) -> tuple[str, ...]:
+        """The command line after ``medprior`` of a form, whose files are names of the page. name: of the run
+        folder.
+        """
+        real: dict[str, object] = {}
+        for key, value in values.items():
+            kind = FILES.get(key, "")
+            if not kind or value in ("generative", "none"):
+                real[key] = value
+            elif kind == "new":
+                real[key] = self.folder / f"{name}-prior"
+            elif isinstance(value, list):
+                real[key] = [self.place(kind, str(one)) for one in value]
+            else:
+                real[key] = str(self.place(kind, str(value)))
+        return words_of(verb, {**real, "out": self.folder / name})
+
+    def asked(self, verb: str, values: Mapping[str, object]) -> Job:
+        """A filled form goes into the queue. Raises BadOption for a wrong form or a full queue."""
+        name = next(self.ids())
+        place = f"{verb.replace(' ', '-')}-{name[:8]}"
+        return self._queued(
+            Job(name, verb, self.words(verb, values, place), place, str(values.get("input", "")))
+        )
+
+    def ask(self, verb: str, values: Mapping[str, object], scan: str = "") -> Job:
+        """The same with real paths, by the server itself. scan: id of the scan that it is about."""
+        name = next(self.ids())
+        place = f"{verb.replace(' ', '-')}-{name[:8]}"
+        return self._queued(
+            Job(name, verb, words_of(verb, {**values, "out": self.folder / place}), place, scan)
+        )
+
+    def repeat(self, job: Job) -> Job:
+        """The same command under a new name; its run folder is the same."""
+        return self._queued(Job(next(self.ids()), job.verb, job.words, job.place, job.scan))
+
+    def _queued(self, job: Job) -> Job:
+        self.queue.add(job)
+        self.foreman.call()
+        return self.queue.get(job.id) or job
+
+    def ticket(self, path: Path, name: str) -> str:
+        """The address under which one file can be fetched once, for a link that sends no header."""
+        now = time.monotonic()
+        self.tickets = {key: value for key, value in self.tickets.items() if value[0] > now}
+        key = secrets.token_urlsafe(24)
+        self.tickets[key] = (now + _TICKET, path, name)
+        return f"/ticket/{key}"
+
+    def redeem(self, key: str) -> tuple[Path, str]:
+        """(path, name) of a ticket, which is used up. Raises FileProblem for an old or unknown one."""
+        ends, path, name = self.tickets.pop(key, (0.0, Path(), ""))
+        if ends < time.monotonic() or not path.is_file():
+            raise FileProblem("file", "this is not here any more", "click again")
+        return path, name

@@ -1,0 +1,203 @@
+// Scans: hand them in, look at them, choose what to do.
+
+import { h } from "preact";
+import { useRef, useState } from "preact/hooks";
+import { post, remove, send } from "./api.js";
+import { ago, Empty, go, link, Loading, Picture, Problem, titled, useAnswer } from "./kit.js";
+import { Viewer } from "./viewer.js";
+
+// Every file below what was dropped, folders included.
+async function filesOf(transfer) {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.length) return [...transfer.files];
+  const found = [];
+  const walk = async (entry) => {
+    if (entry.isFile) found.push(await new Promise((yes, no) => entry.file(yes, no)));
+    else {
+      const reader = entry.createReader();
+      for (;;) {
+        const some = await new Promise((yes, no) => reader.readEntries(yes, no));
+        if (!some.length) break;
+        for (const one of some) await walk(one);
+      }
+    }
+  };
+  for (const entry of entries) await walk(entry);
+  return found;
+}
+
+export async function handIn(files, onStep, asSet = "") {
+  const { upload } = await post("/uploads");
+  try {
+    const wanted = [...files].filter((file) => !file.name.startsWith(".") && file.size > 0);
+    let done = 0;
+    const queue = wanted.values();
+    const worker = async () => {
+      for (const file of queue) {
+        await send(`/uploads/${upload}/files?name=${encodeURIComponent(file.name)}`, file);
+        onStep(++done, wanted.length);
+      }
+    };
+    await Promise.all([worker(), worker(), worker()]);
+    onStep(wanted.length, wanted.length, true);
+    return await post(`/uploads/${upload}/end`, { as_set: asSet });
+  } catch (error) {
+    await remove(`/uploads/${upload}`).catch(() => {});
+    throw error;
+  }
+}
+
+function Drop({ onDone }) {
+  const [over, setOver] = useState(false);
+  const [step, setStep] = useState(null);
+  const [error, setError] = useState(null);
+  const [refused, setRefused] = useState([]);
+  const files = useRef(null);
+  const folder = useRef(null);
+  const set = useRef(null);
+  const take = async (found, asSet = "") => {
+    if (!found.length) return;
+    setError(null);
+    setRefused([]);
+    try {
+      const answer = await handIn(found, (done, all, reading) => setStep({ done, all, reading }), asSet);
+      setRefused(answer.refused);
+      onDone(answer.studies);
+    } catch (problem) {
+      setError(problem);
+    }
+    setStep(null);
+  };
+  const drop = async (event) => {
+    event.preventDefault();
+    setOver(false);
+    take(await filesOf(event.dataTransfer));
+  };
+  const chooser = (ref, label, more, after) =>
+    h("span", null,
+      h("button", { type: "button", onClick: () => ref.current.click(), disabled: step !== null }, label),
+      h("input", { ...more, ref, type: "file", hidden: true, "aria-label": label, onChange: (e) => (after(e.target.files), (e.target.value = "")) }),
+    );
+  return h(
+    "section",
+    {
+      class: `drop${over ? " over" : ""}`,
+      "aria-label": "Hand in scans",
+      onDragOver: (e) => (e.preventDefault(), setOver(true)),
+      onDragLeave: () => setOver(false),
+      onDrop: drop,
+    },
+    h("p", { class: "big" }, "Drop scans here"),
+    h("p", { class: "soft" }, "DICOM files, a folder or a zip archive, NIfTI, PNG, TIFF, JPEG, NPZ. They stay on this machine."),
+    h("div", { class: "row centre" },
+      chooser(files, "Choose files", { multiple: true, class: "pick-files" }, (f) => take([...f])),
+      chooser(folder, "Choose a folder", { webkitdirectory: true }, (f) => take([...f])),
+      chooser(set, "Add a data set (zip)", { accept: ".zip" }, (f) => take([...f], f[0]?.name.replace(/\.zip$/i, "") ?? "")),
+    ),
+    step && h("div", { role: "status" },
+      h("progress", { value: step.done, max: step.all || 1, "aria-label": "Files handed in" }),
+      h("p", { class: "soft" }, step.reading ? "Reading the scans …" : `${step.done} of ${step.all} files`)),
+    h(Problem, { error }),
+    refused.length > 0 && h("details", { class: "refused", open: true },
+      h("summary", null, `${refused.length} file${refused.length > 1 ? "s" : ""} cannot be used`),
+      h("ul", null, refused.slice(0, 50).map((one) => h("li", null, h("b", null, one.name), ": ", one.reason)))),
+  );
+}
+
+export const kindOf = (study) =>
+  study.kind === "image"
+    ? [study.modality || "Image", study.shape.join(" × "), study.unit !== "a.u." ? study.unit : ""].filter(Boolean).join(" · ")
+    : { measurement: "Measurement", set: "Data set", table: "Table" }[study.kind] + (study.notes[0] && study.kind === "set" ? ` · ${study.notes[0]}` : "");
+
+export function StudyCard({ study, to }) {
+  return h(
+    "li",
+    null,
+    h("a", { class: "card", href: link(to ?? `scan/${study.id}`) },
+      study.kind === "image"
+        ? h(Picture, { path: `/studies/${study.id}/small.png`, alt: "", class: "thumb" })
+        : h("span", { class: "thumb sign", "aria-hidden": true }, { measurement: "k", set: "▤", table: "≡" }[study.kind]),
+      h("span", { class: "words" },
+        h("b", null, study.name),
+        h("span", { class: "soft" }, kindOf(study)),
+        study.synthetic && h("span", { class: "tag" }, "synthetic"),
+        h("span", { class: "soft small" }, ago(study.added)))),
+  );
+}
+
+export function ScansPage() {
+  const [studies, error, again] = useAnswer("/studies");
+  const [problem, setProblem] = useState(null);
+  const [busy, setBusy] = useState(false);
+  const demo = async () => {
+    setBusy(true);
+    try {
+      await post("/demo");
+      go("jobs");
+    } catch (wrong) {
+      setProblem(wrong);
+    }
+    setBusy(false);
+  };
+  const done = (found) => (found.length === 1 && found[0].kind !== "table" && found[0].kind !== "set" ? go(`scan/${found[0].id}`) : again());
+  return h(
+    "div",
+    null,
+    h("h1", null, "Scans"),
+    h(Drop, { onDone: done }),
+    h(Problem, { error: problem ?? error }),
+    studies === null
+      ? h(Loading)
+      : studies.length
+        ? h("ul", { class: "cards" }, studies.map((study) => h(StudyCard, { study, key: study.id })))
+        : h(Empty, { title: "No scan at hand?" },
+            h("p", null, "The installation carries three openly licensed scans. One click runs all four jobs on them: it reconstructs, finds, varies and draws."),
+            h("button", { type: "button", class: "main", onClick: demo, disabled: busy }, busy ? "One moment …" : "Run the demo's scans")),
+  );
+}
+
+const FOR = {
+  image: ["detect", "augment", "reconstruct", "augment-classical"],
+  measurement: ["reconstruct"],
+  set: ["scan", "train", "adapt", "augment-set", "evaluate reconstruct", "evaluate detect", "calibrate reconstruct", "calibrate detect", "calibrate synthesize"],
+  table: [],
+};
+
+export const JobLinks = ({ study }) =>
+  h("ul", { class: "verbs" },
+    (FOR[study.kind] ?? []).map((verb) =>
+      h("li", null, h("a", { class: "button", href: link(`new/${verb}?${study.kind === "set" ? "folder" : "input"}=${study.id}`) }, titled(verb)))));
+
+export function ScanPage({ name }) {
+  const [study, error] = useAnswer(`/studies/${name}`);
+  const [runs] = useAnswer("/runs");
+  if (error) return h("div", null, h("h1", null, "Scan"), h(Problem, { error }));
+  if (!study) return h("div", null, h("h1", null, "Scan"), h(Loading));
+  const own = (runs ?? []).filter((run) => run.scan === name);
+  const leave = async () => {
+    if (confirm("Delete this scan from the page's folder?")) {
+      await remove(`/studies/${name}`);
+      go("scans");
+    }
+  };
+  return h(
+    "div",
+    { class: "split" },
+    h("div", { class: "wide" },
+      h("h1", null, study.name),
+      study.kind === "image"
+        ? h(Viewer, { layers: [{ kind: "studies", id: name, name: "scan", type: "grey", title: "Scan" }] })
+        : h("p", { class: "soft" }, kindOf(study))),
+    h("aside", { "aria-label": "About this scan" },
+      h("h2", null, "What to do with it"),
+      h(JobLinks, { study }),
+      own.length > 0 && [h("h2", null, "Results"), h("ul", { class: "plain" }, own.map((run) =>
+        h("li", null, h("a", { href: link(`run/${run.id}`) }, titled(run.job)), h("span", { class: "soft" }, ` ${run.result}`))))],
+      h("h2", null, "About"),
+      h("dl", null,
+        h("dt", null, "Kind"), h("dd", null, kindOf(study)),
+        study.spacing_mm && [h("dt", null, "Voxels"), h("dd", null, `${study.spacing_mm.map((s) => Number(s.toPrecision(3))).join(" × ")} mm`)],
+        study.notes.map((note) => [h("dt", null, "Note"), h("dd", null, note)])),
+      h("button", { type: "button", class: "quiet", onClick: leave }, "Delete this scan")),
+  );
+}
