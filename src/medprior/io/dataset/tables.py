@@ -71,16 +71,17 @@ def rows_of(table: Path) -> tuple[list[str], list[dict[str, str]]]:
     """
     regular_file(table)
     try:
-        stored = table.read_bytes()
-        text = stored.decode("utf-8-sig") if _is_utf8(stored) else stored.decode("cp1252")
+        text = re.sub(r"\Asep=.\r?\n", "", _decoded(table.read_bytes()))  # a spreadsheet's own first line
         first = text.partition("\n")[0]
         separator = max("\t;,", key=first.count)
         reader = csv.DictReader(StringIO(text, newline=""), delimiter=separator, strict=True)
         titles = [title.strip() for title in reader.fieldnames or []]
         reader.fieldnames = titles
-        rows = [
-            {key: (cell or "").strip() for key, cell in row.items() if isinstance(key, str)} for row in reader
-        ]
+        rows = []
+        for row in reader:
+            if any((row.pop(None, None) or ())):
+                raise csv.Error(f"line {reader.line_num} has more cells than the head has titles")
+            rows.append({key: (cell or "").strip() for key, cell in row.items()})
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise Corrupt(table, f"is no table of text ({error})", "save it as CSV in UTF-8") from error
     if not rows or not titles:
@@ -88,12 +89,14 @@ def rows_of(table: Path) -> tuple[list[str], list[dict[str, str]]]:
     return titles, rows
 
 
-def _is_utf8(stored: bytes) -> bool:
+def _decoded(stored: bytes) -> str:
+    """UTF-8 or UTF-16 with its mark, UTF-8 without, or an old encoding of Windows."""
+    if stored.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return stored.decode("utf-16")
     try:
-        stored.decode("utf-8-sig")
+        return stored.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return False
-    return True
+        return stored.decode("cp1252")
 
 
 class _Finder:
