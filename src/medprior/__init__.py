@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .jobs.features import Features
     from .jobs.fitting.adapt import Adapted, adapt
     from .jobs.fitting.fit import fit
+    from .jobs.label import Labelling
     from .jobs.reconstruct import Settings, reconstruct
     from .jobs.synthetic.joint import synthesize_joint
     from .jobs.synthetic.synthesize import synthesize
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from .prior.adopt import adopt
     from .prior.gaussian import GaussianPrior
     from .runs.core.progress import progress_bar
-    from .runs.verbs import calibrate, evaluate, report
+    from .runs.verbs import calibrate, evaluate, label, report
     from .sampling import Draws
     from .training.folder import load, save
 
@@ -46,6 +47,7 @@ _HOMES = {
     "Found": "jobs.detect",
     "Gaussian": "operators",
     "GaussianPrior": "prior.gaussian",
+    "Labelling": "jobs.label",
     "Layout": "io.dataset.layout",
     "Measurement": "operators",
     "MedpriorError": "errors",
@@ -64,6 +66,7 @@ _HOMES = {
     "detect": "jobs.detect",
     "evaluate": "runs.verbs",
     "fit": "jobs.fitting.fit",
+    "label": "runs.verbs",
     "load": "training.folder",
     "operators": "operators",
     "progress_bar": "runs.core.progress",
@@ -86,6 +89,7 @@ __all__ = [
     "Found",
     "Gaussian",
     "GaussianPrior",
+    "Labelling",
     "Layout",
     "Measurement",
     "MedpriorError",
@@ -104,6 +108,7 @@ __all__ = [
     "detect",
     "evaluate",
     "fit",
+    "label",
     "load",
     "operators",
     "progress_bar",

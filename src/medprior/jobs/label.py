@@ -18,7 +18,6 @@ from ..data.seeds import generator
 from ..errors import BadOption, did_you_mean, printable
 from ..evidence.intervals import Estimate, clopper_pearson, interval
 from ..io.dataset.answers import (
-    UNSURE,
     Answer,
     Answers,
     class_named,
@@ -29,11 +28,10 @@ from ..io.dataset.answers import (
 )
 from ..io.dataset.cache import cached_scan
 from ..io.dataset.index import Index, Item
-from ..io.dataset.layout import PLAIN, Layout
 from ..io.disk.files import load_weights, save_weights
 from ..io.disk.trail import opened_trail
 from ..learning.active import Advice, Chosen, Pool, advised, out_of_fold, propose, reduced
-from ..learning.features import volume_features
+from ..learning.features import FeatureSettings, volume_features
 from ..learning.readers import (
     Readings,
     Suspect,
@@ -52,6 +50,9 @@ from .given import GivenPrior, prior_of
 __all__ = ["Agreement", "Batch", "LabelState", "Labelling", "Proposed"]
 
 TRAIL, LABELS = "trail.jsonl", "labels.csv"
+
+ENOUGH_EACH = 10
+"""Labelled patients of each class from which a contradicted label means something."""
 
 OnStep = Callable[[int, int], None]
 
@@ -102,30 +103,29 @@ class LabelState:
 class Labelling:
     """The labels of one data set, kept in a folder of their own; safe for several processes at once.
 
-    folder: the scans. prior: knows them. out: keeps trail.jsonl, to which lines are only added, and the
-    features. unit, modality, layout: as in ``medprior.scan``. split: scans that may be proposed, or "all".
+    scans: a folder, or what ``medprior.scan`` gives of one. prior: knows them. out: keeps trail.jsonl, to
+    which lines are only added, and the features. split: scans that may be proposed, or "all". allow_other:
+    take scans of another modality or unit than the prior's. allow_synthetic: take those marked synthetic.
 
     Raises what ``medprior.scan`` raises; FileProblem or WrongKind where no scan can be used.
     """
 
     def __init__(
         self,
-        folder: str | Path,
+        scans: Index | str | Path,
         prior: GivenPrior,
         out: str | Path,
         *,
         split: str = "train",
-        layout: Layout = PLAIN,
-        unit: str | None = None,
-        modality: str | None = None,
+        allow_other: bool = False,
+        allow_synthetic: bool = False,
         on_step: OnStep | None = None,
     ) -> None:
         self.out, self._prior, self._step = Path(out), prior, on_step
-        self.index: Index = cached_scan(
-            Path(folder), unit=unit, modality=modality, layout=layout, on_progress=on_step
-        )
+        self._how = FeatureSettings(allow_other=allow_other)
+        self.index = scans if isinstance(scans, Index) else cached_scan(Path(scans), on_progress=on_step)
         self.names: dict[str, Item] = names_of(self.index.items)
-        usable = self.index.usable(None if split == "all" else split)
+        usable = self.index.usable(None if split == "all" else split, allow_synthetic=allow_synthetic)
         chosen = {item.id for item in usable}
         self.scans: tuple[str, ...] = tuple(name for name, item in self.names.items() if item.id in chosen)
 
@@ -147,7 +147,9 @@ class Labelling:
         ``revise``; FileProblem where the disk refuses.
         """
         if scan not in self.names:
-            raise BadOption(f"record: no scan {printable(scan)!r} in the folder", did_you_mean(scan, [*self.names]))
+            raise BadOption(
+                f"record: no scan {printable(scan)!r} in the folder", did_you_mean(scan, [*self.names])
+            )
         named = class_named(label, self.classes(), "record", closed=False)
         answer = Answer(scan, named, reader_named(reader), seconds, confidence)
         self._add([answer], revise)
@@ -199,7 +201,9 @@ class Labelling:
         """The labels in use, of readers and of the folder."""
         return sorted({label for label in self.state().labels.values() if label})
 
-    def propose(self, n: int = 20, *, by: str = "auto", reader: str = "", repeat: int = 0, seed: int = 0) -> Batch:
+    def propose(
+        self, n: int = 20, *, by: str = "auto", reader: str = "", repeat: int = 0, seed: int = 0
+    ) -> Batch:
         """The n scans whose labels help most, for one reader.
 
         by: "auto", "typical", "uncertain" or "random", as in ``learning.active``. repeat: so many of them
@@ -234,11 +238,12 @@ class Labelling:
         return advised(self._pool(self.state()), n, seed)
 
     def suspects(self, *, seed: int = 0) -> list[tuple[str, Suspect]]:
-        """(scan, why) of labels that look wrong, the least probable first; none where labels are too few to
-        train a head that has not seen the patient. Raises what ``propose`` raises.
+        """(scan, why) of labels that look wrong, the least probable first; none with fewer than 10 labelled
+        patients of a class. Raises what ``propose`` raises.
         """
         pool = self._pool(self.state())
-        probabilities = out_of_fold(pool, seed)
+        enough = min(pool.patients_each().values(), default=0) >= ENOUGH_EACH
+        probabilities = out_of_fold(pool, seed) if enough else None
         if probabilities is None or not np.isfinite(probabilities).all():
             return []
         known = pool.known
@@ -290,15 +295,17 @@ class Labelling:
     def _features(self) -> np.ndarray:
         """(n, d) of ``scans``; kept in the folder, so that the next command computes nothing."""
         prior, items = prior_of(self._prior), [self.names[name] for name in self.scans]
-        weights = sum(float(p.double().sum()) for p in prior.net.parameters())
-        facts = "\n".join([repr(weights), *(item.digest for item in items)])
-        kept = self.out / f"features-{hashlib.sha256(facts.encode()).hexdigest()[:16]}.safetensors"
+        digest = hashlib.sha256("\n".join(item.digest for item in items).encode())
+        for weights in prior.net.parameters():
+            digest.update(weights.detach().cpu().numpy().tobytes())
+        kept = self.out / f"features-{digest.hexdigest()[:16]}.safetensors"
         if kept.is_file():
             return load_weights(kept)["features"].numpy()
         say = self._step
         found = volume_features(
             prior,
             (volume for _, volume in self.index.volumes(items)),
+            self._how,
             on_step=None if say is None else lambda done: say(done, len(items)),
         )
         for old in self.out.glob("features-*.safetensors"):

@@ -16,7 +16,17 @@ from ..data.seeds import generator, seed_for
 from ..errors import BadOption, optional
 from ..prior.promises import Estimate
 
-__all__ = ["Advice", "Choice", "Chosen", "Pool", "advised", "out_of_fold", "propose", "ranking_area", "reduced"]
+__all__ = [
+    "Advice",
+    "Choice",
+    "Chosen",
+    "Pool",
+    "advised",
+    "out_of_fold",
+    "propose",
+    "ranking_area",
+    "reduced",
+]
 
 TRUSTED = 0.8
 """Out-of-fold area under the ROC curve from which a head's doubt chooses scans. Below it, doubt misleads."""
@@ -34,9 +44,9 @@ _SHARES = (0.4, 0.6, 0.8)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pool:
-    """All scans that may be labelled. features: (n, d), as ``reduced`` gives them. labels: (n,) a class, or ""
-    for none. patients: (n,) whose scan each is. open_: (n,) whether a scan may be proposed: it has no label,
-    no reader was unsure of it, and it lies before no other reader.
+    """All scans that may be labelled. features: (n, d), as ``reduced`` gives them. labels: (n,) a class, or
+    "" for none. patients: (n,) whose scan each is. open_: (n,) whether a scan may be proposed: it has no
+    label, no reader was unsure of it, and it lies before no other reader.
     """
 
     features: np.ndarray
@@ -66,6 +76,11 @@ class Pool:
     @property
     def classes(self) -> tuple[str, ...]:
         return tuple(sorted(set(self.labels) - {""}))
+
+    def patients_each(self) -> dict[str, int]:
+        """class -> how many patients have it."""
+        pairs = {(self.labels[k], self.patients[k]) for k in self.known}
+        return {name: sum(label == name for label, _ in pairs) for name in self.classes}
 
     @property
     def known(self) -> np.ndarray:
@@ -111,7 +126,7 @@ def propose(pool: Pool, n: int, *, by: str = "auto", seed: int = 0) -> Chosen:
     to ask; MissingExtra without the packages.
     """
     if not pool.open_.any():
-        raise BadOption("label: every scan is labelled already", "nothing was changed; medprior learn uses the labels")
+        raise BadOption("label: every scan is labelled already, or lies before another reader")
     area = None if by == "random" else ranking_area(pool, seed)
     if by == "auto":
         by = "uncertain" if area is not None and area > TRUSTED else "typical"
@@ -143,14 +158,13 @@ def _round(pool: Pool, n: int, chosen: list[int], by: str, seed: int) -> list[in
     if n >= len(candidates):
         return candidates.tolist()
     step = seed_for(seed, "label", len(pool.known), len(chosen)) % 2**31
-    if by == "random":
-        return candidates[_permutation(len(candidates), seed, "random", len(pool.known))[:n]].tolist()
+    mixed = candidates[_permutation(len(candidates), seed, "random", len(pool.known))].tolist()
+    found: list[int] = []
     if by == "typical":
         found = _typical(pool, candidates, chosen, n, step)
-    else:
+    elif by == "uncertain":
         found = _uncertain(pool, candidates, n, step)
-    rest = [k for k in candidates.tolist() if k not in found]  # what a clustering of equal scans leaves open
-    return [*found, *rest][:n]
+    return [*found, *(k for k in mixed if k not in found)][:n]
 
 
 def _one_of(pool: Pool, scans: list[int], doubt: np.ndarray | None) -> int:
@@ -168,9 +182,9 @@ def _typical(pool: Pool, candidates: np.ndarray, chosen: list[int], n: int, step
     at = np.concatenate([candidates, covered])
     y = np.full(len(at), np.nan)
     y[len(candidates) :] = 0
-    clusters = min(len(covered) + n, len(at))
-    query = pools.TypiClust(random_state=step, cluster_algo_dict={"n_clusters": clusters})
-    found = query.query(pool.features[at], y, batch_size=min(n, clusters))
+    if len(np.unique(pool.features[at], axis=0)) < len(covered) + n:
+        return []  # too many equal scans for so many clusters
+    found = pools.TypiClust(random_state=step).query(pool.features[at], y, batch_size=n)
     return list(dict.fromkeys(at[found].tolist()))
 
 
@@ -201,16 +215,18 @@ def _reasons(pool: Pool, chosen: list[int], by: str) -> list[str]:
     centres = np.array([*chosen, *pool.known], dtype=int)
     open_ = np.flatnonzero(pool.open_)
     nearest = _distances(pool.features[open_], pool.features[centres]).argmin(1)
-    stands = np.bincount(nearest, minlength=len(centres))
+    stands = np.bincount(nearest, minlength=len(centres)).tolist()
     if by == "typical":
-        return [f"typical: stands for {stands[k]} unlabelled scans that look alike" for k in range(len(chosen))]
-    known = pool.known
-    head = _head().fit(pool.features[known], [pool.labels[k] for k in known])
-    shares = head.predict_proba(pool.features[chosen])
+        return [f"typical: stands for {_scans(n)}" for n in stands[: len(chosen)]]
+    sure = 1 - _doubt(pool)[chosen]  # not which class: that would lead a reader
     return [
-        f"unsure: {head.classes_[row.argmax()]} with {row.max():.0%}; nearest to {stands[k]} unlabelled scans"
-        for k, row in enumerate(shares)
+        f"unsure: {share:.0%} for one class; stands for {_scans(n)}"
+        for share, n in zip(sure, stands, strict=False)
     ]
+
+
+def _scans(n: int) -> str:
+    return f"{n} unlabelled scan{'s' * (n != 1)}"
 
 
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -262,7 +278,9 @@ def out_of_fold(pool: Pool, seed: int = 0, folds: int = 5) -> np.ndarray | None:
 def _folded(x: np.ndarray, labels: np.ndarray, patients: np.ndarray, folds: int, seed: int) -> np.ndarray:
     """NaN for scans of a fold that no head could be trained for."""
     selection = optional("sklearn.model_selection", "labels", "Choosing scans to label")
-    splitter = selection.StratifiedGroupKFold(folds, shuffle=True, random_state=seed_for(seed, "folds") % 2**31)
+    splitter = selection.StratifiedGroupKFold(
+        folds, shuffle=True, random_state=seed_for(seed, "folds") % 2**31
+    )
     classes = np.unique(labels)
     found = np.full((len(x), len(classes)), np.nan)
     for train, held in splitter.split(x, labels, patients):
@@ -298,7 +316,7 @@ def advised(pool: Pool, n: int, seed: int = 0) -> Advice:
     and 100 % of the labels, a power law 1 - area = b m^-c is fitted, and carried on to n more labels. The 90
     % interval is that of the draws.
     """
-    left, each = int(pool.open_.sum()), _patients_each(pool)
+    left, each = int(pool.open_.sum()), pool.patients_each()
     if not left:
         return Advice("stop", "Every scan is labelled.")
     if len(each) < 2:
@@ -324,12 +342,6 @@ def advised(pool: Pool, n: int, seed: int = 0) -> Advice:
     return Advice("cannot tell", f"It cannot be told whether more labels help: {words}.", gain)
 
 
-def _patients_each(pool: Pool) -> dict[str, int]:
-    """class -> how many patients have it."""
-    pairs = {(pool.labels[k], pool.patients[k]) for k in pool.known}
-    return {name: sum(label == name for label, _ in pairs) for name in pool.classes}
-
-
 def _gain(pool: Pool, n: int, seed: int, draw: int) -> float | None:
     """The expected gain on one draw of the labelled patients; None where a class is lost."""
     import torch
@@ -343,13 +355,13 @@ def _gain(pool: Pool, n: int, seed: int, draw: int) -> float | None:
     sizes, errors = [], []
     for share in (*_SHARES, 1.0):
         inside = rows[np.isin(patients[rows], order[: round(share * len(names))])]
-        each = [len(set(patients[inside][labels[inside] == name])) for name in np.unique(labels[inside])]
+        x, given, owners = pool.features[known][inside], labels[inside], patients[inside]
+        each = [len(set(owners[given == name])) for name in np.unique(given)]
         if len(each) < len(pool.classes) or min(each) < 2:
             continue
-        probabilities = _folded(pool.features[known][inside], labels[inside], patients[inside], min(3, *each), draw)
-        area = _area(labels[inside].tolist(), probabilities)
+        area = _area(given.tolist(), _folded(x, given, owners, min(3, *each), draw))
         if area is not None:
-            sizes.append(len(set(patients[inside])))
+            sizes.append(len(set(owners)))
             errors.append(max(1 - area, 1e-4))
     if len(sizes) < 3 or sizes[-1] == sizes[0]:
         return None

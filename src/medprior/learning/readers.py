@@ -44,7 +44,10 @@ class Readings:
     @property
     def readers(self) -> tuple[str, ...]:
         """The readers of answers that count, as first spelled."""
-        return tuple({key[0]: answer.reader for key, answer in reversed(self.current.items())}.values())[::-1]
+        still, named = {key[0] for key in self.current}, dict[str, str]()
+        for answer in self.given:
+            named.setdefault(answer.key[0], answer.reader)
+        return tuple(name for key, name in named.items() if key in still)
 
     def of_scans(self) -> dict[str, list[Answer]]:
         """scan -> the answers that count."""
@@ -62,7 +65,9 @@ class Readings:
     def disputed(self) -> list[str]:
         """Scans with two labels by different readers."""
         return [
-            scan for scan, answers in self.of_scans().items() if len({a.label for a in answers} - {UNSURE}) > 1
+            scan
+            for scan, answers in self.of_scans().items()
+            if len({a.label for a in answers} - {UNSURE}) > 1
         ]
 
 
@@ -96,7 +101,7 @@ def replayed(lines: Iterable[tuple[int, Mapping[str, object]]], damaged: Sequenc
     batches: dict[str, tuple[str, ...]] = {}
     for number, record in lines:
         if isinstance(taken := record.get("undo"), int):
-            undone.add(taken)
+            undone |= {taken} if taken < number else set()
         elif isinstance(scans := record.get("proposed"), list):
             batches[str(record.get("reader")).casefold()] = tuple(map(str, scans))
         elif (answer := _answer(number, record)) is not None:
@@ -147,7 +152,7 @@ def new_answers(readings: Readings, answers: Iterable[Answer], *, revise: bool =
 
 
 def counted(readings: Readings) -> tuple[list[str], list[str], np.ndarray]:
-    """(scans, classes, (n, k) how many readers gave each class): of scans that two or more readers labelled."""
+    """(scans, classes, (n, k) how many readers gave each class), of scans with two labels or more."""
     sure = {
         scan: [answer.label for answer in answers if answer.label != UNSURE]
         for scan, answers in readings.of_scans().items()
@@ -199,7 +204,11 @@ def suspects(labels: Sequence[str], classes: Sequence[str], probabilities: np.nd
     cleanlab = optional("cleanlab.filter", "labels", "The search for wrong labels")
     given = np.array([classes.index(label) for label in labels])
     found = cleanlab.find_label_issues(
-        given, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1
+        given,
+        probabilities,
+        filter_by="confident_learning",
+        return_indices_ranked_by="self_confidence",
+        n_jobs=1,
     )
     return [
         Suspect(int(n), labels[n], classes[int(probabilities[n].argmax())], float(probabilities[n, given[n]]))

@@ -15,7 +15,7 @@ from .core.progress import OnEvent, show_progress
 if TYPE_CHECKING:
     from .core.run import RunFolder
 
-__all__ = ["VERBS", "calibrate", "evaluate", "perform", "report"]
+__all__ = ["VERBS", "calibrate", "evaluate", "label", "perform", "report"]
 
 VERBS: dict[str, tuple[type[ask.Request | ask.Scan], str]] = {
     "detect": (ask.Detect, "execute:execute"),
@@ -26,6 +26,7 @@ VERBS: dict[str, tuple[type[ask.Request | ask.Scan], str]] = {
     "synthesize": (ask.Synthesize, "execute:execute"),
     "train": (ask.Train, "learn.train:run_train"),
     "adapt": (ask.Adapt, "learn.adapt:run_adapt"),
+    "label": (ask.Label, "label.run:run_label"),
     "evaluate reconstruct": (ask.EvaluateReconstruct, "studies.reconstruct:run_evaluate_reconstruct"),
     "evaluate detect": (ask.EvaluateDetect, "studies.detect:run_evaluate_detect"),
     "evaluate augment": (ask.EvaluateAugment, "studies.augment:run_evaluate_augment"),
@@ -82,6 +83,18 @@ def evaluate(
     unknown option, and what the run raises.
     """
     return _run(f"evaluate {job}", progress, folder=folder, prior=str(prior), **options)
+
+
+def label(
+    folder: str | Path, prior: str | Path, n: int = 20, *, progress: bool = True, **options: Any
+) -> RunFolder:
+    """Propose the scans whose labels help most, and take in the answers of readers; ``Labelling`` does the
+    same without a page.
+
+    n: how many. options: as for ``medprior label``, with underscores. progress: show a bar. Raises BadOption
+    for an unknown option, and what the run raises.
+    """
+    return _run("label", progress, folder=folder, prior=str(prior), n=n, **options)
 
 
 def report(*runs: str | Path, out: str | Path | None = None) -> RunFolder:

@@ -112,7 +112,7 @@ def class_named(label: str, classes: Sequence[str], where: str, *, closed: bool)
     if closed and text.casefold() not in known:
         raise BadOption(
             f"{where}: {printable(text)!r} is none of the classes {', '.join(map(printable, classes))}",
-            did_you_mean(text, [*classes, UNSURE]),
+            did_you_mean(text.casefold(), [*classes, UNSURE]),
         )
     return known.get(text.casefold(), text)
 
@@ -171,7 +171,9 @@ def write_table(path: Path, titles: Sequence[str], rows: Iterable[Sequence[str]]
     refuses.
     """
     lines = [",".join('"' + csv_cell(cell).replace('"', '""') + '"' for cell in row) for row in rows]
-    write_file(path, ("\ufeff" + "\r\n".join([",".join(titles), *lines, ""])).encode(errors="backslashreplace"))
+    write_file(
+        path, ("\ufeff" + "\r\n".join([",".join(titles), *lines, ""])).encode(errors="backslashreplace")
+    )
 
 
 class _Scans:
@@ -188,8 +190,8 @@ class _Scans:
     def find(self, cell: str, where: str) -> str | None:
         """None where nothing bears the name. Raises BadOption where two scans do."""
         text = cell.replace("\\", "/").removeprefix("./")
-        if text in self.exact:
-            return self.exact[text]
+        if (whole := self.exact.get(cell) or self.exact.get(text)) is not None:
+            return whole
         for known in self.loose:
             if (named := known.get(text)) and len(named) > 1:
                 raise BadOption(
@@ -256,5 +258,8 @@ def _some(lines: Sequence[str], most: int = 3) -> str:
 def _nearest(stranger: str, names: Sequence[str]) -> str:
     name = stranger.partition(": ")[2]
     close = get_close_matches(name, names, n=1)
-    return f"did you mean {printable(close[0])!r}?" if close else "take the names of the column scan in queue.csv"
-
+    return (
+        f"did you mean {printable(close[0])!r}?"
+        if close
+        else "take the names of the column scan in queue.csv"
+    )

@@ -79,7 +79,7 @@ def rows_of(table: Path) -> tuple[list[str], list[dict[str, str]]]:
         reader.fieldnames = titles
         rows = []
         for row in reader:
-            if any((row.pop(None, None) or ())):
+            if any(row.pop(None, None) or ()):
                 raise csv.Error(f"line {reader.line_num} has more cells than the head has titles")
             rows.append({key: (cell or "").strip() for key, cell in row.items()})
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -20,6 +20,7 @@ __all__ = [
     "AugmentClassical",
     "AugmentSet",
     "Detect",
+    "Label",
     "Reconstruct",
     "Scan",
     "Synthesize",
@@ -491,6 +492,36 @@ class Adapt(WithPrior, HasFolder):
     def adaptation(self, out: Path, device: str) -> Adaptation:
         """The options of the job."""
         return chosen_of(Adaptation, self, out=out, device=device)
+
+
+class Label(WithPrior, HasScans):
+    """Propose the scans whose labels help most, take in what readers answered, and say whether to go on; the
+    same command again continues.
+    """
+
+    job: ClassVar[str] = "label"
+    private: ClassVar[tuple[str, ...]] = (*WithPrior.private, "answers", "reader", "undo")
+    n: int = option(20, "How many scans to propose. Label the whole batch.", ge=1, le=10_000)
+    answers: Path | None = option(
+        None, "The queue with its column label filled in, from any spreadsheet. Default: queue.csv in --out."
+    )
+    reader: str = option("", "Name of the reader, for rows that name none.")
+    classes: tuple[str, ...] = option((), "A class. Any other label is refused. Once for each class.")
+    repeat: int = option(
+        0, "How many of the scans another reader has labelled already. They measure agreement.", ge=0
+    )
+    revise: bool = option(False, "Let a reader change labels that were recorded before.")
+    split: Literal["train", "val", "test", "all"] = option("train", "Which scans to propose.")
+    by: Literal["auto", "typical", "uncertain", "random"] = advanced(
+        "auto", "How scans are chosen. auto: typical ones, then those where a classifier is unsure."
+    )
+    undo: int | None = advanced(None, "Take back the answer of this line of trail.jsonl.", ge=1)
+
+    @model_validator(mode="after")
+    def _keeps_the_trail(self) -> Self:
+        if self.fresh:
+            raise ValueError("fresh: answers of readers are never thrown away; choose another --out")
+        return self
 
 
 class Scan(HasFolder):

@@ -19,6 +19,7 @@ from .jobs import (
     AugmentClassical,
     AugmentSet,
     Detect,
+    Label,
     Reconstruct,
     Scan,
     Synthesize,
@@ -54,6 +55,7 @@ __all__ = [
     "EvaluateReconstruct",
     "Evaluation",
     "HasScan",
+    "Label",
     "OneScan",
     "Reconstruct",
     "Request",
@@ -68,7 +70,7 @@ __all__ = [
 REQUESTS: dict[str, type[Request]] = {
     r.job: r
     for r in (
-        *(Reconstruct, Augment, AugmentClassical, AugmentSet, Synthesize, Detect, Train, Adapt),
+        *(Reconstruct, Augment, AugmentClassical, AugmentSet, Synthesize, Detect, Train, Adapt, Label),
         *(EvaluateReconstruct, EvaluateDetect, EvaluateAugment),
         *(CalibrateReconstruct, CalibrateDetect, CalibrateSynthesize),
     )
