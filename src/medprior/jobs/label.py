@@ -30,7 +30,15 @@ from ..io.dataset.cache import cached_scan
 from ..io.dataset.index import Index, Item
 from ..io.disk.files import load_weights, save_weights
 from ..io.disk.trail import opened_trail
-from ..learning.active import Advice, Chosen, Pool, advised, out_of_fold, propose, reduced
+from ..learning.active import (
+    Advice,
+    Chosen,
+    ScanPool,
+    advised,
+    propose,
+    reduced_features,
+    unseen_probabilities,
+)
 from ..learning.features import FeatureSettings, volume_features
 from ..learning.readers import (
     Readings,
@@ -47,7 +55,7 @@ from ..learning.readers import (
 )
 from .given import GivenPrior, prior_of
 
-__all__ = ["Agreement", "Batch", "LabelState", "Labelling", "Proposed"]
+__all__ = ["Agreement", "LabelState", "Labelling", "Proposal", "Proposed"]
 
 TRAIL, LABELS = "trail.jsonl", "labels.csv"
 
@@ -66,7 +74,7 @@ class Proposed:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class Proposal:
     """Scans to label, in an order that means nothing: label them all. by: "typical", "uncertain" or "random".
     area: under the ROC curve of a head on the labels so far, out of fold, or None.
     """
@@ -203,7 +211,7 @@ class Labelling:
 
     def propose(
         self, n: int = 20, *, by: str = "auto", reader: str = "", repeat: int = 0, seed: int = 0
-    ) -> Batch:
+    ) -> Proposal:
         """The n scans whose labels help most, for one reader.
 
         by: "auto", "typical", "uncertain" or "random", as in ``learning.active``. repeat: so many of them
@@ -217,7 +225,7 @@ class Labelling:
         if n > len(again) and (state.open_ or not again):
             chosen = propose(self._pool(state, who.casefold()), n - len(again), by=by, seed=seed)
         new = [Proposed(self.scans[choice.at], choice.why) for choice in chosen.choices]
-        batch = Batch((*new, *again), chosen.by, chosen.area)
+        batch = Proposal((*new, *again), chosen.by, chosen.area)
         scans = tuple(one.scan for one in batch.scans)
         if state.readings.proposed.get(who.casefold()) != scans:
             with opened_trail(self.out / TRAIL) as trail:
@@ -243,7 +251,7 @@ class Labelling:
         """
         pool = self._pool(self.state())
         enough = min(pool.patients_each().values(), default=0) >= ENOUGH_EACH
-        probabilities = out_of_fold(pool, seed) if enough else None
+        probabilities = unseen_probabilities(pool, seed) if enough else None
         if probabilities is None or not np.isfinite(probabilities).all():
             return []
         known = pool.known
@@ -276,12 +284,12 @@ class Labelling:
                 trail.append([line_of(answer, _now()) for answer in fresh])
         return len(fresh)
 
-    def _pool(self, state: LabelState, reader: str = "") -> Pool:
+    def _pool(self, state: LabelState, reader: str = "") -> ScanPool:
         """reader: may be given what lies before this reader; what lies before other readers is taken."""
         batches = state.readings.proposed.items()
         taken = {scan for who, scans in batches if reader and who != reader for scan in scans}
         taken |= {*state.readings.of_scans()}
-        return Pool.of(
+        return ScanPool.of(
             self._reduced,
             [state.labels[name] for name in self.scans],
             [self.names[name].owner for name in self.scans],
@@ -290,7 +298,7 @@ class Labelling:
 
     @cached_property
     def _reduced(self) -> np.ndarray:
-        return reduced(self._features())
+        return reduced_features(self._features())
 
     def _features(self) -> np.ndarray:
         """(n, d) of ``scans``; kept in the folder, so that the next command computes nothing."""

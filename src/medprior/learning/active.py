@@ -20,12 +20,12 @@ __all__ = [
     "Advice",
     "Choice",
     "Chosen",
-    "Pool",
+    "ScanPool",
     "advised",
-    "out_of_fold",
     "propose",
     "ranking_area",
-    "reduced",
+    "reduced_features",
+    "unseen_probabilities",
 ]
 
 TRUSTED = 0.8
@@ -43,10 +43,10 @@ _SHARES = (0.4, 0.6, 0.8)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pool:
-    """All scans that may be labelled. features: (n, d), as ``reduced`` gives them. labels: (n,) a class, or
-    "" for none. patients: (n,) whose scan each is. open_: (n,) whether a scan may be proposed: it has no
-    label, no reader was unsure of it, and it lies before no other reader.
+class ScanPool:
+    """All scans that may be labelled. features: (n, d), as ``reduced_features`` gives them. labels: (n,) a
+    class, or "" for none. patients: (n,) whose scan each is. open_: (n,) whether a scan may be proposed: it
+    has no label, no reader was unsure of it, and it lies before no other reader.
     """
 
     features: np.ndarray
@@ -61,7 +61,7 @@ class Pool:
         labels: Sequence[str],
         patients: Sequence[str],
         taken: Sequence[bool] | None = None,
-    ) -> Pool:
+    ) -> ScanPool:
         """taken: scans that may not be proposed, though they may have no label. Raises BadOption for unequal
         lengths.
         """
@@ -118,7 +118,7 @@ class Advice:
     gain: Estimate | None = None
 
 
-def propose(pool: Pool, n: int, *, by: str = "auto", seed: int = 0) -> Chosen:
+def propose(pool: ScanPool, n: int, *, by: str = "auto", seed: int = 0) -> Chosen:
     """The n scans whose labels help most, one of a patient as long as there are patients without a label.
 
     by: "typical", "uncertain", "random"; "auto" is typical until a head on the labels reaches 0.8, out of
@@ -143,7 +143,7 @@ def propose(pool: Pool, n: int, *, by: str = "auto", seed: int = 0) -> Chosen:
     return Chosen(tuple(map(Choice, chosen, _reasons(pool, chosen, by))), by, area)
 
 
-def _round(pool: Pool, n: int, chosen: list[int], by: str, seed: int) -> list[int]:
+def _round(pool: ScanPool, n: int, chosen: list[int], by: str, seed: int) -> list[int]:
     """At most one scan of a patient: of patients without a label first, of the others once there are no such
     patients.
     """
@@ -167,7 +167,7 @@ def _round(pool: Pool, n: int, chosen: list[int], by: str, seed: int) -> list[in
     return [*found, *(k for k in mixed if k not in found)][:n]
 
 
-def _one_of(pool: Pool, scans: list[int], doubt: np.ndarray | None) -> int:
+def _one_of(pool: ScanPool, scans: list[int], doubt: np.ndarray | None) -> int:
     """Of one patient's scans the most doubtful, else the one nearest to their mean."""
     if doubt is not None:
         return scans[int(doubt[scans].argmax())]
@@ -175,7 +175,7 @@ def _one_of(pool: Pool, scans: list[int], doubt: np.ndarray | None) -> int:
     return scans[int(np.square(own - own.mean(0)).sum(1).argmin())]
 
 
-def _typical(pool: Pool, candidates: np.ndarray, chosen: list[int], n: int, step: int) -> list[int]:
+def _typical(pool: ScanPool, candidates: np.ndarray, chosen: list[int], n: int, step: int) -> list[int]:
     """TypiClust: clusters without a label, and of each the scan in its densest place."""
     pools = optional("skactiveml.pool", "labels", "Choosing scans to label")
     covered = np.array([*np.flatnonzero(~pool.open_), *chosen], dtype=int)
@@ -188,7 +188,7 @@ def _typical(pool: Pool, candidates: np.ndarray, chosen: list[int], n: int, step
     return list(dict.fromkeys(at[found].tolist()))
 
 
-def _uncertain(pool: Pool, candidates: np.ndarray, n: int, step: int) -> list[int]:
+def _uncertain(pool: ScanPool, candidates: np.ndarray, n: int, step: int) -> list[int]:
     """Badge: the head's gradients, far apart and large."""
     pools = optional("skactiveml.pool", "labels", "Choosing scans to label")
     wrapped = optional("skactiveml.classifier", "labels", "Choosing scans to label")
@@ -201,14 +201,14 @@ def _uncertain(pool: Pool, candidates: np.ndarray, n: int, step: int) -> list[in
     return list(dict.fromkeys(int(at[k]) for k in found))
 
 
-def _doubt(pool: Pool) -> np.ndarray:
+def _doubt(pool: ScanPool) -> np.ndarray:
     """(n,): one minus the probability of the most probable class."""
     known = pool.known
     head = _head().fit(pool.features[known], [pool.labels[k] for k in known])
     return 1 - head.predict_proba(pool.features).max(1)
 
 
-def _reasons(pool: Pool, chosen: list[int], by: str) -> list[str]:
+def _reasons(pool: ScanPool, chosen: list[int], by: str) -> list[str]:
     """Why each scan, in a sentence: how many scans it stands for, or what the head says of it."""
     if by == "random":
         return ["drawn at random"] * len(chosen)
@@ -240,7 +240,7 @@ def _permutation(n: int, seed: int, *names: object) -> np.ndarray:
     return torch.randperm(n, generator=generator(seed, "label", *names)).numpy()
 
 
-def reduced(features: np.ndarray, seed: int = 0) -> np.ndarray:
+def reduced_features(features: np.ndarray, seed: int = 0) -> np.ndarray:
     """(n, d) -> (n, at most 64): each number scaled to variance 1, then principal components. They are not
     whitened, which would drown what a few labels can use. Raises MissingExtra without scikit-learn.
     """
@@ -262,7 +262,7 @@ def _head() -> Any:
     return linear.LogisticRegression(class_weight="balanced", max_iter=1000)
 
 
-def out_of_fold(pool: Pool, seed: int = 0, folds: int = 5) -> np.ndarray | None:
+def unseen_probabilities(pool: ScanPool, seed: int = 0, folds: int = 5) -> np.ndarray | None:
     """(labelled scans, classes) probabilities by heads that have not seen the patient. None where a class has
     fewer than ``LEAST_EACH`` patients, or there is one class only.
     """
@@ -289,11 +289,11 @@ def _folded(x: np.ndarray, labels: np.ndarray, patients: np.ndarray, folds: int,
     return found
 
 
-def ranking_area(pool: Pool, seed: int = 0) -> float | None:
+def ranking_area(pool: ScanPool, seed: int = 0) -> float | None:
     """Area under the ROC curve of the head, out of fold, mean over the classes against the rest; None where
-    ``out_of_fold`` has none.
+    ``unseen_probabilities`` has none.
     """
-    found = out_of_fold(pool, seed)
+    found = unseen_probabilities(pool, seed)
     return None if found is None else _area([pool.labels[k] for k in pool.known], found)
 
 
@@ -309,7 +309,7 @@ def _area(labels: Sequence[str], probabilities: np.ndarray) -> float | None:
     return float(np.mean(areas)) if areas else None
 
 
-def advised(pool: Pool, n: int, seed: int = 0) -> Advice:
+def advised(pool: ScanPool, n: int, seed: int = 0) -> Advice:
     """Whether n more labels are worth their time: the learning curve of the labels at hand, carried on.
 
     Patients are drawn again with replacement. On each draw the area out of fold is measured with 40, 60, 80
@@ -342,7 +342,7 @@ def advised(pool: Pool, n: int, seed: int = 0) -> Advice:
     return Advice("cannot tell", f"It cannot be told whether more labels help: {words}.", gain)
 
 
-def _gain(pool: Pool, n: int, seed: int, draw: int) -> float | None:
+def _gain(pool: ScanPool, n: int, seed: int, draw: int) -> float | None:
     """The expected gain on one draw of the labelled patients; None where a class is lost."""
     import torch
 

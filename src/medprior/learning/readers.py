@@ -77,7 +77,7 @@ def _majority(answers: Sequence[Answer]) -> str:
     return "" if tied or not votes else votes[0][0]
 
 
-def line_of(answer: Answer, at: str) -> dict[str, object]:
+def line_of(answer: Answer, at: str) -> Mapping[str, object]:
     """An answer as a line of the trail. at: now, UTC."""
     hidden = {"number", "at"}
     return {"at": at} | {name: value for name, value in asdict(answer).items() if name not in hidden}
@@ -211,6 +211,8 @@ def suspects(labels: Sequence[str], classes: Sequence[str], probabilities: np.nd
         n_jobs=1,
     )
     return [
-        Suspect(int(n), labels[n], classes[int(probabilities[n].argmax())], float(probabilities[n, given[n]]))
+        Suspect(
+            int(n), labels[int(n)], classes[int(probabilities[n].argmax())], float(probabilities[n, given[n]])
+        )
         for n in found
     ]

@@ -81,17 +81,17 @@ def test_two_readers_get_other_scans_unless_they_shall_meet(session: Labelling) 
     assert len(met) == 3 and len(again.scans) == 8
     assert all("measures agreement" in one.why for one in again.scans if one.scan in met)
     assert session.agreement().reason == "No scan has labels of two readers."
-    for scan in met:
-        session.record(scan, truth(scan), reader="Bob")
+    for name in met:
+        session.record(name, truth(name), reader="Bob")
     one = session.agreement()
-    same = len({truth(scan) for scan in met}) == 1
+    same = len({truth(name) for name in met}) == 1
     assert one.scans == 3 and (one.alpha is None) == same
 
 
 def test_agreement_has_an_interval_over_patients(session: Labelling) -> None:
-    for k, scan in enumerate(session.scans):
-        session.record(scan, truth(scan), reader="Ann")
-        session.record(scan, "dark" if k in (3, 9) else truth(scan), reader="Bob")
+    for k, name in enumerate(session.scans):
+        session.record(name, truth(name), reader="Ann")
+        session.record(name, "dark" if k in (3, 9) else truth(name), reader="Bob")
     found = session.agreement().alpha
     assert found is not None and found.n == 24 and found.level == 0.95
     assert found.low < found.value < 1 and found.high <= 1 and found.value > 0.7
@@ -99,9 +99,9 @@ def test_agreement_has_an_interval_over_patients(session: Labelling) -> None:
 
 
 def test_full_agreement_has_no_interval_without_width(session: Labelling) -> None:
-    for scan in session.scans[:8]:
+    for name in session.scans[:8]:
         for reader in ("Ann", "Bob"):
-            session.record(scan, truth(scan), reader=reader)
+            session.record(name, truth(name), reader=reader)
     found = session.agreement().alpha
     assert found is not None and (found.value, found.high) == (1.0, 1.0) and 0 < found.low < 0.6
 
@@ -110,7 +110,7 @@ def test_later_doubt_chooses_and_wrong_labels_are_found(session: Labelling) -> N
     answered(session, 24)
     assert session.state().open_ == 0
     assert session.advice(20).reason == "Every scan is labelled."
-    wrong = next(scan for scan in session.scans if truth(scan) == "dark")
+    wrong = next(name for name in session.scans if truth(name) == "dark")
     session.record(wrong, "bright", reader="Ann", revise=True)
     assert min(session._pool(session.state()).patients_each().values()) >= ENOUGH_EACH
     assert [scan for scan, _ in session.suspects()] == [wrong]
@@ -123,7 +123,7 @@ def test_the_labels_are_read_by_every_command(session: Labelling, index: Index) 
     table = session.save_labels()
     again = scan(index.folder, layout=Layout(table))
     known = {item.path: item.label for item in again.items}
-    assert len(known) == 24 and {label for label in known.values()} == {"", "dark", "bright"}
+    assert len(known) == 24 and set(known.values()) == {"", "dark", "bright"}
     assert all(label in ("", truth(path)) for path, label in known.items())
     assert sum(map(bool, known.values())) == 6
 
@@ -141,19 +141,19 @@ def test_features_are_computed_once(session: Labelling, index: Index, prior: Pri
 
 
 def test_what_is_wrong_is_said_and_nothing_is_recorded(session: Labelling, tmp_path: Path) -> None:
-    scan = session.scans[0]
+    first = session.scans[0]
     with pytest.raises(BadOption, match=r"no scan 'p00_0.png' in the folder \(did you mean"):
         session.record("p00_0.png", "dark")
     with pytest.raises(BadOption, match="label is empty"):
-        session.record(scan, " ")
+        session.record(first, " ")
     with pytest.raises(BadOption, match="confidence: wanted a number from 0 to 1"):
-        session.record(scan, "dark", confidence=7)
+        session.record(first, "dark", confidence=7)
     assert not (session.out / TRAIL).exists()
-    session.record(scan, "dark")
+    session.record(first, "dark")
     with pytest.raises(BadOption, match="give a second reader another name"):
-        session.record(scan, "bright")
-    assert session.record(scan, "dark") == 1 and session.state().labels[scan] == "dark"
-    (tmp_path / "t.csv").write_text(f"scan,label\n{session.scans[1]},bright\n{scan},bright\n")
+        session.record(first, "bright")
+    assert session.record(first, "dark") == 1 and session.state().labels[first] == "dark"
+    (tmp_path / "t.csv").write_text(f"scan,label\n{session.scans[1]},bright\n{first},bright\n")
     with pytest.raises(BadOption):
         session.read(tmp_path / "t.csv")
     assert len(session.state().readings.given) == 1, "the row that was right was not recorded alone"
@@ -168,8 +168,8 @@ def test_answers_outlive_their_scans(session: Labelling, index: Index, prior: Pr
 
 def _record(out: Path, index: Index, prior: Prior, reader: str) -> None:
     session = Labelling(index, prior, out, split="all")
-    for scan in session.scans:
-        session.record(scan, truth(scan), reader=reader)
+    for name in session.scans:
+        session.record(name, truth(name), reader=reader)
 
 
 def test_two_processes_record_at_once(session: Labelling, index: Index, prior: Prior) -> None:

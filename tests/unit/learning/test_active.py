@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from medprior.errors import BadOption
-from medprior.learning.active import Pool, advised, out_of_fold, propose, ranking_area, reduced
+from medprior.learning.active import (
+    ScanPool,
+    advised,
+    propose,
+    ranking_area,
+    reduced_features,
+    unseen_probabilities,
+)
 
 
 def clouds(sizes: Sequence[int], seed: int = 0, spread: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
@@ -21,12 +28,12 @@ def clouds(sizes: Sequence[int], seed: int = 0, spread: float = 0.3) -> tuple[np
 
 def pool_of(
     x: np.ndarray, labels: Sequence[str] | None = None, patients: Sequence[str] | None = None
-) -> Pool:
+) -> ScanPool:
     n = len(x)
-    return Pool.of(reduced(x), labels or [""] * n, patients or [str(k) for k in range(n)])
+    return ScanPool.of(reduced_features(x), labels or [""] * n, patients or [str(k) for k in range(n)])
 
 
-def places(pool: Pool, n: int, **options) -> list[int]:
+def places(pool: ScanPool, n: int, **options) -> list[int]:
     return [choice.at for choice in propose(pool, n, **options).choices]
 
 
@@ -107,7 +114,7 @@ def test_what_cannot_be_chosen_is_said() -> None:
     with pytest.raises(BadOption, match="wanted two classes or more for doubt, got ill"):
         propose(pool_of(x, ["ill"] + [""] * 11), 3, by="uncertain")
     with pytest.raises(BadOption, match="of the same scans, got 12, 11 and 12"):
-        Pool.of(x, truth[:11], truth)
+        ScanPool.of(x, truth[:11], truth)
 
 
 def test_folds_keep_patients_together() -> None:
@@ -118,7 +125,7 @@ def test_folds_keep_patients_together() -> None:
     patients = [str(k) for k in np.repeat(np.arange(40), 2)]
     area = ranking_area(pool_of(x, labels, patients))
     assert area is not None and 0.2 < area < 0.8
-    assert (out_of_fold(pool_of(x, labels, patients)) >= 0).all()  # type: ignore[operator]
+    assert (unseen_probabilities(pool_of(x, labels, patients)) >= 0).all()  # type: ignore[operator]
     assert ranking_area(pool_of(x, ["ill"] * 4 + ["well"] * 2 + [""] * 74, patients)) is None
 
 
@@ -151,6 +158,6 @@ def test_features_are_reduced_without_whitening() -> None:
     rng = np.random.default_rng(0)
     base = rng.standard_normal((50, 2))
     x = np.concatenate([base[:, [0]] * [[1, 2, 3, 4]], base[:, [1]], np.ones((50, 3))], 1)
-    found = reduced(x)
+    found = reduced_features(x)
     assert found.shape[1] <= 8 and np.isclose(found[:, 0].std(), 1) and found[:, 1].std() < 0.7
-    assert reduced(np.ones((4, 3))).shape == (4, 1)
+    assert reduced_features(np.ones((4, 3))).shape == (4, 1)

@@ -87,8 +87,17 @@ def test_a_line_says_all_of_an_answer() -> None:
     assert (found.number, found.at) == (1, "now")
 
 
-@pytest.mark.parametrize("record", [{}, {"scan": "a"}, {"scan": 1, "label": "b"}, {"scan": "a", "label": "b", "x": ""},
-                                    {"scan": "a", "label": "b", "seconds": "1"}, {"undo": "1"}])  # fmt: skip
+OTHERS = [
+    {},
+    {"scan": "a"},
+    {"scan": 1, "label": "b"},
+    {"scan": "a", "label": "b", "x": ""},
+    {"scan": "a", "label": "b", "seconds": "1"},
+    {"undo": "1"},
+]
+
+
+@pytest.mark.parametrize("record", OTHERS)
 def test_a_line_of_another_kind_is_damaged(record: dict) -> None:
     found = replayed([(1, record), *[(2, line_of(Answer("s1", "ill"), "now"))]], damaged=[7])
     assert found.damaged == (1, 7) and len(found.given) == 1
@@ -127,8 +136,8 @@ def test_the_label_of_most_readers_counts() -> None:
 
 def test_alpha_has_its_published_value() -> None:
     """The nominal example of Krippendorff (2011): 0.691."""
-    counts = [[1, 0, 0, 0], [0, 2, 0, 0], [2, 0, 0, 0], [0, 0, 2, 0], [0, 0, 2, 1], [0, 0, 0, 3], [1, 0, 1, 0],
-              [0, 2, 0, 0], [2, 0, 0, 0], [2, 0, 0, 0], [0, 0, 2, 0], [0, 0, 2, 0], [0, 0, 1, 1]]  # fmt: skip
+    units = ["1", "22", "11", "33", "334", "444", "13", "22", "11", "11", "33", "33", "34"]
+    counts = [[unit.count(name) for name in "1234"] for unit in units]
     assert alpha(np.array(counts)) == pytest.approx(0.691358, abs=1e-6)
     assert np.isnan(alpha(np.array([[2, 0], [2, 0]])))
     two = np.array([[2, 0], [2, 0], [1, 1], [0, 2]])
@@ -141,6 +150,7 @@ def test_labels_that_were_turned_are_suspects() -> None:
     share = np.where(truth == 1, rng.uniform(0.8, 1, 60), rng.uniform(0, 0.2, 60))
     labels = ["ill" if t else "well" for t in truth]
     labels[7], labels[20] = "well", "ill"
+    share[7], share[20] = 0.99, 0.01
     found = suspects(labels, ("ill", "well"), np.stack([share, 1 - share], 1))
     assert {one.at for one in found} == {7, 20}
     assert {(one.label, one.instead) for one in found} == {("well", "ill"), ("ill", "well")}

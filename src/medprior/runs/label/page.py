@@ -14,13 +14,13 @@ from PIL import Image
 from ...data.views import grey, upright, window_for
 from ...errors import MedpriorError, printable
 from ...io.dataset.answers import UNSURE
-from ...jobs.label import TRAIL, Agreement, Batch, Labelling, LabelState
+from ...jobs.label import TRAIL, Agreement, Labelling, LabelState, Proposal
 from ...learning.active import Advice
 from ...learning.readers import Suspect
 from ..page.blocks import Grid, Picture, Section, Table
 from ..page.pictures import mosaic
 
-__all__ = ["REVIEW", "Labelled", "label_lines", "label_sections", "sheet_of"]
+__all__ = ["REVIEW", "Labelled", "label_lines", "label_sections", "label_sheet"]
 
 REVIEW = "review.csv"
 SHOWN, _SUSPECTS, _SIDE = 40, 12, 128
@@ -46,7 +46,7 @@ class Labelled:
     """
 
     state: LabelState
-    batch: Batch
+    batch: Proposal
     advice: Advice
     agreement: Agreement
     suspects: tuple[tuple[str, Suspect], ...]
@@ -194,7 +194,7 @@ def _review(session: Labelling, found: Labelled) -> Section:
     return Section("Labels to look at again", text, [Grid(pictures)] if pictures else [], words)
 
 
-def sheet_of(session: Labelling, scans: Sequence[str]) -> Image.Image | None:
+def label_sheet(session: Labelling, scans: Sequence[str]) -> Image.Image | None:
     """Small pictures of scans side by side; None where none can be shown."""
     tiles = [tile for scan in scans[:SHOWN] if (tile := _tile(session, scan)) is not None]
     return mosaic(tiles, min(8, len(tiles))) if tiles else None

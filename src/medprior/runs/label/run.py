@@ -10,13 +10,13 @@ from ...errors import BadOption, printable
 from ...io.dataset.answers import QUEUE, UNSURE, write_table
 from ...io.dataset.layout import OWN_FILES
 from ...io.disk.files import locked
-from ...jobs.label import TRAIL, Batch, Labelling
+from ...jobs.label import TRAIL, Labelling, Proposal
 from ..ask.requests import Label
 from ..core.inputs import device_named, indexed, known_prior
 from ..core.outputs import Outcome, Summary
 from ..core.progress import Event, OnEvent
 from ..core.run import Run, RunFolder
-from .page import REVIEW, Labelled, label_lines, label_sections, sheet_of
+from .page import REVIEW, Labelled, label_lines, label_sections, label_sheet
 
 __all__ = ["run_label"]
 
@@ -74,8 +74,9 @@ def _taken_in(request: Label, session: Labelling, on_event: OnEvent) -> int:
         answer = session.undo(request.undo)
         on_event(Event("note", f"taken back: {answer.reader} on {printable(answer.scan)}: {answer.label}"))
     queue, taken = session.out / TABLE, 0
-    given = [request.answers] if request.answers is not None else []
-    for table in dict.fromkeys((*([queue] if queue.is_file() else []), *given)):
+    tables = [queue] if queue.is_file() else []
+    tables += [request.answers] if request.answers not in (None, queue) else []
+    for table in tables:
         new, found = session.read(
             table, reader=request.reader, classes=request.classes, revise=request.revise
         )
@@ -95,7 +96,7 @@ def _put_away(queue: Path) -> None:
 
 
 def _found(request: Label, session: Labelling, taken: int) -> Labelled:
-    state, batch = session.state(), Batch((), "none", None)
+    state, batch = session.state(), Proposal((), "none", None)
     if state.open_ or (request.repeat and state.readings.current):
         batch = session.propose(
             request.n, by=request.by, reader=request.reader, repeat=request.repeat, seed=request.seed
@@ -125,7 +126,10 @@ def _doing(scans: int, n: int) -> tuple[str, ...]:
 def _write(session: Labelling, found: Labelled, reader: str) -> None:
     session.save_labels()
     rows = [(one.scan, "", reader, "", "", one.why) for one in found.batch.scans]
-    write_table(session.out / TABLE, QUEUE, rows)
+    if rows:
+        write_table(session.out / TABLE, QUEUE, rows)
+    else:
+        (session.out / TABLE).unlink(missing_ok=True)
     disputed = [(scan, "readers differ", "", "", "") for scan in found.state.readings.disputed()]
     wrong = [
         (scan, "looks wrong", one.label, one.instead, f"{one.probability:.2f}")
@@ -151,7 +155,7 @@ def _outcome(session: Labelling, found: Labelled) -> Outcome:
         "advice": found.advice.word,
         "gain": None if gain is None else asdict(gain),
     }
-    sheet = sheet_of(session, [one.scan for one in found.batch.scans])
+    sheet = label_sheet(session, [one.scan for one in found.batch.scans])
     return Outcome(
         metrics,
         label_sections(session, found),

@@ -60,7 +60,7 @@ def test_any_separator_encoding_order_of_columns_and_date(
 
 
 def test_what_a_spreadsheet_makes_of_names(tmp_path: Path) -> None:
-    """Zeros in front are lost, a formula is quoted, a suffix is left out; one that could be two is refused."""
+    """Zeros in front are lost, a formula is quoted, a suffix is left out; two of a name are refused."""
     assert given_in(tmp_path, "scan,label\n12,l\n'=1+2.png,m\n") == [("a/0012.png", "l"), ("=1+2.png", "m")]
     assert given_in(tmp_path, "sep=;\nscan;label\n0012;l\n") == [("a/0012.png", "l")]
     with pytest.raises(BadOption, match=r"line 2: 2 scans are called x\.png"):
