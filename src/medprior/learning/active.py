@@ -313,8 +313,8 @@ def advised(pool: ScanPool, n: int, seed: int = 0) -> Advice:
     """Whether n more labels are worth their time: the learning curve of the labels at hand, carried on.
 
     Patients are drawn again with replacement. On each draw the area out of fold is measured with 40, 60, 80
-    and 100 % of the labels, a power law 1 - area = b m^-c is fitted, and carried on to n more labels. The 90
-    % interval is that of the draws.
+    and 100 % of the labels. A power law 1 - area = b m^-c is fitted and carried on to n more labels. The 90 %
+    interval is that of the draws.
     """
     left, each = int(pool.open_.sum()), pool.patients_each()
     if not left:

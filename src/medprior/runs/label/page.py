@@ -1,5 +1,5 @@
-"""What one call of ``label`` found, in words and as a page: the scans to label and why, the labels so far,
-how far readers agree, what looks wrong, and whether to go on.
+"""What one call of ``label`` found, in words and as a page. The scans to label come first, then the labels
+so far, how far readers agree, and whether to go on.
 """
 
 from __future__ import annotations
