@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .io.dataset.layout import Layout
     from .io.dataset.scan import scan
     from .io.dicom.deidentify_files import deidentify
-    from .io.read import read
+    from .io.read import read, read_all
     from .io.write import write
     from .jobs.augment import augment
     from .jobs.detect import Found, detect
@@ -71,6 +71,7 @@ _HOMES = {
     "operators": "operators",
     "progress_bar": "runs.core.progress",
     "read": "io.read",
+    "read_all": "io.read",
     "reconstruct": "jobs.reconstruct",
     "report": "runs.verbs",
     "save": "training.folder",
@@ -113,6 +114,7 @@ __all__ = [
     "operators",
     "progress_bar",
     "read",
+    "read_all",
     "reconstruct",
     "report",
     "save",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json as jsonlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -243,6 +244,9 @@ def main(tokens: Sequence[str] | None = None) -> int:
     """
     from .runs.core.progress import ended
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a console that lacks a character must not cost the work
+            stream.reconfigure(errors="backslashreplace")
     return ended(_main(list(sys.argv[1:] if tokens is None else tokens)))
 
 

@@ -565,12 +565,12 @@ def _stacks(folder: Path) -> Rows:
             series(
                 "two-phases",
                 [*axial(AcquisitionNumber=1), *later(AcquisitionNumber=2)],
-                "refuses:BadGeometry:stacks that differ",
+                "refuses:BadGeometry:one series with 2 volumes: acq1",
             ),
             series(
                 "two-times",
                 [*axial(TemporalPositionIdentifier=1), *later(TemporalPositionIdentifier=2)],
-                "refuses:BadGeometry:stacks that differ",
+                "refuses:BadGeometry:one series with 2 volumes: t1",
             ),
             series("two-unnamed", [*axial(), *later()], "refuses:BadGeometry:duplicate"),
             series("two-series", [*axial(), *other], "refuses:BadGeometry:several series"),
@@ -611,7 +611,7 @@ def _frames(folder: Path) -> Rows:
             "enhanced-slope-per-frame": (_halved(), same),
             "enhanced-gap": (enhanced([0, 1, 2, 4, 5]), "refuses:BadGeometry:gap"),
             "enhanced-twice": (twice, "refuses:BadGeometry:"),
-            "enhanced-phases": (phases, "refuses:BadGeometry:stacks that differ"),
+            "enhanced-phases": (phases, "refuses:BadGeometry:one series with 2 volumes: t1"),
             "enhanced-groups-missing": (
                 enhanced(PerFrameFunctionalGroupsSequence=[frame_groups(0, 1.0)]),
                 "refuses:Corrupt:functional groups",

@@ -87,7 +87,7 @@ CASES: dict[str, str] = {
     "ct": f"reconstruct {{scans}}/body.npz --prior {{hounsfield}} --task ct --views 12 {QUICK}",
     "other rule": f"reconstruct {{picture}} --prior {{tiny}} --rule decoupled {QUICK}",
     "slice of a volume": f"reconstruct {{head}} --prior {{slices}} --modality MR --slice 2 {QUICK}",
-    "volume of slices": f"reconstruct {{head}} --prior {{slices}} --modality MR --volume {QUICK}",
+    "volume of slices": f"reconstruct {{head}} --prior {{slices}} --modality MR --whole {QUICK}",
     "volume whole": "reconstruct {head} --prior {solid} --modality MR --fast --baselines quick",
     "measured fastMRI": f"reconstruct {{scans}}/kspace.h5 --prior {{mr}} {QUICK}",
     "measured sinogram": (

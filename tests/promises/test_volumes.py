@@ -44,7 +44,7 @@ def scan(slices: int = 5) -> Volume:
 
 
 def asked(task: str, **options) -> Reconstruct:
-    return Reconstruct.model_validate({"input": "x", "prior": "p", "task": task, "volume": True, **options})
+    return Reconstruct.model_validate({"input": "x", "prior": "p", "task": task, "whole": True, **options})
 
 
 def test_all_slices_lie_where_they_did(brain: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -185,3 +186,21 @@ def test_what_needs_locks_is_not_imported_on_windows() -> None:
 def test_json_is_clean(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", "--json"]) == 0
     assert "bundled" in json.loads(capsys.readouterr().out)
+
+
+def test_a_console_that_lacks_a_character_does_not_cost_the_work() -> None:
+    """A console of 1991: the help is printed, with what it lacks as an escape, and the exit code is that of
+    the work.
+    """
+    code = "import sys; from medprior.cli import main; sys.exit(main(['σ']))"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii:strict", "PYTHONUTF8": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        cwd=ROOT / "src",
+        env=environment,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert b"\\u03c3" in done.stderr and b"Traceback" not in done.stderr

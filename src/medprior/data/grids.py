@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from .axes import axcodes, reorient
 from .volume import Volume
 
-__all__ = ["label_values", "middle_half", "on_grid_of", "slice_heights"]
+__all__ = ["middle_half", "on_grid_of", "slice_heights"]
 
 _NEAR = 0.1
 """Voxels by which corners may lie apart: programs round affines."""
@@ -48,14 +47,3 @@ def middle_half(n: int) -> range:
 def slice_heights(n: int) -> Tensor:
     """(n,): where each slice of a whole volume lies, from -1 (below the first) to 1 (above the last)."""
     return (2 * torch.arange(n) + 1) / n - 1
-
-
-def label_values(data: NDArray[np.float32]) -> tuple[int, ...]:
-    """The values of a label map, sorted. Raises ValueError, saying why, where they are not whole numbers from
-    0 up.
-    """
-    values = np.unique(data)
-    if not np.isfinite(values).all() or (values != np.rint(values)).any() or values[0] < 0:
-        wrong = next(v for v in values if not np.isfinite(v) or v != np.rint(v) or v < 0)
-        raise ValueError(f"is no label map: it holds the value {wrong:g}, wanted whole numbers from 0 up")
-    return tuple(int(v) for v in values)

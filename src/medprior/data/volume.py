@@ -26,6 +26,9 @@ class Provenance:
     history: one plain sentence for each thing done, oldest first.
     axes_map: (original axis, flipped) for each array axis, so that a writer can undo the canonical order.
     warnings: what the reader repaired or assumed.
+    volume: its name in the file or series it was read from, "" where that holds one only.
+    spaces: codes of s-form and q-form of a NIfTI (1 scanner, 2 aligned, 3 Talairach, 4 MNI), so that a result
+    names the same space.
     """
 
     sources: tuple[Path, ...] = ()
@@ -34,6 +37,8 @@ class Provenance:
     history: tuple[str, ...] = ()
     axes_map: tuple[tuple[int, bool], ...] = ()
     warnings: tuple[str, ...] = ()
+    volume: str = ""
+    spaces: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -64,7 +69,9 @@ class Volume:
             affine = np.asarray(self.affine, dtype=np.float64)
             if affine.shape != (4, 4):
                 raise ShapeMismatch("Volume.affine", "(4, 4)", affine.shape)
-            if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+            with np.errstate(all="ignore"):
+                size = abs(np.linalg.det(affine[:3, :3])) if np.isfinite(affine).all() else 0.0
+            if not size >= 1e-12:
                 raise ShapeMismatch(
                     "Volume.affine",
                     "a finite, invertible matrix",

@@ -27,6 +27,10 @@ __all__ = [
 ]
 
 
+_WINDOW = 11
+"""Voxels of the window of SSIM."""
+
+
 @dataclass(frozen=True, slots=True)
 class PrdcScores:
     """precision: share of synthetic images near a real one; recall: share of real near a synthetic one;
@@ -50,18 +54,25 @@ def ssim(x: Tensor, reference: Tensor, data_range: float) -> Tensor:
     """(B, C, i, j[, k]) -> (B,): structural similarity, mean over channels; Gaussian window of std 1.5 (11
     voxels wide), K1 0.01, K2 0.03, population variance.
 
-    Source: Wang et al., IEEE Trans. Image Process. 13(4), 2004, computed in float64 by scikit-image. Raises
-    BadOption for a side under 11 voxels.
+    Of a volume with a side under 11 voxels it is the mean over its slices. An image with one is compared
+    where a window fits that is as wide as this side. Source: Wang et al., IEEE Trans. Image Process. 13(4),
+    2004, computed in float64 by scikit-image. Raises BadOption for sides under 3 voxels.
     """
     from skimage.metrics import structural_similarity  # half a second, needed by few
 
     _same(x, reference)
-    if min(x.shape[2:], default=0) < 11:
-        raise BadOption(f"ssim: wanted sides of at least 11 voxels, got {tuple(x.shape[2:])}")
+    sides = x.shape[2:]
+    if len(sides) == 3 and min(sides) < _WINDOW:
+        thin = 2 + min(range(3), key=sides.__getitem__)
+        slices = [v.movedim(thin, 1).flatten(0, 1) for v in (x, reference)]
+        return ssim(slices[0], slices[1], data_range).unflatten(0, (len(x), -1)).mean(1)
+    if min(sides, default=0) < 3:
+        raise BadOption(f"ssim: wanted sides of at least 3 voxels, got {tuple(sides)}")
     found = [
         structural_similarity(
             a,
             b,
+            win_size=min(_WINDOW, (min(sides) - 1) // 2 * 2 + 1),
             data_range=_range(data_range),
             channel_axis=0,
             gaussian_weights=True,

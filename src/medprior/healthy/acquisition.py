@@ -315,8 +315,13 @@ def _moved(x: Tensor, by: Tensor) -> Tensor:
 
 def _noise(x: Tensor) -> Tensor:
     """Variance of the noise in the brighter half: by the median of the finest diagonal differences (Donoho
-    and Johnstone, Biometrika 81, 1994).
+    and Johnstone, Biometrika 81, 1994). A volume of one slice lies in its two other axes; a line has no
+    diagonal.
     """
+    if min(x.shape[:2]) < 2:
+        x = x.movedim(min(range(2), key=x.shape.__getitem__), -1)
+    if min(x.shape[:2]) < 2:
+        return x.new_zeros(())
     even = x[: x.shape[0] // 2 * 2, : x.shape[1] // 2 * 2]
     a, b, c, d = even[::2, ::2], even[1::2, ::2], even[::2, 1::2], even[1::2, 1::2]
     bright = (a + b + c + d) / 4

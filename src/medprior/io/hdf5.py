@@ -109,7 +109,7 @@ def _fastmri(path: Path, file: h5py.File, values: h5py.Dataset, index: int | Non
     spacing, readout = (header.spacing, header.readout) if header else (None, None)
     return KSpace(
         data,
-        _fastmri_mask(path, file, data),
+        _fastmri_mask(path, file, data, header),
         _fastmri_reference(path, file, n, limits),
         spacing,
         provenance,
@@ -117,16 +117,27 @@ def _fastmri(path: Path, file: h5py.File, values: h5py.Dataset, index: int | Non
     )
 
 
-def _fastmri_mask(path: Path, file: h5py.File, data: NDArray[np.complex64]) -> NDArray[np.bool_]:
-    """``mask`` (columns,) of the test sets; elsewhere what is not zero in any coil."""
+def _fastmri_mask(
+    path: Path, file: h5py.File, data: NDArray[np.complex64], header: _Encoding | None
+) -> NDArray[np.bool_]:
+    """``mask`` (columns,) of the test sets, elsewhere what is not zero in any coil.
+
+    Columns outside of the header's encodingLimits, and such as are zero in all coils, were filled up: a mask
+    that names them measured states more than the scanner did.
+    """
+    found = data != 0
     stated = _own(path, file, "mask")
     if not isinstance(stated, h5py.Dataset):
-        return (data != 0).any(0)
-    if stated.shape != (data.shape[2],) or stated.dtype.kind not in "biuf":
+        return found.any(0)
+    if stated.size != data.shape[2] or stated.dtype.kind not in "biuf":
         raise Corrupt(
             path, f"mask: wanted ({data.shape[2]},), one an encoded column, got {stated.dtype} {stated.shape}"
         )
-    return np.broadcast_to(stated[()].astype(bool), data.shape[1:]).copy()
+    columns = stated[()].reshape(-1).astype(bool) & found.any((0, 1))
+    if header is not None and header.matrix[1] == data.shape[2]:
+        first, end = header.measured
+        columns[:first], columns[end:] = False, False
+    return np.broadcast_to(columns, data.shape[1:]).copy()
 
 
 def _fastmri_reference(path: Path, file: h5py.File, n: int, limits: Limits) -> NDArray[np.float32] | None:
@@ -160,15 +171,22 @@ def _text(path: Path, values: h5py.Dataset) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class _Encoding:
-    """What the first <encoding> of an ISMRMRD header says: matrix (x, y, z), centre of
+    """What the first <encoding> of an ISMRMRD header says: matrix (x, y, z), centre and highest number of
     kspace_encoding_step_1, pixel size, samples that the image needs.
     """
 
     matrix: tuple[int, int, int]
     centre: int
+    highest: int
     trajectory: str
     spacing: tuple[float, float] | None
     readout: int | None
+
+    @property
+    def measured(self) -> tuple[int, int]:
+        """First column of the matrix that the encoding limits cover, and the one behind their last."""
+        first = self.matrix[1] // 2 - self.centre
+        return max(first, 0), max(first + self.highest + 1, 0)
 
 
 def _encoding(path: Path, xml: bytes) -> _Encoding:
@@ -203,6 +221,7 @@ def _encoding(path: Path, xml: bytes) -> _Encoding:
         parser.Parse(xml, True)
         matrix = tuple(int(found[f"encodedSpace/matrixSize/{axis}"]) for axis in "xyz")
         centre = int(found.get("encodingLimits/kspace_encoding_step_1/center", matrix[1] // 2))
+        highest = int(found.get("encodingLimits/kspace_encoding_step_1/maximum", matrix[1] - 1))
         field = [float(found.get(f"encodedSpace/fieldOfView_mm/{axis}", 0)) for axis in "xy"]
         wanted = float(found.get("reconSpace/fieldOfView_mm/x", 0))
     except (expat.ExpatError, KeyError, ValueError) as error:
@@ -216,6 +235,7 @@ def _encoding(path: Path, xml: bytes) -> _Encoding:
     return _Encoding(
         (matrix[0], matrix[1], matrix[2]),
         centre,
+        highest,
         found.get("trajectory", "").strip().lower(),
         sizes if known else None,
         readout,
@@ -289,7 +309,7 @@ def _noise(
         )
         if left <= 0 or not usable:
             continue
-        line = _line(path, head, rows[int(row)]["data"], n_coils)[:, :left]
+        line = _line(path, head, rows[int(row)]["data"], n_coils)[0][:, :left]
         lines.append(line * np.float32(np.sqrt(time / at / repeats)))
         left -= line.shape[1]
     return _finite(path, np.concatenate(lines, 1)) if lines else None
@@ -312,11 +332,12 @@ def _lines(
     shape = (n_coils, nx, ny)
     limits.check_shape(path, shape, 8, size)
     total, times = np.zeros(shape, np.complex64), np.zeros((nx, ny), np.int32)
+    turned_too = _turned_too(heads[chosen], nx)
     for row in chosen:
         head = heads[row]
-        line = _line(path, head, rows[int(row)]["data"], n_coils)
+        line, centre = _line(path, head, rows[int(row)]["data"], n_coils, turned_too)
         ky = int(head["idx"]["kspace_encode_step_1"]) - encoding.centre + ny // 2
-        first = nx // 2 - int(head["center_sample"])
+        first = nx // 2 - centre
         if not 0 <= ky < ny or first < 0 or first + line.shape[1] > nx:
             raise Corrupt(
                 path, f"acquisition {int(row)} lies outside of the encoded matrix {encoding.matrix}"
@@ -326,8 +347,29 @@ def _lines(
     return _finite(path, total / np.maximum(times, 1)), times
 
 
-def _line(path: Path, head: NDArray, values: NDArray, n_coils: int) -> NDArray[np.complex64]:
-    """One acquisition (coils, samples); a reversed readout is turned."""
+def _turned_too(heads: NDArray, nx: int) -> bool:
+    """Whether reversed lines state their centre as it is after turning. The format counts samples as they
+    were recorded; some converters do not. Lines that run forwards tell, since all share one echo; where there
+    are none, the centre that fits into the matrix of ``nx`` samples.
+    """
+    kept = heads["number_of_samples"].astype(int) - heads["discard_pre"] - heads["discard_post"]
+    centre = heads["center_sample"].astype(int) - heads["discard_pre"]
+    back = (heads["flags"] & np.uint64(_REVERSED)) != 0
+    forwards = {*zip(kept[~back].tolist(), centre[~back].tolist(), strict=True)}
+    said = {*zip(kept[back].tolist(), centre[back].tolist(), strict=True)}
+    recorded = {(n, n - 1 - at) for n, at in said}
+    if forwards:
+        return not recorded <= forwards and bool(said) and said <= forwards
+    fits = [all(0 <= nx // 2 - at <= nx - n for n, at in centres) for centres in (recorded, said)]
+    return fits == [False, True]
+
+
+def _line(
+    path: Path, head: NDArray, values: NDArray, n_coils: int, turned_too: bool = False
+) -> tuple[NDArray[np.complex64], int]:
+    """One acquisition (coils, samples) without the samples that its header discards, and its centre; a
+    reversed readout is turned. turned_too: its stated centre already is.
+    """
     samples = int(head["number_of_samples"])
     if int(head["active_channels"]) != n_coils or values.size != 2 * n_coils * samples:
         raise Corrupt(
@@ -335,5 +377,11 @@ def _line(path: Path, head: NDArray, values: NDArray, n_coils: int) -> NDArray[n
         )
     if int(head["encoding_space_ref"]) != 0:
         raise Unsupported(path, "uses several encoding spaces, wanted one")
+    before, after = int(head["discard_pre"]), int(head["discard_post"])
+    if before + after >= samples:
+        raise Corrupt(path, f"an acquisition discards {before} + {after} of its {samples} samples")
     line = np.ascontiguousarray(values, np.float32).view(np.complex64).reshape(n_coils, samples)
-    return line[:, ::-1] if int(head["flags"]) & _REVERSED else line
+    line, centre = line[:, before : samples - after], int(head["center_sample"]) - before
+    if not int(head["flags"]) & _REVERSED:
+        return line, centre
+    return line[:, ::-1], centre if turned_too else line.shape[1] - 1 - centre

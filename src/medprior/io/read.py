@@ -6,16 +6,18 @@ import gzip
 import stat
 import tempfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from ..data.labels import whole_labels
 from ..data.volume import Volume
 from ..errors import BadOption, Corrupt, FileProblem, Unsupported, printable
 from .disk.archives import extract, member_names
 from .disk.limits import Limits, regular_file
 from .pictures import picture_format
 
-__all__ = ["kind_of", "read"]
+__all__ = ["kind_of", "read", "read_all"]
 
 _OTHERS = {
     b"\x93NUMPY": "a bare NumPy array: put it into an NPZ",
@@ -41,14 +43,17 @@ _OTHERS = {
 class _Choices:
     """What a caller may say about a file; None (or False) where nothing was said."""
 
-    series: str | None
-    time: int | None
-    channels: bool
-    index: int | None
-    unit: str | None
-    modality: str | None
-    colour: str | None
-    nonfinite: float | None
+    series: str | None = None
+    volume: str | None = None
+    keep_slices: str | None = None
+    resample: bool = False
+    time: int | None = None
+    channels: bool = False
+    index: int | None = None
+    unit: str | None = None
+    modality: str | None = None
+    colour: str | None = None
+    nonfinite: float | None = None
 
     def only(self, path: Path, kind: str, allowed: tuple[str, ...]) -> None:
         """Raises BadOption for a choice that this kind of file does not know: it would be ignored in
@@ -71,6 +76,9 @@ def read(
     path: str | Path,
     *,
     series: str | None = None,
+    volume: str | None = None,
+    keep_slices: str | None = None,
+    resample: bool = False,
     time: int | None = None,
     channels: bool = False,
     index: int | None = None,
@@ -83,36 +91,94 @@ def read(
     """An image as a Volume: a DICOM file, a folder that holds a DICOM series, NIfTI, PNG, TIFF, JPEG, NPZ, or
     a zip archive of any of them.
 
-    series: which DICOM series of a folder (its id or UID). time, channels: one volume of a 4-D NIfTI, or all
-    as channels. index: which image of an NPZ or frame of a DICOM film, counted from 0. unit, modality: what
-    the numbers mean, where the file cannot say. colour: "luma" turns a colour picture to grey. nonfinite: the
-    value put in place of NaN and infinity in NIfTI and TIFF. limits: how large a file may claim to be. Raises
-    FileProblem or one of its kinds for a file that cannot be used, BadOption for a choice that does not fit
-    it.
+    series: which DICOM series of a folder (its id or UID). volume: the name of one volume, where a series
+    holds several (echoes, b-values, time points; the error lists them), or its number in a 4-D NIfTI.
+    keep_slices: "3-17", the slices of a DICOM series to take, counted from 1 along their normal. resample:
+    interpolate DICOM slices that lie unevenly or tilted onto an even, upright grid. time, channels: one
+    volume of a 4-D NIfTI, or all as channels. index: which image of an NPZ or frame of a DICOM film, counted
+    from 0. unit, modality: what the numbers mean, where the file cannot say. colour: "luma" turns a colour
+    picture to grey. nonfinite: the value put in place of NaN and infinity in NIfTI and TIFF. limits: how
+    large a file may claim to be. Raises FileProblem or one of its kinds for a file that cannot be used,
+    BadOption for a choice that does not fit it.
     """
     path, limits = Path(path), limits or Limits()
-    choices = _Choices(series, time, channels, index, unit, modality, colour, nonfinite)
+    choices = _Choices(
+        series, volume, keep_slices, resample, time, channels, index, unit, modality, colour, nonfinite
+    )
+    return _opened(path, limits, lambda file, kind: [_read(file, kind, choices, limits)])[0]
+
+
+def read_all(
+    path: str | Path,
+    *,
+    series: str | None = None,
+    unit: str | None = None,
+    modality: str | None = None,
+    colour: str | None = None,
+    nonfinite: float | None = None,
+    limits: Limits | None = None,
+) -> list[Volume]:
+    """Every image or volume of a file or folder, in order: of each DICOM series (without localizers), of a
+    4-D NIfTI, of an NPZ stack; of any other file its one image. ``provenance.volume`` is the name of each.
+
+    series: of this DICOM series only. Other arguments and errors as in ``read``; one volume that cannot be
+    read refuses the whole.
+    """
+    path, limits = Path(path), limits or Limits()
+    choices = _Choices(series=series, unit=unit, modality=modality, colour=colour, nonfinite=nonfinite)
+    return _opened(path, limits, lambda file, kind: _read_each(file, kind, choices, limits))
+
+
+def _opened(path: Path, limits: Limits, reading: Callable[[Path, str], list[Volume]]) -> list[Volume]:
+    """What ``reading`` makes of (path, kind), of the file in an archive where it is one."""
     kind = kind_of(path, limits)
-    if kind == "zip":
-        return _expanded(path, choices, limits)
-    return _read(path, kind, choices, limits)
+    found = _expanded(path, limits, reading) if kind == "zip" else reading(path, kind)
+    return [whole_labels(one) if one.unit == "label" else one for one in found]
+
+
+def _read_each(path: Path, kind: str, choices: _Choices, limits: Limits) -> list[Volume]:
+    if kind == "dicom":
+        from .dicom.read.series import read_all_dicom
+
+        choices.only(path, "DICOM", ("series",))
+        return read_all_dicom(path, series=choices.series, limit=limits)
+    if kind == "npz":
+        from .arrays import holds_stack, read_stack
+
+        if holds_stack(path, limits):
+            choices.only(path, "NPZ", ("unit", "modality"))
+            return list(read_stack(path, limits=limits, unit=choices.unit, modality=choices.modality).images)
+    if kind == "nifti":
+        whole = _read(path, kind, replace(choices, channels=True), limits)
+        several = len(whole.data) > 1
+        return [_numbered(whole, n) for n in range(len(whole.data))] if several else [whole]
+    return [_read(path, kind, choices, limits)]
+
+
+def _numbered(whole: Volume, n: int) -> Volume:
+    """One volume of a 4-D file that was read as channels."""
+    return replace(whole, data=whole.data[n : n + 1], provenance=replace(whole.provenance, volume=str(n)))
 
 
 def _read(path: Path, kind: str, choices: _Choices, limits: Limits) -> Volume:
     if kind == "dicom":
-        from .dicom.read.series import read_dicom  # pydicom is heavy: NIfTI and pictures are read without it
+        # pydicom is heavy: NIfTI and pictures are read without it
+        from .dicom.read.series import read_dicom
+        from .dicom.read.stacking import Stacking
 
-        choices.only(path, "DICOM", ("series", "index"))
-        return read_dicom(path, series=choices.series, frame=choices.index, limit=limits)
+        c = choices
+        c.only(path, "DICOM", ("series", "volume", "keep_slices", "resample", "index"))
+        how = Stacking(c.keep_slices, c.resample)
+        return read_dicom(path, series=c.series, volume=c.volume, frame=c.index, how=how, limit=limits)
     if kind == "nifti":
         from .nifti.nifti import read_nifti
 
-        choices.only(path, "NIfTI", ("time", "channels", "unit", "modality", "nonfinite"))
         c = choices
+        c.only(path, "NIfTI", ("volume", "time", "channels", "unit", "modality", "nonfinite"))
         return read_nifti(
             path,
             limits=limits,
-            time=c.time,
+            time=c.time if c.volume is None else _time_of(c),
             channels=c.channels,
             unit=c.unit,
             modality=c.modality,
@@ -141,6 +207,16 @@ def _read(path: Path, kind: str, choices: _Choices, limits: Limits) -> Volume:
     raise Unsupported(
         path, "is HDF5, which holds measurements, not an image", "read it with read_kspace, or reconstruct it"
     )
+
+
+def _time_of(choices: _Choices) -> int:
+    """The number of a volume of a 4-D NIfTI. Raises BadOption."""
+    name = str(choices.volume)
+    if choices.time is not None or not (name.isascii() and name.isdigit()):
+        raise BadOption(
+            f"volume: wanted the number of a volume, counted from 0, got {name!r}", "or give time, not both"
+        )
+    return int(name)
 
 
 def kind_of(path: str | Path, limits: Limits | None = None) -> str:
@@ -212,7 +288,7 @@ def _inside_gzip(path: Path) -> str:
     raise Unsupported(path, "is gzip, but does not hold NIfTI", "expand it first")
 
 
-def _expanded(path: Path, choices: _Choices, limits: Limits) -> Volume:
+def _expanded(path: Path, limits: Limits, reading: Callable[[Path, str], list[Volume]]) -> list[Volume]:
     """A zip archive, expanded into a private folder that is gone afterwards: one file, or one DICOM
     series.
     """
@@ -225,7 +301,7 @@ def _expanded(path: Path, choices: _Choices, limits: Limits) -> Volume:
             kind = kind_of(inner, limits)
             if kind == "zip":
                 raise Unsupported(path, "holds another archive", "expand it first")
-            volume = _read(inner, kind, choices, limits)
+            found = reading(inner, kind)
         except FileProblem as error:
             if error.path == path:
                 raise
@@ -237,5 +313,10 @@ def _expanded(path: Path, choices: _Choices, limits: Limits) -> Volume:
             raise type(error)(
                 path, f"{printable(inside)} in it: {error.reason}", error.remedy
             ) from error  # the place it was expanded to is gone
-    history = (f"expanded from a zip archive of {len(files)} files", *volume.provenance.history)
-    return replace(volume, provenance=replace(volume.provenance, sources=(path,), history=history))
+    note = f"expanded from a zip archive of {len(files)} files"
+    return [
+        replace(
+            one, provenance=replace(one.provenance, sources=(path,), history=(note, *one.provenance.history))
+        )
+        for one in found
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,9 @@ __all__ = ["KINDS", "SIDE", "side_file", "write"]
 
 SIDE = ".medprior"
 """The folder of side files, beside the files that they are about."""
+
+_SUFFIX = re.compile(r"\.[a-z][a-z0-9]{0,11}", re.IGNORECASE)
+"""What a suffix looks like: the last number of a folder that is named by a UID is none."""
 
 KINDS = {
     "reconstructed": True,
@@ -60,7 +64,7 @@ def write(
         raise Diverged(0, 0.0, "the volume to be written")
     made = KINDS[kind] or volume.provenance.synthetic
     name = path.name.lower()
-    if name.endswith(".dcm") or not path.suffix:
+    if name.endswith(".dcm") or not _SUFFIX.fullmatch(path.suffix):
         return _write_dicom(volume, path, like, kind, prior_hash, seed)
     if window is not None and not name.endswith((".png", ".tif", ".tiff")):
         raise BadOption("window: only pictures are shown through a window", "leave it out: values are kept")
@@ -73,6 +77,7 @@ def write(
             path,
             dtype=_stored_type(volume, kind),
             synthetic=made,
+            spaces=(like or volume).provenance.spaces,
         )
     elif name.endswith((".png", ".tif", ".tiff")):
         from .pictures import write_picture

@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..data.axes import plane_of_codes, stacking_axis
-from ..data.grids import label_values, on_grid_of
+from ..data.grids import on_grid_of
+from ..data.labels import label_values
 from ..data.volume import Provenance, Volume
 from ..errors import BadOption, WrongKind, did_you_mean
 from .admit import Admitted, admit, card_heights, on_card_axes, on_source_grid, resize, size_for

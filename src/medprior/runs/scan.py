@@ -31,6 +31,7 @@ SHOWN = 24
 """Scans of the contact sheet."""
 _SIDE = 128
 _SIZES = 4
+_NAMES = 6
 
 
 def run_scan(request: Scan, on_event: OnEvent) -> RunFolder:
@@ -107,6 +108,16 @@ def _understood(index: Index) -> list[tuple[str, str]]:
             f"{many(len(index.near_duplicates), 'pair')} of nearly equal ones",
         ),
     ]
+    if later := [item for item in index.items if item.later]:
+        names = dict.fromkeys(item.volume for item in index.items if item.volume)
+        rows.append(
+            (
+                "volumes",
+                f"{many(len(later), 'further volume')} of series that hold several: listed, not learned from "
+                f"(the first of each is). By name: {', '.join(list(names)[:_NAMES])}"
+                f"{' ...' if len(names) > _NAMES else ''}",
+            )
+        )
     if leaks:
         rows.append(
             (
@@ -168,6 +179,7 @@ def _record(index: Index) -> JsonObject:
         "duplicates": len(index.duplicates),
         "near_duplicates": len(index.near_duplicates),
         "leaks": sum(item.leaks for item in index.items),
+        "further_volumes": sum(item.later for item in index.items),
         "synthetic": sum(item.synthetic for item in index.items),
         "modalities": dict(Counter(item.modality for item in index.items)),
         "units": dict(Counter(item.unit for item in index.items)),

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from medprior.data.axes import reorient
-from medprior.data.grids import label_values, middle_half, on_grid_of, slice_heights
+from medprior.data.grids import middle_half, on_grid_of, slice_heights
 from medprior.data.volume import Volume
 
 AFFINE = np.array([[2.0, 0, 0, -10], [0, 2.0, 0, 5], [0, 0, 3.0, 7], [0, 0, 0, 1]])
@@ -34,13 +33,6 @@ def test_another_shape_and_an_unknown_place() -> None:
     assert on_grid_of(volume(), volume(shape=(4, 5, 7)))[1] == "has shape (4, 5, 7), wanted (4, 5, 6)"
     assert on_grid_of(volume(), volume(None))[1] == ""
     assert on_grid_of(volume(None, (4, 5)), volume(None, (4, 5)))[1] == ""
-
-
-def test_values_of_a_label_map() -> None:
-    assert label_values(np.array([[0, 3], [1, 3]], np.float32)) == (0, 1, 3)
-    for wrong in (0.5, -1, np.nan):
-        with pytest.raises(ValueError, match="is no label map"):
-            label_values(np.array([0, wrong], np.float32))
 
 
 def test_slices_of_the_middle_half_and_their_heights() -> None:

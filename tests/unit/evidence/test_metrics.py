@@ -42,8 +42,17 @@ def test_metrics_refuse_what_cannot_be_compared() -> None:
         psnr(draw(1, 1, 8, 8), draw(1, 1, 8, 9), 1.0)
     with pytest.raises(BadOption, match="data range"):
         psnr(draw(1, 1, 8, 8), draw(1, 1, 8, 8), 0.0)
-    with pytest.raises(BadOption, match="11 voxels"):
-        ssim(draw(1, 1, 8, 8), draw(1, 1, 8, 8), 1.0)
+    with pytest.raises(BadOption, match="3 voxels"):
+        ssim(draw(1, 1, 8, 2), draw(1, 1, 8, 2), 1.0)
+
+
+def test_ssim_of_a_thin_volume_is_the_mean_over_its_slices() -> None:
+    """However it lies; a small image is compared within a smaller window."""
+    x, y = draw(2, 1, 16, 3, 14), draw(2, 1, 16, 3, 14, seed=1)
+    wanted = torch.stack([ssim(x[..., k, :], y[..., k, :], 4.0) for k in range(3)]).mean(0)
+    assert ssim(x, y, 4.0).tolist() == pytest.approx(wanted.tolist())
+    a, b = torch.full((1, 1, 5, 9), 0.2), torch.full((1, 1, 5, 9), 0.6)
+    assert float(ssim(a, b, 1.0)) == pytest.approx((2 * 0.12 + 1e-4) / (0.04 + 0.36 + 1e-4), rel=1e-5)
 
 
 def test_frechet_distance_against_the_matrix_square_root() -> None:

@@ -210,3 +210,15 @@ def test_what_is_stored_judges_alike(images: Known) -> None:
     back = AcquisitionModel.of("kind", images.kind.tensors("kind"))
     one = sketch(anatomy(100))
     assert torch.equal(back.parts(one), images.kind.parts(one))
+
+
+@pytest.mark.parametrize("thin", [1, 2, 3])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_thin_volume_has_a_sketch(thin: int, axis: int) -> None:
+    """One or two slices along any axis: its noise is that of the slices."""
+    shape = [24, 20, 22]
+    shape[axis] = thin
+    noise = 0.1 * torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
+    found = sketch(noise)
+    assert all(torch.isfinite(part).all() for part in (found.greys, found.detail, found.small))
+    assert float(found.detail[3].exp().sqrt()) == pytest.approx(0.1, rel=0.3)

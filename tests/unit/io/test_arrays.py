@@ -231,6 +231,66 @@ def test_a_partial_and_a_reversed_readout_are_placed_by_their_centre(tmp_path: P
     )
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_reversed_partial_readout_lies_where_the_others_do(tmp_path: Path, turned: bool) -> None:
+    """Six of eight samples, every second line backwards: its echo is sample 6 - 1 - 2 of what was recorded.
+    turned: a converter that states it as after turning, which the lines between tell.
+    """
+
+    def change(table: np.ndarray) -> None:
+        for n, row in enumerate(table[1:]):
+            values = row["data"].view(np.complex64).reshape(2, 8)[:, 2:]
+            values, centre = (values[:, ::-1], 2 if turned else 3) if n % 2 else (values, 2)
+            row["data"] = np.ascontiguousarray(values).view(np.float32).ravel()
+            row["head"]["number_of_samples"], row["head"]["center_sample"] = 6, centre
+            row["head"]["flags"] |= (1 << 21) * (n % 2)
+
+    found = read_kspace(hdf5(tmp_path, ismrmrd(change=change)), index=0)
+    assert found.mask[:, 0].tolist() == [False, False, *[True] * 6]
+    assert np.allclose(found.data[:, found.mask], LINES[0][:, found.mask])
+
+
+def test_samples_that_the_header_discards_are_no_measurement(tmp_path: Path) -> None:
+    """Two samples before and one after the readout of eight, or a ramp inside of it."""
+
+    def around(table: np.ndarray) -> None:
+        for row in table[1:]:
+            values = np.pad(
+                row["data"].view(np.complex64).reshape(2, 8), ((0, 0), (2, 1)), constant_values=99
+            )
+            row["data"] = np.ascontiguousarray(values).view(np.float32).ravel()
+            head = row["head"]
+            head["number_of_samples"], head["center_sample"] = 11, 6
+            head["discard_pre"], head["discard_post"] = 2, 1
+
+    def ramp(table: np.ndarray) -> None:
+        table["head"]["discard_pre"][1:] = 3
+
+    whole = read_kspace(hdf5(tmp_path, ismrmrd(change=around)), index=1)
+    assert np.allclose(whole.data[:, whole.mask], LINES[1][:, whole.mask]) and whole.mask[:, 0].all()
+    partial = read_kspace(hdf5(tmp_path, ismrmrd(change=ramp)), index=1)
+    assert partial.mask[:, 0].tolist() == [False] * 3 + [True] * 5
+    assert np.allclose(partial.data[:, partial.mask], LINES[1][:, partial.mask])
+
+    def all_of_it(table: np.ndarray) -> None:
+        table["head"]["discard_post"][1:] = 8
+
+    with pytest.raises(Corrupt, match="discards 0 \\+ 8 of its 8 samples"):
+        read_kspace(hdf5(tmp_path, ismrmrd(change=all_of_it)), index=1)
+
+
+def test_a_mask_that_is_one_on_zero_padding_measures_nothing_there(tmp_path: Path) -> None:
+    """As the test sets of fastMRI have it: the header's limits say which columns the scanner encoded."""
+    xml = XML.replace("<maximum>5</maximum><center>3<", "<maximum>3</maximum><center>2<")
+    mask = np.array([1, 1, 0, 1, 1, 1], np.float32)
+    stated = read_kspace(hdf5(tmp_path, fastmri(mask=mask, ismrmrd_header=xml)), index=0)
+    assert stated.mask[0].tolist() == [False, True, False, True, True, False]
+    empty = LINES.copy()
+    empty[..., 0] = 0
+    found = read_kspace(hdf5(tmp_path, fastmri(kspace=empty, mask=mask[None])), index=0)
+    assert found.mask[0].tolist() == [False, True, False, True, True, True]
+
+
 def test_what_a_cartesian_reader_cannot_place_is_refused(tmp_path: Path) -> None:
     def outside(table: np.ndarray) -> None:
         table["head"]["idx"]["kspace_encode_step_1"][3] = 40

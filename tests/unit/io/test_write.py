@@ -172,3 +172,27 @@ def test_what_cannot_be_written_is_refused_before_a_byte_is(tmp_path: Path) -> N
     with pytest.raises(ShapeMismatch):
         write(volume, tmp_path / "a.png")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("codes", [(4, 1), (4, 0), (0, 1), (2, 2)])
+def test_a_result_names_the_space_of_its_input(tmp_path: Path, codes: tuple[int, int]) -> None:
+    """MNI space stays MNI space: the codes of s-form and q-form are those that came in."""
+    image = nib.Nifti1Image(VOXELS, AFFINE)
+    image.header.set_sform(AFFINE, codes[0])
+    image.header.set_qform(AFFINE, codes[1])
+    nib.save(image, tmp_path / "in.nii")
+    scan = read(tmp_path / "in.nii")
+    made = Volume(scan.data * 2, scan.affine, scan.unit)
+    write(made, tmp_path / "out.nii.gz", like=scan, kind="map")
+    found = nib.load(tmp_path / "out.nii.gz")
+    assert isinstance(found, nib.Nifti1Image)
+    assert (int(found.header["sform_code"]), int(found.header["qform_code"])) == codes
+    assert np.allclose(np.asarray(found.affine), AFFINE, atol=1e-4)
+
+
+def test_a_folder_that_is_named_by_a_uid_is_a_folder(tmp_path: Path) -> None:
+    scan = Volume(VOXELS[None].astype(np.float32), AFFINE, "HU", "CT")
+    path = write(scan, tmp_path / "1.2.840.113619.2.55", kind="converted")
+    assert path.is_dir() and len(list(path.glob("*.dcm"))) == VOXELS.shape[0]
+    with pytest.raises(BadOption, match="unknown suffix"):
+        write(scan, tmp_path / "a.mha")

@@ -44,15 +44,16 @@ def advice(index: Index) -> tuple[str, ...]:
 
 def for_training(index: Index) -> tuple[str, ...]:
     """What makes a data set a poor one to learn from, one sentence each."""
-    count = len(index.items)
+    items = [item for item in index.items if not item.later]
+    count = len(items)
     found = []
     if count < FAR_TOO_FEW:
         found.append(f"{many(count, 'scan is', 'scans are')} far too few to learn from; {WANTED} or more")
     elif count < WANTED:
         found.append(f"{count} scans are few to learn from; {WANTED} or more")
-    if small := [item for item in index.items if smallest_side(item) < SMALLEST]:
+    if small := [item for item in items if smallest_side(item) < SMALLEST]:
         found.append(f"too small for a network (a side below {SMALLEST} pixels): {_some(small)}")
-    if any(not item.modality for item in index.items):
+    if any(not item.modality for item in items):
         found.append(
             "modality: unknown, so scans of any kind will be accepted; --modality DX (or CT, MR, US) says it"
         )

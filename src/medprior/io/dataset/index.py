@@ -21,6 +21,7 @@ from .listing import csv_cell
 __all__ = [
     "INDEX",
     "KEY",
+    "LEAST_SIDE",
     "SCHEMA",
     "Index",
     "Item",
@@ -35,6 +36,8 @@ __all__ = [
 ]
 
 SCHEMA = 1
+LEAST_SIDE = 4
+"""Pixels a side of a picture: with fewer, no network has a resolution to work at."""
 INDEX, UNUSABLE, KEY = OWN_FILES
 
 
@@ -53,6 +56,8 @@ class Item:
     relative path) of other channels on its grid. numbers: (name, value), as the table says. classes: the
     values above 0 of its mask. others: digest of the pixels of its mask and its other channels, "" where it
     has none. synthetic: one of its files is marked so, be it the mask alone. values: lowest and highest.
+    volume: its name among the volumes of its series or 4-D file. later: not the first of these; it is listed
+    and can be read, but nothing is learned from it.
     """
 
     id: str
@@ -84,6 +89,8 @@ class Item:
     classes: tuple[int, ...] = ()
     others: str = ""
     values: tuple[float, float] | None = None
+    volume: str = ""
+    later: bool = False
 
     @property
     def owner(self) -> str:
@@ -147,8 +154,8 @@ class Index:
     def usable(
         self, split: str | None = None, *, allow_synthetic: bool = False, most_bad: float = 0.05
     ) -> tuple[Item, ...]:
-        """The items to work with, of one split or all: without leaks, and one of each group of exact twins in
-        a split.
+        """The items to work with, of one split or all: without leaks, the first volume of each series, and
+        one of each group of exact twins in a split.
 
         Twins have the same pixels in all channels and in the mask: two maps of one image are two examples.
 
@@ -173,7 +180,8 @@ class Index:
                 "remove them, or allow synthetic data by name: a prior that learns from its own output "
                 "drifts",
             )
-        chosen = [item for item in self.items if not item.leaks and split in (None, item.split)]
+        fit = [item for item in self.items if not (item.leaks or item.later)]
+        chosen = [item for item in fit if split in (None, item.split)]
         once = {(item.digest, item.others, item.split): item for item in reversed(chosen)}
         kept = tuple(item for item in chosen if once[item.digest, item.others, item.split] is item)
         if not kept:
@@ -205,6 +213,9 @@ class Index:
             return read_files([self.folder / item.path / name for name in item.files])
         if item.kind == "dicom":
             return read(self.folder / item.path, series=item.part or None)
+        if item.kind == "nifti" and item.volume:
+            unit, modality = self.options.get("unit"), self.options.get("modality")
+            return read(self.folder / item.path, volume=item.volume, unit=unit, modality=modality)
         return read_item(self.folder / item.path, item.kind, self.options, None)
 
     def mask(self, item: Item) -> Volume | None:
@@ -377,5 +388,7 @@ def _item(entry: dict) -> Item:
         "classes": tuple(int(value) for value in entry.get("classes", ())),
         "others": str(entry.get("others", "")),
         "values": None if values is None else (float(values[0]), float(values[1])),
+        "volume": str(entry.get("volume", "")),
+        "later": bool(entry.get("later", False)),
     }
     return Item(**(entry | lists))

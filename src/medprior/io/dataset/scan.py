@@ -19,13 +19,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from ...data.grids import label_values, on_grid_of
+from ...data.grids import on_grid_of
+from ...data.labels import label_values
 from ...data.volume import Volume
 from ...errors import Corrupt, FileProblem, MedpriorError
 from ..disk.files import read_json, write_file
 from ..disk.limits import Limits
-from ..read import kind_of, read
-from .index import INDEX, KEY, SCHEMA, Index, Item, Unusable, index_from, load_index, read_item, save_index
+from ..read import kind_of, read, read_all
+from .index import (
+    INDEX,
+    KEY,
+    LEAST_SIDE,
+    SCHEMA,
+    Index,
+    Item,
+    Unusable,
+    index_from,
+    load_index,
+    read_item,
+    save_index,
+)
 from .layout import AS_MASK, LEARN, PLAIN, Layout, Listed
 from .listing import file_state, list_files
 from .persons import check_labels, prefixes
@@ -37,8 +50,6 @@ if TYPE_CHECKING:
 __all__ = ["Index", "Item", "Unusable", "load_index", "scan"]
 
 _KEY_BYTES = 32
-_LEAST_SIDE = 4
-"""Pixels a side of a picture: with fewer, no network has a resolution to work at."""
 _SHARES = (("train", 70), ("val", 85), ("test", 100))
 _SHARES_TO_LEARN = (("train", 82), ("val", 100))
 """Of what a layout gives for training, with a test set of its own."""
@@ -98,7 +109,8 @@ def scan(
 @dataclass(frozen=True, slots=True)
 class _Decoded:
     """Where an image was found and what its own file says. part: which image of a file or folder. signature:
-    state of its files. files: of a series that shares its folder with others.
+    state of its files. files: of a series that shares its folder with others. stem: of a DICOM series, its
+    id without the name of the volume.
     """
 
     where: str
@@ -108,6 +120,7 @@ class _Decoded:
     label: str
     patient: str
     files: tuple[str, ...] = ()
+    stem: str = ""
 
 
 class _Scanner:
@@ -128,6 +141,7 @@ class _Scanner:
         self.dicom: dict[Path, Listed] = {}
         self.stacks: dict[str, list[Item]] = {}
         self.by_folder: Counter[str] = Counter()
+        self.series: set[tuple[str, str]] = set()
         self.keep_labels = False
         for item in old.values():
             self.stacks.setdefault(item.path, []).append(item)
@@ -165,7 +179,7 @@ class _Scanner:
                 if i.signature == signature and _as_before(i, entry)
             ]
             if known:
-                self.items += [self.renewed(item, entry) for item in known]
+                self.items += [self.renewed(item, entry, "") for item in known]
                 return False
             for part, volume, label, patient in self.volumes(entry.path, kind):
                 found = _Decoded(self.relative(entry.path), part, kind, signature, label, patient)
@@ -191,6 +205,11 @@ class _Scanner:
                 ):
                     yield str(n), image, label, patient
                 return
+        if kind == "nifti":
+            unit, modality = self.options.get("unit"), self.options.get("modality")
+            for one in read_all(path, limits=self.limits, unit=unit, modality=modality):
+                yield one.provenance.volume, one, "", ""
+            return
         yield "", read_item(path, kind, self.options, self.limits), "", ""
 
     def look_at_dicom(self) -> Iterator[int]:
@@ -250,7 +269,7 @@ class _Scanner:
                 and _as_before(known, entry)
                 and not one.damaged
             ):
-                self.items.append(self.renewed(known, entry))
+                self.items.append(self.renewed(known, entry, one.stem))
                 return
             volume = read_series(one, limit=self.limits)
             if doubt:
@@ -263,7 +282,8 @@ class _Scanner:
                 if alone and one.n_files > 1
                 else ()
             )
-            self.add(entry, _Decoded(where, one.id, "dicom", signature, "", one.patient, files), volume)
+            found = _Decoded(where, one.id, "dicom", signature, "", one.patient, files, one.stem)
+            self.add(entry, found, volume)
         except MedpriorError as error:
             self.refuse(home, error)
 
@@ -273,12 +293,19 @@ class _Scanner:
             + hmac.new(self.key, f"{kind}|{text}".encode(errors="replace"), hashlib.sha256).hexdigest()[:16]
         )
 
-    def renewed(self, item: Item, entry: Listed) -> Item:
+    def later(self, where: str, stem: str, volume: str) -> bool:
+        """Whether a volume of the same series came before."""
+        key, met = (where, stem), bool(volume) and (where, stem) in self.series
+        self.series.add(key)
+        return met
+
+    def renewed(self, item: Item, entry: Listed, stem: str) -> Item:
         """An unchanged item with what the folder or the table says about it now."""
         changes: dict = {
             "split": entry.split,
             "given": entry.split not in ("", LEARN),
             "leaks": False,
+            "later": self.later(item.path, stem, item.volume),
             "tags": entry.tags.hidden(self.opaque),
         }
         changes |= {"called": entry.called, "numbers": entry.numbers}
@@ -303,6 +330,7 @@ class _Scanner:
         beside = self.check_beside(entry, volume)
         classes = self.classes_of(entry, beside["mask"]) if "mask" in beside else ()
         source = volume.provenance
+        own = found.stem if source.volume else found.part
         if entry.label and not entry.stated:
             self.by_folder[entry.label] += 1
         self.items.append(
@@ -323,9 +351,7 @@ class _Scanner:
                 synthetic=source.synthetic or any(other.provenance.synthetic for other in beside.values()),
                 digest=pixel_hash(volume),
                 thumb=thumbnail(volume),
-                bucket=_bucket("patient", patient)
-                if patient
-                else _bucket("file", f"{found.where}|{found.part}"),
+                bucket=_bucket("patient", patient) if patient else _bucket("file", f"{found.where}|{own}"),
                 given=entry.split not in ("", LEARN),
                 leaks=False,
                 signature=found.signature,
@@ -338,6 +364,8 @@ class _Scanner:
                 classes=classes,
                 others=_joined(beside),
                 values=values,
+                volume=source.volume,
+                later=self.later(found.where, found.stem, source.volume),
             )
         )
 
@@ -391,9 +419,9 @@ def _value_range(path: Path, part: str, volume: Volume) -> tuple[float, float]:
     if low == high:
         which = f" (image {part})" if part else ""
         raise Corrupt(path, f"is constant: every value is {low:g}{which}", "remove it")
-    if volume.ndim == 2 and min(volume.shape) < _LEAST_SIDE:
-        size = " x ".join(map(str, volume.shape))
-        raise Corrupt(path, f"is a picture of {size}, too small for a network", "remove it")
+    if sorted(volume.shape)[-2] < LEAST_SIDE:
+        size, kind = " x ".join(map(str, volume.shape)), "picture" if volume.ndim == 2 else "volume"
+        raise Corrupt(path, f"is a {kind} of {size}, too small for a network", "remove it")
     return low, high
 
 
@@ -461,7 +489,8 @@ def _finished(
     same: dict[str, list[int]] = {}
     patients: dict[str, list[int]] = {}
     for n, item in enumerate(items):
-        same.setdefault(item.digest, []).append(n)
+        if not item.later:  # the volumes of one series resemble each other, and are not learned from
+            same.setdefault(item.digest, []).append(n)
         if item.patient:
             patients.setdefault(item.patient, []).append(n)
     exact = [tuple(ns) for ns in same.values() if len(ns) > 1]

@@ -193,7 +193,8 @@ def _chosen(path: Path, extra: int, time: int | None, channels: bool) -> tuple[i
         raise Unsupported(
             path,
             f"holds {extra} volumes (4-D)",
-            f"choose one with time=0 to time={extra - 1}, or channels=True to take all as channels",
+            f"choose one with time=0 to time={extra - 1} (--volume 0 to --volume {extra - 1}), or "
+            "channels=True to take all as channels",
         )
     return (0, extra) if channels else (time or 0, 1)
 
@@ -328,6 +329,7 @@ def _volume(
         history=(f"read from NIfTI, shape {space}",),
         axes_map=axes_map,
         warnings=(*warnings, *notes),
+        spaces=(int(header["sform_code"]), int(header["qform_code"])) if affine is not None else None,
     )
     return Volume(
         np.ascontiguousarray(np.moveaxis(data, -1, 0)),
@@ -353,21 +355,33 @@ def _canonical(
 
 
 def write_nifti(
-    volume: Volume, path: str | Path, *, dtype: np.dtype | str = "float32", synthetic: bool | None = None
+    volume: Volume,
+    path: str | Path,
+    *,
+    dtype: np.dtype | str = "float32",
+    synthetic: bool | None = None,
+    spaces: tuple[int, int] | None = None,
 ) -> None:
-    """The volume in the array order it has now. q-form and s-form are equal, code 1; without an affine both
-    codes are 0.
+    """The volume in the array order it has now. q-form and s-form are equal; without an affine both codes are
+    0.
 
+    spaces: codes of s-form and q-form (default: those of the volume's own source, else 1 and 1).
     dtype: how voxels are stored; whole-number types are rounded, and refused when a value does not fit.
     Several channels become the 4th axis. Raises BadGeometry for an axis that NIfTI cannot hold, BadOption for
     values outside ``dtype``, FileProblem when the disk refuses.
     """
     path = Path(path)
-    write_file(path, nifti_bytes(volume, dtype=dtype, synthetic=synthetic, packed=path.name.endswith(".gz")))
+    packed = path.name.endswith(".gz")
+    write_file(path, nifti_bytes(volume, dtype=dtype, synthetic=synthetic, packed=packed, spaces=spaces))
 
 
 def nifti_bytes(
-    volume: Volume, *, dtype: np.dtype | str = "float32", synthetic: bool | None = None, packed: bool = True
+    volume: Volume,
+    *,
+    dtype: np.dtype | str = "float32",
+    synthetic: bool | None = None,
+    packed: bool = True,
+    spaces: tuple[int, int] | None = None,
 ) -> bytes:
     """What ``write_nifti`` writes; the same volume gives the same bytes (no time in the gzip header)."""
     stored = _stored(volume, np.dtype(dtype))
@@ -377,7 +391,8 @@ def nifti_bytes(
     header.set_xyzt_units("mm")
     header.set_slope_inter(1, 0)
     if volume.affine is not None:
-        _place(header, volume.affine, spatial_shape(volume.shape))
+        codes = spaces or volume.provenance.spaces or (1, 1)
+        _place(header, volume.affine, spatial_shape(volume.shape), codes)
     elif volume.spacing_mm is not None:
         header["pixdim"][1 : volume.ndim + 1] = volume.spacing_mm
     else:
@@ -398,16 +413,19 @@ def _serialised(header: nib.Nifti1Header, stored: NDArray) -> bytes:
     return out.getvalue()
 
 
-def _place(header: nib.Nifti1Header, affine: NDArray[np.float64], shape: tuple[int, int, int]) -> None:
-    header.set_sform(affine, 1)
-    header.set_qform(affine, 1)
+def _place(
+    header: nib.Nifti1Header, affine: NDArray[np.float64], shape: tuple[int, int, int], codes: tuple[int, int]
+) -> None:
+    """Both transforms. Sheared axes (gantry tilt) fit the s-form alone: a q-form that lies is worse than
+    none.
+    """
+    known = [code if 0 <= code <= 5 else 1 for code in codes]
+    header.set_sform(affine, known[0])
+    header.set_qform(affine, known[1])
     _, shift, mirrored = affine_difference(affine, np.asarray(header.get_qform()), shape)
     if mirrored or shift > 0.05 * np.linalg.norm(affine[:3, :3], axis=0).min():
-        header["qform_code"] = (
-            # sheared axes (gantry tilt): only the s-form can hold them, and a q-form that lies is worse than
-            # none
-            0
-        )
+        header["qform_code"] = 0
+        header["sform_code"] = known[0] or known[1]
 
 
 def _stored(volume: Volume, dtype: np.dtype) -> NDArray:

@@ -16,7 +16,7 @@ from ...data.axes import PLANES
 from ...data.volume import Volume
 from ...errors import BadOption, FileProblem, WrongKind, did_you_mean, printable
 from ...io.dataset.advice import advice, for_training
-from ...io.dataset.index import digest_of
+from ...io.dataset.index import LEAST_SIDE, digest_of
 from ...io.dataset.scan import Index, Item
 from ...prior import Card
 from ...prior.admit import Admitted, admit
@@ -40,6 +40,8 @@ SOLID = "RAS"
 """Axes of a 3-D prior."""
 MOST_CLASSES = 24
 """Of a label map: each is a channel of the network."""
+_AXES = {"axial": (1, 0), "coronal": (2, 0), "sagittal": (2, 1)}
+"""Array axes of a plane's slices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ def dataset(
         raise BadOption(
             f"plane, ndim: wanted one of {', '.join(PLANES)} and 2 or 3, got {plane!r} and {ndim}"
         )
+    _check_sides(index, items, plane, ndim)
     card = with_channels(card_for(items, name, plane, ndim), items, channels)
     coarse = replace(card, frame=(64, LARGEST[card.ndim]))
     train_images, labels, numbers = admitted(coarse, index, items)
@@ -127,6 +130,21 @@ def dataset(
         asked_of(card, items),
         (*advice(index), *for_training(index)),
     )
+
+
+def _check_sides(index: Index, items: Sequence[Item], plane: str, ndim: int) -> None:
+    """Raises FileProblem for a scan whose slices, or which itself, are too small for a network."""
+    for item in items:
+        axes = _AXES[plane] if ndim == 2 and len(item.shape) == 3 else range(len(item.shape))
+        sides = [item.shape[axis] for axis in axes]
+        if min(sides) < LEAST_SIDE:
+            what = "is" if len(sides) == len(item.shape) else f"has {plane} slices of"
+            size = " x ".join(map(str, sides))
+            raise FileProblem(
+                index.folder / item.path,
+                f"{what} {size}: too small for a network, which wants {LEAST_SIDE} a side",
+                "leave it out, or choose another plane (--plane)" if len(item.shape) == 3 else "leave it out",
+            )
 
 
 def _spaced(items: Sequence[Item], most: int) -> list[Item]:
@@ -193,7 +211,7 @@ def _median_spacing(items: Sequence[Item], plane: str, ndim: int = 2) -> tuple[f
 
     Of a 3-D prior it is made coarser where the longest side would pass what is learned from.
     """
-    axes = {"axial": (1, 0), "coronal": (2, 0), "sagittal": (2, 1)}[plane] if ndim == 2 else (0, 1, 2)
+    axes = _AXES[plane] if ndim == 2 else (0, 1, 2)
     known = [item.spacing_mm for item in items if item.spacing_mm is not None and len(item.spacing_mm) == 3]
     if not known:
         return None

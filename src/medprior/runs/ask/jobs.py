@@ -254,6 +254,7 @@ class Reconstruct(OneScan):
     """
 
     job: ClassVar[str] = "reconstruct"
+    known_as: ClassVar[dict[str, str]] = {"whole": "volume", "volume": "of_volume"}
     task: Task | NamedTask | None = option(
         None,
         "Measurement to simulate from an image (default denoise): denoise, "
@@ -268,7 +269,7 @@ class Reconstruct(OneScan):
     slice: int | None = option(
         None, "Slice of a volume, counted from 0 along the prior's axis. Default: the middle one.", ge=0
     )
-    volume: bool = option(
+    whole: bool = option(
         False,
         "Reconstruct all slices of a volume together, so that neighbours agree. A "
         "3-D prior always takes the whole volume.",

@@ -48,9 +48,10 @@ class Request(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     job: ClassVar[str] = ""
+    known_as: ClassVar[dict[str, str]] = {}
     private: ClassVar[tuple[str, ...]] = ("out", "fresh", "device", "input", "folder", "prior", "like")
     """Fields that say where things are, not what is done: a run is the same run without them (inputs and
-    priors count by their SHA-256).
+    priors count by their SHA-256). known_as: the names by which records know other fields.
     """
 
     out: Path | None = option(None, "Folder for the results. Default: runs/JOB-XXXXXXXX.")
@@ -67,7 +68,13 @@ class Request(BaseModel):
 
     def identity(self) -> JsonObject:
         """What makes this run this run: all fields that change the numbers, as JSON."""
-        return {"job": self.job, **self.model_dump(mode="json", exclude=set(self.private))}
+        said = self.model_dump(mode="json", exclude=set(self.private))
+        return {"job": self.job, **{self.known_as.get(name, name): value for name, value in said.items()}}
+
+
+def _unsaid(value: object) -> bool:
+    """Not written down where nothing was said: requests of former versions stay what they were."""
+    return value in (None, "auto") or value is False
 
 
 class HasPrior(BaseModel):
@@ -84,16 +91,24 @@ class HasScan(BaseModel):
         description="The scan: DICOM file or folder, NIfTI, PNG, TIFF, JPEG, NPZ, or a zip archive of one."
     )
     series: str | None = advanced(None, "DICOM series to read from a folder, by its UID.")
+    volume: str | None = advanced(
+        None,
+        "Volume of a series that holds several (echoes, b-values, times), by its name.",
+        exclude_if=_unsaid,
+    )
+    keep_slices: str | None = advanced(
+        None, "DICOM slices to take, such as 3-17, counted from 1 along their normal.", exclude_if=_unsaid
+    )
+    resample: bool = advanced(
+        False,
+        "Interpolate DICOM slices that lie unevenly or tilted onto an even, upright grid.",
+        exclude_if=_unsaid,
+    )
     index: int | None = advanced(None, "Image to read from an NPZ stack, counted from 0.", ge=0)
     unit: str | None = advanced(None, "Unit of the values if the file does not state one, e.g. HU.")
     modality: str | None = advanced(
         None, "DICOM modality code (CT, MR, DX, US) if the file does not state one."
     )
-
-
-def _unsaid(value: object) -> bool:
-    """Not written down where nothing was said: requests of former versions stay what they were."""
-    return value in (None, "auto")
 
 
 class HasLayout(BaseModel):

@@ -124,11 +124,14 @@ def scan_of(request: HasScan) -> Volume | KSpace | Sinogram:
     Raises a FileProblem, or BadOption for a choice that does not fit the file.
     """
     kind = kind_of(request.input)
-    names = set(member_names(request.input, Limits())) if kind == "npz" else set()
-    if kind != "hdf5" and not names & {"kspace.npy", "sinogram.npy"}:
+    members = set(member_names(request.input, Limits())) if kind == "npz" else set()
+    if kind != "hdf5" and not members & {"kspace.npy", "sinogram.npy"}:
         return read(
             request.input,
             series=request.series,
+            volume=request.volume,
+            keep_slices=request.keep_slices,
+            resample=request.resample,
             index=request.index,
             unit=request.unit,
             modality=request.modality,
@@ -139,16 +142,15 @@ def scan_of(request: HasScan) -> Volume | KSpace | Sinogram:
             "holds a measurement (k-space or a sinogram), not an image",
             "make an image of it first: medprior reconstruct",
         )
-    said = [
-        name for name in ("task", "series", "unit", "modality", "slice") if getattr(request, name) is not None
-    ]
-    said += ["volume"] if request.volume else []
+    names = ("task", "series", "volume", "keep_slices", "unit", "modality", "slice")
+    said = [name for name in names if getattr(request, name) is not None]
+    said += [name for name in ("whole", "resample") if getattr(request, name)]
     if said:
         raise BadOption(
             f"{', '.join(said)}: no option for a measured file",
             "it says itself what was measured; --index chooses one of several slices",
         )
-    if "sinogram.npy" not in names:
+    if "sinogram.npy" not in members:
         return read_kspace(request.input, index=request.index)
     if request.index is not None:
         raise BadOption(f"index: {request.input.name} holds one sinogram, got {request.index}")

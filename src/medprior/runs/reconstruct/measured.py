@@ -71,7 +71,10 @@ def run_measured(
         metrics | proof.metrics,
         [section, proof.section],
         preview,
-        Summary((*lines, *proof.headline), f"measured data, no known image; misfit {metrics['misfit']:.2f}"),
+        Summary(
+            (*lines, *proof.headline, *case.warnings),
+            f"measured data, no known image; misfit {metrics['misfit']:.2f}",
+        ),
         [*_outputs(case, draws), *proof.outputs],
         overrides,
     )
@@ -107,9 +110,7 @@ def _methods(
 
 def _against(case: Acquired, x: Tensor) -> dict[str, float]:
     """PSNR and SSIM against the reference, cut to its middle and scaled to it; {} where there is none."""
-    if case.reference is None or any(
-        have < want for have, want in zip(x.shape[2:], case.reference.shape, strict=True)
-    ):
+    if case.reference is None:
         return {}
     starts = [have // 2 - want // 2 for have, want in zip(x.shape[2:], case.reference.shape, strict=True)]
     cut = x[

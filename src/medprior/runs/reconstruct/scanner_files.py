@@ -115,6 +115,7 @@ def _kspace(request: Reconstruct, prior: Prior, source: KSpace) -> Acquired:
     logs = torch.log(data.abs().square().sum(0).sqrt() + 1e-12)
     picture = torch.where(mask, logs, logs[mask].min()).numpy()
     reference = None if reference is None else _turned(reference, request.turn, request.mirror)
+    reference, warnings = _on_grid(reference, tuple(mask.shape))
     text = "k-space, logarithm of the root sum of squares over coils; dark samples were not measured"
     sentences = (f"k-space of {mask.shape[0]} x {mask.shape[1]}, {sampled}", how)
     judge = "the image of all samples" if thinned else "the image that the file brings along"
@@ -128,6 +129,20 @@ def _kspace(request: Reconstruct, prior: Prior, source: KSpace) -> Acquired:
         picture,
         text,
         judge,
+        warnings,
+    )
+
+
+def _on_grid(reference: Tensor | None, shape: tuple[int, ...]) -> tuple[Tensor | None, tuple[str, ...]]:
+    """The image that judges, and why there is none: one that is larger than the k-space's own lies on another
+    grid, and may be interpolated or filled up.
+    """
+    if reference is None or all(want <= have for want, have in zip(reference.shape, shape, strict=True)):
+        return reference, ()
+    sizes = [" x ".join(map(str, size)) for size in (reference.shape, shape)]
+    return None, (
+        f"The file brings an image of {sizes[0]} along, but its k-space makes one of {sizes[1]}: they lie on "
+        "different grids, so no figure compares them.",
     )
 
 

@@ -69,6 +69,8 @@ WATER = 0.0193
 integrals.
 """
 
+_LEAST_SIDE = 4
+"""Pixels a side of an image that a network can work at."""
 _SOURCE, _DETECTOR = 595.0, 1086.0
 """mm from source to axis and to detector, of a common clinical scanner."""
 
@@ -106,6 +108,16 @@ class Case:
         return (self.scale[1] - self.scale[0]) / 2
 
 
+def _check_sides(admitted: Admitted) -> None:
+    """Raises BadOption for an image that no network can work at."""
+    if min(sides := admitted.images.shape[2:]) < _LEAST_SIDE:
+        size = " x ".join(map(str, sides))
+        raise BadOption(
+            f"scan: wanted an image of at least {_LEAST_SIDE} pixels a side, got {size}",
+            "choose a prior whose slices lie along another axis",
+        )
+
+
 def known_image(
     prior: Prior,
     volume: Volume,
@@ -123,6 +135,7 @@ def known_image(
     Raises WrongKind for what the prior was not made for, BadOption for a slice or a volume that is not there.
     """
     admitted = prior.admit(volume, allow_other=allow_other)
+    _check_sides(admitted)
     if whole and prior.card.ndim == 2:
         return _stack(admitted, volume, at, multiple)
     if prior.card.ndim == 3 and at is not None:
@@ -229,7 +242,7 @@ def case_of(request: Reconstruct, prior: Prior, volume: Volume) -> Case:
         prior,
         volume,
         at=request.slice,
-        whole=request.volume,
+        whole=request.whole,
         multiple=multiple,
         allow_other=request.allow_other,
     )
@@ -240,7 +253,7 @@ def case_of(request: Reconstruct, prior: Prior, volume: Volume) -> Case:
             "choose another prior",
         )
     stack = known.ndim > prior.card.ndim
-    case = _MAKERS[request.simulated](request.model_copy(update={"volume": stack}), known, scale)
+    case = _MAKERS[request.simulated](request.model_copy(update={"whole": stack}), known, scale)
     return replace(case, sentence=f"{case.sentence} ({about})", stack=stack)
 
 
@@ -248,7 +261,7 @@ def measured_again(request: Reconstruct, case: Case, known: Volume) -> Case:
     """The measurement of ``case``, of another image on the same grid: the same lines, holes and random
     numbers.
     """
-    again = _MAKERS[request.simulated](request.model_copy(update={"volume": case.stack}), known, case.scale)
+    again = _MAKERS[request.simulated](request.model_copy(update={"whole": case.stack}), known, case.scale)
     return replace(again, sentence=case.sentence, stack=case.stack)
 
 
@@ -269,7 +282,7 @@ def _denoise(request: Reconstruct, known: Volume, scale: tuple[float, float]) ->
     # a stack slice by slice: a search for similar patches through all of it would take hours
     smooth = (
         nonlocal_means(m.y[0].movedim(-1, 0), std).movedim(0, -1)[None]
-        if request.volume
+        if request.whole
         else nonlocal_means(m.y, std)
     )
     baselines = {"noisy image": m.y, "non-local means": smooth}
@@ -279,7 +292,7 @@ def _denoise(request: Reconstruct, known: Volume, scale: tuple[float, float]) ->
 
 
 def _superres(request: Reconstruct, known: Volume, scale: tuple[float, float]) -> Case:
-    if request.volume:
+    if request.whole:
         return _thick(request, known, scale)
     m = _draw(known, downsample(known.data.shape, request.factor), Gaussian(_std(request, scale)), request)
     nearest = F.interpolate(m.y, size=known.shape, mode="nearest")

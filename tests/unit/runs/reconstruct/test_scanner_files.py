@@ -158,6 +158,19 @@ def test_an_oversampled_readout_is_cut_to_the_image(priors: dict[str, Path], tmp
     )
 
 
+def test_an_image_on_another_grid_judges_nothing_and_says_why(
+    priors: dict[str, Path], tmp_path: Path
+) -> None:
+    write_kspace(tmp_path / "a.h5", 1)
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        del file["reconstruction_rss"]
+        file["reconstruction_rss"] = np.pad(head()[0].numpy(), ((0, 0), (0, 0), (8, 8)))
+    asked = Reconstruct.model_validate({"input": tmp_path / "a.h5", "prior": "p"})
+    case = acquired(asked, known_prior(str(priors["MR"])).prior, scan_of(asked))  # pyright: ignore[reportArgumentType]
+    assert case.reference is None
+    assert "an image of 64 x 80 along, but its k-space makes one of 64 x 64" in case.warnings[0]
+
+
 @pytest.mark.parametrize(
     ("n_coils", "size", "dtype"), [(3, (64, 51), np.complex128), (1, (63, 80), np.complex64)]
 )

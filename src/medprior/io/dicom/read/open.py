@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydicom.charset import convert_encodings
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement, convert_raw_data_element
@@ -149,16 +150,46 @@ class Header:
 
     def numbers(self, keyword: str, n: int) -> tuple[float, ...] | None:
         """``n`` finite numbers, or None when absent. Raises Corrupt for another count, NaN or infinity."""
-        value = self.get(keyword)
+        value = self._readable(keyword)
         return None if value is None else finite_numbers(self.path, keyword, value, n)
 
     def whole(self, keyword: str, default: int | None = None) -> int | None:
         """One whole number. Raises Corrupt for another count."""
-        value = self.get(keyword)
+        value = self._readable(keyword)
         if value is None:
             return default
         numbers = finite_numbers(self.path, keyword, value, 1)
         return int(numbers[0])
+
+    def _readable(self, keyword: str) -> Any:
+        """The value of an element of numbers. "US or SS" in Implicit VR is what Pixel Representation says
+        (PS3.5 section 6.2); text of a wrong VR (UT, LO) is read as the numbers that it holds.
+        """
+        value = self.get(keyword)
+        if isinstance(value, bytes) and len(value) % 2 == 0:
+            signed = keyword != "PixelRepresentation" and self.whole("PixelRepresentation") == 1
+            order = f"{'<' if self.little else '>'}{'i' if signed else 'u'}2"
+            return tuple(int(v) for v in np.frombuffer(value, order))
+        if isinstance(value, str) and type(value) is str:
+            return tuple(value.strip(" \0").split("\\"))
+        return value
+
+    def private_blocks(self, group: int, creator: str) -> Iterator[int]:
+        """The blocks of a group's private elements that belong to ``creator`` (PS3.5 section 7.8.1)."""
+        for block in range(0x10, 0x100):
+            element = self.skeleton.elements.get(group << 16 | block)
+            if element is None:
+                return
+            if self.buffer[element.start : element.end].decode("latin-1").strip(" \0") == creator:
+                yield block
+
+    def private(self, group: int, creator: str, number: int) -> bytes | None:
+        """The bytes of a private element, None where the file has none of that creator."""
+        for block in self.private_blocks(group, creator):
+            element = self.skeleton.elements.get(group << 16 | block << 8 | number)
+            if element is not None:
+                return self.buffer[element.start : element.end]
+        return None
 
     def dataset(self) -> Dataset:
         """A pydicom data set of all elements but the pixels; pydicom interprets them when they are asked

@@ -11,11 +11,16 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from ....errors import Corrupt
-from .geometry import PHASES, Plane, orthonormal_plane
+from .geometry import Plane, orthonormal_plane
+from .mosaic import tiles_of
 from .open import Header, finite_numbers
 from .pixels import PixelFormat, rescale_of
+from .told import TOLD, told_by_file, told_by_frame
 
 __all__ = ["planes_of"]
+
+_PLACES = (0x00209057, 0x00200032, 0x00209113, 0x00201041)
+"""In-Stack Position Number, Image Position, Plane Position Sequence, Slice Location."""
 
 
 def planes_of(header: Header, form: PixelFormat) -> list[Plane]:
@@ -26,7 +31,10 @@ def planes_of(header: Header, form: PixelFormat) -> list[Plane]:
         found = _dose(header, form)
     else:
         first = _classic(header, form)
-        found = [replace(first, frame=frame) for frame in range(form.n_frames)]
+        frames = range(form.n_frames)
+        several = len(frames) > 1
+        found = [replace(first, frame=n, order=(first.order[0], n)) for n in frames] if several else [first]
+        found = found if several else tiles_of(first) or found
     return [orthonormal_plane(plane) for plane in found]
 
 
@@ -50,10 +58,10 @@ def _classic(header: Header, form: PixelFormat) -> Plane:
             header.get("RescaleIntercept"),
         ),
         rescale_type=None,
-        phase=tuple(str(header.get(k) or "") for k in PHASES),
+        told=told_by_file(header),
         localizer="LOCALIZER" in header.texts("ImageType"),
         uid=header.text("SOPInstanceUID"),
-        number=header.whole("InstanceNumber", 0) or 0,
+        order=(header.whole("InstanceNumber", 0) or 0, 0),
     )
 
 
@@ -79,7 +87,7 @@ def _dose(header: Header, form: PixelFormat) -> list[Plane]:
     normal = np.cross(orientation[:3], orientation[3:])
     relative = [offset - offsets[0] for offset in offsets]
     places = [tuple(float(v) for v in np.asarray(position) + offset * normal) for offset in relative]
-    uid, empty = header.text("SOPInstanceUID"), ("",) * len(PHASES)
+    uid, empty = header.text("SOPInstanceUID"), ("",) * len(TOLD)
     return [
         Plane(
             header,
@@ -94,7 +102,7 @@ def _dose(header: Header, form: PixelFormat) -> list[Plane]:
             empty,
             False,
             uid,
-            n,
+            (0, n),
         )
         for n, p in enumerate(places)
     ]
@@ -121,26 +129,13 @@ def _frame(header: Header, form: PixelFormat, n: int, frame: Dataset, shared: Da
         value: Any = where.get(keyword)
         return None if value is None or value == "" else finite_numbers(path, keyword, value, count)
 
-    measures, transform, content = (
-        group("PixelMeasuresSequence"),
-        group("PixelValueTransformationSequence"),
-        group("FrameContentSequence"),
-    )
+    measures, transform = group("PixelMeasuresSequence"), group("PixelValueTransformationSequence")
     kinds = [
         str(v)
         for name in ("CTImageFrameTypeSequence", "MRImageFrameTypeSequence", "PETFrameTypeSequence")
         for v in (group(name).get("FrameType") or ())
     ]
     image_type = kinds or list(header.texts("ImageType"))
-    told = {
-        "TemporalPositionIndex": content.get("TemporalPositionIndex"),
-        "StackID": content.get("StackID"),
-        "AcquisitionNumber": content.get("FrameAcquisitionNumber"),
-        "EchoTime": group("MREchoSequence").get("EffectiveEchoTime"),
-        "TriggerTime": group("CardiacSynchronizationSequence").get("NominalCardiacTriggerDelayTime"),
-        "DiffusionBValue": group("MRDiffusionSequence").get("DiffusionBValue"),
-        "ImageType": "\\".join(image_type),
-    }
     slope, intercept = (transform.get(k, header.get(k)) for k in ("RescaleSlope", "RescaleIntercept"))
     return Plane(
         header=header,
@@ -153,8 +148,22 @@ def _frame(header: Header, form: PixelFormat, n: int, frame: Dataset, shared: Da
         or _above_zero(numbers(measures, "SpacingBetweenSlices", 1)),
         rescale=rescale_of(path, slope, intercept),
         rescale_type=str(transform.get("RescaleType") or "") if "RescaleIntercept" in transform else None,
-        phase=tuple(str(told.get(k) or "") for k in PHASES),
+        told=told_by_frame(header, group, image_type, _dimensions(header, group("FrameContentSequence"))),
         localizer="LOCALIZER" in image_type,
         uid=header.text("SOPInstanceUID"),
-        number=n,
+        order=(header.whole("InstanceNumber", 0) or 0, n),
     )
+
+
+def _dimensions(header: Header, content: Dataset) -> tuple[int, ...]:
+    """A frame's Dimension Index Values but those that count places (PS3.3 section C.7.6.17)."""
+    values = content.get("DimensionIndexValues")
+    if values is None:
+        return ()
+    pointers = [
+        int(one.get("DimensionIndexPointer") or 0) for one in header.get("DimensionIndexSequence") or ()
+    ]
+    values = [values] if isinstance(values, int) else list(values)
+    if len(pointers) != len(values):
+        return ()
+    return tuple(int(v) for v, tag in zip(values, pointers, strict=True) if tag not in _PLACES)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....data.volume import Provenance, Volume
-from ....errors import BadGeometry, BadOption, Corrupt, FileProblem
+from ....errors import BadGeometry, BadOption, Corrupt, FileProblem, Unsupported
 from ...disk.limits import Limits
 from .frames import frames
-from .geometry import Plane, PlaneLayout, affine_2d, affine_3d, canonical, sort_planes
+from .geometry import Plane, PlaneLayout, affine_2d, affine_3d, canonical
 from .open import Header, dicom_errors, open_dicom
 from .pixels import PixelFormat, inverted, modality_lut, unit_of, values
+from .resample import on_even_grid
+from .stacking import ASIS, Stacking, sort_planes
 from .tree import (
     DicomSeries,
     Tree,
@@ -27,29 +31,71 @@ from .tree import (
     series_of,
 )
 
-__all__ = ["AT_THE_DETECTOR", "read_dicom", "read_files", "read_series"]
+__all__ = ["AT_THE_DETECTOR", "Pick", "read_all_dicom", "read_dicom", "read_files", "read_series"]
 
 AT_THE_DETECTOR = "pixel spacing as at the detector, not in the patient"
+_HOUNSFIELD = (-1500.0, 31_743.0)
+"""HU that a CT scan may hold: below lies what pads a picture, above the end of the extended scale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """What is meant among the images of a file or folder. series: its id or UID. volume: a name that
+    ``DicomSeries`` gives. frame: of a film, counted from 0. how: the slices become a volume.
+    """
+
+    series: str | None = None
+    volume: str | None = None
+    frame: int | None = None
+    how: Stacking = ASIS
 
 
 def read_dicom(
-    path: Path, *, series: str | None = None, frame: int | None = None, limit: Limits | None = None
+    path: Path,
+    *,
+    series: str | None = None,
+    volume: str | None = None,
+    frame: int | None = None,
+    how: Stacking = ASIS,
+    limit: Limits | None = None,
 ) -> Volume:
     """One DICOM file, or the series in a folder (searched to its depth).
 
     A classic file becomes an image (1, i, j): i down the rows, j along the columns, affine RAS mm or None
-    when the file does not say where it lies. A series or an enhanced multi-frame file becomes a volume (1, i,
-    j, k) turned to the closest canonical RAS+; ``provenance.axes_map`` undoes the turn to (slice, row,
-    column). frame: one frame of a film, counted from 0. series: the id from ``list_series`` (or the Series
-    Instance UID), where there are several, or where a file beside it is damaged. Raises FileProblem and its
-    kinds (Unsupported, also for a missing codec, Corrupt, Truncated, TooLarge, BadGeometry), BadOption for an
-    unknown series or frame.
+    when the file does not say where it lies. A series, a mosaic or an enhanced multi-frame file becomes a
+    volume (1, i, j, k) turned to the closest canonical RAS+; ``provenance.axes_map`` undoes the turn to
+    (slice, row, column). frame: one frame of a film, counted from 0. series: the id from ``list_series`` (or
+    the Series Instance UID), where there are several, or where a file beside it is damaged. volume: the name
+    of one volume, where a series holds several. how: which slices, and whether they are resampled. Raises
+    FileProblem and its kinds (Unsupported, also for a missing codec, Corrupt, Truncated, TooLarge,
+    BadGeometry), BadOption for an unknown series, volume or frame.
+    """
+    path, limit = Path(path), limit or Limits()
+    pick = Pick(series, volume, frame, how)
+    with dicom_errors(path):
+        if path.is_dir():
+            tree, forms = index_files(sorted(files_below(path)), limit)
+            picked, notes = choose_series(path, tree, series, volume)
+            return _stacked(picked, forms, limit, notes, how)
+        return _file(path, pick, limit)
+
+
+def read_all_dicom(path: Path, *, series: str | None = None, limit: Limits | None = None) -> list[Volume]:
+    """Every volume of a file or folder but localizers, in the order of ``list_series``. series: of this one
+    only (its id or UID). Raises as ``read_dicom``, for the first volume that cannot be read.
     """
     path, limit = Path(path), limit or Limits()
     with dicom_errors(path):
-        if path.is_dir():
-            return _folder(path, series, limit)
-        return _file(path, series, frame, limit)
+        tree, forms = index_files(sorted(files_below(path)) if path.is_dir() else [path], limit)
+        found = [one for one in tree.series if series in (None, one.id, one.uid, one.stem)]
+        if series is not None and not found:
+            choose_series(path, tree, series)  # says which there are
+        if not found or (tree.faults and series is None):
+            raise next(iter(tree.faults or tree.others), Unsupported(path, "holds no DICOM image"))
+        body = [one for one in found if not one.localizer] or found
+        for one in body:
+            check_series(one)
+        return [_stacked(one, forms, limit, []) for one in body]
 
 
 def read_series(series: DicomSeries, *, limit: Limits | None = None) -> Volume:
@@ -69,7 +115,7 @@ def read_series(series: DicomSeries, *, limit: Limits | None = None) -> Volume:
             series.uid
         }:
             raise Corrupt(series.paths[0], "has changed since its series was listed", "list the series again")
-        return _stacked(wanted, forms, limit, [])
+        return _stacked(replace(series, planes=tuple(wanted)), forms, limit, [])
 
 
 def read_files(paths: Sequence[Path], *, limit: Limits | None = None) -> Volume:
@@ -78,8 +124,8 @@ def read_files(paths: Sequence[Path], *, limit: Limits | None = None) -> Volume:
     with dicom_errors(paths[0].parent):
         planes, forms = _opened(paths, limit)
         found = series_of(planes)
-        picked, notes = choose_series(paths[0].parent, Tree(found), None)
-        return _stacked(picked.planes, forms, limit, notes)
+        picked, notes = choose_series(paths[0].parent, Tree(found))
+        return _stacked(picked, forms, limit, notes)
 
 
 def _opened(paths: Sequence[Path], limit: Limits) -> tuple[list[Plane], dict[Path, PixelFormat]]:
@@ -87,38 +133,46 @@ def _opened(paths: Sequence[Path], limit: Limits) -> tuple[list[Plane], dict[Pat
     forms: dict[Path, PixelFormat] = {}
     for path in paths:
         with dicom_errors(path):
-            found, forms[path] = planes_in(open_dicom(path, limit), limit)
+            about = path.stat()
+            found, forms[path] = _planes_of_file(path, (about.st_mtime_ns, about.st_size), limit)
         planes += found
     return planes, forms
 
 
-def _folder(folder: Path, wanted: str | None, limit: Limits) -> Volume:
-    tree, forms = index_files(sorted(files_below(folder)), limit)
-    picked, notes = choose_series(folder, tree, wanted)
-    return _stacked(picked.planes, forms, limit, notes)
+@lru_cache(maxsize=1)
+def _planes_of_file(
+    path: Path,
+    state: tuple[int, int],  # noqa: ARG001 (a part of the key of the cache)
+    limit: Limits,
+) -> tuple[list[Plane], PixelFormat]:
+    """The last file is kept: one of thousands of frames holds many volumes, which are read in turn."""
+    return planes_in(open_dicom(path, limit), limit)
 
 
 def _stacked(
-    planes: Sequence[Plane], forms: dict[Path, PixelFormat], limit: Limits, notes: list[str]
+    series: DicomSeries, forms: dict[Path, PixelFormat], limit: Limits, notes: list[str], how: Stacking = ASIS
 ) -> Volume:
-    return (
+    """The image or volume of one series, under its name where the series holds several."""
+    planes = series.planes
+    found = (
         _image(planes[0], forms[planes[0].header.path], limit, notes)
         if len(planes) == 1
-        else _volume(planes, forms, limit, notes)
+        else _volume(planes, forms, limit, notes, how)
     )
+    return replace(found, provenance=replace(found.provenance, volume=series.volume))
 
 
-def _file(path: Path, series: str | None, frame: int | None, limit: Limits) -> Volume:
+def _file(path: Path, pick: Pick, limit: Limits) -> Volume:
     if not path.exists():
         raise FileProblem(path, "no such file")
     planes, form = planes_in(open_dicom(path, limit), limit)
-    if frame is not None:
+    if (frame := pick.frame) is not None:
         if not 0 <= frame < form.n_frames:
             raise BadOption(f"frame: wanted 0 to {form.n_frames - 1}, got {frame}")
         return _image(
             planes[frame], form, limit, [f"frame {frame} of {form.n_frames}"] if form.n_frames > 1 else []
         )
-    if form.n_frames == 1:
+    if len(planes) == 1:
         return _image(planes[0], form, limit, [])
     if planes[0].position is None:
         raise BadGeometry(
@@ -126,8 +180,8 @@ def _file(path: Path, series: str | None, frame: int | None, limit: Limits) -> V
             f"holds {form.n_frames} frames over time, not a volume",
             f"choose one with index (--index) 0 to {form.n_frames - 1}",
         )
-    picked, notes = choose_series(path, Tree(series_of(planes)), series)
-    return _stacked(picked.planes, {path: form}, limit, notes)
+    picked, notes = choose_series(path, Tree(series_of(planes)), pick.series, pick.volume)
+    return _stacked(picked, {path: form}, limit, notes, pick.how)
 
 
 def _spacing(header: Header) -> tuple[tuple[float, ...] | None, list[str]]:
@@ -161,7 +215,7 @@ def _image(plane: Plane, form: PixelFormat, limit: Limits, notes: list[str]) -> 
     header = plane.header
     affine, unit = affine_2d(plane), unit_of(header, plane.rescale_type)
     spacing, how = _spacing(header) if affine is None else (None, [])
-    data = np.empty((1, form.rows, form.columns), np.float32)
+    data = np.empty((1, *plane.shape), np.float32)
     notes = notes + how + _fill([plane], {header.path: form}, data, unit, limit)
     if affine is not None and plane.thickness is None:
         notes.append("slice thickness unknown")
@@ -176,9 +230,13 @@ def _image(plane: Plane, form: PixelFormat, limit: Limits, notes: list[str]) -> 
 
 
 def _volume(
-    stack: Sequence[Plane], forms: dict[Path, PixelFormat], limit: Limits, notes: list[str]
+    stack: Sequence[Plane],
+    forms: dict[Path, PixelFormat],
+    limit: Limits,
+    notes: list[str],
+    how: Stacking = ASIS,
 ) -> Volume:
-    planes, repaired = sort_planes(stack)
+    planes, repaired = sort_planes(stack, how)
     first = planes[0]
     if len(planes) == 1:
         return _image(first, forms[first.header.path], limit, notes + repaired)
@@ -192,9 +250,19 @@ def _volume(
             )
     shape = (len(planes), *first.shape)
     limit.check(first.header.path, int(np.prod(shape)), int(np.prod(shape)) * 4)
-    layout, affine = canonical(affine_3d(planes), shape)
-    data, slices = _allocate(shape, layout)
-    notes = notes + repaired + _fill(planes, forms, slices, unit, limit)
+    notes = notes + repaired
+    if how.resample:
+        uneven = np.empty(shape, np.float32)
+        notes += _fill(planes, forms, uneven, unit, limit)
+        values, places = on_even_grid(uneven, planes, limit)
+        layout, affine = canonical(affine_3d(places), values.shape)
+        data, slices = _allocate(values.shape, layout)
+        slices[...] = values
+        notes.append(f"{len(planes)} slices were resampled onto {len(places)} that lie evenly")
+    else:
+        layout, affine = canonical(affine_3d(planes), shape)
+        data, slices = _allocate(shape, layout)
+        notes += _fill(planes, forms, slices, unit, limit)
     axes_map = tuple(zip(layout.axes, layout.flips, strict=True))
     return Volume(
         data, affine, unit, first.header.text("Modality"), None, _provenance(planes, notes, axes_map)
@@ -226,26 +294,53 @@ def _fill(
     for n, plane in enumerate(planes):
         by_file.setdefault(plane.header.path, []).append(n)
     padded: dict[int, NDArray[Any]] = {}
+    ends: list[float] = []
     for path, where in by_file.items():
         header, form = planes[where[0]].header, forms[path]
         invert, lut = inverted(form, unit), modality_lut(header)
         source = header.dataset() if form.photometric == "PALETTE COLOR" else None
         padding = padding_of(header, form)
+        wide = unit == "HU" and _may_leave_scale(form, planes[where[0]])
         with dicom_errors(path):  # a decoder's complaint names the file, not the folder
-            for n, stored in zip(
-                where, frames(header, form, [planes[n].frame for n in where], limit), strict=True
-            ):
+            for n, stored in _stored(header, form, planes, where, limit):
                 if padding is not None:
                     mask: NDArray[Any] = (stored >= padding[0]) & (stored <= padding[1])
                     if mask.any():
                         padded[n] = mask
                 values(stored, form, planes[n].rescale, out[n], invert=invert, source=source, lut=lut)
+                if wide:
+                    seen = out[n][~padded[n]] if n in padded else out[n]
+                    ends += [float(seen.min()), float(seen.max())] if seen.size else []
         notes += [note for note in _notes(form, invert, unit) if note not in notes]
     if padded:
         notes.append(_fill_padding(out, padded))
+    if ends and (min(ends) < _HOUNSFIELD[0] or max(ends) > _HOUNSFIELD[1]):
+        notes.append(
+            f"values from {min(ends):g} to {max(ends):g} HU, beyond what CT measures: probably padding that "
+            "the file does not name"
+        )
     if any(forms[path].floating for path in by_file):
         _check_finite(planes[0].header.path, out)
     return notes
+
+
+def _may_leave_scale(form: PixelFormat, plane: Plane) -> bool:
+    """Whether the bits in use allow values that no CT scan has; 12 bits seldom do."""
+    ends = [stored * plane.rescale.slope + plane.rescale.intercept for stored in form.range]
+    return min(ends) < _HOUNSFIELD[0] or max(ends) > _HOUNSFIELD[1]
+
+
+def _stored(
+    header: Header, form: PixelFormat, planes: Sequence[Plane], where: Sequence[int], limit: Limits
+) -> Iterator[tuple[int, NDArray[Any]]]:
+    """(number, stored values) of the planes of one file; a mosaic is decoded once and cut into its tiles."""
+    if planes[where[0]].tile is None:
+        yield from zip(where, frames(header, form, [planes[n].frame for n in where], limit), strict=True)
+        return
+    whole = next(frames(header, form, [0], limit))
+    for n in where:
+        (row, column), (rows, columns) = planes[n].tile or (0, 0), planes[n].shape
+        yield n, whole[row : row + rows, column : column + columns]
 
 
 def _check_finite(path: Path, out: NDArray[np.float32]) -> None:

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from ....errors import BadGeometry, BadOption, FileProblem, MedpriorError, Unsupported, did_you_mean
 from ...disk.limits import Limits
-from .geometry import Plane, group_stacks
+from .geometry import Plane
 from .groups import TAG_ELEMENTS
 from .open import Header, dicom_error, dicom_errors, open_if_dicom
 from .pixels import NOT_IMAGES, PixelFormat, pixel_format
 from .planes import planes_of
+from .volumes import PlaneStack, group_stacks
 
 __all__ = [
     "DicomSeries",
@@ -52,10 +53,15 @@ class DicomSeries:
     """Planes of one series that belong together. ``id`` is opaque: it says nothing about the patient and is
     the same on every machine.
 
+    stem: the id without what tells volumes of one grid apart. volume: name of the volume in its series, ""
+    where there is only one. lacks: places at which the other volumes have a slice and this one has none.
     damaged: files that say they are of this series and cannot be used.
     """
 
     id: str
+    stem: str
+    volume: str
+    lacks: int
     modality: str
     n_files: int
     n_slices: int
@@ -206,9 +212,8 @@ def _all_series(
     for uid, fault in claimed:
         damaged.setdefault(uid, []).append(fault)
     for uid, planes in by_uid.items():
-        several = group_stacks(planes)
-        for n, stack in enumerate(several, 1):
-            yield _series(uid, stack, n if len(several) > 1 else None, damaged.get(uid, ()) if uid else ())
+        for stack in group_stacks(planes):
+            yield _series(uid, stack, damaged.get(uid, ()) if uid else ())
 
 
 def series_of(planes: Sequence[Plane]) -> tuple[DicomSeries, ...]:
@@ -219,14 +224,15 @@ def series_of(planes: Sequence[Plane]) -> tuple[DicomSeries, ...]:
     return tuple(_all_series(by_uid, ()))
 
 
-def _series(
-    uid: str, planes: Sequence[Plane], number: int | None, damaged: Sequence[FileProblem]
-) -> DicomSeries:
-    header = planes[0].header
+def _series(uid: str, stack: PlaneStack, damaged: Sequence[FileProblem]) -> DicomSeries:
+    planes, header = stack.planes, stack.planes[0].header
     paths = tuple(dict.fromkeys(p.header.path for p in planes))
-    name = "s" + hashlib.sha256(uid.encode()).hexdigest()[:8] + (f"-{number}" if number else "")
+    stem = "-".join(filter(None, ("s" + hashlib.sha256(uid.encode()).hexdigest()[:8], stack.grid)))
     return DicomSeries(
-        id=name,
+        id="-".join(filter(None, (stem, stack.name))),
+        stem=stem,
+        volume="-".join(filter(None, (stack.grid, stack.name))),
+        lacks=stack.lacks,
         modality=header.text("Modality"),
         n_files=len(paths),
         n_slices=len(planes),
@@ -241,36 +247,58 @@ def _series(
     )
 
 
-def choose_series(place: Path, tree: Tree, wanted: str | None) -> tuple[DicomSeries, list[str]]:
-    """The one series that is meant, and what was left out. place: what errors name.
+def choose_series(
+    place: Path, tree: Tree, wanted: str | None = None, volume: str | None = None
+) -> tuple[DicomSeries, list[str]]:
+    """The one series that is meant, and what was left out. place: what errors name. wanted: its id or UID.
+    volume: its name among the volumes of one series.
 
-    Without ``wanted`` there must be one only, and no file that may be of it may be damaged. With it, damaged
+    Without them there must be one only, and no file that may be of it may be damaged. With them, damaged
     files count when they say that they are of it. Raises the fault of such a file, BadOption for an unknown
-    series, BadGeometry where a choice is needed, Unsupported where there is no image.
+    series or volume, BadGeometry where a choice is needed, Unsupported where there is no image.
     """
-    if wanted is not None:
-        picked = [s for s in tree.series if wanted in (s.id, s.uid)]
-        if len(picked) != 1:
-            raise BadOption(
-                f"series: {wanted!r} is not in {place.name}",
-                did_you_mean(wanted, [s.id for s in tree.series]),
-            )
-        check_series(picked[0])
-        return picked[0], [
-            f"{len(tree.stray)} damaged files lie beside the series, which may be of it"
-        ] if tree.stray else []
-    series, notes = _only(place, tree)
-    if tree.faults:
-        raise _with_way_out(tree.faults[0], series)
-    return series, notes
+    if wanted is None and volume is None:
+        series, notes = _only(place, tree)
+        if tree.faults:
+            raise _with_way_out(tree.faults[0], series)
+        check_series(series)
+        return series, notes
+    picked = [one for one in tree.series if wanted in (None, one.id, one.uid, one.stem)]
+    if not picked:
+        raise BadOption(
+            f"series: {wanted!r} is not in {place.name}",
+            did_you_mean(str(wanted), [one.id for one in tree.series])
+            if tree.series
+            else "no series is there",
+        )
+    named = [one for one in picked if volume in (None, one.volume)]
+    if volume is not None and not named:
+        names = [one.volume for one in picked if one.volume]
+        raise BadOption(
+            f"volume: {volume!r} is not in {place.name}",
+            did_you_mean(volume, names) if names else "it holds one volume: leave the option out",
+        )
+    if len(named) > 1:
+        raise _several(place, named)
+    check_series(named[0])
+    return named[0], [
+        f"{len(tree.stray)} damaged files lie beside the series, which may be of it"
+    ] if tree.stray else []
 
 
 def check_series(series: DicomSeries) -> None:
-    """Raises the fault of a damaged file of a series that is stacked; pictures that stand alone (radiographs)
-    do not need each other.
+    """Raises the fault of a damaged file of a series that is stacked, and BadGeometry for a volume that lacks
+    slices; pictures that stand alone (radiographs) do not need each other.
     """
     if series.damaged and series.n_slices > 1:
         raise series.damaged[0]
+    if series.lacks:
+        raise BadGeometry(
+            series.paths[0].parent,
+            f"volume {series.volume} has {series.n_slices} of {series.n_slices + series.lacks} slices, as a "
+            "scan that was broken off leaves it",
+            "choose another volume, or add the slices that are missing",
+        )
 
 
 def _with_way_out(fault: FileProblem, series: DicomSeries) -> FileProblem:
@@ -292,18 +320,24 @@ def _only(place: Path, tree: Tree) -> tuple[DicomSeries, list[str]]:
     rest = [s for s in found if s.localizer and body and s.uid == body[0].uid]
     if len(body) == 1 and len(rest) == len(found) - 1:
         return body[0], [f"{sum(s.n_slices for s in rest)} localizer images of the series were left out"]
+    raise _several(place, found)
+
+
+def _several(place: Path, found: Sequence[DicomSeries]) -> BadGeometry:
+    """That a choice is needed, and how to make it."""
+    if len({one.uid for one in found}) > 1:
+        reason, option = "several series", f"series={found[0].id!r} (--series {found[0].id})"
+    elif len({one.stem for one in found}) > 1:
+        reason = "one series with stacks that differ (size, direction, spacing or purpose)"
+        option = f"series={found[0].id!r} (--series {found[0].id})"
+    else:
+        reason = f"one series with {len(found)} volumes"
+        option = f"volume={found[0].volume!r} (--volume {found[0].volume})"
     kinds = "; ".join(
-        f"{s.id}: {s.modality}{' localizer' if s.localizer else ''}, {s.n_slices} x {s.shape[0]} x "
-        f"{s.shape[1]}"
-        for s in found[:12]
+        f"{one.volume if 'volume' in option else one.id}: {one.modality}"
+        f"{' localizer' if one.localizer else ''}, {one.n_slices} x {one.shape[0]} x {one.shape[1]}"
+        for one in found[:12]
     )
-    reason = (
-        "several series"
-        if len({s.uid for s in found}) > 1
-        else "one series with stacks that differ (size, direction, spacing, phase or purpose)"
-    )
-    raise BadGeometry(
-        place,
-        f"{reason}: {kinds}{' ...' if len(found) > 12 else ''}",
-        f"choose one, e.g. series={found[0].id!r}",
+    return BadGeometry(
+        place, f"{reason}: {kinds}{' ...' if len(found) > 12 else ''}", f"choose one, e.g. {option}"
     )

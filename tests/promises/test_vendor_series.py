@@ -1,0 +1,150 @@
+"""Series of many volumes, as Siemens, GE, Philips, Canon and UIH write them: each volume is found, by name,
+with its own values and place; dcm2niix, where it is installed, says the same.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from medprior.data.volume import Volume
+from medprior.errors import BadGeometry, BadOption
+from medprior.io.dataset.scan import scan
+from medprior.io.read import read, read_all
+from tests.corpus.dicom_parts import save
+from tests.corpus.vendors import GE, SERIES, SIEMENS, classic, mosaic, pixels, times, uih_grid, write_series
+
+UNKNOWN_TO_DCM2NIIX = {"canon-enhanced", "canon-enhanced-phases", "philips-enhanced-complex"}
+"""Enhanced objects that it stacks as one, or mixes: a frame type or a dimension alone parts the volumes."""
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("vendors")
+    write_series(folder)
+    return folder
+
+
+def as_planned(volume: Volume, v: int) -> bool:
+    """Whether a volume holds the values of number ``v``, each slice whole and none twice."""
+    wanted = pixels(v, min(volume.shape))
+    axes = sorted(range(3), key=lambda a: volume.shape[a])
+    planes = volume.data[0].transpose(axes[0], *sorted(axes[1:]))
+    found = {np.sort(plane, axis=None).tobytes() for plane in planes}
+    return found == {np.sort(plane, axis=None).astype(np.float32).tobytes() for plane in wanted}
+
+
+def test_every_volume_of_every_vendor_is_found_by_name(corpus: Path) -> None:
+    wrong = []
+    for name, planned in SERIES.items():
+        found = read_all(corpus / name)
+        names = tuple(volume.provenance.volume for volume in found)
+        if names != planned.names or not all(as_planned(volume, v) for v, volume in enumerate(found)):
+            wrong.append(f"{name}: {names}")
+    assert not wrong and len(SERIES) >= 35
+
+
+def test_dcm2niix_says_the_same(corpus: Path, tmp_path: Path) -> None:
+    """Values and affine are equal for 90 % of the series at least; none is silently different."""
+    dcm2niix = pytest.importorskip("dcm2niix")
+    equal, different = [], []
+    for name in SERIES:
+        out = tmp_path / name
+        out.mkdir()
+        options = ["-b", "n", "-p", "n", "-z", "n", "-f", "%s_%e", "-o", str(out)]
+        subprocess.run([dcm2niix.bin, *options, str(corpus / name)], check=True, capture_output=True)
+        theirs = [one for path in sorted(out.glob("*.nii")) for one in read_all(path)]
+        ours = read_all(corpus / name)
+        same = [any(alike(one, other) for other in theirs) for one in ours]
+        (equal if all(same) and len(theirs) == len(ours) else different).append(name)
+    assert {*different} <= UNKNOWN_TO_DCM2NIIX
+    assert len(equal) >= 0.9 * len(SERIES)
+
+
+def alike(one: Volume, other: Volume) -> bool:
+    assert one.affine is not None and other.affine is not None
+    return np.array_equal(one.data, other.data) and np.abs(one.affine - other.affine).max() < 1e-3
+
+
+def test_a_series_of_volumes_asks_which(corpus: Path) -> None:
+    with pytest.raises(
+        BadGeometry, match=r"one series with 4 volumes: b0: MR, 5 x 12 x 10; b1000-d1"
+    ) as caught:
+        read(corpus / "ge-dwi")
+    assert "volume='b0' (--volume b0)" in caught.value.remedy
+    assert as_planned(read(corpus / "ge-dwi", volume="b1000-d2"), 2)
+    with pytest.raises(BadOption, match="did you mean 'b2000'"):
+        read(corpus / "ge-dwi", volume="b200")
+    with pytest.raises(BadOption, match="it holds one volume"):
+        read(corpus / "siemens-mosaic-one", volume="t1")
+
+
+def test_scan_lists_each_volume_and_learns_from_the_first(corpus: Path, tmp_path: Path) -> None:
+    index = scan(corpus / "philips-dwi", out=tmp_path)
+    names = SERIES["philips-dwi"].names
+    assert {item.volume for item in index.items} == {*names}
+    assert [item.volume for item in index.usable()] == ["b0"]
+    for item in index.items:
+        assert as_planned(index.load(item), names.index(item.volume))
+    again = scan(corpus / "philips-dwi", out=tmp_path)
+    assert again.items == index.items and not index.near_duplicates
+
+
+def test_the_volumes_of_a_4d_nifti_are_listed_too(corpus: Path, tmp_path: Path) -> None:
+    values = np.stack([pixels(v, 6).transpose(2, 1, 0) for v in range(3)], -1).astype(np.float32)
+    nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "bold.nii.gz")
+    index = scan(tmp_path)
+    assert [(item.volume, item.later) for item in index.items] == [("0", False), ("1", True), ("2", True)]
+    assert np.array_equal(index.load(index.items[2]).data[0], values[..., 2])
+    assert np.array_equal(read(tmp_path / "bold.nii.gz", volume="1").data[0], values[..., 1])
+    assert len(read_all(tmp_path / "bold.nii.gz")) == 3
+
+
+def test_a_mosaic_that_cannot_be_cut_is_refused_by_name(tmp_path: Path) -> None:
+    """A picture of nine heads is no slice of a head."""
+    mosaic(1, with_csa=False)(tmp_path / "bare")
+    with pytest.raises(BadGeometry, match="a Siemens mosaic without its CSA header"):
+        read(tmp_path / "bare")
+    uih_grid(1)(tmp_path / "uih")
+    import pydicom
+
+    (path,) = (tmp_path / "uih").iterdir()
+    made = pydicom.dcmread(path)
+    del made[0x0065, 0x1051]
+    save(path, made)
+    with pytest.raises(BadGeometry, match="a UIH mosaic of 7 slices that does not say where they lie"):
+        read(path)
+
+
+def test_a_scan_that_was_broken_off_loses_its_last_volume_only(tmp_path: Path) -> None:
+    classic(SIEMENS, 4, times, lost=2)(tmp_path)
+    with pytest.raises(BadGeometry, match="volume t4 has 3 of 5 slices"):
+        read(tmp_path, volume="t4")
+    assert as_planned(read(tmp_path, volume="t3"), 2)
+    index = scan(tmp_path)
+    assert {item.volume for item in index.items} == {"t1", "t2", "t3"}
+    assert "3 of 5 slices" in index.unusable[0].reason
+
+
+def test_numbers_that_say_nothing_tell_nothing_apart(tmp_path: Path) -> None:
+    """Two volumes whose instance numbers are mixed: whatever is put together would be a guess."""
+
+    def mixed(made: object, v: int, k: int) -> None:
+        made.InstanceNumber = (7 * (v * 5 + k)) % 11  # type: ignore[attr-defined]
+
+    classic(GE, 2, mixed)(tmp_path)
+    with pytest.raises(BadGeometry, match="nothing in their headers tells them apart"):
+        read(tmp_path)
+
+
+def test_names_hold_nothing_that_was_typed(tmp_path: Path) -> None:
+    def typed(made: object, v: int, k: int) -> None:
+        made.ImageType = ["ORIGINAL", "PRIMARY", f"DOE{v}"]  # type: ignore[attr-defined]
+        made.ImageComments = f"Jane Doe {v}"  # type: ignore[attr-defined]
+
+    classic(GE, 2, typed)(tmp_path)
+    assert [volume.provenance.volume for volume in read_all(tmp_path)] == ["kind1", "kind2"]
