@@ -41,7 +41,7 @@ INSIDE = {
             "synthesize",
         },
         {"studies"},
-        {"augment"},
+        {"augment", "curves"},
         {"execute"},
         {"demo", "verbs"},
     ],

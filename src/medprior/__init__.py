@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .jobs.fitting.adapt import Adapted, adapt
     from .jobs.fitting.fit import fit
     from .jobs.label import Labelling
+    from .jobs.learn import learn, predict
     from .jobs.reconstruct import Settings, reconstruct
     from .jobs.synthetic.joint import synthesize_joint
     from .jobs.synthetic.synthesize import synthesize
@@ -67,8 +68,10 @@ _HOMES = {
     "evaluate": "runs.verbs",
     "fit": "jobs.fitting.fit",
     "label": "runs.verbs",
+    "learn": "jobs.learn",
     "load": "training.folder",
     "operators": "operators",
+    "predict": "jobs.learn",
     "progress_bar": "runs.core.progress",
     "read": "io.read",
     "read_all": "io.read",
@@ -110,8 +113,10 @@ __all__ = [
     "evaluate",
     "fit",
     "label",
+    "learn",
     "load",
     "operators",
+    "predict",
     "progress_bar",
     "read",
     "read_all",

@@ -198,6 +198,8 @@ def finish(screen: Screen, done: RunFolder) -> int:
     lines.append(f"report  {printable(done.report)}")
     if (prior := done.path / "prior").is_dir():
         lines += [f"prior   {printable(prior)}", f"use it  --prior {printable(done.path)}"]
+    if (done.path / "head").is_dir():
+        lines.append(f"use it  medprior predict SCAN_OR_FOLDER --head {printable(done.path)}")
     say(screen, done.record, lines)
     return done.summary.code
 

@@ -27,9 +27,12 @@ VERBS: dict[str, tuple[type[ask.Request | ask.Scan], str]] = {
     "train": (ask.Train, "learn.train:run_train"),
     "adapt": (ask.Adapt, "learn.adapt:run_adapt"),
     "label": (ask.Label, "label.run:run_label"),
+    "learn": (ask.Learn, "learn.head:run_learn"),
+    "predict": (ask.Predict, "learn.predict:run_predict"),
     "evaluate reconstruct": (ask.EvaluateReconstruct, "studies.reconstruct:run_evaluate_reconstruct"),
     "evaluate detect": (ask.EvaluateDetect, "studies.detect:run_evaluate_detect"),
     "evaluate augment": (ask.EvaluateAugment, "studies.augment:run_evaluate_augment"),
+    "evaluate learn": (ask.EvaluateLearn, "curves:run_evaluate_learn"),
     "calibrate reconstruct": (
         ask.CalibrateReconstruct,
         "studies.calibrate_reconstruct:run_calibrate_reconstruct",
@@ -70,7 +73,7 @@ def calibrate(
 
 
 def evaluate(
-    job: Literal["reconstruct", "detect", "augment"],
+    job: Literal["reconstruct", "detect", "augment", "learn"],
     folder: str | Path,
     prior: str | Path = "",
     *,

@@ -52,8 +52,9 @@ class Layout:
     labels: a table (CSV, TSV) of one row a file. path_column, label_column, patient_column: its columns;
     known titles are found without. patient_pattern: a regular expression searched in each file name; its
     first group is the patient. folders: whether the first sub-folders are labels or patients; auto refuses
-    labels that look like patients. Raises BadOption for columns without a table, and for a pattern that is no
-    regular expression.
+    labels that look like patients. unnamed: files that the table does not name stay, without label.
+
+    Raises BadOption for columns without a table, and for a pattern that is no regular expression.
     """
 
     labels: Path | None = None
@@ -62,6 +63,7 @@ class Layout:
     patient_column: str | None = None
     patient_pattern: str | None = None
     folders: Literal["auto", "labels", "patients"] = "auto"
+    unnamed: bool = False
 
     def __post_init__(self) -> None:
         columns = ("path_column", "label_column", "patient_column")
@@ -81,7 +83,10 @@ class Layout:
     def __str__(self) -> str:
         """What an index keeps of it: another text, and every scan is looked at again. It holds no path."""
         fields = (self.path_column, self.label_column, self.patient_column, self.patient_pattern)
-        return "|".join((self.folders, "labels" if self.labels else "", *(text or "" for text in fields)))
+        stays = ("unnamed",) if self.unnamed else ()
+        return "|".join(
+            (self.folders, "labels" if self.labels else "", *(text or "" for text in fields), *stays)
+        )
 
 
 PLAIN = Layout()

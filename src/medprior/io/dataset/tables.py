@@ -136,9 +136,11 @@ class _Finder:
 def labelled(folder: Path, base: Listing, layout: Layout) -> Listing:
     """A listing with what a table of labels says of its files (``layout.labels``).
 
-    Files that the table does not name are left out; rows that name no file here are counted in a note. Raises
-    FileProblem or Corrupt for a table that cannot be read. Raises BadOption for a column that it has not, for
-    a name that two files bear, and where no row names a file.
+    Files that the table does not name are left out, or stay without label (``layout.unnamed``); rows that
+    name no file here are counted in a note.
+
+    Raises FileProblem or Corrupt for a table that cannot be read. Raises BadOption for a column that it has
+    not, for a name that two files bear, and where no row names a file.
     """
     table = layout.labels if layout.labels is not None else Path(TABLE)
     table = table if table.is_file() or not (folder / table).is_file() else folder / table
@@ -163,16 +165,15 @@ def labelled(folder: Path, base: Listing, layout: Layout) -> Listing:
             f"choose another column with --path-column: {', '.join(map(printable, titles))}",
         )
     left = [(path, *why) for path, *why in base.left_out if path not in named]
-    left += [
-        (entry.path, f"{called} does not name it", "add a row for it to use it")
-        for entry in base.files
-        if entry.path not in named and not entry.fault
-    ]
+    free = [entry for entry in base.files if entry.path not in named and not entry.fault]
+    if not layout.unnamed:
+        left += [(e.path, f"{called} does not name it", "add a row for it to use it") for e in free]
     broken = [entry for entry in base.files if entry.fault and entry.path not in named]
     used = ", ".join(f"{what} from {title!r}" for what, title in columns.items())
     notes = [f"{called}: {used}"]
     notes += [f"{strangers} of {len(rows)} rows of {called} name no file here"] * bool(strangers)
-    files = sorted((*named.values(), *broken), key=lambda entry: entry.path)
+    kept = [replace(entry, label="") for entry in free] if layout.unnamed else []
+    files = sorted((*named.values(), *broken, *kept), key=lambda entry: entry.path)
     return replace(
         base,
         files=tuple(files),

@@ -25,6 +25,7 @@ from .jobs import (
     Synthesize,
     Train,
 )
+from .learning import EvaluateLearn, Learn, Predict
 from .request import HasScan, OneScan, Request, WithPrior, explained
 from .studies import (
     CalibrateDetect,
@@ -52,11 +53,14 @@ __all__ = [
     "Detect",
     "EvaluateAugment",
     "EvaluateDetect",
+    "EvaluateLearn",
     "EvaluateReconstruct",
     "Evaluation",
     "HasScan",
     "Label",
+    "Learn",
     "OneScan",
+    "Predict",
     "Reconstruct",
     "Request",
     "Scan",
@@ -70,8 +74,9 @@ __all__ = [
 REQUESTS: dict[str, type[Request]] = {
     r.job: r
     for r in (
-        *(Reconstruct, Augment, AugmentClassical, AugmentSet, Synthesize, Detect, Train, Adapt, Label),
-        *(EvaluateReconstruct, EvaluateDetect, EvaluateAugment),
+        *(Reconstruct, Augment, AugmentClassical, AugmentSet, Synthesize, Detect, Train, Adapt),
+        *(Label, Learn, Predict),
+        *(EvaluateReconstruct, EvaluateDetect, EvaluateAugment, EvaluateLearn),
         *(CalibrateReconstruct, CalibrateDetect, CalibrateSynthesize),
     )
 }

@@ -34,6 +34,7 @@ __all__ = [
     "LoadedPrior",
     "about",
     "device_named",
+    "elsewhere",
     "given_of",
     "indexed",
     "known_prior",
@@ -106,12 +107,17 @@ class _Elsewhere(Featured):
         return [level.cpu() for level in found]
 
 
+def elsewhere(prior: Prior, device: str) -> Prior:
+    """The prior with its network on another device than its inputs."""
+    if device == "cpu":
+        return prior
+    return Prior(_Elsewhere(prior.net, device), prior.path, prior.card, prior.promises, prior.healthy)
+
+
 def known_prior(name: str, device: str = "cpu") -> LoadedPrior:
     """Load a prior with its checksums verified. Raises what ``training.folder.load`` raises."""
     folder = locate(name)
-    prior = load(folder)
-    if device != "cpu":
-        prior = Prior(_Elsewhere(prior.net, device), prior.path, prior.card, prior.promises, prior.healthy)
+    prior = elsewhere(load(folder), device)
     promises = folder / "trust.json"
     return LoadedPrior(
         prior, sha256(folder / "weights.safetensors"), sha256(promises) if promises.is_file() else ""

@@ -22,7 +22,7 @@ from ...io.dataset.listing import csv_cell
 from ...io.dataset.scan import Index, Item
 from ...io.disk.files import read_json, write_json
 from ...prior.promises import patients_named
-from ..ask.requests import Evaluation
+from ..ask.requests import EvaluateLearn, Evaluation
 from ..core.inputs import LoadedPrior, device_named, indexed, known_prior
 from ..core.outputs import Outcome
 from ..core.progress import Event, OnEvent
@@ -61,7 +61,9 @@ class Collected:
 
 
 @contextmanager
-def scans_of(request: Evaluation, on_event: OnEvent) -> Iterator[tuple[Index, tuple[Item, ...], str]]:
+def scans_of(
+    request: Evaluation | EvaluateLearn, on_event: OnEvent
+) -> Iterator[tuple[Index, tuple[Item, ...], str]]:
     """(index, the chosen scans, which split they are of). Nothing is written into the data folder. Raises
     what ``scan`` and ``Index.usable`` raise.
     """
@@ -115,7 +117,7 @@ Work = Callable[[Any, LoadedPrior, Index, tuple[Item, ...], Collected, OnEvent],
 
 
 def evaluated(
-    request: Evaluation,
+    request: Evaluation | EvaluateLearn,
     on_event: OnEvent,
     work: Work,
     *,
@@ -177,7 +179,7 @@ def lead_of_scans(items: Sequence[Item], split: str, known: LoadedPrior) -> str:
     return f"{len(items)} scans {whose}, split: {split}. Prior: {known.prior.card.name}."
 
 
-def _allowed(request: Evaluation) -> list[str]:
+def _allowed(request: Evaluation | EvaluateLearn) -> list[str]:
     said = {
         "allow_other": "another modality or unit than the prior's was allowed",
         "allow_synthetic": "scans marked synthetic were allowed",

@@ -31,6 +31,8 @@ NEEDED = {
     "reconstruct": SCAN,
     "synthesize": {"prior": "chest-xray"},
     "train": {"folder": "scans"},
+    "learn": {"folder": "scans", "prior": "chest-xray"},
+    "predict": {"input": "scan.png", "head": "runs/head"},
 }
 NEEDED |= {
     job: {"folder": "scans", "prior": "chest-xray"}

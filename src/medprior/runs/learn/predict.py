@@ -1,0 +1,128 @@
+"""Predict as a run: what a head says of a scan or of every scan of a folder, as a table and a page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from ...data.volume import Volume
+from ...errors import BadOption
+from ...io.dataset.listing import csv_cell
+from ...jobs.learn import Prediction, predictions
+from ...learning.features import volume_features
+from ...learning.head_folder import Head, load_head
+from ...training.folder import load
+from ..ask.requests import Predict
+from ..core.inputs import about, device_named, elsewhere, indexed, scan_hash, scan_of
+from ..core.outputs import Outcome, Summary
+from ..core.progress import Event, OnEvent
+from ..core.run import Run, RunFolder
+from ..page.blocks import Section, Table
+
+__all__ = ["run_predict"]
+
+SHOWN = 200
+"""Rows of the table on the page; predictions.csv has them all."""
+
+
+def run_predict(request: Predict, on_event: OnEvent) -> RunFolder:
+    """Predict and write the run folder with predictions.csv.
+
+    Raises what ``load_head`` and ``read`` raise, WrongKind for a scan that the prior was not made for.
+    """
+    started, device = time.monotonic(), device_named(request.device)
+    head = load_head(request.head, load(request.prior) if request.prior else None)
+    facts = {"head_sha256": head.digest, "prior_sha256": head.card.prior_sha256}
+    if not request.input.is_dir():
+        volume = scan_of(request)
+        if not isinstance(volume, Volume):
+            raise BadOption("predict: wanted an image, got a measurement", "reconstruct it first")
+        digest = scan_hash(volume)
+        run = Run.of(request, started, device, **facts, scans=[digest])
+        if (done := run.done(on_event)) is not None:
+            return done
+        found = _asked(request, head, iter([volume]), 1, device, on_event)
+        return _written(run, request, head, ["scan"], found, about(volume, digest))
+    with indexed(request.input, request.unit, request.modality, on_event, request.layout) as index:
+        items = index.usable(allow_synthetic=True)
+        run = Run.of(request, started, device, **facts, scans=sorted(item.digest for item in items))
+        if (done := run.done(on_event)) is not None:
+            return done
+        volumes = (volume for _, volume in index.volumes(items))
+        found = _asked(request, head, volumes, len(items), device, on_event)
+    names = [f"{item.path}#{item.part}" if item.part else item.path for item in items]
+    return _written(run, request, head, names, found, None)
+
+
+def _asked(
+    request: Predict, head: Head, volumes: Iterator[Volume], total: int, device: str, on_event: OnEvent
+) -> list[Prediction]:
+    on_event(Event("stage", "looking at every scan with the prior", 0, total))
+    found = volume_features(
+        elsewhere(head.prior, device),
+        volumes,
+        head.features_for(allow_other=request.allow_other),
+        lambda n: on_event(Event("step", done=n, total=total)),
+    )
+    return predictions(head, found.numpy())
+
+
+def _written(
+    run: Run, request: Predict, head: Head, names: Sequence[str], found: Sequence[Prediction], scan: object
+) -> RunFolder:
+    card = head.card
+    titles = ["scan", "label", "set", *(f"p {name}" for name in card.classes)]
+    rows = [
+        [name, one.label, " or ".join(one.labels), *(f"{p:.4f}" for p in one.probabilities.values())]
+        for name, one in zip(names, found, strict=True)
+    ]
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([titles, *([csv_cell(row[0]), *row[1:]] for row in rows)])
+    counts = Counter(one.label or "none" for one in found)
+    unsure = sum(len(one.labels) > 1 for one in found)
+    verdict = (
+        str(found[0])
+        if len(found) == 1
+        else (
+            ", ".join(f"{name} {n}" for name, n in counts.most_common())
+            + (f"; of {unsure} scans it cannot tell" if card.reach is not None else "")
+        )
+    )
+    said = "calibrated" if card.calibrated else "uncalibrated"
+    how = f"Probabilities are {said}."
+    if card.reach is not None:
+        how += (
+            f" A set holds the labels that cannot be ruled out: it covers {card.level:.0%} of patients like "
+            "those learned from."
+        )
+    section = Section(
+        "Predictions",
+        how,
+        [Table([titles, *rows[:SHOWN]], note="predictions.csv has all rows." if len(rows) > SHOWN else "")],
+        verdict=verdict,
+        caveats=(
+            "The head was checked on patients like those that it learned from; another scanner or hospital "
+            "may differ.",
+            "Research use only, not for diagnosis.",
+        ),
+    )
+    outcome = Outcome(
+        {"predictions": len(found), "counts": dict(counts), "unsure": unsure},
+        [section],
+        [],
+        Summary((verdict,), verdict),
+        overrides=["another modality or unit than the prior's was allowed"] if request.allow_other else [],
+        files={"predictions.csv": text.getvalue().encode(errors="backslashreplace")},
+        title="medprior predict",
+        lead=f"{len(found)} scans. {head!r}.",
+    )
+    record = run.record(
+        outcome,
+        prior={"name": card.prior, "sha256": card.prior_sha256},
+        request={name: value for name, value in run.identity.items() if name != "scans"},
+        input=scan,
+    )
+    return run.publish(outcome, record)
