@@ -29,6 +29,7 @@ KINDS = {
     "healthy twin": True,
     "map": False,
     "mask": False,
+    "structures": False,
     "converted": False,
 }
 """What a volume is, and whether a generative model decided some of its content: then it is marked synthetic,
@@ -51,11 +52,11 @@ def write(
 
     like: the volume that was the input: where it has the format of the output, its array order is restored;
     its bit depth and DICOM headers are followed. kind: one of KINDS; in DICOM a "mask" becomes a Segmentation
-    of findings (``write_segmentation``, which also says what it raises). prior_hash, seed: what made it.
-    window: (low, high) shown as black and white in a picture. NIfTI, pictures and NPZ get a side file
-    ``.medprior/<name>.json`` with the marks and the history. Gives back the path that was written. Raises
-    BadOption for an unknown kind or suffix, ShapeMismatch for a volume that the format cannot hold, Diverged
-    for numbers that are not finite, FileProblem when the disk refuses.
+    of findings (``write_segmentation``, which also says what it raises), "structures" one of what masks
+    taught. prior_hash, seed: what made it. window: (low, high) shown as black and white in a picture. NIfTI,
+    pictures and NPZ get a side file ``.medprior/<name>.json`` with the marks and the history. Gives back the
+    path that was written. Raises BadOption for an unknown kind or suffix, ShapeMismatch for a volume that
+    the format cannot hold, Diverged for numbers that are not finite, FileProblem when the disk refuses.
     """
     path = Path(path)
     if kind not in KINDS:
@@ -100,13 +101,14 @@ def write(
 def _write_dicom(
     volume: Volume, path: Path, like: Volume | None, kind: str, prior_hash: str, seed: int | None
 ) -> Path:
-    if kind == "mask":
+    if kind in ("mask", "structures"):
         optional("highdicom", "dicom", "a DICOM segmentation, map or report")
         from .dicom.write.segmentation import (
             write_segmentation,  # highdicom is heavy, and only masks and maps need it
         )
 
-        write_segmentation(volume, path, like=like, prior_hash=prior_hash, seed=seed)
+        marks = {"prior_hash": prior_hash, "seed": seed, "structures": kind == "structures"}
+        write_segmentation(volume, path, like=like, **marks)
         return path
     from .dicom.write.instances import write_dicom
 

@@ -6,6 +6,7 @@ Every number that is promised comes from patients that the head has not seen: ou
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,6 +21,7 @@ from ..errors import BadOption, Uncalibrated, did_you_mean
 from ..evidence.conformal import threshold
 from ..evidence.gain import SeedScores, auroc_scores, paired_gain
 from ..evidence.intervals import Estimate, clopper_pearson, interval
+from ..evidence.metrics import auroc
 from ..io.dataset.scan import scan
 from ..learning.features import SIGMAS, FeatureSettings, volume_features
 from ..learning.head_folder import Head, HeadCard, HeadPromises, load_head, prior_digest, save_head
@@ -372,14 +374,19 @@ def measured_unseen(logits: Array, data: LearningSet) -> dict[str, Estimate]:
         hit = ((z > 0) == (y > 0.5)).mean(1) if several else z.argmax(1) == y.argmax(1)
         return float(np.mean(hit))
 
-    found = {}
+    found: dict[str, Estimate] = {}
     pairs = set(zip(data.patients, strata, strict=True))
     mixed = several or len(pairs) > len({who for who, _ in pairs})
-    for name, statistic, kinds in (("AUROC", area, None if mixed else strata), ("accuracy", right, None)):
-        try:
-            found[name] = interval(statistic, logits, data.y, patients=data.patients, strata=kinds)
-        except BadOption:
-            continue
+    kinds = None if mixed else strata
+    with suppress(BadOption):  # of too few patients there is no interval
+        if data.y.shape[1] == 2 and kinds is not None:
+            scores = logits[:, 1] - logits[:, 0]
+            found["AUROC"] = interval(auroc, scores, data.y[:, 1], patients=data.patients, strata=kinds)
+        else:
+            at = interval(area, logits, data.y, patients=data.patients, strata=kinds)
+            found["AUROC"] = replace(at, low=max(0.0, at.low), high=min(1.0, at.high))
+    with suppress(BadOption):
+        found["accuracy"] = interval(right, logits, data.y, patients=data.patients)
     return found
 
 
@@ -457,5 +464,7 @@ def predict(
     known = head if isinstance(head, Head) else load_head(head, None if prior is None else prior_of(prior))
     if isinstance(scans, str | Path) or not isinstance(scans, Iterable) or hasattr(scans, "shape"):
         scans = [scans]  # pyright: ignore[reportAssignmentType]
+    if known.card.kind != "classifier":
+        raise BadOption(f"predict: the head is a {known.card.kind}", "segment with medprior predict SCAN")
     volumes = [load_scan(scan, known.prior) for scan in scans]  # pyright: ignore[reportGeneralTypeIssues]
     return predictions(known, volume_features(known.prior, volumes, known.features_for()).numpy())

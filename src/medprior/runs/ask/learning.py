@@ -29,6 +29,9 @@ class Learn(_Learning):
     """Learn a classifier from a few labels and all unlabelled scans of a folder, on top of a prior."""
 
     job: ClassVar[str] = "learn"
+    segment: bool = option(
+        False, "Learn a segmenter from the masks of scans.csv instead of a classifier from labels."
+    )
     level: float = advanced(0.9, "Share of patients that prediction sets are to cover.", gt=0, lt=1)
 
 

@@ -144,7 +144,7 @@ def write_output(output: Output, folder: Path, *, prior_hash: str, seed: int) ->
     try:
         return write(volume, path, like=output.like, window=window, **marks)
     except Unsupported:
-        if output.kind != "mask":
+        if output.kind not in ("mask", "structures"):
             raise
         # a frame of a film that does not say where it lies has no DICOM Segmentation; its findings shall not
         # be lost for that

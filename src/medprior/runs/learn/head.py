@@ -22,6 +22,7 @@ from ..core.progress import Event, OnEvent
 from ..core.run import Run, RunFolder
 from ..page.blocks import Charts, Section, Table
 from ..page.charts import NEUTRAL, Chart, Series, chart_image
+from .masks import run_learn_masks
 
 __all__ = ["learners", "reliability_chart", "run_learn"]
 
@@ -40,6 +41,8 @@ def run_learn(request: Learn, on_event: OnEvent) -> RunFolder:
         allow_other=request.allow_other,
     )
     with indexed(request.folder, request.unit, request.modality, on_event, request.layout) as index:
+        if request.segment:
+            return run_learn_masks(request, known, index, device, on_event)
         items = learners(index, allow_synthetic=request.allow_synthetic, unlabelled=how.unlabelled)
         for note in index.notes:
             on_event(Event("note", note))

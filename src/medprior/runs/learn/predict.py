@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from ...data.plain import JsonObject
 from ...data.volume import Volume
 from ...errors import BadOption
 from ...io.dataset.listing import csv_cell
@@ -21,6 +22,7 @@ from ..core.outputs import Outcome, Summary
 from ..core.progress import Event, OnEvent
 from ..core.run import Run, RunFolder
 from ..page.blocks import Section, Table
+from .masks import segmented
 
 __all__ = ["run_predict"]
 
@@ -44,6 +46,8 @@ def run_predict(request: Predict, on_event: OnEvent) -> RunFolder:
         run = Run.of(request, started, device, **facts, scans=[digest])
         if (done := run.done(on_event)) is not None:
             return done
+        if head.card.kind == "segmenter":
+            return _segmented(run, request, head, [volume], ["segmentation"], about(volume, digest))
         found = _asked(request, head, iter([volume]), 1, device, on_event)
         return _written(run, request, head, ["scan"], found, about(volume, digest))
     with indexed(request.input, request.unit, request.modality, on_event, request.layout) as index:
@@ -52,9 +56,46 @@ def run_predict(request: Predict, on_event: OnEvent) -> RunFolder:
         if (done := run.done(on_event)) is not None:
             return done
         volumes = (volume for _, volume in index.volumes(items))
+        if head.card.kind == "segmenter":
+            digits = len(str(len(items)))
+            names = [f"segmentation-{n:0{digits}d}" for n in range(1, len(items) + 1)]
+            return _segmented(run, request, head, list(volumes), names, None)
         found = _asked(request, head, volumes, len(items), device, on_event)
     names = [f"{item.path}#{item.part}" if item.part else item.path for item in items]
     return _written(run, request, head, names, found, None)
+
+
+def _segmented(
+    run: Run, request: Predict, head: Head, volumes: Sequence[Volume], names: Sequence[str], scan: object
+) -> RunFolder:
+    outputs, rows, section = segmented(head, volumes, names, allow_other=request.allow_other)
+    outcome = Outcome(
+        {"segmentations": len(outputs)},
+        [section],
+        [],
+        Summary((section.verdict,), section.verdict),
+        outputs,
+        files={"predictions.csv": table_of(rows)},
+        title="medprior predict",
+        lead=f"{len(volumes)} scans. {head!r}.",
+    )
+    return run.publish(outcome, _record(run, request, head, outcome, scan))
+
+
+def _record(run: Run, request: Predict, head: Head, outcome: Outcome, scan: object) -> JsonObject:
+    return run.record(
+        outcome,
+        prior={"name": head.card.prior, "sha256": head.card.prior_sha256},
+        request={name: value for name, value in run.identity.items() if name != "scans"},
+        input=scan,
+    )
+
+
+def table_of(rows: Sequence[Sequence[str]]) -> bytes:
+    """A table as CSV; no name is a formula."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([csv_cell(row[0]), *row[1:]] for row in rows)
+    return text.getvalue().encode(errors="backslashreplace")
 
 
 def _asked(
@@ -79,8 +120,6 @@ def _written(
         [name, one.label, " or ".join(one.labels), *(f"{p:.4f}" for p in one.probabilities.values())]
         for name, one in zip(names, found, strict=True)
     ]
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([titles, *([csv_cell(row[0]), *row[1:]] for row in rows)])
     counts = Counter(one.label or "none" for one in found)
     unsure = sum(len(one.labels) > 1 for one in found)
     verdict = (
@@ -115,14 +154,8 @@ def _written(
         [],
         Summary((verdict,), verdict),
         overrides=["another modality or unit than the prior's was allowed"] if request.allow_other else [],
-        files={"predictions.csv": text.getvalue().encode(errors="backslashreplace")},
+        files={"predictions.csv": table_of([titles, *rows])},
         title="medprior predict",
         lead=f"{len(found)} scans. {head!r}.",
     )
-    record = run.record(
-        outcome,
-        prior={"name": card.prior, "sha256": card.prior_sha256},
-        request={name: value for name, value in run.identity.items() if name != "scans"},
-        input=scan,
-    )
-    return run.publish(outcome, record)
+    return run.publish(outcome, _record(run, request, head, outcome, scan))

@@ -28,6 +28,7 @@ from .instances import check_writable, headers_taken_over, save_instance, source
 __all__ = [
     "FILE",
     "MOST_SEGMENTS",
+    "TAUGHT",
     "UNLIKE_HEALTHY",
     "finding_name",
     "segmentation",
@@ -49,6 +50,10 @@ diagnosis.
 """
 
 
+TAUGHT = Code("taught-structure", SCHEME, "Structure that masks have taught")
+"""What a segment of a segmenter is: only its teacher knows the anatomy."""
+
+
 def finding_name(number: int) -> str:
     """Segment Label and Tracking ID of a finding; the report finds its segment by it."""
     return f"finding {number}"
@@ -61,6 +66,7 @@ def write_segmentation(
     like: Volume | None = None,
     prior_hash: str = "",
     seed: int | None = None,
+    structures: bool = False,
 ) -> None:
     """The findings of ``mask`` as one binary Segmentation: the file ``path`` where it ends in .dcm, else the
     folder ``path`` with one file.
@@ -68,11 +74,11 @@ def write_segmentation(
     mask: (1, i, j) or (1, i, j, k), unit "label": 0 background, each other whole number a finding. One
     segment a finding, named ``finding <number>``; above MOST_SEGMENTS one segment for all. like: the scan
     that it was found in, read from DICOM (default: the mask's own source); patient, study, frame of reference
-    and geometry are taken from it. Frames without a finding are left out. The same mask, scan, prior and seed
-    give the same bytes. Raises BadOption (no label volume, no finding in it, a scan that is not from DICOM),
-    ShapeMismatch and BadGeometry (not the grid of the scan; a volume without a position). Also Unsupported
-    (one frame of a film without a position), FileProblem (the scan's files are gone, their headers do not
-    fit, the disk refuses).
+    and geometry are taken from it. structures: they are no findings but what masks have taught. Frames
+    without a finding are left out. The same mask, scan, prior and seed give the same bytes. Raises BadOption
+    (no label volume, no finding in it, a scan that is not from DICOM), ShapeMismatch and BadGeometry (not
+    the grid of the scan; a volume without a position). Also Unsupported (one frame of a film without a
+    position), FileProblem (the scan's files are gone, their headers do not fit, the disk refuses).
     """
     path, like = Path(path), like if like is not None else mask
     sources = sources_beside(like, path)
@@ -87,7 +93,7 @@ def write_segmentation(
             "write .nii.gz or .png instead",
         )
     with headers_taken_over(path):
-        made = segmentation(in_source_order(mask, like), sources, prior_hash, seed)
+        made = segmentation(in_source_order(mask, like), sources, prior_hash, seed, structures=structures)
         if path.suffix.lower() == ".dcm":
             write_file(path, lambda temporary: save_instance(made, temporary))
         else:
@@ -114,7 +120,9 @@ def sources_beside(like: Volume, path: Path) -> list[Header]:
     return found
 
 
-def segmentation(mask: Volume, sources: Sequence[Header], prior_hash: str, seed: int | None) -> Dataset:
+def segmentation(
+    mask: Volume, sources: Sequence[Header], prior_hash: str, seed: int | None, *, structures: bool = False
+) -> Dataset:
     """The segmentation of ``mask`` (source order, one channel, on the grid of ``sources``) in their study.
     Raises BadOption as ``write_segmentation``.
     """
@@ -127,21 +135,24 @@ def segmentation(mask: Volume, sources: Sequence[Header], prior_hash: str, seed:
     place = "" if mask.affine is None else str(mask.affine.round(6).tolist())
     digest = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
     entropy = [digest, str(values.shape), place, prior_hash, str(seed), sources[0].text("SOPInstanceUID")]
-    names = [f"all {len(numbers)} findings"] if joint else [finding_name(number) for number in numbers]
+    what = "structures" if structures else "findings"
+    names = [finding_name(number).replace("finding", what[:-1]) for number in numbers]
+    names = [f"all {len(numbers)} {what}"] if joint else names
     made = Segmentation(
         source_images=[complete_header(header) for header in sources],
         pixel_array=segments,
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[
-            _described(n, name, prior_hash, seed, entropy) for n, name in enumerate(names, 1)
+            _described(n, name, TAUGHT if structures else UNLIKE_HEALTHY, prior_hash, seed, entropy)
+            for n, name in enumerate(names, 1)
         ],
         series_instance_uid=generate_uid(entropy_srcs=["segmentation series", *entropy]),
         series_number=9901,
         sop_instance_uid=generate_uid(entropy_srcs=["segmentation", *entropy]),
         instance_number=1,
-        content_label="FINDINGS",
-        content_description=f"AI findings, {RESEARCH_ONLY}",
-        series_description="AI findings",
+        content_label=what.upper(),
+        content_description=f"AI {what}, {RESEARCH_ONLY}",
+        series_description=f"AI {what}",
         transfer_syntax_uid=ExplicitVRLittleEndian,
         coding_schemes=coding_schemes(),
         **(plane_positions(mask) if mask.affine is not None else {}),
@@ -152,7 +163,7 @@ def segmentation(mask: Volume, sources: Sequence[Header], prior_hash: str, seed:
         made.PatientOrientation = sources[0].get("PatientOrientation") or ""
         if sources[0].get("FrameOfReferenceUID") is None:
             del made.FrameOfReferenceUID, made.PositionReferenceIndicator
-    finalize(made, "findings", mask.provenance.synthetic, prior_hash, seed, entropy)
+    finalize(made, what, mask.provenance.synthetic, prior_hash, seed, entropy)
     return made
 
 
@@ -208,7 +219,7 @@ def _same_grid(mask: Volume, like: Volume, path: Path) -> None:
 
 
 def _described(
-    n: int, name: str, prior_hash: str, seed: int | None, entropy: Sequence[str]
+    n: int, name: str, kind: Code, prior_hash: str, seed: int | None, entropy: Sequence[str]
 ) -> SegmentDescription:
     algorithm = highdicom.AlgorithmIdentificationSequence(
         name="medprior",
@@ -221,7 +232,7 @@ def _described(
         segment_number=n,
         segment_label=name,
         segmented_property_category=codes.cid7150.SpatialAndRelationalConcept,
-        segmented_property_type=UNLIKE_HEALTHY,
+        segmented_property_type=kind,
         algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=algorithm,
         tracking_id=name,
