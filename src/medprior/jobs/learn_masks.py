@@ -34,8 +34,8 @@ def mask_in(scan: Admitted, mask: Volume, prior: Prior) -> Tensor:
     if mask.shape != scan.source.shape:
         raise ShapeMismatch("mask", f"the scan's grid, {scan.source.shape}", mask.shape)
     turned = on_card_axes(prior.card, replace(scan.source, data=mask.data[:1]))
-    data = torch.from_numpy(np.ascontiguousarray(turned.data))
-    slices = data.movedim(-1, 0) if scan.stack else data
+    data = torch.from_numpy(np.ascontiguousarray(turned.data[0]))
+    slices = data.movedim(-1, 0) if scan.stack else data[None]
     size = tuple(scan.images.shape[2:])
     return F.interpolate(slices[:, None].float(), size=size, mode="nearest-exact")[:, 0].round().long()
 
@@ -100,7 +100,8 @@ def _fitted(
 
 
 def _over_patients(values: Sequence[float], patients: Sequence[str]) -> Estimate:
-    return interval(lambda x: float(np.mean(x)), np.array(values), patients=patients)
+    at = interval(lambda x: float(np.mean(x)), np.array(values), patients=patients)
+    return replace(at, low=max(0.0, at.low), high=min(1.0, at.high))
 
 
 def segment(head: Head, volume: Volume, *, allow_other: bool = False) -> Volume:

@@ -15,7 +15,7 @@ from medprior.prior.admit import Admitted
 from tests.unit.jobs.exact import tiny
 
 HOW = FeatureSettings((0.3,))
-QUICK = VoxelSettings(voxels=300, votes=2, hidden=(16, 8), steps=60, batch=128)
+QUICK = VoxelSettings(voxels=300, votes=2, hidden=(16, 8), steps=120, batch=128)
 
 
 def block(ndim: int, seed: int) -> tuple[Volume, Tensor]:

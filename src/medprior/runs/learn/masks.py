@@ -104,7 +104,7 @@ def _outcome(request: Learn, head: Head, dice: Sequence[float], items: Sequence[
         Summary((verdict,), verdict),
         overrides=["another modality or unit than the prior's was allowed"] if request.allow_other else [],
         title="medprior learn",
-        lead=f"{len(items)} scans with masks of {len(patients_of(items))} patients. Prior: {head.card.prior}.",
+        lead=f"{len(items)} scans with masks, {len(patients_of(items))} patients. Prior: {head.card.prior}.",
     )
 
 

@@ -31,6 +31,7 @@ NEEDED = {
     "reconstruct": SCAN,
     "synthesize": {"prior": "chest-xray"},
     "train": {"folder": "scans"},
+    "label": {"folder": "scans", "prior": "chest-xray"},
     "learn": {"folder": "scans", "prior": "chest-xray"},
     "predict": {"input": "scan.png", "head": "runs/head"},
 }
