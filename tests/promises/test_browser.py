@@ -1,0 +1,397 @@
+"""The page as a person uses it: a headless Chromium and a server, both started and ended here, on loopback.
+
+Skipped with a message where there is no Chromium or no driver for it (Debian: chromium, chromium-driver).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medprior.data.volume import Volume
+from medprior.io.write import write
+from tests.corpus.dicom_parts import axial, changed, save_all
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+pytest.importorskip("fastapi", reason="the extra 'web' is not installed")
+
+from selenium.common.exceptions import StaleElementReferenceException  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+AXE = ROOT / ".cache" / "node_modules" / "axe-core" / "axe.min.js"
+HOSTILE = "<img src=x onerror=\"document.title='PWNED'\">"
+PATIENCE = 60.0
+
+
+class Server:
+    """``medprior serve`` as a process of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.process, self.address = folder, None, ""
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "medprior", "serve", "runs", "--port", "0"],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.address = self.process.stdout.readline().split()[-1]
+
+    def end(self, sign: signal.Signals = signal.SIGTERM) -> None:
+        assert self.process is not None and self.process.stdout is not None
+        self.process.send_signal(sign)
+        self.process.wait(20)
+        self.process.stdout.close()
+
+    @property
+    def origin(self) -> str:
+        return self.address.partition("/#")[0]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    made = Server(tmp_path_factory.mktemp("serve"))
+    yield made
+    made.end()
+
+
+def chromium(*options: str) -> Any:
+    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if browser is None or driver is None:
+        pytest.skip("no chromium or chromedriver: apt-get install chromium chromium-driver")
+    chosen = webdriver.ChromeOptions()
+    chosen.binary_location = browser
+    for option in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+        "--window-size=1440,900",
+        *options,
+    ):
+        chosen.add_argument(option)
+    chosen.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    return webdriver.Chrome(options=chosen, service=webdriver.ChromeService(driver))
+
+
+class Page:
+    """A browser with few words. asked: every address that it has asked for; said: every line of its console."""
+
+    def __init__(self, driver: Any, server: Server) -> None:
+        self.driver, self.server = driver, server
+        self.asked: list[str] = []
+        self.said: list[str] = []
+        driver.get(server.address)
+        self.wait("main h1")
+
+    def hear(self) -> None:
+        for line in self.driver.get_log("performance"):
+            message = json.loads(line["message"])["message"]
+            if message["method"] == "Network.requestWillBeSent":
+                self.asked.append(message["params"]["request"]["url"])
+        self.said += [line["message"] for line in self.driver.get_log("browser")]
+
+    def go(self, page: str) -> None:
+        self.driver.execute_script("location.hash = arguments[0]", f"/{page}")
+        self.wait("main h1")
+
+    def until(self, what: Callable[[], Any], why: str = "") -> Any:
+        ends = time.monotonic() + PATIENCE
+        while time.monotonic() < ends:
+            try:
+                if found := what():
+                    return found
+            except StaleElementReferenceException:
+                pass
+            time.sleep(0.05)
+        raise AssertionError(f"{why}: {self.driver.find_element(By.TAG_NAME, 'body').text[:1500]}")
+
+    def wait(self, css: str, text: str = "") -> Any:
+        def look() -> Any:
+            found = self.driver.find_elements(By.CSS_SELECTOR, css)
+            return next((one for one in found if text in one.text), None)
+
+        return self.until(look, f"{css} {text!r}")
+
+    def script(self, code: str, *values: object) -> Any:
+        return self.driver.execute_script(code, *values)
+
+    def hand_in(self, *files: Path) -> None:
+        self.go("scans")
+        box = self.wait("main").find_element(By.CSS_SELECTOR, ".pick-files, input[type=file]")
+        box.send_keys("\n".join(map(str, files)))
+
+    def keys(self, *keys: str) -> None:
+        self.driver.switch_to.active_element.send_keys(*keys)
+
+    def sized(self, width: int, height: int, dark: bool = False) -> None:
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+
+
+@pytest.fixture(scope="module")
+def page(server: Server) -> Iterator[Page]:
+    driver = chromium("--disable-gpu", "--disable-3d-apis")
+    made = Page(driver, server)
+    yield made
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def radiograph() -> Path:
+    """A real radiograph as DICOM, out of an installed package."""
+    from medprior.errors import MedpriorError
+    from medprior.runs.demo import scan_paths
+
+    try:
+        return scan_paths()["chest"]
+    except MedpriorError as error:
+        pytest.skip(str(error))
+
+
+COLOURED = """
+const map = document.querySelector('.canvas img.map');
+if (!map || !map.complete || !map.naturalWidth) return 0;
+const canvas = document.createElement('canvas');
+canvas.width = map.naturalWidth; canvas.height = map.naturalHeight;
+const context = canvas.getContext('2d');
+context.drawImage(map, 0, 0);
+const values = context.getImageData(0, 0, canvas.width, canvas.height).data;
+let count = 0;
+for (let n = 0; n < values.length; n += 4) if (values[n + 3] > 0 && values[n] > values[n + 2] + 20) count++;
+return count;
+"""
+SLIDE = """
+const box = [...document.querySelectorAll('label.slider')].find((one) => one.textContent.includes(arguments[0]));
+const slider = box.querySelector('input');
+slider.value = arguments[1];
+slider.dispatchEvent(new Event('input', {bubbles: true}));
+"""
+
+
+def test_an_empty_page_says_what_to_do_next(page: Page) -> None:
+    assert page.wait(".empty h2", "No scan at hand?") and page.wait("button", "Run the demo's scans")
+    for name, words in (
+        ("runs", "Nothing has been done"),
+        ("jobs", "No job yet"),
+        ("reading", ""),
+        ("labels", ""),
+    ):
+        page.go(name)
+        assert page.wait(".empty" if words else "h1", words)
+        assert "Research use only, not for diagnosis" in page.wait(".notice").text
+
+
+def test_a_real_dicom_is_handed_in_examined_and_seen_with_its_overlay(page: Page, radiograph: Path) -> None:
+    page.hand_in(radiograph)
+    page.wait(".viewer .canvas img.base")
+    page.wait("aside a", "Find what looks unusual").click()
+    page.until(lambda: page.wait("form select").get_attribute("value"), "the scan is chosen")
+    assert "medprior detect runs/.serve/scans/" in page.wait(".command code").text
+    page.wait("form button.main", "Start").click()
+    page.wait(".state", "running")
+    page.driver.refresh()  # in mid-run
+    page.wait("main h1", "Find what looks unusual")
+    page.wait("a.button.main", "Open the result").click()
+    page.wait(".headline", "healthy patients")
+    page.wait(".canvas img.map")
+    page.script(SLIDE, "Colours begin", 0.1)
+    assert page.until(lambda: page.script(COLOURED), "coloured pixels") > 100
+    page.script(SLIDE, "Opacity", 0)
+    assert page.script("return getComputedStyle(document.querySelector('img.map')).opacity") == "0"
+    before = page.script("return getComputedStyle(document.querySelector('.twin')).clipPath")
+    page.script(SLIDE, "to Healthy twin", 20)
+    assert page.script("return getComputedStyle(document.querySelector('.twin')).clipPath") != before
+    assert "runs/detect-" in page.wait("aside .command code").text
+
+
+def test_a_report_opens_in_a_tab_of_its_own(page: Page) -> None:
+    page.go("runs")
+    page.wait("a.card").click()
+    page.wait("button", "Open the report").click()
+    own = page.driver.current_window_handle
+    other = page.until(lambda: [one for one in page.driver.window_handles if one != own])[0]
+    page.driver.switch_to.window(other)
+    try:
+        assert page.wait("h1", "detect") and page.driver.execute_script("return document.scripts.length") == 1
+    finally:
+        page.driver.close()
+        page.driver.switch_to.window(own)
+
+
+def synthesize(page: Page, n: int) -> str:
+    """Start a long job and give its page."""
+    page.go("new/synthesize?prior=chest-xray")
+    box = page.wait("#f-n")
+    box.send_keys(str(n))
+    page.wait("#f-unproven").click()
+    page.until(lambda: f"--n {n}" in page.wait(".command code").text)
+    page.wait("form button.main", "Start").click()
+    page.wait(".state", "running")
+    return page.script("return location.hash").removeprefix("#/")
+
+
+def test_a_cancelled_job_stops_and_leaves_nothing_half_written(page: Page, server: Server) -> None:
+    synthesize(page, 400)
+    page.wait("button", "Cancel").click()
+    page.wait(".state", "cancelled")
+    assert page.wait("button", "Try again")
+    assert [path.name for path in (server.folder / "runs").glob("synthesize-*")] == []
+
+
+def test_a_killed_server_loses_no_job(page: Page, server: Server) -> None:
+    job = synthesize(page, 4)
+    server.end(signal.SIGKILL)
+    page.until(lambda: "does not answer" in page.wait("body").text or True)
+    server.start()
+    page.driver.get(server.address)
+    page.driver.refresh()
+    page.wait("nav a")
+    page.go(job)
+    page.wait(".state", "done")
+    assert len([*(server.folder / "runs").glob("synthesize-*/run.json")]) == 1
+    page.wait("a.button.main", "Open the result").click()
+    assert page.wait(".gallery .shot img")
+
+
+def test_hostile_words_of_a_file_are_shown_as_words(page: Page, tmp_path: Path) -> None:
+    images = [
+        changed(one, SeriesDescription=HOSTILE[:64], PatientName="=cmd|' /C calc'!A0") for one in axial()
+    ]
+    folder = save_all(tmp_path / "series", images)
+    page.hand_in(*sorted(folder.iterdir()))
+    assert HOSTILE[:20] in page.wait("main h1", "<img").text
+    named = tmp_path / "<script>document.title='PWNED'<"
+    named.write_bytes(b"no scan")
+    page.hand_in(named)
+    assert page.wait(".refused", "<script>")
+    page.go("scans")
+    assert page.wait(".card b", "<img") and "PWNED" not in page.driver.title
+    page.hear()
+    assert [line for line in page.said if "Content Security Policy" in line] == []
+
+
+def test_a_volume_is_read_by_keyboard_alone(page: Page, tmp_path: Path) -> None:
+    """From the first page to a distance in millimetres, without a mouse."""
+    data = np.zeros((1, 40, 44, 36), np.float32)
+    data[0, 10:30, 12:32, 8:28] = 100
+    write(Volume(data, np.diag([1.0, 1.0, 2.0, 1.0]), "HU", "CT"), tmp_path / "box.nii.gz", kind="converted")
+    page.hand_in(tmp_path / "box.nii.gz")
+    page.wait(".viewer .canvas img.base")
+    for _ in range(60):
+        page.keys(Keys.TAB)
+        if "stage" in (page.driver.switch_to.active_element.get_attribute("class") or ""):
+            break
+    stage = page.driver.switch_to.active_element
+    assert "stage" in stage.get_attribute("class")
+    label = lambda: page.wait(".stage").get_attribute("aria-label")  # noqa: E731
+    assert "axial, slice 19 of 36" in label()
+    page.keys(Keys.ARROW_UP)
+    page.until(lambda: "slice 20" in label())
+    page.keys(Keys.PAGE_DOWN)
+    page.until(lambda: "slice 10" in label())
+    page.keys("c")
+    page.until(lambda: "coronal, slice 23 of 44" in label())
+    letters = {one.text for one in page.driver.find_elements(By.CSS_SELECTOR, ".edge")}
+    assert letters == {"R", "L", "S", "I"}
+    page.keys("m")
+    page.keys(Keys.ENTER)
+    for _ in range(10):
+        page.keys(Keys.ARROW_RIGHT)
+    page.keys(Keys.ENTER)
+    assert page.wait(".measured", "10 mm")
+    page.keys(Keys.ESCAPE)
+    page.keys("2")
+    page.until(lambda: page.wait(".bar select").get_attribute("value") in ("lung", "more contrast"))
+
+
+def test_nothing_was_asked_of_another_place_and_nothing_went_wrong(page: Page, server: Server) -> None:
+    page.hear()
+    others = [
+        one
+        for one in page.asked
+        if not re.match(r"(http://127\.0\.0\.1:\d+/|blob:|data:|chrome|about:)", one)
+    ]
+    assert others == [] and len(page.asked) > 50
+    bad = [one for one in page.said if "SEVERE" in one or "Uncaught" in one or "Content Security" in one]
+    assert bad == []
+
+
+WHERE = (
+    "scans",
+    "runs",
+    "jobs",
+    "priors",
+    "prior/chest-xray",
+    "reading",
+    "labels",
+    "choose",
+    "new/detect",
+    "new/train",
+)
+
+
+def every_page(page: Page) -> list[str]:
+    """The addresses of all kinds of pages that there are by now."""
+    found = list(WHERE)
+    for where, kind in (("scans", "scan"), ("runs", "run"), ("jobs", "job")):
+        page.go(where)
+        links = page.until(
+            lambda kind=kind: page.driver.find_elements(By.CSS_SELECTOR, f"main a[href^='#/{kind}/']")
+        )
+        found.append(links[0].get_attribute("href").partition("#/")[2])
+    return found
+
+
+@pytest.mark.parametrize("width, height", [(1440, 900), (1024, 768), (390, 844)])
+def test_no_page_is_wider_than_the_screen(page: Page, width: int, height: int) -> None:
+    page.sized(width, height)
+    try:
+        for name in every_page(page):
+            page.go(name)
+            time.sleep(0.2)
+            wide = page.script(
+                "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+            )
+            assert wide <= 0, (name, width)
+    finally:
+        page.sized(1440, 900)
+
+
+@pytest.mark.skipif(
+    not AXE.is_file(), reason=f"no axe-core in {AXE.parent}: npm install --prefix .cache axe-core"
+)
+@pytest.mark.parametrize("dark", [False, True])
+def test_axe_finds_nothing_on_any_page(page: Page, dark: bool) -> None:
+    page.sized(1440, 900, dark)
+    try:
+        for name in every_page(page):
+            page.go(name)
+            time.sleep(0.5)
+            page.script(AXE.read_text("utf-8"))
+            found = page.driver.execute_async_script("axe.run().then(arguments[0])")
+            told = [(one["id"], one["impact"], one["nodes"][0]["html"][:200]) for one in found["violations"]]
+            assert told == [], name
+    finally:
+        page.sized(1440, 900)
