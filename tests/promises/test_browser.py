@@ -94,7 +94,7 @@ def chromium(*options: str) -> Any:
 
 
 class Page:
-    """A browser with few words. asked: every address that it has asked for; said: every line of its console."""
+    """A browser with few words. asked: addresses that it has asked for; said: lines of its console."""
 
     def __init__(self, driver: Any, server: Server) -> None:
         self.driver, self.server = driver, server
@@ -183,7 +183,8 @@ for (let n = 0; n < values.length; n += 4) if (values[n + 3] > 0 && values[n] > 
 return count;
 """
 SLIDE = """
-const box = [...document.querySelectorAll('label.slider')].find((one) => one.textContent.includes(arguments[0]));
+const named = (one) => one.textContent.includes(arguments[0]);
+const box = [...document.querySelectorAll('label.slider')].find(named);
 const slider = box.querySelector('input');
 slider.value = arguments[1];
 slider.dispatchEvent(new Event('input', {bubbles: true}));

@@ -8,9 +8,7 @@ from pydantic import BaseModel
 from .. import __version__
 from ..errors import FileProblem, MedpriorError
 from ..io.served.queue import ENDED, Job
-from ..runs.info import card_lines
-from ..training.folder import bundled
-from .forms import command_line, forms
+from .forms import command_line, forms, words_of
 from .hand_in import Here
 from .office import Office
 
@@ -70,8 +68,8 @@ def all_forms() -> list[dict[str, object]]:
 @routes.post("/command")
 def command_of_form(filled: Filled, office: Here) -> dict[str, str]:
     """The command line of a form, before anything is done."""
-    words = office.words(filled.verb, filled.values, f"{filled.verb.replace(' ', '-')}-new")
-    return {"command": command_line(words, office.foreman.cwd)}
+    made = office.request(filled.verb, filled.values, f"{filled.verb.replace(' ', '-')}-new")
+    return {"command": command_line(words_of(filled.verb, made), office.foreman.cwd)}
 
 
 @routes.post("/jobs")
@@ -136,12 +134,16 @@ def again(name: str, office: Here) -> JobCard:
 
 @routes.get("/priors")
 def priors(office: Here) -> list[PriorCard]:
+    from ..training.folder import bundled  # torch, which most of the page does without
+
     known = [(name, name, True) for name in bundled()]
     known += [(name, str(folder), False) for name, folder in office.runs.priors()]
     return [_prior(*one) for one in known]
 
 
 def _prior(name: str, where: str, ours: bool) -> PriorCard:
+    from ..runs.info import card_lines
+
     try:
         lines = card_lines(where)
     except MedpriorError as error:

@@ -17,7 +17,7 @@ from ..runs.ask.request import ADVANCED, Request, explained
 from ..runs.ask.requests import Scan
 from ..runs.verbs import VERBS
 
-__all__ = ["FILES", "Field", "command_line", "forms", "words_of"]
+__all__ = ["FILES", "Field", "asked_of", "command_line", "forms", "words_of"]
 
 _OURS = ("out", "fresh", "write_index", "index", "series")
 """Options that the page sets itself or has no need of."""
@@ -30,6 +30,7 @@ FILES = {
     "generated": "set",
     "data": "set",
     "policy": "table",
+    "answers": "table",
     "labels": "table",
     "replay": "replay",
     "prior": "prior",
@@ -124,9 +125,8 @@ def _kind(name: str, inner: Any) -> str:
     return {bool: "flag", int: "whole", float: "number"}.get(inner, "text")
 
 
-def words_of(verb: str, values: Mapping[str, object]) -> tuple[str, ...]:
-    """The command line after ``medprior`` of a form. values: by name; what equals the default may be left
-    out.
+def asked_of(verb: str, values: Mapping[str, object]) -> Request | Scan:
+    """The request of a form. values: by name; what equals the default may be left out.
 
     Raises BadOption naming every wrong field, as the command line does.
     """
@@ -134,11 +134,15 @@ def words_of(verb: str, values: Mapping[str, object]) -> tuple[str, ...]:
         raise BadOption(f"verb: {verb!r} is not known", did_you_mean(verb, list(VERBS)))
     request, _ = VERBS[verb]
     try:
-        made = request.model_validate(dict(values))
+        return request.model_validate(dict(values))
     except ValidationError as error:
         raise explained(error, list(request.model_fields)) from None
+
+
+def words_of(verb: str, made: Request | Scan) -> tuple[str, ...]:
+    """The command line of a request, after ``medprior``."""
     words: list[str] = []
-    for name, info in request.model_fields.items():
+    for name, info in type(made).model_fields.items():
         value = getattr(made, name)
         if name in made.model_fields_set and (info.is_required() or value != info.default):
             words += _option(name, info, value)

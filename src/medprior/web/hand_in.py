@@ -7,12 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from ..errors import FileProblem
 from ..io.served.scans import Refusal, Study
-from ..runs.demo import requests as demo_requests
-from ..runs.demo import scan_paths
 from .office import Office
 
 __all__ = ["Here", "routes"]
@@ -87,6 +85,17 @@ def one_study(study: str, office: Here) -> Study:
     return study_of(office, study)
 
 
+class ScanKind(BaseModel):
+    unit: str = Field("", max_length=16)
+    modality: str = Field("", max_length=16, pattern="^[A-Z]*$")
+
+
+@routes.post("/studies/{study}/kind")
+def tell_kind(study: str, said: ScanKind, office: Here) -> Study:
+    """What a scan is, where its file does not say."""
+    return office.scans.told(study_of(office, study), said.unit, said.modality)
+
+
 @routes.delete("/studies/{study}", status_code=204)
 def remove(study: str, office: Here) -> None:
     office.scans.remove(study_of(office, study))
@@ -100,6 +109,8 @@ def small(study: str, office: Here) -> Response:
 @routes.post("/demo")
 def run_demo_scans(office: Here) -> Finished:
     """The scans that installed packages carry, and the demo's jobs on them in the queue."""
+    from ..runs.demo import requests, scan_paths  # torch, which most of the page does without
+
     found: dict[str, Study] = {}
     for name, path in scan_paths().items():
         upload = office.scans.begin(next(office.ids()))
@@ -107,7 +118,7 @@ def run_demo_scans(office: Here) -> Finished:
         found[name] = office.scans.finish(upload, office.ids())[0][0]
     paths = {name: office.scans.path(one) for name, one in found.items()}
     scans = {path: found[name].id for name, path in paths.items()}
-    for request in demo_requests(paths, 0).values():
+    for request in requests(paths, 0).values():
         values = request.model_dump(exclude_unset=True)
         office.ask(request.job, values, scans[values["input"]] if "input" in values else "")
     return Finished(studies=list(found.values()), refused=[])

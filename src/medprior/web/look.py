@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from ..data.volume import Volume
 from ..errors import FileProblem
-from ..io.nifti.nifti import nifti_bytes
+from ..io.read import read
 from ..io.served.scans import Study
 from ..runs.core.run import RunFolder
 from .forms import command_line
@@ -141,15 +141,18 @@ def ticket(name: str, wanted: Wanted, office: Here) -> FileAddress:
 
 
 def _volume(office: Office, kind: str, name: str, layer: str) -> Volume:
+    if kind == "labels":
+        run = office.runs.get(name)
+        return office.shelf.get(f"{name} {layer}", lambda: office.labels.volume(name, run, layer))
     if kind == "studies":
-        return office.shelf.get(office.scans.path(study_of(office, name)))
+        return office.image(study_of(office, name))
     found = [one for one in layers_of(office.runs.get(name)) if one.name == layer]
     if not found:
         raise FileProblem("layer", "this is not here any more")
-    return office.shelf.get(found[0].path)
+    return office.shelf.get(str(found[0].path), lambda: read(found[0].path))
 
 
-Kind = Literal["studies", "runs"]
+Kind = Literal["studies", "runs", "labels"]
 
 
 @routes.get("/{kind}/{name}/seen/{layer}")
@@ -178,6 +181,8 @@ def plane(kind: Kind, name: str, layer: str, office: Here, asked: Annotated[Plan
 
 @routes.get("/{kind}/{name}/volume/{layer}")
 def volume(kind: Kind, name: str, layer: str, office: Here) -> Response:
+    from ..io.nifti.nifti import nifti_bytes
+
     return Response(
         nifti_bytes(_volume(office, kind, name, layer), packed=False), media_type="application/octet-stream"
     )

@@ -5,15 +5,20 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ..data.volume import Volume
 from ..errors import FileProblem
 from ..io.disk.files import sweep
 from ..io.served.queue import Job, JobQueue
-from ..io.served.scans import ScanStore
-from ..training.folder import bundled
-from .forms import FILES, words_of
+from ..io.served.readings import ReadingStore
+from ..io.served.scans import ScanStore, Study
+from ..runs.ask.request import Request
+from ..runs.ask.requests import Label, Scan
+from ..runs.core.run import RunFolder
+from .forms import FILES, asked_of, words_of
+from .labels import LabelRoom
 from .pictures import Shelf
 from .shown import Runs
 from .work import Foreman
@@ -39,6 +44,8 @@ class Office:
     runs: Runs = field(init=False)
     queue: JobQueue = field(init=False)
     foreman: Foreman = field(init=False)
+    readings: ReadingStore = field(init=False)
+    labels: LabelRoom = field(init=False)
     tickets: dict[str, tuple[float, Path, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -48,6 +55,8 @@ class Office:
         self.runs = Runs(self.folder)
         self.queue = JobQueue(own / "queue.sqlite")
         self.foreman = Foreman(self.queue, own / "jobs", Path.cwd(), self.workers)
+        self.readings = ReadingStore(own / "readings")
+        self.labels = LabelRoom(self.label_request)
         sweep(self.folder)
 
     def ids(self) -> Iterator[str]:
@@ -61,6 +70,8 @@ class Office:
         Raises FileProblem for what is not here.
         """
         if kind == "prior":
+            from ..training.folder import bundled  # torch, which most of the page does without
+
             known = {name: Path(name) for name in bundled()} | dict(self.runs.priors())
         elif reference in self.sets:
             known = dict(self.sets)
@@ -71,10 +82,13 @@ class Office:
             raise FileProblem(kind, "this is not here any more", "choose another one")
         return known[reference]
 
-    def words(self, verb: str, values: Mapping[str, object], name: str) -> tuple[str, ...]:
-        """The command line after ``medprior`` of a form, whose files are names of the page. name: of the run
-        folder.
-        """
+    def image(self, study: Study) -> Volume:
+        """Raises what ``io.read`` raises."""
+        key = f"{study.id} {study.said_unit} {study.said_modality}"
+        return self.shelf.get(key, lambda: self.scans.volume(study))
+
+    def request(self, verb: str, values: Mapping[str, object], name: str) -> Request | Scan:
+        """What a form asks for, whose files are names of the page. name: of the run folder."""
         real: dict[str, object] = {}
         for key, value in values.items():
             kind = FILES.get(key, "")
@@ -86,27 +100,34 @@ class Office:
                 real[key] = [self.place(kind, str(one)) for one in value]
             else:
                 real[key] = str(self.place(kind, str(value)))
-        return words_of(verb, {**real, "out": self.folder / name})
+        return asked_of(verb, {**real, "out": self.folder / name})
 
     def asked(self, verb: str, values: Mapping[str, object]) -> Job:
         """A filled form goes into the queue. Raises BadOption for a wrong form or a full queue."""
         name = next(self.ids())
         place = f"{verb.replace(' ', '-')}-{name[:8]}"
-        return self._queued(
-            Job(name, verb, self.words(verb, values, place), place, str(values.get("input", "")))
-        )
+        return self._job(name, verb, self.request(verb, values, place), place, str(values.get("input", "")))
 
     def ask(self, verb: str, values: Mapping[str, object], scan: str = "") -> Job:
         """The same with real paths, by the server itself. scan: id of the scan that it is about."""
         name = next(self.ids())
         place = f"{verb.replace(' ', '-')}-{name[:8]}"
-        return self._queued(
-            Job(name, verb, words_of(verb, {**values, "out": self.folder / place}), place, scan)
-        )
+        return self._job(name, verb, asked_of(verb, {**values, "out": self.folder / place}), place, scan)
+
+    def _job(self, name: str, verb: str, made: Request | Scan, place: str, scan: str) -> Job:
+        asked = made.model_dump_json(exclude_unset=True)
+        return self._queued(Job(name, verb, words_of(verb, made), asked, place, scan))
+
+    def label_request(self, run: RunFolder) -> Label:
+        """How a run of ``label`` was asked for. Raises FileProblem where the page has not started it."""
+        job = next((one for one in self.queue.all() if one.place == run.path.name), None)
+        if job is None or job.verb != "label":
+            raise FileProblem("label", "this was not started on the page", "start it here: New job, label")
+        return Label.model_validate_json(job.asked)
 
     def repeat(self, job: Job) -> Job:
         """The same command under a new name; its run folder is the same."""
-        return self._queued(Job(next(self.ids()), job.verb, job.words, job.place, job.scan))
+        return self._queued(replace(job, id=next(self.ids()), state="waiting"))
 
     def _queued(self, job: Job) -> Job:
         self.queue.add(job)

@@ -9,7 +9,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,6 @@ from ..data.axes import PLANES, axcodes, orient_plane, stacking_axis
 from ..data.views import Window, cut, grey, plane_of, sides, upright, window_for
 from ..data.volume import Volume
 from ..errors import BadOption
-from ..io.read import read
 from ..runs.page.pictures import coloured, overlaid, scale_bar
 
 __all__ = ["PlaneView", "Shelf", "drawn", "legend", "presets", "views_in"]
@@ -186,26 +184,25 @@ class Shelf:
     """
 
     most: int = 2 * 2**30
-    reader: Callable[[Path], Volume] = read
-    _held: OrderedDict[Path, Volume] = field(default_factory=OrderedDict)
-    _reading: dict[Path, threading.Lock] = field(default_factory=dict)
+    _held: OrderedDict[str, Volume] = field(default_factory=OrderedDict)
+    _reading: dict[str, threading.Lock] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def get(self, path: Path) -> Volume:
-        """Raises what ``io.read`` raises."""
+    def get(self, key: str, reader: Callable[[], Volume]) -> Volume:
+        """Raises what ``reader`` raises, which reads the volume of that key."""
         with self._lock:
-            if path in self._held:
-                self._held.move_to_end(path)
-                return self._held[path]
-            turn = self._reading.setdefault(path, threading.Lock())
+            if key in self._held:
+                self._held.move_to_end(key)
+                return self._held[key]
+            turn = self._reading.setdefault(key, threading.Lock())
         with turn:
             with self._lock:
-                if path in self._held:
-                    return self._held[path]
-            volume = self.reader(path)
+                if key in self._held:
+                    return self._held[key]
+            volume = reader()
             with self._lock:
-                self._held[path] = volume
+                self._held[key] = volume
                 while len(self._held) > 1 and sum(v.data.nbytes for v in self._held.values()) > self.most:
                     self._held.popitem(last=False)
-                self._reading.pop(path, None)
+                self._reading.pop(key, None)
             return volume

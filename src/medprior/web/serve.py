@@ -6,13 +6,17 @@ from __future__ import annotations
 
 import secrets
 import socket
+import threading
 from collections.abc import Callable
+from importlib import import_module
 
 from ..errors import BadOption, optional
 from ..runs.ask.serve import Serve
 
 __all__ = ["run_serve"]
 
+_WARM = 4.0
+"""Seconds after which torch is loaded, which the first picture does without and the first form needs."""
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
@@ -54,11 +58,15 @@ def run_serve(request: Serve, say: Callable[[str], None] = print) -> None:
         "ssl_keyfile": request.key,
     }
     office.foreman.start()
+    warm = threading.Timer(_WARM, import_module, ["medprior.runs.info"])
+    warm.daemon = True
+    warm.start()
     shown = request.name[0] if request.name else f"{request.host}:{port}"
     say(f"{scheme}://{shown}/#token={token}")
     try:
         uvicorn.Server(uvicorn.Config(app, **options)).run(sockets=[door])
     finally:
+        warm.cancel()
         office.foreman.stop()
 
 

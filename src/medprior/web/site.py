@@ -12,7 +12,8 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 
 from ..errors import FileProblem, MedpriorError, TooLarge
 from ..io.served.pages import page_files
-from . import ask, hand_in, look
+from . import ask, hand_in, look, reading
+from .label_routes import routes as label_routes
 from .office import Office
 from .security import Guard, policy
 
@@ -36,8 +37,8 @@ def site(office: Office) -> FastAPI:
     """The routes over what a server holds; the guard stands before them (``guarded``)."""
     app = FastAPI(title="medprior", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.office = office
-    for part in (hand_in, look, ask):
-        app.include_router(part.routes, prefix="/api")
+    for routes in (hand_in.routes, reading.routes, label_routes, ask.routes, look.routes):
+        app.include_router(routes, prefix="/api")
     files = page_files(STATIC)
 
     @app.get("/health")

@@ -20,7 +20,7 @@ ENDED = ("done", "failed", "cancelled")
 _TABLE = """
 create table if not exists jobs (
     number integer primary key autoincrement, id text unique not null, verb text not null,
-    words text not null, place text not null, scan text not null, state text not null,
+    words text not null, asked text not null, place text not null, scan text not null, state text not null,
     said text not null default '', code integer, tries integer not null default 0, process integer,
     queued real not null, started real, ended real)
 """
@@ -28,15 +28,16 @@ create table if not exists jobs (
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One command. words: the command line after ``medprior``. place: name of its run folder. scan: id of the
-    scan that it works on, "" for none. state: "waiting", "running", "cancelling" or one of ``ENDED``. said:
-    its last words. code: exit code. tries: how often a process was started for it. process: the number of
-    the newest. queued, started, ended: seconds since 1970.
+    """One command. words: the command line after ``medprior``. asked: its options as JSON. place: name of its
+    run folder. scan: id of the scan that it works on, "" for none. state: "waiting", "running", "cancelling"
+    or one of ``ENDED``. said: its last words. code: exit code. tries: how often a process was started for it.
+    process: the number of the newest. queued, started, ended: seconds since 1970.
     """
 
     id: str
     verb: str
     words: tuple[str, ...]
+    asked: str = "{}"
     place: str = ""
     scan: str = ""
     state: str = "waiting"
@@ -98,9 +99,9 @@ class JobQueue:
                     f"queue: {waiting} jobs wait already", "wait for some of them, or cancel them"
                 )
             base.execute(
-                "insert into jobs (id, verb, words, place, scan, state, queued) "
-                "values (?, ?, ?, ?, ?, 'waiting', ?)",
-                (job.id, job.verb, json.dumps(job.words), job.place, job.scan, time.time()),
+                "insert into jobs (id, verb, words, asked, place, scan, state, queued) "
+                "values (?, ?, ?, ?, ?, ?, 'waiting', ?)",
+                (job.id, job.verb, json.dumps(job.words), job.asked, job.place, job.scan, time.time()),
             )
             base.execute("commit")
 

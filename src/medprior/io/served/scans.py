@@ -34,6 +34,7 @@ _LARGEST_TABLE = 16 * 2**20
 class Study:
     """One thing that was handed in. kind: "image", "measurement", "set" or "table". name: as its owner calls
     it. file: below its folder, what a job is given. digest: SHA-256 of an image, as runs name their input.
+    said_unit, said_modality: what its owner says where the file does not.
     """
 
     id: str
@@ -49,6 +50,8 @@ class Study:
     placed: bool = False
     synthetic: bool = False
     notes: tuple[str, ...] = ()
+    said_unit: str = ""
+    said_modality: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,14 +244,14 @@ class ScanStore:
             targets[0].parent.mkdir(exist_ok=True)
             for path, place in zip(paths, targets, strict=True):
                 path.replace(place)
-            return self._written(study, home, target)
+            return self._written(study, home)
         except MedpriorError as error:
             shutil.rmtree(home, ignore_errors=True)
             raise BadOption(_without_place(error, [home])) from error
 
-    def _written(self, study: Study, home: Path, target: Path) -> Study:
+    def _written(self, study: Study, home: Path) -> Study:
         if study.kind == "image":
-            volume = read(target, limits=self.limits)
+            volume = self.volume(study)
             write_file(home / "small.png", _small(volume))
             study = replace(
                 study,
@@ -296,6 +299,16 @@ class ScanStore:
         """The study of that id."""
         place = self.root / "scans" / name / "study.json"
         return _study(read_json(place)) if _ID.fullmatch(name) and place.is_file() else None
+
+    def volume(self, study: Study) -> Volume:
+        """Its numbers. Raises what ``io.read`` raises."""
+        unit, modality = study.said_unit or None, study.said_modality or None
+        return read(self.path(study), unit=unit, modality=modality, limits=self.limits)
+
+    def told(self, study: Study, unit: str, modality: str) -> Study:
+        """What an image is, where its file does not say. Raises BadOption for a file that says it itself."""
+        said = replace(study, said_unit=unit, said_modality=modality)
+        return self._written(said, self.root / "scans" / study.id)
 
     def path(self, study: Study) -> Path:
         """What a job is given."""

@@ -19,8 +19,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ... import __version__
 from ...data.plain import JsonObject
 from ...errors import BadOption, FileProblem
@@ -148,6 +146,8 @@ class Run:
         prior: name and sha256. seconds: by part, without them those since the start. more: fields that this
         job alone has, or has otherwise.
         """
+        import torch  # a reader of runs does without
+
         return {
             "id": self.id,
             "job": self.job,

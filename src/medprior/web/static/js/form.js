@@ -60,7 +60,7 @@ function Control({ field, value, set, have, id }) {
 function Row({ field, values, set, have }) {
   const id = `f-${field.name}`;
   return h("div", { class: `field ${field.kind}` },
-    h("label", { for: id }, field.label, field.required && h("span", { class: "soft" }, " (needed)")),
+    h("label", { for: id }, field.label.replace(/^./, (c) => c.toUpperCase()), field.required && h("span", { class: "soft" }, " (needed)")),
     h(Control, { field, value: values[field.name], set: (value) => set(field.name, value), have, id }),
     h("p", { class: "soft small", id: `${id}-help` }, field.help));
 }
@@ -81,10 +81,12 @@ export function FormPage({ name, query }) {
   // the prior that fits the scan's modality is chosen first
   useEffect(() => {
     const scan = studies?.find((one) => one.id === filled.input);
+    const said = { ...(scan?.said_unit && { unit: scan.said_unit }), ...(scan?.said_modality && { modality: scan.said_modality }) };
+    if (Object.keys(said).length && form?.fields.some((field) => field.name === "unit")) setValues((old) => ({ ...said, ...old }));
     if (!scan || !priors || filled.prior || !form?.fields.some((field) => field.name === "prior" && field.required)) return;
     const fits = { CT: "chest-ct", CR: "chest-xray", DX: "chest-xray", MR: "brain-t1" }[scan.modality];
     if (priors.some((one) => one.id === fits)) setValues((old) => ({ ...old, prior: fits }));
-  }, [studies, priors, form]);
+  }, [studies, priors, form, filled.input]);
 
   useEffect(() => {
     if (!form) return undefined;

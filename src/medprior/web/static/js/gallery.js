@@ -15,7 +15,7 @@ function Shot({ run, layer, onOpen }) {
   const view = page?.planes[0];
   return h("button", { type: "button", class: "shot", onClick: onOpen },
     page
-      ? h(Picture, { path: `/runs/${run.id}/plane/${layer.name}?${new URLSearchParams({ plane: view.name, at: Math.floor(view.count / 2), low: page.presets[0].low, high: page.presets[0].high })}`, alt: layerTitle(layer.name) })
+      ? h(Picture, { path: `/runs/${run.id}/plane/${layer.name}?${new URLSearchParams({ plane: view.name, at: Math.floor(view.count / 2), low: page.presets[0].low, high: page.presets[0].high })}`, alt: "" })
       : h("span", { class: "blank" }),
     h("span", { class: "small" }, layerTitle(layer.name)));
 }

@@ -110,6 +110,7 @@ export const VERBS = {
   "augment-classical": "Vary without a prior",
   "augment-set": "Vary a data set",
   synthesize: "Draw new images",
+  label: "Choose scans to label",
   train: "Learn a prior",
   adapt: "Teach a prior something new",
   scan: "Check a data set",

@@ -59,7 +59,7 @@ export function RunPage({ name }) {
     h("div", { class: "wide" },
       h("h1", null, titled(run.job)),
       h("div", { class: "headline" }, run.headline.map((line) => h("p", null, line))),
-      layers.length > 0 && (many ? h(Gallery, { run }) : h(Viewer, { layers, jump, findings: run.findings })),
+      layers.length > 0 && (many ? h(Gallery, { run }) : h(Viewer, { layers, jump })),
       !layers.length && run.preview && h(Picture, { path: `/runs/${name}/preview.png`, alt: "The result at one glance", class: "preview" })),
     h("aside", { "aria-label": "About this result" },
       h("p", { class: "row" }, h("button", { type: "button", class: "main", onClick: () => open("report.html") }, "Open the report")),

@@ -159,7 +159,7 @@ export function ScansPage() {
 const FOR = {
   image: ["detect", "augment", "reconstruct", "augment-classical"],
   measurement: ["reconstruct"],
-  set: ["scan", "train", "adapt", "augment-set", "evaluate reconstruct", "evaluate detect", "calibrate reconstruct", "calibrate detect", "calibrate synthesize"],
+  set: ["scan", "train", "adapt", "label", "augment-set", "evaluate reconstruct", "evaluate detect", "calibrate reconstruct", "calibrate detect", "calibrate synthesize"],
   table: [],
 };
 
@@ -168,8 +168,23 @@ export const JobLinks = ({ study }) =>
     (FOR[study.kind] ?? []).map((verb) =>
       h("li", null, h("a", { class: "button", href: link(`new/${verb}?${study.kind === "set" ? "folder" : "input"}=${study.id}`) }, titled(verb)))));
 
+// What the numbers mean, where the file does not say: Hounsfield units have windows of their own.
+function Kind({ study, onChange }) {
+  const [error, set] = useState(null);
+  const silent = study.said_unit || study.said_modality || (!study.modality && study.unit === "a.u.");
+  if (!silent) return null;
+  const choices = { "": "not known", CT: "CT, Hounsfield units", MR: "MRI", DX: "X-ray", US: "ultrasound" };
+  const change = (event) =>
+    post(`/studies/${study.id}/kind`, { modality: event.target.value, unit: event.target.value === "CT" ? "HU" : "" }).then(() => (set(null), onChange()), set);
+  return [
+    h("h2", null, h("label", { for: "what" }, "The file does not say what it is")),
+    h("select", { id: "what", value: study.said_modality, onChange: change }, Object.entries(choices).map(([key, words]) => h("option", { value: key }, words))),
+    h(Problem, { error }),
+  ];
+}
+
 export function ScanPage({ name }) {
-  const [study, error] = useAnswer(`/studies/${name}`);
+  const [study, error, again] = useAnswer(`/studies/${name}`);
   const [runs] = useAnswer("/runs");
   if (error) return h("div", null, h("h1", null, "Scan"), h(Problem, { error }));
   if (!study) return h("div", null, h("h1", null, "Scan"), h(Loading));
@@ -186,18 +201,19 @@ export function ScanPage({ name }) {
     h("div", { class: "wide" },
       h("h1", null, study.name),
       study.kind === "image"
-        ? h(Viewer, { layers: [{ kind: "studies", id: name, name: "scan", type: "grey", title: "Scan" }] })
+        ? h(Viewer, { key: study.said_unit + study.said_modality, layers: [{ kind: "studies", id: name, name: "scan", type: "grey", title: "Scan" }] })
         : h("p", { class: "soft" }, kindOf(study))),
     h("aside", { "aria-label": "About this scan" },
       h("h2", null, "What to do with it"),
       h(JobLinks, { study }),
       own.length > 0 && [h("h2", null, "Results"), h("ul", { class: "plain" }, own.map((run) =>
         h("li", null, h("a", { href: link(`run/${run.id}`) }, titled(run.job)), h("span", { class: "soft" }, ` ${run.result}`))))],
+      study.kind === "image" && h(Kind, { study, onChange: again }),
       h("h2", null, "About"),
       h("dl", null,
         h("dt", null, "Kind"), h("dd", null, kindOf(study)),
         study.spacing_mm && [h("dt", null, "Voxels"), h("dd", null, `${study.spacing_mm.map((s) => Number(s.toPrecision(3))).join(" × ")} mm`)],
         study.notes.map((note) => [h("dt", null, "Note"), h("dd", null, note)])),
-      h("button", { type: "button", class: "quiet", onClick: leave }, "Delete this scan")),
+      h("p", { class: "last" }, h("button", { type: "button", class: "quiet", onClick: leave }, "Delete this scan"))),
   );
 }

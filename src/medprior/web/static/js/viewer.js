@@ -21,7 +21,7 @@ function placeToPixel(place, centre) {
   return [0, 1, 2].map((column) => det(m.map((row, n) => row.map((value, c) => (c === column ? b[n] : value)))) / whole);
 }
 
-export function Viewer({ layers, jump = null, findings = [] }) {
+export function Viewer({ layers, jump = null, digits = true }) {
   const [pages, setPages] = useState(null);
   const [error, setError] = useState(null);
   const key = layers.map((layer) => `${layer.id}/${layer.name}`).join();
@@ -40,7 +40,7 @@ export function Viewer({ layers, jump = null, findings = [] }) {
     };
   }, [key]);
   if (error) return h(Problem, { error });
-  return pages === null ? h(Loading) : h(Stage, { layers: pages, jump, findings, key });
+  return pages === null ? h(Loading) : h(Stage, { layers: pages, jump, digits, key });
 }
 
 const alike = (one, other) => {
@@ -48,7 +48,7 @@ const alike = (one, other) => {
   return one.planes.length === other.planes.length && a.rows === b.rows && a.columns === b.columns && a.count === b.count;
 };
 
-function Stage({ layers, jump, findings }) {
+function Stage({ layers, jump, digits }) {
   const greys = layers.filter((layer) => layer.type === "grey" || layer.type === "film");
   const [baseAt, setBase] = useState(0);
   const base = greys[baseAt];
@@ -122,7 +122,7 @@ function Stage({ layers, jump, findings }) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const many = event.shiftKey ? 10 : 1;
     const steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-    const preset = base.presets[Number(event.key) - 1];
+    const preset = digits ? base.presets[Number(event.key) - 1] : undefined;
     if (points !== null && steps[event.key]) {
       const [down, right] = steps[event.key];
       setCursor((old) => ({
