@@ -50,7 +50,8 @@ INSIDE = {
         {"dicom/read", "hdf5", "nifti", "pictures"},
         {"arrays", "dicom/deidentify", "dicom/write"},
         {"dicom/deidentify_files", "read", "write"},
-        {"dataset", "served"},
+        {"dataset"},
+        {"served"},
     ],
 }
 """Floors inside the two large rooms: a file or folder of the room, named from there."""

@@ -355,7 +355,7 @@ WHERE = (
 
 def every_page(page: Page) -> list[str]:
     """The addresses of all kinds of pages that there are by now."""
-    found = list(WHERE)
+    found: list[str] = [*WHERE]
     for where, kind in (("scans", "scan"), ("runs", "run"), ("jobs", "job")):
         page.go(where)
         links = page.until(

@@ -17,7 +17,7 @@ from ..runs.ask.request import ADVANCED, Request, explained
 from ..runs.ask.requests import Scan
 from ..runs.verbs import VERBS
 
-__all__ = ["FILES", "Field", "asked_of", "command_line", "forms", "words_of"]
+__all__ = ["FILES", "Field", "command_line", "form_request", "forms", "words_of"]
 
 _OURS = ("out", "fresh", "write_index", "index", "series")
 """Options that the page sets itself or has no need of."""
@@ -125,7 +125,7 @@ def _kind(name: str, inner: Any) -> str:
     return {bool: "flag", int: "whole", float: "number"}.get(inner, "text")
 
 
-def asked_of(verb: str, values: Mapping[str, object]) -> Request | Scan:
+def form_request(verb: str, values: Mapping[str, object]) -> Request | Scan:
     """The request of a form. values: by name; what equals the default may be left out.
 
     Raises BadOption naming every wrong field, as the command line does.

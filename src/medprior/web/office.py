@@ -17,7 +17,7 @@ from ..io.served.scans import ScanStore, Study
 from ..runs.ask.request import Request
 from ..runs.ask.requests import Label, Scan
 from ..runs.core.run import RunFolder
-from .forms import FILES, asked_of, words_of
+from .forms import FILES, form_request, words_of
 from .labels import LabelRoom
 from .pictures import Shelf
 from .shown import Runs
@@ -100,7 +100,7 @@ class Office:
                 real[key] = [self.place(kind, str(one)) for one in value]
             else:
                 real[key] = str(self.place(kind, str(value)))
-        return asked_of(verb, {**real, "out": self.folder / name})
+        return form_request(verb, {**real, "out": self.folder / name})
 
     def asked(self, verb: str, values: Mapping[str, object]) -> Job:
         """A filled form goes into the queue. Raises BadOption for a wrong form or a full queue."""
@@ -112,7 +112,7 @@ class Office:
         """The same with real paths, by the server itself. scan: id of the scan that it is about."""
         name = next(self.ids())
         place = f"{verb.replace(' ', '-')}-{name[:8]}"
-        return self._job(name, verb, asked_of(verb, {**values, "out": self.folder / place}), place, scan)
+        return self._job(name, verb, form_request(verb, {**values, "out": self.folder / place}), place, scan)
 
     def _job(self, name: str, verb: str, made: Request | Scan, place: str, scan: str) -> Job:
         asked = made.model_dump_json(exclude_unset=True)

@@ -193,14 +193,14 @@ def picture(name: str, key: str, office: Here) -> Response:
 
 
 @routes.post("/readings/{name}/answers", status_code=204)
-def answer(name: str, given: Answered, office: Here) -> None:
+def take_answer(name: str, given: Answered, office: Here) -> None:
     one = BlindAnswer(given.reader.strip(), given.number, given.answer, given.seconds)
     office.readings.answer(office.readings.get(name), one)
 
 
 @routes.get("/readings/{name}/results")
 def results(name: str, office: Here) -> list[ReaderResult]:
-    """Of readers who have answered every question: nobody learns the truth in mid-way."""
+    """Of readers who have answered every question: the truth comes at the end."""
     from ..evidence.intervals import clopper_pearson
 
     reading, found = office.readings.get(name), []

@@ -9,7 +9,7 @@ import pytest
 from medprior.cli import app
 from medprior.errors import BadOption
 from medprior.runs.verbs import VERBS
-from medprior.web.forms import FILES, asked_of, command_line, forms, words_of
+from medprior.web.forms import FILES, command_line, form_request, forms, words_of
 
 FILLED: dict[str, dict[str, object]] = {
     "detect": {"input": "a scan.dcm", "prior": "chest-xray", "n_twins": 3, "allow_other": True, "unit": "-x"},
@@ -37,7 +37,7 @@ def test_the_command_line_of_a_form_is_the_same_request(verb: str) -> None:
     needed = {"folder": "d"} if "folder" in request.model_fields else {}
     values = FILLED.get(verb, {**needed, "prior": "p", "split": "all"}) | {"out": "runs/here"}
     _, bound, _ = app.parse_args(
-        [*words_of(verb, asked_of(verb, values))], exit_on_error=False, print_error=False
+        [*words_of(verb, form_request(verb, values))], exit_on_error=False, print_error=False
     )
     assert bound.arguments["request"] == request.model_validate(values)
 
@@ -69,11 +69,11 @@ def test_every_option_that_names_a_file_is_chosen_from_what_the_page_has() -> No
 
 def test_a_wrong_form_is_explained_in_one_line() -> None:
     with pytest.raises(BadOption, match="n_twins"):
-        asked_of("detect", {"input": "s", "prior": "p", "n_twins": 0})
+        form_request("detect", {"input": "s", "prior": "p", "n_twins": 0})
     with pytest.raises(BadOption, match="did you mean"):
-        asked_of("detekt", {})
+        form_request("detekt", {})
     with pytest.raises(BadOption, match="unknown option"):
-        asked_of("detect", {"input": "s", "prior": "p", "twins": 1})
+        form_request("detect", {"input": "s", "prior": "p", "twins": 1})
 
 
 def test_a_command_is_safe_in_a_shell() -> None:
