@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .augmentation import Augmented, Policy
     from .data.volume import Volume
     from .errors import MedpriorError
+    from .explanation.model import Model, ModelInput
     from .io.dataset.layout import Layout
     from .io.dataset.scan import scan
     from .io.dicom.deidentify_files import deidentify
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .io.write import write
     from .jobs.augment import augment
     from .jobs.detect import Found, detect
+    from .jobs.explain import Explained, Explaining, explain
     from .jobs.features import Features
     from .jobs.fitting.adapt import Adapted, adapt
     from .jobs.fitting.fit import fit
@@ -44,6 +46,8 @@ _HOMES = {
     "Augmented": "augmentation",
     "ComplexGaussian": "operators",
     "Draws": "sampling",
+    "Explained": "jobs.explain",
+    "Explaining": "jobs.explain",
     "Features": "jobs.features",
     "Found": "jobs.detect",
     "Gaussian": "operators",
@@ -52,6 +56,8 @@ _HOMES = {
     "Layout": "io.dataset.layout",
     "Measurement": "operators",
     "MedpriorError": "errors",
+    "Model": "explanation.model",
+    "ModelInput": "explanation.model",
     "Poisson": "operators",
     "Policy": "augmentation",
     "Prior": "prior",
@@ -66,6 +72,7 @@ _HOMES = {
     "calibrate": "runs.verbs",
     "detect": "jobs.detect",
     "evaluate": "runs.verbs",
+    "explain": "jobs.explain",
     "fit": "jobs.fitting.fit",
     "label": "runs.verbs",
     "learn": "jobs.learn",
@@ -89,6 +96,8 @@ __all__ = [
     "Augmented",
     "ComplexGaussian",
     "Draws",
+    "Explained",
+    "Explaining",
     "Features",
     "Found",
     "Gaussian",
@@ -97,6 +106,8 @@ __all__ = [
     "Layout",
     "Measurement",
     "MedpriorError",
+    "Model",
+    "ModelInput",
     "Poisson",
     "Policy",
     "Prior",
@@ -111,6 +122,7 @@ __all__ = [
     "deidentify",
     "detect",
     "evaluate",
+    "explain",
     "fit",
     "label",
     "learn",

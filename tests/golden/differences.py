@@ -31,6 +31,7 @@ INTENDED: dict[str, str] = {
     "measured sinogram.images.outputs/reconstruction.*": "an NPZ measurement comes as NIfTI or PNG, too",
     "*.low": "intervals over patients are t or Newcombe intervals",
     "*.high": "intervals over patients are t or Newcombe intervals",
+    "detect*.record.metrics.twin_p_value": "the healthy twin of a flagged scan is judged, too",
     "scan": "scan is a run with a folder of its own",
     "train*.record.metrics.curve*": "training measures the validation loss",
     "train*.record.metrics.of_steps": "training says when it was too short",

@@ -27,6 +27,7 @@ KINDS = {
     "augmented": True,
     "synthesized": True,
     "healthy twin": True,
+    "counterfactual": True,
     "map": False,
     "mask": False,
     "structures": False,

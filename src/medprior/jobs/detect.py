@@ -14,7 +14,6 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data.seeds import generator
 from ..data.views import Window, as_html, row_of, views_of
 from ..data.volume import Volume
 from ..errors import BadOption, OutOfDistribution, Uncalibrated
@@ -34,14 +33,12 @@ from ..healthy.model import (
     n_draws_for,
     prior_expectation,
 )
-from ..prior import Condition, Denoiser, Prior
+from ..prior import Prior
 from ..prior.admit import Admitted, admit, release, release_map
 from ..prior.promises import DetectPromise
-from ..prior.wrappers import guided, with_known
-from ..sampling import sdedit
 from .gate import describe_difference, known_parts
 from .given import GivenPrior, GivenScan, load_scan, prior_of
-from .reconstruct import windowed
+from .twin import HEALTHY, PLAIN, STEPS, TWIN, finding_levels, free_above, free_places, healthy_twin
 
 __all__ = [
     "ALPHA",
@@ -57,24 +54,16 @@ __all__ = [
     "usable",
 ]
 
-TWIN, _STEPS = 1.6, 6
-"""Level of the healthy twin, network units, and steps back: whatever is larger than small anatomy is
-forgotten, but only where the map says so.
+_WIDER = (0.9, 0.7, 0.0)
+"""Quantiles of the map above which a flagged scan's twin is made anew, one after the other, while the twin is
+flagged itself: what makes a scan unusual need not lie where the map is highest.
 """
 
 ALPHA = 0.05
 """False-positive rate of the map's colour scale and of a flag."""
 
-HEALTHY = ("no_finding", "healthy", "normal")
-"""Labels that healthy scans go by."""
-
 _GROWN = 0.995
 """A finding reaches where the map passes what so large a share of a healthy scan's voxels stays below."""
-
-_PLAIN = {True: (2.0, 4.0), False: (2.0, 5.0)}
-"""Where a finding begins and the top of the colour scale while nobody has calibrated them: with healthy scans
-learned (deviations of theirs), and without.
-"""
 
 _HEIGHTS = 32
 """Places along a volume at which the highest values of healthy scans are kept."""
@@ -129,7 +118,8 @@ class Found:
     can. other: why the scan is not of the kind of the healthy ones, "" when it is. unlike: in what it differs
     from those scans, be it little (p <= 0.05). n_kind: healthy patients that the gate knows; under 19 of them
     there is no gate. plain: what plain detectors say of the scan, by name, fitted to (at most 400 of) and
-    ranked among the same healthy scans; {} where there are none.
+    ranked among the same healthy scans; {} where there are none. twin_p_value: of the healthy twin of a
+    flagged scan. At 0.05 or less no region explains the flag. None: not flagged, or no twin was made.
     """
 
     map: Volume
@@ -147,6 +137,7 @@ class Found:
     unlike: str = ""
     n_kind: int = 0
     plain: dict[str, RankedScore] = field(default_factory=dict)
+    twin_p_value: float | None = None
 
     def __repr__(self) -> str:
         """One line: "Found: p = 0.3 (26 healthy patients), no finding"."""
@@ -179,12 +170,12 @@ class Found:
 
 def evaluations(n_twins: int, images: Tensor) -> int:
     """Passes of the network through a scan, as the door admits it."""
-    return (len(SIGMAS) + 1) * n_draws_for(images) + n_twins * (2 * _STEPS - 1)
+    return (len(SIGMAS) + 1) * n_draws_for(images) + n_twins * (2 * STEPS - 1)
 
 
 def plain_scale(prior: Prior) -> float:
     """Top of the map's scale where too few healthy patients were held out: the same number for every scan."""
-    return _PLAIN[bool(prior.healthy)][1]
+    return PLAIN[bool(prior.healthy)][1]
 
 
 def detect(
@@ -227,20 +218,49 @@ def detect(
     unusual = _unusual(prior, scan)
     if on_step:
         on_step(1, n_twins + 1)
-    twin = _twin(
-        prior,
-        scan,
-        _free(unusual.map, promise, learned=bool(prior.healthy), like=scan),
-        n_twins,
-        seed,
-        on_step,
-    )
+
+    def twin_of(free: Tensor) -> Tensor:
+        return healthy_twin(prior, scan, free, n_twins, seed, on_step)
+
+    twin = twin_of(free_places(unusual.map, promise, learned=bool(prior.healthy), like=scan))
     promise = None if other and gate else promise
+    twin_p = None
+    if n_twins and promise is not None and _ranked_among(promise, unusual)[1] <= ALPHA:
+        twin, twin_p = _explaining(prior, scan, unusual, twin, twin_of, promise)
     return replace(
         _found(prior, admitted, twin, unusual, promise, other, unlike),
         plain=_ranked(plain_scores(prior.healthy, scan.whole), promise),
         n_kind=n_kind,
+        twin_p_value=twin_p,
     )
+
+
+def _explaining(
+    prior: Prior,
+    scan: NetworkScan,
+    unusual: ScanEvidence,
+    twin: Tensor,
+    twin_of: Callable[[Tensor], Tensor],
+    promise: DetectPromise,
+) -> tuple[Tensor, float]:
+    """The first twin that is not flagged itself, of ever more of the scan, and its p-value; else the last."""
+
+    def p_of(images: Tensor) -> float:
+        return _ranked_among(promise, _unusual(prior, replace(scan, images=images)))[1]
+
+    p = p_of(twin)
+    for quantile in _WIDER:
+        if p > ALPHA:
+            break
+        twin = twin_of(free_above(unusual.map, quantile, scan))
+        p = p_of(twin)
+    return twin, p
+
+
+def _ranked_among(promise: DetectPromise, unusual: ScanEvidence) -> tuple[float, float]:
+    """Score and p-value of a scan's joined evidence among that of the calibration's patients."""
+    joined = torch.tensor([float(unusual.evidence[EVIDENCE.index(name)]) for name in JOINED])
+    return conformal_score(joined, torch.tensor([promise.evidence[name] for name in JOINED]).T)
 
 
 def learn_healthy(
@@ -418,74 +438,6 @@ def _known(prior: Prior) -> HealthyModel:
     return HealthyModel.of(prior.healthy)
 
 
-def _free(unusual: Tensor, promise: DetectPromise | None, *, learned: bool, like: NetworkScan) -> Tensor:
-    """How freely the twin is made anew at each voxel, 0 to 1, broadcastable to the scan's images; everywhere
-    where nobody knows what is usual.
-    """
-    if not learned:
-        return (
-            torch.ones(1, 1, *unusual.shape)
-            if not like.stack
-            else torch.ones(len(like.images), 1, *unusual.shape[:2])
-        )
-    low, high = _levels(promise, learned=True)
-    share = ((unusual - low) / (high - low)).clamp(0, 1)[None, None]
-    grow, soften = (F.max_pool2d, F.avg_pool2d) if unusual.ndim == 2 else (F.max_pool3d, F.avg_pool3d)
-    share = soften(grow(share, 5, stride=1, padding=2), 3, stride=1, padding=1, count_include_pad=False)
-    return share[0, 0].movedim(-1, 0)[:, None] if like.stack else share
-
-
-def _levels(promise: DetectPromise | None, *, learned: bool) -> tuple[float, float]:
-    """Where a finding's region ends, and what its peak must pass."""
-    if promise is None or promise.map_high is None:
-        return _PLAIN[learned]
-    return min(promise.usual, promise.map_high), promise.map_high
-
-
-def _twin(
-    prior: Prior,
-    scan: NetworkScan,
-    free: Tensor,
-    n: int,
-    seed: int,
-    on_step: Callable[[int, int], None] | None,
-) -> Tensor:
-    """The mean of n healthy twins, shaped as the images."""
-    if not n:
-        return scan.images
-    total = torch.zeros_like(scan.images)
-    at = (
-        free.flatten(1).amax(1) > 0
-        if len(free) == len(scan.images)
-        else torch.ones(len(scan.images), dtype=torch.bool)
-    )
-    denoiser = with_known(_healthy(prior), scan.images[at], free[at] if len(free) == len(at) else free)
-    condition = Condition(numbers=None if scan.condition.numbers is None else scan.condition.numbers[at])
-    for i in range(n):
-        twin = scan.images.clone()
-        if bool(at.any()) and bool((free > 0).any()):  # slices in which nothing is unusual stay as they are
-            with torch.no_grad():
-                twin[at] = sdedit(
-                    denoiser,
-                    scan.images[at],
-                    TWIN,
-                    rng=generator(seed, "twin", i),
-                    condition=condition,
-                    n_steps=_STEPS,
-                )
-        total += twin
-        if on_step:
-            on_step(i + 2, n + 1)
-    return total / n
-
-
-def _healthy(prior: Prior) -> Denoiser:
-    """The prior, told that the patient is healthy where its card has such a label."""
-    denoiser = windowed(prior)
-    known = [name for name in HEALTHY if name in prior.card.labels]
-    return guided(denoiser, prior.card.labels.index(known[0]), 1.0) if known else denoiser
-
-
 def _along(unusual: Tensor) -> list[float]:
     """(i, j, k) -> the highest value at each of 32 places along k."""
     return F.adaptive_max_pool1d(unusual.amax((0, 1))[None], _HEIGHTS)[0].tolist()
@@ -505,7 +457,7 @@ def _found(
         admitted, twin, sentence=f"healthy twin by medprior: prior {prior.card.name}, sigma {TWIN}"
     )
     at = release_map(admitted, unusual.map, sentence="how unusual each place is among healthy scans")
-    low, high = _levels(promise, learned=known)
+    low, high = finding_levels(promise, learned=known)
     labels, found = blobs(at.data[0], high, low)
     peaks = promise.peaks if promise else None
     findings = tuple(_finding(at, one.number, one.voxels, one.peak, one.centre, peaks) for one in found)
@@ -520,7 +472,7 @@ def _found(
         if other:
             refused = f"no p-value: {other}, and no healthy scan of its kind was measured"
     else:
-        score, p = conformal_score(joined, torch.tensor([promise.evidence[name] for name in JOINED]).T)
+        score, p = _ranked_among(promise, unusual)
         n = promise.n_healthy
         refused = (
             ""

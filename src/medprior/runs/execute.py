@@ -12,7 +12,9 @@ from ..data.acquisitions import KSpace, Sinogram
 from ..data.plain import JsonObject
 from ..data.volume import Volume
 from ..errors import BadOption
+from ..io.dataset.layout import PLAIN
 from ..io.dataset.listing import folder_state
+from ..io.disk.files import sha256
 from ..io.read import read
 from ..jobs.reconstruct import label_index
 from ..prior import Prior
@@ -21,6 +23,7 @@ from .ask.requests import (
     AugmentClassical,
     AugmentSet,
     Detect,
+    Explain,
     OneScan,
     Reconstruct,
     Request,
@@ -36,6 +39,7 @@ from .core.outputs import Outcome
 from .core.progress import Event, OnEvent, silent
 from .core.run import Run, RunFolder
 from .detect.run import run_detect
+from .explain.run import run_explain
 from .reconstruct.run import run_reconstruct
 from .synthesize.run import run_synthesize
 
@@ -117,6 +121,12 @@ def prepared(request: Request) -> Prepared:
         facts["data_state"] = folder_state(request.data, request.layout)
     if isinstance(request, Augment) and request.paint is not None:
         facts["paint_sha256"] = scan_hash(read(request.paint, unit="label"))
+    if isinstance(request, Explain):
+        facts["model_sha256"] = sha256(request.model)
+        if request.mask is not None:
+            facts["mask_sha256"] = scan_hash(read(request.mask, unit="label"))
+        if request.real is not None:
+            facts["real_state"] = folder_state(request.real, PLAIN)
     run = Run.of(request, started, device, **known.hashes, **facts)
     return Prepared(request, run, known, volume, time.monotonic() - started, given)
 
@@ -159,6 +169,7 @@ def _do(
 _JOBS: dict[type[Request], Callable[[Any, Prior, Any, OnEvent], Outcome]] = {
     Augment: run_augment,
     Detect: run_detect,
+    Explain: run_explain,
     Reconstruct: run_reconstruct,
     Synthesize: run_synthesize,
 }

@@ -19,6 +19,7 @@ __all__ = ["VERBS", "calibrate", "evaluate", "label", "perform", "report"]
 
 VERBS: dict[str, tuple[type[ask.Request | ask.Scan], str]] = {
     "detect": (ask.Detect, "execute:execute"),
+    "explain": (ask.Explain, "execute:execute"),
     "reconstruct": (ask.Reconstruct, "execute:execute"),
     "augment": (ask.Augment, "execute:execute"),
     "augment-classical": (ask.AugmentClassical, "execute:execute"),

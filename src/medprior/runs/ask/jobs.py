@@ -52,6 +52,39 @@ class Detect(OneScan):
     n_twins: int = option(1, "Number of healthy twins to average.", ge=1, le=64)
 
 
+class Explain(OneScan):
+    """Show why a model answers as it does: the smallest believable change that turns its answer, and maps of
+    importance that passed a check.
+    """
+
+    job: ClassVar[str] = "explain"
+    private: ClassVar[tuple[str, ...]] = (*OneScan.private, "model", "mask", "real")
+    model: Path = Field(
+        description="Your model as an ONNX file. Beside it lies a JSON file of the same name that says what "
+        "it wants (docs/explain.md).",
+        kw_only=True,
+    )
+    label: str | None = option(None, "The answer to turn to. Default: the model's next likely one.")
+    region: Literal["whole", "found"] = option(
+        "whole", "Where the scan may change. found: the quarter that the answer depends on most."
+    )
+    mask: Path | None = option(None, "Mask on the scan's grid: the scan may change only inside of it.")
+    n: int = option(4, "Number of fresh searches. Each gives a counterfactual of its own.", ge=1, le=64)
+    real: Path | None = option(
+        None, "Folder of real scans that the prior has not learned from. They say what is in distribution."
+    )
+    box: tuple[int, int, int, int] | None = advanced(
+        None, "The region as a box instead of a mask: first row, first column, rows, columns."
+    )
+    particles: int = advanced(16, "Images of each search that are drawn side by side.", ge=2, le=512)
+
+    @model_validator(mode="after")
+    def _region_once(self) -> Self:
+        if (self.mask is not None) + (self.box is not None) + (self.region != "whole") > 1:
+            raise ValueError("region, mask, box: wanted one of them")
+        return self
+
+
 class _Varies(BaseModel):
     n: int = option(4, "How many variations to make of a scan.", ge=1, le=10_000)
 

@@ -19,6 +19,7 @@ from .jobs import (
     AugmentClassical,
     AugmentSet,
     Detect,
+    Explain,
     Label,
     Reconstruct,
     Scan,
@@ -56,6 +57,7 @@ __all__ = [
     "EvaluateLearn",
     "EvaluateReconstruct",
     "Evaluation",
+    "Explain",
     "HasScan",
     "Label",
     "Learn",
@@ -74,7 +76,7 @@ __all__ = [
 REQUESTS: dict[str, type[Request]] = {
     r.job: r
     for r in (
-        *(Reconstruct, Augment, AugmentClassical, AugmentSet, Synthesize, Detect, Train, Adapt),
+        *(Reconstruct, Augment, AugmentClassical, AugmentSet, Synthesize, Detect, Explain, Train, Adapt),
         *(Label, Learn, Predict),
         *(EvaluateReconstruct, EvaluateDetect, EvaluateAugment, EvaluateLearn),
         *(CalibrateReconstruct, CalibrateDetect, CalibrateSynthesize),

@@ -31,6 +31,7 @@ __all__ = [
     "measured_table",
     "sentence",
     "slices_table",
+    "twin_line",
     "widest_slice",
 ]
 
@@ -66,6 +67,16 @@ def findings_line(found: Found) -> str:
     unit = "ml" if found.map.ndim == 3 else "mm2"
     size = f"{largest.voxels} voxels" if largest.size is None else f"{largest.size:.3g} {unit}"
     return f"{n} finding{'s' if n > 1 else ''}; the largest has {size}."
+
+
+def twin_line(found: Found) -> str:
+    """Whether the healthy twin of a flagged scan explains the flag, "" where nothing was flagged."""
+    if found.twin_p_value is None:
+        return ""
+    p = f"p = {found.twin_p_value:.2g}"
+    if found.twin_p_value <= ALPHA:
+        return f"No region explains the flag: the healthy twin is unusual, too ({p})."
+    return f"The healthy twin is not unusual ({p}): what it changed explains the flag."
 
 
 def findings_table(volume: Volume, found: Found) -> list[Table]:
@@ -310,7 +321,7 @@ def detect_section(
             *slices_table(found),
             details,
         ],
-        verdict=f"{sentence(found)} {findings_line(found)}",
+        verdict=" ".join(filter(None, (sentence(found), findings_line(found), twin_line(found)))),
         caveats=_limits(found),
     )
     return section, views.preview()

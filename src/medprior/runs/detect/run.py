@@ -13,7 +13,7 @@ from ..ask.requests import Detect
 from ..core.cost import announce
 from ..core.outputs import Outcome, Output, Summary
 from ..core.progress import Event, OnEvent
-from .page import DISCOVERIES, detect_section, findings_line, map_high
+from .page import DISCOVERIES, detect_section, findings_line, map_high, twin_line
 
 __all__ = ["run_detect"]
 
@@ -47,6 +47,7 @@ def run_detect(request: Detect, prior: Prior, volume: Volume, on_event: OnEvent)
     metrics = {
         "score": found.score,
         "p_value": found.p_value,
+        "twin_p_value": found.twin_p_value,
         "n_healthy": found.n_healthy,
         "refused": found.refused,
         "map_high": found.map_high,
@@ -87,7 +88,8 @@ def detect_summary(found: Found) -> Summary:
     else:
         verdict = "Not flagged; that does not mean healthy."
     result = f"p = {found.p_value:.2g} from {found.n_healthy} healthy patients"
-    return Summary((f"{text} {verdict}", findings_line(found)), result)
+    lines = (f"{text} {verdict}", findings_line(found), twin_line(found))
+    return Summary(tuple(filter(None, lines)), result)
 
 
 def _scored(volume: Volume, found: Found) -> tuple[Volume, Any] | None:

@@ -1,0 +1,180 @@
+"""Which places a model's answer depends on, with checks that can fail.
+
+A map of importance convinces whether it is right or not (Adebayo et al., "Sanity checks for saliency maps",
+NeurIPS 2018). So each map is tested twice. Its most important places are drawn anew by the prior: the answer
+must fall by more than for random places. And a model with shuffled weights must give another map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..data.seeds import generator
+from ..errors import optional
+from ..prior import Condition, Denoiser
+from ..prior.wrappers import with_known
+from ..sampling import flow, initial_image, karras_levels
+from .particles import Likelihood
+
+__all__ = ["Infill", "MapTest", "Occluded", "importance", "map_test", "occluded"]
+
+SHARES = (0.05, 0.1, 0.2, 0.4)
+"""Of the scan's area that are drawn anew, the most important first."""
+
+ALIKE = 0.3
+"""Rank correlation of two maps from which they show the same."""
+
+_RANDOM = 12
+"""Random orders of places that a map is compared with."""
+
+
+@dataclass(frozen=True, slots=True)
+class MapTest:
+    """deletion: mean probability of the answer while the most important places are drawn anew; low is good.
+    insertion: the same while all but these are drawn anew; high is good. random: deletion of random places,
+    one for each order. alike: rank correlation with the map of a model with shuffled weights; None where the
+    model's weights cannot be shuffled.
+    """
+
+    deletion: float
+    insertion: float
+    random: tuple[float, ...]
+    alike: float | None
+
+    @property
+    def why_not(self) -> str:
+        """Why the map must not be believed, "" where it passes.
+
+        It passes where its deletion is lower than that of every random order but one in twenty.
+        """
+        if (1 + sum(one <= self.deletion for one in self.random)) / (len(self.random) + 1) > 0.1:
+            return "drawing its places anew changes the answer no more than random places do"
+        if self.alike is not None and self.alike > ALIKE:
+            return f"a model with shuffled weights gives nearly this map (rank correlation {self.alike:.2f})"
+        return ""
+
+    @property
+    def passes(self) -> bool:
+        return not self.why_not
+
+
+@dataclass(frozen=True, slots=True)
+class Infill:
+    """Draws parts of a scan anew, given the rest. scan: (1, C, i, j[, k]) network units. high: first noise
+    level.
+    """
+
+    denoiser: Denoiser
+    scan: Tensor
+    seed: int
+    condition: Condition | None = None
+    n_steps: int = 8
+    high: float = 1.5
+
+    def __call__(self, free: Tensor) -> Tensor:
+        """free: (B, 1, i, j[, k]), 1 where the image is drawn -> (B, C, i, j[, k])."""
+        rng = generator(self.seed, "infill")
+        known = with_known(self.denoiser, self.scan, free)
+        sigmas = karras_levels(self.n_steps, low=0.05, high=self.high)
+        shape = (len(free), *self.scan.shape[1:])
+        with torch.no_grad():
+            start = initial_image(known, shape, sigmas[0], rng=rng, condition=self.condition)
+            drawn = flow(known, start, sigmas, condition=self.condition)
+        return self.scan + free * (drawn - self.scan)
+
+
+def map_test(
+    importance_map: Tensor, infill: Infill, likelihood: Likelihood, *, shuffled_map: Tensor | None = None
+) -> MapTest:
+    """Test a map (i, j[, k]), shaped as the scan. likelihood: the model's probability of its own answer."""
+    rng = generator(infill.seed, "random maps")
+    shape = importance_map.shape
+    others = [_smooth(torch.randn(shape, generator=rng)) for _ in range(_RANDOM)]
+    deleted = torch.stack([_most(one, share) for one in (importance_map, *others) for share in SHARES])
+    kept = torch.stack([~_most(importance_map, share) for share in SHARES])
+    answers = likelihood(infill(torch.cat([deleted, kept])[:, None].float()))
+    by_map = answers[: len(deleted)].reshape(-1, len(SHARES)).mean(1)
+    return MapTest(
+        float(by_map[0]),
+        float(answers[len(deleted) :].mean()),
+        tuple(float(one) for one in by_map[1:]),
+        None if shuffled_map is None else _rank_correlation(importance_map, shuffled_map),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Occluded:
+    """A scan with one window after the other drawn anew. free: (B, 1, i, j[, k]), 1 inside of the window.
+    images: (B, C, i, j[, k]).
+    """
+
+    scan: Tensor
+    free: Tensor
+    images: Tensor
+
+    def importance(self, likelihood: Likelihood) -> Tensor:
+        """(i, j[, k]): by how much the answer falls where a window is drawn anew.
+
+        Occlusion (Zeiler and Fergus, ECCV 2014) with the prior's infill in place of grey. The infill adds no
+        edge that the model has never seen.
+        """
+        fall = (likelihood(self.scan) - likelihood(self.images)).reshape(-1, *[1] * (self.free.ndim - 2))
+        return (fall * self.free[:, 0]).sum(0) / self.free[:, 0].sum(0).clamp_min(1)
+
+
+def occluded(scan: Tensor, infill: Infill) -> Occluded:
+    """Windows of a seventh of the side, two thirds of that apart. scan: (1, C, i, j[, k])."""
+    shape = tuple(scan.shape[2:])
+    window = [max(1, min(n, round(n / 7))) for n in shape]
+    starts = [_starts(n, w) for n, w in zip(shape, window, strict=True)]
+    places = torch.cartesian_prod(*starts)
+    free = torch.zeros(len(places), 1, *shape)
+    for row, place in zip(free, places.tolist(), strict=True):
+        row[(0, *(slice(a, a + w) for a, w in zip(place, window, strict=True)))] = 1
+    return Occluded(scan, free, torch.cat([infill(part) for part in free.split(64)]))
+
+
+def _starts(side: int, window: int) -> Tensor:
+    """Evenly from the first place to the last."""
+    n = max(1, round(1.5 * side / window))
+    return torch.linspace(0, side - window, n).round().long().unique()
+
+
+def importance(
+    scan: Tensor, scores: Callable[[Tensor], Tensor], baseline: Tensor, n_steps: int = 32
+) -> Tensor:
+    """(i, j[, k]): integrated gradients (Sundararajan et al., ICML 2017) from a baseline, as captum has them;
+    of a model whose scores can be differentiated. baseline: shaped as the scan, e.g. its counterfactual.
+    """
+    captum = optional("captum.attr", "explain", "integrated gradients")
+    found = captum.IntegratedGradients(scores).attribute(scan, baselines=baseline, n_steps=n_steps)
+    return _smooth(found.detach()[0].abs().sum(0))
+
+
+def _most(values: Tensor, share: float) -> Tensor:
+    """bool: the places of the highest values, so large a share of all."""
+    flat = values.flatten()
+    most = torch.zeros_like(flat, dtype=torch.bool)
+    most[flat.topk(max(1, round(share * len(flat)))).indices] = True
+    return most.reshape(values.shape)
+
+
+def _smooth(values: Tensor) -> Tensor:
+    """A mean over a fourteenth of the side, so that places and not single voxels are compared."""
+    width = 2 * max(1, min(values.shape) // 28) + 1
+    pool = F.avg_pool2d if values.ndim == 2 else F.avg_pool3d
+    return pool(values[None, None], width, 1, width // 2, count_include_pad=False)[0, 0]
+
+
+def _rank_correlation(a: Tensor, b: Tensor) -> float:
+    """Spearman's, of all places."""
+    from scipy.stats import spearmanr
+
+    value = float(spearmanr(a.flatten().numpy(), b.flatten().numpy())[0])  # type: ignore[arg-type]
+    return 0.0 if np.isnan(value) else value

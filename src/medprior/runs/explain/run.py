@@ -1,0 +1,140 @@
+"""Explain as a run: the job, the files that it writes and the numbers of its record."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import numpy as np
+
+from ...data.volume import Volume
+from ...errors import BadOption
+from ...explanation.particles import Search
+from ...io.dataset.cache import cached_scan
+from ...io.read import read
+from ...jobs.explain import Explained, Explaining, explain, network_images
+from ...jobs.inpaint import box_mask
+from ...prior import Prior
+from ..ask.requests import Explain
+from ..core.cost import announce
+from ..core.outputs import Outcome, Output, Summary
+from ..core.progress import Event, OnEvent
+from .model import load_model
+from .page import explain_section
+
+__all__ = ["run_explain"]
+
+_MOST_REAL = 200
+"""Real scans that are read for p-values."""
+
+
+def run_explain(request: Explain, prior: Prior, volume: Volume, on_event: OnEvent) -> Outcome:
+    """The job, its outputs and its section."""
+    loaded = load_model(request.model)
+    what = Explaining(
+        label=request.label,
+        region=_region(request, volume),
+        search=Search(particles=request.particles, repeats=request.n),
+        seed=request.seed,
+        allow_other=request.allow_other,
+    )
+    admitted = prior.admit(volume, allow_other=request.allow_other)
+    announce(prior, len(admitted.images), tuple(admitted.images.shape[2:]), network_images(what), on_event)
+    on_event(Event("stage", "looking for the smallest change that turns the answer", 0, 4))
+    found = explain(
+        prior,
+        volume,
+        loaded.model,
+        what,
+        shuffled=loaded.shuffled(request.seed),
+        real=_real(request, on_event),
+        on_step=lambda done, total: on_event(Event("step", done=done, total=total)),
+    )
+    section, preview = explain_section(volume, found)
+    return Outcome(_metrics(found), [section], preview, explain_summary(found), _outputs(volume, found))
+
+
+def _region(request: Explain, volume: Volume) -> Volume | str:
+    if request.mask is not None:
+        return read(request.mask, unit="label")
+    return request.region if request.box is None else box_mask(volume, request.box)
+
+
+def _real(request: Explain, on_event: OnEvent) -> list[Volume]:
+    """Real scans of the folder, evenly over its files, without the scan itself."""
+    if request.real is None:
+        return []
+    on_event(Event("stage", "reading real scans"))
+    index = cached_scan(request.real, unit=request.unit, modality=request.modality)
+    items = [
+        item for item in index.usable(None) if (index.folder / item.path).resolve() != request.input.resolve()
+    ]
+    chosen = (
+        {round(at) for at in np.linspace(0, len(items) - 1, min(_MOST_REAL, len(items)))} if items else ()
+    )
+    if not chosen:
+        raise BadOption(f"real: {request.real} holds no usable scan")
+    return [volume for _, volume in index.volumes(items[n] for n in sorted(chosen))]
+
+
+def _outputs(volume: Volume, found: Explained) -> list[Output]:
+    shown = found.counterfactuals[0]
+    outputs = [
+        Output(f"counterfactual_{n + 1}", one.image, "counterfactual", like=volume)
+        for n, one in enumerate(found.counterfactuals)
+    ]
+    largest = float(np.abs(shown.difference.data).max()) or 1.0
+    outputs.append(Output("difference", shown.difference, "map", like=volume, window=(-largest, largest)))
+    outputs += [
+        Output(f"importance_{one.name}", one.values, "map", like=volume, window=_window(one.values))
+        for one in found.maps
+        if one.test.passes
+    ]
+    return outputs
+
+
+def _window(values: Volume) -> tuple[float, float]:
+    high = float(values.data.max())
+    return min(0.0, float(values.data.min())), high if high > 0 else 1.0
+
+
+def _metrics(found: Explained) -> dict[str, object]:
+    return {
+        "answer": found.answer,
+        "given": found.given,
+        "target": found.target,
+        "found": found.found,
+        "p_value": found.p_value,
+        "distance": found.distance,
+        "counterfactuals": [
+            {
+                "probability": one.probability,
+                "turned": one.turned,
+                "change": one.change,
+                "outside": one.outside,
+                "p_value": one.p_value,
+            }
+            for one in found.counterfactuals
+        ],
+        "maps": {one.name: asdict(one.test) | {"why_not": one.test.why_not} for one in found.maps},
+    }
+
+
+def explain_summary(found: Explained) -> Summary:
+    """The answer, and what would have to be different, in plain sentences."""
+    answer = f"The model answers {found.given} ({found.answer[found.given]:.2f})."
+    turned = [one for one in found.counterfactuals if one.turned]
+    if not found.found:
+        text = (
+            f"No believable change was found that turns the answer to {found.target}: {len(turned)} of "
+            f"{len(found.counterfactuals)} searches found one."
+        )
+    else:
+        change = found.counterfactuals[0].change
+        text = (
+            f"A change of {100 * change:.1f} % of the range turns it to {found.target}, in {len(turned)} of "
+            f"{len(found.counterfactuals)} searches."
+        )
+    passed = [one.name for one in found.maps if one.test.passes]
+    maps = f"Maps that pass their check: {', '.join(passed) or 'none'}." if found.maps else ""
+    result = f"{found.given}, {found.target} in {len(turned)} of {len(found.counterfactuals)}"
+    return Summary(tuple(filter(None, (answer, text, maps))), result)

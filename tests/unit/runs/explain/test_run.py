@@ -1,0 +1,83 @@
+"""A run of explain: from an ONNX file to the page, and what the terminal says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medprior.errors import Unsupported
+from medprior.io.disk.files import read_json
+from medprior.runs.ask.requests import Explain
+from medprior.runs.execute import execute
+
+from ..conftest import blobs
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+
+def bright_model(folder: Path, edge: float) -> Path:
+    """Probability that the mean of an image (0..1) is above an edge."""
+    make, kind = onnx.helper, onnx.TensorProto.FLOAT
+    nodes = [
+        make.make_node("ReduceMean", ["x"], ["mean"], axes=[1, 2, 3], keepdims=0),
+        make.make_node("Sub", ["mean", "edge"], ["over"]),
+        make.make_node("Mul", ["over", "slope"], ["steep"]),
+        make.make_node("Sigmoid", ["steep"], ["p"]),
+    ]
+    constants = {"edge": np.float32(edge), "slope": np.float32(200)}
+    model = make.make_model(
+        make.make_graph(
+            nodes,
+            "bright",
+            [make.make_tensor_value_info("x", kind, ["b", 1, 32, 32])],
+            [make.make_tensor_value_info("p", kind, ["b"])],
+            [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+        ),
+        opset_imports=[make.make_opsetid("", 13)],
+        ir_version=8,
+    )
+    path = folder / "bright.onnx"
+    path.write_bytes(model.SerializeToString())
+    card = {"classes": ["dark", "bright"], "outputs": "probabilities", "range": [0, 1]}
+    path.with_suffix(".json").write_text(json.dumps(card))
+    return path
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    path = tmp_path / "scan.png"
+    Image.fromarray(np.rint(blobs()[0]).astype(np.uint8)).save(path)
+    return path
+
+
+def test_the_run_holds_the_images_the_numbers_and_the_page(tmp_path: Path, tiny: Path, scan: Path) -> None:
+    model = bright_model(tmp_path, 0.3)
+    request = Explain(
+        input=scan, prior=str(tiny), model=model, n=2, particles=4, modality="DX", out=tmp_path / "run"
+    )
+    done = execute(request)
+    found = read_json(done.path / "run.json")["metrics"]
+    assert found["given"] in ("dark", "bright") and found["given"] != found["target"]
+    assert len(found["counterfactuals"]) == 2 and set(found["maps"]) == {"occlusion", "change"}
+    names = [path.name for path in done.outputs]
+    assert "counterfactual_1.png" in names and "difference.png" in names
+    shown = [name for name in names if name.startswith("importance")]
+    assert shown == [f"importance_{name}.png" for name, one in found["maps"].items() if not one["why_not"]]
+    page = done.report.read_text()
+    assert "The model answers" in page and "Research use only" in page
+    assert done.summary.headline[0].startswith(f"The model answers {found['given']}")
+    assert execute(request).reused
+    assert str(tmp_path) not in (done.path / "run.json").read_text()
+
+
+def test_a_model_that_is_no_onnx_file_is_refused(tmp_path: Path, tiny: Path, scan: Path) -> None:
+    pickled = tmp_path / "model.pt"
+    pickled.write_bytes(b"x")
+    with pytest.raises(Unsupported, match="export your model"):
+        execute(Explain(input=scan, prior=str(tiny), model=pickled, modality="DX", out=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
