@@ -39,7 +39,7 @@ from medprior.errors import WrongKind
 from medprior.evidence.intervals import clopper_pearson
 from medprior.healthy.acquisition import AcquisitionModel, Sketch, sketch
 from medprior.healthy.model import NetworkScan, fingerprint, sketch_variants
-from medprior.jobs.gate import GATE_ALPHA, describe_difference, gate_distance, known_parts
+from medprior.jobs.detection.gate import GATE_ALPHA, describe_difference, gate_distance, known_parts
 from medprior.prior.admit import admit
 from medprior.prior.promises import DetectPromise
 from medprior.runs.core.inputs import known_prior

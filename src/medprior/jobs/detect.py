@@ -36,9 +36,9 @@ from ..healthy.model import (
 from ..prior import Prior
 from ..prior.admit import Admitted, admit, release, release_map
 from ..prior.promises import DetectPromise
-from .gate import describe_difference, known_parts
+from .detection.gate import describe_difference, known_parts
+from .detection.twin import HEALTHY, PLAIN, STEPS, TWIN, finding_levels, free_above, free_places, healthy_twin
 from .given import GivenPrior, GivenScan, load_scan, prior_of
-from .twin import HEALTHY, PLAIN, STEPS, TWIN, finding_levels, free_above, free_places, healthy_twin
 
 __all__ = [
     "ALPHA",

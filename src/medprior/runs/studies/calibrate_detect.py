@@ -18,7 +18,7 @@ from ...healthy.model import EVIDENCE, LEAST, HealthyModel, fingerprint, n_varia
 from ...io.dataset.index import digest_of, one_each, patients_of
 from ...io.dataset.scan import Index, Item
 from ...jobs.detect import ALPHA, HEALTHY, calibrate_detection, evaluations, learn_healthy
-from ...jobs.gate import known_parts
+from ...jobs.detection.gate import known_parts
 from ...prior.promises import DetectPromise
 from ...training.folder import read_healthy, read_promises, save_promises
 from ..ask.requests import CalibrateDetect

@@ -28,6 +28,7 @@ NEEDED = {
     "augment": SCAN,
     "augment-classical": {"input": "scan.png"},
     "augment-set": {"folder": "scans", "prior": "chest-xray"},
+    "explain": {**SCAN, "model": "model.onnx"},
     "reconstruct": SCAN,
     "synthesize": {"prior": "chest-xray"},
     "train": {"folder": "scans"},

@@ -7,9 +7,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..evidence.conformal import p_value, patients_needed
-from ..healthy.acquisition import PARTS, AcquisitionModel, Sketch, describe_part
-from ..prior.promises import DetectPromise
+from ...evidence.conformal import p_value, patients_needed
+from ...healthy.acquisition import PARTS, AcquisitionModel, Sketch, describe_part
+from ...prior.promises import DetectPromise
 
 __all__ = ["GATE_ALPHA", "describe_difference", "gate_distance", "known_parts"]
 

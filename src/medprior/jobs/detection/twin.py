@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data.seeds import generator
-from ..healthy.model import NetworkScan
-from ..prior import Condition, Denoiser, Prior
-from ..prior.promises import DetectPromise
-from ..prior.wrappers import guided, with_known
-from ..sampling import sdedit
-from .reconstruct import windowed
+from ...data.seeds import generator
+from ...healthy.model import NetworkScan
+from ...prior import Condition, Denoiser, Prior
+from ...prior.promises import DetectPromise
+from ...prior.wrappers import guided, with_known
+from ...sampling import sdedit
+from ..reconstruct import windowed
 
 __all__ = ["HEALTHY", "PLAIN", "STEPS", "TWIN", "finding_levels", "free_above", "free_places", "healthy_twin"]
 

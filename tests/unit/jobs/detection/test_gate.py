@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from medprior.healthy.acquisition import PARTS, AcquisitionModel, sketch
-from medprior.jobs.gate import GATE_ALPHA, describe_difference, gate_distance, known_parts
+from medprior.jobs.detection.gate import GATE_ALPHA, describe_difference, gate_distance, known_parts
 from medprior.prior.promises import DetectPromise
 from tests.unit.healthy.test_acquisition import anatomy
 
