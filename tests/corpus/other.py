@@ -339,7 +339,7 @@ def _pictures_refused(grey: Image.Image, wide: np.ndarray) -> Iterator[Row]:
         "tiff-pages",
         ".tif",
         picture(grey, "TIFF", save_all=True, append_images=[grey, grey]),
-        "Unsupported:3 pages",
+        "Unsupported:several pages",
     )
     yield "tiff-cut", ".tif", picture(grey, "TIFF")[:-200], "Truncated:"
     yield "tiff-nan", ".tif", _tiff(nan, "<", sample=3), "Corrupt:1 of 480 pixels"

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from ..data.acquisitions import KSpace, Sinogram
 from ..data.volume import Provenance, Volume
-from ..errors import BadOption, Corrupt, ShapeMismatch, Unsupported
+from ..errors import BadOption, Corrupt, ShapeMismatch, Unsupported, file_faults
 from .disk.archives import load_npz, member_names
+from .disk.decoder import read_apart
 from .disk.files import write_file
 from .disk.limits import Limits, regular_file
 from .disk.stamp import RESEARCH_ONLY, stamp_text
@@ -128,10 +129,10 @@ def read_kspace(path: str | Path, *, index: int | None = None, limits: Limits | 
     """
     path, limits = Path(path), limits or Limits()
     regular_file(path)
-    with open(path, "rb") as file:
+    with file_faults(path), open(path, "rb") as file:
         start = file.read(4)
     if start != b"PK\x03\x04":
-        return read_kspace_hdf5(path, index=index, limits=limits)
+        return read_apart(path, limits, read_kspace_hdf5, path, index, limits)
     arrays = load_npz(path, limits)
     values = arrays.get("kspace")
     if values is None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from xml.parsers import expat
 
@@ -14,13 +15,19 @@ from numpy.typing import NDArray
 
 from ..data.acquisitions import KSpace
 from ..data.volume import Provenance
-from ..errors import BadOption, Corrupt, Unsupported
+from ..errors import BadOption, Corrupt, TooLarge, Unsupported
 from .disk.faults import faults_of
 from .disk.limits import Limits, regular_file
 
 __all__ = ["is_hdf5", "read_kspace_hdf5"]
 
 _MAX_XML = 2**22
+_MAX_ITEM = 2**12
+"""Bytes of one number, or of one acquisition with its header."""
+_LARGEST_CHUNK = 2**24
+_FILTERS = (1, 2, 3, 4, 5, 6, 32000)
+"""Deflate, shuffle, Fletcher32, szip, n-bit, scale-offset, and LZF, which h5py brings along."""
+_REPACK = "write it again with gzip, or without compression"
 # Bits of an ISMRMRD acquisition header, counted from 1 (ismrmrd.h, enum ISMRMRD_AcquisitionFlags): lines that
 # are no part of the image.
 _NOT_IMAGE = sum(1 << (bit - 1) for bit in (19, 20, 23, 24, 26, 27, 28, 30))
@@ -38,7 +45,7 @@ def is_hdf5(start: bytes) -> bool:
     return start.startswith(b"\x89HDF\r\n\x1a\n")
 
 
-def read_kspace_hdf5(path: Path, *, index: int | None, limits: Limits) -> KSpace:
+def read_kspace_hdf5(path: Path, index: int | None, limits: Limits) -> KSpace:
     """K-space of one slice. Raises Unsupported for another layout, else Corrupt, TooLarge or FileProblem;
     BadOption for ``index``.
     """
@@ -72,7 +79,18 @@ def _own(path: Path, group: h5py.Group, name: str) -> h5py.Dataset | h5py.Group 
 
 
 def _checked(path: Path, values: h5py.Dataset, limits: Limits) -> None:
+    """What is cheap to know before anything is inflated: sizes of numbers, chunks and filters."""
+    if not 0 < values.dtype.itemsize <= _MAX_ITEM:
+        raise Corrupt(path, f"declares numbers of {values.dtype.itemsize:,} bytes")
     limits.check_shape(path, values.shape or (1,), values.dtype.itemsize, values.id.get_storage_size())
+    stored = values.id.get_create_plist()
+    for n in range(stored.get_nfilters()):
+        if (code := stored.get_filter(n)[0]) not in _FILTERS:
+            raise Unsupported(path, f"is packed by filter {code}, which HDF5 does not have itself", _REPACK)
+    chunk = prod(values.chunks or (1,)) * values.dtype.itemsize
+    if chunk > max(_LARGEST_CHUNK, values.nbytes):
+        raise TooLarge(path, f"declares chunks of {chunk:,} bytes for {values.nbytes:,}", _REPACK)
+    limits.check(path, 1, values.nbytes + chunk)
 
 
 def _finite(path: Path, values: NDArray) -> NDArray:
@@ -99,7 +117,7 @@ def _fastmri(path: Path, file: h5py.File, values: h5py.Dataset, index: int | Non
         )
     _checked(path, values, limits)
     n = _slice(path, index, values.shape[0])
-    data = _finite(path, values[n].reshape((-1, *values.shape[-2:])).astype(np.complex64))
+    data = _finite(path, values[n].reshape((-1, *values.shape[-2:])).astype(np.complex64, copy=False))
     header = _fastmri_header(path, file)
     provenance = Provenance(
         sources=(path,),
@@ -109,7 +127,7 @@ def _fastmri(path: Path, file: h5py.File, values: h5py.Dataset, index: int | Non
     spacing, readout = (header.spacing, header.readout) if header else (None, None)
     return KSpace(
         data,
-        _fastmri_mask(path, file, data, header),
+        _fastmri_mask(path, file, data, header, limits),
         _fastmri_reference(path, file, n, limits),
         spacing,
         provenance,
@@ -118,7 +136,7 @@ def _fastmri(path: Path, file: h5py.File, values: h5py.Dataset, index: int | Non
 
 
 def _fastmri_mask(
-    path: Path, file: h5py.File, data: NDArray[np.complex64], header: _Encoding | None
+    path: Path, file: h5py.File, data: NDArray[np.complex64], header: _Encoding | None, limits: Limits
 ) -> NDArray[np.bool_]:
     """``mask`` (columns,) of the test sets, elsewhere what is not zero in any coil.
 
@@ -129,6 +147,7 @@ def _fastmri_mask(
     stated = _own(path, file, "mask")
     if not isinstance(stated, h5py.Dataset):
         return found.any(0)
+    _checked(path, stated, limits)
     if stated.size != data.shape[2] or stated.dtype.kind not in "biuf":
         raise Corrupt(
             path, f"mask: wanted ({data.shape[2]},), one an encoded column, got {stated.dtype} {stated.shape}"
@@ -162,6 +181,8 @@ def _fastmri_header(path: Path, file: h5py.File) -> _Encoding | None:
 def _text(path: Path, values: h5py.Dataset) -> bytes:
     if values.size != 1:
         raise Corrupt(path, f"the header text has {values.size} parts, wanted 1")
+    if values.dtype.kind not in "OS" or values.dtype.itemsize > _MAX_XML:
+        raise Corrupt(path, f"the header text is {values.dtype.itemsize:,} bytes of {values.dtype}")
     content = values[()] if values.shape == () else values[(0,) * values.ndim]
     content = content.encode() if isinstance(content, str) else bytes(content)
     if len(content) > _MAX_XML:
@@ -259,7 +280,7 @@ def _ismrmrd(path: Path, group: h5py.Group, index: int | None, limits: Limits, s
         raise Unsupported(path, f"its trajectory is {encoding.trajectory}, wanted cartesian")
     if encoding.matrix[2] != 1:
         raise Unsupported(path, f"is encoded in three dimensions {encoding.matrix}, wanted slices")
-    limits.check_shape(path, rows.shape, rows.dtype.itemsize, size)
+    _checked(path, rows, limits)
     heads = rows["head"]
     image = np.flatnonzero((heads["flags"] & np.uint64(_NOT_IMAGE)) == 0)
     slices = heads["idx"]["slice"]

@@ -12,8 +12,11 @@ import io
 import struct
 import warnings
 import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,16 +24,26 @@ from PIL import ExifTags, Image, ImageOps, PngImagePlugin, TiffImagePlugin, Unid
 
 from ..data.volume import Provenance, Volume
 from ..errors import BadOption, Corrupt, FileProblem, ShapeMismatch, TooLarge, Truncated, Unsupported
+from .disk.decoder import decoder, read_apart
+from .disk.faults import faults_of
 from .disk.files import write_file
 from .disk.limits import Limits, regular_file
 from .disk.stamp import read_stamp, stamp_text
 
-__all__ = ["picture_format", "read_picture", "write_picture"]
+__all__ = ["ahead", "picture_format", "read_picture", "write_picture"]
+
+T = TypeVar("T")
 
 _COLOUR_RULES = ("refuse", "luma")
 _GREY = ("L", "I;16", "I;16B", "I;16L", "I", "F")
 _LUMA = np.array([0.299, 0.587, 0.114])
 _JPEG_ROUNDING = 3
+_AHEAD = 8
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+_MOST_SCANS = 100
+"""Of a progressive JPEG: cameras and converters write about ten."""
+_MOST_CHUNKS = 2**17
+"""Of a PNG: encoders write one for each 8 KiB or more."""
 
 
 def picture_format(start: bytes) -> str:
@@ -62,33 +75,45 @@ def read_picture(
     if colour not in _COLOUR_RULES:
         raise BadOption(f"colour: wanted one of {', '.join(_COLOUR_RULES)}, got {colour!r}")
     limits = limits or Limits()
-    size = regular_file(path)
-    limits.check(path, 1, size)
-    content = path.read_bytes()
-    name = picture_format(content[:8])
-    if not name:
-        raise Unsupported(path, "is no PNG, TIFF or JPEG")
-    if name == "PNG":
-        _check_png(path, content)
-    pixels = _decoded(path, content, name, limits)
-    grey, notes = _grey(path, pixels, name, colour)
+    pixels = read_apart(path, limits, _decoded, path, limits)
+    grey, notes = _grey(path, pixels, colour)
     grey, nonfinite_notes = _finite(path, grey, nonfinite)
     stamp = read_stamp(pixels.text)
     provenance = Provenance(
         sources=(path,),
         format="picture",
         synthetic=stamp.synthetic,
-        history=(f"read from {name}, {pixels.mode}, shape {grey.shape}",),
+        history=(f"read from {pixels.format}, {pixels.mode}, shape {grey.shape}",),
         warnings=(*pixels.notes, *notes, *nonfinite_notes),
     )
     return Volume(grey[None], unit=unit or "a.u.", modality=modality or "", provenance=provenance)
 
 
+def ahead(
+    entries: Iterable[T], path_of: Callable[[T], Path | None], limits: Limits | None = None
+) -> Iterator[T]:
+    """The entries one by one, while the guarded process decodes the pictures of the next few. path_of: the
+    file of an entry that will be read, or None.
+    """
+    limits, soon = limits or Limits(), deque[T]()
+    for entry in entries:
+        path = path_of(entry)
+        if path is not None and path.suffix.lower() in _SUFFIXES:
+            decoder().begin(path, limits.seconds, _decoded, path, limits)
+        soon.append(entry)
+        if len(soon) > _AHEAD:
+            yield soon.popleft()
+    yield from soon
+
+
 @dataclass(frozen=True, slots=True)
 class _Pixels:
-    """What Pillow decoded: (rows, columns) or (rows, columns, channels), the mode it came from, its text."""
+    """What Pillow decoded: (rows, columns) or (rows, columns, channels), the format and mode it came from,
+    its text.
+    """
 
     values: NDArray
+    format: str
     mode: str
     text: str
     notes: tuple[str, ...] = ()
@@ -109,6 +134,8 @@ def _check_png(path: Path, content: bytes) -> None:
         if zlib.crc32(memoryview(content)[at + 4 : at + 8 + length]) != stated:
             raise Corrupt(path, f"the checksum of the chunk at byte {at} is wrong", "copy the file again")
         names.append(name)
+        if len(names) > _MOST_CHUNKS:
+            raise TooLarge(path, f"has more than {_MOST_CHUNKS:,} chunks", "save it again")
         at += 12 + length
         if name == b"IEND":
             break
@@ -123,7 +150,22 @@ def _check_png(path: Path, content: bytes) -> None:
         )
 
 
-def _decoded(path: Path, content: bytes, name: str, limits: Limits) -> _Pixels:
+def _check_jpeg(path: Path, content: bytes) -> None:
+    """A progressive picture is gone over once for each of its scans."""
+    if (scans := content.count(b"\xff\xda")) > _MOST_SCANS:
+        raise TooLarge(path, f"has {scans} scans, the limit is {_MOST_SCANS}", "save it as PNG")
+
+
+def _decoded(path: Path, limits: Limits) -> _Pixels:
+    """In a guarded process: what is cheap is checked first."""
+    limits.check(path, 1, regular_file(path))
+    with faults_of(path, "a picture"), open(path, "rb") as file:
+        content = file.read()
+    name = picture_format(content[:8])
+    if not name:
+        raise Unsupported(path, "is no PNG, TIFF or JPEG")
+    if check := {"PNG": _check_png, "JPEG": _check_jpeg}.get(name):
+        check(path, content)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -153,11 +195,13 @@ def _pixels(path: Path, picture: Image.Image, name: str, limits: Limits, size: i
     limits.check_shape(
         path, (height, width, len(picture.getbands())), 4 if picture.mode in ("I", "F") else 1, size
     )
-    frames = getattr(picture, "n_frames", 1)
-    if frames > 1:
-        raise Unsupported(path, f"holds {frames} pages", "save each page as a file")
+    tiff = picture if isinstance(picture, TiffImagePlugin.TiffImageFile) else None
+    # the pages of a TIFF are a chain: to count them all may take hours
+    pages = ("several" if tiff.tag_v2.next else 1) if tiff else getattr(picture, "n_frames", 1)
+    if pages != 1:
+        raise Unsupported(path, f"holds {pages} pages", "save each page as a file")
     mode, text, notes = picture.mode, _text(picture), []
-    tags = dict(picture.tag_v2) if isinstance(picture, TiffImagePlugin.TiffImageFile) else {}
+    tags = dict(tiff.tag_v2) if tiff else {}
     if name != "TIFF" and picture.getexif().get(ExifTags.Base.Orientation, 1) != 1:
         notes.append("turned upright by its EXIF orientation")
         ImageOps.exif_transpose(picture, in_place=True)
@@ -174,7 +218,7 @@ def _pixels(path: Path, picture: Image.Image, name: str, limits: Limits, size: i
         notes += more
     if "transparency" in picture.info and mode.startswith("I"):
         notes.append("the transparent grey value was kept as a value")
-    return _Pixels(values, mode, text, tuple(notes))
+    return _Pixels(values, name, mode, text, tuple(notes))
 
 
 def _tiff_values(path: Path, values: NDArray, mode: str, tags: dict) -> tuple[NDArray, list[str]]:
@@ -210,7 +254,7 @@ def _text(picture: Image.Image) -> str:
     return ""
 
 
-def _grey(path: Path, pixels: _Pixels, name: str, colour: str) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+def _grey(path: Path, pixels: _Pixels, colour: str) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     values, notes = pixels.values, []
     if values.ndim == 2:
         return values.astype(np.float32), ()
@@ -227,7 +271,7 @@ def _grey(path: Path, pixels: _Pixels, name: str, colour: str) -> tuple[NDArray[
     spread = int((values.max(2).astype(np.int16) - values.min(2)).max())
     if spread == 0:
         return values[..., 0].astype(np.float32), tuple(notes)
-    if colour == "refuse" and not (name == "JPEG" and spread <= _JPEG_ROUNDING):
+    if colour == "refuse" and not (pixels.format == "JPEG" and spread <= _JPEG_ROUNDING):
         raise Unsupported(
             path,
             f"is in colour (channels differ by up to {spread} of 255)",

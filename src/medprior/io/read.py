@@ -12,8 +12,9 @@ from pathlib import Path
 
 from ..data.labels import whole_labels
 from ..data.volume import Volume
-from ..errors import BadOption, Corrupt, FileProblem, Unsupported, printable
+from ..errors import BadOption, Corrupt, FileProblem, Unsupported, file_faults
 from .disk.archives import extract, member_names
+from .disk.decoder import read_apart
 from .disk.limits import Limits, regular_file
 from .pictures import picture_format
 
@@ -131,8 +132,9 @@ def read_all(
 
 def _opened(path: Path, limits: Limits, reading: Callable[[Path, str], list[Volume]]) -> list[Volume]:
     """What ``reading`` makes of (path, kind), of the file in an archive where it is one."""
-    kind = kind_of(path, limits)
-    found = _expanded(path, limits, reading) if kind == "zip" else reading(path, kind)
+    with file_faults(path):
+        kind = kind_of(path, limits)
+        found = _expanded(path, limits, reading) if kind == "zip" else reading(path, kind)
     return [whole_labels(one) if one.unit == "label" else one for one in found]
 
 
@@ -234,7 +236,7 @@ def kind_of(path: str | Path, limits: Limits | None = None) -> str:
         with open(path, "rb") as file:
             start = file.read(132)
             if start[:2] == b"\x1f\x8b":
-                return _inside_gzip(path)
+                return read_apart(path, limits or Limits(), _inside_gzip, path)
     except OSError as error:
         raise FileProblem(path, f"cannot be read ({error.strerror})") from error
     if start[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
@@ -311,7 +313,7 @@ def _expanded(path: Path, limits: Limits, reading: Callable[[Path, str], list[Vo
                 else error.path.name
             )
             raise type(error)(
-                path, f"{printable(inside)} in it: {error.reason}", error.remedy
+                path, f"{inside} in it: {error.reason}", error.remedy
             ) from error  # the place it was expanded to is gone
     note = f"expanded from a zip archive of {len(files)} files"
     return [

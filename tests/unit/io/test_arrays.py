@@ -510,3 +510,35 @@ def test_acquisitions_check_what_they_are_given() -> None:
         Sinogram(np.ones(3, np.float32), np.ones(3))
     with pytest.raises(ShapeMismatch, match=r"Sinogram\.angles"):
         Sinogram(np.ones((3, 4), np.float32), np.ones(4))
+
+
+def test_hostile_sizes_in_hdf5_are_refused_before_anything_is_inflated(tmp_path: Path) -> None:
+    """A chunk of 2 GiB for a slice of 32 kB, a header text of 2 GiB, a filter that only a plugin knows."""
+
+    def chunk(file: h5py.File) -> None:
+        made = {"maxshape": (None,) * 4, "chunks": (1, 1, 2**14, 2**13), "compression": "gzip"}
+        file.create_dataset("kspace", (1, 1, 64, 64), "c8", **made)
+
+    def text(file: h5py.File) -> None:
+        file["kspace"] = LINES[:1]
+        kind = h5py.h5t.C_S1.copy()
+        kind.set_size(2**31 - 1)
+        late = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        late.set_alloc_time(h5py.h5d.ALLOC_TIME_LATE)
+        h5py.h5d.create(file.id, b"ismrmrd_header", kind, h5py.h5s.create(h5py.h5s.SCALAR), late)
+
+    def plugin(file: h5py.File) -> None:
+        packed = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        packed.set_chunk((1, 2, 8, 6))
+        packed.set_filter(32001, h5py.h5z.FLAG_OPTIONAL)
+        kind = h5py.h5t.py_create(np.dtype("c8"))
+        h5py.h5d.create(file.id, b"kspace", kind, h5py.h5s.create_simple((1, 2, 8, 6)), packed)
+
+    rows = (
+        (chunk, TooLarge, "chunks of"),
+        (text, Corrupt, "header text is"),
+        (plugin, Unsupported, "filter"),
+    )
+    for fill, kind, reason in rows:
+        with pytest.raises(kind, match=reason):
+            read_kspace(hdf5(tmp_path, fill))

@@ -4,6 +4,9 @@ written says what it is for.
 
 from __future__ import annotations
 
+import struct
+import time
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -137,3 +140,25 @@ def test_values_that_no_picture_can_show_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ShapeMismatch, match="choose a slice"):
         write_picture(Volume(np.ones((1, 4, 4, 4), np.float32)), path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_scans_and_pages_without_end_are_refused_at_once(tmp_path: Path) -> None:
+    """A progressive JPEG that goes over its picture again and again, and a chain of 20 000 pages."""
+    held = BytesIO()
+    Image.fromarray(GREY).save(held, "JPEG", progressive=True)
+    whole = held.getvalue()
+    last = whole[whole.rindex(b"\xff\xda") : -2]
+    bad = tmp_path / "a.jpg"
+    bad.write_bytes(whole[:-2] + last * 3000 + whole[-2:])
+    with pytest.raises(TooLarge, match="scans, the limit is 100"):
+        read_picture(bad)
+    page = [(256, 4, 1, 8), (257, 4, 1, 8), (258, 3, 1, 8), (262, 3, 1, 1), (273, 4, 1, 8), (279, 4, 1, 64)]
+    size = 2 + 12 * len(page) + 4
+    tags = struct.pack("<H", len(page)) + b"".join(struct.pack("<HHII", *tag) for tag in page)
+    pages = (tags + struct.pack("<I", 8 + (n + 1) * size) for n in range(20_000))
+    chain = tmp_path / "a.tif"
+    chain.write_bytes(b"II*\0" + struct.pack("<I", 8) + b"".join(pages))
+    start = time.process_time()
+    with pytest.raises(Unsupported, match="several pages"):
+        read_picture(chain)
+    assert time.process_time() - start < 2

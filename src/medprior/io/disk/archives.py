@@ -15,7 +15,8 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import Corrupt, TooLarge, Unsupported, printable
+from ...errors import Corrupt, TooLarge, Unsupported
+from .decoder import read_apart
 from .faults import faults_of
 from .limits import Limits, regular_file
 
@@ -23,6 +24,8 @@ __all__ = ["extract", "load_npz", "member_names"]
 
 _MAX_DEPTH = 32
 _PIECE = 2**20
+_MAX_ITEM = 2**16
+"""Bytes of one number or word."""
 
 
 @contextmanager
@@ -69,8 +72,13 @@ def extract(path: Path, folder: Path, limits: Limits) -> list[Path]:
 
     Names with "..", roots, drives, backslashes or control characters, links and other special members, more
     members, bytes or levels than the limits: the whole archive is refused before anything is written. Bytes
-    are counted again while they are inflated. Raises Corrupt, TooLarge, Unsupported or FileProblem.
+    are counted again while they are inflated, in a guarded process. Raises Corrupt, TooLarge, Unsupported or
+    FileProblem.
     """
+    return list(read_apart(path, limits, _extract, path, folder, limits))
+
+
+def _extract(path: Path, folder: Path, limits: Limits) -> list[Path]:
     written = []
     with _archive(path, limits) as (archive, members):
         targets = [(m, _target(path, m, folder)) for m in members if not m.is_dir()]
@@ -93,7 +101,7 @@ def _target(path: Path, member: zipfile.ZipInfo, folder: Path) -> Path:
     name = member.orig_filename
     kind = stat.S_IFMT(member.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise Unsupported(path, f"member {printable(name)!r} is a link or a device", "expand it by hand")
+        raise Unsupported(path, f"member {name!r} is a link or a device", "expand it by hand")
     parts = PurePosixPath(name).parts
     hostile = (
         not parts
@@ -104,27 +112,29 @@ def _target(path: Path, member: zipfile.ZipInfo, folder: Path) -> Path:
         or ".." in parts
     )
     if hostile or len(parts) > _MAX_DEPTH or any(len(part.encode()) > 200 for part in parts):
-        raise Corrupt(
-            path, f"member {printable(name)!r} has a name that could leave the folder", "expand it by hand"
-        )
+        raise Corrupt(path, f"member {name!r} has a name that could leave the folder", "expand it by hand")
     target = folder.joinpath(*parts)
     if not target.resolve().is_relative_to(folder.resolve()):
-        raise Corrupt(path, f"member {printable(name)!r} would be written outside of its folder")
+        raise Corrupt(path, f"member {name!r} would be written outside of its folder")
     return target
 
 
 def load_npz(path: str | Path, limits: Limits | None = None) -> dict[str, NDArray]:
-    """Every array of an NPZ archive by its name, read to its end and checksum; numbers and text only, pickled
-    objects are refused.
+    """Every array of an NPZ archive by its name, read to its end and checksum in a guarded process; numbers
+    and text only, pickled objects are refused.
 
     Raises Corrupt, Truncated, TooLarge, Unsupported or FileProblem.
     """
     path, limits = Path(path), limits or Limits()
+    return read_apart(path, limits, _load_npz, path, limits)
+
+
+def _load_npz(path: Path, limits: Limits) -> dict[str, NDArray]:
     with _archive(path, limits) as (archive, members):
         arrays = {}
         for member in members:
             if not member.filename.endswith(".npy"):
-                raise Unsupported(path, f"member {printable(member.filename)!r} is no NumPy array")
+                raise Unsupported(path, f"member {member.filename!r} is no NumPy array")
             arrays[member.filename.removesuffix(".npy")] = _array(path, archive, member, limits)
     if not arrays:
         raise Corrupt(path, "holds no array")
@@ -138,7 +148,7 @@ def _array(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, limits
         if version not in readers:
             raise Unsupported(path, f"array {member.filename!r} has format version {version}")
         shape, fortran, dtype = readers[version](stream)
-        if dtype.hasobject or dtype.kind not in "biufcUS":
+        if dtype.hasobject or dtype.kind not in "biufcUS" or not 0 < dtype.itemsize <= _MAX_ITEM:
             raise Unsupported(
                 path,
                 f"array {member.filename!r} holds {dtype}, wanted numbers or text: pickled objects can run "

@@ -1,80 +1,96 @@
-"""The child process that runs the decoders of compressed pixels: C libraries that a hostile file may crash,
-hang or feed with memory.
+"""The child process that runs parsers written in C, which a hostile file may crash, hang or feed with memory.
 
-It is started as a script of its own by ``decoder.py``, talks over one inherited socket, and imports nothing
-of medprior. A job is two messages, a JSON head and the compressed frame; so is its answer, a JSON head and
-the pixels.
+It is started as a script of its own by ``decoder.py`` and talks over one inherited socket. A job is one
+message, and so is its answer.
 """
 
 from __future__ import annotations
 
-import json
+import math
 import resource
+import socket
 import sys
+import time
 import warnings
-from multiprocessing.connection import Connection
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import encapsulate
-from pydicom.pixels import convert_color_space, get_decoder
-from pydicom.uid import UID
+
+from medprior.errors import MedpriorError
+from medprior.io.disk import limits
+from medprior.io.disk.messages import fault_text, next_message, packed, send_message, unpacked
 
 _STATM = Path("/proc/self/statm")
+_FOLD = 5
+"""Bytes that may be taken for each byte that a checked size promises: as stored, as float32, turned, to be
+sent.
+"""
+_LITTLE = 2**24
+"""Bytes that each job may make."""
+_BYTES_A_SECOND = 2**24
+"""Of what is made: a second more of the processor for each of these."""
 
 
-def _limit_memory(extra: int) -> None:
-    """At most ``extra`` bytes of address space above what the process has now; where the system does not
-    tell, it has no limit.
+class _Allowance:
+    """Memory and processor time of one job; ``Limits.check`` adds to them what a file may need. What the last
+    job has left is not set again: calls of the system cost more than a small picture.
     """
-    if _STATM.exists():
-        now = int(_STATM.read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (now + extra, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+    def __init__(self) -> None:
+        self.memory, self.seconds, self.granted, self.until = 0, 0.0, 0, 0.0
+
+    def begin(self, memory: int, seconds: float) -> None:
+        """For a new job."""
+        if self.granted > _LITTLE or memory != self.memory or time.process_time() + seconds > self.until:
+            self.memory, self.seconds = memory, seconds
+            self._set(_LITTLE)
+
+    def add(self, n_bytes: int) -> None:
+        """For a size that was checked."""
+        if n_bytes > self.granted:
+            self._set(n_bytes)
+
+    def _set(self, granted: int) -> None:
+        self.granted = granted
+        self.until = math.ceil(time.process_time() + self.seconds + 1 + granted / _BYTES_A_SECOND)
+        resource.setrlimit(resource.RLIMIT_CPU, (self.until, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+        if _STATM.exists():  # where the system does not tell, memory has no limit
+            now = int(_STATM.read_text().split()[0]) * resource.getpagesize()
+            most = resource.getrlimit(resource.RLIMIT_AS)[1]
+            resource.setrlimit(resource.RLIMIT_AS, (now + self.memory + _FOLD * granted, most))
 
 
-def decode(head: dict[str, Any], stream: bytes) -> NDArray[Any]:
-    """One frame: (rows, columns), or (rows, columns, 3) RGB, by pydicom and the codecs that it finds."""
-    source = Dataset()
-    source.file_meta = FileMetaDataset()
-    source.file_meta.TransferSyntaxUID = UID(head["syntax"])
-    for keyword, value in head["elements"].items():
-        setattr(source, keyword, value)
-    source.add_new(0x7FE00010, "OB", encapsulate([stream], has_bot=False))
-    source["PixelData"].is_undefined_length = True
-    grey = head["elements"]["SamplesPerPixel"] == 1
-    frame, about = get_decoder(UID(head["syntax"])).as_array(source, index=0, raw=grey)
-    space = str(about.get("photometric_interpretation", "RGB"))
-    return convert_color_space(frame, space, "RGB") if not grey and space.startswith("YBR") else frame
-
-
-def answer(connection: Connection) -> None:
-    """One job: the pixels, or the class and the text of what went wrong."""
-    head = json.loads(connection.recv_bytes())
-    stream = connection.recv_bytes()
+def answer(channel: socket.socket, allowance: _Allowance) -> None:
+    """One job: its result, or the class and the text of what went wrong."""
+    head, block = next_message(channel)
+    module, name = head["call"]
+    function = getattr(import_module(module), name)
+    arrays: list[NDArray[Any]] = []
     try:
-        _limit_memory(head["memory"])
-        frame = np.ascontiguousarray(decode(head, stream))
-    except Exception as error:  # whatever a codec raises is told, not died of
-        connection.send_bytes(
-            json.dumps({"error": type(error).__name__, "text": " ".join(str(error).split())[:2000]}).encode()
-        )
-        return
-    connection.send_bytes(json.dumps({"shape": frame.shape, "dtype": frame.dtype.str}).encode())
-    connection.send_bytes(frame.data.cast("B"))
+        allowance.begin(head["memory"], head["seconds"])
+        given, named = unpacked(head["given"], block)
+        value, arrays = packed(function(*given, **named))
+        told = {"value": value}
+    except MedpriorError as error:
+        told = {"ours": True, **fault_text(error)}
+    except Exception as error:  # whatever a parser raises is told, not died of
+        told = {"error": type(error).__name__, "text": " ".join(str(error).split())[:2000]}
+    send_message(channel, told, arrays)
 
 
 def main() -> None:
     """Jobs until the parent closes its end."""
     warnings.simplefilter("ignore")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump of its memory would hold somebody's scan
-    connection = Connection(int(sys.argv[1]))
-    connection.send_bytes(b"ready")
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    allowance = _Allowance()
+    limits.on_grant(allowance.add)
+    send_message(channel, "ready")
     while True:
         try:
-            answer(connection)
+            answer(channel, allowance)
         except (EOFError, OSError):
             return
 

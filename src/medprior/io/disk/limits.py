@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
 from ...errors import BadOption, Corrupt, FileProblem, TooLarge
 
-__all__ = ["Limits", "regular_file"]
+__all__ = ["Limits", "on_grant", "regular_file"]
 
 
 _HARMLESS = 2**24
 """Bytes that may be promised whatever the ratio: an empty mask of 256 x 256 x 256 is no bomb."""
+_MADE = 4
+"""Bytes of a value at least, once it is read: float32."""
+_grants: list[Callable[[int], None]] = []
+
+
+def on_grant(listener: Callable[[int], None]) -> None:
+    """Call ``listener`` with the bytes of each size that passed ``Limits.check``, instead of an earlier one:
+    a process under limits of its own may then take them.
+    """
+    _grants[:] = [listener]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +33,17 @@ class Limits:
     """What a reader may take: checked against the size that a file declares, before any memory is taken.
 
     voxels: number of values in one array, channels and time points included. ratio: declared bytes for each
-    byte of the file, where they come to more than 16 MiB (zero-padded label maps may need more). bytes:
-    memory for the decoded values. files: entries of one archive. seconds: time for a codec to decode one
-    compressed frame.
+    byte of the file, where they come to more than 16 MiB. Zero-padded label maps may need more. bytes: memory
+    for the values as they are read, float32 at least. files: entries of one archive. seconds:
+    processor time to decode one file or one compressed frame, beside one second for each 16 MiB that it
+    makes.
     """
 
     voxels: int = 2**31
     ratio: float = 200.0
     bytes: int = 4 * 2**30
     files: int = 20_000
-    seconds: float = 30.0
+    seconds: float = 5.0
 
     def __post_init__(self) -> None:
         for name in ("voxels", "ratio", "bytes", "files", "seconds"):
@@ -66,17 +77,21 @@ class Limits:
                 f"promises {n_bytes:,} bytes from {size:,}, more than {self.ratio:g} to 1",
                 "raise Limits.ratio if the file is yours",
             )
+        for listener in _grants:
+            listener(n_bytes)
 
     def check_shape(
         self, path: str | Path, shape: Sequence[int], itemsize: int, size: int | None = None
     ) -> None:
-        """The same for an array of ``shape`` with ``itemsize`` bytes each. Raises Corrupt for an axis below
-        1, else TooLarge.
+        """The same for an array of ``shape`` with ``itemsize`` bytes each, which becomes float32 where that
+        is more. Raises Corrupt for an axis below 1, else TooLarge.
         """
         if any(n < 1 for n in shape):
             raise Corrupt(path, f"declares an empty or negative axis: {tuple(shape)}")
         voxels = prod(int(n) for n in shape)
-        self.check(path, voxels, voxels * itemsize, size)
+        self.check(path, voxels, voxels * max(itemsize, _MADE))
+        if size is not None:
+            self.check(path, voxels, voxels * itemsize, size)
 
 
 def regular_file(path: str | Path) -> int:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from ...data.volume import Provenance, Volume
 from ...errors import BadGeometry, BadOption, Corrupt, FileProblem, Truncated, Unsupported
+from ..disk.decoder import read_apart
 from ..disk.faults import faults_of
 from ..disk.files import write_file
 from ..disk.limits import Limits, regular_file
@@ -76,10 +77,31 @@ def read_nifti(
     refuses them. Raises Truncated, Corrupt, TooLarge, Unsupported or FileProblem; BadOption for a ``time``
     that does not exist.
     """
-    path = Path(path)
+    path, limits = Path(path), limits or Limits()
     size = regular_file(path)
+    choices = (time, channels, nonfinite, unit, modality)
+    if _is_packed(path):
+        return read_apart(path, limits, _opened, path, size, limits, *choices)
+    return _opened(path, size, limits, *choices)
+
+
+def _is_packed(path: Path) -> bool:
+    with faults_of(path, "NIfTI"), open(path, "rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def _opened(
+    path: Path,
+    size: int,
+    limits: Limits,
+    time: int | None,
+    channels: bool,
+    nonfinite: float | None,
+    unit: str | None,
+    modality: str | None,
+) -> Volume:
     with faults_of(path, "NIfTI"):
-        header, data, notes = _read(path, size, limits or Limits(), time, channels, nonfinite)
+        header, data, notes = _read(path, size, limits, time, channels, nonfinite)
         return _volume(path, header, data, notes, unit, modality)
 
 

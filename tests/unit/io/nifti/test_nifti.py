@@ -174,7 +174,7 @@ def test_limits_are_settable(tmp_path: Path) -> None:
     path = stored(tmp_path, nifti())
     with pytest.raises(TooLarge, match=r"declares 120 voxels, the limit is 100"):
         read_nifti(path, limits=Limits(voxels=100))
-    with pytest.raises(TooLarge, match="240 bytes"):
+    with pytest.raises(TooLarge, match="480 bytes"):
         read_nifti(path, limits=Limits(bytes=100))
     with pytest.raises(BadOption, match=r"Limits\.ratio"):
         Limits(ratio=0)

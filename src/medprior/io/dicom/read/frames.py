@@ -16,6 +16,7 @@ from pydicom.uid import UID
 from ....errors import Corrupt, TooLarge, Truncated, Unsupported
 from ...disk.decoder import CodecError, decoder
 from ...disk.limits import Limits
+from ..codecs import decode
 from .open import Header
 from .pixels import PixelFormat
 
@@ -177,10 +178,11 @@ def _compressed(
         stream = _stream(header, form, index)
         _check_size(header, form, stream)
         try:
-            frame = decoder().frame(header.path, str(header.syntax), elements, stream, limit.seconds)
+            given = (str(header.syntax), elements, np.frombuffer(stream, np.uint8))
+            frame = decoder().call(header.path, limit.seconds, decode, *given)
         except CodecError as error:
             raise _undecoded(header, error) from error
-        if frame.shape[:2] != (form.rows, form.columns):
+        if frame.shape[:2] != (form.rows, form.columns) or frame.dtype.kind not in "biuf":
             raise Corrupt(
                 header.path,
                 f"frame {index} decodes to {frame.shape[:2]}, its header says {(form.rows, form.columns)}",

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.charset import convert_encodings
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement, convert_raw_data_element
@@ -25,6 +26,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
 from ....errors import Corrupt, FileProblem, MedpriorError, TooLarge, Truncated, Unsupported
+from ...disk.decoder import read_apart
 from ...disk.limits import Limits
 from .layout import Bad, Element, Short, Skeleton, walk
 
@@ -320,7 +322,8 @@ def _parse(path: Path, data: bytes, size: int, limit: Limits) -> Header:
         if inflated:
             if size > len(data):
                 raise Short(start)
-            data, start = _inflate(path, data[start:], limit), 0
+            packed = np.frombuffer(data, np.uint8, offset=start)
+            data, start = read_apart(path, limit, _inflate, path, packed, limit).tobytes(), 0
             size = len(data)
         implicit = not data[
             start + 4 : start + 6
@@ -356,12 +359,13 @@ def _syntax(uid: str) -> tuple[UID, bool]:
     return syntax, not syntax.is_private and syntax.is_transfer_syntax
 
 
-def _inflate(path: Path, data: bytes, limit: Limits) -> bytes:
+def _inflate(path: Path, data: NDArray[np.uint8], limit: Limits) -> NDArray[np.uint8]:
     """A deflated data set, never longer than the limits allow."""
     most = int(min(limit.bytes, limit.allowed(len(data))))
+    limit.check(path, 1, most, len(data))
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        found = stream.decompress(data, most + 1)
+        found = stream.decompress(data.tobytes(), most + 1)
     except zlib.error as error:
         raise Corrupt(path, f"its deflated data set is damaged ({error})") from error
     if len(found) > most:
@@ -374,4 +378,4 @@ def _inflate(path: Path, data: bytes, limit: Limits) -> bytes:
         raise Truncated(
             path, f"truncated at byte {len(data)} of its deflated data set", "copy or export it again"
         )
-    return found
+    return np.frombuffer(found, np.uint8)
