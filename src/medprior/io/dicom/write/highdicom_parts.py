@@ -10,6 +10,7 @@ from typing import Any
 import highdicom
 import numpy as np
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
@@ -17,7 +18,7 @@ from pydicom.uid import generate_uid
 from .... import __version__
 from ....data.volume import Volume
 from ..read.open import Header
-from .marks import DEMANDED, contributing_equipment, description_of
+from .marks import COPIED_IDENTITY, DEMANDED, contributing_equipment, description_of
 from .multiframe import NO_DATE
 
 __all__ = ["MAKER", "SCHEME", "coding_schemes", "complete_header", "finalize", "plane_positions"]
@@ -30,6 +31,10 @@ MAKER: dict[str, Any] = {
 }
 """The equipment, as highdicom's classes want it."""
 
+_ABOUT_PEOPLE = (0x0032, 0x0038, 0x0040)
+"""Groups of requests, visits and procedures; those below 0018 hold patient and study."""
+_KEPT = {*COPIED_IDENTITY, *DEMANDED, "SOPClassUID", "SOPInstanceUID", "Modality", "ImageType"}
+
 SCHEME = "99MEDPRIOR"
 """Designator of the codes that the standard has no word for."""
 
@@ -41,9 +46,14 @@ def coding_schemes() -> list[CodingSchemeIdentificationItem]:
 
 def complete_header(header: Header) -> Dataset:
     """The source's data set with what the class demands where the scanner was silent: empty elements, a frame
-    of reference made from its series.
+    of reference made from its series. Of patient and study it has what our other objects take over, so that
+    no class copies more.
     """
     source = header.dataset()
+    for tag in list(source.keys()):
+        about_people = tag.group < 0x0018 or tag.group in _ABOUT_PEOPLE or tag.is_private
+        if about_people and keyword_for_tag(tag) not in _KEPT:
+            del source[tag]
     for keyword in DEMANDED:
         if keyword not in source:
             setattr(source, keyword, "")

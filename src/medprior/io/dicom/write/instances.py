@@ -26,6 +26,7 @@ from ..read.series import AT_THE_DETECTOR
 from .marks import COPIED_IDENTITY, acquisition, class_for, derived_marks, fictitious_patient
 from .multiframe import multiframe
 from .rescale import Stored, stored_values
+from .terms import is_defined
 
 __all__ = ["KINDS", "check_writable", "headers_taken_over", "save_instance", "sources_of", "write_dicom"]
 
@@ -182,15 +183,16 @@ def _common(volume: Volume, first: Header | None, kind: str, sop_class: UID, ent
     common.SeriesNumber = 9000 + min(
         int(first.whole("SeriesNumber", 0) or 0) if first is not None and KINDS[kind] else 0, 999
     )
-    common.Modality = volume.modality or (first.text("Modality") if first is not None else "") or "OT"
+    stated = volume.modality or (first.text("Modality") if first is not None else "")
+    common.Modality = stated if is_defined("Modality", stated) else "OT"
     if volume.affine is not None:
         kept = str(first.get("FrameOfReferenceUID") or "") if first is not None and KINDS[kind] else ""
         common.FrameOfReferenceUID = kept or generate_uid(entropy_srcs=["frame of reference", *entropy])
         common.PositionReferenceIndicator = ""
     if volume.affine is None or sop_class == SecondaryCaptureImageStorage:
         told = first.get("PatientOrientation") if first is not None and volume.affine is None else None
-        common.PatientOrientation = told or ""
-    acquisition(common, first, sop_class)
+        common.PatientOrientation = told if told and is_defined("PatientOrientation", told) else ""
+    acquisition(common, first, sop_class, same_patient=KINDS[kind])
     return common
 
 

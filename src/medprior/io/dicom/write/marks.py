@@ -20,6 +20,7 @@ from .... import __version__
 from ....data.volume import Volume
 from ...disk.stamp import RESEARCH_ONLY
 from ..read.open import Header
+from .terms import is_defined
 
 __all__ = [
     "COPIED_IDENTITY",
@@ -100,12 +101,14 @@ def class_for(volume: Volume, source: Header | None) -> UID:
     return wanted
 
 
-def acquisition(common: Dataset, source: Header | None, sop_class: UID) -> None:
+def acquisition(common: Dataset, source: Header | None, sop_class: UID, *, same_patient: bool) -> None:
     """Technique from the source by an allow-list, the image type, and the empty elements that the class
-    demands.
+    demands. same_patient: words of the source may stay; else only numbers and terms of the standard do.
     """
     for keyword, otherwise in _TECHNIQUE[sop_class]:
         value = source.get(keyword) if source is not None else None
+        if not same_patient and not is_defined(keyword, value):
+            value = None
         if value is not None and keyword != "PhotometricInterpretation":
             setattr(common, keyword, value)
         elif otherwise is not ...:
