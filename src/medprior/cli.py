@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json as jsonlib
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pydantic import ValidationError as Invalid
 
 from . import __version__
 from .errors import FileProblem, MedpriorError, OutOfDistribution, needs_posix, printable
+from .io.disk.files import give_back
 from .runs.ask import requests as ask
 from .runs.ask.config import options_in
 from .runs.ask.request import ADVANCED
@@ -146,11 +148,7 @@ def report(
     from .runs.rebuild import reported
 
     done = reported(runs, out, fresh=fresh)
-    say(
-        screen,
-        done.record,
-        [f"report  {printable(done.report)}{' (nothing has changed)' if done.reused else ''}"],
-    )
+    say(screen, done.record, [f"report  {done.report}{' (nothing has changed)' if done.reused else ''}"])
 
 
 @app.command
@@ -192,21 +190,22 @@ def serve(request: Annotated[Serve, Options] = SERVE, *, screen: Shown) -> None:
 def finish(screen: Screen, done: RunFolder) -> int:
     """What was found in a few words, and where things are. Gives the exit code."""
     outputs = done.outputs
-    lines = [*done.summary.headline, *(f"output  {printable(path)}" for path in outputs[:12])]
+    lines = [*done.summary.headline, *(f"output  {path}" for path in outputs[:12])]
     if len(outputs) > 12:
-        lines.append(f"        and {len(outputs) - 12} more in {printable(done.path / 'outputs')}")
-    lines.append(f"report  {printable(done.report)}")
+        lines.append(f"        and {len(outputs) - 12} more in {done.path / 'outputs'}")
+    lines.append(f"report  {done.report}")
     if (prior := done.path / "prior").is_dir():
-        lines += [f"prior   {printable(prior)}", f"use it  --prior {printable(done.path)}"]
+        lines += [f"prior   {prior}", f"use it  --prior {done.path}"]
     if (done.path / "head").is_dir():
-        lines.append(f"use it  medprior predict SCAN_OR_FOLDER --head {printable(done.path)}")
+        lines.append(f"use it  medprior predict SCAN_OR_FOLDER --head {done.path}")
     say(screen, done.record, lines)
     return done.summary.code
 
 
 def say(screen: Screen, record: Mapping[str, Any], lines: Sequence[str]) -> None:
     """The result on standard output: one JSON object, or lines for a person."""
-    print(jsonlib.dumps(record, indent=1) if screen.json else "\n".join(lines), flush=True)
+    text = jsonlib.dumps(record, indent=1) if screen.json else "\n".join(map(printable, lines))
+    print(text, flush=True)
 
 
 def progress(screen: Screen) -> Any:
@@ -255,6 +254,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
 def _main(given: list[str]) -> int:
     if given[:1] == ["help"]:
         given = [*given[1:], "--help"]
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no library downloads, whatever it finds missing
     try:
         needs_posix()
         quiet = {"exit_on_error": False, "print_error": False, "result_action": "return_value"}
@@ -263,6 +263,8 @@ def _main(given: list[str]) -> int:
         return 0
     except (Exception, KeyboardInterrupt) as error:
         return refused(error, debug="--debug" in given, json="--json" in given)
+    finally:
+        give_back()
 
 
 def refused(error: BaseException, *, debug: bool, json: bool) -> int:
@@ -277,7 +279,7 @@ def refused(error: BaseException, *, debug: bool, json: bool) -> int:
     if json:
         kind = "BadOption" if isinstance(error, CycloptsError) else type(error).__name__
         print(jsonlib.dumps({"error": {"kind": kind, "message": text, "code": code}}, indent=1))
-    print(f"medprior: {text}", file=sys.stderr)
+    print(f"medprior: {printable(text)}", file=sys.stderr)
     return code
 
 
@@ -295,6 +297,8 @@ def explanation(error: BaseException) -> tuple[int, str]:
         return 3 if isinstance(error, OutOfDistribution) else 2, " ".join(str(error).split())
     if isinstance(error, KeyboardInterrupt):
         return 130, str(error) or "interrupted; nothing half written is left"
+    if isinstance(error, OSError):
+        return 2, f"{error.filename or 'a file'}: cannot be used ({error.strerror or error})"
     if isinstance(error, MemoryError):
         return 2, "out of memory (ask for fewer images at once with --n, or a smaller scan)"
     what = " ".join(str(error).split())[:300]

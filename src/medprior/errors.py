@@ -20,6 +20,8 @@ MedpriorError                  what went wrong, what was wanted, what came, what
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -41,6 +43,7 @@ __all__ = [
     "Unsupported",
     "WrongKind",
     "did_you_mean",
+    "file_faults",
     "needs_posix",
     "optional",
 ]
@@ -55,14 +58,14 @@ class MedpriorError(Exception):
 
     def __str__(self) -> str:
         message = super().__str__()
-        return f"{message} ({self.remedy})" if self.remedy else message
+        return printable(f"{message} ({self.remedy})" if self.remedy else message)
 
 
 class FileProblem(MedpriorError):
     """A file or folder cannot be used; nothing was written."""
 
     def __init__(self, path: str | Path, reason: str, remedy: str = "") -> None:
-        super().__init__(f"{printable(path)}: {reason}", remedy)
+        super().__init__(f"{path}: {reason}", remedy)
         self.path = Path(path)
         self.reason = reason
 
@@ -156,9 +159,28 @@ def needs_posix() -> None:
         )
 
 
-def printable(path: str | Path) -> str:
-    """A file name with its control characters escaped: names come from strangers."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))
+def printable(text: object) -> str:
+    """One line for a terminal: control characters are escaped, for names and headers come from strangers."""
+    plain = str(text)
+    if plain.isprintable():
+        return plain
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in plain)
+
+
+@contextmanager
+def file_faults(path: str | Path) -> Iterator[None]:
+    """Inside, an OSError (a missing right, a full disk, a name too long) leaves as a FileProblem that names
+    the file.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        named = error.filename if isinstance(error.filename, str) and error.filename else path
+        raise FileProblem(
+            named, f"cannot be used ({error.strerror or error})", "check its permissions, and the disk"
+        ) from error
 
 
 def did_you_mean(word: str, choices: list[str]) -> str:

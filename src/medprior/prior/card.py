@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
 from ..data.plain import JsonObject
-from ..errors import BadOption, did_you_mean
+from ..data.records import checked
+from ..errors import BadOption
 from .error_table import ErrorTable
 
 __all__ = ["SCHEMA", "Card"]
 
 SCHEMA = 1
+_MOST_LEVELS, _WIDEST, _MOST_BLOCKS, _MOST_NAMES, _LARGEST = 8, 4096, 64, 10_000, 2**16
+"""What a network may be before anything is built: far more than any preset."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -80,34 +82,17 @@ class Card:
     @classmethod
     def from_json(cls, stored: JsonObject) -> Card:
         """Raises BadOption for an unknown key, a newer schema and values that no prior can have."""
-        if not isinstance(stored, dict):
-            raise BadOption(f"card: wanted an object of JSON, got a {type(stored).__name__}")
-        known = [f.name for f in dataclasses.fields(cls)]
-        for key in stored:
-            if key not in known:
-                raise BadOption(f"card: unknown key {key!r}", did_you_mean(key, known))
-        if not isinstance(stored.get("schema", SCHEMA), int) or stored.get("schema", SCHEMA) > SCHEMA:
-            raise BadOption(f"card: schema {stored['schema']} is newer than {SCHEMA}", "update medprior")
-        values = {k: _tuples(v) for k, v in stored.items()}
-        try:
-            values["errors"] = tuple(
-                ErrorTable(**{k: _tuples(v) for k, v in table.items()}) for table in stored.get("errors", ())
-            )
-        except (TypeError, AttributeError) as error:
-            raise BadOption(
-                f"card: the error tables cannot be read ({error})", "update medprior, or train again"
-            ) from error
-        try:
-            card = cls(**values)
-            wrong = _wrong(card)
-        except (TypeError, AttributeError) as error:
-            raise BadOption(
-                f"card: a value is missing or of another kind ({error})",
-                "copy the whole folder again, or train again",
-            ) from error
+        if isinstance(stored, dict) and isinstance(schema := stored.get("schema"), int) and schema > SCHEMA:
+            raise BadOption(f"card: schema {schema} is newer than {SCHEMA}", "update medprior")
+        card = checked(cls, stored, "card", "copy the whole folder again, or train again")
+        wrong = _wrong(card)
         if wrong:
             raise BadOption(f"card: {wrong}", "copy the whole folder again, or train again")
         return card
+
+
+def _is_class(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 6
 
 
 def _wrong(card: Card) -> str:
@@ -119,8 +104,7 @@ def _wrong(card: Card) -> str:
     wanted = {
         'scaling "fixed", "foreground" or "range"': card.scaling in ("fixed", "foreground", "range"),
         "low < high": card.scaling != "fixed" or card.low < card.high,
-        "quantiles 0 <= a < b <= 1": len(card.quantiles) == 2
-        and 0 <= card.quantiles[0] < card.quantiles[1] <= 1,
+        "quantiles 0 <= a < b <= 1": 0 <= card.quantiles[0] < card.quantiles[1] <= 1,
         "ndim 2 or 3": card.ndim in (2, 3),
         "at least one channel": len(card.channels) > 0,
         "axes PL, IL or IP, or three directions of the body": card.axes in ("", "PL", "IL", "IP")
@@ -129,18 +113,22 @@ def _wrong(card: Card) -> str:
         or (len(card.axes) == 3 and len({directions.get(letter, "") for letter in card.axes} - {""}) == 3),
         "a spacing > 0 for each dimension": card.spacing_mm is None
         or (len(card.spacing_mm) == card.ndim and min(card.spacing_mm) > 0),
-        "a frame 1 <= smallest <= largest": len(card.frame) == 2 and 1 <= card.frame[0] <= card.frame[1],
-        "widths >= 1, blocks >= 1": len(card.widths) > 0 and min(card.widths) >= 1 and card.blocks >= 1,
+        f"a frame 1 <= smallest <= largest <= {_LARGEST:,}": 1 <= card.frame[0] <= card.frame[1] <= _LARGEST,
+        f"1 to {_MOST_LEVELS} widths of 1 to {_WIDEST}, 1 to {_MOST_BLOCKS} blocks": 0
+        < len(card.widths)
+        <= _MOST_LEVELS
+        and all(1 <= width <= _WIDEST for width in card.widths)
+        and 1 <= card.blocks <= _MOST_BLOCKS,
+        f"at most {_MOST_NAMES:,} channels, labels and numbers": max(
+            len(card.channels), len(card.labels), len(card.numbers)
+        )
+        <= _MOST_NAMES,
         "sigma_data > 0": card.sigma_data > 0,
         "caution >= 1": card.caution >= 1,
         "a range low < high for each number": not card.ranges
         or (len(card.ranges) == len(card.numbers) and all(low < high for low, high in card.ranges)),
         "channels of a label map by whole numbers": all(
-            name.partition(":")[2].isdigit() for name in card.channels if name.startswith("mask:")
+            _is_class(name.partition(":")[2]) for name in card.channels if name.startswith("mask:")
         ),
     }
     return ", ".join(f"wanted {what}" for what, right in wanted.items() if not right)
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value

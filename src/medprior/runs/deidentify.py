@@ -6,7 +6,6 @@ from collections import Counter
 from pathlib import Path
 
 from ..data.plain import JsonObject
-from ..errors import printable
 from ..io.dicom.deidentify_files import TABLE, deidentify
 from .core.outputs import SHORT
 from .core.progress import Event, OnEvent
@@ -35,13 +34,13 @@ def run_deidentify(
     lines = [
         f"{done.written} files without identity, {len(done.refused)} refused",
         *(f"look at   {n} files: {note}" for note, n in notes.items()),
-        *(f"refused   {printable(path)}: {reason}" for path, reason in done.refused[:LISTED]),
+        *(f"refused   {path}: {reason}" for path, reason in done.refused[:LISTED]),
     ]
     if len(done.refused) > LISTED:
         lines.append(f"refused   and {len(done.refused) - LISTED} more")
     lines += [
-        f"output    {printable(out)}",
-        f"table     {printable(out / TABLE)}",
+        f"output    {out}",
+        f"table     {out / TABLE}",
         "Check a sample before you give it away: no program sees everything.",
     ]
     record = {"written": done.written, "refused": dict(reasons), "to_look_at": dict(notes)}

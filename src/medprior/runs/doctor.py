@@ -60,11 +60,10 @@ def diagnose(folder: str | Path = ".") -> list[Check]:
 def described(rows: Sequence[Check]) -> tuple[JsonObject, list[str]]:
     """The checks as JSON, and as lines for a person."""
     signs = {"ok": "ok     ", "warning": "warning", "problem": "PROBLEM"}
-    lines = [
-        f"{signs[row.status]}  {row.subject}: {row.found}"
-        + (f"\n         -> {row.remedy}" if row.remedy else "")
-        for row in rows
-    ]
+    lines = []
+    for row in rows:
+        lines.append(f"{signs[row.status]}  {row.subject}: {row.found}")
+        lines += [f"         -> {row.remedy}"] if row.remedy else []
     names = ("subject", "status", "found", "remedy")
     return {"checks": [{name: getattr(row, name) for name in names} for row in rows]}, lines
 

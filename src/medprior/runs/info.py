@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..data.plain import JsonObject
-from ..errors import printable
 from ..io.disk.files import check_manifest, read_json, sha256
 from ..prior.card import Card
 from ..prior.promises import Estimate, Promises
@@ -32,7 +31,7 @@ def card_record(name: str) -> JsonObject:
 
 def card_lines(name: str) -> list[str]:
     """The same as lines of text; a card comes from strangers, so its control characters are escaped."""
-    return [printable(line) for line in _lines(name, card_record(name))]
+    return list(_lines(name, card_record(name)))
 
 
 def _lines(name: str, record: JsonObject) -> list[str]:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from ..data.plain import JsonObject
-from ..errors import BadOption, Corrupt, FileProblem, printable
-from ..io.disk.files import read_json, sha256, write_file, write_json
+from ..errors import BadOption, Corrupt, FileProblem
+from ..io.disk.files import give_back, hold, read_json, sha256, write_file, write_json
 from .core.outputs import Outcome, Summary
 from .core.progress import silent
 from .core.run import Run, RunFolder
 from .page.blocks import Block, Compare, Fold, Grid, Picture, Section, Table, page_bytes
+from .page.record import read_record
 from .page.store import PAGE, REPORT, page_of, sections_of
 
 __all__ = ["compare", "rebuild", "reported"]
@@ -50,6 +51,7 @@ def rebuild(folder: Path) -> RunFolder:
     its checksum.
     """
     record = _record(folder)
+    hold(folder)
     _sound(folder)
     pages = {f"{name}/{REPORT}": folder / name for name in record.get("parts", ()) if Path(name).name == name}
     made = {name: page_bytes(page_of(at)) for name, at in {**pages, REPORT: folder}.items()}
@@ -62,6 +64,7 @@ def rebuild(folder: Path) -> RunFolder:
         listed = {**read_json(folder / MANIFEST), **{name: sha256(folder / name) for name in changed}}
         if changed:
             write_json(folder / MANIFEST, listed)
+    give_back(folder)
     return RunFolder(folder, record, reused=not changed)
 
 
@@ -76,7 +79,7 @@ def _record(folder: Path) -> JsonObject:
             "is no folder of a run",
             "give a folder that medprior has written, such as runs/detect-1a2b3c4d",
         )
-    record = read_json(folder / "run.json")
+    record = read_record(folder)
     if not isinstance(record, dict) or not record.get("complete"):
         raise FileProblem(folder, "holds no complete run", "repeat its command first")
     if not (folder / PAGE).is_file():
@@ -147,7 +150,7 @@ def _names(folders: Sequence[Path]) -> list[str]:
     while len(set(names)) < len(set(paths)):
         depth += 1
         names = ["/".join(path.parts[-depth:]) for path in paths]
-    return [printable(name) for name in names]
+    return names
 
 
 def _table(names: Sequence[str], records: Sequence[Mapping[str, Any]]) -> Section:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ..data.plain import JsonObject
 from ..data.views import grey, upright, window_for
-from ..errors import MedpriorError, printable
+from ..errors import MedpriorError
 from ..io.dataset.advice import advice, for_training, many, patients_line
 from ..io.dataset.index import Index, Item, Unusable, save_index
 from ..io.dataset.listing import folder_state
@@ -89,7 +89,7 @@ def _outcome(index: Index) -> Outcome:
 
 def _understood(index: Index) -> list[tuple[str, str]]:
     """(what, in words), for a terminal and for the page."""
-    labels = Counter(printable(item.label) for item in index.items if item.label)
+    labels = Counter(item.label for item in index.items if item.label)
     kinds = Counter(item.modality or "unknown" for item in index.items)
     sizes = Counter(" x ".join(map(str, item.shape)) for item in index.items)
     leaks = sum(item.leaks for item in index.items)
@@ -168,7 +168,7 @@ def _record(index: Index) -> JsonObject:
     return {
         "layout": index.layout,
         "usable": len(index.items),
-        "unusable": [[printable(u.path), u.reason, u.remedy] for u in index.unusable],
+        "unusable": [[u.path, u.reason, u.remedy] for u in index.unusable],
         "left_out": len(index.left_out),
         "passed_over": len(index.passed_over),
         "splits": index.counts(),
@@ -208,7 +208,7 @@ def _faults(index: Index) -> list[Section]:
     sections = []
     for heading, entries in (("Files that cannot be used", index.unusable), ("Left out", index.left_out)):
         if entries:
-            rows = [(printable(u.path), u.reason, u.remedy) for u in entries[:LISTED]]
+            rows = [(u.path, u.reason, u.remedy) for u in entries[:LISTED]]
             note = f"{LISTED} of {len(entries)}; unusable.csv has all." if len(entries) > LISTED else ""
             table = Table([("file", "reason", "what to do"), *rows], note=note, words=True)
             sections.append(Section(heading, blocks=[table]))
@@ -217,9 +217,6 @@ def _faults(index: Index) -> list[Section]:
 
 def _listed(heading: str, entries: Sequence[Unusable]) -> list[str]:
     """A line for each of the first LISTED entries, and one for the rest."""
-    lines = [
-        f"{heading} {printable(u.path)}: {u.reason}{f'; {u.remedy}' if u.remedy else ''}"
-        for u in entries[:LISTED]
-    ]
+    lines = [f"{heading} {u.path}: {u.reason}{f'; {u.remedy}' if u.remedy else ''}" for u in entries[:LISTED]]
     more = len(entries) - LISTED
     return lines if more <= 0 else [*lines, f"{heading} and {more} more, see unusable.csv"]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
-from ..errors import BadOption, did_you_mean
+from ..errors import BadOption, did_you_mean, file_faults
+from ..io.disk.files import give_back
 from .ask import requests as ask
 from .core.progress import OnEvent, show_progress
 
@@ -51,9 +52,16 @@ which takes a request and a listener.
 
 
 def perform(where: str, request: ask.Request | ask.Scan, on_event: OnEvent) -> RunFolder | None:
-    """Do a request. where: "module:function" of ``VERBS``. None: a helper of several training processes."""
+    """Do a request. where: "module:function" of ``VERBS``. None: a helper of several training processes.
+
+    Raises a MedpriorError for whatever the disk refuses.
+    """
     module, _, function = where.partition(":")
-    return getattr(import_module(f"medprior.runs.{module}"), function)(request, on_event)
+    try:
+        with file_faults(request.out or "runs"):
+            return getattr(import_module(f"medprior.runs.{module}"), function)(request, on_event)
+    finally:
+        give_back()
 
 
 def calibrate(

@@ -10,8 +10,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import BadOption, Corrupt, FileProblem, did_you_mean
-from ..io.disk.files import check_manifest, load_weights, read_json, save_weights, write_folder, write_json
+from ..errors import BadOption, Corrupt, FileProblem, did_you_mean, file_faults
+from ..io.disk.files import (
+    check_manifest,
+    load_weights,
+    read_json,
+    save_weights,
+    weight_shapes,
+    write_folder,
+    write_json,
+)
 from ..prior import Card, Prior
 from ..prior.prior import untrained_prior
 from ..prior.promises import Promises
@@ -49,15 +57,12 @@ def load(name: str | Path, device: str = "cpu") -> Prior:
     Raises FileProblem (not there), Corrupt (a byte changed, other shapes than the card's), BadOption (a card
     of another schema).
     """
-    folder = locate(name)
-    _vouched_for(folder)
+    with file_faults(name):
+        folder = locate(name)
+        _vouched_for(folder)
     card = Card.from_json(read_json(folder / "card.json"))
-    try:
-        prior = untrained_prior(card)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise Corrupt(
-            folder / "card.json", f"describes no network ({error})", "copy the folder again, or train again"
-        ) from error
+    _fits(card, folder)
+    prior = untrained_prior(card)
     weights = {key: tensor.float() for key, tensor in load_weights(folder / "weights.safetensors").items()}
     try:
         prior.net.load_state_dict(weights)
@@ -71,6 +76,27 @@ def load(name: str | Path, device: str = "cpu") -> Prior:
     prior.promises = read_promises(folder)
     prior.healthy.update(read_healthy(folder))
     return prior
+
+
+def _fits(card: Card, folder: Path) -> None:
+    """The card's network, built without memory, has the weights that the header of their file says. Raises
+    Corrupt.
+    """
+    path = folder / "weights.safetensors"
+    try:
+        with torch.device("meta"):
+            wanted = {key: tuple(w.shape) for key, w in untrained_prior(card).net.state_dict().items()}
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise Corrupt(
+            folder / "card.json", f"describes no network ({error})", "copy the folder again, or train again"
+        ) from error
+    found = weight_shapes(path)
+    wrong = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
+    if wrong:
+        first = wrong[0]
+        raise Corrupt(
+            path, f"does not fit its card ({first}: wanted {wanted.get(first)}, got {found.get(first)})"
+        )
 
 
 def _vouched_for(folder: Path) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 
 from ..data.volume import Volume
 from ..errors import FileProblem, MedpriorError
-from ..io.disk.files import read_json
 from ..runs.core.run import RunFolder
+from ..runs.page.record import read_record
 
 __all__ = ["Layer", "Runs", "colours_of", "files_of", "findings_of", "layers_of"]
 
@@ -70,7 +70,7 @@ def _id(folder: Path) -> str:
 
 def _run(folder: Path) -> RunFolder | None:
     try:
-        record = read_json(folder / "run.json")
+        record = read_record(folder)
     except MedpriorError:
         return None
     return RunFolder(folder, record) if isinstance(record, dict) and record.get("complete") else None

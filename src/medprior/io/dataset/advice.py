@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...errors import printable
 from .index import Index, Item
 
 __all__ = ["advice", "for_training", "many", "patients_line", "smallest_side"]
@@ -66,5 +65,5 @@ def smallest_side(item: Item) -> int:
 
 
 def _some(items: Sequence[Item]) -> str:
-    named = [f"{printable(item.path)} ({' x '.join(map(str, item.shape))})" for item in items[:_NAMED]]
+    named = [f"{item.path} ({' x '.join(map(str, item.shape))})" for item in items[:_NAMED]]
     return ", ".join(named) + (f" and {len(items) - _NAMED} more" if len(items) > _NAMED else "")

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from itertools import groupby
 from pathlib import Path
 
+from ...data.records import checked
 from ...data.volume import Volume
-from ...errors import BadOption, Corrupt, FileProblem, WrongKind, did_you_mean, printable
+from ...errors import BadOption, Corrupt, FileProblem, WrongKind, did_you_mean, file_faults
 from ..disk.files import read_json, write_file, write_json
 from ..disk.limits import Limits
-from ..groups import TAGS, UNTOLD, Tags
+from ..groups import UNTOLD, Tags
+from ..pictures import ahead
 from ..read import kind_of, read
 from .layout import OWN_FILES
 from .listing import csv_cell
@@ -21,6 +25,7 @@ from .listing import csv_cell
 __all__ = [
     "INDEX",
     "KEY",
+    "LARGEST",
     "LEAST_SIDE",
     "SCHEMA",
     "Index",
@@ -31,14 +36,19 @@ __all__ = [
     "load_index",
     "one_each",
     "patients_of",
+    "private",
     "read_item",
     "save_index",
+    "seal",
 ]
 
 SCHEMA = 1
 LEAST_SIDE = 4
 """Pixels a side of a picture: with fewer, no network has a resolution to work at."""
 INDEX, UNUSABLE, KEY = OWN_FILES
+LARGEST = 2**28
+"""Bytes of an index.json."""
+_HEAD = ("medprior_index", "mac")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +143,7 @@ class Index:
         named, patients = self.named()
         who = f"{patients} patients" if named == len(self.items) else f"patients named for {named}"
         kinds = "/".join(sorted({item.modality or "unknown modality" for item in self.items}))
-        labels = f", labels {', '.join(map(printable, self.labels))}" if self.labels else ""
+        labels = f", labels {', '.join(self.labels)}" if self.labels else ""
         splits = ", ".join(f"{name} {n}" for name, n in self.counts().items())
         return f"Index of {len(self.items)} scans ({kinds}), {who}{labels}; {splits}"
 
@@ -166,7 +176,7 @@ class Index:
             raise BadOption(f"split: wanted train, val or test, got {split!r}")
         bad, total = len(self.unusable), len(self.unusable) + len(self.items)
         if bad > most_bad * total:
-            first = "; ".join(f"{printable(u.path)}: {u.reason}" for u in self.unusable[:3])
+            first = "; ".join(f"{u.path}: {u.reason}" for u in self.unusable[:3])
             raise FileProblem(
                 self.folder,
                 f"{bad} of {total} files are unusable, more than {most_bad:.0%}: {first}",
@@ -175,8 +185,7 @@ class Index:
         made = [item for item in self.items if item.synthetic]
         if made and not allow_synthetic:
             raise WrongKind(
-                f"{len(made)} of {len(self.items)} scans are marked synthetic, the first is "
-                f"{printable(made[0].path)}",
+                f"{len(made)} of {len(self.items)} scans are marked synthetic, the first is {made[0].path}",
                 "remove them, or allow synthetic data by name: a prior that learns from its own output "
                 "drifts",
             )
@@ -196,7 +205,8 @@ class Index:
         """Each item with its Volume, in the given order; neighbours in one NPZ are read together. Raises what
         ``read`` raises.
         """
-        for (path, kind), run in groupby(items, key=lambda item: (item.path, item.kind)):
+        begun = ahead(items, lambda item: self.folder / item.path)
+        for (path, kind), run in groupby(begun, key=lambda item: (item.path, item.kind)):
             if kind == "npz":
                 yield from _stack_volumes(self.folder / path, list(run), self.options)
             else:
@@ -229,7 +239,7 @@ class Index:
         paths = dict(item.beside) | ({"mask": item.mask} if item.mask else {})
         if name not in paths:
             raise BadOption(
-                f"channel: {printable(item.path)} has no {name!r}",
+                f"channel: {item.path} has no {name!r}",
                 did_you_mean(name, list(paths)) if paths else "name its file in a scans.csv",
             )
         path = self.folder / paths[name]
@@ -289,6 +299,20 @@ def _stack_volumes(
         yield item, images[int(item.part)]
 
 
+def private(out: Path) -> Path:
+    """The folder beside a run's, for its owner only, where the index of its scans lies: the run's folder is
+    passed on, and an index holds file names. One that an older version left in ``out`` is moved there.
+    """
+    whole = out.absolute()
+    folder = whole.with_name(f"{whole.name}.private")
+    with file_faults(folder):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name in OWN_FILES:
+            if (whole / name).is_file() and not (folder / name).exists():
+                (whole / name).rename(folder / name)
+    return folder
+
+
 def save_index(index: Index, target: Path) -> None:
     """index.json and unusable.csv in ``target``, each whole or untouched. Raises FileProblem when the disk
     refuses.
@@ -300,6 +324,7 @@ def save_index(index: Index, target: Path) -> None:
     record["items"] = [asdict(item) for item in index.items]
     record["unusable"] = [asdict(entry) for entry in index.unusable]
     record["left_out"] = [asdict(entry) for entry in index.left_out]
+    record["mac"] = seal(target, record)
     write_json(target / INDEX, record)
     rows = [("path", "reason", "remedy"), *((u.path, u.reason, u.remedy) for u in index.unusable)]
     rows += [(u.path, f"left out: {u.reason}", u.remedy) for u in index.left_out]
@@ -317,7 +342,7 @@ def load_index(path: str | Path, folder: str | Path | None = None) -> Index:
     """
     path = Path(path)
     path = path / INDEX if path.is_dir() else path
-    record = read_json(path)
+    record = read_json(path, LARGEST)
     if not isinstance(record, dict) or record.get("medprior_index") != SCHEMA:
         raise Corrupt(path, f"is no index of version {SCHEMA}", "scan the folder again")
     return index_from(path, Path(folder) if folder is not None else path.parent, record)
@@ -327,68 +352,40 @@ def index_from(path: Path, folder: Path, record: dict) -> Index:
     """The index in a record of JSON. Raises Corrupt when something is missing or of another type, or a path
     leaves the folder.
     """
+    remedy = "remove it and scan the folder again"
     try:
-        items = tuple(_item(entry) for entry in record["items"])
-        return Index(
-            folder=folder,
-            items=items,
-            unusable=tuple(Unusable(**entry) for entry in record["unusable"]),
-            passed_over=tuple(map(str, record["passed_over"])),
-            left_out=tuple(Unusable(**entry) for entry in record.get("left_out", ())),
-            duplicates=tuple(tuple(map(str, ids)) for ids in record["duplicates"]),
-            near_duplicates=tuple((str(a), str(b)) for a, b in record["near_duplicates"]),
-            crossing=tuple(map(str, record["crossing"])),
-            options={str(k): str(v) for k, v in record["options"].items()},
-            layout=str(record.get("layout", "folders")),
-            notes=tuple(map(str, record.get("notes", ()))),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise Corrupt(
-            path, f"is not a complete index ({error})", "remove it and scan the folder again"
-        ) from error
+        stored = checked(_Stored, {k: v for k, v in record.items() if k not in _HEAD}, "index", remedy)
+    except BadOption as error:
+        raise Corrupt(path, f"is not a complete index ({error.args[0]})", remedy) from error
+    index = Index(folder, **{f.name: getattr(stored, f.name) for f in fields(_Stored)})
+    for item in index.items:
+        names = (item.path, item.mask, *item.files, *(name for _, name in item.beside))
+        if any(name.startswith("/") or "\0" in name or ".." in Path(name).parts for name in names):
+            raise Corrupt(path, f"is not a complete index (item {item.id!r} lies outside)", remedy)
+    return index
 
 
-def _item(entry: dict) -> Item:
-    spacing, files = entry["spacing_mm"], tuple(map(str, entry.get("files", ())))
-    values = entry.get("values")
-    texts = (
-        "id",
-        "path",
-        "part",
-        "label",
-        "patient",
-        "split",
-        "mask",
-        "kind",
-        "unit",
-        "modality",
-        "digest",
-        "thumb",
-        "signature",
-    )
-    tags = {name: entry.get("tags", {}).get(name, "") for name in TAGS}
-    beside = tuple((str(name), str(path)) for name, path in entry.get("beside", ()))
-    outside = any(
-        name.startswith("/") or ".." in Path(name).parts
-        for name in (str(entry["path"]), str(entry["mask"]), *files, *(p for _, p in beside))
-    )
-    if outside or not all(
-        isinstance(text, str) for text in (*(entry[name] for name in texts), *tags.values())
-    ):
-        raise ValueError(f"item {entry.get('id')!r}")
-    lists = {
-        "shape": tuple(int(n) for n in entry["shape"]),
-        "spacing_mm": None if spacing is None else tuple(float(s) for s in spacing),
-        "warnings": tuple(map(str, entry["warnings"])),
-        "files": files,
-        "tags": Tags(**tags),
-        "called": str(entry.get("called", "image")),
-        "beside": beside,
-        "numbers": tuple((str(name), float(value)) for name, value in entry.get("numbers", ())),
-        "classes": tuple(int(value) for value in entry.get("classes", ())),
-        "others": str(entry.get("others", "")),
-        "values": None if values is None else (float(values[0]), float(values[1])),
-        "volume": str(entry.get("volume", "")),
-        "later": bool(entry.get("later", False)),
-    }
-    return Item(**(entry | lists))
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """An index without its folder, as it is written."""
+
+    items: tuple[Item, ...]
+    unusable: tuple[Unusable, ...]
+    passed_over: tuple[str, ...]
+    duplicates: tuple[tuple[str, ...], ...]
+    near_duplicates: tuple[tuple[str, str], ...]
+    crossing: tuple[str, ...]
+    options: dict[str, str]
+    left_out: tuple[Unusable, ...] = ()
+    layout: str = "folders"
+    notes: tuple[str, ...] = ()
+
+
+def seal(target: Path, record: dict) -> str:
+    """The HMAC of an index by the key that lies beside it; "" where there is no key."""
+    try:
+        key = (target / KEY).read_bytes()
+    except OSError:
+        return ""
+    plain = {name: value for name, value in record.items() if name != "mac"}
+    return hmac.new(key, json.dumps(plain, sort_keys=True).encode(), hashlib.sha256).hexdigest()

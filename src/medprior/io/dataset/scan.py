@@ -25,10 +25,12 @@ from ...data.volume import Volume
 from ...errors import Corrupt, FileProblem, MedpriorError
 from ..disk.files import read_json, write_file
 from ..disk.limits import Limits
+from ..pictures import ahead
 from ..read import kind_of, read, read_all
 from .index import (
     INDEX,
     KEY,
+    LARGEST,
     LEAST_SIDE,
     SCHEMA,
     Index,
@@ -38,6 +40,7 @@ from .index import (
     load_index,
     read_item,
     save_index,
+    seal,
 )
 from .layout import AS_MASK, LEARN, PLAIN, Layout, Listed
 from .listing import file_state, list_files
@@ -156,7 +159,12 @@ class _Scanner:
     def work(self, files: Sequence[Listed]) -> Iterator[int]:
         """Everything, one file or series after the other; gives the number of files that each step was."""
         yield 0
-        for entry in files:
+        known = set(self.stacks)
+
+        def decoded(entry: Listed) -> Path | None:
+            return None if entry.fault or self.relative(entry.path) in known else entry.path
+
+        for entry in ahead(files, decoded, self.limits):
             if not self.waits(entry):
                 yield 1
         yield from self.look_at_dicom()
@@ -588,11 +596,13 @@ def _previous(target: Path, folder: Path, options: dict[str, str]) -> Index | No
     """
     if not (target / INDEX).exists():
         return None
-    record = read_json(target / INDEX)
+    record = read_json(target / INDEX, LARGEST)
     if not isinstance(record, dict) or "medprior_index" not in record:
         raise FileProblem(
             target / INDEX, "is not an index of medprior and is left alone", "choose another --out"
         )
     if record["medprior_index"] != SCHEMA or record.get("options") != options:
         return None
+    if not record.get("mac") or record["mac"] != seal(target, record):
+        return None  # changed by hand, or of an older version: every file is read again
     return index_from(target / INDEX, folder, record)

@@ -10,15 +10,17 @@ import os
 import re
 import shutil
 import socket
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
+from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Never
 
-from ...errors import BadOption, Corrupt, FileProblem, Unsupported, needs_posix
+from ...errors import BadOption, Corrupt, FileProblem, TooLarge, Unsupported, needs_posix
 from .limits import regular_file
 
 needs_posix()
@@ -30,6 +32,8 @@ __all__ = [
     "append_line",
     "check_manifest",
     "digest_of_files",
+    "give_back",
+    "hold",
     "load_weights",
     "locked",
     "read_json",
@@ -37,6 +41,7 @@ __all__ = [
     "save_weights",
     "sha256",
     "sweep",
+    "weight_shapes",
     "write_file",
     "write_folder",
     "write_json",
@@ -180,21 +185,35 @@ def _plain(value: Any) -> Any:
     raise BadOption(f"cannot be written as JSON: {type(value).__name__}")
 
 
-def read_json(path: str | Path) -> Any:
-    """Raises FileProblem when it is missing or no ordinary file, Corrupt when it is not JSON (NaN and
-    Infinity are not).
+def read_json(path: str | Path, most: int = 2**26) -> Any:
+    """The value in a file of JSON: finite numbers, whole ones of 64 bits.
+
+    Raises FileProblem when it is missing or no ordinary file, TooLarge above ``most`` bytes, Corrupt when it
+    is not JSON (NaN and Infinity are not).
     """
-    regular_file(path)
+    if (size := regular_file(path)) > most:
+        raise TooLarge(path, f"has {size:,} bytes of JSON, the limit is {most:,}")
     try:
-        return json.loads(Path(path).read_bytes(), parse_constant=_no_number)
+        content = Path(path).read_bytes()
+        return json.loads(content, parse_constant=_no_number, parse_float=_finite, parse_int=_whole)
     except OSError as error:
         raise FileProblem(path, f"cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise Corrupt(path, f"is not valid JSON ({error})") from error
 
 
-def _no_number(name: str) -> None:
+def _no_number(name: str) -> Never:
     raise ValueError(f"{name} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if isfinite(value) else _no_number(text[:40])
+
+
+def _whole(text: str) -> int:
+    value = int(text) if len(text) < 20 else 2**63
+    return value if abs(value) < 2**63 else _no_number(text[:40])
 
 
 def append_line(path: str | Path, record: Mapping[str, Any]) -> None:
@@ -202,12 +221,24 @@ def append_line(path: str | Path, record: Mapping[str, Any]) -> None:
     disk refuses.
     """
     try:
-        with open(path, "a", encoding="utf-8") as file:
+        with open(path, "a", encoding="utf-8", opener=_own) as file:
             file.write(json.dumps(record, default=_plain) + "\n")
     except OSError as error:
         raise FileProblem(
             path, f"could not be written ({error.strerror or error})", "free space or choose another --out"
         ) from error
+
+
+def _own(name: str, flags: int) -> int:
+    """A file of ours that is written in place: neither a link nor one that has another name. Raises
+    OSError.
+    """
+    handle = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        os.close(handle)
+        raise OSError(errno.ELOOP, "it is a link, or no ordinary file")
+    return handle
 
 
 def read_lines(path: str | Path) -> list[Any]:
@@ -228,7 +259,7 @@ def read_lines(path: str | Path) -> list[Any]:
         os.truncate(path, len(whole))
     try:
         return [json.loads(line) for line in whole.splitlines()]
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Corrupt(
             path, f"is not what medprior wrote ({error})", "remove the folder, or start over with --fresh"
         ) from error
@@ -301,7 +332,7 @@ def check_manifest(folder: str | Path) -> None:
     """
     folder = Path(folder)
     listed = read_json(folder / MANIFEST)
-    if not isinstance(listed, dict) or not listed:
+    if not isinstance(listed, dict) or not listed or not all(name.isprintable() for name in listed):
         raise Corrupt(folder / MANIFEST, "is not a list of checksums")
     for name, digest in listed.items():
         file = folder / name
@@ -354,25 +385,68 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
     return tensors
 
 
+_held: dict[Path, ExitStack] = {}
+
+
+def hold(folder: str | Path) -> None:
+    """This process alone works on a folder, which need not exist yet, until it calls ``give_back``.
+
+    Raises FileProblem naming the owner when another process holds it.
+    """
+    place = Path(folder).absolute()
+    if place not in _held:
+        stack = ExitStack()
+        stack.enter_context(locked(place.parent, f".{place.name}.lock"))
+        _held[place] = stack
+
+
+def give_back(folder: str | Path | None = None) -> None:
+    """Let others work on a folder that this process holds; default on all of them."""
+    for place in list(_held) if folder is None else [Path(folder).absolute()]:
+        if place in _held:
+            _held.pop(place).close()
+
+
+def weight_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Name and shape of each tensor, as the header of a .safetensors file says.
+
+    Raises Corrupt or FileProblem.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    regular_file(path)
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise Corrupt(path, f"is not a safetensors file ({error})") from error
+
+
 @contextmanager
-def locked(folder: str | Path) -> Iterator[None]:
+def locked(folder: str | Path, name: str = ".lock") -> Iterator[None]:
     """One run a folder. The lock is held by the open file, so a killed run leaves none behind; at the end the
     file is removed.
 
-    Raises FileProblem naming the owner when another run holds it.
+    Raises FileProblem naming the owner when another run holds it, or where the lock cannot be made.
     """
     import fcntl
 
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "a+", encoding="utf-8") as file:
+    path = Path(folder) / name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        opened = open(path, "a+", encoding="utf-8", opener=_own)  # noqa: SIM115 (locked below, with its own errors)
+    except OSError as error:
+        raise FileProblem(
+            path, f"cannot be locked ({error.strerror})", "remove it, or choose another --out"
+        ) from error
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(file.fileno()).st_nlink == 0:  # its run has ended, and removed the file, just now
                 raise BlockingIOError
         except BlockingIOError:
             file.seek(0)
-            owner = file.read().strip() or "unknown owner"
+            owner = file.read(200).strip() or "unknown owner"
             raise FileProblem(
                 folder, f"another run is working here: {owner}", "wait for it, or choose another --out"
             ) from None
@@ -390,4 +464,4 @@ def locked(folder: str | Path) -> Iterator[None]:
         try:
             yield
         finally:
-            (folder / ".lock").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)

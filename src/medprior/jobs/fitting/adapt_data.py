@@ -17,7 +17,7 @@ from ...augmentation import Frame, Policy, apply_record, draw_record
 from ...data.seeds import generator
 from ...errors import BadOption, WrongKind
 from ...io.dataset.advice import advice
-from ...io.dataset.index import digest_of
+from ...io.dataset.index import digest_of, private
 from ...io.dataset.scan import Index, Item, load_index, scan
 from ...io.disk.files import load_weights, save_weights
 from ...prior import Card, Prior
@@ -272,7 +272,7 @@ def known_of(card: Card, options: Adaptation, *, old: int) -> tuple[LabelledImag
 
     old: the label of those whose folder names none of the card's. Raises as ``newcomers``.
     """
-    folder, out = Path(options.replay), options.out / "replay"
+    folder, out = Path(options.replay), private(options.out) / "replay"
     scan(folder, out=out, unit=options.unit, modality=options.modality)
     index = load_index(out, folder)
     items = [item for item in index.usable() if not (item.given and item.split == "test")]

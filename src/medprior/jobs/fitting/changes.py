@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import BadOption, FileProblem, printable
-from ...io.dataset.index import save_index
+from ...errors import BadOption, FileProblem
+from ...io.dataset.index import private, save_index
 from ...io.dataset.scan import Index, Item, load_index, scan
 from ...training.distributed import ranks_for
 from .options import Adaptation, Fitting, Listener
@@ -38,7 +38,7 @@ class Changes:
 
 def _few(names: Sequence[str]) -> str:
     more = len(names) - _NAMED
-    return ", ".join(map(printable, names[:_NAMED])) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def changes(before: Index, now: Index) -> Changes:
@@ -70,23 +70,24 @@ def index_once(options: Fitting | Adaptation, listener: Listener) -> Index:
     ranks = ranks_for(options.device)
     if ranks.rank == 0:
         before = None if options.fresh else _before(options.out, options.folder)
+        home = private(options.out)
         listener.stage("reading every scan once")
         now = scan(
             options.folder,
-            out=options.out,
+            out=home,
             unit=options.unit,
             modality=options.modality,
             layout=options.layout,
             on_progress=listener.step,
         )
         if before is not None and (found := changes(before, now)):
-            save_index(before, options.out)  # what the weights have seen stays known
+            save_index(before, home)  # what the weights have seen stays known
             raise BadOption(
                 f"folder: the scans have changed since {options.out.name} learned from them. {found}",
                 "put them back; or learn anew from what is there now: --fresh (fresh=True) or another --out",
             )
     ranks.wait()
-    return load_index(options.out, options.folder)
+    return load_index(private(options.out), options.folder)
 
 
 def _before(out: Path, folder: Path) -> Index | None:
@@ -94,6 +95,6 @@ def _before(out: Path, folder: Path) -> Index | None:
     if not (any((out / "checkpoints").glob("step-*")) or (out / "prior" / "card.json").is_file()):
         return None
     try:
-        return load_index(out, folder)
+        return load_index(private(out), folder)
     except FileProblem:
         return None  # of another version: the loop compares the digest of the pixels

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from ...data.axes import PLANES
 from ...data.volume import Volume
-from ...errors import BadOption, FileProblem, WrongKind, did_you_mean, printable
+from ...errors import BadOption, Corrupt, FileProblem, WrongKind, did_you_mean
 from ...io.dataset.advice import advice, for_training
 from ...io.dataset.index import LEAST_SIDE, digest_of
 from ...io.dataset.scan import Index, Item
+from ...io.dataset.twins import pixel_hash
 from ...prior import Card
 from ...prior.admit import Admitted, admit
 from ...prior.joint import MASK, admit_parts, is_joint, parts
@@ -238,6 +239,12 @@ def admitted(
     numbers: list[Tensor] = []
     seen = [n for part in parts(card) if not part.classes for n in part.channels]
     for item, volume in index.volumes(items):
+        if pixel_hash(volume) != item.digest:  # else the card would vouch for other pixels than were learned
+            raise Corrupt(
+                index.folder / item.path,
+                "has changed since the scans were indexed",
+                "run the same command again",
+            )
         inside = all_channels(card, index, item, volume, allow_other=allow_other)
         known = known_numbers(card, item, inside.condition.numbers, len(inside.images))
         for n, image in enumerate(inside.images):
@@ -317,8 +324,7 @@ def with_channels(card: Card, items: Sequence[Item], wanted: Sequence[str] | Non
         without = [item for item in items if name in missing_parts(joint, item)]
         if without:
             raise WrongKind(
-                f"{len(without)} of {len(items)} scans have no {name}, the first is "
-                f"{printable(without[0].path)}",
+                f"{len(without)} of {len(items)} scans have no {name}, the first is {without[0].path}",
                 "fill in its cell in scans.csv, or learn without it: --channels "
                 f"{' --channels '.join(n for n in chosen if n != name)}",
             )

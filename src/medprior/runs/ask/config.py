@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ...errors import BadOption, printable
+from ...errors import BadOption
 from ...io.disk.settings import read_settings
 
 __all__ = ["options_in"]
@@ -22,8 +22,7 @@ def options_in(path: Path) -> dict[str, Any]:
         values = value if isinstance(value, list) else [value]
         if wrong := [type(one).__name__ for one in values if not _plain(one)]:
             raise BadOption(
-                f"config: {printable(name)[:64]}: wanted a number, text, yes or no, or a list of them, got a "
-                f"{wrong[0]}",
+                f"config: {name[:64]}: wanted a number, text, yes or no, or a list of them, got a {wrong[0]}",
                 "put text that looks like a date into quotes",
             )
     return stated

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ...data.plain import JsonObject
-from ...errors import BadOption, printable
+from ...errors import BadOption
 from ...io.dataset.index import patients_of
 from ...io.dataset.listing import csv_cell
 from ...io.dataset.scan import Index, Item
@@ -202,7 +202,7 @@ def missing(work: Work) -> list[tuple[str, str]]:
 def summary_of(metrics: Mapping[str, Any]) -> Summary:
     """The mix of each label, and that some scans gave nothing."""
     lines = [
-        f"{printable(label)}: {at['written']} of {at['asked']} written beside {at['real']} real scans; "
+        f"{label}: {at['written']} of {at['asked']} written beside {at['real']} real scans; "
         f"refused: {at['refused_for_label']} lost their label, {at['refused_as_copy']} near copies, "
         f"{at['refused_as_unlike']} of another kind"
         for label, at in metrics["mix"].items()

@@ -6,8 +6,9 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
+from ...errors import printable
 from ...io.disk.files import append_line
 
 __all__ = ["EVENTS", "Event", "OnEvent", "ended", "progress_bar", "show_progress", "silent"]
@@ -113,6 +114,7 @@ class _Listener:
         self.name, self.said = "", 0.0
 
     def __call__(self, event: Event) -> None:
+        event = replace(event, text=printable(event.text))
         if event.kind == "stage":
             self._close()
             self.name, self.said = event.text, time.monotonic()

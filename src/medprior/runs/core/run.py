@@ -22,8 +22,9 @@ from typing import Any
 from ... import __version__
 from ...data.plain import JsonObject
 from ...errors import BadOption, FileProblem
-from ...io.disk.files import check_manifest, read_json, write_folder
+from ...io.disk.files import check_manifest, give_back, hold, write_folder
 from ..ask.requests import Request
+from ..page.record import read_record
 from .outputs import Outcome, Summary
 from .progress import Event, OnEvent
 
@@ -94,10 +95,12 @@ class Run:
     def done(self, on_event: OnEvent) -> RunFolder | None:
         """The folder of this run where it is complete and not to be repeated, else None.
 
-        Raises BadOption where the folder holds something that is no run, or another run and ``fresh`` is not
-        set; FileProblem where it is a file.
+        The folder is held from here on. Raises BadOption where it holds something that is no run, or another
+        run and ``fresh`` is not set; FileProblem where it is a file, or another process works on it.
         """
+        hold(self.out)
         if not self.fresh and (found := self._complete()) is not None:
+            give_back(self.out)
             on_event(Event("note", "this run is complete already; use --fresh to repeat it"))
             return found
         self._vacant()
@@ -106,7 +109,7 @@ class Run:
     def _complete(self) -> RunFolder | None:
         """The complete run in the folder, every file as its checksum says."""
         try:
-            record = read_json(self.out / "run.json")
+            record = read_record(self.out)
             check_manifest(self.out)
         except FileProblem:
             return None
@@ -126,7 +129,7 @@ class Run:
                 f"out: {self.out} holds files that medprior did not write",
                 "choose another folder; nothing was changed",
             )
-        record = read_json(self.out / "run.json")
+        record = read_record(self.out)
         if not self.fresh and (not isinstance(record, dict) or record.get("id") != self.id):
             raise BadOption(
                 f"out: {self.out} holds another run", "choose another folder, or replace it with --fresh"
@@ -177,6 +180,7 @@ class Run:
             outcome.fill(folder, record)
 
         write_folder(self.out, fill)
+        give_back(self.out)
         return RunFolder(self.out, record)
 
 

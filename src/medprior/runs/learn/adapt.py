@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ...data.plain import JsonObject
-from ...io.disk.files import sha256, write_file
+from ...io.disk.files import hold, sha256, write_file
 from ...jobs.fitting.adapt import Adapted, adapted
 from ...jobs.fitting.adapt_data import Newcomers
 from ...jobs.fitting.changes import index_once
@@ -44,6 +44,7 @@ def run_adapt(request: Adapt, on_event: OnEvent) -> RunFolder:
     device = device_named(request.device)
     run = learning_run(request, device, prior_sha256=parent)
     options = request.adaptation(run.out, device)
+    hold(run.out)
     ours(run.out, run.identity, fresh=request.fresh)
     listener = RunListener(run, request, on_event, _described)
     index = index_once(options, listener)

@@ -13,7 +13,7 @@ from typing import Any
 from ...data.plain import JsonObject
 from ...errors import BadOption, FileProblem
 from ...io.dataset.layout import OWN_FILES
-from ...io.disk.files import read_json, sha256, write_json
+from ...io.disk.files import sha256, write_json
 from ...jobs.fitting.options import Listener
 from ...prior import Prior
 from ...training.budget import Budget
@@ -23,6 +23,7 @@ from ..core.cost import words
 from ..core.outputs import Outcome
 from ..core.progress import Event, OnEvent
 from ..core.run import Run, RunFolder, versions
+from ..page.record import read_record
 
 __all__ = ["RunListener", "complete", "known_curve", "learning_run", "ours", "recorded"]
 
@@ -65,7 +66,7 @@ def ours(out: Path, key: Mapping[str, Any], *, fresh: bool) -> None:
         )
     if fresh:
         return
-    stored = read_json(out / "run.json")
+    stored = read_record(out)
     if not isinstance(stored, dict) or stored.get("key") != dict(key):
         raise BadOption(
             f"out: {out} holds another training run", "choose another folder, or start over with --fresh"
@@ -79,7 +80,7 @@ def complete(run: Run, request: Train | Adapt, default: float, on_event: OnEvent
     weights = run.out / "prior" / "weights.safetensors"
     if request.fresh or not weights.is_file() or not (run.out / "run.json").is_file():
         return None
-    record = read_json(run.out / "run.json")
+    record = read_record(run.out)
     if not isinstance(record, dict) or not record.get("complete"):
         return None
     if sha256(weights) != record["prior"]["sha256"]:
@@ -105,7 +106,7 @@ def complete(run: Run, request: Train | Adapt, default: float, on_event: OnEvent
 def known_curve(out: Path) -> list[list[float]]:
     """(step, loss[, validation loss]) of an earlier part of the run in a folder; [] where there is none."""
     try:
-        record = read_json(out / "run.json")
+        record = read_record(out)
     except FileProblem:
         return []
     metrics = record.get("metrics") if isinstance(record, dict) else None

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...io.disk.files import sha256, write_file
+from ...io.disk.files import hold, sha256, write_file
 from ...jobs.fitting.changes import index_once
 from ...jobs.fitting.fit import fitted
 from ...jobs.fitting.options import Listener
@@ -45,6 +45,7 @@ def run_train(request: Train, on_event: OnEvent) -> RunFolder | None:
         if not complete(run, request, MINUTES, silent):
             fitted(options, Listener(), index)
         return None
+    hold(run.out)
     ours(run.out, run.identity, fresh=request.fresh)
     sheet = _Sheet(run.out, request.seed)
     listener = RunListener(run, request, on_event, _described, sheet.draw)

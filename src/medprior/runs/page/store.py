@@ -19,6 +19,7 @@ from ...io.disk.files import read_json, write_file, write_json
 from .blocks import Block, Charts, Compare, Fold, Grid, Page, Picture, Section, Table, page_bytes
 from .charts import KINDS, NEUTRAL, Chart, Series
 from .pictures import COLOURS, Drawn, data_uri
+from .record import read_record
 
 __all__ = ["PAGE", "REPORT", "facts_of", "lead_of", "page_of", "sections_of", "write_report"]
 
@@ -48,7 +49,7 @@ def write_report(
 
 def page_of(folder: Path) -> Page:
     """The page of a run folder. Raises FileProblem where a file is missing, Corrupt where it is no page."""
-    stored, record = read_json(folder / PAGE), read_json(folder / "run.json")
+    stored, record = read_json(folder / PAGE), read_record(folder)
     return _read(
         folder,
         lambda: Page(

@@ -14,7 +14,7 @@ import torch
 from ...data.axes import plane_of_codes
 from ...data.views import grey, upright, window_for
 from ...data.volume import Volume
-from ...errors import BadOption, WrongKind, did_you_mean, printable
+from ...errors import BadOption, WrongKind, did_you_mean
 from ...evidence.conformal import benjamini_hochberg, patients_needed
 from ...evidence.detectors.detectors import features_available
 from ...evidence.intervals import clopper_pearson
@@ -218,7 +218,7 @@ def detection_study(metrics: Mapping[str, Any]) -> Summary:
         at = "too few patients for an interval" if rate["low"] is None else f"{span(rate)}"
         lines.append(f"false positive rate {rate['value']:.3f} ({at}) at {metrics['alpha']:g}")
     lines += [
-        f"{tag} {printable(name)}: {_in_words(one['flagged'])} other than among the other patients"
+        f"{tag} {name}: {_in_words(one['flagged'])} other than among the other patients"
         for tag, at in metrics["subgroups"].items()
         for name, one in at["groups"].items()
         if one["flagged"]
@@ -250,7 +250,7 @@ def _one(request: EvaluateDetect, prior: Prior, index: Index, item: Item, plain:
     truth = index.mask(item)
     if truth is not None and not _fits(truth, volume):
         raise WrongKind(
-            f"the mask of {printable(item.path)} lies on another grid than its scan",
+            f"the mask of {item.path} lies on another grid than its scan",
             "resample it onto the scan, or leave it out of scans.csv",
         )
     if truth is not None and bool((truth.data > 0).any()):

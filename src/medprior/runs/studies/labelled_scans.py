@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from ...data.axes import axcodes, reorient
 from ...data.grids import middle_half
 from ...data.volume import Volume
-from ...errors import BadOption, WrongKind, did_you_mean, printable
+from ...errors import BadOption, WrongKind, did_you_mean
 from ...io.dataset.scan import Index, Item
 from ...io.dataset.twins import pixel_hash
 from ...io.disk.files import sha256
@@ -138,8 +138,7 @@ def generated(
     items = index.usable(allow_synthetic=True)
     if leaks := [item for item in items if item.digest in known]:
         raise BadOption(
-            f"generated: {len(leaks)} images are scans of those that judge, the first is "
-            f"{printable(leaks[0].path)}",
+            f"generated: {len(leaks)} images are scans of those that judge, the first is {leaks[0].path}",
             "generate from the train split alone",
         )
     if unmarked := sum(not item.synthetic for item in items):
@@ -174,7 +173,7 @@ def _mask_slices(
     mask = index.mask(item)
     if mask is None or mask.shape != volume.shape:
         raise WrongKind(
-            f"{printable(item.path)} has no mask on its own grid",
+            f"{item.path} has no mask on its own grid",
             "scans.csv names the mask of each scan in the column mask",
         )
     if turned is not volume and axcodes(turned) != axcodes(volume):
