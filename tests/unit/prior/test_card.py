@@ -49,7 +49,7 @@ def test_what_is_not_understood_is_refused() -> None:
     for change, says in (
         ({"label": []}, "did you mean 'labels'"),
         ({"schema": SCHEMA + 1}, "newer"),
-        ({"errors": [{"side": 64}]}, "error tables"),
+        ({"errors": [{"side": 64}]}, "errors.0.sigmas"),
     ):
         with pytest.raises(BadOption, match=says):
             Card.from_json({**stored, **change})
@@ -65,7 +65,7 @@ WRONG = {
     "spacing_mm": [1.0, 0.0],
     "frame": [64, 32],
     "widths": [],
-    "blocks": 0,
+    "blocks": 10**9,
     "sigma_data": 0.0,
     "schema": "1",
 }

@@ -25,6 +25,7 @@ from medprior.io.read import read
 from medprior.io.write import write
 from tests.corpus.dicom_parts import axial, ct_slice, encoded, phantom, save, save_all, uid
 from tests.corpus.other import nifti, npz, png
+from tests.unit.runs.conftest import scene
 
 
 def noise(seed: int, size: int = 24) -> np.ndarray:
@@ -563,3 +564,17 @@ def test_an_empty_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileProblem, match="is empty"):
         scan(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_index_that_was_changed_by_hand_is_not_believed(tmp_path: Path) -> None:
+    """Its seal fails, so every file is read again; so it is for one of an older version, without a seal."""
+    for n in range(3):
+        write(Volume(scene(n)), tmp_path / "data" / f"{n}.png", kind="converted")
+    out = tmp_path / "out"
+    right = scan(tmp_path / "data", out=out).items
+    assert scan(tmp_path / "data", out=out).items == right
+    good = json.loads((out / "index.json").read_text())
+    for change in ({"mac": "0" * 64}, {"mac": ""}, {}):
+        stored = good | change | {"items": [{**item, "digest": "f" * 64} for item in good["items"]]}
+        (out / "index.json").write_text(json.dumps(stored))
+        assert scan(tmp_path / "data", out=out).items == right

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from medprior.data.volume import Volume
-from medprior.errors import BadOption
+from medprior.errors import BadOption, Corrupt
 from medprior.io.dataset.scan import load_index
 from medprior.io.write import write
 from medprior.jobs.fitting.changes import changes, index_once
+from medprior.jobs.fitting.fit import fitted
 from medprior.jobs.fitting.options import Fitting, Listener
 from tests.unit.runs.conftest import scene
 
@@ -53,13 +54,13 @@ def test_added_changed_and_withdrawn_scans_are_named_until_back(folder: Path, tm
     assert index_once(Fitting(folder, out=tmp_path / "run", fresh=True), Listener()).counts()
     shutil.rmtree(folder)
     shutil.copytree(tmp_path / "safe", folder)
-    (tmp_path / "run" / "index.json").unlink()
+    (tmp_path / "run.private" / "index.json").unlink()
     assert len(index_once(options, Listener()).items) == 5
 
 
 def test_another_label_is_a_change_and_a_test_scan_is_none(folder: Path, tmp_path: Path) -> None:
     learned(folder, tmp_path / "run")
-    before = load_index(tmp_path / "run", folder)
+    before = load_index(tmp_path / "run.private", folder)
     put(folder / "test" / "u.png", 41)
     assert not changes(before, index_once(learned(folder, tmp_path / "b"), Listener()))
     (folder / "train" / "sick").mkdir()
@@ -73,3 +74,25 @@ def test_a_folder_that_has_learned_nothing_yet_takes_new_scans(folder: Path, tmp
     index_once(options, Listener())
     put(folder / "train" / "new.png", 20)
     assert len(index_once(options, Listener()).items) == 6
+
+
+def test_the_index_lies_beside_the_folder_that_is_passed_on(folder: Path, tmp_path: Path) -> None:
+    """Also one of an older version, whose scans stay known."""
+    learned(folder, tmp_path / "run")
+    assert not [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert (tmp_path / "run.private").stat().st_mode & 0o777 == 0o700
+    for name in ("index.json", "unusable.csv", ".medprior-key"):
+        (tmp_path / "run.private" / name).rename(tmp_path / "run" / name)
+    put(folder / "train" / "new.png", 20)
+    with pytest.raises(BadOption, match=r"1 added: train/new\.png"):
+        index_once(Fitting(folder, out=tmp_path / "run"), Listener())
+    assert not (tmp_path / "run" / "index.json").exists()
+
+
+def test_a_scan_that_changes_after_it_was_indexed_stops_the_training(folder: Path, tmp_path: Path) -> None:
+    """Else the card would vouch for pixels that the weights have not seen."""
+    options = Fitting(folder, preset="tiny", steps=1, out=tmp_path / "run")
+    index = index_once(options, Listener())
+    put(folder / "train" / "1.png", 30)
+    with pytest.raises(Corrupt, match=r"1\.png: has changed since the scans were indexed"):
+        fitted(options, Listener(), index)
