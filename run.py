@@ -5,6 +5,7 @@
   python3 run.py test    style, types and tests, as they run before every change lands
 
 also  python3 run.py setup    only make .venv and install into it
+      python3 run.py audit    ask the network whether a pinned version has a known hole
 
 The first call makes .venv beside this file and installs into it with pip and constraints.txt; later calls
 start at once. Further arguments are passed on: 'run.py demo --help', 'run.py test -k floors' (then only
@@ -26,7 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin/python"
-EXTRAS = {"setup": "demo", "demo": "demo", "test": "test", "lowest": "test"}
+EXTRAS = {"setup": "demo", "demo": "demo", "test": "test", "lowest": "test", "audit": "test"}
 PYTEST = ("pytest", "-n", "3", "--dist", "loadfile")
 CPU_HINT = """\
 No NVIDIA driver was found, and torch is not installed yet. pip's default torch for Linux brings CUDA:
@@ -70,6 +71,8 @@ def main(arguments: list[str]) -> int:
     code = install(command)
     if code or command == "setup":
         return code
+    if command == "audit":
+        return audit(rest)
     if command == "demo":
         return call("-m", "medprior", "demo", *rest)
     return call("-m", "pytest", *rest) if rest else test()
@@ -78,6 +81,13 @@ def main(arguments: list[str]) -> int:
 def call(*arguments: str) -> int:
     """Run the environment's Python in the project's folder."""
     return subprocess.call([str(PYTHON), *arguments], cwd=ROOT)
+
+
+def audit(rest: list[str]) -> int:
+    """Compare constraints.txt with the database of advisories of the Python Package Index."""
+    pins = ("-c", "constraints.txt")
+    code = call("-m", "pip", "install", "--quiet", "--disable-pip-version-check", *pins, "-e", ".[audit]")
+    return code or call("-m", "pip_audit", "-r", "constraints.txt", "--no-deps", "--disable-pip", *rest)
 
 
 def lowest(rest: list[str]) -> int:
