@@ -122,7 +122,7 @@ CASES: dict[str, str] = {
         "calibrate reconstruct {set} --prior {healthy} --into {trusted} --task sr2 --fast --per-patient 1"
     ),
     "calibrate synthesize": "calibrate synthesize {set} --prior {tiny} --into {audited} --n 24",
-    "calibrate refused": "calibrate reconstruct {set} --prior {tiny} --split test --fast",
+    "calibrate refused": "calibrate reconstruct {set} --prior {tiny} --split test --fast --most 5",
     "detect calibrated": "detect {scans}/set/test/pneumonia/100.png --prior {healthy}",
     "detect another kind": "detect {picture} --prior {healthy}",
     "detect another kind allowed": "detect {picture} --prior {healthy} --allow-other",
