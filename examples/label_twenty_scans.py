@@ -25,7 +25,7 @@ print(f"{len(truth)} scans; their labels are put aside")
 # chosen.
 
 # %%
-labels = mp.Labelling(unlabelled, "chest-xray", "my_labels", split="all")
+labels = mp.Labelling(unlabelled, "chest-xray", "my_labels")
 batch = labels.propose(20, reader="Ann")
 for one in batch.scans[:3]:
     print(one.why)

@@ -23,6 +23,7 @@ VERBS: dict[str, str] = {
     "evaluate-reconstruct": "evaluate reconstruct {data} --prior {prior} --fast --most 1",
     "evaluate-detect": "evaluate detect {data} --prior {prior} --baselines quick",
     "train": "train {data} --preset tiny --steps 2",
+    "label": "label {data} --prior {prior} --n 2",
 }
 
 HOSTILE = ("", "-1", "nan", "inf", "1e400", "../..", "\x00", "𝟜", "{{7*7}}", "--", "a" * 5000, "0x10", "None")
@@ -41,6 +42,7 @@ OPTIONS = {
     "evaluate-reconstruct": ("--task", "--most", "--split"),
     "evaluate-detect": ("--alpha", "--baselines", "--healthy"),
     "train": ("--preset", "--steps", "--ndim", "--plane", "--minutes", "--name"),
+    "label": ("--n", "--by", "--split", "--undo", "--repeat"),
 }
 
 

@@ -30,16 +30,9 @@ from ..io.dataset.cache import cached_scan
 from ..io.dataset.index import Index, Item
 from ..io.disk.files import load_weights, save_weights
 from ..io.disk.trail import opened_trail
-from ..learning.active import (
-    Advice,
-    Chosen,
-    ScanPool,
-    advised,
-    propose,
-    reduced_features,
-    unseen_probabilities,
-)
+from ..learning.active import Advice, Chosen, ScanPool, advised, propose, unseen_probabilities
 from ..learning.features import FeatureSettings, volume_features
+from ..learning.heads import Projection
 from ..learning.readers import (
     Readings,
     Suspect,
@@ -61,6 +54,9 @@ TRAIL, LABELS = "trail.jsonl", "labels.csv"
 
 ENOUGH_EACH = 10
 """Labelled patients of each class from which a contradicted label means something."""
+
+DIMENSIONS = 64
+"""Most directions of the features in which scans are near or far from each other."""
 
 OnStep = Callable[[int, int], None]
 
@@ -112,8 +108,9 @@ class Labelling:
     """The labels of one data set, kept in a folder of their own; safe for several processes at once.
 
     scans: a folder, or what ``medprior.scan`` gives of one. prior: knows them. out: keeps trail.jsonl, to
-    which lines are only added, and the features. split: scans that may be proposed, or "all". allow_other:
-    take scans of another modality or unit than the prior's. allow_synthetic: take those marked synthetic.
+    which lines are only added, and the features. split: scans that may be proposed; "auto": all but a test
+    split that the folder states. allow_other: take scans of another modality or unit than the prior's.
+    allow_synthetic: take those marked synthetic.
 
     Raises what ``medprior.scan`` raises; FileProblem or WrongKind where no scan can be used.
     """
@@ -124,7 +121,7 @@ class Labelling:
         prior: GivenPrior,
         out: str | Path,
         *,
-        split: str = "train",
+        split: str = "auto",
         allow_other: bool = False,
         allow_synthetic: bool = False,
         on_step: OnStep | None = None,
@@ -133,7 +130,10 @@ class Labelling:
         self._how = FeatureSettings(allow_other=allow_other)
         self.index = scans if isinstance(scans, Index) else cached_scan(Path(scans), on_progress=on_step)
         self.names: dict[str, Item] = names_of(self.index.items)
-        usable = self.index.usable(None if split == "all" else split, allow_synthetic=allow_synthetic)
+        if split == "auto":
+            usable = self.index.without_test(allow_synthetic=allow_synthetic)
+        else:
+            usable = self.index.usable(None if split == "all" else split, allow_synthetic=allow_synthetic)
         chosen = {item.id for item in usable}
         self.scans: tuple[str, ...] = tuple(name for name, item in self.names.items() if item.id in chosen)
 
@@ -185,7 +185,8 @@ class Labelling:
         """Take back the answer of a line; both lines stay in the trail. Gives the answer. Raises BadOption
         where no answer has this number, or it was taken back already.
         """
-        with opened_trail(self.out / TRAIL) as trail:
+        path = self.out / TRAIL
+        with opened_trail(path, write=path.exists()) as trail:
             readings = replayed(trail.lines, trail.damaged)
             known = {answer.number: answer for answer in readings.given}
             if number not in known or number in readings.undone:
@@ -278,6 +279,8 @@ class Labelling:
         return self.out / LABELS
 
     def _add(self, answers: Sequence[Answer], revise: bool) -> int:
+        if not answers:
+            return 0
         with opened_trail(self.out / TRAIL) as trail:
             fresh = new_answers(replayed(trail.lines, trail.damaged), answers, revise=revise)
             if fresh:
@@ -290,15 +293,17 @@ class Labelling:
         taken = {scan for who, scans in batches if reader and who != reader for scan in scans}
         taken |= {*state.readings.of_scans()}
         return ScanPool.of(
-            self._reduced,
+            self._projected,
             [state.labels[name] for name in self.scans],
             [self.names[name].owner for name in self.scans],
             [name in taken for name in self.scans],
         )
 
     @cached_property
-    def _reduced(self) -> np.ndarray:
-        return reduced_features(self._features())
+    def _projected(self) -> np.ndarray:
+        features = self._features()
+        found = Projection.fitted(features, DIMENSIONS)(features)
+        return found if found.shape[1] else np.zeros((len(features), 1))
 
     def _features(self) -> np.ndarray:
         """(n, d) of ``scans``; kept in the folder, so that the next command computes nothing."""

@@ -190,7 +190,7 @@ def learn(
         if labels is not None:
             raise BadOption("learn: labels of a folder stand in the folder or its table", "leave labels out")
         index = scan(scans)
-        items = [item for item in index.usable() if not (item.given and item.split == "test")]
+        items = index.without_test()
         given = [(item.label, item.owner) for item in items]
         volumes: Iterable[Volume] = (volume for _, volume in index.volumes(items))
     else:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import torch
 
 from ..data.seeds import generator, seed_for
 from ..errors import BadOption, optional
 from ..prior.promises import Estimate
+from .heads import FOLDS, STRENGTH, UNIT, fit_linear, folds_by_patient, out_of_fold, probabilities
 
 __all__ = [
     "Advice",
@@ -24,7 +25,6 @@ __all__ = [
     "advised",
     "propose",
     "ranking_area",
-    "reduced_features",
     "unseen_probabilities",
 ]
 
@@ -37,14 +37,14 @@ LEAST_EACH = 3
 WORTH = 0.005
 """A gain of the area by the next batch below which more labels are not worth their time."""
 
-_DIMENSIONS = 64
 _DRAWS = 24
-_SHARES = (0.4, 0.6, 0.8)
+_SHARES = (0.4, 0.4, 0.6, 0.6, 1.0, 1.0)
+"""Of the labelled patients at which the learning curve is measured, each time others."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScanPool:
-    """All scans that may be labelled. features: (n, d), as ``reduced_features`` gives them. labels: (n,) a
+    """All scans that may be labelled. features: (n, d), as a ``Projection`` gives them. labels: (n,) a
     class, or "" for none. patients: (n,) whose scan each is. open_: (n,) whether a scan may be proposed: it
     has no label, no reader was unsure of it, and it lies before no other reader.
     """
@@ -76,6 +76,10 @@ class ScanPool:
     @property
     def classes(self) -> tuple[str, ...]:
         return tuple(sorted(set(self.labels) - {""}))
+
+    def targets(self, at: np.ndarray) -> np.ndarray:
+        """(len(at), classes): 1 for the label of each of these scans."""
+        return np.array([[float(self.labels[k] == name) for name in self.classes] for k in at])
 
     def patients_each(self) -> dict[str, int]:
         """class -> how many patients have it."""
@@ -192,20 +196,20 @@ def _uncertain(pool: ScanPool, candidates: np.ndarray, n: int, step: int) -> lis
     """Badge: the head's gradients, far apart and large."""
     pools = optional("skactiveml.pool", "labels", "Choosing scans to label")
     wrapped = optional("skactiveml.classifier", "labels", "Choosing scans to label")
+    linear = optional("sklearn.linear_model", "labels", "Choosing scans to label")
     at = np.concatenate([candidates, pool.known])
     y = np.full(len(at), np.nan)
-    y[len(candidates) :] = [pool.classes.index(pool.labels[k]) for k in pool.known]
-    classes = list(range(len(pool.classes)))
-    head = wrapped.SklearnClassifier(_head(), classes=classes, random_state=step)
+    y[len(candidates) :] = pool.targets(pool.known).argmax(1)
+    ridge = linear.LogisticRegression(C=STRENGTH * UNIT**2, class_weight="balanced", max_iter=1000)
+    head = wrapped.SklearnClassifier(ridge, classes=range(len(pool.classes)), random_state=step)
     found = pools.Badge(random_state=step).query(pool.features[at], y, clf=head, batch_size=n)
     return list(dict.fromkeys(int(at[k]) for k in found))
 
 
 def _doubt(pool: ScanPool) -> np.ndarray:
     """(n,): one minus the probability of the most probable class."""
-    known = pool.known
-    head = _head().fit(pool.features[known], [pool.labels[k] for k in known])
-    return 1 - head.predict_proba(pool.features).max(1)
+    head = fit_linear(pool.features[pool.known], pool.targets(pool.known))
+    return 1 - probabilities(head(pool.features), several=False).max(1)
 
 
 def _reasons(pool: ScanPool, chosen: list[int], by: str) -> list[str]:
@@ -235,58 +239,24 @@ def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _permutation(n: int, seed: int, *names: object) -> np.ndarray:
-    import torch
-
     return torch.randperm(n, generator=generator(seed, "label", *names)).numpy()
 
 
-def reduced_features(features: np.ndarray, seed: int = 0) -> np.ndarray:
-    """(n, d) -> (n, at most 64): each number scaled to variance 1, then principal components. They are not
-    whitened, which would drown what a few labels can use. Raises MissingExtra without scikit-learn.
+def unseen_probabilities(pool: ScanPool, seed: int = 0) -> np.ndarray | None:
+    """(labelled scans, classes) by heads that have not seen the patient. None where a class has fewer than
+    ``LEAST_EACH`` patients, or there is one class only.
     """
-    decomposition = optional("sklearn.decomposition", "labels", "Choosing scans to label")
-    x = np.asarray(features, dtype=np.float64)
-    spread = x.std(0)
-    x = (x - x.mean(0))[:, spread > 1e-12] / spread[spread > 1e-12]
-    if not x.shape[1]:
-        return np.zeros((len(features), 1))
-    size = min(_DIMENSIONS, *x.shape)
-    found = decomposition.PCA(size, svd_solver="randomized", random_state=seed_for(seed, "reduce") % 2**31)
-    found = found.fit_transform(x)
-    return found / max(1e-12, float(found[:, 0].std()))
-
-
-def _head() -> Any:
-    """A logistic regression in which each class counts the same."""
-    linear = optional("sklearn.linear_model", "labels", "Choosing scans to label")
-    return linear.LogisticRegression(class_weight="balanced", max_iter=1000)
-
-
-def unseen_probabilities(pool: ScanPool, seed: int = 0, folds: int = 5) -> np.ndarray | None:
-    """(labelled scans, classes) probabilities by heads that have not seen the patient. None where a class has
-    fewer than ``LEAST_EACH`` patients, or there is one class only.
-    """
-    known, classes = pool.known, pool.classes
-    patients = np.array([pool.patients[k] for k in known])
-    labels = np.array([pool.labels[k] for k in known])
-    each = [len(set(patients[labels == name])) for name in classes]
-    if len(classes) < 2 or min(each) < LEAST_EACH:
+    each, known = pool.patients_each(), pool.known
+    if len(each) < 2 or min(each.values()) < LEAST_EACH:
         return None
-    return _folded(pool.features[known], labels, patients, min(folds, *each), seed)
+    return _unseen(pool.features[known], pool.targets(known), [pool.patients[k] for k in known], seed)
 
 
-def _folded(x: np.ndarray, labels: np.ndarray, patients: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """NaN for scans of a fold that no head could be trained for."""
-    selection = optional("sklearn.model_selection", "labels", "Choosing scans to label")
-    splitter = selection.StratifiedGroupKFold(
-        folds, shuffle=True, random_state=seed_for(seed, "folds") % 2**31
-    )
-    classes = np.unique(labels)
-    found = np.full((len(x), len(classes)), np.nan)
-    for train, held in splitter.split(x, labels, patients):
-        if len(set(labels[train])) == len(classes):
-            found[held] = _head().fit(x[train], labels[train]).predict_proba(x[held])
-    return found
+def _unseen(
+    x: np.ndarray, y: np.ndarray, patients: Sequence[str], seed: int, parts: int = FOLDS
+) -> np.ndarray:
+    folds = folds_by_patient(y, patients, seed, parts)
+    return probabilities(out_of_fold(fit_linear, x, y, folds), several=False)
 
 
 def ranking_area(pool: ScanPool, seed: int = 0) -> float | None:
@@ -294,27 +264,20 @@ def ranking_area(pool: ScanPool, seed: int = 0) -> float | None:
     ``unseen_probabilities`` has none.
     """
     found = unseen_probabilities(pool, seed)
-    return None if found is None else _area([pool.labels[k] for k in pool.known], found)
+    return None if found is None else _area(pool.targets(pool.known), found)
 
 
-def _area(labels: Sequence[str], probabilities: np.ndarray) -> float | None:
+def _area(y: np.ndarray, found: np.ndarray) -> float:
     metrics = optional("sklearn.metrics", "labels", "Choosing scans to label")
-    given, classes = np.asarray(labels), np.unique(labels)
-    sound = np.isfinite(probabilities).all(1)
-    areas = [
-        metrics.roc_auc_score(given[sound] == name, probabilities[sound, k])
-        for k, name in enumerate(classes)
-        if len(set(given[sound] == name)) == 2
-    ]
-    return float(np.mean(areas)) if areas else None
+    return float(np.mean([metrics.roc_auc_score(y[:, k], found[:, k]) for k in range(y.shape[1])]))
 
 
 def advised(pool: ScanPool, n: int, seed: int = 0) -> Advice:
     """Whether n more labels are worth their time: the learning curve of the labels at hand, carried on.
 
-    Patients are drawn again with replacement. On each draw the area out of fold is measured with 40, 60, 80
-    and 100 % of the labels. A power law 1 - area = b m^-c is fitted and carried on to n more labels. The 90 %
-    interval is that of the draws.
+    Patients are drawn again with replacement. On each draw the area out of fold is measured with 40, 60
+    and 100 % of the labels. A line in the logarithm of their number is fitted and carried on to n more
+    labels. The 90 % interval is that of the draws.
     """
     left, each = int(pool.open_.sum()), pool.patients_each()
     if not left:
@@ -343,28 +306,21 @@ def advised(pool: ScanPool, n: int, seed: int = 0) -> Advice:
 
 
 def _gain(pool: ScanPool, n: int, seed: int, draw: int) -> float | None:
-    """The expected gain on one draw of the labelled patients; None where a class is lost."""
-    import torch
-
-    known = pool.known
-    labels, patients = np.array([pool.labels[k] for k in known]), np.array([pool.patients[k] for k in known])
-    names, drawn = np.unique(patients), generator(seed, "label", "gain", draw)
+    """The expected gain on one draw of the labelled patients; None where it lost a class."""
+    known, drawn = pool.known, generator(seed, "label", "gain", draw)
+    y, patients = pool.targets(known), np.array([pool.patients[k] for k in known])
+    names = np.unique(patients)
     picked = names[torch.randint(len(names), (len(names),), generator=drawn).numpy()]
     rows = np.concatenate([np.flatnonzero(patients == name) for name in picked])
-    order = names[torch.randperm(len(names), generator=drawn).numpy()]
-    sizes, errors = [], []
-    for share in (*_SHARES, 1.0):
-        inside = rows[np.isin(patients[rows], order[: round(share * len(names))])]
-        x, given, owners = pool.features[known][inside], labels[inside], patients[inside]
-        each = [len(set(owners[given == name])) for name in np.unique(given)]
-        if len(each) < len(pool.classes) or min(each) < 2:
-            continue
-        area = _area(given.tolist(), _folded(x, given, owners, min(3, *each), draw))
-        if area is not None:
-            sizes.append(len(set(owners)))
-            errors.append(max(1 - area, 1e-4))
+    sizes, areas = [], []
+    for share in _SHARES:
+        order = names[torch.randperm(len(names), generator=drawn).numpy()]
+        at = rows[np.isin(patients[rows], order[: round(share * len(names))])]
+        if min((len(set(patients[at][y[at, k] > 0])) for k in range(y.shape[1])), default=0) > 1:
+            sizes.append(len(set(patients[at])))
+            seen = pool.features[known][at], y[at], patients[at].tolist()
+            areas.append(_area(y[at], _unseen(*seen, draw, parts=3)))
     if len(sizes) < 3 or sizes[-1] == sizes[0]:
         return None
-    slope, height = np.polyfit(np.log(sizes), np.log(errors), 1)
-    now = len(names)
-    return float(np.exp(height) * (now**slope - (now + n) ** slope))
+    slope = float(np.polyfit(np.log(sizes), areas, 1)[0])
+    return min(slope * float(np.log1p(n / len(names))), 1 - areas[-1])

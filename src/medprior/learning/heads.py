@@ -119,14 +119,14 @@ def fit_linear(
 
     def regression(target: Array) -> Any:
         made = linear.LogisticRegression(C=strength, max_iter=1000, class_weight="balanced")
-        return made.fit(x * _UNIT, target, w)
+        return made.fit(x * UNIT, target, w)
 
     if several:
         rows, bias = np.zeros((y.shape[1], x.shape[1])), np.zeros(y.shape[1])
         for k in range(y.shape[1]):
             if 0 < y[:, k].sum() < len(y):
                 made = regression(y[:, k] > 0.5)
-                rows[k], bias[k] = made.coef_[0] * _UNIT, made.intercept_[0]
+                rows[k], bias[k] = made.coef_[0] * UNIT, made.intercept_[0]
             else:
                 bias[k] = np.log((y[:, k].sum() + 0.5) / (len(y) - y[:, k].sum() + 0.5))
         return LinearHead(rows, bias, several=True)
@@ -137,14 +137,14 @@ def fit_linear(
         bias[known] = 0.0
         return LinearHead(rows, bias)
     made = regression(kinds)
-    coef, intercept = made.coef_ * _UNIT, made.intercept_
+    coef, intercept = made.coef_ * UNIT, made.intercept_
     if len(known) == 2:
         coef, intercept = np.stack([0 * coef[0], coef[0]]), np.array([0.0, intercept[0]])
     rows[known], bias[known] = coef, intercept
     return LinearHead(rows, bias)
 
 
-_UNIT = 16.0
+UNIT = 16.0
 """Features have a small mean square a direction; the solver likes them larger."""
 _NEVER = -20.0
 """Logit of a class that no scan has."""

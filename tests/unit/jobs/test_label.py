@@ -18,9 +18,9 @@ from medprior.prior import Prior
 from tests.unit.jobs.exact import tiny
 
 
-def scans_in(folder: Path, n: int = 24, patients: int | None = None) -> Path:
+def scans_in(folder: Path, n: int = 24, patients: int | None = None, seed: int = 0) -> Path:
     """Pictures of noise, bright below at every second: bright and dark are told apart at a glance."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     for k in range(n):
         data = rng.uniform(0, 80, (1, 16, 16)).astype(np.float32)
         data[:, 8:] += 90 * (k % 2)
@@ -41,7 +41,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
 
 @pytest.fixture
 def session(index: Index, prior: Prior, tmp_path: Path) -> Labelling:
-    return Labelling(index, prior, tmp_path / "labels", split="all")
+    return Labelling(index, prior, tmp_path / "labels")
 
 
 def truth(scan: str) -> str:
@@ -130,14 +130,14 @@ def test_the_labels_are_read_by_every_command(session: Labelling, index: Index) 
 
 def test_patients_are_the_units(tmp_path: Path, prior: Prior) -> None:
     found = scan(scans_in(tmp_path / "data", 20, patients=5), layout=Layout(patient_pattern=r"^(p\d+)_"))
-    session = Labelling(found, prior, tmp_path / "labels", split="all")
+    session = Labelling(found, prior, tmp_path / "labels")
     assert len({one.scan[:3] for one in session.propose(5).scans}) == 5
 
 
 def test_features_are_computed_once(session: Labelling, index: Index, prior: Prior, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     batch = session.propose(4)
     monkeypatch.setattr("medprior.jobs.label.volume_features", None)
-    assert Labelling(index, prior, session.out, split="all").propose(4) == batch
+    assert Labelling(index, prior, session.out).propose(4) == batch
 
 
 def test_what_is_wrong_is_said_and_nothing_is_recorded(session: Labelling, tmp_path: Path) -> None:
@@ -162,12 +162,12 @@ def test_what_is_wrong_is_said_and_nothing_is_recorded(session: Labelling, tmp_p
 def test_answers_outlive_their_scans(session: Labelling, index: Index, prior: Prior) -> None:
     answered(session, 3)
     fewer = Index(index.folder, tuple(i for i in index.items if not session.state().labels[i.path]))
-    state = Labelling(fewer, prior, session.out, split="all").state()
+    state = Labelling(fewer, prior, session.out).state()
     assert len(state.missing) == 3 and len(state.readings.current) == 3 and not any(state.labels.values())
 
 
 def _record(out: Path, index: Index, prior: Prior, reader: str) -> None:
-    session = Labelling(index, prior, out, split="all")
+    session = Labelling(index, prior, out)
     for name in session.scans:
         session.record(name, truth(name), reader=reader)
 
@@ -184,4 +184,12 @@ def test_two_processes_record_at_once(session: Labelling, index: Index, prior: P
 
 def test_a_prior_of_another_kind_is_refused(index: Index, tmp_path: Path) -> None:
     with pytest.raises(WrongKind):
-        Labelling(index, "chest-ct", tmp_path / "labels", split="all").propose(3)
+        Labelling(index, "chest-ct", tmp_path / "labels").propose(3)
+
+
+def test_scans_of_a_stated_test_split_are_not_proposed(tmp_path: Path, prior: Prior) -> None:
+    for split, n in (("train", 6), ("test", 3)):
+        scans_in(tmp_path / "data" / split / "all", n, seed=n)
+    found = scan(tmp_path / "data", layout=Layout(folders="patients"))
+    assert {name.split("/")[0] for name in Labelling(found, prior, tmp_path / "labels").scans} == {"train"}
+    assert len(Labelling(found, prior, tmp_path / "labels", split="test").scans) == 3

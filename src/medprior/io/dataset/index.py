@@ -201,6 +201,13 @@ class Index:
             )
         return kept
 
+    def without_test(self, *, allow_synthetic: bool = False) -> tuple[Item, ...]:
+        """The usable items but those of a test split that the folder states: these must stay unseen. Raises
+        what ``usable`` raises.
+        """
+        items = self.usable(allow_synthetic=allow_synthetic)
+        return tuple(item for item in items if not (item.given and item.split == "test"))
+
     def volumes(self, items: Iterable[Item]) -> Iterator[tuple[Item, Volume]]:
         """Each item with its Volume, in the given order; neighbours in one NPZ are read together. Raises what
         ``read`` raises.

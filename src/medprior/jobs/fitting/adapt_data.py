@@ -275,7 +275,7 @@ def known_of(card: Card, options: Adaptation, *, old: int) -> tuple[LabelledImag
     folder, out = Path(options.replay), private(options.out) / "replay"
     scan(folder, out=out, unit=options.unit, modality=options.modality)
     index = load_index(out, folder)
-    items = [item for item in index.usable() if not (item.given and item.split == "test")]
+    items = [*index.without_test()]
     learn, held = _parted(items, HELD, options.seed)
     if not held:
         raise WrongKind(

@@ -545,7 +545,9 @@ class Label(WithPrior, HasScans):
         0, "How many of the scans another reader has labelled already. They measure agreement.", ge=0
     )
     revise: bool = option(False, "Let a reader change labels that were recorded before.")
-    split: Literal["train", "val", "test", "all"] = option("train", "Which scans to propose.")
+    split: Literal["auto", "train", "val", "test", "all"] = option(
+        "auto", "Which scans to propose. auto: all but a test split that the folder states."
+    )
     by: Literal["auto", "typical", "uncertain", "random"] = advanced(
         "auto", "How scans are chosen. auto: typical ones, then those where a classifier is unsure."
     )

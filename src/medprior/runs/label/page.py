@@ -136,8 +136,8 @@ def _curve_words(found: Labelled) -> str:
     if found.advice.gain is None:
         return ""
     return (
-        "The gain is that of the learning curve of these labels, carried on by a power law. Its 90 % "
-        "interval comes from drawing the patients again."
+        "The gain is that of the learning curve of these labels, carried on in the logarithm of their "
+        "number. Its 90 % interval comes from drawing the patients again."
     )
 
 

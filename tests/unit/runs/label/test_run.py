@@ -24,7 +24,7 @@ def out(tmp_path: Path) -> Path:
 
 
 def label(data: Path, tiny: Path, out: Path, *more: str | Path) -> int:
-    tokens = ["--prior", tiny, "--n", "6", "--split", "all", "--out", out, *more]
+    tokens = ["--prior", tiny, "--n", "6", "--out", out, *more]
     return main(["label", str(data), *map(str, tokens)])
 
 
@@ -147,6 +147,6 @@ def test_a_folder_of_something_else_is_refused(
 
 
 def test_python_does_the_same(data: Path, tiny: Path, out: Path) -> None:
-    done = mp.label(data, tiny, n=3, split="all", out=out, progress=False)
+    done = mp.label(data, tiny, n=3, out=out, progress=False)
     assert done.path == out and len(queue(out)) == 3
-    assert mp.Labelling(data, str(tiny), out, split="all").state().open_ == 24
+    assert mp.Labelling(data, str(tiny), out).state().open_ == 24
