@@ -30,9 +30,16 @@ from ..io.dataset.cache import cached_scan
 from ..io.dataset.index import Index, Item
 from ..io.disk.files import load_weights, save_weights
 from ..io.disk.trail import opened_trail
-from ..learning.active import Advice, Chosen, ScanPool, advised, propose, unseen_probabilities
+from ..learning.active import (
+    Advice,
+    Chosen,
+    ScanPool,
+    advised,
+    propose,
+    reduced_features,
+    unseen_probabilities,
+)
 from ..learning.features import FeatureSettings, volume_features
-from ..learning.heads import Projection
 from ..learning.readers import (
     Readings,
     Suspect,
@@ -54,9 +61,6 @@ TRAIL, LABELS = "trail.jsonl", "labels.csv"
 
 ENOUGH_EACH = 10
 """Labelled patients of each class from which a contradicted label means something."""
-
-DIMENSIONS = 64
-"""Most directions of the features in which scans are near or far from each other."""
 
 OnStep = Callable[[int, int], None]
 
@@ -301,9 +305,7 @@ class Labelling:
 
     @cached_property
     def _projected(self) -> np.ndarray:
-        features = self._features()
-        found = Projection.fitted(features, DIMENSIONS)(features)
-        return found if found.shape[1] else np.zeros((len(features), 1))
+        return reduced_features(self._features())
 
     def _features(self) -> np.ndarray:
         """(n, d) of ``scans``; kept in the folder, so that the next command computes nothing."""

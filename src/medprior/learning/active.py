@@ -15,7 +15,7 @@ import torch
 from ..data.seeds import generator, seed_for
 from ..errors import BadOption, optional
 from ..prior.promises import Estimate
-from .heads import FOLDS, STRENGTH, UNIT, fit_linear, folds_by_patient, out_of_fold, probabilities
+from .heads import FOLDS, STRENGTH, UNIT, Projection, fit_linear, folds_by_patient, out_of_fold, probabilities
 
 __all__ = [
     "Advice",
@@ -25,6 +25,7 @@ __all__ = [
     "advised",
     "propose",
     "ranking_area",
+    "reduced_features",
     "unseen_probabilities",
 ]
 
@@ -37,6 +38,7 @@ LEAST_EACH = 3
 WORTH = 0.005
 """A gain of the area by the next batch below which more labels are not worth their time."""
 
+DIMENSIONS = 64
 _DRAWS = 24
 _SHARES = (0.4, 0.4, 0.6, 0.6, 1.0, 1.0)
 """Of the labelled patients at which the learning curve is measured, each time others."""
@@ -44,7 +46,7 @@ _SHARES = (0.4, 0.4, 0.6, 0.6, 1.0, 1.0)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScanPool:
-    """All scans that may be labelled. features: (n, d), as a ``Projection`` gives them. labels: (n,) a
+    """All scans that may be labelled. features: (n, d), as ``reduced_features`` gives them. labels: (n,) a
     class, or "" for none. patients: (n,) whose scan each is. open_: (n,) whether a scan may be proposed: it
     has no label, no reader was unsure of it, and it lies before no other reader.
     """
@@ -240,6 +242,14 @@ def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _permutation(n: int, seed: int, *names: object) -> np.ndarray:
     return torch.randperm(n, generator=generator(seed, "label", *names)).numpy()
+
+
+def reduced_features(features: np.ndarray) -> np.ndarray:
+    """(n, d) -> (n, at most 64) in which scans are near or far from each other, mean square 1 in all; not
+    whitened.
+    """
+    found = Projection.fitted(features, DIMENSIONS)(features)
+    return found if found.shape[1] else np.zeros((len(features), 1))
 
 
 def unseen_probabilities(pool: ScanPool, seed: int = 0) -> np.ndarray | None:

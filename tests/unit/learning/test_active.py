@@ -8,8 +8,14 @@ import numpy as np
 import pytest
 
 from medprior.errors import BadOption
-from medprior.learning.active import ScanPool, advised, propose, ranking_area, unseen_probabilities
-from medprior.learning.heads import Projection
+from medprior.learning.active import (
+    ScanPool,
+    advised,
+    propose,
+    ranking_area,
+    reduced_features,
+    unseen_probabilities,
+)
 
 
 def clouds(sizes: Sequence[int], seed: int = 0, spread: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
@@ -24,7 +30,7 @@ def pool_of(
     x: np.ndarray, labels: Sequence[str] | None = None, patients: Sequence[str] | None = None
 ) -> ScanPool:
     n = len(x)
-    return ScanPool.of(Projection.fitted(x)(x), labels or [""] * n, patients or [str(k) for k in range(n)])
+    return ScanPool.of(reduced_features(x), labels or [""] * n, patients or [str(k) for k in range(n)])
 
 
 def places(pool: ScanPool, n: int, **options) -> list[int]:

@@ -1,0 +1,202 @@
+"""Twenty labels that were asked for against random ones: area under the ROC curve on the official test set of
+PneumoniaMNIST, by number of labels, over runs of other seeds.
+
+    python bench/label.py --prior FOLDER [--runs 10] [--out bench/results/label]
+
+The prior learned from the training images without labels. A reader is simulated: the label of the set. Both
+arms train the same head. "asked" is what `medprior label` does, in batches of 20, or of 10. "random" draws
+without looking at labels. Writes OUT.txt as printed, and OUT.json with every run. Reads MEDPRIOR_DATA.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+
+from medprior import Prior, Volume, load
+from medprior.learning.active import ScanPool, advised, propose, reduced_features
+from medprior.learning.features import volume_features
+from medprior.learning.heads import Projection, fit_linear
+from medprior.training.folder import locate
+
+BUDGETS = tuple(range(10, 101, 10))
+NAMES = ("normal", "pneumonia")
+
+
+@dataclass
+class Printed:
+    """Lines on the screen and for the file."""
+
+    lines: list[str] = field(default_factory=list)
+
+    def __call__(self, line: str = "") -> None:
+        print(line, flush=True)
+        self.lines.append(line)
+
+
+def images(split: str, prior: Prior) -> tuple[list[Volume], np.ndarray]:
+    file = Path(os.environ["MEDPRIOR_DATA"]) / "medmnist_pneumonia" / split / "pneumoniamnist_28.npz"
+    with np.load(file) as stored:
+        pictures, labels = stored["images"], stored["labels"].ravel()
+    return [
+        Volume(picture[None].astype(np.float32), unit=prior.card.unit, modality="DX") for picture in pictures
+    ], labels
+
+
+@dataclass(frozen=True)
+class Films:
+    """x: (n, 64) in which scans are chosen. seen, held: features of the head, of n training and m test films,
+    turned by what the training films show. y: (n,), truth: (m,).
+    """
+
+    x: np.ndarray
+    seen: np.ndarray
+    y: np.ndarray
+    held: np.ndarray
+    truth: np.ndarray
+
+    @classmethod
+    def of(cls, train: np.ndarray, y: np.ndarray, test: np.ndarray, truth: np.ndarray) -> Films:
+        turned = Projection.fitted(train)
+        return cls(reduced_features(train), turned(train), y, turned(test), truth)
+
+    def pool(self, known: list[int]) -> ScanPool:
+        labels = [""] * len(self.x)
+        for k in known:
+            labels[k] = NAMES[self.y[k]]
+        return ScanPool.of(self.x, labels, [str(k) for k in range(len(self.x))])
+
+    def area(self, at: list[int]) -> float:
+        """Of a head on these labels, on the test films; 0.5 where they show one class."""
+        if len(set(self.y[at])) < 2:
+            return 0.5
+        logits = fit_linear(self.seen[at], np.eye(2)[self.y[at]])(self.held)
+        return float(roc_auc_score(self.truth, logits[:, 1] - logits[:, 0]))
+
+
+def asked(films: Films, step: int, seed: int) -> dict[int, list[int]]:
+    """budget -> labelled places."""
+    known, found = list[int](), dict[int, list[int]]()
+    while len(known) < BUDGETS[-1]:
+        known = [*known, *(one.at for one in propose(films.pool(known), step, seed=seed).choices)]
+        found[len(known)] = known
+    return found
+
+
+def drawn(n: int, seed: int) -> dict[int, list[int]]:
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(1000 + seed)).tolist()
+    return {budget: order[:budget] for budget in BUDGETS}
+
+
+def difference(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
+    """Mean of a minus mean of b, with the 95 % interval of Welch."""
+    found = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+    return float(a.mean() - b.mean()), float(found.low), float(found.high)
+
+
+def commit() -> str:
+    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def measured(runs: int, films: Films) -> dict[str, dict[str, list[float]]]:
+    """arm -> budget -> area of each run."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for seed in range(runs):
+        arms = {
+            "asked by 20": asked(films, 20, seed),
+            "asked by 10": asked(films, 10, seed),
+            "random": drawn(len(films.x), seed),
+            "random again": drawn(len(films.x), 100 + seed),
+        }
+        for arm, chosen in arms.items():
+            for budget, at in chosen.items():
+                areas = found.setdefault(arm.removesuffix(" again"), {}).setdefault(str(budget), [])
+                areas.append(films.area(at))
+    return found
+
+
+def table(say: Printed, areas: dict[str, dict[str, list[float]]]) -> None:
+    """Mean, spread and median of each arm, and asked minus random with its interval."""
+    random = {budget: np.array(found) for budget, found in areas["random"].items()}
+    runs = {arm: len(next(iter(found.values()))) for arm, found in areas.items()}
+    say(f"\nPneumoniaMNIST, official test set; runs {runs}; area under the ROC curve: mean +- sd, median")
+    for arm, found in areas.items():
+        for budget, values in found.items():
+            area = np.array(values)
+            line = f"{arm:<12}{budget:>5} labels  {area.mean():.3f} +- {area.std(ddof=1):.3f}  {np.median(area):.3f}"
+            if arm != "random":
+                apart, low, high = difference(area, random[budget])
+                word = "above" if low > 0 else "BELOW" if high < 0 else "no difference"
+                line += f"   minus random {apart:+.3f} ({low:+.3f} to {high:+.3f}) {word}"
+            say(line)
+    twenty, hundred = np.median(areas["asked by 20"]["20"]), np.median(random["100"])
+    say(f"\n20 labels that were asked for: median {twenty:.3f}; 100 random labels: median {hundred:.3f}")
+    below = [
+        f"{arm} {budget}"
+        for arm, found in areas.items()
+        if arm != "random"
+        for budget, values in found.items()
+        if difference(np.array(values), random[budget])[2] < 0
+    ]
+    say(f"below random by interval: {', '.join(below) or 'at no budget'}")
+
+
+def costs(say: Printed, films: Films) -> None:
+    """Seconds of one call on all training films."""
+    order = torch.randperm(len(films.x), generator=torch.Generator().manual_seed(7)).tolist()
+    say("\nseconds of one call; features are read from the folder")
+    for n in (0, 20, 60, 200):
+        pool = films.pool(order[:n])
+        begun = time.monotonic(), time.process_time()
+        by = propose(pool, 20).by
+        middle = time.monotonic(), time.process_time()
+        advised(pool, 20)
+        end = time.monotonic(), time.process_time()
+        say(
+            f"{n:>4} labels: 20 of {len(films.x)} proposed ({by}) {middle[0] - begun[0]:.1f} s, "
+            f"{middle[1] - begun[1]:.1f} CPU s; advice {end[0] - middle[0]:.1f} s, {end[1] - middle[1]:.1f} CPU s"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--prior", required=True)
+    parser.add_argument("--runs", type=int, default=10)
+    parser.add_argument("--out", type=Path, default=Path("bench/results/label"))
+    given = parser.parse_args()
+    say, started = Printed(), time.process_time()
+    folder = locate(given.prior)
+    prior = load(folder)
+    digest = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+    say(f"command  python bench/label.py --prior {folder.parent.name} --runs {given.runs}")
+    say(f"commit   {commit()}\nprior    {prior.card.name}, {digest}")
+    (train, labels), (test, truth) = images("train", prior), images("test", prior)
+    raw = volume_features(prior, [*train, *test]).numpy()
+    say(f"features of {len(raw)} films: {time.process_time() - started:.0f} CPU s")
+    films = Films.of(raw[: len(train)], labels, raw[len(train) :], truth)
+    areas = measured(given.runs, films)
+    table(say, areas)
+    costs(say, films)
+    record = {
+        "command": say.lines[0].split()[1:],
+        "commit": commit(),
+        "prior_sha256": digest,
+        "areas": areas,
+        "printed": say.lines,
+    }
+    given.out.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    given.out.with_suffix(".txt").write_text("\n".join(say.lines) + "\n", encoding="utf-8")
