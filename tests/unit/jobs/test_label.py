@@ -189,7 +189,7 @@ def test_a_prior_of_another_kind_is_refused(index: Index, tmp_path: Path) -> Non
 
 def test_scans_of_a_stated_test_split_are_not_proposed(tmp_path: Path, prior: Prior) -> None:
     for split, n in (("train", 6), ("test", 3)):
-        scans_in(tmp_path / "data" / split / "all", n, seed=n)
+        scans_in(tmp_path / "data" / split / f"of {split}", n, seed=n)
     found = scan(tmp_path / "data", layout=Layout(folders="patients"))
     assert {name.split("/")[0] for name in Labelling(found, prior, tmp_path / "labels").scans} == {"train"}
     assert len(Labelling(found, prior, tmp_path / "labels", split="test").scans) == 3

@@ -10,7 +10,7 @@ from ...errors import BadOption, printable
 from ...io.dataset.answers import QUEUE, UNSURE, write_table
 from ...io.dataset.layout import OWN_FILES
 from ...io.disk.files import locked
-from ...jobs.label import TRAIL, Labelling, Proposal
+from ...jobs.label import LABELS, TRAIL, Labelling, Proposal
 from ..ask.requests import Label
 from ..core.inputs import device_named, indexed, known_prior
 from ..core.outputs import Outcome, Summary
@@ -62,7 +62,7 @@ def run_label(request: Label, on_event: OnEvent) -> RunFolder:
 def _ours(out: Path) -> None:
     """A folder is empty, or holds labels. Raises BadOption."""
     held = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    if held - {".lock", *OWN_FILES} and not held & {TRAIL, TABLE}:
+    if held - {".lock", *OWN_FILES} and not held & {TRAIL, TABLE, LABELS}:
         raise BadOption(
             f"out: {out} holds no labels but something else", "choose another folder; nothing was changed"
         )
