@@ -67,7 +67,9 @@ def _locked(path: Path, write: bool) -> int:
     try:
         if write:
             path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path if write or path.exists() else os.devnull, flags | os.O_NONBLOCK, 0o600)
+        handle = os.open(
+            path if write or path.exists() else os.devnull, flags | os.O_NONBLOCK | os.O_NOFOLLOW, 0o600
+        )
     except OSError as error:
         raise FileProblem(path, f"cannot be opened ({error.strerror or error})") from error
     try:

@@ -117,7 +117,9 @@ def test_a_full_disk_records_all_or_nothing(tmp_path: Path, monkeypatch: pytest.
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    for place in (tmp_path, tmp_path / "pipe"):
+    (tmp_path / "mine").write_text("a letter\n")
+    (tmp_path / "link").symlink_to(tmp_path / "mine")
+    for place in (tmp_path, tmp_path / "pipe", tmp_path / "link"):
         with pytest.raises(FileProblem), opened_trail(place):
             pass
 
