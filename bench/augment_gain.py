@@ -7,7 +7,7 @@ python bench/augment_gain.py prepare WORK                    # folders from the 
   medprior train WORK/breast --out WORK/p_breast --minutes 25                 (train split alone: a train run leaves val to its error table, test alone)
 python bench/augment_gain.py run WORK CELL PRIOR [--seeds 5]  # e.g. pneumonia-25 WORK/p_pneumonia; goes on where it was stopped
 python bench/augment_gain.py again WORK CELL PRIOR --ways WAY   # what val has chosen, with ten new seeds
-python bench/augment_gain.py print WORK > bench/results/augment_gain.txt
+python bench/records.py augment_gain -- bench/augment_gain.py print WORK
 """
 
 from __future__ import annotations

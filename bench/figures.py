@@ -1,20 +1,28 @@
-"""Puts what the scripts printed (bench/results) into pages: no figure is typed by hand. All of it becomes
-docs/figures.md when the documentation is built; five rows of it are the table of README.md.
+"""Puts what the scripts printed (bench/results, written by bench/records.py) into pages: no figure is typed by
+hand. All of it becomes docs/figures.md when the documentation is built; five rows of it are the table of
+README.md.
 
 python bench/figures.py [--check]
 
---check: fails where the table of README.md is not what the results give; writes nothing.
+--check: writes nothing, and fails where the table of README.md is not what the results give, where a row of it
+stands on another prior than the shipped one or on an earlier medprior, where a commit is unknown, and where a
+line was typed into a result.
 """
 
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # as a script it finds the other scripts as a package, too
+
+from bench.records import UNRECORDED, Block, load, shipped_priors  # noqa: E402
+
 RESULTS = ROOT / "bench" / "results"
 CHAPTERS = {
     "Reconstruction": (
@@ -32,26 +40,65 @@ CHAPTERS = {
     ),
     "Networks, speed and safety": ("networks", "operators", "speed", "dicom_speed", "augment_speed", "kill"),
 }  # fmt: skip
+Found = tuple[str, str, str] | None
+"""Ours, best baseline, n."""
+
+Read = Callable[[str], Found]
+
 BEGIN, END = "<!-- figures: begin", "<!-- figures: end -->"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of the README's table. read: (ours, best baseline, n) from the text of the results."""
+    """A line of the README's table. read: (ours, best baseline, n) from the lines of today's
+    blocks, None where none has it."""
 
     task: str
     results: str
-    read: Callable[[str], tuple[str, str, str]]
+    read: Read
 
 
 def main() -> None:
     readme = ROOT / "README.md"
+    if wrong := list(refused()):
+        sys.exit("\n".join(wrong))
     text = filled(readme.read_text(encoding="utf-8"))
     if "--check" in sys.argv:
         stale = readme.read_text(encoding="utf-8") != text
         sys.exit("README.md is not as the results have it: run python bench/figures.py" if stale else 0)
     readme.write_text(text, encoding="utf-8")
     (ROOT / "docs" / "figures.md").write_text(figures(), encoding="utf-8")
+
+
+def names() -> list[str]:
+    return sorted(path.stem for path in RESULTS.glob("*.json"))
+
+
+def refused() -> Iterator[str]:
+    """What is wrong with the results, a sentence each."""
+    for stray in sorted(RESULTS.glob("*.txt")):
+        yield f"{stray.name}: results are written by bench/records.py, as JSON"
+    for name in names():
+        try:
+            blocks = load(name).blocks
+        except (ValueError, KeyError, TypeError) as error:
+            yield str(error)
+            continue
+        yield from (f"{name}: commit {b.commit[:7]} is not known here" for b in blocks if not known(b.commit))
+        yield from (f"{name}: the working tree differed from its commit" for b in blocks if b.dirty)
+    for row in ROWS:
+        if not row.read(load(row.results).text()):
+            yield f"README.md, {row.task}: no result of today's medprior and the shipped prior has it"
+
+
+def known(commit: str) -> bool:
+    """Whether the history has it; a copy without a whole history cannot tell."""
+    whole = subprocess.run(
+        ("git", "rev-parse", "--is-shallow-repository"), cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if whole.stdout.strip() != "false":
+        return True
+    return subprocess.run(("git", "cat-file", "-e", commit), cwd=ROOT, check=False).returncode == 0
 
 
 def filled(page: str) -> str:
@@ -64,17 +111,26 @@ def filled(page: str) -> str:
 def table() -> str:
     lines = ["| task | medprior | best baseline | n |", "|---|---|---|---|"]
     for row in ROWS:
-        ours, other, patients = row.read((RESULTS / f"{row.results}.txt").read_text(encoding="utf-8"))
-        link = f"[{row.task}](bench/results/{row.results}.txt)"
-        lines.append(f"| {link} | {ours} | {other} | {patients} |")
+        found = row.read(load(row.results).text())
+        if found is not None:  # main refuses a row without
+            link = f"[{row.task}](bench/results/{row.results}.json)"
+            lines.append(f"| {link} | {' | '.join(found)} |")
+    if loose := [row.task for row in ROWS if unrecorded(row.results)]:
+        lines += ["", f"The SHA-256 of the prior is unrecorded for: {'; '.join(loose)}."]
     return "\n".join(lines)
 
 
-def psnr(block: str) -> Callable[[str], tuple[str, str, str]]:
+def unrecorded(name: str) -> bool:
+    return any(UNRECORDED in block.priors.values() for block in load(name).blocks if block.current)
+
+
+def psnr(block: str) -> Read:
     """Reads a table of bench/reconstruct.py: the mean of 8 draws, and the best of all methods but ours."""
 
-    def read(text: str) -> tuple[str, str, str]:
-        part = next(p for p in text.split("\n\n") if p.startswith(f"{block}:"))
+    def read(text: str) -> Found:
+        part = next((p for p in text.split("\n\n") if p.startswith(f"{block}:")), None)
+        if part is None:
+            return None
         rows = re.findall(r"^(\S.*?)\s+([\d.]+) \(([\d.]+) to ([\d.]+)\)", part, re.MULTILINE)
         values = {name: f"{mean} dB ({low} to {high})" for name, mean, low, high in rows}
         means = {name: float(mean) for name, mean, *_ in rows if not name.startswith("ours")}
@@ -89,41 +145,40 @@ def psnr(block: str) -> Callable[[str], tuple[str, str, str]]:
     return read
 
 
-def coverage(prior: str, task: str) -> Callable[[str], tuple[str, str, str]]:
+def coverage(prior: str, task: str) -> Read:
     """Reads bench/calibrate.py's table: the share of voxels inside of 90 % intervals of eight draws."""
 
-    def read(text: str) -> tuple[str, str, str]:
+    def read(text: str) -> Found:
         found = re.search(
             rf"^{prior} +{task} +8 draws .*?\) +[\d.]+ +\d+ \((\d+)\) +([\d.]+) \(([\d.]+) to ([\d.]+)\)",
             text,
             re.MULTILINE,
         )
-        assert found, f"{prior}, {task} stands in coverage.txt"
-        return f"{found[2]} ({found[3]} to {found[4]})", "0.90 promised", f"{found[1]} patients"
+        return found and (f"{found[2]} ({found[3]} to {found[4]})", "0.90 promised", f"{found[1]} patients")
 
     return read
 
 
-def auroc(text: str) -> tuple[str, str, str]:
+def auroc(text: str) -> Found:
     """Reads bench/detect.py's table: ours, and the best of the plain scores."""
     rows = re.findall(r"^\| ([^|]+?) \| ([\d.]+) \| ([\d.]+) to ([\d.]+) \|", text, re.MULTILINE)
+    patients = re.search(r"test: (\d+) healthy, (\d+) others", text)
+    if not rows or not patients:
+        return None
     values = {name: f"{value} ({low} to {high})" for name, value, low, high in rows}
     best = max((name for name in values if name != "ours"), key=lambda name: values[name])
-    patients = re.search(r"test: (\d+) healthy, (\d+) others", text)
-    assert patients, "the counts stand above the table"
     return values["ours"], f"{values[best]}, {best}", f"{int(patients[1]) + int(patients[2])} patients"
 
 
-def gain(data: str, labelled: int) -> Callable[[str], tuple[str, str, str]]:
+def gain(data: str, labelled: int) -> Read:
     """Reads bench/augment_gain.py's table: gain in AUROC over real and classical images."""
 
-    def read(text: str) -> tuple[str, str, str]:
+    def read(text: str) -> Found:
         found = re.search(
             rf"^{data}, {labelled} .*?AUROC ([\d.]+) +([+-][\d.]+ \([^)]*\))", text, re.MULTILINE
         )
         seeds = re.search(r"equal steps for every arm, (\w+ seeds)", text)
-        assert found and seeds, f"{data}, {labelled} stands in augment_gain.txt"
-        return f"{found[1]}, gain {found[2]}", "classical augmentation", seeds[1]
+        return found and seeds and (f"{found[1]}, gain {found[2]}", "classical augmentation", seeds[1])
 
     return read
 
@@ -140,18 +195,68 @@ ROWS = (
 
 def figures() -> str:
     """Every file of results once; one that no chapter names comes last."""
-    named = [name for names in CHAPTERS.values() for name in names]
-    others = tuple(path.stem for path in sorted(RESULTS.glob("*.txt")) if path.stem not in named)
+    named = [name for chapter in CHAPTERS.values() for name in chapter]
+    others = tuple(name for name in names() if name not in named)
     lines = ["# Figures", "", (RESULTS / "README.md").read_text(encoding="utf-8").strip(), ""]
-    for chapter, names in {**CHAPTERS, "Other": others}.items():
-        if names:
+    for chapter, inside in {**CHAPTERS, "Other": others}.items():
+        if inside:
             lines += [f"## {chapter}", ""]
-            lines += [line for name in names for line in (f"### {name}", "", f"{block(name)}\n")]
+            lines += [line for name in inside for line in (f"### {name}", "", *section(name))]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def block(name: str) -> str:
-    return f"```text\n{(RESULTS / f'{name}.txt').read_text(encoding='utf-8').strip()}\n```"
+def section(name: str) -> Iterator[str]:
+    """A file of results: what its authors say of it, then each block with what made it."""
+    results = load(name)
+    if results.about:
+        yield from (results.about, "")
+    if name == "coverage":
+        yield from (narrower(), "")
+    for block in results.blocks:
+        yield from (f"`{block.command}`", "", " ".join(facts(block)), "")
+        yield "```text\n" + "\n".join(block.lines) + "\n```\n"
+
+
+def facts(block: Block) -> Iterator[str]:
+    """What made the figures of a block, a sentence each."""
+    if not block.current:
+        yield f"**Mind: {block.earlier or 'of an earlier prior: ' + ', '.join(block.other_priors)}.**"
+    dirty = {None: UNRECORDED, True: "changed", False: "unchanged"}[block.dirty]
+    yield f"Commit {block.commit[:7]}, working tree {dirty}; {block.machine}; {block.date}."
+    shipped = shipped_priors()
+    for name, found in block.priors.items():
+        kind = " (as shipped)" if shipped.get(name) == found else ""
+        yield f"Prior {name}: {found if found == UNRECORDED else f'SHA-256 {found[:16]}{kind}'}."
+    if block.recovered:
+        yield (
+            "Recovered from the history: the commit is the one that the result named, or else the one that "
+            "wrote it. Remarks of the authors may stand among the lines."
+        )
+    if block.remark:
+        yield f"Remark: {block.remark}."
+    if (n := intervals(block)) >= 10:
+        yield f"{n} intervals: of so many at 95 %, about {n / 20:.0f} miss their value by chance alone."
+
+
+def intervals(block: Block) -> int:
+    """How many comparisons a reader sees."""
+    number = r"[-+]?\d+(?:\.\d+)?"
+    return len(re.findall(rf"[(|] ?{number} to {number} ?[)|]", "\n".join(block.lines)))
+
+
+def narrower() -> str:
+    """The trivial baseline of coverage: one width for all voxels (bench/deviation.py)."""
+    shares = []
+    for task, rows in re.findall(r"^(\w+): .*\n((?:.+\n?)+)", load("deviation").text(), re.MULTILINE):
+        width = {
+            name.strip(): float(value) for name, value in re.findall(r"^(.+?) {2,}([\d.]+) ", rows, re.M)
+        }
+        constant, ours = width["one number"], width["Gaussian around it at 0.1"]
+        shares.append(f"{100 * (1 - ours / constant):.1f} % ({task})")
+    return (
+        "The trivial baseline of these intervals is one width for all voxels. At the same coverage, the "
+        f"voxel-wise deviation of the point estimate narrows them by {' and '.join(shares)}."
+    )
 
 
 if __name__ == "__main__":
