@@ -78,27 +78,33 @@ def refused() -> Iterator[str]:
     """What is wrong with the results, a sentence each."""
     for stray in sorted(RESULTS.glob("*.txt")):
         yield f"{stray.name}: results are written by bench/records.py, as JSON"
+    found: dict[str, tuple[Block, ...]] = {}
     for name in names():
         try:
-            blocks = load(name).blocks
+            found[name] = load(name).blocks
         except (ValueError, KeyError, TypeError) as error:
             yield str(error)
-            continue
-        yield from (f"{name}: commit {b.commit[:7]} is not known here" for b in blocks if not known(b.commit))
+    unknown = strangers({block.commit for blocks in found.values() for block in blocks})
+    for name, blocks in found.items():
+        yield from (f"{name}: commit {b.commit[:7]} is not known here" for b in blocks if b.commit in unknown)
         yield from (f"{name}: the working tree differed from its commit" for b in blocks if b.dirty)
     for row in ROWS:
         if not row.read(load(row.results).text()):
             yield f"README.md, {row.task}: no result of today's medprior and the shipped prior has it"
 
 
-def known(commit: str) -> bool:
-    """Whether the history has it; a copy without a whole history cannot tell."""
-    whole = subprocess.run(
-        ("git", "rev-parse", "--is-shallow-repository"), cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    if whole.stdout.strip() != "false":
-        return True
-    return subprocess.run(("git", "cat-file", "-e", commit), cwd=ROOT, check=False).returncode == 0
+def strangers(commits: set[str]) -> set[str]:
+    """Those that the history does not have; a copy without a whole history cannot tell."""
+    if _git("rev-parse", "--is-shallow-repository") != "false\n":
+        return set()
+    found = _git("cat-file", "--batch-check", lines="\n".join(commits))
+    return {line.split()[0] for line in found.splitlines() if line.endswith("missing")}
+
+
+def _git(*words: str, lines: str = "") -> str:
+    return subprocess.run(
+        ("git", *words), cwd=ROOT, input=lines, capture_output=True, text=True, check=False
+    ).stdout
 
 
 def filled(page: str) -> str:

@@ -22,6 +22,7 @@ import sys
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,7 @@ class Results:
         return "\n\n".join("\n".join(b.lines) for b in self.blocks if b.current is not earlier)
 
 
+@cache
 def shipped_priors() -> dict[str, str]:
     """SHA-256 of the weights of each bundled prior."""
     return {f.parent.name: _sha256(f) for f in sorted(PRETRAINED.glob("*/weights.safetensors"))}
@@ -120,7 +122,7 @@ def printed(script: str, args: list[str]) -> tuple[str, dict[str, str]]:
 
     priors: dict[str, str] = {}
     names = {found: name for name, found in shipped_priors().items()}
-    read, screen, out = files.load_weights, sys.stdout, io.StringIO()
+    read, screen = files.load_weights, sys.stdout
 
     def noted(path: str | Path) -> dict[str, Any]:
         if Path(path).name == "weights.safetensors":
@@ -128,15 +130,16 @@ def printed(script: str, args: list[str]) -> tuple[str, dict[str, str]]:
             priors[names.get(found, Path(path).resolve().parent.name)] = found
         return read(path)
 
-    class Tee(io.TextIOBase):
-        def write(self, text: str) -> int:
+    class Tee(io.StringIO):
+        def write(self, text: str, /) -> int:
             screen.write(text)
-            return out.write(text)
+            return super().write(text)
 
     files.load_weights = noted
     sys.argv = [script, *args]
-    with redirect_stdout(Tee()):
+    with redirect_stdout(Tee()) as out:
         runpy.run_path(script, run_name="__main__")
+    files.load_weights = read
     return out.getvalue(), priors
 
 
