@@ -11,10 +11,10 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 LONGEST, MOST_PARAMETERS, MOST_WIDE = 60, 8, 5
 
-MOST_LINES = 56_895
+MOST_LINES = 56_876
 """All of src/medprior; a new feature may raise it by what it needs."""
 
-MOST_ANY = 44
+MOST_ANY = 42
 """Annotations ``dict[str, Any]``; never raised."""
 
 PUBLIC = {
