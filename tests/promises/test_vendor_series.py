@@ -83,14 +83,18 @@ def test_a_series_of_volumes_asks_which(corpus: Path) -> None:
         read(corpus / "siemens-mosaic-one", volume="t1")
 
 
-def test_scan_lists_each_volume_and_learns_from_the_first(corpus: Path, tmp_path: Path) -> None:
-    index = scan(corpus / "philips-dwi", out=tmp_path)
-    names = SERIES["philips-dwi"].names
+@pytest.mark.parametrize(
+    "series", ["philips-dwi", "siemens-mosaic-dwi", "uih-grid", "siemens-xa-dwi", "philips-enhanced-dwi"]
+)
+def test_scan_lists_each_volume_and_learns_from_the_first(corpus: Path, tmp_path: Path, series: str) -> None:
+    """Whether a volume is many files, one, or a part of one."""
+    index = scan(corpus / series, out=tmp_path)
+    names = SERIES[series].names
     assert {item.volume for item in index.items} == {*names}
-    assert [item.volume for item in index.usable()] == ["b0"]
+    assert [item.volume for item in index.usable()] == [names[0]]
     for item in index.items:
         assert as_planned(index.load(item), names.index(item.volume))
-    again = scan(corpus / "philips-dwi", out=tmp_path)
+    again = scan(corpus / series, out=tmp_path)
     assert again.items == index.items and not index.near_duplicates
 
 

@@ -144,7 +144,7 @@ class _Scanner:
         self.dicom: dict[Path, Listed] = {}
         self.stacks: dict[str, list[Item]] = {}
         self.by_folder: Counter[str] = Counter()
-        self.series: set[tuple[str, str]] = set()
+        self.series: set[str] = set()
         self.keep_labels = False
         for item in old.values():
             self.stacks.setdefault(item.path, []).append(item)
@@ -303,7 +303,8 @@ class _Scanner:
 
     def later(self, where: str, stem: str, volume: str) -> bool:
         """Whether a volume of the same series came before."""
-        key, met = (where, stem), bool(volume) and (where, stem) in self.series
+        key = stem or where
+        met = bool(volume) and key in self.series
         self.series.add(key)
         return met
 

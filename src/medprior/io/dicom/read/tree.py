@@ -264,6 +264,10 @@ def choose_series(
         check_series(series)
         return series, notes
     picked = [one for one in tree.series if wanted in (None, one.id, one.uid, one.stem)]
+    # one file of a series, alone: its volume has no name here, but the id that the series gave it
+    picked = picked or [
+        one for one in tree.series if not one.volume and str(wanted).startswith(f"{one.stem}-")
+    ]
     if not picked:
         raise BadOption(
             f"series: {wanted!r} is not in {place.name}",
