@@ -117,13 +117,13 @@ def test_volumes_without_geometry_are_shown_as_they_are_stored(tiny: Path) -> No
 
 
 REFUSED = {
-    "slice": ({"slice": 2}, scan(), "slice: no option with volume"),
+    "slice": ({"slice": 2}, scan(), "slice: no option with --whole"),
     "an image": (
         {},
         Volume(blobs()[..., :20], np.diag([2.0, 2.0, 1.0, 1.0]), modality="MR"),
         "wanted a volume of at least 4 slices, got 20 x 32",
     ),
-    "too few": ({"factor": 2}, scan(2), "at least 3 slices"),
+    "too few": ({"factor": 2}, scan(2), "at least 4 slices"),
     "fewer than a thick one": ({"factor": 8}, scan(7), "at least 8 slices"),
 }
 

@@ -182,13 +182,13 @@ def _stack(
 ) -> tuple[Volume, tuple[float, float], str]:
     """``known_image`` of all slices."""
     if at is not None:
-        raise BadOption("slice: no option with volume, which takes all of them")
+        raise BadOption("slice: no option with --whole, which takes all of them")
     n = len(admitted.images) - len(admitted.images) % multiple
     if admitted.turned.ndim != 3 or n < 3:
         raise BadOption(
-            f"volume: wanted a volume of at least {max(3, multiple)} slices, got "
+            f"whole: wanted a volume of at least {-(-3 // multiple) * multiple} slices, got "
             f"{' x '.join(map(str, admitted.turned.shape))}",
-            "leave volume out",
+            "leave --whole out",
         )
     data = (admitted.images[:n].movedim(0, -1).numpy() + 1) / 2 * (
         admitted.high - admitted.low
