@@ -426,4 +426,6 @@ def scale_from(prior: Prior, measurement: Measurement) -> tuple[float, float]:
     operator, image = measurement.operator, least_squares(measurement)
     reached = operator.adjoint(operator.apply(torch.ones_like(image)))
     # the holes of an inpainting mask are zero in the image and would pass for air
-    return scale_of(prior.card, Volume(image[reached > 0.01 * reached.max()].reshape(1, -1, 1).cpu().numpy()))
+    seen = reached > 0.01 * reached.max()
+    values = image[seen] if bool(seen.any()) else image  # a handful of lines may miss a constant image
+    return scale_of(prior.card, Volume(values.reshape(1, -1, 1).cpu().numpy()))

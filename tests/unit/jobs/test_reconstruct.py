@@ -218,6 +218,15 @@ def test_the_scale_is_that_of_the_measured_image() -> None:
     assert scale_from(Exact(), measured) == (-1000.0, 1000.0)
 
 
+def test_lines_that_miss_the_centre_still_give_a_scale() -> None:
+    """Of an image of five pixels a side, which a constant image does not reach."""
+    kept = torch.zeros(5, 5, dtype=torch.bool)
+    kept[0] = True
+    x = torch.rand(1, 1, 5, 5, generator=seeded())
+    low, high = scale_from(tiny(), simulate(x, mri(kept), ComplexGaussian(0.01), seeded()))
+    assert math.isfinite(low) and low < high
+
+
 def test_a_volume_by_a_3_d_prior() -> None:
     prior, size = tiny(3), (10, 12, 9)
     y = torch.rand((1, 1, *size), generator=seeded())
