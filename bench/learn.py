@@ -3,29 +3,33 @@ a network trained on the same labels?
 
     python bench/learn.py curves SET --prior PRIOR [--judge test] [--draws 10] [--sizes 20 50 100] [--quick]
     python bench/learn.py calibration SET --prior PRIOR
+    python bench/learn.py masks hippocampus --prior PRIOR [--sizes 4 8] [--draws 2] [--test 12]
 
-SET: pneumonia or breast (MedMNIST, 28 pixels), films (NIH, 256 pixels); or a folder whose sub-folders are labels.
-The prior must not have learned from scans that judge; it needs no labels. curves: `medprior evaluate learn`.
-calibration: heads of 50 labels drawn at random from train, asked about val: expected calibration error, and
-how often prediction sets hold the truth. Results are appended to bench/results/learn.jsonl with the command,
-the commit and the prior's SHA-256. Reads MEDPRIOR_DATA.
+SET: pneumonia or breast (MedMNIST, 28 pixels), films (NIH, 256 pixels); or a folder whose sub-folders are
+labels. The prior must not have learned from scans that judge; it needs no labels. curves: `medprior evaluate
+learn`. calibration: heads of 50 labels drawn at random from train, asked about val: expected calibration
+error, and how often prediction sets hold the truth. masks: Dice of whole test volumes by a head on few
+labelled volumes, beside MONAI's U-Net with the usual augmentation on the same ones, slice by slice. Reads
+MEDPRIOR_DATA.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 import medprior as mp
+from medprior.augmentation import Policy
 from medprior.data.seeds import generator
+from medprior.downstream.augmented import ClassicalAugmentation
+from medprior.downstream.segmenter import SegmenterSettings, mean_dice, train_segmenter
+from medprior.evidence.gain import mean_scores, paired_gain
 from medprior.io.dataset.scan import scan
 from medprior.jobs.learn import (
     LearnSettings,
@@ -35,11 +39,12 @@ from medprior.jobs.learn import (
     predictions,
     reliability,
 )
-from medprior.learning.features import volume_features
-from medprior.learning.head_folder import prior_digest
+from medprior.jobs.learn_masks import mask_in
+from medprior.learning.features import FeatureSettings, volume_features
+from medprior.learning.voxels import fit_voxel_head
+from medprior.prior.admit import Admitted
 
 DATA = Path(os.environ.get("MEDPRIOR_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
-RESULTS = Path(__file__).resolve().parent / "results" / "learn.jsonl"
 SETS = {
     "pneumonia": ("medmnist_pneumonia", "pneumoniamnist_28.npz", ("normal", "pneumonia")),
     "breast": ("medmnist_breast", "breastmnist_28.npz", ("malignant", "benign")),
@@ -65,7 +70,7 @@ def folder_of(name: str, into: Path, splits: tuple[str, ...]) -> Path:
     return into
 
 
-def curves(args: argparse.Namespace, folder: Path) -> dict[str, object]:
+def curves(args: argparse.Namespace, folder: Path) -> None:
     """Learning curves; their table is printed."""
     options = {"patient_pattern": PATIENTS[args.set]} if args.set in PATIENTS else {}
     done = mp.evaluate(
@@ -88,14 +93,13 @@ def curves(args: argparse.Namespace, folder: Path) -> dict[str, object]:
     for name, row in metrics["gain"].items():
         print(f"  ours - {name:35s}", *(_cell(n, at, "+.4f") for n, at in row.items()))
     print(metrics["verdict"])
-    return {name: metrics[name] for name in ("auroc", "gain", "verdict", "judged_by")}
 
 
 def _cell(n: str, at: dict[str, float], how: str) -> str:
     return f"{n:>4}: {at['value']:{how}} ({at['low']:{how}} to {at['high']:{how}})"
 
 
-def calibration(args: argparse.Namespace, folder: Path) -> dict[str, object]:
+def calibration(args: argparse.Namespace, folder: Path) -> None:
     """Heads of 50 labels from train on all scans of val."""
     prior = mp.load(args.prior)
     index = scan(folder, modality=prior.card.modality)
@@ -121,14 +125,51 @@ def calibration(args: argparse.Namespace, folder: Path) -> dict[str, object]:
             flush=True,
         )
     print(f"ECE {np.mean(errors):.3f}, covered {np.mean(covered):.3f}, labels a set {np.mean(sizes):.2f}")
-    return {"ece": errors, "covered": covered, "set_size": sizes}
+
+
+def masks(args: argparse.Namespace, _: Path) -> None:
+    """Dice of test volumes, both ways."""
+    prior = mp.load(args.prior)
+    train, test = (hippocampi(prior, split) for split in ("train", "test"))
+    test = test[:: max(1, len(test) // args.test)][: args.test]
+    for size in args.sizes:
+        ours, unet = [], []
+        for draw in range(args.draws):
+            order = torch.randperm(len(train), generator=generator(draw, "volumes", size)).tolist()
+            scans, maps = zip(*(train[n] for n in order[:size]), strict=True)
+            head = fit_voxel_head(prior, scans, maps, 3, FeatureSettings(seed=draw))
+            ours.append([mean_dice(head(prior, scan).argmax(0), truth, 3) for scan, truth in test])
+            images, labels = torch.cat([scan.images for scan in scans]), torch.cat(maps)
+            change = ClassicalAugmentation([Policy.of("MR", unit="a.u.")] * len(images), draw).pair
+            net = train_segmenter(
+                images, labels, SegmenterSettings(steps=args.steps), draw, change, n_labels=3
+            )
+            unet.append([mean_dice(net(scan.images), truth, 3) for scan, truth in test])
+            print(
+                f"{size} volumes, draw {draw}: head {np.mean(ours[-1]):.4f}, U-Net {np.mean(unet[-1]):.4f}",
+                flush=True,
+            )
+        gain = paired_gain(
+            [mean_scores(row) for row in ours], [mean_scores(row) for row in unet], list(range(len(test)))
+        )
+        print(f"{size} volumes: head - U-Net {gain}")
+
+
+def hippocampi(prior: mp.Prior, split: str) -> list[tuple[Admitted, torch.Tensor]]:
+    """(scan, label map on the prior's grid) of each volume."""
+    made = []
+    for path in sorted((DATA / "brain_mri_hippocampus_3d" / split).glob("*_t1.nii.gz")):
+        scan = prior.admit(mp.read(path, modality="MR"))
+        truth = mp.read(path.with_name(path.name.replace("_t1", "_labels")), unit="label")
+        made.append((scan, mask_in(scan, truth, prior)))
+    return made
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["curves", "calibration"])
+    parser.add_argument("what", choices=["curves", "calibration", "masks"])
     parser.add_argument("set")
     parser.add_argument("--prior", required=True)
     parser.add_argument("--judge", default="test", choices=["test", "folds"])
@@ -137,6 +178,8 @@ def main() -> None:
     parser.add_argument("--stratified", action="store_true")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--silent", action="store_true")
+    parser.add_argument("--test", type=int, default=12, help="masks: test volumes")
+    parser.add_argument("--steps", type=int, default=300, help="masks: steps of the U-Net")
     parser.add_argument("--out", help="folder of the run, to look at its page")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as at:
@@ -144,24 +187,8 @@ def main() -> None:
         into.mkdir()
         splits = ("train", "val") if args.what == "calibration" else ("train", "test")
         splits = ("train",) if args.judge == "folds" else splits
-        folder = folder_of(args.set, into, splits)
-        found = {"curves": curves, "calibration": calibration}[args.what](args, folder)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    record = {
-        "command": "python bench/learn.py " + " ".join(_public(word) for word in sys.argv[1:]),
-        "commit": commit.stdout.strip(),
-        "prior_sha256": prior_digest(mp.load(args.prior)),
-        **found,
-    }
-    with open(RESULTS, "a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
-
-
-def _public(word: str) -> str:
-    """No path of this machine in what is published."""
-    return Path(word).name if "/" in word else word
+        folder = into if args.what == "masks" else folder_of(args.set, into, splits)
+        {"curves": curves, "calibration": calibration, "masks": masks}[args.what](args, folder)
 
 
 if __name__ == "__main__":

@@ -21,10 +21,12 @@ from ..downstream.augmented import ClassicalAugmentation
 from ..downstream.classifier import ClassifierSettings, train_classifier
 from ..errors import BadOption
 from ..evidence.detectors.imagenet import ImageNetFeatures, pictures
+from ..learning.active import ScanPool, propose, reduced_features
 from ..learning.features import FeatureSettings, features
-from ..learning.heads import Projection, fit_linear, folds_by_patient, self_train
+from ..learning.heads import Projection, fit_linear, folds_by_patient
 from ..prior import Prior
 from ..prior.admit import Admitted, resize
+from .learn import LearningSet, LearnSettings, chosen, ways_of
 
 __all__ = [
     "ARMS",
@@ -33,6 +35,7 @@ __all__ = [
     "LearningMethod",
     "Looked",
     "answers",
+    "asked_labels",
     "draw_labels",
     "judged_by",
     "looked",
@@ -48,23 +51,27 @@ SLICES = 4
 SIDE = 64
 """Largest side of the images that a supervised network sees."""
 FOLDS = 5
+BATCH = 20
+"""Labels that are asked for at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class LearningMethod:
     """name: in words. source: of the features, or "network" for one that is trained. unlabelled: whether
-    scans without label are used.
+    scans without label are used. asked: labels are asked for as ``medprior label`` does, not drawn.
     """
 
     name: str
     source: str
     unlabelled: bool = False
+    asked: bool = False
 
 
 OURS = LearningMethod("prior, with unlabelled scans", "prior", unlabelled=True)
 ARMS = (
     OURS,
     LearningMethod("prior, labels alone", "prior"),
+    LearningMethod("prior, labels asked for", "prior", unlabelled=True, asked=True),
     LearningMethod("pixels", "pixels"),
     LearningMethod("pixels, with unlabelled scans", "pixels", unlabelled=True),
     LearningMethod("ImageNet features", "imagenet"),
@@ -182,17 +189,33 @@ def draw_labels(pool: CurvePool, part: int, n: int, seed: int, *, stratified: bo
     )
 
 
+def asked_labels(pool: CurvePool, part: int, n: int, seed: int) -> Array:
+    """Places of n scans whose labels ``propose`` asks for, in batches of 20."""
+    known = [int(k) for k in pool.learners(part) if pool.labelled[k]]
+    x = reduced_features(pool.features["prior"][known], seed)
+    owners, given = [pool.owners[k] for k in known], [""] * len(known)
+    while (count := sum(map(bool, given))) < min(n, len(known)):
+        for one in propose(ScanPool.of(x, given, owners), min(BATCH, n - count), seed=seed).choices:
+            given[one.at] = str(pool.y[known[one.at]].argmax())
+    return np.array([k for k, label in zip(known, given, strict=True) if label])
+
+
 def answers(pool: CurvePool, arm: LearningMethod, part: int, at: Array, seed: int) -> Array:
-    """(m, K) logits of the scans that judge, by a head or network that has learned from ``at``."""
+    """(m, K) logits of the scans that judge, by a head or network that has learned from ``at``. With scans
+    without label, out-of-fold answers of ``at`` choose the way to learn, as ``learn`` does.
+    """
     judge = pool.judges[part]
     if arm.source == "network":
         return _network(pool, at, judge, seed)
     x = pool.projected(arm.source, part)
-    head = None
-    if arm.unlabelled:
-        free = np.setdiff1d(pool.learners(part), at)
-        head = self_train(x[at], pool.y[at], x[free], several=pool.several).head
-    return (head or fit_linear(x[at], pool.y[at], several=pool.several))(x[judge])
+    if not arm.unlabelled:
+        return fit_linear(x[at], pool.y[at], several=pool.several)(x[judge])
+    free = np.setdiff1d(pool.learners(part), at)
+    owners = tuple(pool.owners[n] for n in at)
+    classes = tuple(map(str, range(pool.y.shape[1])))
+    data = LearningSet(x[at], pool.y[at], owners, classes, x[free], pool.several)
+    way, _ = chosen(ways_of(data, LearnSettings(seed=seed % 2**31)), owners)
+    return way.fit(data.x, data.y)(x[judge])
 
 
 def _network(pool: CurvePool, at: Array, judge: Array, seed: int) -> Array:

@@ -23,7 +23,7 @@ from ..evidence.gain import SeedScores, auroc_scores, paired_gain
 from ..evidence.intervals import Estimate, clopper_pearson, interval
 from ..evidence.metrics import auroc
 from ..io.dataset.scan import scan
-from ..learning.features import SIGMAS, FeatureSettings, volume_features
+from ..learning.features import SIGMAS, FeatureSettings, Looker, class_errors, features, volume_features
 from ..learning.head_folder import Head, HeadCard, HeadPromises, load_head, prior_digest, save_head
 from ..learning.heads import (
     FOLDS,
@@ -43,6 +43,7 @@ from .given import GivenPrior, GivenScan, load_scan, prior_of
 
 __all__ = [
     "ALONE",
+    "GENERATIVE",
     "SELF",
     "GivenHead",
     "LearnSettings",
@@ -55,6 +56,7 @@ __all__ = [
     "head_from",
     "labels_of",
     "learn",
+    "looker_of",
     "macro_auroc",
     "measured_unseen",
     "predict",
@@ -62,14 +64,20 @@ __all__ = [
     "reliability",
     "targets_of",
     "tried",
+    "ways_of",
+    "with_errors",
 ]
 
 Array: TypeAlias = NDArray[Any]
-ALONE, SELF = "labels alone", "self-training"
+ALONE, SELF, GENERATIVE = "labels alone", "self-training", "generative classifier"
 FEW = 30
 """Labelled scans below which probabilities are called uncalibrated."""
 REPEATS = 3
 """Times that the patients are parted into folds, each time in another way."""
+_SCALE = 100.0
+"""Of differences between denoising errors, which are small."""
+JUDGED = 1000
+"""Scans without label with which self-training is judged; all of them teach the head."""
 MARK = "|"
 """Between labels of one scan that come together, as in effusion|pneumonia."""
 GivenHead: TypeAlias = Head | str | Path
@@ -95,7 +103,9 @@ class LearnSettings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LearningSet:
-    """x: (n, d) features of labelled scans. y: (n, K) targets. patients: (n,). u: (m, d) without label."""
+    """x: (n, d) features of labelled scans. y: (n, K) targets. patients: (n,). u: (m, d) without label.
+    errors: (n, labels of the prior) as of ``class_errors``, where these are the classes.
+    """
 
     x: Array
     y: Array
@@ -103,10 +113,13 @@ class LearningSet:
     classes: tuple[str, ...]
     u: Array
     several: bool = False
+    errors: Array | None = None
 
     def part(self, at: Array) -> LearningSet:
         """Some of the labelled scans."""
-        return replace(self, x=self.x[at], y=self.y[at], patients=tuple(self.patients[n] for n in at))
+        errors = None if self.errors is None else self.errors[at]
+        own = tuple(self.patients[n] for n in at)
+        return replace(self, x=self.x[at], y=self.y[at], patients=own, errors=errors)
 
 
 def labels_of(labels: Sequence[str], owners: Sequence[str]) -> tuple[tuple[str, ...], bool]:
@@ -156,14 +169,29 @@ def targets_of(labels: Sequence[str], classes: Sequence[str], *, several: bool) 
     return y
 
 
-def gathered(features: Array, labels: Sequence[str], owners: Sequence[str]) -> LearningSet:
-    """features: (n, d). Scans without label go to ``u``. Raises what ``labels_of`` raises."""
+def gathered(seen: Array, labels: Sequence[str], owners: Sequence[str]) -> LearningSet:
+    """seen: (n, d) features. Scans without label go to ``u``. Raises what ``labels_of`` raises."""
     classes, several = labels_of(labels, owners)
     at = [n for n, label in enumerate(labels) if label]
     free = [n for n, label in enumerate(labels) if not label]
     y = targets_of([labels[n] for n in at], classes, several=several)
     own = tuple(owners[n] for n in at)
-    return LearningSet(features[at], y, own, classes, features[free], several)
+    return LearningSet(seen[at], y, own, classes, seen[free], several)
+
+
+def with_errors(
+    data: LearningSet, prior: Prior, marked: Iterable[Volume], how: FeatureSettings
+) -> LearningSet:
+    """With ``class_errors`` of the labelled scans, ``marked``, where the prior was trained on their
+    classes."""
+    if data.several or not set(data.classes) <= set(prior.card.labels):
+        return data
+    return replace(data, errors=volume_features(prior, marked, how, look=class_errors).numpy())
+
+
+def looker_of(head: Head) -> Looker:
+    """What a head wants to know of a scan."""
+    return class_errors if head.card.method == GENERATIVE else features
 
 
 def learn(
@@ -193,6 +221,7 @@ def learn(
         items = index.without_test()
         given = [(item.label, item.owner) for item in items]
         volumes: Iterable[Volume] = (volume for _, volume in index.volumes(items))
+        marked: Iterable[Volume] = (v for _, v in index.volumes([item for item in items if item.label]))
     else:
         if labels is None or len(labels) != len(scans) or (patients and len(patients) != len(scans)):
             raise BadOption(
@@ -201,11 +230,13 @@ def learn(
         owners = patients or [f"scan {n}" for n in range(len(scans))]
         given = [(label or "", who) for label, who in zip(labels, owners, strict=True)]
         volumes = (load_scan(one, known) for one in scans)
+        marked = (load_scan(one, known) for one, label in zip(scans, labels, strict=True) if label)
     labels_of(*zip(*given, strict=True))  # before minutes are spent, not after
     total = len(given)
     settings = FeatureSettings(how.sigmas, how.seed, how.allow_other)
     found = volume_features(known, volumes, settings, on_step and (lambda done: on_step(done, total))).numpy()
-    head, *_ = head_from(gathered(found, *zip(*given, strict=True)), known, how)
+    data = with_errors(gathered(found, *zip(*given, strict=True)), known, marked, settings)
+    head, *_ = head_from(data, known, how)
     if out is not None:
         save_head(head, out)
     return head
@@ -241,7 +272,13 @@ def macro_auroc(logits: Array, y: Array, *, several: bool) -> SeedScores:
 def tried(data: LearningSet, how: LearnSettings) -> tuple[Projection, list[WayToLearn]]:
     """Every way to learn, each judged out of fold by patient: labels alone first."""
     projection = Projection.fitted(np.concatenate([data.x, data.u]))
-    x, u = projection(data.x), projection(data.u) if len(data.u) else np.zeros((0, projection.turn.shape[1]))
+    u = projection(data.u) if len(data.u) else np.zeros((0, projection.turn.shape[1]))
+    return projection, ways_of(replace(data, x=projection(data.x), u=u), how)
+
+
+def ways_of(data: LearningSet, how: LearnSettings) -> list[WayToLearn]:
+    """As ``tried``, on features that are projected already. At most ``JUDGED`` scans without label judge."""
+    x, u, several = data.x, data.u, data.several
     fewest = min(
         len({w for w, row in zip(data.patients, data.y, strict=True) if row[k]}) for k in _kinds(data)
     )
@@ -252,24 +289,25 @@ def tried(data: LearningSet, how: LearnSettings) -> tuple[Projection, list[WayTo
     ]
 
     def alone(a: Array, b: Array) -> LinearHead:
-        return fit_linear(a, b, several=data.several)
+        return fit_linear(a, b, several=several)
 
-    ways: dict[str, Fit] = {ALONE: alone}
+    def with_scans(free: Array) -> Fit:
+        return lambda a, b: self_train(a, b, free, several=several).head or alone(a, b)
+
+    ways: dict[str, tuple[Fit, Fit]] = {ALONE: (alone, alone)}
     stopped = {}
     if len(u):
-        whole = self_train(x, data.y, u, several=data.several)
-        stopped[SELF] = whole.reason
-
-        def with_all(a: Array, b: Array) -> LinearHead:
-            return self_train(a, b, u, several=data.several).head or alone(a, b)
-
-        ways[SELF] = with_all
+        stopped[SELF] = self_train(x, data.y, u, several=several).reason
+        ways[SELF] = with_scans(u), with_scans(u[:: -(-len(u) // JUDGED)])
+    if data.errors is not None:
+        ways[GENERATIVE] = alone, alone
     found = []
-    for name, fit in ways.items():
-        logits = tuple(out_of_fold(fit, x, data.y, part) for part in parts)
-        scores = tuple(macro_auroc(one, data.y, several=data.several) for one in logits)
+    for name, (fit, judged) in ways.items():
+        seen = data.errors * _SCALE if name == GENERATIVE and data.errors is not None else x
+        logits = tuple(out_of_fold(judged, seen, data.y, part) for part in parts)
+        scores = tuple(macro_auroc(one, data.y, several=several) for one in logits)
         found.append(WayToLearn(name, fit, logits, scores, stopped.get(name, "")))
-    return projection, found
+    return found
 
 
 def _kinds(data: LearningSet) -> range:
@@ -294,7 +332,11 @@ def head_from(
     scikit-learn."""
     projection, ways = tried(data, how)
     way, gains = chosen(ways, data.patients)
-    linear = way.fit(projection(data.x), data.y).behind(projection)
+    if way.name == GENERATIVE and data.errors is not None:
+        linear = way.fit(data.errors * _SCALE, data.y)
+        linear = replace(linear, weight=linear.weight * _SCALE)
+    else:
+        linear = way.fit(projection(data.x), data.y).behind(projection)
     enough = len(data.x) >= FEW
     logits = np.concatenate(way.logits)
     y = np.concatenate([data.y] * len(way.logits))
@@ -340,6 +382,21 @@ def _surprise(logits: Array, data: LearningSet) -> dict[str, float]:
     return found
 
 
+def _covered(scores: Sequence[float], level: float) -> Estimate | None:
+    """How often a set holds the truth: each fifth of the patients by a threshold of the others. None for too
+    few of them.
+    """
+    inside = 0
+    for k in range(FOLDS):
+        others = [score for n, score in enumerate(scores) if n % FOLDS != k]
+        try:
+            reach = threshold(others, 1 - level)
+        except Uncalibrated:
+            return None
+        inside += sum(score <= reach for score in scores[k::FOLDS])
+    return clopper_pearson(inside, len(scores))
+
+
 def _promised(
     temperature: Temperature,
     way: WayToLearn,
@@ -352,9 +409,8 @@ def _promised(
     logits = temperature(way.logits[0])
     estimates = {f"gain of {name} over {ALONE}": at for name, at in gains.items()}
     estimates |= measured_unseen(logits, data)
-    if card.reach is not None:
-        inside = [s <= card.reach for s in _surprise(logits, data).values()]
-        estimates["coverage of prediction sets"] = clopper_pearson(sum(inside), len(inside))
+    if card.reach is not None and (covered := _covered(list(_surprise(logits, data).values()), card.level)):
+        estimates["coverage of prediction sets"] = covered
     means = {one.name: float(np.mean([s.value for s in one.scores])) for one in ways}
     notes = tuple(f"{one.name} was stopped: {one.stopped}" for one in ways if one.stopped)
     return HeadPromises(estimates, reliability(logits, data.y, several=data.several), means, notes)
@@ -386,7 +442,8 @@ def measured_unseen(logits: Array, data: LearningSet) -> dict[str, Estimate]:
             at = interval(area, logits, data.y, patients=data.patients, strata=kinds)
             found["AUROC"] = replace(at, low=max(0.0, at.low), high=min(1.0, at.high))
     with suppress(BadOption):
-        found["accuracy"] = interval(right, logits, data.y, patients=data.patients)
+        at = interval(right, logits, data.y, patients=data.patients)
+        found["accuracy"] = replace(at, low=max(0.0, at.low), high=min(1.0, at.high))
     return found
 
 
@@ -433,10 +490,10 @@ class Prediction:
         return f"{self.label or 'none'} ({shown}{how})"
 
 
-def predictions(head: Head, features: Array) -> list[Prediction]:
-    """features: (n, d), as ``volume_features`` gives them with the head's settings."""
+def predictions(head: Head, seen: Array) -> list[Prediction]:
+    """seen: (n, d), as ``volume_features`` gives them with the head's settings."""
     card = head.card
-    rows = probabilities(head.temperature(head.linear(features)), several=card.several)
+    rows = probabilities(head.temperature(head.linear(seen)), several=card.several)
     return [_predicted(card, row) for row in rows]
 
 
@@ -467,4 +524,5 @@ def predict(
     if known.card.kind != "classifier":
         raise BadOption(f"predict: the head is a {known.card.kind}", "segment with medprior predict SCAN")
     volumes = [load_scan(scan, known.prior) for scan in scans]  # pyright: ignore[reportGeneralTypeIssues]
-    return predictions(known, volume_features(known.prior, volumes, known.features_for()).numpy())
+    found = volume_features(known.prior, volumes, known.features_for(), look=looker_of(known))
+    return predictions(known, found.numpy())

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -22,10 +23,21 @@ from ..nets import Featured
 from ..prior import Condition, Prior
 from ..prior.admit import Admitted
 
-__all__ = ["SIGMAS", "FeatureSettings", "features", "pixel_features", "volume_features"]
+__all__ = [
+    "SIGMAS",
+    "FeatureSettings",
+    "Looker",
+    "class_errors",
+    "features",
+    "pixel_features",
+    "volume_features",
+]
 
 SIGMAS = (0.1, 0.3, 0.8)
 """Noise levels at which the network is looked at, network units."""
+
+ERRORS_AT = (0.2, 0.5, 1.0, 2.0)
+"""Noise levels of the generative classifier."""
 
 _AT_ONCE = 64 * 64 * 64
 """Voxels that pass the network together, one image at least."""
@@ -74,22 +86,53 @@ def pixel_features(
     )
 
 
+def class_errors(
+    prior: Prior, images: Tensor, condition: Condition | None = None, how: FeatureSettings = USUAL
+) -> Tensor:
+    """(B, labels of the prior): how badly it denoises each image under each of its labels, minus their mean.
+
+    The label with the least is the generative classifier's answer (Li et al., ICCV 2023).
+    Raises BadOption for a prior without labels.
+    """
+    names = prior.card.labels
+    if not names:
+        raise BadOption(f"features: prior {prior.card.name!r} has no labels", "take features of its network")
+    numbers, found = (condition or Condition()).numbers, []
+    with torch.no_grad():
+        for label in range(len(names)):
+            known = Condition(torch.full((len(images),), label), numbers)
+            errors = [
+                prior.loss(images, torch.full((len(images),), sigma), noise.expand_as(images), known)
+                for sigma in ERRORS_AT
+                for noise in (_noise(images, how.seed, sigma), _noise(images, how.seed + 1, sigma))
+            ]
+            found.append(torch.stack(errors).mean(0))
+    each = torch.stack(found, 1)
+    return each - each.mean(1, keepdim=True)
+
+
+Looker: TypeAlias = Callable[[Prior, Tensor, Condition, FeatureSettings], Tensor]
+"""(prior, images (B, C, ...), condition, settings) -> (B, d)."""
+
+
 def volume_features(
     prior: Prior,
     volumes: Iterable[Volume],
     how: FeatureSettings = USUAL,
     on_step: Callable[[int], None] | None = None,
+    look: Looker = features,
 ) -> Tensor:
-    """(n, d): ``features`` of each scan; of a volume under a 2-D prior the mean over its slices.
+    """(n, d): ``features`` of each scan, or what ``look`` says of it; of a volume under a 2-D prior the mean
+    over its slices.
 
-    Neighbours of one size pass the network together. on_step: how many scans are done. Raises what
-    ``features`` and ``Prior.admit`` raise, BadOption for no scans.
+    Neighbours of one size pass the network together. on_step: how many scans are done. Raises what ``look``
+    and ``Prior.admit`` raise, BadOption for no scans.
     """
     found: list[Tensor] = []
     for batch in _batches(prior.admit(volume, allow_other=how.allow_other) for volume in volumes):
         known = [part.condition.numbers for part in batch]
         numbers = torch.cat([n for n in known if n is not None]) if None not in known else None
-        rows = features(prior, torch.cat([part.images for part in batch]), Condition(numbers=numbers), how)
+        rows = look(prior, torch.cat([part.images for part in batch]), Condition(numbers=numbers), how)
         found += [part.mean(0) for part in rows.split([len(part.images) for part in batch])]
         if on_step:
             on_step(len(found))

@@ -17,7 +17,17 @@ from ..evidence.detectors.imagenet import ImageNetFeatures
 from ..evidence.gain import SeedScores, paired_gain
 from ..evidence.intervals import Estimate
 from ..io.dataset.scan import Index, Item
-from ..jobs.label_curves import ARMS, OURS, CurvePool, LearningMethod, answers, draw_labels, judged_by, looked
+from ..jobs.label_curves import (
+    ARMS,
+    OURS,
+    CurvePool,
+    LearningMethod,
+    answers,
+    asked_labels,
+    draw_labels,
+    judged_by,
+    looked,
+)
 from ..jobs.learn import labels_of, macro_auroc, targets_of
 from ..learning.features import FeatureSettings
 from .ask.requests import EvaluateLearn
@@ -51,7 +61,7 @@ def _work(
         items = tuple(item for item in items if item.label)
     pool, classes = _pool(request, known, index, items, on_event)
     arms = [arm for arm in ARMS if arm.source in (*pool.features, "network")]
-    arms = [arm for arm in arms if not (pool.several and arm.source == "network")]
+    arms = [arm for arm in arms if not (pool.several and (arm.asked or arm.source == "network"))]
     if request.baselines == "quick":
         arms = [arm for arm in arms if arm.source not in ("network", "imagenet")]
     if request.labels_alone:
@@ -76,7 +86,10 @@ def _drawn(request: EvaluateLearn, pool: CurvePool, arm: LearningMethod, size: i
     seed = seed_for(request.seed, "draw", draw) % 2**62
     found = []
     for part in range(len(pool.judges)):
-        at = draw_labels(pool, part, size, seed, stratified=request.stratified)
+        if arm.asked:
+            at = asked_labels(pool, part, size, seed)
+        else:
+            at = draw_labels(pool, part, size, seed, stratified=request.stratified)
         found.append(answers(pool, arm, part, at, seed))
     return np.concatenate(found)
 
@@ -249,7 +262,11 @@ def _chart(arms: Sequence[LearningMethod], values: Mapping[str, Mapping[int, Est
     for arm in arms:
         row = values[arm.name]
         x, y = list(row), [at.value for at in row.values()]
-        look = {"colour": COLOURS[arm.source], "dashed": arm.source != "network" and not arm.unlabelled}
+        look = {
+            "colour": COLOURS[arm.source],
+            "dashed": arm.source != "network" and not arm.unlabelled,
+            "faint": arm.asked,
+        }
         series.append(Series("line", x, y, arm.name, **look))
         if arm == OURS or arm.source == "network":
             low, high = [at.low for at in row.values()], [at.high for at in row.values()]

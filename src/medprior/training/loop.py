@@ -24,7 +24,7 @@ from .early_stopping import still_falling
 from .patches import Batch, Images, draw_batch
 from .resident import Resident
 
-__all__ = ["Progress", "TrainingSettings", "train"]
+__all__ = ["Progress", "TrainingSettings", "schedule", "train"]
 
 FIRST = 10
 """The first checkpoint comes after so many steps, so that an early stop loses little."""

@@ -8,7 +8,7 @@ import torch
 
 from medprior.data.volume import Volume
 from medprior.errors import BadOption
-from medprior.jobs.label_curves import ARMS, CurvePool, answers, draw_labels, judged_by, looked
+from medprior.jobs.label_curves import ARMS, CurvePool, answers, asked_labels, draw_labels, judged_by, looked
 from medprior.learning.features import FeatureSettings
 from tests.unit.jobs.exact import tiny
 from tests.unit.jobs.test_learn import striped
@@ -51,6 +51,13 @@ def test_draws_show_every_class_and_differ() -> None:
     assert made.y[even].sum(0).tolist() == [4, 4]
     with pytest.raises(BadOption, match="wanted 99 labelled scans"):
         draw_labels(made, 0, 99, 0, stratified=False)
+
+
+def test_labels_are_asked_for_where_one_may_learn() -> None:
+    made = pool(test=12)
+    at = asked_labels(made, 0, 8, 0)
+    assert len(set(at.tolist())) == 8 and made.labelled[at].all() and at.max() < 28
+    assert len({made.owners[n] for n in at}) == 8, "one scan of a patient"
 
 
 @pytest.mark.parametrize("arm", [arm for arm in ARMS if arm.source in ("prior", "pixels")], ids=str)

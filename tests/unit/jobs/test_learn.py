@@ -15,6 +15,7 @@ from medprior.errors import BadOption
 from medprior.jobs import learn as module
 from medprior.jobs.learn import (
     ALONE,
+    GENERATIVE,
     SELF,
     LearningSet,
     LearnSettings,
@@ -32,6 +33,7 @@ from medprior.jobs.learn import (
     targets_of,
     tried,
 )
+from medprior.learning.features import class_errors
 from tests.unit.jobs.exact import tiny
 from tests.unit.learning.test_heads import two_groups
 from tests.unit.runs.conftest import scene
@@ -200,3 +202,26 @@ def test_gathered_parts_scans_with_and_without_label() -> None:
     found = gathered(np.arange(10.0)[:, None], ["a", "", "b", "a", "b"] * 2, [f"p{k}" for k in range(10)])
     assert found.classes == ("a", "b") and found.u[:, 0].tolist() == [1, 6] and len(found.x) == 8
     assert found.y[:2].tolist() == [[1, 0], [0, 1]]
+
+
+def test_coverage_is_measured_on_patients_that_set_no_threshold() -> None:
+    """Scores that fall by folds: a threshold from all scores would cover 9 in 10, others cover what they
+    cover."""
+    found = module._covered(list(np.linspace(0, 1, 50)), 0.9)
+    assert found is not None and found.n == 50 and 0.84 <= found.value <= 0.96
+    assert module._covered([0.1] * 8, 0.9) is None
+
+
+def test_a_prior_of_the_same_labels_classifies_by_its_errors(tmp_path: Path) -> None:
+    """The third way is tried, and a head that stands on it looks at scans in that way."""
+    images, labels = striped(16)
+    prior = tiny(2, labels=("plain", "striped"))
+    assert GENERATIVE in learn(images, prior, labels, how=ONE).promises.compared
+    assert GENERATIVE not in learn(images, tiny(), labels, how=ONE).promises.compared
+    errors = np.where([label == "striped" for label in labels], 0.01, -0.01)[:, None] * [[1, -1]]
+    data = replace(
+        learning_set(16, apart=0.0), errors=errors, y=np.eye(2)[[int(e > 0) for e in errors[:, 0]]]
+    )
+    head, way, _ = head_from(data, prior, ONE)
+    assert way.name == head.card.method == GENERATIVE and module.looker_of(head) is class_errors
+    assert [one.label for one in predictions(head, errors)] == ["ab"[int(e > 0)] for e in errors[:, 0]]

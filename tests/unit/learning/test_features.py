@@ -13,7 +13,13 @@ from medprior.data.seeds import generator
 from medprior.data.volume import Volume
 from medprior.errors import BadOption, Diverged
 from medprior.learning import features as module
-from medprior.learning.features import FeatureSettings, features, pixel_features, volume_features
+from medprior.learning.features import (
+    FeatureSettings,
+    class_errors,
+    features,
+    pixel_features,
+    volume_features,
+)
 from medprior.prior import Condition, Prior
 from tests.unit.jobs.exact import tiny
 
@@ -86,3 +92,31 @@ def test_what_cannot_be_done_is_said() -> None:
         features(Prior(nn.Identity(), prior.path, prior.card), scan(1, 1, 16, 16))
     with pytest.raises(Diverged):
         features(prior, torch.full((1, 1, 16, 16), np.nan))
+
+
+def test_class_errors_are_the_losses_under_each_label() -> None:
+    """By hand at every level, the same noise for all labels; they add to 0."""
+    prior, image = tiny(), scan(2, 1, 16, 16)
+    found = class_errors(prior, image)
+    assert found.shape == (2, 2) and torch.allclose(found.sum(1), torch.zeros(2), atol=1e-6)
+    assert torch.allclose(class_errors(prior, image[1:]), found[1:], atol=1e-5)
+    losses = [
+        torch.stack(
+            [
+                prior.loss(
+                    image,
+                    torch.full((2,), sigma),
+                    torch.randn((1, 16, 16), generator=generator(seed, "features", sigma)).expand(
+                        2, 1, 16, 16
+                    ),
+                    Condition(torch.full((2,), label)),
+                )
+                for sigma in module.ERRORS_AT
+                for seed in (0, 1)
+            ]
+        ).mean(0)
+        for label in (0, 1)
+    ]
+    assert torch.allclose(found[:, 1] - found[:, 0], losses[1] - losses[0], atol=1e-5)
+    with pytest.raises(BadOption, match="has no labels"):
+        class_errors(tiny(2, labels=()), image)

@@ -26,7 +26,7 @@ def test_curves_with_and_without_unlabelled_scans(data: Path, tiny: Path, tmp_pa
     metrics = json.loads((tmp_path / "out" / "run.json").read_text())["metrics"]
     assert metrics["ours"] == "prior, with unlabelled scans" and metrics["judged_by"].startswith("5 folds")
     assert set(metrics["auroc"]) == {
-        *("prior, with unlabelled scans", "prior, labels alone"),
+        *("prior, with unlabelled scans", "prior, labels alone", "prior, labels asked for"),
         *("pixels", "pixels, with unlabelled scans"),
     }
     for name, row in metrics["auroc"].items():
@@ -35,7 +35,7 @@ def test_curves_with_and_without_unlabelled_scans(data: Path, tiny: Path, tmp_pa
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Learning curve" in page and "How many labels?" in page and "With 6 labels" in page
     rows = (tmp_path / "out" / "results.csv").read_text().splitlines()
-    assert rows[0] == "method,labels,draw,AUROC" and len(rows) == 1 + 4 * 2 * 2
+    assert rows[0] == "method,labels,draw,AUROC" and len(rows) == 1 + 5 * 2 * 2
 
 
 def test_what_cannot_be_measured_is_said(

@@ -4,21 +4,25 @@ table.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from ... import __version__
+from ...data.plain import JsonObject
 from ...io.dataset.layout import PLAIN, Layout
 from ...io.dataset.scan import Index
+from ...io.disk.files import sha256, write_json
 from ...prior import Card, Prior
 from ...prior.prior import untrained_prior as untrained
+from ...training.begin import begin_with as begun_with
 from ...training.budget import Budget
 from ...training.distributed import ranks_for
-from ...training.folder import save
+from ...training.folder import load, locate, save
 from ...training.held_out import denoising_losses
 from ...training.loop import UNKNOWN, Progress, TrainingSettings, train
 from ...training.patches import Images
@@ -27,9 +31,12 @@ from .changes import index_once
 from .options import Callbacks, Fitting, Listener
 from .result import Witnesses, measured, measuring, seconds_for, set_aside, unchanged
 from .training_set import HELD_OUT, LARGEST, Dataset, dataset, moves_of
+from .transfer import start_advice
 
 __all__ = ["fit", "fitted", "named_after", "pieces", "under_trained"]
 
+BEGUN = "begin.json"
+"""What the trial of another prior's weights has shown."""
 LEAST_HELD, JUDGED = 4, 32
 """Held-out images (or volumes) from which the best step is chosen by them, and how many of 64 voxels a side
 that costs at most (about 3 % of the training).
@@ -55,6 +62,7 @@ def fit(
     device: str = "cpu",
     allow_synthetic: bool = False,
     fresh: bool = False,
+    begin_with: str | Path | None = None,
     on_scan: Callable[[int, int], None] | None = None,
     on_data: Callable[[Dataset], None] | None = None,
     on_progress: Callable[[Progress, Prior], None] | None = None,
@@ -65,18 +73,20 @@ def fit(
     minutes: for the whole call (reading, learning, measuring), default 10 unless ``steps`` are given. out:
     folder of the run; the prior is written to out/prior. unit, modality: where the files cannot say. layout:
     where labels and patients are read from. ndim: 2 learns slices, cut along ``plane``; 3 learns volumes
-    whole. channels: which of those that a scans.csv names are learned together (default all: the image, each
-    channel:NAME, the mask). fresh: forget former checkpoints. on_scan: (files done, files in all);
-    on_progress: as in ``training.loop``. Val and test are never learned from. Early stopping: the checkpoint
-    with the lowest validation loss is kept, where val holds at least 4 images. A former prior in out/prior
-    that was calibrated is renamed when the weights change. Under torchrun or ``accelerate launch`` the
-    processes share the steps; rank 0 alone measures, writes and reports, and the others return a prior
+    whole. begin_with: another prior, whose weights are taken over where they fit; a short trial first says
+    whether that helps. channels: which of those that a scans.csv names are learned together (default all:
+    the image, each channel:NAME, the mask). fresh: forget former checkpoints. on_scan: (files done, files in
+    all); on_progress: as in ``training.loop``. Val and test are never learned from. Early stopping: the
+    checkpoint with the lowest validation loss is kept, where val holds at least 4 images. A former prior in
+    out/prior that was calibrated is renamed when the weights change. Under torchrun or ``accelerate launch``
+    the processes share the steps; rank 0 alone measures, writes and reports, and the others return a prior
     without error tables. Raises FileProblem (nothing usable, more than 5 % unusable), WrongKind (synthetic or
     mixed scans), BadOption (also where the scans have changed since).
     """
     options = Fitting(
         Path(folder), preset, minutes, steps, seed, Path(out), name, unit, modality, layout, plane, ndim,
-        None if channels is None else tuple(channels), licence, device, allow_synthetic, fresh
+        None if channels is None else tuple(channels), licence, device, allow_synthetic, fresh,
+        None if begin_with is None else str(begin_with)
     )  # fmt: skip
     return fitted(options, Callbacks(on_scan, on_data, on_progress))
 
@@ -92,6 +102,8 @@ def fitted(options: Fitting, listener: Listener, index: Index | None = None) -> 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         prior = untrained(data.card)
+    nothing = copy.deepcopy(prior) if options.begin_with else prior
+    share = begun_with(prior.net, load(options.begin_with).net) if options.begin_with else 0.0
     images, witnesses = _images(data), _witnesses(data)
     batch = chosen.batch if options.ndim == 2 else max(2, chosen.batch // 4, ranks.count)
     if options.budget:
@@ -109,6 +121,11 @@ def fitted(options: Fitting, listener: Listener, index: Index | None = None) -> 
         precision="bfloat16" if options.device != "cpu" else "float32",
         device=options.device,
     )
+    if options.begin_with and ranks.rank == 0 and not (options.out / BEGUN).is_file():
+        held = data.held, data.held_numbers
+        advice = start_advice(prior, nothing, images, *held, replace(settings, device="cpu"), share=share)
+        listener.note(str(advice))
+        write_json(options.out / BEGUN, asdict(advice))
     made = train(
         prior,
         images,
@@ -153,10 +170,18 @@ def _dataset(options: Fitting, index: Index) -> Dataset:
         preset=options.preset,
         widths=chosen.widths,
         blocks=chosen.blocks,
-        training={"preset": options.preset, "medprior": __version__},
+        training={"preset": options.preset, "medprior": __version__, **_parent(options)},
         data={**data.card.data, "licence": options.licence},
     )
     return replace(data, card=card)
+
+
+def _parent(options: Fitting) -> JsonObject:
+    """What the card says of the prior that it began with."""
+    if not options.begin_with:
+        return {}
+    weights = locate(options.begin_with) / "weights.safetensors"
+    return {"begun_with": {"name": load(options.begin_with).card.name, "sha256": sha256(weights)}}
 
 
 def _images(data: Dataset) -> Images:

@@ -41,6 +41,7 @@ class Fitting:
     device: str = "cpu"
     allow_synthetic: bool = False
     fresh: bool = False
+    begin_with: str | None = None
 
     def __post_init__(self) -> None:
         _one_of(self.minutes, self.steps, "fit", "ten")

@@ -459,6 +459,15 @@ class Train(Request, HasFolder):
         False, "Also learn from images that are marked synthetic. Recorded on the card."
     )
     licence: str = advanced("", "Licence of the training data, for the card.")
+    begin_with: str | None = option(
+        None, "Begin with the weights of another prior, a bundled name or a folder, where they fit."
+    )
+
+    def identity(self) -> JsonObject:
+        """Runs without another prior stay what they were; where it lies says nothing of it."""
+        known = super().identity()
+        known.pop("begin_with")
+        return known
 
     def fitting(self, out: Path, device: str) -> Fitting:
         """The options of the job."""

@@ -11,7 +11,16 @@ from dataclasses import asdict
 from ...evidence.intervals import Estimate
 from ...io.dataset.index import patients_of
 from ...io.dataset.scan import Index, Item
-from ...jobs.learn import ALONE, FEW, LearnSettings, calibration_error, gathered, head_from, labels_of
+from ...jobs.learn import (
+    ALONE,
+    FEW,
+    LearnSettings,
+    calibration_error,
+    gathered,
+    head_from,
+    labels_of,
+    with_errors,
+)
 from ...learning.features import FeatureSettings, volume_features
 from ...learning.head_folder import Head, save_head
 from ...training.folder import load
@@ -53,15 +62,18 @@ def run_learn(request: Learn, on_event: OnEvent) -> RunFolder:
         if (done := run.done(on_event)) is not None:
             return done
         on_event(Event("stage", "looking at every scan with the prior", 0, len(items)))
+        settings = FeatureSettings(how.sigmas, how.seed, how.allow_other)
         found = volume_features(
             known.prior,
             (volume for _, volume in index.volumes(items)),
-            FeatureSettings(how.sigmas, how.seed, how.allow_other),
+            settings,
             lambda n: on_event(Event("step", done=n, total=len(items))),
         )
+        marked = (volume for _, volume in index.volumes([item for item in items if item.label]))
+        data = with_errors(gathered(found.numpy(), labels, owners), known.prior, marked, settings)
     on_event(Event("stage", "learning from the labels, out of fold"))
     prior = known.prior if device == "cpu" else load(request.prior)
-    head, way, gains = head_from(gathered(found.numpy(), labels, owners), prior, how)
+    head, way, gains = head_from(data, prior, how)
     outcome = _outcome(request, head, gains, items)
     record = run.record(
         outcome,
@@ -110,7 +122,6 @@ def _outcome(request: Learn, head: Head, gains: Mapping[str, Estimate], items: S
             "Numbers are out of fold: each scan is judged by a head that has not seen its patient. The way "
             "to learn was chosen on the same folds, so its own number is slightly too good.",
             *_unnamed(items),
-            "Research use only, not for diagnosis.",
         ),
     )
     metrics = {"head": asdict(card), "promises": asdict(promises), "calibration_error": error}

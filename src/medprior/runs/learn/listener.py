@@ -45,7 +45,7 @@ def recorded(
     run: Run, request: Train | Adapt, outcome: Outcome, listener: RunListener, **more: Any
 ) -> JsonObject:
     """run.json of a run that is complete. more: what only this kind of run has."""
-    hidden = {"out", "fresh", "folder", "device", "prior", "replay"}
+    hidden = {"out", "fresh", "folder", "device", "prior", "replay", "begin_with"}
     return run.record(
         outcome,
         seconds={**run.seconds, "learning": listener.seconds},

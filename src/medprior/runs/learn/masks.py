@@ -95,7 +95,7 @@ def _outcome(request: Learn, head: Head, dice: Sequence[float], items: Sequence[
         "features at each voxel.",
         [Table([*rows, ["highest", f"{best:.3f}"]], open=True)],
         verdict=verdict,
-        caveats=("Dice is measured on the prior's grid.", "Research use only, not for diagnosis."),
+        caveats=("Dice is measured on the prior's grid.",),
     )
     return Outcome(
         {"head": asdict(head.card), "promises": asdict(head.promises), "dice": [round(d, 4) for d in dice]},
@@ -128,7 +128,6 @@ def segmented(
         f"Sizes in {unit}. Label maps lie in outputs, in the format of each scan.",
         [Grid(pictures), Table([titles, *rows])],
         verdict=f"{len(outputs)} of {len(rows)} scans show a structure.",
-        caveats=("Research use only, not for diagnosis.",),
     )
     return outputs, [titles, *rows], section
 

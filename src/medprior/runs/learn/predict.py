@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 
 from ...data.plain import JsonObject
 from ...data.volume import Volume
-from ...errors import BadOption
+from ...errors import BadOption, optional
 from ...io.dataset.listing import csv_cell
-from ...jobs.learn import Prediction, predictions
+from ...jobs.learn import Prediction, looker_of, predictions
 from ...learning.features import volume_features
 from ...learning.head_folder import Head, load_head
 from ...training.folder import load
@@ -49,7 +49,8 @@ def run_predict(request: Predict, on_event: OnEvent) -> RunFolder:
         if head.card.kind == "segmenter":
             return _segmented(run, request, head, [volume], ["segmentation"], about(volume, digest))
         found = _asked(request, head, iter([volume]), 1, device, on_event)
-        return _written(run, request, head, ["scan"], found, about(volume, digest))
+        reported = _reported(volume, head, found[0])
+        return _written(run, request, head, ["scan"], found, (about(volume, digest), reported))
     with indexed(request.input, request.unit, request.modality, on_event, request.layout) as index:
         items = index.usable(allow_synthetic=True)
         run = Run.of(request, started, device, **facts, scans=sorted(item.digest for item in items))
@@ -62,7 +63,21 @@ def run_predict(request: Predict, on_event: OnEvent) -> RunFolder:
             return _segmented(run, request, head, list(volumes), names, None)
         found = _asked(request, head, volumes, len(items), device, on_event)
     names = [f"{item.path}#{item.part}" if item.part else item.path for item in items]
-    return _written(run, request, head, names, found, None)
+    return _written(run, request, head, names, found, (None, None))
+
+
+def _reported(volume: Volume, head: Head, found: Prediction) -> tuple[Volume, object] | None:
+    """What a structured report says, for a scan from DICOM; None for others."""
+    if volume.provenance.format != "dicom":
+        return None
+    optional("highdicom", "dicom", "a DICOM segmentation, map or report")
+    from ...io.dicom.write.structured_report import ReportContent  # highdicom takes a second
+
+    kept = f"Labels that cannot be ruled out: {', '.join(found.labels)}." if found.labels else ""
+    how = (
+        f"By a head on prior {head.card.prior}; {'' if found.calibrated else 'un'}calibrated. {kept}".strip()
+    )
+    return volume, ReportContent(0.0, None, 0, (), how, tuple(found.probabilities.items()))
 
 
 def _segmented(
@@ -107,13 +122,20 @@ def _asked(
         volumes,
         head.features_for(allow_other=request.allow_other),
         lambda n: on_event(Event("step", done=n, total=total)),
+        looker_of(head),
     )
     return predictions(head, found.numpy())
 
 
 def _written(
-    run: Run, request: Predict, head: Head, names: Sequence[str], found: Sequence[Prediction], scan: object
+    run: Run,
+    request: Predict,
+    head: Head,
+    names: Sequence[str],
+    found: Sequence[Prediction],
+    input_: tuple[object, tuple[Volume, object] | None],
 ) -> RunFolder:
+    """input_: what is said of a single scan, and its structured report."""
     card = head.card
     titles = ["scan", "label", "set", *(f"p {name}" for name in card.classes)]
     rows = [
@@ -145,7 +167,6 @@ def _written(
         caveats=(
             "The head was checked on patients like those that it learned from; another scanner or hospital "
             "may differ.",
-            "Research use only, not for diagnosis.",
         ),
     )
     outcome = Outcome(
@@ -154,8 +175,9 @@ def _written(
         [],
         Summary((verdict,), verdict),
         overrides=["another modality or unit than the prior's was allowed"] if request.allow_other else [],
+        scored=input_[1],
         files={"predictions.csv": table_of([titles, *rows])},
         title="medprior predict",
         lead=f"{len(found)} scans. {head!r}.",
     )
-    return run.publish(outcome, _record(run, request, head, outcome, scan))
+    return run.publish(outcome, _record(run, request, head, outcome, input_[0]))

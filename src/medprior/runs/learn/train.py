@@ -7,13 +7,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...io.disk.files import hold, sha256, write_file
+from ...io.disk.files import hold, read_json, sha256, write_file
 from ...jobs.fitting.changes import index_once
-from ...jobs.fitting.fit import fitted
+from ...jobs.fitting.fit import BEGUN, fitted
 from ...jobs.fitting.options import Listener
 from ...jobs.fitting.training_set import Dataset
 from ...prior import Prior
 from ...training.distributed import ranks_for
+from ...training.folder import locate
 from ..ask.requests import Train
 from ..core.inputs import device_named
 from ..core.outputs import Outcome, Summary
@@ -38,7 +39,8 @@ def run_train(request: Train, on_event: OnEvent) -> RunFolder | None:
     Raises what ``jobs.fit`` raises, and BadOption for a folder that holds something else.
     """
     device = device_named(request.device)
-    run, ranks = learning_run(request, device), ranks_for(device)
+    began = {} if request.begin_with is None else {"begun_with_sha256": _weights_of(request.begin_with)}
+    run, ranks = learning_run(request, device, **began), ranks_for(device)
     options = request.fitting(run.out, device)
     if ranks.rank:
         index = index_once(options, Listener())
@@ -65,6 +67,10 @@ def run_train(request: Train, on_event: OnEvent) -> RunFolder | None:
     return RunFolder(run.out, record)
 
 
+def _weights_of(prior: str) -> str:
+    return sha256(locate(prior) / "weights.safetensors")
+
+
 def _outcome(request: Train, prior: Prior, listener: RunListener, sheet: _Sheet) -> Outcome:
     card, read = prior.card, listener.read
     steps = card.training.get("steps")
@@ -78,6 +84,12 @@ def _outcome(request: Train, prior: Prior, listener: RunListener, sheet: _Sheet)
         **card.data,
     }
     verdict = training_verdict(prior, metrics, listener.seconds)
+    if request.begin_with is not None:
+        metrics["begun"] = begun = read_json(sheet.out / BEGUN)
+        verdict += (
+            f" It began with another prior ({begun['verdict']}): after {begun['steps']} steps the validation "
+            f"loss was {begun['begun']:.4f}, from nothing {begun['nothing']:.4f}."
+        )
     loss = "" if metrics["loss"] is None else f", loss {metrics['loss']:.4f}"
     kept = kept_early(prior)
     return Outcome(

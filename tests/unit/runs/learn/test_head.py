@@ -146,3 +146,21 @@ def test_the_reliability_chart_shows_every_bin() -> None:
     chart = reliability_chart(((0.6, 0.5, 10), (0.9, 1.0, 10)))
     assert [one.kind for one in chart.series] == ["line", "line", "points"]
     assert list(chart.series[2].x) == [0.6, 0.9] and chart.square
+
+
+def test_a_dicom_scan_gets_a_structured_report(head: Path, tmp_path: Path) -> None:
+    """Its labels with their probabilities, in the study of the scan, and no anomaly score."""
+    pytest.importorskip("highdicom")
+    import pydicom
+    from pydicom.data import get_testdata_file
+
+    scan = Path(str(get_testdata_file("RG1_UNCR.dcm", download=False)))
+    out = tmp_path / "out"
+    assert main(["predict", str(scan), "--head", str(head), "--out", str(out)]) == 0
+    made, source = pydicom.dcmread(out / "outputs" / "structured_report.dcm"), pydicom.dcmread(scan)
+    assert made.Modality == "SR" and made.StudyInstanceUID == source.StudyInstanceUID
+    text = str(made)
+    assert "Probability of plain" in text and "Probability of striped" in text and "Anomaly" not in text
+    assert made.SeriesDescription == "AI classification report"
+    told = [str(element.value) for element in made.iterall() if element.VR == "UT"]
+    assert any("No person has verified this report" in words for words in told)

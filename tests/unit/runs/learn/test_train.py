@@ -307,3 +307,27 @@ def test_the_step_that_denoises_val_best_is_kept(tmp_path: Path) -> None:
     early = kept * 1.1 < 100
     said = [line for line in done.summary.headline if line.startswith(f"Early stopping: step {kept} of 100")]
     assert bool(said) == early == ("Early stopping" in done.report.read_text())
+
+
+def test_another_prior_to_begin_with_is_tried_first(scans: Path, tmp_path: Path) -> None:
+    """The advice comes before the training, stands in the report, and the card names the other prior."""
+    events: list[Event] = []
+    run_train(Train(folder=scans, preset="tiny", steps=2, out=tmp_path / "first"), events.append)
+    request = Train(
+        folder=scans,
+        preset="tiny",
+        steps=2,
+        out=tmp_path / "second",
+        begin_with=str(tmp_path / "first"),
+        seed=1,
+    )
+    done = run_train(request, events.append)
+    assert done is not None and any("of the weights were taken over" in event.text for event in events)
+    begun = done.record["metrics"]["begun"]
+    assert begun["verdict"] in ("help", "no difference", "hurts") and begun["share"] > 0.5
+    assert "It began with another prior" in done.report.read_text()
+    card = load(tmp_path / "second").card
+    assert card.training["begun_with"]["name"] == "first"
+    assert str(tmp_path) not in (tmp_path / "second" / "run.json").read_text()
+    again = run_train(request, events.append)
+    assert again is not None and again.reused

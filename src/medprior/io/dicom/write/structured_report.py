@@ -71,6 +71,7 @@ class ReportContent:
     healthy patients; None uncalibrated.
 
     note: why there is no p-value, or what else a reader must know; one sentence, no name or path.
+    probabilities: (label, probability) by a classifier; the report then holds them and no anomaly score.
     """
 
     score: float
@@ -78,6 +79,12 @@ class ReportContent:
     n_healthy: int
     findings: tuple[ScoredFinding, ...] = ()
     note: str = ""
+    probabilities: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """What sort of report it is."""
+        return "classification report" if self.probabilities else "anomaly report"
 
 
 def write_structured_report(
@@ -162,11 +169,11 @@ def structured_report(
         is_complete=True,
         is_final=False,
         is_verified=False,
-        series_description="AI anomaly report",
+        series_description=f"AI {scored.kind}",
         coding_schemes=coding_schemes(),
         **MAKER,
     )
-    finalize(made, "anomaly report", like.provenance.synthetic, prior_hash, seed, entropy)
+    finalize(made, scored.kind, like.provenance.synthetic, prior_hash, seed, entropy)
     return made
 
 
@@ -175,7 +182,7 @@ def _check(scored: ReportContent, like: Volume) -> None:
     if len(set(numbers)) != len(numbers) or any(number < 1 for number in numbers):
         raise BadOption(f"findings: wanted a number above 0 for each, none twice, got {numbers}")
     wanted = 2 if like.affine is None else 3
-    values = [scored.score, scored.p_value]
+    values = [scored.score, scored.p_value, *(p for _, p in scored.probabilities)]
     for finding in scored.findings:
         if len(finding.centre) != wanted:
             raise ShapeMismatch(
@@ -218,16 +225,29 @@ def _whole(
     scored: ReportContent, algorithm: sr.AlgorithmIdentification, entropy: Sequence[str]
 ) -> sr.MeasurementsAndQualitativeEvaluations:
     """Score, p-value and number of healthy patients. A p-value that nobody has is left out, never made up."""
-    numbers = [_number(ANOMALY_SCORE, scored.score, codes.UCUM.NoUnits)]
-    if scored.p_value is not None:
-        numbers.append(_number(P_VALUE, scored.p_value, codes.UCUM.NoUnits))
+    if scored.probabilities:
+        numbers = [
+            _number(_probability_of(n, label), p, codes.UCUM.NoUnits)
+            for n, (label, p) in enumerate(scored.probabilities, 1)
+        ]
+    else:
+        numbers = [_number(ANOMALY_SCORE, scored.score, codes.UCUM.NoUnits)]
+        if scored.p_value is not None:
+            numbers.append(_number(P_VALUE, scored.p_value, codes.UCUM.NoUnits))
+        numbers.append(_number(N_HEALTHY, int(scored.n_healthy), _PATIENTS))
     return sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(
             generate_uid(entropy_srcs=["whole scan", *entropy]), "whole scan"
         ),
         algorithm_id=algorithm,
-        measurements=[*numbers, _number(N_HEALTHY, int(scored.n_healthy), _PATIENTS)],
+        measurements=numbers,
     )
+
+
+def _probability_of(n: int, label: str) -> Code:
+    """A label is a word of the person who learned it, and no code of the standard's."""
+    plain = label.encode("ascii", "replace").decode()[:40]
+    return Code(f"probability-{n}", SCHEME, f"Probability of {plain}")
 
 
 def _group(
@@ -340,6 +360,11 @@ def _centre(
 
 def _conclusion(scored: ReportContent, like: Volume) -> str:
     """The report in plain words."""
+    if scored.probabilities:
+        shown = ", ".join(f"{label} {p:.2f}" for label, p in scored.probabilities)
+        told = [f"AI, {RESEARCH_ONLY}.", f"{scored.note} Probabilities: {shown}."]
+        plain = " ".join([*told, "No person has verified this report."])
+        return plain.encode("ascii", "replace").decode()
     p = "no p-value" if scored.p_value is None else f"p-value {scored.p_value:.3g}"
     told = [
         f"AI, {RESEARCH_ONLY}.",
