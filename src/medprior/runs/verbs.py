@@ -33,6 +33,7 @@ VERBS: dict[str, tuple[type[ask.Request | ask.Scan], str]] = {
     "predict": (ask.Predict, "learn.predict:run_predict"),
     "evaluate reconstruct": (ask.EvaluateReconstruct, "studies.reconstruct:run_evaluate_reconstruct"),
     "evaluate detect": (ask.EvaluateDetect, "studies.detect:run_evaluate_detect"),
+    "evaluate explain": (ask.EvaluateExplain, "studies.explain:run_evaluate_explain"),
     "evaluate augment": (ask.EvaluateAugment, "studies.augment:run_evaluate_augment"),
     "evaluate learn": (ask.EvaluateLearn, "curves:run_evaluate_learn"),
     "calibrate reconstruct": (
@@ -82,7 +83,7 @@ def calibrate(
 
 
 def evaluate(
-    job: Literal["reconstruct", "detect", "augment", "learn"],
+    job: Literal["reconstruct", "detect", "augment", "explain", "learn"],
     folder: str | Path,
     prior: str | Path = "",
     *,

@@ -35,6 +35,7 @@ from .studies import (
     Calibration,
     EvaluateAugment,
     EvaluateDetect,
+    EvaluateExplain,
     EvaluateReconstruct,
     Evaluation,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "Detect",
     "EvaluateAugment",
     "EvaluateDetect",
+    "EvaluateExplain",
     "EvaluateLearn",
     "EvaluateReconstruct",
     "Evaluation",
@@ -78,7 +80,7 @@ REQUESTS: dict[str, type[Request]] = {
     for r in (
         *(Reconstruct, Augment, AugmentClassical, AugmentSet, Synthesize, Detect, Explain, Train, Adapt),
         *(Label, Learn, Predict),
-        *(EvaluateReconstruct, EvaluateDetect, EvaluateAugment, EvaluateLearn),
+        *(EvaluateReconstruct, EvaluateDetect, EvaluateAugment, EvaluateExplain, EvaluateLearn),
         *(CalibrateReconstruct, CalibrateDetect, CalibrateSynthesize),
     )
 }

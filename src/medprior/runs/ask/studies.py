@@ -17,6 +17,7 @@ __all__ = [
     "Calibration",
     "EvaluateAugment",
     "EvaluateDetect",
+    "EvaluateExplain",
     "EvaluateReconstruct",
     "Evaluation",
 ]
@@ -141,6 +142,22 @@ class EvaluateDetect(Evaluation):
         "Plain detectors beside ours. quick leaves out "
         "PatchCore and PaDiM, which need features of every scan.",
     )
+
+
+class EvaluateExplain(Evaluation):
+    """Whether the explanations of a model of your own hold. Does a second model agree? Are they in
+    distribution and small? Do the maps pass, and which place does the model go by?
+    """
+
+    job: ClassVar[str] = "evaluate-explain"
+    private: ClassVar[tuple[str, ...]] = (*Evaluation.private, "model", "judge")
+    model: Path = Field(description="Your model as an ONNX file (docs/explain.md).", kw_only=True)
+    judge: Path | None = option(
+        None, "A second model as an ONNX file, trained on other patients. It says whether the class changed."
+    )
+    most: int = option(60, "At most this many scans.", ge=1, le=100_000)
+    maps: bool = option(True, "Also test maps of importance.")
+    particles: int = advanced(16, "Images of each search that are drawn side by side.", ge=2, le=512)
 
 
 class EvaluateAugment(Evaluation):

@@ -42,6 +42,8 @@ NEEDED |= {
     if job.startswith(("adapt", "evaluate-", "calibrate-"))
 }
 
+NEEDED["evaluate-explain"] |= {"model": "model.onnx"}
+
 
 @pytest.mark.parametrize("job", REQUESTS)
 def test_each_request_survives_json(job: str) -> None:

@@ -1,0 +1,280 @@
+"""`medprior evaluate explain`: whether the explanations of a model hold, over a folder.
+
+Do counterfactuals convince a second model, are they in distribution and small, and do maps pass their check?
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...data.plain import JsonObject
+from ...data.volume import Volume
+from ...errors import BadOption
+from ...explanation.attribution import Infill, occluded
+from ...explanation.believable import LEAST
+from ...explanation.model import Model
+from ...explanation.particles import Search
+from ...explanation.shortcuts import ScanAnswer, UsedPlace, used_place
+from ...io.dataset.index import patients_of
+from ...io.dataset.scan import Index, Item
+from ...io.disk.files import sha256
+from ...jobs.explain import Explained, Explaining, explain
+from ...prior import Prior
+from ..ask.requests import EvaluateExplain
+from ..core.inputs import LoadedPrior
+from ..core.outputs import Outcome, Summary
+from ..core.progress import Event, OnEvent
+from ..core.run import RunFolder
+from ..explain.model import load_model
+from ..page.blocks import Section, Table
+from .study import Collected, caveats_of, evaluated, rate_or_none, span
+
+__all__ = ["run_evaluate_explain"]
+
+_MOST_REAL = 200
+
+RATES = {
+    "turned": "the answer turns in three of four fresh searches",
+    "judge": "the second model agrees, share of the searches",
+    "believed": "in distribution (p > 0.05), share of the searches",
+    "small": "mean change at most 60 % of the distance to the nearest real scan of the target class",
+}
+"""What is measured of each scan, and what it means."""
+
+
+def run_evaluate_explain(request: EvaluateExplain, on_event: OnEvent) -> RunFolder:
+    """Evaluate, and write one folder. Raises what ``load_model`` and the evaluation raise."""
+    more: JsonObject = {"model_sha256": sha256(request.model)}
+    if request.judge is not None:
+        more["judge_sha256"] = sha256(request.judge)
+    return evaluated(request, on_event, _work, more=more, every=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    """What every scan is held against. real: scans for p-values. pool: network images by label."""
+
+    prior: Prior
+    model: Model
+    judge: Model | None
+    shuffled: Model
+    real: Sequence[Volume]
+    pool: Mapping[str, Tensor]
+
+
+def _work(
+    request: EvaluateExplain,
+    known: LoadedPrior,
+    index: Index,
+    items: tuple[Item, ...],
+    collected: Collected,
+    on_event: OnEvent,
+) -> Outcome:
+    chosen = _spread(items, request.most)
+    others = [item for item in index.usable(None) if item not in set(items)] or list(items)
+    on_event(Event("stage", "reading real scans"))
+    loaded = load_model(request.model)
+    bench = _Bench(
+        known.prior,
+        loaded.model,
+        None if request.judge is None else load_model(request.judge).model,
+        loaded.shuffled(request.seed),
+        [volume for _, volume in index.volumes(_spread(others, _MOST_REAL))],
+        _pool(known.prior, index, others),
+    )
+    on_event(Event("stage", "explaining", 0, len(chosen)))
+    for done, item in enumerate(chosen, start=1):
+        if item.digest not in collected:
+            collected.keep(item.digest, _one(request, bench, next(index.volumes([item]))[1], item.label))
+        on_event(Event("step", done=done, total=len(chosen)))
+    rows = [collected[item.digest] for item in chosen]
+    places = _places(request, bench, index, chosen, rows)
+    return _outcome(items, chosen, rows, places)
+
+
+def _spread(items: Sequence[Item], most: int) -> list[Item]:
+    """At most so many, evenly over the patients in their order."""
+    at = np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int)
+    return [items[n] for n in sorted(set(at.tolist()))]
+
+
+def _pool(prior: Prior, index: Index, items: Sequence[Item]) -> dict[str, Tensor]:
+    """Real images of each label in network units, those of the commonest size."""
+    found: dict[str, list[Tensor]] = {}
+    for item, volume in index.volumes(_spread(items, 4 * _MOST_REAL)):
+        found.setdefault(item.label, []).append(prior.admit(volume).whole)
+    shapes = {tuple(one.shape) for images in found.values() for one in images}
+    if len(shapes) != 1:
+        return {}
+    return {label: torch.stack(images) for label, images in found.items()}
+
+
+def _one(request: EvaluateExplain, bench: _Bench, volume: Volume, label: str) -> dict[str, Any]:
+    started = time.monotonic()
+    what = Explaining(
+        search=Search(particles=request.particles),
+        maps=request.maps,
+        seed=request.seed,
+        allow_other=request.allow_other,
+    )
+    real = bench.real if len(bench.real) >= LEAST else ()
+    found = explain(bench.prior, volume, bench.model, what, shuffled=bench.shuffled, real=real)
+    return {
+        "label": label,
+        "given": found.given,
+        "target": found.target,
+        "turned": float(found.found),
+        "judge": None if bench.judge is None else _agreement(bench, found),
+        "believed": _believed(found),
+        "small": _small(bench, volume, found),
+        "maps": {one.name: one.test.passes for one in found.maps},
+        "seconds": time.monotonic() - started,
+    }
+
+
+def _agreement(bench: _Bench, found: Explained) -> float:
+    """Share of the counterfactuals that the second model answers with the target, too."""
+    judge = bench.judge
+    if judge is None:
+        return 0.0
+    target = judge.index(found.target)
+    said = []
+    for one in found.counterfactuals:
+        admitted = bench.prior.admit(one.image)
+        said.append(int(judge.on(admitted)(admitted.whole[None])[0].argmax()) == target)
+    return sum(said) / len(said)
+
+
+def _believed(found: Explained) -> float | None:
+    p_values = [one.p_value for one in found.counterfactuals if one.p_value is not None]
+    return sum(p > 0.05 for p in p_values) / len(p_values) if p_values else None
+
+
+def _small(bench: _Bench, volume: Volume, found: Explained) -> float | None:
+    """Whether the shown change is at most 0.6 of the distance to the nearest real scan of the target."""
+    images = bench.pool.get(found.target)
+    own = bench.prior.admit(volume).whole
+    if images is None or images.shape[1:] != own.shape:
+        return None
+    nearest = float((images - own).abs().flatten(1).mean(1).min())
+    return float(2 * found.counterfactuals[0].change <= 0.6 * nearest)
+
+
+def _places(
+    request: EvaluateExplain,
+    bench: _Bench,
+    index: Index,
+    chosen: Sequence[Item],
+    rows: Sequence[Mapping[str, Any]],
+) -> dict[str, UsedPlace]:
+    """The place that each answer goes by, of answers that enough scans of one size have."""
+    found = {}
+    for given in sorted({row["given"] for row in rows}):
+        mine = [item for item, row in zip(chosen, rows, strict=True) if row["given"] == given]
+        try:
+            found[given] = used_place(
+                [_answer(request, bench, volume, given) for _, volume in index.volumes(mine)]
+            )
+        except BadOption:
+            continue  # fewer than five scans have this answer
+    return found
+
+
+def _answer(request: EvaluateExplain, bench: _Bench, volume: Volume, given: str) -> ScanAnswer:
+    admitted = bench.prior.admit(volume, allow_other=request.allow_other)
+    answers, at = bench.model.on(admitted), bench.model.index(given)
+    infill = Infill(bench.prior, admitted.whole[None], request.seed)
+    return ScanAnswer(occluded(admitted.whole[None], infill), infill, lambda images: answers(images)[:, at])
+
+
+def _outcome(
+    items: Sequence[Item],
+    chosen: Sequence[Item],
+    rows: Sequence[Mapping[str, Any]],
+    places: Mapping[str, UsedPlace],
+) -> Outcome:
+    numbers = patients_of(chosen)
+    patients = [numbers[item.owner] for item in chosen]
+    metrics: JsonObject = {
+        "rates": {name: _rate(name, rows, patients) for name in RATES},
+        "maps": {
+            name: {"passed": sum(row["maps"][name] for row in rows), "n": len(rows)}
+            for name in (rows[0]["maps"] if rows else ())
+        },
+        "places": {
+            given: {
+                "name": at.name,
+                "turned": at.turned,
+                "elsewhere": at.elsewhere,
+                "area": float(at.where.float().mean()),
+                "suspect": at.suspect,
+                "n": at.n,
+            }
+            for given, at in places.items()
+        },
+        "seconds": float(np.median([row["seconds"] for row in rows])),
+        "n": len(rows),
+    }
+    return Outcome(metrics, [_section(metrics, items)], [], explanation_study(metrics))
+
+
+def _rate(name: str, rows: Sequence[Mapping[str, Any]], patients: Sequence[int]) -> JsonObject | None:
+    pairs = [
+        (row[name], patient) for row, patient in zip(rows, patients, strict=True) if row[name] is not None
+    ]
+    if not pairs:
+        return None
+    return rate_or_none(np.mean, [value for value, _ in pairs], patients=[patient for _, patient in pairs])
+
+
+def explanation_study(metrics: Mapping[str, Any]) -> Summary:
+    """The rates and the places, in plain sentences."""
+    lines = [
+        f"{at['value']:.2f} ({span(at, 2)})  {RATES[name]}"
+        for name, at in metrics["rates"].items()
+        if at is not None
+    ]
+    lines += [_place_line(given, at) for given, at in metrics["places"].items()]
+    turned = metrics["rates"]["turned"]
+    return Summary(tuple(lines), f"turned {turned['value']:.2f} of {metrics['n']} scans")
+
+
+def _place_line(given: str, at: Mapping[str, Any]) -> str:
+    word = "Shortcut suspected" if at["suspect"] else "Place that matters most"
+    return (
+        f"{word} for {given}: {at['name']}, {100 * at['area']:.0f} % of the area. Painting it out turns "
+        f"{100 * at['turned']:.0f} % of {at['n']} answers, its mirror images {100 * at['elsewhere']:.0f} %."
+    )
+
+
+def _section(metrics: Mapping[str, Any], items: Sequence[Item]) -> Section:
+    rows = [["what", "value", "95 % interval"]]
+    rows += [
+        [text, "not measured", ""]
+        if (at := metrics["rates"][name]) is None
+        else [text, f"{at['value']:.2f}", span(at, 2)]
+        for name, text in RATES.items()
+    ]
+    maps = [["map", "passed its check", "scans"]]
+    maps += [[name, str(at["passed"]), str(at["n"])] for name, at in metrics["maps"].items()]
+    places = [["answer", "what its place says"]]
+    places += [[given, _place_line(given, at)] for given, at in metrics["places"].items()]
+    note = f"Of {metrics['n']} scans; {metrics['seconds']:.1f} s a scan (median)."
+    tables = [Table(rows, note, open=True)]
+    tables += [Table(maps, "See docs/explain.md for the check.")] if len(maps) > 1 else []
+    tables += [Table(places, words=True, open=True)] if len(places) > 1 else []
+    return Section(
+        "Evaluate explain: do the explanations hold?",
+        "A change that turns one model says little: an attack does that, too. A second model, trained on "
+        "other patients, says whether the class has changed.",
+        tables,
+        verdict=" ".join(explanation_study(metrics).headline[-2:]),
+        caveats=caveats_of(items),
+    )

@@ -1,0 +1,48 @@
+"""evaluate explain: the rates over a folder, the second model, and the place that a model goes by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medprior.io.disk.files import read_json
+from medprior.runs.ask.requests import EvaluateExplain
+from medprior.runs.studies.explain import run_evaluate_explain
+
+from ..conftest import scene
+from ..explain.test_run import bright_model
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for n in range(24):
+        path = tmp_path / "set" / ("bright" if n % 2 else "dark") / f"{n}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.rint(scene(n)[0]).astype(np.uint8)).save(path)
+    return tmp_path / "set"
+
+
+def test_the_study_prints_its_rates_and_goes_on(tmp_path: Path, tiny: Path, folder: Path) -> None:
+    model = bright_model(tmp_path, 0.45)
+    request = EvaluateExplain(
+        folder=folder,
+        prior=str(tiny),
+        model=model,
+        judge=model,
+        most=6,
+        particles=4,
+        maps=False,
+        modality="DX",
+        out=tmp_path / "run",
+    )
+    done = run_evaluate_explain(request, lambda event: None)
+    found = read_json(done.path / "run.json")["metrics"]
+    assert found["n"] == 6 and set(found["rates"]) == {"turned", "judge", "believed", "small"}
+    turned, agreed = found["rates"]["turned"]["value"], found["rates"]["judge"]["value"]
+    assert 0 <= turned <= 1 and agreed >= turned - 0.26, "a model agrees with itself"
+    assert found["rates"]["believed"] is not None and found["rates"]["small"] is not None
+    assert "second model" in done.report.read_text()
+    assert run_evaluate_explain(request, lambda event: None).reused
