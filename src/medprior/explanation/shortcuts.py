@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from scipy.ndimage import label as connected
+from numpy.typing import NDArray
+from scipy.ndimage import label
 from torch import Tensor
 
 from ..errors import BadOption, ShapeMismatch
@@ -96,7 +98,7 @@ def place_name(where: Tensor) -> str:
 
 def _around_peak(mean: Tensor) -> Tensor:
     """The connected places of at least half of the peak, around it."""
-    labels, _ = connected((mean >= mean.max() / 2).numpy())
+    labels: NDArray[np.int32] = np.asarray(label((mean >= mean.max() / 2).numpy(), output=np.int32)[0])  # type: ignore[index]
     return torch.from_numpy(labels == labels.flat[int(mean.argmax())])
 
 

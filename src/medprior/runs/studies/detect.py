@@ -35,11 +35,11 @@ from ..detect.page import DISCOVERIES
 from ..page.blocks import Charts, Grid, Picture, Section, Table
 from ..page.charts import NEUTRAL, Chart, Series, chart_image
 from ..page.pictures import mosaic
-from .located import localisation, localise, tables_of
-from .plain_detectors import Beside
+from .detection.located import localisation, localise, tables_of
+from .detection.plain_detectors import Beside
+from .detection.subgroups import Member, groups_of, subgroups
+from .detection.subgroups import subgroup_section as section_of_groups
 from .study import Collected, caveats_of, evaluated, rate_or_none, results_csv, span, stored
-from .subgroups import Member, groups_of, subgroups
-from .subgroups import subgroup_section as section_of_groups
 
 __all__ = ["Scanned", "detection_figures", "healthy_label", "roc_points", "run_evaluate_detect", "told_apart"]
 

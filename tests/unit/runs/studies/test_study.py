@@ -33,9 +33,10 @@ from medprior.runs.rebuild import rebuild
 from medprior.runs.studies import reconstruct as evaluate_reconstruct
 from medprior.runs.studies.calibrate_detect import run_calibrate_detect
 from medprior.runs.studies.detect import Scanned, detection_figures, healthy_label, run_evaluate_detect
-from medprior.runs.studies.plain_detectors import Beside
+from medprior.runs.studies.detection.plain_detectors import Beside
 from medprior.runs.studies.reconstruct import choose_images, run_evaluate_reconstruct
 from medprior.runs.studies.study import results_csv
+from medprior.runs.verbs import VERBS, perform
 from medprior.training.folder import bundled, load
 from tests.unit.runs.conftest import scene
 
@@ -352,7 +353,7 @@ def test_too_little_to_calibrate_with_is_said(
         **change,
     }
     with pytest.raises(BadOption, match=words):
-        run_calibrate_detect(CalibrateDetect.model_validate(asked), silent)
+        perform(VERBS["calibrate detect"][1], CalibrateDetect.model_validate(asked), silent)
     assert not any(tmp_path.iterdir()), "nothing is half written"
 
 

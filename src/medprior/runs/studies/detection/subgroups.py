@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from ...data.plain import JsonObject
-from ...evidence.conformal import patients_needed
-from ...evidence.intervals import Estimate, clopper_pearson, difference_of_shares, interval
-from ...evidence.metrics import auroc
-from ...io.dataset.index import Item
-from ...io.groups import TAGS
-from ..page.blocks import Section, Table
-from .study import span
+from ....data.plain import JsonObject
+from ....evidence.conformal import patients_needed
+from ....evidence.intervals import Estimate, clopper_pearson, difference_of_shares, interval
+from ....evidence.metrics import auroc
+from ....io.dataset.index import Item
+from ....io.groups import TAGS
+from ...page.blocks import Section, Table
+from ..study import span
 
 __all__ = ["GAP", "HANDFUL", "LEAST", "Member", "groups_of", "subgroup_section", "subgroups"]
 

@@ -20,7 +20,14 @@ from medprior.runs.ask.requests import EvaluateDetect
 from medprior.runs.core.progress import silent
 from medprior.runs.studies import detect as evaluate_detect
 from medprior.runs.studies.detect import run_evaluate_detect
-from medprior.runs.studies.subgroups import LEAST, Member, Tag, groups_of, subgroup_section, subgroups
+from medprior.runs.studies.detection.subgroups import (
+    LEAST,
+    Member,
+    Tag,
+    groups_of,
+    subgroup_section,
+    subgroups,
+)
 from tests.unit.runs.conftest import scene
 
 

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ...evidence.intervals import interval
-from ...evidence.metrics import average_precision
-from ...evidence.regions import best_dice, dice, pro
-from ..page.blocks import Table
-from .study import span, stored
+from ....evidence.intervals import interval
+from ....evidence.metrics import average_precision
+from ....evidence.regions import best_dice, dice, pro
+from ...page.blocks import Table
+from ..study import span, stored
 
 __all__ = ["localisation", "localise", "tables_of"]
 

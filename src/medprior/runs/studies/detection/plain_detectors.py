@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from ...evidence.detectors.detectors import INTENSITIES, PlainResult, plain_detectors
-from ...io.dataset.scan import Index, Item
-from ...prior import Prior
-from ...prior.admit import Admitted
-from ..ask.requests import EvaluateDetect
-from ..core.inputs import of_split
-from ..core.progress import Event, OnEvent
+from ....evidence.detectors.detectors import INTENSITIES, PlainResult, plain_detectors
+from ....io.dataset.scan import Index, Item
+from ....prior import Prior
+from ....prior.admit import Admitted
+from ...ask.requests import EvaluateDetect
+from ...core.inputs import of_split
+from ...core.progress import Event, OnEvent
 
 __all__ = ["Beside"]
 
