@@ -116,7 +116,7 @@ def _pool(prior: Prior, index: Index, items: Sequence[Item]) -> dict[str, Tensor
     return {label: torch.stack(images) for label, images in found.items()}
 
 
-def _one(request: EvaluateExplain, bench: _Bench, volume: Volume, label: str) -> dict[str, Any]:
+def _one(request: EvaluateExplain, bench: _Bench, volume: Volume, label: str) -> JsonObject:
     started = time.monotonic()
     what = Explaining(
         search=Search(particles=request.particles),
