@@ -1,7 +1,7 @@
 """Twenty labels that were asked for against random ones: area under the ROC curve on the official test set of
 PneumoniaMNIST, by number of labels, over runs of other seeds.
 
-    python bench/label.py --prior FOLDER [--runs 10] [--out bench/results/label]
+    python bench/label.py --prior FOLDER [--runs 10] [--out bench/results/label] [--features FILE.npz]
 
 The prior learned from the training images without labels. A reader is simulated: the label of the set. Both
 arms train the same head. "asked" is what `medprior label` does, in batches of 20, or of 10. "random" draws
@@ -110,10 +110,27 @@ def commit() -> str:
     return done.stdout.strip()
 
 
-def measured(runs: int, films: Films) -> dict[str, dict[str, list[float]]]:
-    """arm -> budget -> area of each run."""
-    found: dict[str, dict[str, list[float]]] = {}
-    for seed in range(runs):
+def features_of(folder: Path, kept: Path | None) -> dict[str, np.ndarray]:
+    """train_x (n, d), train_y (n,), test_x, test_y."""
+    if kept is not None and kept.is_file():
+        with np.load(kept) as stored:
+            return {name: stored[name] for name in ("train_x", "train_y", "test_x", "test_y")}
+    prior, found = load(folder), {}
+    for split in ("train", "test"):
+        volumes, found[f"{split}_y"] = images(split, prior)
+        found[f"{split}_x"] = volume_features(prior, volumes).numpy()
+    if kept is not None:
+        np.savez(kept, **found)
+    return found
+
+
+def measured(runs: int, films: Films, kept: Path, facts: dict) -> dict[str, dict[str, list[float]]]:
+    """arm -> budget -> area of each run; runs that a former call has stored are taken."""
+    stored = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+    same = {name: stored.get(name) for name in facts} == facts
+    found: dict[str, dict[str, list[float]]] = stored["areas"] if same else {}
+    done = len(found["asked by 10"]["10"]) if found else 0
+    for seed in range(done, runs):
         arms = {
             "asked by 20": asked(films, 20, seed),
             "asked by 10": asked(films, 10, seed),
@@ -124,6 +141,8 @@ def measured(runs: int, films: Films) -> dict[str, dict[str, list[float]]]:
             for budget, at in chosen.items():
                 areas = found.setdefault(arm.removesuffix(" again"), {}).setdefault(str(budget), [])
                 areas.append(films.area(at))
+        kept.write_text(json.dumps({**facts, "areas": found}, indent=1) + "\n", encoding="utf-8")
+        print(f"run {seed + 1} of {runs}", file=sys.stderr, flush=True)
     return found
 
 
@@ -176,27 +195,22 @@ def main() -> None:
     )
     parser.add_argument("--prior", required=True)
     parser.add_argument("--runs", type=int, default=10)
+    parser.add_argument("--features", type=Path)
     parser.add_argument("--out", type=Path, default=Path("bench/results/label"))
     given = parser.parse_args()
-    say, started = Printed(), time.process_time()
-    folder = locate(given.prior)
-    prior = load(folder)
+    say, folder = Printed(), locate(given.prior)
     digest = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
-    say(f"command  python bench/label.py --prior {folder.parent.name} --runs {given.runs}")
-    say(f"commit   {commit()}\nprior    {prior.card.name}, {digest}")
-    (train, labels), (test, truth) = images("train", prior), images("test", prior)
-    raw = volume_features(prior, [*train, *test]).numpy()
-    say(f"features of {len(raw)} films: {time.process_time() - started:.0f} CPU s")
-    films = Films.of(raw[: len(train)], labels, raw[len(train) :], truth)
-    areas = measured(given.runs, films)
-    table(say, areas)
+    command = f"python bench/label.py --prior {folder.parent.name} --runs {given.runs}"
+    facts = {"command": command, "commit": commit(), "prior_sha256": digest}
+    say(
+        f"command  {command}\ncommit   {facts['commit']}\nprior    {load(folder).card.name}, SHA-256 {digest}"
+    )
+    found = features_of(folder, given.features)
+    films = Films.of(found["train_x"], found["train_y"].astype(int), found["test_x"], found["test_y"])
+    table(say, measured(given.runs, films, given.out.with_suffix(".json"), facts))
     costs(say, films)
-    record = {
-        "command": say.lines[0].split()[1:],
-        "commit": commit(),
-        "prior_sha256": digest,
-        "areas": areas,
-        "printed": say.lines,
-    }
-    given.out.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     given.out.with_suffix(".txt").write_text("\n".join(say.lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

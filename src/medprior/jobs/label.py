@@ -55,7 +55,7 @@ from ..learning.readers import (
 )
 from .given import GivenPrior, prior_of
 
-__all__ = ["Agreement", "LabelState", "Labelling", "Proposal", "Proposed"]
+__all__ = ["Agreement", "LabelState", "Labelling", "Proposal", "Proposed", "alpha_interval"]
 
 TRAIL, LABELS = "trail.jsonl", "labels.csv"
 
@@ -273,7 +273,7 @@ class Labelling:
         owners = [self.names[scan].owner if scan in self.names else scan for scan in scans]
         if len(set(owners)) < 2:
             return Agreement(len(scans), None, "All of these scans are of one patient.")
-        return Agreement(len(scans), _alpha(counts, owners))
+        return Agreement(len(scans), alpha_interval(counts, owners))
 
     def save_labels(self) -> Path:
         """Write labels.csv: every scan with the label that counts, for ``--labels``. Gives its path."""
@@ -329,9 +329,11 @@ class Labelling:
         return found.numpy()
 
 
-def _alpha(counts: np.ndarray, owners: Sequence[str]) -> Estimate:
-    """With a jackknife over patients. Where no two readers differ, the exact interval of that share instead:
-    a jackknife of equal numbers has no width.
+def alpha_interval(counts: np.ndarray, owners: Sequence[str]) -> Estimate:
+    """Krippendorff's alpha with its 95 % interval, by leaving out one patient at a time.
+
+    counts: as ``readers.counted`` gives them. owners: (n,) whose scan each is. Where no two readers differ, a
+    jackknife has no width: the exact interval of that share takes its place.
     """
     whole = (counts.max(1) == counts.sum(1)).astype(int)
     if whole.all():

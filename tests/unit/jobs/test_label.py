@@ -13,7 +13,7 @@ from medprior.errors import BadOption, WrongKind
 from medprior.io.dataset.layout import Layout
 from medprior.io.dataset.scan import Index, scan
 from medprior.io.write import write
-from medprior.jobs.label import ENOUGH_EACH, TRAIL, Labelling
+from medprior.jobs.label import ENOUGH_EACH, TRAIL, Labelling, alpha_interval
 from medprior.prior import Prior
 from tests.unit.jobs.exact import tiny
 
@@ -96,6 +96,20 @@ def test_agreement_has_an_interval_over_patients(session: Labelling) -> None:
     assert found is not None and found.n == 24 and found.level == 0.95
     assert found.low < found.value < 1 and found.high <= 1 and found.value > 0.7
     assert len(session.state().readings.disputed()) == sum(truth(session.scans[k]) != "dark" for k in (3, 9))
+
+
+@pytest.mark.parametrize("scans_each", [1, 3])
+def test_the_interval_of_agreement_covers(scans_each: int) -> None:
+    """Two readers who err in 15 of 100 scans, half of them ill: alpha of the population is 0.49."""
+    rng, hits, total = np.random.default_rng(0), 0, 120
+    for _ in range(total):
+        truth = rng.integers(0, 2, 30 * scans_each)
+        said = [np.where(rng.random(len(truth)) < 0.15, 1 - truth, truth) for _ in range(2)]
+        ill = np.sum(said, axis=0)
+        owners = [str(k // scans_each) for k in range(len(truth))]
+        found = alpha_interval(np.stack([ill, 2 - ill], 1), owners)
+        hits += found.low <= 1 - 2 * 0.15 * 0.85 / 0.5 <= found.high
+    assert hits / total > 0.9
 
 
 def test_full_agreement_has_no_interval_without_width(session: Labelling) -> None:
