@@ -192,7 +192,7 @@ def draw_labels(pool: CurvePool, part: int, n: int, seed: int, *, stratified: bo
 def asked_labels(pool: CurvePool, part: int, n: int, seed: int) -> Array:
     """Places of n scans whose labels ``propose`` asks for, in batches of 20."""
     known = [int(k) for k in pool.learners(part) if pool.labelled[k]]
-    x = reduced_features(pool.features["prior"][known], seed)
+    x = reduced_features(pool.features["prior"][known])
     owners, given = [pool.owners[k] for k in known], [""] * len(known)
     while (count := sum(map(bool, given))) < min(n, len(known)):
         for one in propose(ScanPool.of(x, given, owners), min(BATCH, n - count), seed=seed).choices:
