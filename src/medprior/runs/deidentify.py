@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..data.plain import JsonObject
 from ..io.dicom.deidentify_files import TABLE, deidentify
+from ..io.disk.files import give_back, hold
 from .core.outputs import SHORT
 from .core.progress import Event, OnEvent
 
@@ -21,6 +22,7 @@ def run_deidentify(
     """(record, lines for a person, exit code: ``SHORT`` where a file was refused). Raises what ``deidentify``
     raises.
     """
+    hold(out)
     on_event(Event("stage", "removing identity"))
     done = deidentify(
         source,
@@ -29,6 +31,7 @@ def run_deidentify(
         allow_burned_in=allow_burned_in,
         on_step=lambda n, total: on_event(Event("step", done=n, total=total)),
     )
+    give_back(out)
     reasons = Counter(reason for _, reason in done.refused)
     notes = Counter(note for one in done.files for note in one.to_look_at.split("; ") if note)
     lines = [
