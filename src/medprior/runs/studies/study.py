@@ -20,7 +20,7 @@ from ...evidence.intervals import Estimate, interval
 from ...io.dataset.index import patients_of
 from ...io.dataset.listing import csv_cell
 from ...io.dataset.scan import Index, Item
-from ...io.disk.files import read_json, write_json
+from ...io.disk.files import give_back, read_json, write_json
 from ...prior.promises import patients_named
 from ..ask.requests import EvaluateLearn, Evaluation
 from ..core.inputs import LoadedPrior, device_named, indexed, known_prior
@@ -148,7 +148,11 @@ def evaluated(
             collected.found.clear()
         elif collected.found:
             on_event(Event("note", f"goes on: {len(collected.found)} results are there already"))
-        found = work(request, known, index, items, collected, on_event)
+        try:
+            found = work(request, known, index, items, collected, on_event)
+        except BaseException:
+            give_back(run.out)
+            raise
     outcome = replace(
         found, overrides=_allowed(request), lead=found.lead or lead_of_scans(items, split, known)
     )
