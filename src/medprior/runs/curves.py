@@ -181,6 +181,8 @@ def _summary(
     verdict = verdict_of_curves(found.ours, found.values, found.gains, plain)
     chart = _chart(arms, found.values)
     judged = "the test split" if len(pool.judges) == 1 else f"{len(pool.judges)} folds of patients in turn"
+    network = " The supervised network is a ResNet with the usual augmentation."
+    network *= any(arm.source == "network" for arm in arms)
     drawn = "in the shares of all" if request.stratified else "at random"
     section = Section(
         "How many labels?",
@@ -188,8 +190,7 @@ def _summary(
         f"({len(pool.judged)} "
         f"scans, {len({pool.owners[n] for n in pool.judged})} patients). All features stand under the same "
         f"head; "
-        "plain ones are reduced to 64 principal components, not whitened. The supervised network is a ResNet "
-        "with the usual augmentation.",
+        f"plain ones are reduced to 64 principal components, not whitened.{network}",
         [
             Charts([chart]),
             _table("AUROC", found.values, request.sizes, ".3f"),
@@ -237,24 +238,21 @@ def verdict_of_curves(
     sizes = sorted(values[ours])
     first, last = sizes[0], sizes[-1]
     at = values[ours][first]
-    said = [
-        f"With {first} labels the {ours} reaches an AUROC of {at.value:.3f} ({at.low:.3f} to {at.high:.3f})"
-    ]
+    said = [f"With {first} labels, AUROC is {at.value:.3f} ({at.low:.3f} to {at.high:.3f}; {ours})."]
     if plain:
         rival = max(plain, key=lambda name: values[name][first].value)
         gain = gains[rival][first]
-        said[0] += f", the best plain method ({rival}) {values[rival][first].value:.3f}"
         sure = "sure" if gain.low > 0 else "that it is worse is sure" if gain.high < 0 else "not sure"
-        said.append(f"the difference is {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}): {sure}")
+        said.append(f"The best plain method ({rival}) reaches {values[rival][first].value:.3f}.")
+        said.append(f"The difference is {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}): {sure}.")
         best = max(values[name][last].value for name in plain)
         enough = next((n for n in sizes if values[ours][n].value >= best), None)
         if enough is not None and enough < last:
-            said.append(f"{enough} labels do what {last} do without the prior")
+            said.append(f"{enough} labels do what {last} do without the prior.")
     if len(sizes) > 1:
-        before = sizes[-2]
-        more = values[ours][last].value - values[ours][before].value
-        said.append(f"from {before} to {last} labels it gained {more:+.3f}")
-    return "; ".join(said) + "."
+        more = values[ours][last].value - values[ours][sizes[-2]].value
+        said.append(f"From {sizes[-2]} to {last} labels it gained {more:+.3f}.")
+    return " ".join(said)
 
 
 def _chart(arms: Sequence[LearningMethod], values: Mapping[str, Mapping[int, Estimate]]) -> Chart:

@@ -55,9 +55,9 @@ def at(value: float, half: float = 0.01) -> Estimate:
 def test_the_verdict_says_how_many_labels_and_how_sure() -> None:
     values = {"prior": {20: at(0.92), 100: at(0.93)}, "pixels": {20: at(0.86), 100: at(0.91)}}
     said = verdict_of_curves("prior", values, {"pixels": {20: at(0.06), 100: at(0.02)}}, ["pixels"])
-    assert "With 20 labels the prior reaches an AUROC of 0.920 (0.910 to 0.930)" in said
+    assert said.startswith("With 20 labels, AUROC is 0.920 (0.910 to 0.930; prior).")
     assert "+0.060 (+0.050 to +0.070): sure" in said and "20 labels do what 100 do without the prior" in said
-    assert said.endswith("from 20 to 100 labels it gained +0.010.")
+    assert said.endswith("From 20 to 100 labels it gained +0.010.")
 
 
 @pytest.mark.parametrize(("gain", "word"), [(0.005, "not sure"), (-0.05, "that it is worse is sure")])
