@@ -18,11 +18,13 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+from torch.nn import functional as F
 
 import medprior as mp
 from medprior.augmentation import Policy
@@ -139,7 +141,7 @@ def masks(args: argparse.Namespace, _: Path) -> None:
             scans, maps = zip(*(train[n] for n in order[:size]), strict=True)
             head = fit_voxel_head(prior, scans, maps, 3, FeatureSettings(seed=draw))
             ours.append([mean_dice(head(prior, scan).argmax(0), truth, 3) for scan, truth in test])
-            images, labels = torch.cat([scan.images for scan in scans]), torch.cat(maps)
+            images, labels = same_size([scan.images for scan in scans], -1.0), same_size(maps, 0)
             change = ClassicalAugmentation([Policy.of("MR", unit="a.u.")] * len(images), draw).pair
             net = train_segmenter(
                 images, labels, SegmenterSettings(steps=args.steps), draw, change, n_labels=3
@@ -153,6 +155,13 @@ def masks(args: argparse.Namespace, _: Path) -> None:
             [mean_scores(row) for row in ours], [mean_scores(row) for row in unet], list(range(len(test)))
         )
         print(f"{size} volumes: head - U-Net {gain}")
+
+
+def same_size(parts: Sequence[torch.Tensor], value: float) -> torch.Tensor:
+    """Slices of all volumes, filled up behind the last row and column."""
+    most = [max(part.shape[axis] for part in parts) for axis in (-2, -1)]
+    more = [(0, most[1] - part.shape[-1], 0, most[0] - part.shape[-2]) for part in parts]
+    return torch.cat([F.pad(part, pads, value=value) for part, pads in zip(parts, more, strict=True)])
 
 
 def hippocampi(prior: mp.Prior, split: str) -> list[tuple[Admitted, torch.Tensor]]:
