@@ -29,6 +29,7 @@ from widen import widened
 
 from medprior.nets import UNet
 from medprior.prior import Card, Prior
+from medprior.prior.image_kind import ImageKind
 from medprior.prior.prior import untrained_prior
 from medprior.training.checkpoint import load_latest
 from medprior.training.deviation_head import with_deviation_head
@@ -282,7 +283,11 @@ def finish(name: str, work: Path, out: Path) -> None:
         data=data,
         training=training,
     )
-    save(Prior(prior.net, prior.path, card), out / name, half=True)
+    save(
+        Prior(prior.net, prior.path, card, kind=ImageKind.fitted(images[:: max(1, len(images) // 500)])),
+        out / name,
+        half=True,
+    )
     print(f"{out / name}: step {state.facts['step']}")
 
 

@@ -141,7 +141,18 @@ def reconstruct(
         None if found.deviation is None else found.deviation * half,
         calibration,
         refused,
+        _unlike(prior, found.centre),
     )
+
+
+def _unlike(prior: Prior, image: Tensor) -> str:
+    """What of (C, i, j[, k]) in network units is not as in the training images, "" where nothing is.
+
+    Of a volume by a prior of slices the middle slice is looked at.
+    """
+    if prior.kind is None:
+        return ""
+    return prior.kind.unlike(image[..., image.shape[-1] // 2] if image.ndim > prior.card.ndim + 1 else image)
 
 
 def _finite_range(scale: tuple[float, float]) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from ..nets import UNet, UNetShape
 from .admit import Admitted, admit
 from .card import Card
 from .denoiser import Condition, Denoiser, broadcast_level, position_channels
+from .image_kind import ImageKind
 from .paths import Path, path_named
 from .promises import Promises
 
@@ -23,7 +24,8 @@ class Prior(Denoiser):
     """net + path + card; the mean of x0 in network units (about -1..1).
 
     promises: what was measured of it. healthy: what healthy scans look like to it, tensors that
-    ``learning.healthy`` makes sense of; {} where none were shown.
+    ``learning.healthy`` makes sense of; {} where none were shown. kind: what its training images look
+    like, coarsely, or None.
     """
 
     def __init__(
@@ -33,12 +35,14 @@ class Prior(Denoiser):
         card: Card,
         promises: Promises | None = None,
         healthy: dict[str, Tensor] | None = None,
+        kind: ImageKind | None = None,
     ) -> None:
         self.net = net
         self.path = path
         self.card = card
         self.promises = promises or Promises()
         self.healthy = healthy or {}
+        self.kind = kind
 
     def __repr__(self) -> str:
         """One line: "Prior chest-xray: DX images, labels no_finding, pneumonia"."""

@@ -37,7 +37,8 @@ class Draws:
     centre: (C, i, j[, k]) a better estimate of the posterior's mean than the average of N draws, or None.
     deviation: (C, i, j[, k]) how far the mean is likely to be off, up to the calibration's scale; a point
     estimate has one, too. calibration: of such reconstructions on other patients, or None; refused: why there
-    is none.
+    is none. unlike: what of the image is not that of the prior's training images, "" where nothing is or
+    where it is not known.
     """
 
     values: Tensor
@@ -47,6 +48,7 @@ class Draws:
     deviation: Tensor | None = None
     calibration: Calibration | None = None
     refused: str = ""
+    unlike: str = ""
 
     def __len__(self) -> int:
         return len(self.values)
@@ -56,6 +58,7 @@ class Draws:
         known = self.calibration
         trust = f"intervals calibrated on {known.basis}" if known else "intervals not calibrated"
         size = " x ".join(map(str, self.values.shape[1:]))
+        trust += f", UNLIKE the training images: {self.unlike}" if self.unlike else ""
         return f"Draws: {len(self)} of {size}, seed {self.seed}, {self.made_by}, {trust}"
 
     def show(self) -> Image.Image:

@@ -1,5 +1,5 @@
-"""A prior as a folder: weights.safetensors, card.json, trust.json, healthy.safetensors where it knows healthy
-scans, manifest.json with their checksums.
+"""A prior as a folder: weights.safetensors, card.json, trust.json, kind.safetensors, for detection
+healthy.safetensors, manifest.json with their checksums.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ..io.disk.files import (
     write_json,
 )
 from ..prior import Card, Prior
+from ..prior.image_kind import ImageKind
 from ..prior.prior import untrained_prior
 from ..prior.promises import Promises
 
@@ -28,7 +29,8 @@ __all__ = ["bundled", "load", "read_healthy", "read_promises", "save", "save_pro
 
 BUNDLED = Path(__file__).parent.parent / "pretrained"
 HEALTHY = "healthy.safetensors"
-MAYBE = ("trust.json", HEALTHY)
+KIND = "kind.safetensors"
+MAYBE = ("trust.json", HEALTHY, KIND)
 """Files that a prior may go without."""
 
 
@@ -75,6 +77,7 @@ def load(name: str | Path, device: str = "cpu") -> Prior:
         prior.net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     prior.promises = read_promises(folder)
     prior.healthy.update(read_healthy(folder))
+    prior.kind = _kind(folder)
     return prior
 
 
@@ -97,6 +100,15 @@ def _fits(card: Card, folder: Path) -> None:
         raise Corrupt(
             path, f"does not fit its card ({first}: wanted {wanted.get(first)}, got {found.get(first)})"
         )
+
+
+def _kind(folder: Path) -> ImageKind | None:
+    """kind.safetensors; None for a prior without it. Raises Corrupt."""
+    path = folder / KIND
+    try:
+        return ImageKind.read(load_weights(path)) if path.is_file() else None
+    except KeyError as error:
+        raise Corrupt(path, f"lacks {error}", "copy the folder again, or train again") from error
 
 
 def _vouched_for(folder: Path) -> None:
@@ -154,6 +166,8 @@ def save(prior: Prior, folder: str | Path, *, promises: Promises | None = None, 
         )  # one key: two are written in no fixed order
         write_json(temporary / "card.json", prior.card.to_json())
         write_json(temporary / "trust.json", (prior.promises if promises is None else promises).to_json())
+        if prior.kind is not None:
+            save_weights(temporary / KIND, prior.kind.tensors())
         if prior.healthy and promises != Promises():
             save_weights(temporary / HEALTHY, prior.healthy)
 
@@ -176,6 +190,7 @@ def save_promises(
         for name in (
             "weights.safetensors",
             "card.json",
+            *([KIND] if (source / KIND).is_file() else []),
             *([HEALTHY] if healthy is None and (source / HEALTHY).is_file() else []),
         ):
             shutil.copyfile(source / name, temporary / name)

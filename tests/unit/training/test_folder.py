@@ -16,6 +16,7 @@ import medprior
 from medprior.errors import BadOption, Corrupt, FileProblem, MedpriorError
 from medprior.io.disk.files import save_weights, sha256
 from medprior.prior import Card, Condition, Prior
+from medprior.prior.image_kind import ImageKind
 from medprior.prior.prior import untrained_prior
 from medprior.prior.promises import Audit, Promises
 from medprior.training.folder import load, locate, read_promises, save, save_promises
@@ -142,6 +143,24 @@ def test_what_is_learned_of_healthy_scans_takes_the_place_of_what_was_known(tmp_
     assert (
         load(tmp_path / "0-new").healthy == {} and not (tmp_path / "0-new" / "healthy.safetensors").exists()
     )
+
+
+def test_the_kind_of_its_images_is_kept_whatever_is_measured_again(tmp_path: Path) -> None:
+    prior = made()
+    rng = torch.Generator().manual_seed(0)
+    prior.kind = ImageKind.fitted([torch.rand(1, 20, 16, generator=rng) for _ in range(40)])
+    save(prior, tmp_path / "a")
+    save_promises(tmp_path / "a", Promises(), tmp_path / "b")
+    image = torch.rand(1, 20, 16, generator=rng)
+    kinds = [load(tmp_path / name).kind for name in "ab"]
+    assert prior.kind and torch.allclose(kinds[0].parts(image), prior.kind.parts(image), rtol=0.02)
+    assert torch.equal(kinds[0].parts(image), kinds[1].parts(image))
+    save_weights(tmp_path / "a" / "kind.safetensors", {"mean": torch.zeros(3)})
+    (tmp_path / "a" / "manifest.json").write_text(
+        json.dumps({p.name: sha256(p) for p in (tmp_path / "a").iterdir() if p.name != "manifest.json"})
+    )
+    with pytest.raises(Corrupt, match="lacks 'axes'"):
+        load(tmp_path / "a")
 
 
 def test_weights_that_have_changed_know_no_healthy_scans(tmp_path: Path) -> None:

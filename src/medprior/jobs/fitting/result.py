@@ -16,6 +16,8 @@ from torch import Tensor
 
 from ...errors import FileProblem
 from ...prior import Condition, Prior
+from ...prior.image_kind import ImageKind
+from ...prior.numbers import HEIGHT
 from ...training.budget import Budget
 from ...training.deviation_head import with_deviation_head
 from ...training.folder import load
@@ -34,6 +36,8 @@ _LEVELS = 4 / 3
 """Cost of all resolutions, in that of the finest."""
 _CAUTIOUS = 4
 """Most images whose reconstructions say how cautious the prior must be."""
+_LOOKED_AT = 500
+"""About so many training images say what kind the prior knows."""
 _SHEET, _SIDE = 80, 96
 """Evaluations of an image of so many pixels a side that the sheet of samples takes."""
 _REPORT = 2.0
@@ -79,7 +83,9 @@ def evaluation(prior: Prior, witnesses: Witnesses) -> float:
 def measured(
     prior: Prior, images: Images, witnesses: Witnesses, *, batch: int, seed: int, budget: Budget
 ) -> Prior:
-    """The prior with a deviation for each voxel, its error tables and its caution; its means do not move."""
+    """The prior with a deviation for each voxel, its error tables, its caution and the kind of its images.
+    Its means do not move.
+    """
     steps = min(_STEPS, max(10, prior.card.training["steps"] // 5))
     made = with_deviation_head(prior, images, steps=steps, batch=batch, seed=seed, seconds=budget.left(0.5))
     most, left = witnesses.most, budget.left(0.7)
@@ -90,6 +96,7 @@ def measured(
         made, witnesses.images, witnesses.numbers, n_levels=len(images.levels), most=most, seed=seed
     )
     made.card = replace(made.card, errors=tables)
+    made.kind = ImageKind.fitted(_typical(made, images))
     left = budget.left(0.5)
     if left is None or left > EVALUATIONS * evaluation(made, witnesses):
         device = next(made.net.parameters()).device
@@ -98,6 +105,15 @@ def measured(
         )
         made.card = replace(made.card, caution=caution)
     return made
+
+
+def _typical(prior: Prior, images: Images) -> list[Tensor]:
+    """Training images, evenly spaced; of volumes the slices of the middle half."""
+    chosen = list(range(len(images.images)))
+    if images.numbers is not None and HEIGHT in prior.card.numbers:
+        heights = images.numbers[:, prior.card.numbers.index(HEIGHT)]
+        chosen = [i for i in chosen if not abs(float(heights[i])) > 0.5]
+    return [images.images[i] for i in chosen[:: max(1, len(chosen) // _LOOKED_AT)]]
 
 
 @contextmanager

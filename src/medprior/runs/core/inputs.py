@@ -111,7 +111,8 @@ def elsewhere(prior: Prior, device: str) -> Prior:
     """The prior with its network on another device than its inputs."""
     if device == "cpu":
         return prior
-    return Prior(_Elsewhere(prior.net, device), prior.path, prior.card, prior.promises, prior.healthy)
+    there = _Elsewhere(prior.net, device)
+    return Prior(there, prior.path, prior.card, prior.promises, prior.healthy, prior.kind)
 
 
 def known_prior(name: str, device: str = "cpu") -> LoadedPrior:

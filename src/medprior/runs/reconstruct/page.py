@@ -38,12 +38,13 @@ Preview = list[tuple[str, Image.Image]]
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """Every method's image (1, C, i, j[, k]), plain ones first and ours last; its figures; the name of
-    ours.
+    ours; why the prior does not know such images, () where it does.
     """
 
     methods: Mapping[str, Tensor]
     scores: Mapping[str, Mapping[str, float]]
     ours: str
+    warnings: tuple[str, ...] = ()
 
     @property
     def plain(self) -> list[str]:
@@ -51,8 +52,24 @@ class Judgement:
 
     @property
     def best(self) -> str:
-        """The plain method that is nearest to the known image."""
+        """The plain method that is nearest to the known image; of a measurement the last, which fits the
+        noise.
+        """
+        if any("psnr_db" not in self.scores[name] for name in self.plain):
+            return self.plain[-1]
         return max(self.plain, key=lambda name: self.scores[name]["psnr_db"])
+
+    @property
+    def order(self) -> list[str]:
+        """As the page shows them: where the prior does not know such images, the best plain method first."""
+        names = list(self.methods)
+        return sorted(names, key=lambda name: name != self.best) if self.warnings else names
+
+    @property
+    def warning(self) -> str:
+        """What stands before every other verdict."""
+        first = self.best[:1].upper() + self.best[1:]
+        return f"{self.warnings[0]} {first} stands first: no prior is in it." if self.warnings else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +126,12 @@ def simulated_section(
         f"SIMULATED measurement: {case.sentence}. The prior and the measurement together give "
         f"{_many(draws)}.",
         [Grid(scans), Grid(below), *_reformats(case, frame, found), _known_table(frame, found)],
-        verdict=_verdict(found),
+        verdict=f"{found.warning} {_verdict(found)}".strip(),
         caveats=(
             "The measurement was simulated from a known image with the same model that the reconstruction "
             "uses: a scanner is never that exact.",
             f"Detail that was not measured comes from the prior ({prior.card.name}).",
+            *_kind_unknown(prior),
             *case.warnings,
         ),
     )
@@ -132,8 +150,8 @@ def _scans(case: Case, frame: _Frame, found: Judgement) -> list[Picture]:
     if case.shown is not None:
         raw = _raw(case.shown, known.image.size)
         shown.append(Picture(raw, "Simulated measurement", f"{case.shown_as}."))
-    for name, x in found.methods.items():
-        at = found.scores[name]
+    for name in found.order:
+        x, at = found.methods[name], found.scores[name]
         said, title = f"PSNR {at['psnr_db']:.2f} dB, SSIM {at['ssim']:.3f}.", name[:1].upper() + name[1:]
         ours = name == found.ours
         shown.append(frame.scan(x, name if ours else title, said, synthetic=ours))
@@ -170,8 +188,15 @@ def _verdict(found: Judgement) -> str:
     )
     return (
         f"{first if ours >= plain else first[:1].upper() + first[1:]} is nearest to the known image here: "
-        f"{value:.2f} dB; {second} has {other:.2f} dB."
+        f"{value:.2f} dB; {second} has {other:.2f} dB.{_not_run(found)}"
     )
+
+
+def _not_run(found: Judgement) -> str:
+    """Which plain methods the verdict does not know of."""
+    if any(name.startswith("total variation") for name in found.plain):
+        return ""
+    return " Total variation and wavelets were not run: --baselines all compares with them, too."
 
 
 def _many(draws: Draws) -> str:
@@ -221,8 +246,10 @@ def measured_section(prior: Prior, case: Acquired, draws: Draws, found: Judgemen
     ours = case.grid.with_data(found.methods[found.ours][0].numpy())
     frame = _Frame(case.grid, window_for(ours), case.half)
     images = [
-        frame.scan(x, name[:1].upper() + name[1:], f"{frame.window}.", synthetic=name == found.ours)
-        for name, x in found.methods.items()
+        frame.scan(
+            found.methods[name], name[:1].upper() + name[1:], f"{frame.window}.", synthetic=name == found.ours
+        )
+        for name in found.order
     ]
     raw = _raw(case.shown, images[-1].image.size)
     shown = [Picture(raw, "Measured data", f"{case.shown_as}."), *images, *_judge(case)]
@@ -232,9 +259,10 @@ def measured_section(prior: Prior, case: Acquired, draws: Draws, found: Judgemen
         "Reconstruct: measured data",
         f"MEASURED: {'; '.join(case.sentences)}. The prior and the measurement together give {_many(draws)}.",
         [Grid(shown), _measured_table(case, found)],
+        verdict=found.warning,
         caveats=_caveats(prior, case),
     )
-    first = found.plain[0]
+    first = found.order[0]
     return section, [
         ("measured data", raw),
         (first, frame.grey(found.methods[first])),
@@ -267,6 +295,12 @@ def _measured_table(case: Acquired, found: Judgement) -> Table:
     return Table(rows, note, open=True)
 
 
+def _kind_unknown(prior: Prior) -> tuple[str, ...]:
+    if prior.kind is not None:
+        return ()
+    return ("The prior does not say what its training images look like: whether it knows such is not known.",)
+
+
 def _caveats(prior: Prior, case: Acquired) -> tuple[str, ...]:
     lines = list(case.warnings)
     if case.reference is None:
@@ -274,7 +308,10 @@ def _caveats(prior: Prior, case: Acquired) -> tuple[str, ...]:
             "No known image judges this: a smooth, plausible picture is not a proof. Look where the plain "
             "methods disagree with it."
         )
-    lines.append(f"Detail that was not measured comes from the prior ({prior.card.name}).")
+    lines += [
+        f"Detail that was not measured comes from the prior ({prior.card.name}).",
+        *_kind_unknown(prior),
+    ]
     have, knows = case.grid.spacing_mm, prior.card.spacing_mm
     if have is None:
         lines.append(

@@ -19,13 +19,12 @@ from ...operators import Measurement
 from ...prior import Prior
 from ...sampling import Draws
 from ..ask.requests import Reconstruct
-from ..core.cost import announce_reconstruction
 from ..core.outputs import Outcome, Output, Summary, suffix_of
 from ..core.progress import Event, OnEvent
-from .measured import run_measured
+from .measured import begin, run_measured
 from .page import Judgement, simulated_section
 from .simulate import Case, best_total_variation, best_wavelets, case_of
-from .trust import trusted
+from .trust import trusted, unlike_kind
 
 __all__ = ["against_plain", "method_lines", "run_reconstruct", "score_methods", "solved"]
 
@@ -39,36 +38,15 @@ def run_reconstruct(
     on_event(Event("stage", "simulating the measurement"))
     case = case_of(request, prior, volume)
     on_event(Event("note", f"simulated: {case.sentence}"))
-    steps = announce_reconstruction(
-        prior,
-        case.measurement,
-        on_event,
-        fast=request.fast,
-        n=request.n,
-        steps=request.steps,
-        rule=request.rule,
-    )
-    on_event(
-        Event(
-            "stage",
-            "computing the point estimate" if request.fast else "drawing from the posterior",
-            0,
-            steps,
-        )
-    )
-    draws = solved(
-        request,
-        prior,
-        case.measurement,
-        None,
-        lambda done, total: on_event(Event("step", done=done, total=total)),
-    )
-    if request.baselines == "all":
+    draws = solved(request, prior, case.measurement, None, begin(request, prior, case.measurement, on_event))
+    warnings = unlike_kind(prior, draws, on_event)
+    baselines = "all" if warnings else request.baselines
+    if baselines == "all":
         on_event(Event("stage", "total variation and wavelets, each with its best weight"))
-    methods, metrics, ours = score_methods(case, draws, baselines=request.baselines)
+    methods, metrics, ours = score_methods(case, draws, baselines=baselines)
     overrides = ("another modality or unit than the prior's was allowed",) if request.allow_other else ()
     section, preview = simulated_section(
-        prior, case, draws, Judgement(methods, metrics["methods"], ours), request.simulated
+        prior, case, draws, Judgement(methods, metrics["methods"], ours, warnings), request.simulated
     )
     outputs = _outputs(case, draws, volume)
     on_event(Event("stage", "separating what comes from the measurement and what from the prior"))
@@ -86,7 +64,7 @@ def run_reconstruct(
         metrics | proof.metrics,
         [section, proof.section],
         preview,
-        Summary((*method_lines(found), *proof.headline), against_plain(found)),
+        Summary((*warnings, *method_lines(found), *proof.headline), against_plain(found)),
         [in_space(one, volume) for one in (*outputs, *proof.outputs)],
         overrides,
     )
@@ -144,7 +122,7 @@ def score_methods(
     has total variation, too.
     """
     methods = dict(case.baselines)
-    metrics: dict[str, Any] = {"simulated": case.sentence, "made_by": draws.made_by}
+    metrics: dict[str, Any] = {"simulated": case.sentence, "made_by": draws.made_by, "unlike": draws.unlike}
     if baselines == "all":
         (
             methods["wavelets, best weight for this image"],

@@ -14,13 +14,15 @@ from ...data.views import grey, number, sides, upright, window_for
 from ...data.volume import Volume
 from ...evidence.attribution import Attribution, attribution
 from ...operators import Measurement
+from ...prior import Prior
 from ...prior.promises import Calibration
 from ...sampling import Draws
 from ..core.outputs import Output
+from ..core.progress import Event, OnEvent
 from ..page.blocks import Grid, Picture, Section, Table
 from ..page.pictures import coloured
 
-__all__ = ["LEVEL", "Trusted", "spread_caption", "trusted"]
+__all__ = ["LEVEL", "Trusted", "spread_caption", "trusted", "unlike_kind"]
 
 LEVEL = 0.9
 """Of every interval that a run prints."""
@@ -232,6 +234,20 @@ def _section(
         [Grid(pictures), Table(rows, words=True)],
         caveats=tuple(caveats),
     )
+
+
+def unlike_kind(prior: Prior, draws: Draws, on_event: OnEvent) -> tuple[str, ...]:
+    """That the prior does not know such images, and why, which is told as a warning, too; () where it does,
+    or where nothing says.
+    """
+    if not draws.unlike:
+        return ()
+    said = (
+        f"This prior does not know such images: their {draws.unlike} is not that of its training images "
+        f"({prior.card.name}). What was not measured may be invented."
+    )
+    on_event(Event("warning", said))
+    return (said,)
 
 
 def spread_caption(draws: Draws) -> str:

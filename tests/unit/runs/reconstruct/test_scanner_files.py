@@ -15,7 +15,9 @@ import torch
 from medprior.cli import main
 from medprior.data.acquisitions import Sinogram
 from medprior.data.seeds import generator
+from medprior.data.volume import Volume
 from medprior.errors import BadOption, MedpriorError
+from medprior.io.write import write
 from medprior.operators import (
     ComplexGaussian,
     Poisson,
@@ -26,8 +28,10 @@ from medprior.operators import (
     simulated_coils,
     view_angles,
 )
+from medprior.prior.image_kind import ImageKind
 from medprior.runs.ask.requests import Reconstruct, request_from
 from medprior.runs.core.inputs import known_prior, scan_of
+from medprior.runs.core.progress import Event
 from medprior.runs.execute import execute
 from medprior.runs.reconstruct.scanner_files import (
     Acquired,
@@ -36,6 +40,7 @@ from medprior.runs.reconstruct.scanner_files import (
     fitting_wavelets,
     oriented,
 )
+from medprior.training.folder import load, save
 from tests.unit.runs.conftest import blobs, save_tiny
 
 
@@ -513,3 +518,62 @@ def test_the_geometry_of_a_challenge_is_known(real_data: Path, priors: dict[str,
     cut = found[..., first : first + n, first : first + n]
     turned = [like(torch.rot90(cut, k, (-2, -1)).numpy(), truth) for k in range(4)]
     assert turned[0] == max(turned) and turned[0] > 0.45
+
+
+@pytest.fixture
+def with_kind(priors: dict[str, Path], tmp_path: Path) -> Path:
+    """The MR prior, and what its training images looked like: noise."""
+    prior, rng = load(priors["MR"]), torch.Generator().manual_seed(0)
+    prior.kind = ImageKind.fitted([torch.rand(1, 64, 64, generator=rng) for _ in range(40)])
+    save(prior, tmp_path / "prior")
+    return tmp_path / "prior"
+
+
+def test_images_that_the_prior_does_not_know_are_said_and_the_plain_one_stands_first(
+    with_kind: Path, tmp_path: Path
+) -> None:
+    """On the terminal, on the page, in run.json and in the files."""
+    write_kspace(tmp_path / "k.npz", 1)
+    asked = {"input": tmp_path / "k.npz", "prior": str(with_kind), "fast": True, "out": tmp_path / "run"}
+    heard: list[Event] = []
+    done = execute(request_from("reconstruct", asked), heard.append)
+    assert any(one.kind == "warning" and "does not know such images" in one.text for one in heard)
+    record, page = done.record, done.report.read_text()
+    assert record["metrics"]["unlike"] and "does not know such images" in record["summary"]["headline"][0]
+    verdict, first, ours = (
+        page.index(words)
+        for words in ("does not know such images", "Total variation, weight by the noise", "medprior, point")
+    )
+    assert verdict < page.index("<figure") < page.index("Zero-filled") and first < ours
+    assert "Total variation, weight by the noise stands first: no prior is in it." in page
+    assert any(path.name.startswith("plain") for path in done.outputs)
+
+
+def test_known_images_raise_no_warning(
+    with_kind: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImageKind, "unlike", lambda *_: "")
+    write_kspace(tmp_path / "k.npz", 1)
+    asked = {"input": tmp_path / "k.npz", "prior": str(with_kind), "fast": True, "out": tmp_path / "run"}
+    done = execute(request_from("reconstruct", asked))
+    assert done.record["metrics"]["unlike"] == "" and len(done.record["metrics"]["methods"]) == 2
+    assert "does not know" not in done.report.read_text()
+    assert not any(path.name.startswith("plain") for path in done.outputs)
+
+
+def test_a_simulated_measurement_is_judged_in_the_same_way(with_kind: Path, tmp_path: Path) -> None:
+    """Quick comparisons say what they leave out; a prior without a kind says that it does not know."""
+    picture = tmp_path / "scan.png"
+    write(Volume(blobs(), modality="MR"), picture, kind="converted")
+    told = {}
+    for name, prior in (("known", with_kind), ("silent", save_tiny(tmp_path / "silent", modality="MR"))):
+        asked = {
+            "input": picture, "prior": str(prior), "modality": "MR", "task": "mri", "fast": True,
+            "out": tmp_path / f"{name}-run",
+        }  # fmt: skip
+        told[name] = execute(request_from("reconstruct", asked))
+    warned, silent = (told[name].report.read_text() for name in ("known", "silent"))
+    assert "does not know such images" in warned and "stands first" in warned
+    assert "total variation, best weight for this image" in told["known"].record["metrics"]["methods"]
+    assert "were not run: --baselines all" in silent and "were not run" not in warned
+    assert "does not say what its training images look like" in silent
