@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from .rings import BINS, ring_of
 
-__all__ = ["PARTS", "ImageKind"]
+__all__ = ["KIND_PARTS", "ImageKind"]
 
-PARTS = ("anatomy or contrast", "shape or place", "sharpness or pixel size", "grey values")
+KIND_PARTS = ("anatomy or contrast", "shape or place", "sharpness or pixel size", "grey values")
 """What ``ImageKind.parts`` holds, in this order."""
 
 _CELLS = {2: 28, 3: 12}
@@ -44,10 +44,10 @@ _RIDGE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class ImageKind:
-    """Of n training images. mean (d,), axes (k, d) and spread (k,): of the coarse images. detail_mean (b,),
-    detail_white (b, b), grey_mean (q,), grey_white (q, q): Gaussians of the detail and of the grey values.
+    """Of n training images. mean (d,), axes (k, d) and spread (k,) are of the coarse images. detail_mean (b,),
+    detail_white (b, b), grey_mean (q,) and grey_white (q, q) are Gaussians of detail and of grey values.
 
-    limits: (5,), for each of PARTS, and for all of them together, so that 0.05 of the images are called
+    limits: (5,), for each of KIND_PARTS, and for all of them together, so that 0.05 of the images are called
     unlike under a model of the others (five folds).
     """
 
@@ -84,7 +84,7 @@ class ImageKind:
         detail = _gaussian(torch.stack([one.detail for one in seen]), 1e-3)
         greys = _gaussian(torch.stack([one.greys for one in seen]), _FLOOR)
         spread = (values[:k] / len(seen) ** 0.5).clamp_min(1e-6)
-        return cls(mean, axes[:k], spread, *detail, *greys, torch.ones(len(PARTS) + 1))
+        return cls(mean, axes[:k], spread, *detail, *greys, torch.ones(len(KIND_PARTS) + 1))
 
     def tensors(self) -> dict[str, Tensor]:
         """The components as float16: half the size of the file."""
@@ -97,17 +97,17 @@ class ImageKind:
         return cls(*(tensors[f.name].float() for f in fields(cls)))
 
     def parts(self, image: Tensor) -> Tensor:
-        """(C, i, j[, k]) in network units -> (5,): each of PARTS, and all together, over its limit; above 1
+        """(C, i, j[, k]) in network units -> (5,): each of KIND_PARTS, and all together, over its limit; above 1
         is unlike.
         """
         return _together(self._parts(_Seen.of(image)), self.limits[:-1]) / torch.cat(
-            [torch.ones(len(PARTS)), self.limits[-1:]]
+            [torch.ones(len(KIND_PARTS)), self.limits[-1:]]
         )
 
     def unlike(self, image: Tensor) -> str:
-        """Which of PARTS is most unlike, "" where neither one nor all of them together are."""
+        """Which of KIND_PARTS is most unlike, "" where neither one nor all of them together are."""
         found = self.parts(image)
-        return PARTS[int(found[:-1].argmax())] if float(found.max()) > 1 else ""
+        return KIND_PARTS[int(found[:-1].argmax())] if float(found.max()) > 1 else ""
 
     def _parts(self, seen: _Seen) -> Tensor:
         apart = seen.coarse - self.mean

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from medprior.prior.image_kind import PARTS, ImageKind
+from medprior.prior.image_kind import KIND_PARTS, ImageKind
 
 
 def heads(n: int, seed: int, *, ndim: int = 2, side: int = 48) -> list[Tensor]:
@@ -48,7 +48,7 @@ OTHERS = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_images_of_another_kind_are_called_unlike(kind: ImageKind, name: str) -> None:
     found = [kind.unlike(OTHERS[name](x)) for x in heads(20, 2)]
-    assert sum(map(bool, found)) >= 18 and set(found) - {""} <= set(PARTS), found
+    assert sum(map(bool, found)) >= 18 and set(found) - {""} <= set(KIND_PARTS), found
 
 
 def test_volumes_have_a_kind_too() -> None:
@@ -70,4 +70,4 @@ def test_few_images_say_nothing() -> None:
 
 def test_images_without_content_make_no_fault() -> None:
     kind = ImageKind.fitted([torch.zeros(1, 16, 16)] * 40)
-    assert kind is not None and kind.unlike(heads(1, 0)[0]) in PARTS
+    assert kind is not None and kind.unlike(heads(1, 0)[0]) in KIND_PARTS
