@@ -44,8 +44,8 @@ _RIDGE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class ImageKind:
-    """Of n training images. mean (d,), axes (k, d) and spread (k,) are of the coarse images. detail_mean (b,),
-    detail_white (b, b), grey_mean (q,) and grey_white (q, q) are Gaussians of detail and of grey values.
+    """mean (d,), axes (k, d), spread (k,): of the coarse training images. detail_mean (b,), detail_white
+    (b, b): the Gaussian of their detail. grey_mean (q,), grey_white (q, q): that of their grey values.
 
     limits: (5,), for each of KIND_PARTS, and for all of them together, so that 0.05 of the images are called
     unlike under a model of the others (five folds).
@@ -97,8 +97,8 @@ class ImageKind:
         return cls(*(tensors[f.name].float() for f in fields(cls)))
 
     def parts(self, image: Tensor) -> Tensor:
-        """(C, i, j[, k]) in network units -> (5,): each of KIND_PARTS, and all together, over its limit; above 1
-        is unlike.
+        """(C, i, j[, k]) in network units -> (5,): each of KIND_PARTS, and all together, over its limit;
+        above 1 is unlike.
         """
         return _together(self._parts(_Seen.of(image)), self.limits[:-1]) / torch.cat(
             [torch.ones(len(KIND_PARTS)), self.limits[-1:]]

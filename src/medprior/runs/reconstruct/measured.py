@@ -25,7 +25,7 @@ from .page import Judgement, measured_section
 from .scanner_files import Acquired, acquired, fitting_total_variation, fitting_wavelets
 from .trust import trusted, unlike_kind
 
-__all__ = ["begin", "run_measured"]
+__all__ = ["announce_solve", "run_measured"]
 
 Solve = Callable[..., Draws]
 
@@ -41,7 +41,11 @@ def run_measured(
     for sentence in case.sentences:
         on_event(Event("note", f"measured: {sentence}"))
     draws = solve(
-        request, prior, case.measurement, case.scale, begin(request, prior, case.measurement, on_event)
+        request,
+        prior,
+        case.measurement,
+        case.scale,
+        announce_solve(request, prior, case.measurement, on_event),
     )
     warnings = unlike_kind(prior, draws, on_event)
     every = bool(warnings) or request.baselines == "all"
@@ -66,7 +70,7 @@ def run_measured(
     )
 
 
-def begin(
+def announce_solve(
     request: Reconstruct, prior: Prior, measurement: Measurement, on_event: OnEvent
 ) -> Callable[[int, int], None]:
     """Says what it will cost; gives what counts the steps."""

@@ -21,7 +21,7 @@ from ...sampling import Draws
 from ..ask.requests import Reconstruct
 from ..core.outputs import Outcome, Output, Summary, suffix_of
 from ..core.progress import Event, OnEvent
-from .measured import begin, run_measured
+from .measured import announce_solve, run_measured
 from .page import Judgement, simulated_section
 from .simulate import Case, best_total_variation, best_wavelets, case_of
 from .trust import trusted, unlike_kind
@@ -38,7 +38,9 @@ def run_reconstruct(
     on_event(Event("stage", "simulating the measurement"))
     case = case_of(request, prior, volume)
     on_event(Event("note", f"simulated: {case.sentence}"))
-    draws = solved(request, prior, case.measurement, None, begin(request, prior, case.measurement, on_event))
+    draws = solved(
+        request, prior, case.measurement, None, announce_solve(request, prior, case.measurement, on_event)
+    )
     warnings = unlike_kind(prior, draws, on_event)
     baselines = "all" if warnings else request.baselines
     if baselines == "all":
