@@ -40,13 +40,8 @@ def run_measured(
     case = acquired(request, prior, source)
     for sentence in case.sentences:
         on_event(Event("note", f"measured: {sentence}"))
-    draws = solve(
-        request,
-        prior,
-        case.measurement,
-        case.scale,
-        announce_solve(request, prior, case.measurement, on_event),
-    )
+    counted = announce_solve(request, prior, case.measurement, on_event)
+    draws = solve(request, prior, case.measurement, case.scale, counted)
     warnings = unlike_kind(prior, draws, on_event)
     every = bool(warnings) or request.baselines == "all"
     methods, metrics, ours = _methods(case, draws, on_event, every=every)

@@ -38,9 +38,8 @@ def run_reconstruct(
     on_event(Event("stage", "simulating the measurement"))
     case = case_of(request, prior, volume)
     on_event(Event("note", f"simulated: {case.sentence}"))
-    draws = solved(
-        request, prior, case.measurement, None, announce_solve(request, prior, case.measurement, on_event)
-    )
+    counted = announce_solve(request, prior, case.measurement, on_event)
+    draws = solved(request, prior, case.measurement, None, counted)
     warnings = unlike_kind(prior, draws, on_event)
     baselines = "all" if warnings else request.baselines
     if baselines == "all":

@@ -237,8 +237,8 @@ def _section(
 
 
 def unlike_kind(prior: Prior, draws: Draws, on_event: OnEvent) -> tuple[str, ...]:
-    """That the prior does not know such images, and why, which is told as a warning, too; () where it does,
-    or where nothing says.
+    """That the prior does not know such images, and why; a warning says so, too. () where it does, or where
+    nothing says.
     """
     if not draws.unlike:
         return ()
