@@ -30,10 +30,10 @@ from .tickets import ROUNDS, Ticket, batches, lacking, planned, spread
 
 __all__ = ["Work"]
 
-IN_VAIN = 64
+FEWEST_FAILED = 64
 """Scans after which a run is given up if nothing could be made of any of them."""
 
-HOPELESS = 32
+FEWEST_COPIES = 32
 """Images after which nothing is drawn again if every one of them was a near copy: another draw at that
 strength is one, too.
 """
@@ -94,9 +94,9 @@ class Work:
                 if n > have[label]
             }
             bad = self.failed(turn)
-            usable = [item if at not in bad else _nobody(item) for at, item in enumerate(self.items)]
+            usable = [item if at not in bad else _not_varied(item) for at, item in enumerate(self.items)]
             tickets = spread(self.request, usable, lack, self.asked, turn=turn + 1)
-            if not tickets or self.hopeless(turn):
+            if not tickets or self.only_copies(turn):
                 return
 
     def announce(self, tickets: Sequence[Ticket]) -> None:
@@ -125,9 +125,9 @@ class Work:
             key = f"{turn}/{n}"
             if key not in self.state:
                 self.state.keep(key, self.batch(batch))
-                self.in_vain()
+                self.give_up()
             done += len(batch)
-            if self.hopeless() and not warned:
+            if self.only_copies() and not warned:
                 warned = True
                 text = (
                     "every variation so far is a near copy of its source, and nothing is drawn again: "
@@ -144,7 +144,7 @@ class Work:
         volumes = {at: volume for at, volume in read.items() if isinstance(volume, Volume)}
         line = Line(failed=failed)
         waiting = [ticket for ticket in tickets if ticket.source is None or ticket.source in volumes]
-        for attempt in range(1 if self.hopeless() else self.request.tries):
+        for attempt in range(1 if self.only_copies() else self.request.tries):
             if not waiting:
                 break
             waiting = self.attempt(waiting, volumes, attempt, line)
@@ -272,19 +272,19 @@ class Work:
             for at, why in line.failed.items()
         }
 
-    def hopeless(self, turn: int | None = None) -> bool:
+    def only_copies(self, turn: int | None = None) -> bool:
         """Every one of the first images was a near copy."""
         lines = self.lines(turn)
         if self.request.keep_copies or any(line.copies < line.drawn for line in lines):
             return False
-        return sum(line.drawn for line in lines) >= HOPELESS
+        return sum(line.drawn for line in lines) >= FEWEST_COPIES
 
-    def in_vain(self) -> None:
+    def give_up(self) -> None:
         """Raises FileProblem where none of the first scans could be varied: then it is the request that is
         wrong, not they.
         """
         failed = self.failed() if not any(line.drawn for line in self.state.lines.values()) else {}
-        if len(failed) >= min(len(self.items), IN_VAIN):
+        if len(failed) >= min(len(self.items), FEWEST_FAILED):
             reason = next(iter(failed.values()))
             raise FileProblem(
                 self.request.folder,
@@ -310,7 +310,7 @@ def _key(ticket: Ticket) -> str:
     return f"new {ticket.label}" if ticket.source is None else str(ticket.source)
 
 
-def _nobody(item: Item) -> Item:
+def _not_varied(item: Item) -> Item:
     """A scan that no more is asked of."""
     return replace(item, label="\0")
 

@@ -75,7 +75,7 @@ def _product(measurement: Measurement) -> float:
     """Seconds of one product of the operator and its adjoint."""
     operator, seconds = measurement.operator, []
     x = torch.zeros((1, *operator.domain))
-    for _ in range(4):  # the first call pays for what later ones find ready, and a busy machine for nobody's
+    for _ in range(4):  # the first call pays for what later ones find ready; a busy machine slows single ones
         started = time.perf_counter()
         operator.adjoint(operator.apply(x))
         seconds.append(time.perf_counter() - started)

@@ -42,7 +42,7 @@ SHOWN = 10
 """Findings in the report's table; run.json has all."""
 
 _RARE = 0.99
-"""Quantile of a map above which it is shown while nobody has calibrated it."""
+"""Quantile of a map above which it is shown while it is not calibrated."""
 
 EVIDENCE_IN_WORDS = {
     "features": "Distance of the features of the whole image (Mahalanobis). Not in the score.",

@@ -41,7 +41,7 @@ from .verdict import Worth, signed, verdict_of, worth_of
 __all__ = ["run_evaluate_augment"]
 
 LARGEST = 64
-"""Pixels a side of the images that are classified where nobody says."""
+"""Pixels a side of the images that are classified by default."""
 
 
 def run_evaluate_augment(request: EvaluateAugment, on_event: OnEvent) -> RunFolder:
