@@ -63,14 +63,19 @@ def synthesize() -> list[np.ndarray]:
 def detect() -> list[np.ndarray]:
     """A synthetic radiograph with a drawn blob, the map, the healthy twin."""
     prior = mp.load("chest-xray")
+    odd = odd_radiograph(prior)
+    found = mp.detect(prior, odd, seed=0, allow_other=True)
+    change = _tile(found.map.data, 0, float(found.map.data.max()))
+    return [_tile(odd.data, 0, 1), change, _tile(found.healthy.data, 0, 1)]
+
+
+def odd_radiograph(prior: mp.Prior) -> mp.Volume:
+    """A synthetic radiograph with a drawn blob."""
     scan = mp.synthesize(prior, n=1, label="no_finding", seed=1)[0]
     data = scan.data.copy()
     i, j = np.indices(data.shape[1:]) / data.shape[1]
     data[0] += 0.35 * np.exp(-((i - 0.55) ** 2 + (j - 0.3) ** 2) / 0.003)
-    odd = mp.Volume(data, scan.affine, unit=scan.unit, modality=scan.modality)
-    found = mp.detect(prior, odd, seed=0, allow_other=True)
-    change = _tile(found.map.data, 0, float(found.map.data.max()))
-    return [_tile(data, 0, 1), change, _tile(found.healthy.data, 0, 1)]
+    return mp.Volume(data, scan.affine, unit=scan.unit, modality=scan.modality)
 
 
 def _template() -> mp.Volume:

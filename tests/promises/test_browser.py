@@ -23,6 +23,7 @@ import pytest
 from medprior.data.volume import Volume
 from medprior.io.write import write
 from tests.corpus.dicom_parts import axial, changed, save_all
+from tests.unit.runs.conftest import save_tiny, scene
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 pytest.importorskip("fastapi", reason="the extra 'web' is not installed")
@@ -37,6 +38,7 @@ ROOT = Path(__file__).resolve().parents[2]
 AXE = ROOT / ".cache" / "node_modules" / "axe-core" / "axe.min.js"
 HOSTILE = "<img src=x onerror=\"document.title='PWNED'\">"
 PATIENCE = 60.0
+LOCAL = r"(http://127\.0\.0\.1:\d+/|blob:|data:|chrome|about:)"
 
 
 class Server:
@@ -100,6 +102,7 @@ class Page:
         self.driver, self.server = driver, server
         self.asked: list[str] = []
         self.said: list[str] = []
+        self.extra: list[str] = []
         driver.get(server.address)
         self.wait("main h1")
 
@@ -241,39 +244,110 @@ def test_a_report_opens_in_a_tab_of_its_own(page: Page) -> None:
         page.driver.switch_to.window(own)
 
 
-def synthesize(page: Page, n: int) -> str:
-    """Start a long job and give its page."""
-    page.go("new/synthesize?prior=chest-xray")
-    box = page.wait("#f-n")
-    box.send_keys(str(n))
-    page.wait("#f-unproven").click()
-    page.until(lambda: f"--n {n}" in page.wait(".command code").text)
+def started(page: Page, address: str) -> str:
+    """Start the job of a form whose options stand in its address, and give the address of its page."""
+    page.go(address)
+    page.until(lambda: page.wait("form button.main").is_enabled(), "the form is complete")
     page.wait("form button.main", "Start").click()
-    page.wait(".state", "running")
+    page.wait(".state")
     return page.script("return location.hash").removeprefix("#/")
 
 
+def scan_id(page: Page) -> str:
+    page.go("scans")
+    return page.wait(".card[href*='scan/']").get_attribute("href").rpartition("/")[2]
+
+
 def test_a_cancelled_job_stops_and_leaves_nothing_half_written(page: Page, server: Server) -> None:
-    synthesize(page, 400)
+    started(page, f"new/augment-classical?input={scan_id(page)}&n=5000")
+    page.wait(".state", "running")
     page.wait("button", "Cancel").click()
     page.wait(".state", "cancelled")
     assert page.wait("button", "Try again")
-    assert [path.name for path in (server.folder / "runs").glob("synthesize-*")] == []
+    assert [path.name for path in (server.folder / "runs").glob("augment-*")] == []
 
 
 def test_a_killed_server_loses_no_job(page: Page, server: Server) -> None:
-    job = synthesize(page, 4)
+    job = started(page, f"new/augment-classical?input={scan_id(page)}&n=4")
+    page.wait(".state", "running")
     server.end(signal.SIGKILL)
-    page.until(lambda: "does not answer" in page.wait("body").text or True)
-    server.start()
+    try:
+        page.wait("main .problem", "does not answer")
+    finally:
+        server.start()
     page.driver.get(server.address)
     page.driver.refresh()
     page.wait("nav a")
     page.go(job)
     page.wait(".state", "done")
-    assert len([*(server.folder / "runs").glob("synthesize-*/run.json")]) == 1
+    assert len([*(server.folder / "runs").glob("augment-*/run.json")]) == 1
     page.wait("a.button.main", "Open the result").click()
     assert page.wait(".gallery .shot img")
+
+
+def pictures(folder: Path, count: int) -> list[Path]:
+    paths = [folder / f"case{k}" / "image.png" for k in range(count)]
+    for k, path in enumerate(paths):
+        write(Volume(scene(k)), path, kind="converted")
+    return paths
+
+
+@pytest.fixture(scope="module")
+def tiny(server: Server, page: Page) -> str:
+    """A small prior of one's own, as the page names it."""
+    save_tiny(server.folder / "runs" / "tiny")
+    page.go("priors")
+    return page.wait("a.card[href*='prior/']", "your own").get_attribute("href").rpartition("/")[2]
+
+
+def test_a_blind_reading_ends_with_an_accuracy_and_its_interval(
+    page: Page, tiny: str, tmp_path: Path
+) -> None:
+    page.hand_in(*[path.rename(tmp_path / f"real{k}.png") for k, path in enumerate(pictures(tmp_path, 3))])
+    page.wait(".card b", "real2")
+    started(page, f"new/synthesize?prior={tiny}&n=4&unproven=true")
+    page.wait("a.button.main", "Open the result")
+    page.go("reading")
+    for label in page.until(lambda: page.driver.find_elements(By.CSS_SELECTOR, "fieldset label")):
+        if "real" in label.text or "Draw new" in label.text:
+            label.click()
+    page.wait("button.main", "Make the reading").click()
+    page.wait("#reader").send_keys("Ann", Keys.ENTER)
+    for n in range(3):
+        page.wait("p.soft", f"question {n + 1} of 3")
+        assert "synthesize-" not in page.driver.page_source and "real0" not in page.driver.page_source
+        page.until(lambda: len(page.driver.find_elements(By.CSS_SELECTOR, ".pair img")) == 2)
+        page.wait("body").send_keys("1")
+    assert re.search(r"Ann \d of 3 \d+ % \d+ % to \d+ %", page.wait("table tbody tr").text)
+    assert page.wait("button", "Save all answers as CSV")
+    page.extra.append(page.script("return location.hash").removeprefix("#/"))
+
+
+def test_a_batch_is_labelled_by_keys(page: Page, tiny: str, tmp_path: Path) -> None:
+    pictures(tmp_path / "set", 8)
+    archive = Path(shutil.make_archive(str(tmp_path / "eight"), "zip", tmp_path / "set"))
+    page.go("scans")
+    page.driver.find_element(By.CSS_SELECTOR, "input[accept='.zip']").send_keys(str(archive))
+    data = page.wait("a.card[href*='scan/']", "eight").get_attribute("href").rpartition("/")[2]
+    started(page, f"new/label?folder={data}&prior={tiny}&n=3&folders=patients&split=all")
+    page.wait(".state", "done")
+    page.go("labels")
+    page.wait("a.card", "label-").click()
+    page.wait("#reader").clear()
+    page.wait("#reader").send_keys("Ann", Keys.ENTER)
+    page.wait("aside p", "scan 1 of 3")
+    page.wait("#other").send_keys("sick", Keys.ENTER)  # the first label of its kind is written
+    page.wait("aside p", "1 labelled by you")
+    page.wait(".stage").click()
+    page.keys("1")
+    page.wait("aside p", "2 labelled by you")
+    page.keys("u")
+    page.wait("aside p", "1 labelled by you")
+    page.wait("body").send_keys("?")
+    page.wait("aside p", "2 labelled by you, 6 without a label")
+    page.wait("summary", "All readers together").click()
+    assert page.wait("aside dd", "sick 1")
+    page.extra.append(page.script("return location.hash").removeprefix("#/"))
 
 
 def test_hostile_words_of_a_file_are_shown_as_words(page: Page, tmp_path: Path) -> None:
@@ -329,14 +403,26 @@ def test_a_volume_is_read_by_keyboard_alone(page: Page, tmp_path: Path) -> None:
 
 def test_nothing_was_asked_of_another_place_and_nothing_went_wrong(page: Page, server: Server) -> None:
     page.hear()
-    others = [
-        one
-        for one in page.asked
-        if not re.match(r"(http://127\.0\.0\.1:\d+/|blob:|data:|chrome|about:)", one)
-    ]
+    others = [one for one in page.asked if not re.match(LOCAL, one)]
     assert others == [] and len(page.asked) > 50
     bad = [one for one in page.said if "SEVERE" in one or "Uncaught" in one or "Content Security" in one]
     assert bad == []
+
+
+def test_three_planes_and_the_volume_with_webgl(server: Server, page: Page) -> None:
+    """NiiVue, where the browser has WebGL2; here by software. It asks for nothing from elsewhere, too."""
+    page.go("scans")
+    box = page.wait("a.card[href*='scan/']", "box.nii.gz").get_attribute("href").partition("#/")[2]
+    other = Page(chromium("--use-angle=swiftshader", "--enable-unsafe-swiftshader"), server)
+    try:
+        other.go(box)
+        other.wait(".group button", "3-D").click()
+        other.wait(".stage.solid canvas[data-ready='true']")
+        other.hear()
+        assert [line for line in other.said if "Content Security" in line or "Uncaught" in line] == []
+        assert [one for one in other.asked if not re.match(LOCAL, one)] == []
+    finally:
+        other.driver.quit()
 
 
 WHERE = (
@@ -362,7 +448,8 @@ def every_page(page: Page) -> list[str]:
             lambda kind=kind: page.driver.find_elements(By.CSS_SELECTOR, f"main a[href^='#/{kind}/']")
         )
         found.append(links[0].get_attribute("href").partition("#/")[2])
-    return found
+    runs = [one.partition("/")[2] for one in found if one.startswith("run/")]
+    return [*found, f"compare?runs={','.join(runs)}", *page.extra]
 
 
 @pytest.mark.parametrize("width, height", [(1440, 900), (1024, 768), (390, 844)])
@@ -387,12 +474,29 @@ def test_no_page_is_wider_than_the_screen(page: Page, width: int, height: int) -
 def test_axe_finds_nothing_on_any_page(page: Page, dark: bool) -> None:
     page.sized(1440, 900, dark)
     try:
-        for name in every_page(page):
+        every = every_page(page)
+        for name in every:
             page.go(name)
             time.sleep(0.5)
-            page.script(AXE.read_text("utf-8"))
-            found = page.driver.execute_async_script("axe.run().then(arguments[0])")
-            told = [(one["id"], one["impact"], one["nodes"][0]["html"][:200]) for one in found["violations"]]
-            assert told == [], name
+            assert said_by_axe(page) == [], name
+        page.go(next(name for name in every if name.startswith("run/")))
+        page.wait("button", "Open the report").click()
+        own = page.driver.current_window_handle
+        page.driver.switch_to.window(
+            page.until(lambda: [one for one in page.driver.window_handles if one != own])[0]
+        )
+        try:
+            page.wait("h1", "medprior")
+            assert said_by_axe(page) == [], "the report"
+        finally:
+            page.driver.close()
+            page.driver.switch_to.window(own)
     finally:
         page.sized(1440, 900)
+
+
+def said_by_axe(page: Page) -> list[tuple[str, str, str]]:
+    """(rule, impact, where) of every finding."""
+    page.script(AXE.read_text("utf-8"))
+    found = page.driver.execute_async_script("axe.run().then(arguments[0])")
+    return [(one["id"], one["impact"], one["nodes"][0]["html"][:200]) for one in found["violations"]]

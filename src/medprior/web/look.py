@@ -34,6 +34,7 @@ class PlaneAsked(BaseModel):
     colours: Colours = "grey"
     low: float = Field(0.0, allow_inf_nan=False)
     high: float = Field(1.0, allow_inf_nan=False)
+    start: float | None = Field(None, allow_inf_nan=False)
     channel: int = 0
 
 

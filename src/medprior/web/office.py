@@ -52,6 +52,7 @@ class Office:
         self.folder = self.folder.absolute()
         own = self.folder / ".serve"
         self.scans = ScanStore(own, self.largest)
+        self.scans.on_read = lambda study, volume: self.shelf.put(_key(study), volume)
         self.runs = Runs(self.folder)
         self.queue = JobQueue(own / "queue.sqlite")
         self.foreman = Foreman(self.queue, own / "jobs", Path.cwd(), self.workers)
@@ -84,8 +85,7 @@ class Office:
 
     def image(self, study: Study) -> Volume:
         """Raises what ``io.read`` raises."""
-        key = f"{study.id} {study.said_unit} {study.said_modality}"
-        return self.shelf.get(key, lambda: self.scans.volume(study))
+        return self.shelf.get(_key(study), lambda: self.scans.volume(study))
 
     def request(self, verb: str, values: Mapping[str, object], name: str) -> Request | Scan:
         """What a form asks for, whose files are names of the page. name: of the run folder."""
@@ -148,3 +148,8 @@ class Office:
         if ends < time.monotonic() or not path.is_file():
             raise FileProblem("file", "this is not here any more", "click again")
         return path, name
+
+
+def _key(study: Study) -> str:
+    """Of the shelf: the same file said to be something else is another volume."""
+    return f"{study.id} {study.said_unit} {study.said_modality}"

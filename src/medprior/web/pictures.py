@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..data.axes import PLANES, axcodes, orient_plane, stacking_axis
-from ..data.views import Window, cut, grey, plane_of, sides, upright, window_for
+from ..data.views import Window, cut, grey, plane_of, quick_window, sides, upright
 from ..data.volume import Volume
 from ..errors import BadOption
 from ..runs.page.pictures import coloured, overlaid, scale_bar
@@ -99,7 +99,7 @@ def _where(volume: Volume, plane: str, at: int) -> Mapping[str, Any]:
 
 def presets(volume: Volume) -> list[dict[str, object]]:
     """Windows that a radiologist expects, by name: of CT in Hounsfield units, else shares of the values."""
-    first = window_for(volume)
+    first = quick_window(volume)
     if volume.unit == "HU":
         named = {
             "soft tissue": (-160, 240),
@@ -111,7 +111,7 @@ def presets(volume: Volume) -> list[dict[str, object]]:
         }
         found = [(name, *map(float, ends)) for name, ends in named.items()]
     else:
-        values = volume.data[..., :: max(1, volume.data.shape[-1] // 32)]
+        values = volume.data[..., :: max(1, volume.data.shape[-1] // 16)]
         ends = np.quantile(values, (0.0, 0.02, 0.4, 0.9, 0.98, 1.0)).tolist()
         found = [
             ("range of the scan", first.low, first.high),
@@ -130,11 +130,12 @@ def drawn(
     colours: str = "grey",
     low: float = 0.0,
     high: float = 1.0,
+    start: float | None = None,
     channel: int = 0,
 ) -> bytes:
     """One plane as PNG. colours: "grey" through the window low..high; "inferno", 0..high in colours;
-    "overlay", transparent below low, then in colours to high; "labels", one colour a label, all else
-    transparent.
+    "overlay", colours from low to high, transparent below start (default low); "labels", one colour a label,
+    all else transparent.
 
     Raises BadOption for a plane or a slice that the scan has not.
     """
@@ -147,7 +148,10 @@ def drawn(
     if colours == "grey":
         return _png(grey(values, Window(low, max(high, low + 1e-9), "")))
     if colours == "overlay":
-        return _png(overlaid(values, low, high))
+        layer = overlaid(values, low, high)
+        if start is not None:  # what is shown changes, the colour of a value does not
+            layer.putalpha(Image.fromarray(np.where(values >= start, 255, 0).astype(np.uint8)))
+        return _png(layer)
     return _png(coloured(values, high, name=colours))
 
 
@@ -188,6 +192,13 @@ class Shelf:
     _reading: dict[str, threading.Lock] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def put(self, key: str, volume: Volume) -> None:
+        """Keep a volume that was read elsewhere."""
+        with self._lock:
+            self._held[key] = volume
+            while len(self._held) > 1 and sum(v.data.nbytes for v in self._held.values()) > self.most:
+                self._held.popitem(last=False)
+
     def get(self, key: str, reader: Callable[[], Volume]) -> Volume:
         """Raises what ``reader`` raises, which reads the volume of that key."""
         with self._lock:
@@ -200,9 +211,7 @@ class Shelf:
                 if key in self._held:
                     return self._held[key]
             volume = reader()
+            self.put(key, volume)
             with self._lock:
-                self._held[key] = volume
-                while len(self._held) > 1 and sum(v.data.nbytes for v in self._held.values()) > self.most:
-                    self._held.popitem(last=False)
                 self._reading.pop(key, None)
             return volume

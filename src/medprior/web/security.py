@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import TooLarge
+
 __all__ = ["Guard", "policy"]
 
 Scope = MutableMapping[str, Any]
@@ -64,7 +66,11 @@ class Guard:
         if refused := self._refused(scope["method"], scope["path"], asked):
             await _say(answer, *refused)
             return
-        await self.app(scope, receive, answer)
+        await self.app(scope, _counted(receive, self._most(scope["path"])), answer)
+
+    def _most(self, path: str) -> int:
+        """Bytes of a body."""
+        return self.largest if path.endswith("/files") else SMALL_BODY
 
     def _refused(self, method: str, path: str, asked: Mapping[str, str]) -> tuple[int, str] | None:
         """(status, reason) of a request that goes no further."""
@@ -79,8 +85,7 @@ class Guard:
             given = asked.get("authorization", "")
             if not hmac.compare_digest(given.encode("utf-8", "replace"), f"Bearer {self.token}".encode()):
                 return 401, "the token is missing or old: open the address that medprior serve has printed"
-        length = asked.get("content-length", "0")
-        most = self.largest if "/files" in path else SMALL_BODY
+        length, most = asked.get("content-length", "0"), self._most(path)
         if not length.isdecimal() or int(length) > most:
             return 413, f"more than {most:,} bytes"
         return None
@@ -98,6 +103,21 @@ class Guard:
             await send(message)
 
         return answer
+
+
+def _counted(receive: Receive, most: int) -> Receive:
+    """A body without a stated length ends where it becomes too long."""
+    left = most
+
+    async def next_piece() -> Message:
+        nonlocal left
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise TooLarge("request", f"more than {most:,} bytes")
+        return message
+
+    return next_piece
 
 
 async def _say(send: Send, status: int, reason: str) -> None:

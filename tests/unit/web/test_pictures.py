@@ -67,6 +67,8 @@ def test_an_overlay_is_transparent_below_its_level_and_keeps_its_scale() -> None
     shown = pixels(drawn(image, "as stored", 0, colours="overlay", low=1.0, high=2.0))
     assert shown[..., 3].tolist() == [[0, 255], [255, 255]]
     assert (shown[1, 0, :3] == shown[1, 1, :3]).all() and (shown[0, 1, :3] != shown[1, 0, :3]).any()
+    less = pixels(drawn(image, "as stored", 0, colours="overlay", low=1.0, high=2.0, start=0.0))
+    assert (less[..., 3] == 255).all() and (less[:, :, :3] == shown[:, :, :3]).all()
 
 
 def test_labels_are_outlined_each_in_its_colour_and_never_mixed() -> None:

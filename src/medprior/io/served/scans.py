@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -85,7 +85,9 @@ class Writer:
 
 
 class ScanStore:
-    """root: its folder, for its owner alone. largest: bytes of one upload. most: files of one upload."""
+    """root: its folder, for its owner alone. largest: bytes of one upload. most: files of one upload.
+    on_read: gets each image that was read, so that it need not be read again.
+    """
 
     def __init__(self, root: Path, largest: int, most: int = 20_000) -> None:
         self.root, self.largest, self.most = root, largest, most
@@ -96,6 +98,7 @@ class ScanStore:
         for left in (root / "incoming").iterdir():  # a server that was killed has left it
             shutil.rmtree(left, ignore_errors=True)
         sweep(root / "scans")
+        self.on_read: Callable[[Study, Volume], None] = lambda study, volume: None
         self._open: dict[str, Incoming] = {}
 
     def begin(self, name: str) -> Incoming:
@@ -253,6 +256,7 @@ class ScanStore:
         if study.kind == "image":
             volume = self.volume(study)
             write_file(home / "small.png", _small(volume))
+            self.on_read(study, volume)
             study = replace(
                 study,
                 digest=digest_of_files(volume.provenance.sources),
@@ -353,9 +357,9 @@ def _file_name(kind: str, path: Path) -> str:
 
 
 def _small(volume: Volume, side: int = 320) -> bytes:
-    from ...data.views import as_png, grey, upright, window_for
+    from ...data.views import as_png, grey, quick_window, upright
 
-    image = grey(upright(volume), window_for(volume))
+    image = grey(upright(volume), quick_window(volume))
     image.thumbnail((side, side))
     return as_png(image)
 

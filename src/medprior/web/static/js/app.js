@@ -84,6 +84,7 @@ function Shell() {
   const [at, set] = useState(place());
   const [open, setOpen] = useState(null);
   const [busy, setBusy] = useState(0);
+  const [lost, setLost] = useState(null);
   const heading = useRef(null);
   useEffect(() => {
     const moved = () => {
@@ -99,9 +100,10 @@ function Shell() {
       get("/jobs").then(
         (jobs) => {
           setOpen(true);
+          setLost(null);
           setBusy(jobs.filter((job) => ["running", "waiting", "cancelling"].includes(job.state)).length);
         },
-        (error) => error.status === 401 && setOpen(false),
+        (error) => (error.status === 401 ? setOpen(false) : setLost(error)),
       );
     look();
     const timer = setInterval(() => document.hidden || look(), 3000);
@@ -117,7 +119,7 @@ function Shell() {
     }
     heading.current = location.hash;
   });
-  if (open === null) return null;
+  if (open === null) return lost ? h("main", { class: "locked" }, h("h1", null, "medprior"), h(Problem, { error: lost })) : null;
   return h(
     "div",
     { class: "frame" },
@@ -142,7 +144,7 @@ function Shell() {
       h("p", { class: "notice" }, "Research use only, not for diagnosis"),
     ),
     open
-      ? h("main", { id: "main" }, h(Safe, { at: location.hash }, h(Page, { key: location.hash.split("?")[0], name: at.name, query: at.query })))
+      ? h("main", { id: "main" }, h(Problem, { error: lost }), h(Safe, { at: location.hash }, h(Page, { key: location.hash.split("?")[0], name: at.name, query: at.query })))
       : h(Locked),
   );
 }

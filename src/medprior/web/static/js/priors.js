@@ -12,7 +12,7 @@ const parts = (line) => {
 };
 
 const Facts = ({ lines, only }) =>
-  h("dl", null, lines.map(parts).filter((pair) => pair && (!only || only.includes(pair[0]))).map(([what, words]) => [h("dt", null, what), h("dd", { class: what === "Measured" ? "measured-fact" : "" }, words)]));
+  h("dl", null, lines.map(parts).filter((pair) => pair && only.includes(pair[0])).map(([what, words], n, all) => [all[n - 1]?.[0] !== what && h("dt", null, what), h("dd", null, words)]));
 
 export function PriorsPage() {
   const [priors, error] = useAnswer("/priors");
@@ -35,13 +35,14 @@ export function PriorPage({ name }) {
   const [priors, error] = useAnswer("/priors");
   const one = priors?.find((prior) => prior.id === name);
   if (!one) return h("div", null, h("h1", null, "Prior"), priors ? h(Problem, { error: new Error("This prior is not here any more.") }) : error ? h(Problem, { error }) : h(Loading));
+  const measured = one.lines.map(parts).filter((pair) => pair?.[0] === "Measured");
   const jobs = ["synthesize", "calibrate reconstruct", "calibrate detect", "calibrate synthesize", "evaluate reconstruct", "evaluate detect", "adapt"];
   return h("div", { class: "split" },
     h("div", { class: "wide" },
       h("h1", null, one.name),
       h("p", { class: "lead" }, one.lines[0].replace(/^[^:]*: /, "")),
       h("h2", null, "What was measured of it"),
-      one.lines.some((line) => parts(line)?.[0] === "Measured") ? h(Facts, { lines: one.lines, only: ["Measured"] }) : h("p", null, "Nothing yet: no interval is calibrated, and no p-value can be given."),
+      measured.length ? h("ul", { class: "measured-list" }, measured.map(([, words]) => h("li", null, words))) : h("p", null, "Nothing yet: no interval is calibrated, and no p-value can be given."),
       h("h2", null, "Its card"),
       h(Facts, { lines: one.lines, only: ["Learned from", "Labels", "Geometry", "Licence", "Limit", "Weights"] })),
     h("aside", { "aria-label": "What to do" }, h("h2", null, "What to do with it"),

@@ -50,14 +50,18 @@ export function Solid({ base, map, opacity, low, win }) {
       const one = new Niivue({
         isRadiologicalConvention: true,
         backColor: [0, 0, 0, 1],
+        sagittalNoseLeft: true,
         show3Dcrosshair: true,
+        crosshairWidth: 1,
+        crosshairColor: [0.45, 0.78, 0.87, 0.7],
+        multiplanarLayout: 2,
         isColorbar: false,
         logLevel: "error",
         dragAndDropEnabled: false,
       });
       await one.attachToCanvas(canvas.current);
       const volumes = [{ ...address(base), colormap: "gray", cal_min: win.low, cal_max: win.high }];
-      if (map?.colours) volumes.push({ ...address(map), colormap: "inferno", opacity, cal_min: low, cal_max: map.colours[1] });
+      if (map?.colours) volumes.push({ ...address(map), colormap: "inferno", opacity, cal_min: Math.max(low, 1e-6), cal_max: map.colours[1] });
       await one.loadVolumes(volumes);
       one.setSliceType(one.sliceTypeMultiplanar);
       one.opts.multiplanarShowRender = 1;

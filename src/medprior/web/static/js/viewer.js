@@ -232,7 +232,7 @@ function Stage({ layers, jump, digits }) {
           h("div", { class: "canvas", style: { "--ratio": view.columns / view.rows, "--zoom": zoom, "--split": `${split}%`, aspectRatio: `${view.columns} / ${view.rows}` } },
             h(Picture, { path: planePath(base, view.name, at, { ...grey, channel: film ? frame : 0 }), alt: words, class: "base" }),
             twin && h("div", { class: "twin" }, h(Picture, { path: planePath(twin, view.name, at, grey), alt: `${twin.title}, the same slice` })),
-            map && shown && scale && h(Picture, { path: planePath(map, view.name, at, { colours: "overlay", low, high: scale[1] }), alt: `${map.title} in colours`, class: "layer map", style: { opacity } }),
+            map && shown && scale && h(Picture, { path: planePath(map, view.name, at, { colours: "overlay", low: scale[0], high: scale[1], start: low }), alt: `${map.title} in colours`, class: "layer map", style: { opacity } }),
             outlines && masks.map((mask) => h(Picture, { key: mask.name, path: planePath(mask, view.name, at, { colours: "labels" }), alt: mask.title, class: "layer" })),
             twin && h("span", { class: "cut", "aria-hidden": true }),
             h(Marks, { view, points, cursor, mark: mark && (mark.at === at || view.count === 1) ? mark : null, measured })),
@@ -252,10 +252,10 @@ function Stage({ layers, jump, digits }) {
       h("span", { class: "soft small" }, `${number(win.low)} to ${number(win.high)} ${base.unit}`),
     ),
     map && scale && h("figure", { class: "legend" },
-      h("span", null, number(low)), h(Picture, { path: "/legend/overlay", alt: "Colours from low to high" }), h("span", null, number(scale[1])),
+      h("span", null, number(scale[0])), h(Picture, { path: "/legend/overlay", alt: "Colours from low to high" }), h("span", null, number(scale[1])),
       h("figcaption", null, map.name === "map"
         ? from < 1
-          ? "Below the calibrated value: healthy scans show such values, too."
+          ? `Shown from ${number(low)} on. Values below ${number(scale[0])} have the lowest colour: healthy scans show them, too.`
           : "Coloured where the map passes what one healthy scan in twenty reaches anywhere."
         : `${map.title}. The scale is that of the whole volume.`)),
     measured !== null && h("p", { role: "status", class: "measured" }, `Distance ${number(measured)} mm`),
