@@ -72,9 +72,9 @@ def hand_in(driver: webdriver.Chrome, path: Path) -> str:
 
 
 def taken(driver: webdriver.Chrome, address: str, work: Path) -> None:
-    image = odd_radiograph(mp.load("chest-xray"))
+    image = odd_radiograph(mp.load("chest-xray"), (128, 128))
     grey = Image.fromarray((image.data[0].clip(0, 1) * 255).astype("uint8"))
-    grey.resize((768, 768), Image.Resampling.BICUBIC).save(work / "synthetic radiograph.png")
+    grey.resize((512, 512), Image.Resampling.BICUBIC).save(work / "synthetic radiograph.png")
     driver.get(address)
     radiograph = hand_in(driver, work / "synthetic radiograph.png")
     hand_in(driver, scan_paths()["brain"])

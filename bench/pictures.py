@@ -69,9 +69,9 @@ def detect() -> list[np.ndarray]:
     return [_tile(odd.data, 0, 1), change, _tile(found.healthy.data, 0, 1)]
 
 
-def odd_radiograph(prior: mp.Prior) -> mp.Volume:
+def odd_radiograph(prior: mp.Prior, size: tuple[int, int] | None = None) -> mp.Volume:
     """A synthetic radiograph with a drawn blob."""
-    scan = mp.synthesize(prior, n=1, label="no_finding", seed=1)[0]
+    scan = mp.synthesize(prior, n=1, label="no_finding", size=size, seed=1)[0]
     data = scan.data.copy()
     i, j = np.indices(data.shape[1:]) / data.shape[1]
     data[0] += 0.35 * np.exp(-((i - 0.55) ** 2 + (j - 0.3) ** 2) / 0.003)

@@ -35,6 +35,7 @@ FILES = {
     "replay": "replay",
     "prior": "prior",
     "into": "new",
+    "head": "run",
 }
 """What the page offers for an option that names a file or a folder."""
 

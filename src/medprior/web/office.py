@@ -74,6 +74,8 @@ class Office:
             from ..training.folder import bundled  # torch, which most of the page does without
 
             known = {name: Path(name) for name in bundled()} | dict(self.runs.priors())
+        elif kind == "run":
+            known = {name: run.path for name, run in self.runs.all()}
         elif reference in self.sets:
             known = dict(self.sets)
         else:

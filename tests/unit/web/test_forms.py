@@ -26,6 +26,9 @@ FILLED: dict[str, dict[str, object]] = {
     "train": {"folder": "d", "channels": ["image", "mask"], "minutes": 0.5},
     "adapt": {"folder": "d", "prior": "p", "replay": "none"},
     "scan": {"folder": "d", "modality": "CT"},
+    "learn": {"folder": "d", "prior": "p", "level": 0.9},
+    "predict": {"input": "s.png", "prior": "p", "head": "h"},
+    "evaluate learn": {"folder": "d", "prior": "p", "draws": 3},
     "label": {"folder": "d", "prior": "p", "classes": ["sick", "well"], "n": 5},
     "evaluate augment": {"folder": "d", "prior": "p", "split": "test"},
 }

@@ -19,6 +19,7 @@ const KINDS = { scan: ["image", "measurement"], set: ["set"], table: ["table"] }
 // What can be chosen for an option that names a file: [value, words].
 function offers(field, have) {
   if (field.kind === "prior") return have.priors.map((one) => [one.id, one.name]);
+  if (field.kind === "run") return have.runs.filter((one) => one.job === "learn").map((one) => [one.id, one.folder]);
   if (field.kind === "replay") return [["generative", "images that the prior draws"], ["none", "nothing"], ...offers({ kind: "set" }, have)];
   const own = have.studies.filter((one) => KINDS[field.kind].includes(one.kind)).map((one) => [one.id, one.name]);
   return field.kind === "set" ? [...have.sets.map((one) => [one, one]), ...own] : own;
@@ -32,14 +33,14 @@ function Control({ field, value, set, have, id }) {
       field.default === null && h("option", { value: "" }, field.required ? "choose" : "not set"), field.choices.map((one) => h("option", { value: one }, one)));
   }
   if (field.kind === "new") return h("input", { ...common, type: "checkbox", checked: value !== undefined, onChange: (e) => set(e.target.checked ? "new" : undefined) });
-  if (["scan", "set", "table", "prior", "replay"].includes(field.kind)) {
+  if (["scan", "set", "table", "prior", "replay", "run"].includes(field.kind)) {
     const found = offers(field, have);
     if (field.many) {
       return h("select", { ...common, multiple: true, size: Math.min(5, Math.max(2, found.length)), onChange: (e) => set([...e.target.selectedOptions].map((one) => one.value)) },
         found.map(([key, words]) => h("option", { value: key, selected: value?.includes(key) }, words)));
     }
     return h("select", { ...common, value: value ?? (field.kind === "replay" ? "generative" : ""), required: field.required, onChange: (e) => set(e.target.value || undefined) },
-      field.kind !== "replay" && h("option", { value: "" }, found.length ? (field.required ? "choose" : "none") : `none yet: hand in a ${field.kind === "set" ? "data set" : field.kind} first`),
+      field.kind !== "replay" && h("option", { value: "" }, found.length ? (field.required ? "choose" : "none") : `none yet: ${{ set: "hand in a data set", run: "learn one", prior: "learn one" }[field.kind] ?? `hand in a ${field.kind}`} first`),
       found.map(([key, words]) => h("option", { value: key }, words)));
   }
   if ((field.kind === "whole" || field.kind === "number") && !field.many && field.count === 1) {
@@ -70,6 +71,7 @@ export function FormPage({ name, query }) {
   const [priors] = useAnswer("/priors");
   const [studies] = useAnswer("/studies");
   const [sets] = useAnswer("/sets");
+  const [runs] = useAnswer("/runs");
   const [values, setValues] = useState({});
   const [command, setCommand] = useState("");
   const [problem, setProblem] = useState(null);
@@ -100,8 +102,8 @@ export function FormPage({ name, query }) {
     return () => clearTimeout(timer);
   }, [form, state]);
 
-  if (error || !form || !priors || !studies || !sets) return h("div", null, h("h1", null, titled(name)), error ? h(Problem, { error }) : h(Loading));
-  const have = { priors, studies, sets };
+  if (error || !form || !priors || !studies || !sets || !runs) return h("div", null, h("h1", null, titled(name)), error ? h(Problem, { error }) : h(Loading));
+  const have = { priors, studies, sets, runs };
   const set = (key, value) => setValues((old) => ({ ...old, [key]: value }));
   const start = async (event) => {
     event.preventDefault();

@@ -157,9 +157,9 @@ export function ScansPage() {
 }
 
 const FOR = {
-  image: ["detect", "augment", "reconstruct", "augment-classical"],
+  image: ["detect", "augment", "reconstruct", "augment-classical", "predict"],
   measurement: ["reconstruct"],
-  set: ["scan", "train", "adapt", "label", "augment-set", "evaluate reconstruct", "evaluate detect", "calibrate reconstruct", "calibrate detect", "calibrate synthesize"],
+  set: ["scan", "train", "adapt", "label", "learn", "augment-set", "evaluate reconstruct", "evaluate detect", "calibrate reconstruct", "calibrate detect", "calibrate synthesize"],
   table: [],
 };
 
