@@ -17,7 +17,7 @@ from ..runs.ask.request import ADVANCED, Request, explained
 from ..runs.ask.requests import Scan
 from ..runs.verbs import VERBS
 
-__all__ = ["FILES", "Field", "command_line", "form_request", "forms", "words_of"]
+__all__ = ["FILES", "Field", "command_line", "file_kind", "form_request", "forms", "words_of"]
 
 _OURS = ("out", "fresh", "write_index", "index", "series")
 """Options that the page sets itself or has no need of."""
@@ -119,11 +119,22 @@ def _joined(real: Sequence[Any]) -> tuple[Any, bool, int]:
 
 
 def _kind(name: str, inner: Any) -> str:
+    if inner is Path or name == "prior":
+        return FILES.get(name, "any")
     if name in FILES:
         return FILES[name]
     if get_origin(inner) is Literal:
         return "choice"
     return {bool: "flag", int: "whole", float: "number"}.get(inner, "text")
+
+
+def file_kind(verb: str, name: str) -> str:
+    """What an option that names a file is chosen from, "" for any other option."""
+    known = VERBS[verb][0].model_fields if verb in VERBS else {}
+    if name not in known:
+        return FILES.get(name, "")
+    kind = _kind(name, _shape(known[name].annotation)[0])
+    return kind if kind in {*FILES.values(), "any"} else ""
 
 
 def form_request(verb: str, values: Mapping[str, object]) -> Request | Scan:
@@ -154,8 +165,8 @@ def _option(name: str, info: FieldInfo, value: Any) -> list[str]:
     if info.kw_only is not True:
         return [str(value)]  # the scan or the folder, given by its place
     flag = "--" + (info.alias or name).replace("_", "-")
-    if value is True:
-        return [flag]
+    if isinstance(value, bool):
+        return [flag if value else f"{flag}=false"]
     if isinstance(value, tuple):
         _, many, _ = _shape(info.annotation)
         texts = [_text(one) for one in value]

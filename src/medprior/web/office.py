@@ -17,7 +17,7 @@ from ..io.served.scans import ScanStore, Study
 from ..runs.ask.request import Request
 from ..runs.ask.requests import Label, Scan
 from ..runs.core.run import RunFolder
-from .forms import FILES, form_request, words_of
+from .forms import file_kind, form_request, words_of
 from .labels import LabelRoom
 from .pictures import Shelf
 from .shown import Runs
@@ -74,8 +74,8 @@ class Office:
             from ..training.folder import bundled  # torch, which most of the page does without
 
             known = {name: Path(name) for name in bundled()} | dict(self.runs.priors())
-        elif kind == "run":
-            known = {name: run.path for name, run in self.runs.all()}
+        elif kind in ("run", "any") and reference in (runs := dict(self.runs.all())):
+            known = {reference: runs[reference].path}
         elif reference in self.sets:
             known = dict(self.sets)
         else:
@@ -93,7 +93,7 @@ class Office:
         """What a form asks for, whose files are names of the page. name: of the run folder."""
         real: dict[str, object] = {}
         for key, value in values.items():
-            kind = FILES.get(key, "")
+            kind = file_kind(verb, key)
             if not kind or value in ("generative", "none"):
                 real[key] = value
             elif kind == "new":

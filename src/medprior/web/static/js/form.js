@@ -14,7 +14,7 @@ export function JobChoice() {
       h("li", { key: one.verb }, h("a", { class: "card words", href: link(`new/${one.verb}`) }, h("b", null, titled(one.verb)), h("span", { class: "soft" }, one.help), h("code", null, `medprior ${one.verb}`))))));
 }
 
-const KINDS = { scan: ["image", "measurement"], set: ["set"], table: ["table"] };
+const KINDS = { any: ["image", "measurement", "set", "table"], scan: ["image", "measurement"], set: ["set"], table: ["table"] };
 
 // What can be chosen for an option that names a file: [value, words].
 function offers(field, have) {
@@ -22,18 +22,19 @@ function offers(field, have) {
   if (field.kind === "run") return have.runs.filter((one) => one.job === "learn").map((one) => [one.id, one.folder]);
   if (field.kind === "replay") return [["generative", "images that the prior draws"], ["none", "nothing"], ...offers({ kind: "set" }, have)];
   const own = have.studies.filter((one) => KINDS[field.kind].includes(one.kind)).map((one) => [one.id, one.name]);
+  if (field.kind === "any") own.push(...have.sets.map((one) => [one, one]), ...have.runs.map((one) => [one.id, one.folder]));
   return field.kind === "set" ? [...have.sets.map((one) => [one, one]), ...own] : own;
 }
 
 function Control({ field, value, set, have, id }) {
   const common = { id, "aria-describedby": `${id}-help` };
-  if (field.kind === "flag") return h("input", { ...common, type: "checkbox", checked: value === true, onChange: (e) => set(e.target.checked || undefined) });
+  if (field.kind === "flag") return h("input", { ...common, type: "checkbox", checked: value ?? field.default === true, onChange: (e) => set(e.target.checked === (field.default === true) ? undefined : e.target.checked) });
   if (field.kind === "choice") {
     return h("select", { ...common, value: value ?? field.default ?? "", onChange: (e) => set(e.target.value || undefined) },
       field.default === null && h("option", { value: "" }, field.required ? "choose" : "not set"), field.choices.map((one) => h("option", { value: one }, one)));
   }
   if (field.kind === "new") return h("input", { ...common, type: "checkbox", checked: value !== undefined, onChange: (e) => set(e.target.checked ? "new" : undefined) });
-  if (["scan", "set", "table", "prior", "replay", "run"].includes(field.kind)) {
+  if (["scan", "set", "table", "prior", "replay", "run", "any"].includes(field.kind)) {
     const found = offers(field, have);
     if (field.many) {
       return h("select", { ...common, multiple: true, size: Math.min(5, Math.max(2, found.length)), onChange: (e) => set([...e.target.selectedOptions].map((one) => one.value)) },
