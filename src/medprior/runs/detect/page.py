@@ -4,6 +4,7 @@ is unusual.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from ...data.axes import plane_of_codes
 from ...data.views import grey, number, sides, upright, window_for
 from ...data.volume import Volume
-from ...evidence.conformal import patients_needed
+from ...evidence.conformal import patients_needed, smallest_p
 from ...jobs.detect import ALPHA, Found, plain_scale
 from ...prior import Prior
 from ..page.blocks import Compare, Fold, Grid, Picture, Section, Table
@@ -110,8 +111,15 @@ def slices_table(found: Found) -> list[Table]:
         return []
     out, n = [n + 1 for n, q in enumerate(found.slices) if q <= DISCOVERIES], len(found.slices)
     note = f"Of {n}, counted from 1 as the prior cuts them. q is at most 0.1 (Benjamini-Hochberg)."
-    if n / (found.n_healthy + 1) > DISCOVERIES:
-        needed = -(-n // max(1, int(DISCOVERIES * (found.n_healthy + 1))))
+    # q = p n / k for k slices with the smallest p, 1 / (healthy patients + 1)
+    needed = math.ceil(n * smallest_p(found.n_healthy) / DISCOVERIES - 1e-9)
+    if needed > n:
+        note += (
+            f" NO SLICE CAN BE NAMED: with {found.n_healthy} healthy patients {needed} slices would have to "
+            f"be as rare as can be at once, and there are {n}. At least {patients_needed(DISCOVERIES)} "
+            "healthy patients are needed. See the findings."
+        )
+    elif needed > 1:
         note += (
             f" {found.n_healthy} healthy patients cannot name a single slice: {needed} slices must be as "
             "rare as can be at once. See the findings."

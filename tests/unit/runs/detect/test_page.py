@@ -165,3 +165,14 @@ def test_findings_slices_and_evidence_are_told() -> None:
     assert [row[2] for row in evidence.rows[1:]] == ["+1.25"] * 5
     bare = found(None, 0)
     assert findings_table(volume, bare) == slices_table(bare) == evidence_table(bare) == []
+
+
+@pytest.mark.parametrize(
+    "patients, slices, said", [(4, 96, "192 slices"), (19, 96, "48 slices must be as rare"), (1000, 96, "")]
+)
+def test_few_healthy_patients_name_no_slice(patients: int, slices: int, said: str) -> None:
+    """q = p n / k: with 4 patients p is at least 0.2, and 192 of the 96 slices would be needed."""
+    seen = replace(found(0.2, patients), slices=(0.5,) * slices)
+    note = str(slices_table(seen)[0])
+    assert ("NO SLICE CAN BE NAMED" in note) == (patients == 4)
+    assert said in note and ("as rare" in note) == bool(said)
