@@ -36,8 +36,8 @@ __all__ = [
 
 Array: TypeAlias = NDArray[Any]
 STRENGTH = 0.03
-"""Inverse strength of the ridge, for features of mean square 1 in all; chosen on validation data
-(docs/learn.md)."""
+"""Inverse strength of the ridge, for features of mean square 1 in all. Chosen among 0.01 to 10 on the val
+split of PneumoniaMNIST, 20 and 50 labels, ten draws."""
 ROUNDS = 4
 DRIFT = 2.0
 """Self-training stops where the share of a class among pseudo-labels is so many times its share of the
@@ -188,7 +188,8 @@ def self_train(
 
 
 WEIGHT = 4.0
-"""All pseudo-labels together count at most so many times as much as all labels."""
+"""All pseudo-labels together count at most so many times as much as all labels. Chosen as ``STRENGTH`` was,
+among 1, 4 and no limit."""
 
 
 def _aligned(p: Array, target: Array, *, several: bool) -> Array:
