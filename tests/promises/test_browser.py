@@ -401,6 +401,39 @@ def test_a_volume_is_read_by_keyboard_alone(page: Page, tmp_path: Path) -> None:
     page.until(lambda: page.wait(".bar select").get_attribute("value") in ("lung", "more contrast"))
 
 
+def test_a_finding_jumps_to_its_place(page: Page, server: Server) -> None:
+    """A run as detect writes it: the line of the list shows the slice, a ring, and the colours of the map."""
+    outputs, affine = server.folder / "runs" / "detect-found" / "outputs", np.diag([1.0, 1.0, 2.0, 1.0])
+    data = np.zeros((1, 40, 44, 36), np.float32)
+    data[0, 8:12, 30:34, 4:7] = 9
+    for name, values, kind in (("healthy_twin", data * 0, "healthy twin"), ("map", data, "map")):
+        write(Volume(values, affine), outputs / f"{name}.nii.gz", kind=kind)
+    write(Volume(np.sign(data), affine, "label"), outputs / "findings.nii.gz", kind="mask")
+    finding = {
+        "number": 1,
+        "voxels": 48,
+        "size": 0.096,
+        "centre": [9.5, 31.5, 10.0],
+        "peak": 9.0,
+        "p_value": 0.04,
+    }
+    summary = {"headline": ["1 finding"], "result": "1 finding", "code": 0}
+    record: dict[str, object] = {"complete": True, "job": "detect", "finished": "2026", "summary": summary}
+    record["metrics"] = {"map_high": 5.0, "findings": [finding]}
+    (outputs.parent / "run.json").write_text(json.dumps(record))
+    page.go("runs")
+    page.wait("a.card", "1 finding").click()
+    page.wait(".findings button", "Finding 1").click()
+    page.until(lambda: "axial, slice 6 of 36" in page.wait(".stage").get_attribute("aria-label"))
+    ring = page.wait(".marks .found")
+    place = [float(ring.get_attribute(name)) for name in ("cx", "cy")]
+    assert place == [
+        pytest.approx(40 - 1 - 9.5, abs=0.6),
+        pytest.approx(44 - 1 - 31.5, abs=0.6),
+    ]  # right is left
+    assert page.until(lambda: page.script(COLOURED), "coloured pixels") == 16
+
+
 def test_nothing_was_asked_of_another_place_and_nothing_went_wrong(page: Page, server: Server) -> None:
     page.hear()
     others = [one for one in page.asked if not re.match(LOCAL, one)]

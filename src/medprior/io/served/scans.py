@@ -32,9 +32,9 @@ _LARGEST_TABLE = 16 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """One thing that was handed in. kind: "image", "measurement", "set" or "table". name: as its owner calls
-    it. file: below its folder, what a job is given. digest: SHA-256 of an image, as runs name their input.
-    said_unit, said_modality: what its owner says where the file does not.
+    """One thing that was handed in. kind: "image", "measurement", "set", "table" or "model". name: as its
+    owner calls it. file: below its folder, what a job is given. digest: SHA-256 of an image, as runs name
+    their input. said_unit, said_modality: what its owner says where the file does not.
     """
 
     id: str
@@ -181,7 +181,7 @@ class ScanStore:
                     whole |= {one: one.name for one in extract(path, folder, self.limits)}
                     continue
             except MedpriorError as error:
-                if not name.lower().endswith(_TABLES):
+                if not name.lower().endswith((*_TABLES, ".onnx", ".json")):
                     refused.append(Refusal(name, _without_place(error, [path])))
                     continue
             whole[path] = name
@@ -191,13 +191,17 @@ class ScanStore:
         self, files: dict[Path, str], ids: Iterator[str], refused: list[Refusal]
     ) -> Iterator[tuple[Study, Sequence[Path]]]:
         """Each study with its files, named by the content of each file."""
-        dicom = []
+        dicom, described = [], {name: path for path, name in files.items() if name.lower().endswith(".json")}
         for path, name in files.items():
-            if name.lower().endswith(_TABLES) and path.stat().st_size <= _LARGEST_TABLE:
-                yield (
-                    Study(next(ids), name, "table", f"table{Path(name).suffix.lower()}", time.time()),
-                    [path],
-                )
+            suffix = Path(name).suffix.lower()
+            if suffix == ".json":
+                continue  # it describes the model of the same name, or nothing
+            if suffix == ".onnx":
+                beside = described.get(f"{Path(name).stem}.json")
+                yield _new(ids, name, "model", "model.onnx"), [path, *([beside] if beside else [])]
+                continue
+            if suffix in _TABLES and path.stat().st_size <= _LARGEST_TABLE:
+                yield _new(ids, name, "table", f"table{suffix}"), [path]
                 continue
             try:
                 kind = kind_of(path, self.limits)
@@ -210,16 +214,7 @@ class ScanStore:
             measured = kind == "hdf5" or (
                 kind == "npz" and {"kspace.npy", "sinogram.npy"} & set(member_names(path, self.limits))
             )
-            yield (
-                Study(
-                    next(ids),
-                    name,
-                    "measurement" if measured else "image",
-                    _file_name(kind, path),
-                    time.time(),
-                ),
-                [path],
-            )
+            yield _new(ids, name, "measurement" if measured else "image", _file_name(kind, path)), [path]
         if dicom:
             yield from self._series(dicom, files, ids, refused)
 
@@ -244,6 +239,7 @@ class ScanStore:
             target = home / study.file
             series = study.file.partition("/")[0] == "scan"
             targets = [home / "scan" / f"{n:06}.dcm" for n, _ in enumerate(paths, 1)] if series else [target]
+            targets += [target.with_suffix(".json")] * (len(paths) - len(targets))
             targets[0].parent.mkdir(exist_ok=True)
             for path, place in zip(paths, targets, strict=True):
                 path.replace(place)

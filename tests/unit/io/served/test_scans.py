@@ -132,3 +132,9 @@ def test_a_killed_upload_is_swept_at_the_next_start(store: ScanStore) -> None:
 def test_its_folder_is_private(store: ScanStore) -> None:
     assert store.root.stat().st_mode & 0o077 == 0
     assert store.get("../../etc") is None
+
+
+def test_a_model_keeps_the_file_that_describes_it(store: ScanStore) -> None:
+    (study,), refused = hand_in(store, {"net.onnx": b"\x08\x07onnx", "net.json": b"{}", "other.json": b"{}"})
+    assert (study.kind, study.name, refused) == ("model", "net.onnx", [])
+    assert store.path(study).with_suffix(".json").read_bytes() == b"{}"

@@ -14,7 +14,7 @@ export function JobChoice() {
       h("li", { key: one.verb }, h("a", { class: "card words", href: link(`new/${one.verb}`) }, h("b", null, titled(one.verb)), h("span", { class: "soft" }, one.help), h("code", null, `medprior ${one.verb}`))))));
 }
 
-const KINDS = { any: ["image", "measurement", "set", "table"], scan: ["image", "measurement"], set: ["set"], table: ["table"] };
+const KINDS = { any: ["image", "measurement", "set", "table", "model"], scan: ["image", "measurement"], set: ["set"], table: ["table"] };
 
 // What can be chosen for an option that names a file: [value, words].
 function offers(field, have) {

@@ -114,6 +114,8 @@ export const VERBS = {
   learn: "Learn labels from few scans",
   predict: "Predict a label",
   "evaluate learn": "Measure learning from few labels",
+  explain: "Explain a model's answer",
+  "evaluate explain": "Measure explanations",
   train: "Learn a prior",
   adapt: "Teach a prior something new",
   scan: "Check a data set",

@@ -107,7 +107,7 @@ function Drop({ onDone }) {
 export const kindOf = (study) =>
   study.kind === "image"
     ? [study.modality || "Image", study.shape.join(" × "), study.unit !== "a.u." ? study.unit : ""].filter(Boolean).join(" · ")
-    : { measurement: "Measurement", set: "Data set", table: "Table" }[study.kind] + (study.notes[0] && study.kind === "set" ? ` · ${study.notes[0]}` : "");
+    : { measurement: "Measurement", set: "Data set", table: "Table", model: "Model (ONNX)" }[study.kind] + (study.notes[0] && study.kind === "set" ? ` · ${study.notes[0]}` : "");
 
 export function StudyCard({ study, to }) {
   return h(
@@ -116,7 +116,7 @@ export function StudyCard({ study, to }) {
     h("a", { class: "card", href: link(to ?? `scan/${study.id}`) },
       study.kind === "image"
         ? h(Picture, { path: `/studies/${study.id}/small.png`, alt: "", class: "thumb" })
-        : h("span", { class: "thumb sign", "aria-hidden": true }, { measurement: "k", set: "▤", table: "≡" }[study.kind]),
+        : h("span", { class: "thumb sign", "aria-hidden": true }, { measurement: "k", set: "▤", table: "≡", model: "ƒ" }[study.kind]),
       h("span", { class: "words" },
         h("b", null, study.name),
         h("span", { class: "soft" }, kindOf(study)),
@@ -139,7 +139,7 @@ export function ScansPage() {
     }
     setBusy(false);
   };
-  const done = (found) => (found.length === 1 && found[0].kind !== "table" && found[0].kind !== "set" ? go(`scan/${found[0].id}`) : again());
+  const done = (found) => (found.length === 1 && ["image", "measurement"].includes(found[0].kind) ? go(`scan/${found[0].id}`) : again());
   return h(
     "div",
     null,
@@ -157,16 +157,17 @@ export function ScansPage() {
 }
 
 const FOR = {
-  image: ["detect", "augment", "reconstruct", "augment-classical", "predict"],
+  image: ["detect", "augment", "reconstruct", "augment-classical", "predict", "explain"],
   measurement: ["reconstruct"],
   set: ["scan", "train", "adapt", "label", "learn", "augment-set", "evaluate reconstruct", "evaluate detect", "calibrate reconstruct", "calibrate detect", "calibrate synthesize"],
   table: [],
+  model: ["evaluate explain"],
 };
 
 export const JobLinks = ({ study }) =>
   h("ul", { class: "verbs" },
     (FOR[study.kind] ?? []).map((verb) =>
-      h("li", null, h("a", { class: "button", href: link(`new/${verb}?${study.kind === "set" ? "folder" : "input"}=${study.id}`) }, titled(verb)))));
+      h("li", null, h("a", { class: "button", href: link(`new/${verb}?${{ set: "folder", model: "model" }[study.kind] ?? "input"}=${study.id}`) }, titled(verb)))));
 
 // What the numbers mean, where the file does not say: Hounsfield units have windows of their own.
 function Kind({ study, onChange }) {
