@@ -146,6 +146,18 @@ class Page:
     def keys(self, *keys: str) -> None:
         self.driver.switch_to.active_element.send_keys(*keys)
 
+    def tab_to(self, there: Callable[[], bool]) -> None:
+        for _ in range(80):
+            self.keys(Keys.TAB)
+            if there():
+                return
+        raise AssertionError("not reached by the tab key")
+
+    def press(self, words: str) -> None:
+        """Go to a link or a button by the tab key, and press it."""
+        self.tab_to(lambda: self.driver.switch_to.active_element.text == words)
+        self.keys(Keys.ENTER)
+
     def sized(self, width: int, height: int, dark: bool = False) -> None:
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
@@ -374,12 +386,7 @@ def test_a_volume_is_read_by_keyboard_alone(page: Page, tmp_path: Path) -> None:
     write(Volume(data, np.diag([1.0, 1.0, 2.0, 1.0]), "HU", "CT"), tmp_path / "box.nii.gz", kind="converted")
     page.hand_in(tmp_path / "box.nii.gz")
     page.wait(".viewer .canvas img.base")
-    for _ in range(60):
-        page.keys(Keys.TAB)
-        if "stage" in (page.driver.switch_to.active_element.get_attribute("class") or ""):
-            break
-    stage = page.driver.switch_to.active_element
-    assert "stage" in stage.get_attribute("class")
+    page.tab_to(lambda: "stage" in (page.driver.switch_to.active_element.get_attribute("class") or ""))
     label = lambda: page.wait(".stage").get_attribute("aria-label")  # noqa: E731
     assert "axial, slice 19 of 36" in label()
     page.keys(Keys.ARROW_UP)
@@ -399,6 +406,12 @@ def test_a_volume_is_read_by_keyboard_alone(page: Page, tmp_path: Path) -> None:
     page.keys(Keys.ESCAPE)
     page.keys("2")
     page.until(lambda: page.wait(".bar select").get_attribute("value") in ("lung", "more contrast"))
+    page.press("Find what looks unusual")
+    page.until(lambda: page.wait("form button.main").is_enabled(), "the form is complete")
+    page.press("Start")
+    page.wait(".state")
+    page.press("Cancel")
+    page.wait(".state", "cancelled")
 
 
 def test_a_finding_jumps_to_its_place(page: Page, server: Server) -> None:
