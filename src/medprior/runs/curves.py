@@ -66,6 +66,8 @@ def _work(
         arms = [arm for arm in arms if arm.source not in ("network", "imagenet")]
     if request.labels_alone:
         arms = [arm for arm in arms if not arm.unlabelled]
+    for part in range(len(pool.judges)):  # before minutes are spent, not after
+        draw_labels(pool, part, max(request.sizes), request.seed, stratified=True)
     todo = [(size, draw) for size in request.sizes for draw in range(request.draws)]
     on_event(Event("stage", "learning from draws of labels", 0, len(todo)))
     for n, (size, draw) in enumerate(todo):

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from medprior.data.volume import Volume
+from medprior.downstream.classifier import ClassifierSettings
 from medprior.errors import BadOption
+from medprior.jobs import label_curves as module
 from medprior.jobs.label_curves import ARMS, CurvePool, answers, asked_labels, draw_labels, judged_by, looked
 from medprior.learning.features import FeatureSettings
 from tests.unit.jobs.exact import tiny
@@ -68,8 +70,9 @@ def test_every_head_finds_the_stripes(arm) -> None:
     assert logits.shape == (12, 2) and right.mean() > 0.7
 
 
-def test_a_network_learns_from_the_same_labels() -> None:
+def test_a_network_learns_from_the_same_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("monai")
+    monkeypatch.setattr(module, "ClassifierSettings", lambda: ClassifierSettings(steps=5, batch=8))
     made = pool(test=12)
     arm = next(arm for arm in ARMS if arm.source == "network")
     assert made.images.shape == (40, 1, 16, 16)

@@ -14,7 +14,7 @@ from medprior.data.volume import Volume
 from medprior.io.read import read
 from medprior.io.write import write
 from medprior.runs.learn.masks import overlay_of
-from tests.unit.learning.test_voxels import block
+from tests.unit.learning.test_voxels import QUICK, block
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_learn_and_predict_masks(data: Path, tiny: Path, tmp_path: Path) -> None:
+def test_learn_and_predict_masks(
+    data: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medprior.learning.voxels.VoxelSettings", lambda: QUICK)
     out = tmp_path / "head"
     assert main(["learn", str(data), "--prior", str(tiny), "--segment", "--out", str(out)]) == 0
     metrics = json.loads((out / "run.json").read_text())["metrics"]
