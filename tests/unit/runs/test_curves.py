@@ -17,8 +17,9 @@ __all__ = ["data"]
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ways to learn are judged twice, as an interval needs."""
+    """Ways to learn are judged twice, as an interval needs, and halves of the patients judge."""
     monkeypatch.setattr("medprior.jobs.learn.REPEATS", 2)
+    monkeypatch.setattr("medprior.jobs.label_curves.FOLDS", 2)
 
 
 def evaluate(data: Path, prior: Path, out: Path, *more: str) -> int:
@@ -27,10 +28,10 @@ def evaluate(data: Path, prior: Path, out: Path, *more: str) -> int:
 
 
 def test_curves_with_and_without_unlabelled_scans(data: Path, tiny: Path, tmp_path: Path) -> None:
-    """Five folds judge in turn; every number has an interval, every method its gain."""
+    """Two folds judge in turn; every number has an interval, every method its gain."""
     assert evaluate(data, tiny, tmp_path / "out", "--baselines", "quick") == 0
     metrics = json.loads((tmp_path / "out" / "run.json").read_text())["metrics"]
-    assert metrics["ours"] == "prior, with unlabelled scans" and metrics["judged_by"].startswith("5 folds")
+    assert metrics["ours"] == "prior, with unlabelled scans" and metrics["judged_by"].startswith("2 folds")
     assert set(metrics["auroc"]) == {
         *("prior, with unlabelled scans", "prior, labels alone", "prior, labels asked for"),
         *("pixels", "pixels, with unlabelled scans"),
