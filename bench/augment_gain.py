@@ -67,7 +67,7 @@ KINDS = {
         "chest_xray_nih",
         "DX",
         "the train split, 596 scans with labels, the labelled scans among them (the bundled chest-xray)",
-        {"size": 64},
+        {"size": 64, "patient_pattern": r"^(\d{8})_"},
     ),
 }
 COUNTS = (25, 50, 100)

@@ -41,7 +41,7 @@ from medprior.prior.promises import IntervalPromise, MeasurementKind, Promises, 
 from medprior.runs.ask.requests import TASKS, Reconstruct
 from medprior.runs.reconstruct.simulate import case_of
 from medprior.runs.studies.calibrate_reconstruct import title_of
-from medprior.training.folder import save
+from medprior.training.folder import read_healthy, save, save_promises
 
 FOLDER = Path("src/medprior/pretrained")
 DRAWS = 8
@@ -228,8 +228,9 @@ def units(name: str, work: Path) -> None:
             more["measured"] = {key: v for key, v in more.get("measured", {}).items() if key not in gone}
         entries.append(replace(one, calibration=at, more=more))
         print(f"{name} {one.title}: {at.basis} {at.short}", flush=True)
-    prior.promises = replace(prior.promises, reconstruct=tuple(entries))
-    save(prior, FOLDER / name, half=True)
+    folder = FOLDER / name
+    promises = replace(prior.promises, reconstruct=tuple(entries))
+    save_promises(folder, promises, folder, healthy=read_healthy(folder))
 
 
 def coverage(entry: IntervalPromise, found: list[CaseResiduals]) -> dict[str, Any]:

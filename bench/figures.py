@@ -36,7 +36,7 @@ CHAPTERS = {
         "gate",
     ),
     "Synthesis and augmentation": (
-        "synthesis", "nearer", "moves", "generators", "joint", "adapt", "augment_gain", "augment_gates",
+        "synthesis", "copies", "moves", "generators", "joint", "adapt", "augment_gain", "augment_gates",
     ),
     "Networks, speed and safety": ("networks", "operators", "speed", "dicom_speed", "augment_speed", "kill"),
 }  # fmt: skip

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medprior import load
-from medprior.evidence.synthetic.copies import CopyIndex, way_audit
+from medprior.evidence.synthetic.copies import CopyIndex, copy_audit
 from medprior.evidence.synthetic.descriptors import descriptors
 from medprior.evidence.synthetic.fidelity import fidelity, gaussian_images
 from medprior.io.dataset.scan import Index, scan
@@ -213,7 +213,7 @@ def compare(train: Tensor, held: Tensor, out: Path, n: int, evaluations: int) ->
                 sets[f"{name}, {solver}"] = lambda name=name, solver=solver: sampled(
                     name, solver, out, n, size, evaluations
                 )
-    index = CopyIndex.learn(list(train), list(held), steps=600)
+    index = CopyIndex.learn(list(train), list(held))
     print(
         f"{len(train)} training scans, {len(held)} held out; {n} images a generator, {evaluations} evaluations an image; floor: training scans in their place\n"
     )
@@ -233,11 +233,8 @@ def compare(train: Tensor, held: Tensor, out: Path, n: int, evaluations: int) ->
                 f"    {name:<20}{cells}   floor {at.floor['frechet'].value:.3f}, {at.floor['coverage'].value:.3f}",
                 flush=True,
             )
-        cells = "   ".join(
-            f"by {way.way} nearer to training {way.nearer.value:.3f} ({way.nearer.low:.3f} to {way.nearer.high:.3f})"
-            for way in way_audit(index, made)
-        )
-        print(f"    {cells}", flush=True)
+        at = copy_audit(index, index.nearest(made))
+        print(f"    beyond every held-out scan {at.copies} (chance {at.chance:.2g})", flush=True)
 
 
 if __name__ == "__main__":

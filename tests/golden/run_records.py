@@ -327,12 +327,10 @@ def hurried(train_classifier: Any) -> Any:
 
 
 SHORTER: dict[str, Callable[[Any], Any]] = {
-    "learn_embedding": given(steps=3),
+    "_MOVES": lambda moves: type(moves)(*(getattr(moves, name)[4::9] for name in moves.__slots__)),
     "proximal_gradient": given(n=20),
     "error_tables": given(most=8),
     "measured_caution": given(most=1),
-    "_FINE": lambda moves: moves[::45],
-    "_FINE_MOVES": lambda moves: type(moves)(*(getattr(moves, name)[::45] for name in moves.__slots__)),
     "train_classifier": hurried,
     "_TWIN_STEPS": lambda _: 10,
     "_TWIN_N": lambda _: 8,

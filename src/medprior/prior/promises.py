@@ -256,11 +256,12 @@ class DetectPromise(_Record):
     method: version of the evidence. evidence, plain: one value a patient, by name. peaks, slice_peaks: the
     highest value of each map, of each slice. kind: parts of each patient's acquisition. usual: the value that
     most of a healthy map stays below. map_high: None for too few patients. memory: fingerprint of the healthy
-    scans that were learned, learned_from of them. n_kind: patients that the gate knows. scans: digests of all
-    of these scans. measured: what labelled test patients showed.
+    scans that were learned, learned_from of them. n_kind: patients that the gate knows. scans: keyed hashes
+    of all of these scans, by the secret that key_name names; plain digests in folders of older versions.
+    patients: how many scans name theirs, in words. measured: what labelled test patients showed.
     """
 
-    later: ClassVar[tuple[str, ...]] = ("measured",)
+    later: ClassVar[tuple[str, ...]] = ("measured", "key_name", "patients")
     method: int = 0
     evidence: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     peaks: tuple[float, ...] = ()
@@ -277,6 +278,8 @@ class DetectPromise(_Record):
     data: str = ""
     date: str = ""
     scans: tuple[str, ...] = ()
+    key_name: str = ""
+    patients: str = ""
     measured: Mapping[str, Any] = field(default_factory=dict)
 
     def estimates(self) -> dict[str, Estimate]:
@@ -290,15 +293,19 @@ class DetectPromise(_Record):
 
 @dataclass(frozen=True, slots=True)
 class AuditControl:
-    """Copies that were hidden from the audit. found: share that it calls a copy; by_way: in each of its ways.
-    wanted: what it must find to be believed.
+    """Copies that were hidden from the audit. found: share that it calls a copy; by_way: in each of its ways,
+    of statistic 1. wanted: what it must find to be believed. turned, smallest, outside: as of
+    ``jobs.synthetic.audit.Control``.
     """
 
     passed: bool
     name: str
     found: Estimate
-    by_way: tuple[float, ...]
-    wanted: float
+    by_way: tuple[float, ...] | None = None
+    wanted: float = 0.0
+    turned: tuple[float, ...] | None = None
+    smallest: float | None = None
+    outside: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,15 +313,19 @@ class Audit(_Record):
     """Whether n images of the prior are copies of its training scans.
 
     guidance, number_guidance: of labels and of the ``numbers`` that were asked for. drawing: version of the
-    drawing. held: held-out scans. said: the verdict, line by line.
+    drawing; statistic: of the search for copies. held: held-out scans. patients: how many of all scans name
+    theirs, in words. said: the verdict, line by line.
     """
 
+    later: ClassVar[tuple[str, ...]] = ("patients",)
     n: int = 0
     guidance: float = 1.0
     number_guidance: float = 1.0
     numbers: tuple[str, ...] = ()
     drawing: int = 0
+    statistic: int = 1
     held: int = 0
+    patients: str = ""
     controls: tuple[AuditControl, ...] = ()
     passed: bool = False
     said: tuple[str, ...] = ()

@@ -1,6 +1,4 @@
-"""How alike two pictures are, in two ways that a copy audit needs: pixels after alignment, and an embedding
-that was taught to see through moves.
-"""
+"""How alike two pictures are, whatever was done to hide it: their local detail after alignment."""
 
 from __future__ import annotations
 
@@ -8,166 +6,138 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from scipy.fft import dct
+from torch import Tensor
 
-from ...data.seeds import generator
-from ...errors import BadOption
-from .moves import Move, apply_move, random_move, views
+from .moves import Move, apply_move, views
 
-__all__ = [
-    "CANDIDATES",
-    "SIDE",
-    "Embedding",
-    "aligned_correlation",
-    "as_pictures",
-    "embedding_correlation",
-    "learn_embedding",
-]
+__all__ = ["SIDE", "Details", "as_pictures"]
 
-SIDE = 32
-"""Pixels on a side of the pictures whose pixels are compared, and of those that are embedded."""
+SIDE = 64
+"""Pixels on a side of the pictures that are compared."""
 
-_RIM = 2
-"""Pixels at the border that do not count: a shift has invented them."""
+_GRID, _REACH = 32, 4
+"""Pixels a side on which detail is compared, and how far a picture may be shifted there: 12 % of the side."""
 
-CANDIDATES = 48
-"""Training pictures a query is aligned with: those nearest to it before the fine alignment."""
+_TURNS = tuple(range(-16, 17, 4))
+"""Degrees that a picture may be turned by; mirrored or not."""
 
+_ZOOMS = (0.0, 0.11, 0.21, 0.3)
+"""Shares of the side that a copy may have been cropped by."""
 
-def _unit(x: Tensor) -> Tensor:
-    """(n, ...) -> (n, d): without its mean, of length 1, so that a product is a correlation."""
-    flat = x.flatten(1)
-    return F.normalize(flat - flat.mean(1, keepdim=True), dim=1)
+_FEATURES = 200
+"""Slow waves that the detail of a channel is described by."""
 
+_FINE = 2.0
+"""Pixels of the grid: what is broader is no detail."""
 
-def _inner(x: Tensor) -> Tensor:
-    return x[..., _RIM:-_RIM, _RIM:-_RIM]
+_SHRUNK = 0.3
+"""How far, at least, the correlations of features are drawn to none."""
 
+_FLAT, _FLOOR = 2e-3, 0.05
+"""Least contrast that is made up for, and least variance of a direction as a share of the mean."""
 
-def _grid(
-    flips: Sequence[bool], turns: Sequence[float], crops: Sequence[float], shifts: Sequence[float]
-) -> list[Move]:
-    return [
-        Move.of(1, flip=f, turn=t, crop=c, shift=(a, b))
-        for f, t, c, a, b in product(flips, turns, crops, shifts, shifts)
-    ]
-
-
-_COARSE = _grid((False, True), (-6.0, 0.0, 6.0), (-0.08, 0.0, 0.08), (0.0,))
-_FINE = _grid((False, True), (-8.0, -4.0, 0.0, 4.0, 8.0), (-0.1, -0.05, 0.0, 0.05, 0.1), (-0.05, 0.0, 0.05))
-"""A copy may be mirrored, turned, cut and shifted; the steps are what a correlation forgives at 32 pixels."""
-
-
-def aligned_correlation(
-    queries: Tensor, references: Tensor, *, candidates: int = CANDIDATES, asked: Tensor | None = None
-) -> Tensor:
-    """queries (n, C, 32, 32), references (m, C, 32, 32) -> (n, m): highest pixel correlation after alignment
-    by mirror, turn, crop and shift.
-
-    Every query is first compared with all references under eighteen coarse moves, then with its nearest
-    ``candidates`` under 450 fine ones. asked: (n, m) bool, which pairs may count; -1 for all others. Source:
-    pixel correlation with every training image, Akbar et al., arXiv 2305.07644; the alignment is ours.
-    """
-    known = _unit(_inner(references))
-    best = torch.full((len(queries), len(references)), -1.0)
-    for move in _COARSE:
-        best = torch.maximum(best, _unit(_inner(apply_move(queries, _each(move, len(queries))))) @ known.T)
-    if asked is not None:
-        best = best.where(asked, -1.0)
-    near = best.topk(min(candidates, len(references)), dim=1).indices
-    for n, query in enumerate(queries):
-        tried = _unit(_inner(apply_move(query.expand(len(_FINE), *query.shape), _FINE_MOVES)))
-        best[n, near[n]] = torch.maximum(best[n, near[n]], (tried @ known[near[n]].T).amax(0))
-    return best if asked is None else best.where(asked, -1.0)
-
-
-def embedding_correlation(queries: Tensor, references: Tensor) -> Tensor:
-    """Embeddings (n, d), (m, d) -> (n, m): their correlations."""
-    return _unit(queries) @ _unit(references).T
-
-
-def _each(move: Move, n: int) -> Move:
-    return Move(
-        *(t.expand(n, *t.shape[1:]) for t in (move.flip, move.turn, move.crop, move.shift, move.gamma))
-    )
-
-
-def _together(moves: Sequence[Move]) -> Move:
-    parts = [(m.flip, m.turn, m.crop, m.shift, m.gamma) for m in moves]
-    return Move(*(torch.cat(column) for column in zip(*parts, strict=True)))
-
-
-_FINE_MOVES = _together(_FINE)
+_AT_ONCE = 4096
+"""Known pictures that a query is compared with in one product: memory."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Embedding:
-    """Pictures (n, C, 32, 32) -> (n, d), alike for a picture and its moved copies, unlike for two
-    patients.
+class Details:
+    """Unit vectors of local detail, and those of n known pictures, each at four zooms: (4 n, d).
+
+    A picture is divided by its local contrast, so that a change of gamma leaves it as it is. Its features are
+    decorrelated over training pictures (shrunken covariance): what all have in common counts little, what is
+    a patient's own counts much. So two patients correlate little, and a film that was mixed half and half
+    with another still correlates by 0.7 with each.
     """
 
-    net: nn.Module
+    weights: Tensor
+    mean: Tensor
+    known: Tensor
+    n: int
 
-    def __call__(self, pictures: Tensor) -> Tensor:
-        with torch.no_grad():
-            return torch.cat([self.net(part) for part in pictures.split(256)])
+    @classmethod
+    def learn(cls, pictures: Tensor) -> Details:
+        """From the training pictures (m, C, 64, 64), which are then the known ones."""
+        channels = pictures.shape[1]
+        waves = torch.block_diag(*[_waves()] * channels)
+        features = _detail(F.avg_pool2d(pictures, SIDE // _GRID)).flatten(1) @ waves
+        covariance = torch.cov(features.T)
+        # few pictures: the directions that they do not span would count for too much
+        shrunk = max(_SHRUNK, len(covariance) / (len(covariance) + len(pictures)))
+        covariance = (1 - shrunk) * covariance + shrunk * covariance.diag().diag()
+        size, directions = torch.linalg.eigh(covariance)
+        decorrelated = directions / (size + _FLOOR * size.mean() + 1e-12).sqrt()
+        return cls(waves @ decorrelated, features.mean(0) @ decorrelated, features, 0).knowing(pictures)
+
+    def knowing(self, pictures: Tensor) -> Details:
+        """The same features, with these as the known pictures."""
+        zoomed = [apply_move(pictures, Move.of(len(pictures), crop=crop)) for crop in _ZOOMS]
+        known = [self._features(_detail(F.avg_pool2d(x, SIDE // _GRID)).flatten(1)) for x in zoomed]
+        return Details(self.weights, self.mean, torch.cat(known), len(pictures))
+
+    def likeness(self, queries: Tensor) -> Tensor:
+        """(n, C, 64, 64) -> (n, known): the highest correlation over mirrors, turns, crops and shifts.
+
+        Source: correlation with every training image, Akbar et al., arXiv 2305.07644; alignment and features
+        are ours.
+        """
+        return torch.stack([self._one(query) for query in queries])
+
+    def _one(self, query: Tensor) -> Tensor:
+        moved = apply_move(query.expand(len(_MOVES.turn), *query.shape), _MOVES)
+        wide = F.pad(moved, [_REACH * SIDE // _GRID] * 4, mode="replicate")
+        shifted = F.unfold(_detail(F.avg_pool2d(wide, SIDE // _GRID)), _GRID)  # (moves, C * grid^2, shifts)
+        features = self._features(shifted.transpose(1, 2).flatten(0, 1))
+        best = torch.cat([(part @ features.T).amax(1) for part in self.known.split(_AT_ONCE)])
+        return best.view(len(_ZOOMS), self.n).amax(0)
+
+    def _features(self, flat: Tensor) -> Tensor:
+        return F.normalize(flat @ self.weights - self.mean, dim=1)
 
 
-def _network(channels: int, width: int = 32, out: int = 64) -> nn.Module:
-    def stage(a: int, b: int, stride: int) -> list[nn.Module]:
-        return [nn.Conv2d(a, b, 3, stride=stride, padding=1, bias=False), nn.GroupNorm(8, b), nn.ReLU()]
-
-    # the map is not averaged to one place: where things lie tells patients apart
-    return nn.Sequential(
-        *stage(channels, width, 2),
-        *stage(width, 2 * width, 2),
-        *stage(2 * width, 2 * width, 2),
-        nn.Flatten(),
-        nn.Linear(32 * width, 128),
-        nn.ReLU(),
-        nn.Linear(128, out),
-    )
+def _moves() -> Move:
+    each = list(product((0.0, 1.0), _TURNS))
+    n = len(each)
+    none = Move.of(n)
+    flips, turned = (torch.tensor(column, dtype=torch.float32) for column in zip(*each, strict=True))
+    return Move(flips, turned, none.crop, none.shift, none.gamma)
 
 
-def learn_embedding(
-    pictures: Tensor, *, seed: int = 0, steps: int = 1200, batch: int = 64, temperature: float = 0.1
-) -> Embedding:
-    """An embedding learned from the training pictures (m, C, 32, 32): two moved copies of one must find each
-    other among all others of a batch.
+_MOVES = _moves()
 
-    Source: contrastive learning as in Chen et al., ICML 2020; taught on the training set itself as the copy
-    search of Dar et al., arXiv 2402.01054. Raises BadOption for fewer than 8 pictures.
-    """
-    if pictures.ndim != 4 or len(pictures) < 8 or pictures.shape[2:] != (SIDE, SIDE):
-        raise BadOption(
-            f"embedding: wanted at least 8 pictures (m, C, {SIDE}, {SIDE}), got {tuple(pictures.shape)}",
-            "an audit needs more scans",
+
+def _waves() -> Tensor:
+    """(grid^2, features): cosines from slow to fine, without the mean, under a window that fades."""
+    one = torch.from_numpy(dct(np.eye(_GRID), axis=0, norm="ortho")).float()
+    rank = np.hypot(*np.mgrid[:_GRID, :_GRID]).ravel().argsort(kind="stable")[1 : _FEATURES + 1]
+    window = torch.hann_window(_GRID + 2, periodic=False)[1:-1].sqrt()
+    waves = [
+        torch.outer(one[at // _GRID] * window, one[at % _GRID] * window).flatten() for at in rank.tolist()
+    ]
+    return torch.stack(waves, 1)
+
+
+def _detail(x: Tensor) -> Tensor:
+    """(n, C, i, j) without what is broad, over its local contrast."""
+    fine = x - _blurred(x, _FINE)
+    return fine / (_blurred(fine.square(), 1.5 * _FINE) + _FLAT).sqrt()
+
+
+def _blurred(x: Tensor, sigma: float) -> Tensor:
+    reach = int(3 * sigma + 1)
+    kernel = torch.exp(-torch.arange(-reach, reach + 1).square() / (2 * sigma**2))
+    kernel = (kernel / kernel.sum()).expand(x.shape[1], 1, 1, -1)
+    for _ in range(2):
+        x = F.conv2d(F.pad(x, (reach, reach, 0, 0), mode="replicate"), kernel, groups=x.shape[1]).transpose(
+            2, 3
         )
-    rng = generator(seed, "embedding")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = _network(pictures.shape[1])
-    optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    size = min(batch, len(pictures))
-    own = torch.arange(2 * size).roll(size)  # of each picture the row of its other copy
-    for _ in range(steps):
-        some = pictures[torch.randperm(len(pictures), generator=rng)[:size]]
-        pair = torch.cat([apply_move(some, random_move(size, rng)), apply_move(some, random_move(size, rng))])
-        pair = pair + 0.1 * torch.rand((2 * size, 1, 1, 1), generator=rng) * torch.randn(
-            pair.shape, generator=rng
-        )
-        z = _unit(net(pair))
-        alike = (z @ z.T / temperature).fill_diagonal_(float("-inf"))
-        optimizer.zero_grad()
-        F.cross_entropy(alike, own).backward()
-        optimizer.step()
-        schedule.step()
-    return Embedding(net.eval().requires_grad_(False))
+    return x
 
 
 def as_pictures(images: Sequence[Tensor]) -> Tensor:
-    """Images (C, i, j) or volumes (C, i, j, k) of any sizes, network units -> (n, C or 3 C, 32, 32)."""
+    """Images (C, i, j) or volumes (C, i, j, k) of any sizes, network units -> (n, C or 3 C, 64, 64)."""
     return torch.stack([views(image, SIDE) for image in images])

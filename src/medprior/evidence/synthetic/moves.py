@@ -11,7 +11,7 @@ from torch import Tensor
 from ...data.affine import affine_places, resampled_at, turns
 from ...errors import BadOption
 
-__all__ = ["Move", "apply_move", "random_move", "views"]
+__all__ = ["Move", "apply_move", "views", "warped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +45,6 @@ class Move:
             torch.tensor([shift] * n),
             torch.full((n,), gamma),
         )
-
-
-def random_move(n: int, rng: torch.Generator) -> Move:
-    """Half are mirrored; up to 12 degrees, a quarter cut away, a tenth shifted, gamma 0.6 to 1.7: wider than
-    what the audit's control does.
-    """
-    u = torch.rand((n, 6), generator=rng)
-    return Move(
-        (u[:, 0] < 0.5).float(),
-        24 * u[:, 1] - 12,
-        0.25 * u[:, 2],
-        0.2 * u[:, 3:5] - 0.1,
-        1.7 ** (2 * u[:, 5] - 1),
-    )
 
 
 def apply_move(images: Tensor, move: Move) -> Tensor:
@@ -95,3 +81,12 @@ def views(image: Tensor, side: int) -> Tensor:
         for p in planes
     ]
     return torch.cat(fit)
+
+
+def warped(images: Tensor, amount: float, rng: torch.Generator) -> Tensor:
+    """(n, C, i, j) bent smoothly, each in its own way, by at most ``amount`` of the side."""
+    n, size = len(images), images.shape[2:]
+    bend = F.interpolate(torch.randn((n, 2, 4, 4), generator=rng), size, mode="bicubic", align_corners=True)
+    bend = 2 * amount * bend / bend.flatten(1).abs().amax(1)[:, None, None, None]
+    places = affine_places(torch.eye(2).expand(n, 2, 2), torch.zeros(n, 2), size)
+    return resampled_at(images, places + bend.movedim(1, -1), mode="linear", beyond="border")

@@ -6,18 +6,19 @@ An index holds file names and thumbnails, so its folder is readable by its owner
 from __future__ import annotations
 
 import hashlib
+import hmac
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ...errors import FileProblem
 from .layout import PLAIN, Layout
 from .listing import folder_state
-from .scan import Index, scan
+from .scan import Index, scan, secret_key
 
-__all__ = ["CACHE", "cache_folder", "cached_scan"]
+__all__ = ["CACHE", "cache_folder", "cached_scan", "keyed_hashes"]
 
 CACHE = "MEDPRIOR_CACHE"
 """Environment variable that names another cache folder."""
@@ -33,6 +34,20 @@ def cache_folder() -> Path:
     if stated := os.environ.get(CACHE):
         return Path(stated)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medprior"
+
+
+def keyed_hashes(digests: Iterable[str]) -> tuple[str, tuple[str, ...]]:
+    """(name of the key, a hash of each), ("", ()) where no secret can be kept.
+
+    The key is a secret of this user in the cache folder. Whoever holds a scan, but not the secret, cannot ask
+    whether it is among them.
+    """
+    home = cache_folder() / "secret"
+    if not _private(home):
+        return "", ()
+    key = secret_key(home)
+    hashed = (hmac.new(key, digest.encode(), hashlib.sha256).hexdigest()[:16] for digest in digests)
+    return hashlib.sha256(b"name of " + key).hexdigest()[:16], tuple(hashed)
 
 
 def cached_scan(

@@ -50,7 +50,7 @@ from .twins import groups, near_pairs, pixel_hash, thumbnail
 if TYPE_CHECKING:
     from ..dicom.read.tree import DicomSeries
 
-__all__ = ["Index", "Item", "Unusable", "load_index", "scan"]
+__all__ = ["Index", "Item", "Unusable", "load_index", "scan", "secret_key"]
 
 _KEY_BYTES = 32
 _SHARES = (("train", 70), ("val", 85), ("test", 100))
@@ -88,7 +88,7 @@ def scan(
     if not (listing.files or listing.left_out or listing.passed):
         raise FileProblem(folder, "is empty", "name the folder that holds the scans")
     old = _previous(target, folder, options) if target is not None else None
-    key = _key(target) if target is not None else secrets.token_bytes(_KEY_BYTES)
+    key = secret_key(target) if target is not None else secrets.token_bytes(_KEY_BYTES)
     scanner = _Scanner(folder, options, limits, key, {(i.path, i.part): i for i in old.items} if old else {})
     scanner.left_out += [
         Unusable(scanner.relative(path), reason, remedy) for path, reason, remedy in listing.left_out
@@ -567,9 +567,9 @@ def _split(items: list[Item], roots: list[int], before: dict[str, str]) -> list[
     return result
 
 
-def _key(target: Path) -> bytes:
-    """The secret of this data set, made once and readable by its owner only; without it the opaque names lead
-    nowhere.
+def secret_key(target: Path) -> bytes:
+    """The secret of this folder, e.g. for a data set, made once and readable by its owner only; without it
+    the opaque names lead nowhere.
     """
     path = target / KEY
     try:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,12 +18,11 @@ from torch.nn import functional as F
 from ...data.seeds import generator, seed_for
 from ...errors import BadOption
 from ...evidence.intervals import Estimate, clopper_pearson
-from ...evidence.synthetic.copies import CopyIndex, Nearness, WayAudit, way_audit
+from ...evidence.synthetic.copies import CopyAudit, CopyIndex, Nearness, copy_audit
 from ...evidence.synthetic.descriptors import descriptors
 from ...evidence.synthetic.fidelity import Fidelity, fidelity, gaussian_images
-from ...evidence.synthetic.likeness import SIDE
 from ...evidence.synthetic.membership import Leak, membership_leaks, membership_scores
-from ...evidence.synthetic.moves import Move, apply_move
+from ...evidence.synthetic.moves import Move, apply_move, warped
 from ...io.dataset.scan import Index, Item
 from ...prior import Condition, Prior
 from ...prior.prior import untrained_prior
@@ -33,39 +33,48 @@ from ..fitting.training_set import LARGEST, admitted
 from .synthesize import Drawing, draw_images
 
 __all__ = [
-    "FOUND",
     "LEAST",
-    "PASSED_OFF",
+    "MATTERS",
+    "SHARES",
     "Control",
     "FilteredDraws",
     "KnownScans",
     "SetEvidence",
     "control_of",
-    "copy_control",
+    "copy_controls",
+    "disguises",
     "hard_filter",
     "known_scans",
     "leakage",
     "over_fitted_twin",
     "set_evidence",
+    "valid_audit",
 ]
 
 LEAST = 24
 """Images below which shares and distances are not measured."""
 
-FOUND = {"twin": 0.95, "passed off": 0.8}
-"""What each control must find (reliability: a privacy number whose control fails is not valid)."""
+FOUND = 0.9
+"""How often a control must turn the verdict."""
 
-PASSED_OFF = {
-    "mirrored": {"flip": True},
-    "turned by 5 degrees": {"turn": 5.0},
-    "cropped by 10 %": {"crop": 0.1},
-    "gamma 1.5": {"gamma": 1.5},
-}
-"""Ways in which a training image may be passed off as new."""
+TWIN_FOUND = 0.95
+"""Share of the over-fitted twin's images that must look like copies (reliability: a privacy number whose
+control fails is not valid)."""
+
+SHARES = (0.1, 0.2)
+"""Shares of copies among a set's own images that are tried as controls."""
+
+MATTERS = 0.2
+"""Share of copies above which a kind of disguise counts as not asked for."""
+
+_STEPS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0)
+
+_OUTSIDE = ("turned by 25 degrees", "cropped by 35 %", "blurred, with noise")
+"""Disguises that the search does not try out."""
 
 _TWIN_NAME = "over-fitted twin"
-_TWIN_OF, _TWIN_STEPS, _TWIN_N = 16, 2500, 64
-"""Images that the over-fitted twin learns by heart, its steps, and how many it is asked for."""
+_TWIN_OF, _TWIN_STEPS, _TWIN_N, _TWIN_SIDE = 16, 2500, 64, 32
+"""Images that the over-fitted twin learns by heart, its steps, how many it draws, and pixels a side."""
 
 _ROUNDS = 5
 """Draws until the hard filter has let enough through."""
@@ -154,24 +163,13 @@ def _condition(prior: Prior, label: int, numbers: Tensor) -> Condition:
 @dataclass(frozen=True, slots=True)
 class SetEvidence:
     """fidelity, baseline: one a descriptor, of the set and of the plainest generator (a Gaussian of the
-    training pixels). copies: one a way of being alike.
+    training pixels). nearest: of each image.
     """
 
     fidelity: tuple[Fidelity, ...]
     baseline: tuple[Fidelity, ...]
-    copies: tuple[WayAudit, ...]
+    copies: CopyAudit
     nearest: Nearness
-    beyond: int
-
-    @property
-    def passed(self) -> bool:
-        """As a set that went through the hard filter."""
-        return all(way.passed for way in self.copies)
-
-    @property
-    def passed_unfiltered(self) -> bool:
-        """Whether it passes as the output of a generator without a copy filter."""
-        return all(way.passed_unfiltered for way in self.copies)
 
 
 def set_evidence(
@@ -199,10 +197,7 @@ def set_evidence(
                         descriptor.name, descriptor(images), of_train, of_held, patients=whose, seed=seed
                     )
                 )
-    copies = way_audit(index, made, patients=known.patients, found=nearest)
-    return SetEvidence(
-        tuple(found), tuple(plain), copies, replace(nearest, every=()), int(index.beyond(nearest).sum())
-    )
+    return SetEvidence(tuple(found), tuple(plain), copy_audit(index, nearest), nearest)
 
 
 def _one_shape(images: Sequence[Tensor]) -> list[Tensor]:
@@ -251,28 +246,45 @@ def hard_filter(
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """found: share that the audit calls a copy in either way; by_way: in each of WAYS. wanted: what it must
-    find to be believed.
+    """Copies that were hidden. found: share of them that lies nearer to training than every held-out scan (of
+    the twin: than 95 %). wanted: least value of what decides.
+
+    turned: how often the verdict turns where 10 % and 20 % of the set's own images are such copies. smallest:
+    share of copies that turns it in 9 of 10 cases, None where none does. outside: not among the moves that
+    the search tries.
     """
 
     name: str
     found: Estimate
-    by_way: tuple[float, ...]
     wanted: float
+    turned: tuple[float, ...] = ()
+    smallest: float | None = None
+    outside: bool = False
 
     @property
     def passed(self) -> bool:
-        return self.found.value >= self.wanted
+        return (self.turned[-1] if self.turned else self.found.value) >= self.wanted
+
+    @property
+    def asked(self) -> bool:
+        """Whether a share of such copies that matters would be found."""
+        return self.smallest is not None and self.smallest <= MATTERS
 
 
-def _control(name: str, index: CopyIndex, images: Sequence[Tensor], wanted: float) -> Control:
-    above = index.nearest(images).rho > index.tau
-    return Control(
-        name,
-        clopper_pearson(int(above.any(1).sum()), len(above)),
-        tuple(above.double().mean(0).tolist()),
-        wanted,
-    )
+def valid_audit(controls: Sequence[Control]) -> str:
+    """Why an audit with these controls proves nothing; "" where it does. The memorising twin must be found,
+    and mirrored copies, which are the plainest.
+    """
+    missed = [one.name for one in controls if not one.turned and not one.passed]
+    if missed:
+        return f"the audit misses images of an {missed[0]}"
+    mixed = [one for one in controls if one.turned]
+    if mixed and not mixed[0].asked:
+        return (
+            f"with so few images and held-out patients {MATTERS:.0%} of copies that are {mixed[0].name} "
+            "would not be seen"
+        )
+    return ""
 
 
 def control_of(prior: Prior) -> list[Control]:
@@ -281,26 +293,67 @@ def control_of(prior: Prior) -> list[Control]:
     """
     audit = prior.promises.synthesize
     return [
-        Control(one.name, one.found, one.by_way, one.wanted)
+        Control(one.name, one.found, one.wanted)
         for one in (audit.controls if audit else ())
         if one.name == _TWIN_NAME
     ]
 
 
-def copy_control(index: CopyIndex, *, n: int = 200, seed: int = 0) -> tuple[Control, ...]:
-    """Training images, each moved a little and called new: the audit must find them."""
-    some = index.train[torch.randperm(len(index.train), generator=generator(seed, "passed off"))[:n]]
-    return tuple(
-        _control(name, index, list(apply_move(some, Move.of(len(some), **how))), FOUND["passed off"])
-        for name, how in PASSED_OFF.items()
+def disguises(pictures: Tensor, others: Tensor, rng: torch.Generator) -> dict[str, Tensor]:
+    """Ways in which pictures (n, C, i, j) may be passed off as new. others: of other patients, to mix
+    with.
+    """
+    n = len(pictures)
+    sign = 1 - 2.0 * torch.randint(2, (n,), generator=rng)
+
+    def moved(images: Tensor = pictures, **how: Any) -> Tensor:
+        move = Move.of(n, **{name: value for name, value in how.items() if name != "turn"})
+        return apply_move(images, replace(move, turn=how.get("turn", 0.0) * sign))
+
+    noise = 0.15 * torch.randn(pictures.shape, generator=rng)
+    return {
+        "mirrored": moved(flip=True),
+        "shifted by 8 %": moved(shift=(0.08, 0.0)),
+        "turned by 15 degrees": moved(turn=15.0),
+        "cropped by 20 %": moved(crop=0.2),
+        "warped by 4 %": warped(pictures, 0.04, rng),
+        "of gamma 2.5": moved(gamma=2.5),
+        "mixed of two": (pictures + others) / 2,
+        "mirrored, turned, cropped and of another gamma": moved(flip=True, turn=11.0, crop=0.15, gamma=1.8),
+        _OUTSIDE[0]: moved(turn=25.0),
+        _OUTSIDE[1]: moved(crop=0.35),
+        _OUTSIDE[2]: F.avg_pool2d(F.pad(pictures + noise, [2] * 4, mode="replicate"), 5, stride=1),
+    }
+
+
+def copy_controls(index: CopyIndex, own: Nearness, *, n: int = 40, seed: int = 0) -> tuple[Control, ...]:
+    """Training pictures in disguise among the set's own images: the verdict must turn. own: of the images as
+    they were drawn; n: pictures of each kind.
+    """
+    rng = generator(seed, "passed off")
+    order = torch.randperm(len(index.train), generator=rng)
+    some = order[:n]
+    others = torch.stack(
+        [next(at for at in order.flip(0) if index.codes[at] != index.codes[one]) for one in some]
     )
+    found = []
+    for name, images in disguises(index.train[some], index.train[others], rng).items():
+        near = index.nearest(list(images))
+        hits = int((near.score > index.limit).sum())
+        turned = tuple(index.turned(own, near, share) for share in SHARES)
+        smallest = next((share for share in _STEPS if index.turned(own, near, share) >= FOUND), None)
+        found.append(
+            Control(name, clopper_pearson(hits, len(some)), FOUND, turned, smallest, name in _OUTSIDE)
+        )
+    return tuple(found)
 
 
 def over_fitted_twin(
     prior: Prior, index: CopyIndex, *, seed: int = 0, on_step: Callable[[int, int], None] | None = None
 ) -> Control:
     """A prior that memorised 16 of the training pictures: it draws copies, and the audit must say so."""
-    pictures = index.train[torch.randperm(len(index.train), generator=generator(seed, "twin"))[:_TWIN_OF]]
+    some = torch.randperm(len(index.train), generator=generator(seed, "twin"))[:_TWIN_OF]
+    pictures = F.interpolate(index.train[some], size=(_TWIN_SIDE, _TWIN_SIDE), mode="area")
     chosen = PRESETS["small"]
     card = replace(
         prior.card,
@@ -310,13 +363,13 @@ def over_fitted_twin(
         ndim=2,
         axes="",
         spacing_mm=None,
-        frame=(SIDE, SIDE),
+        frame=(_TWIN_SIDE, _TWIN_SIDE),
         widths=chosen.widths,
         blocks=chosen.blocks,
         doubt=False,
         errors=(),
         sigma_data=round(float(pictures.std()), 4),
-        data={"shape": [SIDE, SIDE]},
+        data={"shape": [_TWIN_SIDE, _TWIN_SIDE]},
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -327,10 +380,16 @@ def over_fitted_twin(
     with tempfile.TemporaryDirectory(prefix="medprior-") as beside:
         told = (lambda progress, _: on_step(progress.step, progress.steps)) if on_step else None
         made = train(
-            twin, Images(tuple(pictures), patches=((SIDE, 1.0),)), settings, Path(beside), on_progress=told
+            twin,
+            Images(tuple(pictures), patches=((_TWIN_SIDE, 1.0),)),
+            settings,
+            Path(beside),
+            on_progress=told,
         )
     made.net.eval().requires_grad_(False)
-    return _control(_TWIN_NAME, index, list(draw_images(made, _TWIN_N, Drawing(seed=seed))[0]), FOUND["twin"])
+    near = index.nearest(list(draw_images(made, _TWIN_N, Drawing(seed=seed))[0]))
+    alike = int((near.score > index.tau).sum())
+    return Control(_TWIN_NAME, clopper_pearson(alike, len(near.score)), TWIN_FOUND)
 
 
 def leakage(

@@ -15,7 +15,7 @@ from ...data.plain import JsonObject
 from ...data.volume import Volume
 from ...errors import BadOption
 from ...evidence.conformal import patients_needed
-from ...evidence.synthetic.copies import WAYS, CopyIndex
+from ...evidence.synthetic.copies import CopyIndex
 from ...io.dataset.scan import Index, Item
 from ...jobs.synthetic.judge import Judge, folds_of, glance, learn_judge
 from ..ask.requests import AugmentSet
@@ -95,17 +95,12 @@ class Gates:
         return found
 
     def _near(self, small: Tensor) -> tuple[list[bool], list[float | None], list[int | None]]:
-        """Too near in either way of being alike; correlation with, and place of, the nearest training scan
-        after alignment.
-        """
+        """Whether too near; correlation of detail with, and place of, the nearest training scan."""
         if self.copies is None:
             return [False] * len(small), [None] * len(small), [None] * len(small)
         found = self.copies.nearest(list(small))
-        return (
-            self.copies.beyond(found).tolist(),
-            found.rho[:, 0].tolist(),
-            [self.places[int(n)] for n in found.at[:, 0]],
-        )
+        near = (found.score > self.copies.limit).tolist()
+        return near, found.rho.tolist(), [self.places[int(n)] for n in found.at]
 
     def _judged(self, tickets: Sequence[Ticket], small: Tensor) -> dict[int, tuple[float, float]]:
         if self.judge is None:
@@ -130,9 +125,9 @@ class Gates:
         }
         copies = self.copies and {
             "held_out_scans": self.held,
-            "limit": dict(zip(WAYS, self.copies.limit.tolist(), strict=True)),
-            "rule": "nearer to a training scan than any held-out scan is, by pixel correlation after "
-            "alignment or by a contrastive embedding",
+            "limit": self.copies.limit,
+            "rule": "nearer to a training patient than any held-out scan is, against the next nine patients, "
+            "by the correlation of local detail after alignment",
             "kept": self.keep,
         }
         return {"judge": judge, "copies": copies, "open": dict(self.why), "pixels": self.side}
@@ -175,7 +170,10 @@ def gates_for(request: AugmentSet, index: Index, items: Sequence[Item], on_event
         count = len(kept)
         on_event(Event("stage", "learning how alike two patients are"))
         try:
-            copies = CopyIndex.learn(list(small[usable]), list(others[kept]), seed=request.seed)
+            whose = [items[n].owner for n in usable] + [held[n].owner for n in kept]
+            copies = CopyIndex.learn(
+                list(small[usable]), list(others[kept]), patients=whose, seed=request.seed
+            )
         except BadOption as error:
             on_event(Event("warning", f"copies are not looked for: {error}"))
             why["copies"] = Exception.__str__(error)

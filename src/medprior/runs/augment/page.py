@@ -181,7 +181,6 @@ def _copy_table(shown: Shown) -> list[Table]:
     if gates.copies is None:
         return [Table([["is it a copy?", f"not checked: {gates.why.get('copies', '')}"]], words=True)]
     done = "Near copies were kept (--keep-copies)." if gates.keep else "Near copies were refused."
-    limit = gates.copies.limit.tolist()[0]
     rows = [["nearest training scan", "images", "median correlation", "it is their own source"]]
     for name, of in (("written", shown.rows), ("refused", shown.refused)):
         known = [row for row in of if row.rho is not None]
@@ -194,9 +193,9 @@ def _copy_table(shown: Shown) -> list[Table]:
             ]
         )
     note = (
-        f"Too near: nearer to a training scan, its own source among them, than any of {gates.held} held-out "
-        "scans is to training, by pixel correlation after "
-        f"alignment (above {limit:.3f}) or by a contrastive embedding. {done}"
+        "Too near: its lead in correlation of local detail, after alignment, of the nearest training patient "
+        "over the next nine. The source is one of them. "
+        f"The limit of {gates.copies.limit:.3f} is the largest lead of {gates.held} held-out scans. {done}"
     )
     return [Table(rows, note)]
 

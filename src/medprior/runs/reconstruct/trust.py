@@ -106,7 +106,7 @@ def _headline(told: Attribution, metrics: dict[str, Any], unit: str) -> tuple[st
     fits = f"The result {told.residual.verdict}."
     if (at := metrics["interval"]) is None:
         return fits, f"No interval: {metrics['interval_refused']}."
-    bound = _bound(at["psnr_at_least_db"], at["short"])
+    bound = _bound(at["psnr_at_least_db"], at.get("short", ""))
     return fits, f"{at['level']:.0%} interval: median width {at['median_width']:.3g} {unit}; {bound}"
 
 
@@ -131,9 +131,7 @@ def _interval(draws: Draws, half: float, truth: Tensor | None) -> tuple[dict[str
         "scale": found.scale,
         "n": found.n,
         "patients": found.patients,
-        "units": found.units or "slices",
-        "icc": found.icc,
-        "short": found.short,
+        **{name: at for name in ("units", "icc", "short") if (at := getattr(found, name)) not in ("", None)},
         "median_width": float((ends.high - ends.low).median()),
         "psnr_at_least_db": None if found.missing else draws.psnr_bound(2 * half, LEVEL),
     }

@@ -15,11 +15,12 @@ import numpy as np
 from ...errors import BadOption
 from ...evidence.conformal import patients_needed, smallest_p
 from ...healthy.model import EVIDENCE, LEAST, HealthyModel, fingerprint, n_variants_for
+from ...io.dataset.cache import keyed_hashes
 from ...io.dataset.index import digest_of, one_each, patients_of
 from ...io.dataset.scan import Index, Item
 from ...jobs.detect import ALPHA, HEALTHY, calibrate_detection, evaluations, learn_healthy
 from ...jobs.detection.gate import known_parts
-from ...prior.promises import DetectPromise
+from ...prior.promises import DetectPromise, patients_named
 from ...training.folder import read_healthy, read_promises, save_promises
 from ..ask.requests import CalibrateDetect
 from ..core.cost import announce
@@ -31,7 +32,7 @@ from ..detect.page import EVIDENCE_IN_WORDS
 from ..page.blocks import Charts, Section, Table
 from ..page.charts import NEUTRAL, Chart, Series, chart_image
 from .calibrate_reconstruct import into
-from .detect import SHORT, healthy_label
+from .detect import healthy_label
 from .study import Collected, caveats_of, evaluated, results_csv
 
 __all__ = ["run_calibrate_detect"]
@@ -119,6 +120,8 @@ def _work(
         on_step=_progress(on_event, len(held)),
     )
     splits = " and ".join(sorted(_splits(request, items)))
+    key_name, hashed = keyed_hashes(item.digest for item in [*teachers, *held])
+    named = patients_named(sum(bool(item.patient) for item in held), len(held))
     promise = replace(
         found,
         n_kind=len(known_parts(HealthyModel.of(prior.healthy).kind, found)),
@@ -126,7 +129,9 @@ def _work(
         learned_from=len(teachers),
         data=digest_of([*teachers, *held]),
         date=str(date.today()),
-        scans=tuple(sorted(item.digest[:SHORT] for item in [*teachers, *held])),
+        scans=tuple(sorted(hashed)),
+        key_name=key_name,
+        patients=named.removeprefix("patients: "),
     )
     return _outcome(promise, held, prior.card.name)
 
@@ -179,7 +184,8 @@ def _outcome(promise: DetectPromise, held: Sequence[Item], prior: str) -> Outcom
 def detection_calibration(promise: DetectPromise) -> Summary:
     """How many patients calibrate, and what their number does not allow yet."""
     n = promise.n_healthy
-    text = f"{promise.learned_from} healthy scans learned, {n} healthy patients calibrate"
+    named = f" (patients: {promise.patients})" if promise.patients else ""
+    text = f"{promise.learned_from} healthy scans learned, {n} healthy patients calibrate{named}"
     line, short = f"{text}: the smallest p-value is {smallest_p(n):.2g}.", _short_of_flags(n)
     return Summary((line, short) if short else (line,), f"{text}; no flags" if short else text)
 
@@ -210,7 +216,7 @@ def _section(promise: DetectPromise, held: Sequence[Item]) -> Section:
     rows = [["what", "value"]]
     rows += [
         ["healthy scans learned", str(promise.learned_from)],
-        ["healthy patients held out", str(n)],
+        ["healthy patients held out", f"{n} (patients: {promise.patients})" if promise.patients else str(n)],
         ["smallest p-value", f"{smallest_p(n):.3g}"],
         [
             "flags at 5 %",

@@ -13,25 +13,28 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
+from ...data.plain import JsonObject
 from ...data.views import Window, grey
-from ...evidence.synthetic.copies import CopyIndex
+from ...evidence.synthetic.copies import STATISTIC, CopyIndex
 from ...evidence.synthetic.membership import Leak
 from ...io.dataset.index import digest_of
 from ...io.dataset.scan import Index, Item
 from ...jobs.synthetic.audit import (
+    MATTERS,
     Control,
     SetEvidence,
-    copy_control,
+    copy_controls,
     leakage,
     over_fitted_twin,
     set_evidence,
+    valid_audit,
 )
 from ...jobs.synthetic.audit import KnownScans as Scans
 from ...jobs.synthetic.mix import apportion, plan_mix
 from ...jobs.synthetic.synthesize import DRAWING, Drawing, default_size, draw_images
 from ...prior import Prior
 from ...prior.numbers import guidable_columns, range_of
-from ...prior.promises import Audit
+from ...prior.promises import Audit, patients_named
 from ...training.folder import read_healthy, read_promises, save_promises
 from ..ask.requests import CalibrateSynthesize
 from ..core.cost import announce
@@ -42,7 +45,14 @@ from ..core.run import RunFolder
 from ..page.blocks import Section, Table
 from ..page.pictures import mosaic
 from ..synthesize.audit import Steered
-from ..synthesize.audit_page import as_json, control_section, failing, proof_lines, proof_sections
+from ..synthesize.audit_page import (
+    as_json,
+    control_section,
+    failing,
+    proof_lines,
+    proof_sections,
+    reach_lines,
+)
 from ..synthesize.training_scans import scans_behind
 from .calibrate_reconstruct import into
 from .study import Collected, evaluated, results_csv
@@ -85,17 +95,13 @@ def _work(
     held = [item for item in items if item.split != "train"]
     scans, unnamed = scans_behind(prior, train, held, index, on_event)
     on_event(Event("stage", "learning how alike two patients are"))
-    nearness = CopyIndex.learn(scans.train, scans.held, seed=request.seed)
-    on_event(Event("stage", "looking for training scans that were passed off as new"))
-    controls = list(copy_control(nearness, seed=request.seed))
+    nearness = CopyIndex.learn(scans.train, scans.held, patients=scans.patients, seed=request.seed)
     on_event(Event("stage", "training a twin that memorises", 0, 0))
-    controls.append(
-        over_fitted_twin(
-            prior,
-            nearness,
-            seed=request.seed,
-            on_step=lambda done, total: on_event(Event("step", done=done, total=total)),
-        )
+    twin = over_fitted_twin(
+        prior,
+        nearness,
+        seed=request.seed,
+        on_step=lambda done, total: on_event(Event("step", done=done, total=total)),
     )
     size = default_size(prior)
     steered = Steered(
@@ -106,6 +112,8 @@ def _work(
     made, labels = _drawn(prior, scans, request)
     on_event(Event("stage", "comparing sets"))
     found = set_evidence(made, scans, nearness, seed=request.seed)
+    on_event(Event("stage", "looking for training scans that were passed off as new"))
+    controls = [*copy_controls(nearness, found.nearest, seed=request.seed), twin]
     on_event(Event("stage", "trying to tell who was a member", 0, 0))
     leaks = leakage(
         prior,
@@ -115,7 +123,7 @@ def _work(
     )
     entry = _entry(prior, request, found, controls, leaks, scans, [*train, *held], labels)
     sections = [
-        *proof_sections(found, scans, made, found.beyond, None),
+        *proof_sections(found, scans, made, int((found.nearest.score > found.copies.limit).sum()), None),
         control_section(controls),
         _members(leaks),
     ]
@@ -147,13 +155,10 @@ def _sheet(made: Sequence[Tensor]) -> Image.Image:
 
 def _rows(found: SetEvidence, labels: Sequence[str]) -> list[list[object]]:
     """The table of single images: how near each lies to a training scan, and to which."""
-    ways = [way.way for way in found.copies]
-    rows: list[list[object]] = [
-        ["image", "label", *(f"rho by {way}" for way in ways), *(f"nearest by {way}" for way in ways)]
-    ]
+    rows: list[list[object]] = [["image", "label", "score", "rho", "nearest"]]
+    near = found.nearest
     for n, label in enumerate(labels):
-        near = (f"{value:.5f}" for value in found.nearest.rho[n].tolist())
-        rows.append([n, label, *near, *found.nearest.at[n].tolist()])
+        rows.append([n, label, f"{float(near.score[n]):.5f}", f"{float(near.rho[n]):.5f}", int(near.at[n])])
     return rows
 
 
@@ -211,8 +216,7 @@ def _entry(
     items: list[Item],
     labels: list[str],
 ) -> dict[str, Any]:
-    missed = ", ".join(control.name for control in controls if not control.passed)
-    valid = not missed
+    invalid, named = valid_audit(controls), sum(bool(item.patient) for item in items)
     return {
         **as_json(found),
         "n": len(labels),
@@ -220,26 +224,34 @@ def _entry(
         "number_guidance": request.number_guidance,
         "numbers": list(_told(prior)),
         "drawing": DRAWING,
+        "statistic": STATISTIC,
+        "patients": patients_named(named, len(items)).removeprefix("patients: "),
         "mix": dict(Counter(labels)),
         "train": len(scans.train),
         "held": len(scans.held),
-        "controls": [{"passed": one.passed, **asdict(one), "by_way": list(one.by_way)} for one in controls],
+        "controls": [{"passed": one.passed, **_stated(one), "turned": list(one.turned)} for one in controls],
         "membership": [{"low": one.low, **asdict(one)} for one in leaks],
-        "valid": valid,
-        "passed": valid and found.passed_unfiltered,
+        "valid": not invalid,
+        "passed": not invalid and found.copies.passed_unfiltered,
         "why": failing(found, filtered=False),
         "said": [
             *proof_lines(found),
-            f"controls: {'all found' if valid else f'NOT VALID, {missed} missed'}",
+            *reach_lines(controls),
+            *([f"controls: NOT VALID, {invalid}"] if invalid else []),
             *(
                 f"membership by {one.attack}: AUC {one.auc.value:.3f} ({one.auc.low:.3f} to "
                 f"{one.auc.high:.3f})"
                 for one in leaks
             ),
+            patients_named(named, len(items)),
         ],
         "data": digest_of(items),
         "date": str(date.today()),
     }
+
+
+def _stated(one: Control) -> JsonObject:
+    return {name: at for name, at in asdict(one).items() if at is not None}
 
 
 def _verdict(entry: dict[str, Any]) -> str:
@@ -252,7 +264,10 @@ def _verdict(entry: dict[str, Any]) -> str:
         return f"Blocked: {entry['why']}"
     low = all(one["low"] for one in entry["membership"])
     leak = "low" if low else "NOT low: handle the weights as patient data"
-    return f"Passes: no copies found; membership leakage is {leak}"
+    mixed = [one for one in entry["controls"] if one["turned"]]
+    unasked = [one["name"] for one in mixed if one.get("smallest", 1) > MATTERS]
+    kinds = f" (not asked: {', '.join(unasked)})" if unasked else ""
+    return f"Passes: no copies found{kinds}; {entry['said'][-1]}; membership leakage is {leak}"
 
 
 def _members(leaks: tuple[Leak, ...]) -> Section:

@@ -19,12 +19,14 @@ from ...evidence.conformal import benjamini_hochberg, patients_needed
 from ...evidence.detectors.detectors import features_available
 from ...evidence.intervals import clopper_pearson
 from ...evidence.metrics import auroc, average_precision
+from ...io.dataset.cache import keyed_hashes
 from ...io.dataset.index import one_each, patients_of
 from ...io.dataset.scan import Index, Item
 from ...jobs.calibrate import BODY
 from ...jobs.detect import HEALTHY, detect, evaluations
 from ...prior import Prior
 from ...prior.admit import release_map
+from ...prior.promises import DetectPromise
 from ..ask.requests import EvaluateDetect
 from ..core.cost import announce
 from ..core.inputs import LoadedPrior
@@ -46,7 +48,7 @@ __all__ = ["Scanned", "detection_figures", "healthy_label", "roc_points", "run_e
 SHOWN = 6
 """Scans on each sheet of mistakes."""
 SHORT = 16
-"""Digits of a scan's digest by which a calibration remembers the scans that it was made with."""
+"""Digits of a scan's digest by which older calibrations remember the scans that they were made with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +129,7 @@ def _chosen(prior: Prior, items: Sequence[Item], healthy: str, on_event: OnEvent
     """One scan of each patient and label, without those that taught or calibrated the prior. Raises
     BadOption where none is left.
     """
-    known = set(prior.promises.detect.scans if prior.promises.detect else ())
-    fair = [item for item in items if item.digest[:SHORT] not in known]
+    fair = _fair(prior.promises.detect, items, on_event)
     if not fair:
         raise BadOption(
             "evaluate: all of these scans taught or calibrated the prior", "evaluate on other patients"
@@ -139,6 +140,20 @@ def _chosen(prior: Prior, items: Sequence[Item], healthy: str, on_event: OnEvent
     text = f"healthy: {healthy}; one scan of each patient and label: {len(chosen)} of {len(items)} scans"
     on_event(Event("note", text))
     return chosen
+
+
+def _fair(promise: DetectPromise | None, items: Sequence[Item], on_event: OnEvent) -> list[Item]:
+    """Those that neither taught nor calibrated the prior, as far as this machine can know."""
+    if promise is None or not promise.scans:
+        return list(items)
+    name, hashed = keyed_hashes(item.digest for item in items)
+    if not promise.key_name:  # of an older version
+        hashed = tuple(item.digest[:SHORT] for item in items)
+    elif name != promise.key_name:
+        text = "this prior was calibrated by someone else: scans that taught it cannot be left out here"
+        on_event(Event("warning", text))
+        return list(items)
+    return [item for item, own in zip(items, hashed, strict=True) if own not in set(promise.scans)]
 
 
 def _outcome(

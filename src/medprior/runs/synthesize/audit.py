@@ -17,10 +17,11 @@ from ...jobs.synthetic.audit import (
     Control,
     FilteredDraws,
     control_of,
-    copy_control,
+    copy_controls,
     hard_filter,
     over_fitted_twin,
     set_evidence,
+    valid_audit,
 )
 from ...jobs.synthetic.mix import Mix
 from ...prior import Prior
@@ -37,6 +38,7 @@ from .audit_page import (
     permitted,
     proof_lines,
     proof_sections,
+    reach_lines,
     unproven,
 )
 from .training_scans import scans_of_folder
@@ -132,14 +134,8 @@ def _compared(
         entry = prior.promises.synthesize
         overrides += unproven(entry, request.unproven, remedy=remedy, **asdict(steered))
     on_event(Event("stage", "learning how alike two patients are"))
-    index = CopyIndex.learn(scans.train, scans.held, seed=request.seed)
-    controls = [
-        *copy_control(index, seed=request.seed),
-        *(control_of(prior) or _twin(request, prior, index, on_event)),
-    ]
-    if failed := [one.name for one in controls if not one.passed]:
-        why = f"the audit's own controls failed ({', '.join(failed)}), so it proves nothing"
-        overrides += permitted(why, request.unproven, "ask for it on more scans")
+    index = CopyIndex.learn(scans.train, scans.held, patients=scans.patients, seed=request.seed)
+    controls = control_of(prior) or _twin(request, prior, index, on_event)
     found = _without_copies(draw, n, index, request.seed, on_event)
     said = {"refused": found.refused, "drawn": len(found.all)}
     if len(found.all) < LEAST:
@@ -152,15 +148,19 @@ def _compared(
         )
     on_event(Event("stage", "comparing sets"))
     evidence = set_evidence(list(found.all), scans, index, label=request.label, seed=request.seed)
+    on_event(Event("stage", "looking for training scans that were passed off as new"))
+    controls = [*copy_controls(index, evidence.nearest, seed=request.seed), *controls]
+    if invalid := valid_audit(controls):
+        why = f"the audit's own controls failed ({invalid}), so it proves nothing"
+        overrides += permitted(why, request.unproven, "ask for it on more scans, and for more images")
     if why := failing(evidence):
         overrides += permitted(why, request.unproven, "train it for a shorter time or on more scans")
     sections = [
         *proof_sections(evidence, scans, list(found.all), found.refused, request.label),
         control_section(controls),
     ]
-    return AuditedDraws(
-        found.kept, {**said, **as_json(evidence), "proof": proof_lines(evidence)}, sections, overrides
-    )
+    lines = [*proof_lines(evidence), *reach_lines(controls)]
+    return AuditedDraws(found.kept, {**said, **as_json(evidence), "proof": lines}, sections, overrides)
 
 
 def _without_copies(draw: Draw, n: int, index: CopyIndex, seed: int, on_event: OnEvent) -> FilteredDraws:

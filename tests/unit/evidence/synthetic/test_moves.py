@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from medprior.errors import BadOption
-from medprior.evidence.synthetic.moves import Move, apply_move, random_move, views
+from medprior.evidence.synthetic.moves import Move, apply_move, views, warped
 
 
 def _picture(seed: int = 0, size: tuple[int, int] = (20, 20)) -> torch.Tensor:
@@ -52,9 +52,11 @@ def test_gamma_leaves_black_and_white():
     assert found.tolist() == pytest.approx([-1.0, -0.5, 1.0], abs=1e-5)
 
 
-def test_random_moves_are_those_of_their_seed():
-    a, b = (random_move(5, torch.Generator().manual_seed(3)) for _ in range(2))
-    assert torch.equal(a.turn, b.turn) and a.turn.abs().max() <= 12 and set(a.flip.tolist()) <= {0.0, 1.0}
+def test_a_warp_bends_by_no_more_than_it_says():
+    """A ramp from edge to edge reads off where each pixel came from."""
+    ramp = torch.linspace(-1, 1, 65).expand(3, 1, 65, 65).contiguous()
+    apart = (warped(ramp, 0.04, torch.Generator().manual_seed(3)) - ramp).abs()
+    assert float(apart.max()) <= 0.0815 and bool((apart.flatten(1).amax(1) > 0.02).all())
 
 
 def test_a_move_for_each_image_is_wanted():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from medprior.data.volume import Volume
 from medprior.errors import FileProblem
 from medprior.io.dataset import cache
 from medprior.io.dataset import scan as scanning
-from medprior.io.dataset.cache import cache_folder, cached_scan
+from medprior.io.dataset.cache import cache_folder, cached_scan, keyed_hashes
 from medprior.io.dataset.index import INDEX, Index
 from medprior.io.write import write
 
@@ -122,3 +124,16 @@ def test_where_it_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_folder() == tmp_path / ".cache" / "medprior"
+
+
+def test_whoever_holds_a_scan_cannot_ask_whether_it_is_among_keyed_hashes() -> None:
+    """The same on this machine, time after time; with another secret, or none, others."""
+    digests = [hashlib.sha256(bytes([n])).hexdigest() for n in range(3)]
+    name, mine = keyed_hashes(digests)
+    assert (name, mine) == keyed_hashes(digests) and len(set(mine)) == 3
+    assert not any(one in digest for one in mine for digest in digests)
+    secret = cache_folder() / "secret"
+    assert secret.stat().st_mode & 0o077 == 0 and all(p.stat().st_mode & 0o077 == 0 for p in secret.iterdir())
+    shutil.rmtree(secret)
+    other, theirs = keyed_hashes(digests)
+    assert other != name and not set(theirs) & set(mine)

@@ -15,7 +15,7 @@ import pytest
 from medprior.cli import main
 from medprior.data.volume import Volume
 from medprior.errors import BadOption, WrongKind
-from medprior.evidence.synthetic.copies import CopyIndex
+from medprior.evidence.synthetic.copies import STATISTIC
 from medprior.io.dataset.scan import scan
 from medprior.io.disk.files import read_json
 from medprior.io.read import read
@@ -298,12 +298,8 @@ def test_fill_from_noise_by_the_prior_s_label(folder: Path, tiny: Path, tmp_path
         execute(asked(folder, tmp_path / "no", unlabelled, fill="balanced", fill_by="synthesis"))
 
 
-def gated(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scans enough for a copy gate, whose embedding has hardly learned."""
-    learn = CopyIndex.learn
-    monkeypatch.setattr(
-        CopyIndex, "learn", lambda train, held, *, seed: learn(train, held, seed=seed, steps=20)
-    )
+def gated(folder: Path) -> None:
+    """Scans enough for a copy gate."""
     for split, start, count in (("train", 0, 9), ("val", 50, 20)):
         for n in range(count):
             write(Volume(scene(start + n)), folder / split / "a" / f"{n}.png", kind="converted")
@@ -315,7 +311,7 @@ def test_what_is_refused_is_drawn_again_and_then_left_out(
     """Next to no noise: every variation is its source, so a gate that works lets none pass, and the run says
     so.
     """
-    gated(tmp_path / "set", monkeypatch)
+    gated(tmp_path / "set")
     heard: list[Event] = []
     done = execute(
         asked(tmp_path / "set", tmp_path / "run", tiny, strength=0.001, keep_copies=False, n=6, tries=3),
@@ -613,7 +609,7 @@ def test_images_from_noise_want_a_prior_whose_audit_passed(
         execute(asked(folder, tmp_path / "run", tmp_path / "failed", **options))
     assert list(tmp_path.iterdir()) == [tmp_path / "failed"]
     monkeypatch.setattr(FromNoise, "make", real)
-    audit = Audit(passed=True, drawing=DRAWING, guidance=1.5)
+    audit = Audit(passed=True, drawing=DRAWING, statistic=STATISTIC, guidance=1.5)
     save_promises(tiny, Promises(synthesize=audit), tmp_path / "passed")
     passed = execute(asked(folder, tmp_path / "run", tmp_path / "passed", **options)).record
     allowed = execute(asked(folder, tmp_path / "unproven", tiny, **options, unproven=True)).record
@@ -646,7 +642,7 @@ def test_what_no_gate_can_look_at_is_refused_and_named(
     """Volumes among images, the first of both splits: neither gate sees them, so they pass neither; copies
     that are kept keep them, too.
     """
-    gated(tmp_path / "set", monkeypatch)
+    gated(tmp_path / "set")
     for split, start in (("train", 0), ("val", 50)):
         solid = np.random.default_rng(start).random((1, 24, 24, 4), dtype=np.float32) * 200
         write(
