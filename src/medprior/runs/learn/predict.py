@@ -149,7 +149,7 @@ def _written(
         if len(found) == 1
         else (
             ", ".join(f"{name} {n}" for name, n in counts.most_common())
-            + (f"; of {unsure} scans it cannot tell" if card.reach is not None else "")
+            + (f"; it cannot tell for {unsure}" if card.reach is not None else "")
         )
     )
     said = "calibrated" if card.calibrated else "uncalibrated"
