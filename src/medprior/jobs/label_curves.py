@@ -158,7 +158,7 @@ def judged_by(y: Array, owners: Sequence[str], test: Array, seed: int) -> tuple[
     if len(test):
         return (test,)
     at = np.flatnonzero(y.sum(1) > 0)
-    fold = folds_by_patient(y[at], [owners[n] for n in at], seed, FOLDS)
+    fold = folds_by_patient(y[at], [owners[n] for n in at.tolist()], seed, FOLDS)
     return tuple(at[fold == k] for k in range(FOLDS) if (fold == k).any())
 
 
@@ -211,7 +211,7 @@ def answers(pool: CurvePool, arm: LearningMethod, part: int, at: Array, seed: in
     if not arm.unlabelled:
         return fit_linear(x[at], pool.y[at], several=pool.several)(x[judge])
     free = np.setdiff1d(pool.learners(part), at)
-    owners = tuple(pool.owners[n] for n in at)
+    owners = tuple(pool.owners[n] for n in at.tolist())
     classes = tuple(map(str, range(pool.y.shape[1])))
     data = LearningSet(x[at], pool.y[at], owners, classes, x[free], pool.several)
     way, _ = chosen(ways_of(data, LearnSettings(seed=seed % 2**31)), owners)

@@ -68,7 +68,8 @@ class HeadCard:
         if stored.get("schema", SCHEMA) != SCHEMA:
             raise BadOption(f"card: schema {stored['schema']} is newer than {SCHEMA}", "update medprior")
         try:
-            card = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()})
+            values: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
+            card = cls(**values)
         except TypeError as error:
             raise BadOption(f"card: a value is missing ({error})", "copy the whole folder again") from error
         if len(card.classes) < 1 + (not card.several) or card.kind not in ("classifier", "segmenter"):

@@ -205,7 +205,7 @@ def folds_by_patient(y: Array, patients: Sequence[str], seed: int, folds: int = 
     """(n,) the fold of each scan: patients stay together, and each kind of patient is spread evenly."""
     kinds: dict[str, tuple[int, ...]] = {}
     for who, row in zip(patients, y, strict=True):
-        old = kinds.get(who, (0,) * y.shape[1])
+        old = kinds.get(who) or (0,) * y.shape[1]
         kinds[who] = tuple(max(a, int(b)) for a, b in zip(old, row, strict=True))
     names = list(kinds)
     order = torch.randperm(len(names), generator=generator(seed, "folds")).tolist()

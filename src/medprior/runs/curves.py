@@ -117,11 +117,11 @@ def _pool(
         raise BadOption(
             "evaluate learn: a class is in no scan that judges", "put scans of it into the test split"
         )
-    network = None
-    if request.baselines == "all" and not (missing := features_available()):
-        network = ImageNetFeatures.pretrained()
-    elif request.baselines == "all":
+    network, missing = None, features_available() if request.baselines == "all" else ""
+    if missing:
         on_event(Event("warning", f"no ImageNet features: {missing}"))
+    elif request.baselines == "all":
+        network = ImageNetFeatures.pretrained()
     how = FeatureSettings(seed=request.seed, allow_other=request.allow_other)
     on_event(Event("stage", "looking at every scan", 0, len(items)))
     seen = []
