@@ -40,7 +40,7 @@ INTENDED: dict[str, str] = {
     "*.interval.units": "calibrations count patients, and say so",
     "*.interval.icc": "calibrations say how alike the scans of a patient are",
     "*.interval.short": "calibrations of too few patients say so",
-    "info*.record.card.caution": "caution belongs to the denoiser",
+    "info*.caution": "caution belongs to the denoiser",
     "scan.record.metrics.further_volumes": "volumes of one series come apart",
     "scan": "scan is a run with a folder of its own",
     "train*.record.metrics.curve*": "training measures the validation loss",
