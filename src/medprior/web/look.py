@@ -11,14 +11,13 @@ from pydantic import BaseModel, Field
 
 from ..data.volume import Volume
 from ..errors import FileProblem
-from ..io.read import read
 from ..io.served.scans import Study
 from ..runs.core.run import RunFolder
 from .forms import command_line
 from .hand_in import Here, study_of
 from .office import Office
 from .pictures import PlaneView, drawn, legend, presets, views_in
-from .shown import colours_of, files_of, findings_of, layers_of
+from .shown import colours_of, files_of, findings_of, layers_of, read_layer
 
 __all__ = ["routes"]
 
@@ -147,10 +146,11 @@ def _volume(office: Office, kind: str, name: str, layer: str) -> Volume:
         return office.shelf.get(f"{name} {layer}", lambda: office.labels.volume(name, run, layer))
     if kind == "studies":
         return office.image(study_of(office, name))
-    found = [one for one in layers_of(office.runs.get(name)) if one.name == layer]
+    run = office.runs.get(name)
+    found = [one for one in layers_of(run) if one.name == layer]
     if not found:
         raise FileProblem("layer", "this is not here any more")
-    return office.shelf.get(str(found[0].path), lambda: read(found[0].path))
+    return office.shelf.get(str(found[0].path), lambda: read_layer(run, found[0]))
 
 
 Kind = Literal["studies", "runs", "labels"]

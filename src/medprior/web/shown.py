@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ..data.volume import Volume
 from ..errors import FileProblem, MedpriorError
+from ..io.read import read
 from ..runs.core.run import RunFolder
 from ..runs.page.record import read_record
 
-__all__ = ["Layer", "Runs", "colours_of", "files_of", "findings_of", "layers_of"]
+__all__ = ["Layer", "Runs", "colours_of", "files_of", "findings_of", "layers_of", "read_layer"]
 
 _HIDDEN = ("manifest.json", "page.json", "events.jsonl")
 _OVERLAYS = ("map", "spread", "interval", "width", "heat", "attribution")
 _PICTURES = (".dcm", ".gz", ".nii", ".png", ".npz", ".tif", ".jpg")
 _RARE = 0.99
+_WHITE = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +103,30 @@ def _kind(name: str) -> str:
     return "overlay" if name.split("-")[0].split("_")[0] in _OVERLAYS else "grey"
 
 
+def read_layer(run: RunFolder, layer: Layer) -> Volume:
+    """Its numbers. A map that was written as a picture holds 0 to twice its level as 0 to 65535: it gets its
+    own numbers back. Raises what ``io.read`` raises.
+    """
+    volume = read(layer.path)
+    level = _map_level(run)
+    if layer.name != "map" or layer.path.suffix != ".png" or level is None:
+        return volume
+    return replace(volume, data=volume.data * np.float32(2 * level / _WHITE))
+
+
+def _map_level(run: RunFolder) -> float | None:
+    level = run.record.get("metrics", {}).get("map_high")
+    return float(level) if isinstance(level, int | float) else None
+
+
 def colours_of(run: RunFolder, layer: Layer, volume: Volume) -> tuple[float, float]:
     """(where colours begin, their top): of a detection map what one healthy scan in twenty reaches anywhere
     and twice that, the same for every scan of a prior; of others a rare value of the map itself.
     """
-    level = run.record.get("metrics", {}).get("map_high")
-    if layer.name != "map" or not isinstance(level, int | float):
-        if layer.name != "map":
-            top = float(np.quantile(volume.data, 0.999))
-            return 0.0, max(top, 1e-6)
-        level = max(float(np.quantile(volume.data, _RARE)), 1e-6)
-    return float(level), 2 * float(level)
+    if layer.name != "map":
+        return 0.0, max(float(np.quantile(volume.data, 0.999)), 1e-6)
+    level = _map_level(run) or max(float(np.quantile(volume.data, _RARE)), 1e-6)
+    return level, 2 * level
 
 
 def files_of(run: RunFolder) -> list[tuple[str, Path]]:
