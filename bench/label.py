@@ -26,6 +26,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from medprior import Prior, Volume, load
+from medprior.learning import active
 from medprior.learning.active import ScanPool, advised, propose, reduced_features
 from medprior.learning.features import volume_features
 from medprior.learning.heads import Projection, fit_linear
@@ -104,6 +105,13 @@ def difference(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
     """Mean of a minus mean of b, with the 95 % interval of Welch."""
     found = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
     return float(a.mean() - b.mean()), float(found.low), float(found.high)
+
+
+def code() -> str:
+    """SHA-256 of what chooses and of the head: runs of other code are not continued."""
+    folder = Path(active.__file__).parent
+    parts = [(folder / name).read_bytes() for name in ("active.py", "heads.py")]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def commit() -> str:
