@@ -26,7 +26,6 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from medprior import Prior, Volume, load
-from medprior.learning import active
 from medprior.learning.active import ScanPool, advised, propose, reduced_features
 from medprior.learning.features import volume_features
 from medprior.learning.heads import Projection, fit_linear
@@ -108,13 +107,6 @@ def difference(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
     return float(a.mean() - b.mean()), float(found.low), float(found.high)
 
 
-def code() -> str:
-    """SHA-256 of what chooses and of the head: runs of other code are not continued."""
-    folder = Path(active.__file__).parent
-    parts = [(folder / name).read_bytes() for name in ("active.py", "heads.py")]
-    return hashlib.sha256(b"".join(parts)).hexdigest()
-
-
 def commit() -> str:
     done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
     return done.stdout.strip()
@@ -182,7 +174,7 @@ def costs(say: Printed, films: Films) -> None:
     """Seconds of one call on all training films."""
     order = torch.randperm(len(films.x), generator=torch.Generator().manual_seed(7)).tolist()
     say("\nseconds of one call; features are read from the folder")
-    for n in (0, 20, 60, 200):
+    for n in (0, 20, 60):
         pool = films.pool(order[:n])
         begun = time.monotonic(), time.process_time()
         by = propose(pool, 20).by
