@@ -37,7 +37,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 AXE = ROOT / ".cache" / "node_modules" / "axe-core" / "axe.min.js"
 HOSTILE = "<img src=x onerror=\"document.title='PWNED'\">"
-PATIENCE = 60.0
+PATIENCE = 150.0
 LOCAL = r"(http://127\.0\.0\.1:\d+/|blob:|data:|chrome|about:)"
 
 
