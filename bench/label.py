@@ -2,22 +2,19 @@
 other seeds. Judged on the official test set of PneumoniaMNIST, which is shifted, and on 900 training films
 that were held out.
 
-    python bench/label.py --prior FOLDER [--runs 10] [--out bench/results/label] [--features FILE.npz]
+    python bench/label.py --prior FOLDER [--runs 10] [--features FILE.npz]
 
 The prior learned from the training images without labels. A reader is simulated: the label of the set. Both
 arms train the same head. "asked" is what `medprior label` does, in batches of 20, or of 10. "random" draws
-without looking at labels. Writes OUT.txt as printed, and OUT.json with every run. Reads MEDPRIOR_DATA.
+without looking at labels. --features: kept there, so that they are computed once. Reads MEDPRIOR_DATA.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import os
-import subprocess
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,17 +31,6 @@ from medprior.training.folder import locate
 BUDGETS = tuple(range(10, 101, 10))
 HELD = 900
 NAMES = ("normal", "pneumonia")
-
-
-@dataclass
-class Printed:
-    """Lines on the screen and for the file."""
-
-    lines: list[str] = field(default_factory=list)
-
-    def __call__(self, line: str = "") -> None:
-        print(line, flush=True)
-        self.lines.append(line)
 
 
 def images(split: str, prior: Prior) -> tuple[list[Volume], np.ndarray]:
@@ -107,17 +93,13 @@ def difference(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
     return float(a.mean() - b.mean()), float(found.low), float(found.high)
 
 
-def commit() -> str:
-    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
 def features_of(folder: Path, kept: Path | None) -> dict[str, np.ndarray]:
     """train_x (n, d), train_y (n,), test_x, test_y."""
+    prior = load(folder)  # also where its features are kept: what was measured is recorded
     if kept is not None and kept.is_file():
         with np.load(kept) as stored:
             return {name: stored[name] for name in ("train_x", "train_y", "test_x", "test_y")}
-    prior, found = load(folder), {}
+    found = {}
     for split in ("train", "test"):
         volumes, found[f"{split}_y"] = images(split, prior)
         found[f"{split}_x"] = volume_features(prior, volumes).numpy()
@@ -143,12 +125,12 @@ def measured(runs: int, films: Films) -> dict[str, dict[str, list[float]]]:
     return found
 
 
-def table(say: Printed, judge: str, areas: dict[str, dict[str, list[float]]]) -> None:
+def table(judge: str, areas: dict[str, dict[str, list[float]]]) -> None:
     """Mean, spread and median of each arm, and asked minus random with its interval."""
     random = {budget: np.array(found) for budget, found in areas["random"].items()}
     runs = {arm: len(next(iter(found.values()))) for arm, found in areas.items()}
-    say(f"\nPneumoniaMNIST, {judge}; runs {runs}")
-    say("area under the ROC curve: mean +- sd, median")
+    print(f"\nPneumoniaMNIST, {judge}; runs {runs}")
+    print("area under the ROC curve: mean +- sd, median")
     for arm, found in areas.items():
         for budget, values in found.items():
             area = np.array(values)
@@ -157,9 +139,9 @@ def table(say: Printed, judge: str, areas: dict[str, dict[str, list[float]]]) ->
                 apart, low, high = difference(area, random[budget])
                 word = "above" if low > 0 else "BELOW" if high < 0 else "no difference"
                 line += f"   minus random {apart:+.3f} ({low:+.3f} to {high:+.3f}) {word}"
-            say(line)
+            print(line)
     twenty, hundred = np.median(areas["asked by 20"]["20"]), np.median(random["100"])
-    say(f"\n20 labels that were asked for: median {twenty:.3f}; 100 random labels: median {hundred:.3f}")
+    print(f"\n20 labels that were asked for: median {twenty:.3f}; 100 random labels: median {hundred:.3f}")
     below = [
         f"{arm} {budget}"
         for arm, found in areas.items()
@@ -167,13 +149,13 @@ def table(say: Printed, judge: str, areas: dict[str, dict[str, list[float]]]) ->
         for budget, values in found.items()
         if difference(np.array(values), random[budget])[2] < 0
     ]
-    say(f"below random by interval: {', '.join(below) or 'at no budget'}")
+    print(f"below random by interval: {', '.join(below) or 'at no budget'}")
 
 
-def costs(say: Printed, films: Films) -> None:
+def costs(films: Films) -> None:
     """Seconds of one call on all training films."""
     order = torch.randperm(len(films.x), generator=torch.Generator().manual_seed(7)).tolist()
-    say("\nseconds of one call; features are read from the folder")
+    print("\nseconds of one call; features are read from the folder")
     for n in (0, 20, 60):
         pool = films.pool(order[:n])
         begun = time.monotonic(), time.process_time()
@@ -181,7 +163,7 @@ def costs(say: Printed, films: Films) -> None:
         middle = time.monotonic(), time.process_time()
         advised(pool, 20)
         end = time.monotonic(), time.process_time()
-        say(
+        print(
             f"{n:>4} labels: 20 of {len(films.x)} proposed ({by}) {middle[0] - begun[0]:.1f} s, "
             f"{middle[1] - begun[1]:.1f} CPU s; advice {end[0] - middle[0]:.1f} s, {end[1] - middle[1]:.1f} CPU s"
         )
@@ -194,13 +176,8 @@ def main() -> None:
     parser.add_argument("--prior", required=True)
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--features", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("bench/results/label"))
     given = parser.parse_args()
-    say, folder = Printed(), locate(given.prior)
-    digest = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
-    command = f"python bench/label.py --prior {folder.parent.name} --runs {given.runs}"
-    say(f"command  {command}\ncommit   {commit()}\nprior    {load(folder).card.name}, SHA-256 {digest}")
-    found = features_of(folder, given.features)
+    found = features_of(locate(given.prior), given.features)
     x, y = found["train_x"], found["train_y"].astype(int)
     mixed = torch.randperm(len(x), generator=torch.Generator().manual_seed(0)).numpy()
     kept, held = mixed[HELD:], mixed[:HELD]
@@ -210,11 +187,8 @@ def main() -> None:
     }
     areas = {judge: measured(given.runs, films) for judge, films in judges.items()}
     for judge, one in areas.items():
-        table(say, judge, one)
-    costs(say, judges["official test set"])
-    stored = {"printed": say.lines, "areas": areas}
-    given.out.with_suffix(".json").write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
-    given.out.with_suffix(".txt").write_text("\n".join(say.lines) + "\n", encoding="utf-8")
+        table(judge, one)
+    costs(judges["official test set"])
 
 
 if __name__ == "__main__":
