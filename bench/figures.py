@@ -38,7 +38,7 @@ CHAPTERS = {
     "Synthesis and augmentation": (
         "synthesis", "copies", "moves", "generators", "joint", "adapt", "augment_gain", "augment_gates",
     ),
-    "Which scans to label": ("label",),
+    "Few labels": ("label", "learn-breast"),
     "Networks, speed and safety": ("networks", "operators", "speed", "dicom_speed", "augment_speed", "kill"),
 }  # fmt: skip
 Found = tuple[str, str, str] | None
