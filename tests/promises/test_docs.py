@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from medprior.runs.ask.request import HasLayout
-from medprior.runs.ask.requests import REQUESTS, OneScan, Request, Scan
+from medprior.runs.ask.requests import REQUESTS, HasScan, OneScan, Request, Scan
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 COMMON = {"out", "seed", "device", "fresh", "prior", "config", "json", "debug", "help"}
@@ -36,7 +36,7 @@ def test_a_page_has_every_option_of_its_job(job: str) -> None:
     known = (
         COMMON
         | LAUNCHER
-        | (options(Scan) if job == "train" else set())
+        | (options(Scan) | options(HasScan) if job == "train" else set())
         | ({"unproven"} if job == "adapt" else set())
     )  # synthesize's, which it shows
     known |= {
@@ -46,7 +46,7 @@ def test_a_page_has_every_option_of_its_job(job: str) -> None:
         options(REQUESTS[job])
         - {"input", "folder"}
         - set(Request.model_fields)
-        - (set(OneScan.model_fields) if name in ("detect", "reconstruct", "augment", "synthesize") else set())
+        - (set(OneScan.model_fields) if name in ("detect", "explain", "reconstruct", "augment", "synthesize") else set())
         - {"prior"}
         - (set() if job == "train" else set(HasLayout.LAYOUT))  # said once, on the page of training
     )
