@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import medprior as mp
+from medprior.data.volume import Volume
 from medprior.prior import Prior
 from medprior.prior.admit import admit
 from medprior.prior.image_kind import ImageKind
@@ -129,7 +130,10 @@ def measured(name: str, prior: Prior) -> None:
     }
     for path in files.get(name, []):
         request = Reconstruct(input=path, prior=name)
-        case = acquired(request, prior, scan_of(request))
+        scan = scan_of(request)
+        if isinstance(scan, Volume):
+            continue
+        case = acquired(request, prior, scan)
         draws = mp.reconstruct(prior, case.measurement, scale=case.scale, fast=True)
         row("measured", f"other: {path.stem[:26]}", [distance(prior, draws, case.scale)])
 

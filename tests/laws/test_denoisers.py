@@ -205,7 +205,9 @@ def test_caution_is_as_large_as_the_denoiser_says_and_none_by_default() -> None:
     """Every wrapper keeps it."""
 
     class Careful(SureAndWrong):
-        caution = 1.5
+        @property
+        def caution(self) -> float:
+            return 1.5
 
     exact, x = SureAndWrong(), image(2, 1, 8, 8)
     assert cautious(exact) is exact

@@ -13,6 +13,7 @@ from medprior.runs.ask.requests import REQUESTS, HasScan, OneScan, Request, Scan
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 COMMON = {"out", "seed", "device", "fresh", "prior", "config", "json", "debug", "help"}
+ONE_SCAN = ("detect", "explain", "reconstruct", "augment", "synthesize")
 LAUNCHER = {"nproc_per_node"}
 """What torchrun is told, not medprior."""
 
@@ -46,7 +47,7 @@ def test_a_page_has_every_option_of_its_job(job: str) -> None:
         options(REQUESTS[job])
         - {"input", "folder"}
         - set(Request.model_fields)
-        - (set(OneScan.model_fields) if name in ("detect", "explain", "reconstruct", "augment", "synthesize") else set())
+        - (set(OneScan.model_fields) if name in ONE_SCAN else set())
         - {"prior"}
         - (set() if job == "train" else set(HasLayout.LAYOUT))  # said once, on the page of training
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import count
 
 import numpy as np
@@ -36,10 +37,10 @@ class Trail:
     """Lines in memory, numbered from 1."""
 
     def __init__(self) -> None:
-        self.lines: list[tuple[int, dict]] = []
+        self.lines: list[tuple[int, Mapping[str, object]]] = []
         self.numbers = count(1)
 
-    def add(self, *records: dict) -> None:
+    def add(self, *records: Mapping[str, object]) -> None:
         self.lines += [(next(self.numbers), record) for record in records]
 
 
