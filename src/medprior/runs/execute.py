@@ -14,7 +14,7 @@ from ..data.volume import Volume
 from ..errors import BadOption
 from ..io.dataset.layout import PLAIN
 from ..io.dataset.listing import folder_state
-from ..io.disk.files import sha256
+from ..io.disk.files import give_back, sha256
 from ..io.read import read
 from ..jobs.reconstruct import label_index
 from ..prior import Prior
@@ -67,8 +67,12 @@ def execute(request: Request, on_event: OnEvent = silent) -> RunFolder:
     work = prepared(request)
     if (done := work.run.done(on_event)) is not None:
         return done
-    performed = work.perform(on_event)
-    return work.run.publish(performed.outcome, performed.record)
+    try:
+        performed = work.perform(on_event)
+        return work.run.publish(performed.outcome, performed.record)
+    except BaseException:
+        give_back(work.run.out)
+        raise
 
 
 @dataclass(frozen=True, slots=True)

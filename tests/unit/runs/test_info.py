@@ -5,22 +5,25 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 
+from medprior.cli import main
 from medprior.prior import Prior
 from medprior.runs.info import card_lines
 from medprior.training.folder import save
 from tests.unit.jobs.exact import tiny
 
 
-def test_a_card_is_text_and_nothing_else(tmp_path: Path) -> None:
+def test_a_card_is_text_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(0)
     prior = tiny()
     save(
         Prior(prior.net, prior.path, replace(prior.card, name="brain\x1b[2J", limits=("one\nline",))),
         tmp_path / "prior",
     )
-    lines = card_lines(str(tmp_path / "prior"))
+    assert main(["info", str(tmp_path / "prior")]) == 0
+    lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("brain\\x1b[2J: 2-D prior") and any("one\\nline" in line for line in lines)
     assert all(line.isprintable() for line in lines)
 
