@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +121,15 @@ def test_a_complete_run_is_returned_and_its_calibrations_stay_until_the_weights_
     assert "(detect, healthy scans) do not hold" in said and "medprior calibrate" in said
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """A shell that starts a program in the background lets it ignore Ctrl-C; here it counts."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_run_that_was_interrupted_continues(scans: Path, tmp_path: Path) -> None:
     """Ctrl-C while it learns, and again while it measures: the user reads what was saved, and no prior is
     written before it was measured.
