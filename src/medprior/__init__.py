@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .data.volume import Volume
     from .errors import MedpriorError
     from .explanation.model import Model, ModelInput
+    from .explanation.particles import Search
     from .io.dataset.layout import Layout
     from .io.dataset.scan import scan
     from .io.dicom.deidentify_files import deidentify
@@ -62,6 +63,7 @@ _HOMES = {
     "Policy": "augmentation",
     "Prior": "prior",
     "Rician": "operators",
+    "Search": "explanation.particles",
     "Settings": "jobs.reconstruct",
     "Unknown": "operators",
     "Volume": "data.volume",
@@ -112,6 +114,7 @@ __all__ = [
     "Policy",
     "Prior",
     "Rician",
+    "Search",
     "Settings",
     "Unknown",
     "Volume",

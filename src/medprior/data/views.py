@@ -28,6 +28,7 @@ __all__ = [
     "sides",
     "upright",
     "views_of",
+    "widest_slice",
     "window_for",
 ]
 
@@ -193,3 +194,14 @@ def as_html(image: Image.Image, text: str) -> str:
     source = base64.b64encode(as_png(image)).decode("ascii")
     line = f"{html.escape(text)}. Research use only, not for diagnosis."
     return f'<figure><img src="data:image/png;base64,{source}"><figcaption>{line}</figcaption></figure>'
+
+
+def widest_slice(values: Volume, plane: str) -> tuple[int, int] | None:
+    """The slice of a volume with the largest value, from 0 as ``upright`` counts, and how many there are in
+    that plane; None for an image.
+    """
+    if values.ndim == 2:
+        return None
+    known = values.affine is not None
+    data = (reorient(values, PLANES[plane] + stacking_axis(plane)) if known else values).data
+    return int(np.argmax(data[0].max(axis=(0, 1)))), data.shape[-1]

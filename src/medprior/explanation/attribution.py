@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import torch
@@ -19,16 +20,19 @@ from ..data.seeds import generator
 from ..errors import optional
 from ..prior import Condition, Denoiser
 from ..prior.wrappers import with_known
-from ..sampling import flow, initial_image, karras_levels
+from ..sampling import initial_image, karras_levels, multistep
 from .particles import Likelihood
 
-__all__ = ["Infill", "MapTest", "Occluded", "importance", "map_test", "occluded"]
+__all__ = ["Infill", "MapTest", "Occluded", "importance", "map_evaluations", "map_test", "occluded"]
 
 SHARES = (0.05, 0.1, 0.2, 0.4)
 """Of the scan's area that are drawn anew, the most important first."""
 
 ALIKE = 0.3
 """Rank correlation of two maps from which they show the same."""
+
+_STEPS, _START = 8, 2
+"""Noise levels of an infill, and the evaluations that it begins with (``sampling.initial_image``)."""
 
 _RANDOM = 12
 """Random orders of places that a map is compared with."""
@@ -74,7 +78,7 @@ class Infill:
     scan: Tensor
     seed: int
     condition: Condition | None = None
-    n_steps: int = 8
+    n_steps: int = _STEPS
     high: float = 1.5
 
     def __call__(self, free: Tensor) -> Tensor:
@@ -85,7 +89,7 @@ class Infill:
         shape = (len(free), *self.scan.shape[1:])
         with torch.no_grad():
             start = initial_image(known, shape, sigmas[0], rng=rng, condition=self.condition)
-            drawn = flow(known, start, sigmas, condition=self.condition)
+            drawn = multistep(known, start, sigmas, condition=self.condition)
         return self.scan + free * (drawn - self.scan)
 
 
@@ -128,16 +132,27 @@ class Occluded:
         return (fall * self.free[:, 0]).sum(0) / self.free[:, 0].sum(0).clamp_min(1)
 
 
+def map_evaluations(shape: tuple[int, ...], n_maps: int) -> int:
+    """Images through the network for all windows of (i, j[, k]) and for the tests of so many maps."""
+    windows = prod(len(_starts(n, _window(n))) for n in shape)
+    each = _STEPS + _START
+    return each * (windows + n_maps * len(SHARES) * (_RANDOM + 2))
+
+
 def occluded(scan: Tensor, infill: Infill) -> Occluded:
     """Windows of a seventh of the side, two thirds of that apart. scan: (1, C, i, j[, k])."""
     shape = tuple(scan.shape[2:])
-    window = [max(1, min(n, round(n / 7))) for n in shape]
+    window = [_window(n) for n in shape]
     starts = [_starts(n, w) for n, w in zip(shape, window, strict=True)]
     places = torch.cartesian_prod(*starts)
     free = torch.zeros(len(places), 1, *shape)
     for row, place in zip(free, places.tolist(), strict=True):
         row[(0, *(slice(a, a + w) for a, w in zip(place, window, strict=True)))] = 1
     return Occluded(scan, free, torch.cat([infill(part) for part in free.split(64)]))
+
+
+def _window(side: int) -> int:
+    return max(1, round(side / 7))
 
 
 def _starts(side: int, window: int) -> Tensor:

@@ -14,7 +14,15 @@ from torch import Tensor
 from ..data.views import as_html, row_of, views_of
 from ..data.volume import Volume
 from ..errors import BadOption
-from ..explanation.attribution import Infill, MapTest, Occluded, importance, map_test, occluded
+from ..explanation.attribution import (
+    Infill,
+    MapTest,
+    Occluded,
+    importance,
+    map_evaluations,
+    map_test,
+    occluded,
+)
 from ..explanation.believable import Likeness, learn_likeness
 from ..explanation.counterfactual import DISTANCES, Counterfactuals, Problem, at_distance, smallest
 from ..explanation.model import Model, ScanAnswers
@@ -120,9 +128,12 @@ class Explained:
         return as_html(self.show(), f"{self!r}. Left: counterfactual; right: its difference to the scan")
 
 
-def network_images(what: Explaining) -> int:
-    """Images through the network at most, without volumes' slices and without maps."""
-    return what.search.evaluations * (1 + len(DISTANCES).bit_length())
+def network_images(what: Explaining, shape: tuple[int, ...]) -> int:
+    """Images of a shape (i, j[, k]) through the network at most; a volume counts as one."""
+    searched = what.search.evaluations * (1 + (len(DISTANCES) - 1).bit_length())
+    if not what.maps:
+        return searched
+    return searched + what.search.evaluations + map_evaluations(shape, n_maps=2)
 
 
 def explain(

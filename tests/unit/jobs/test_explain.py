@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from medprior.data.volume import Volume
 from medprior.errors import BadOption, ShapeMismatch, Uncalibrated
 from medprior.explanation.model import Model, ModelInput
 from medprior.explanation.particles import Search
-from medprior.jobs.explain import Explaining, explain
+from medprior.jobs.explain import Explaining, explain, network_images
 from medprior.jobs.inpaint import box_mask
 from tests.unit.jobs.exact import Exact, volume_of
 
@@ -176,3 +178,24 @@ def test_a_model_gets_the_size_channels_and_range_that_it_wants() -> None:
     for wrong in ({"size": (0, 3)}, {"channels": 0}, {"range": (1.0, 0.0)}, {"std": 0.0}):
         with pytest.raises(BadOption, match=next(iter(wrong))):
             ModelInput(**wrong)  # type: ignore[arg-type]
+
+
+def test_it_costs_at_most_what_is_said_and_not_much_less() -> None:
+    class Counted(Exact):
+        images = 0
+
+        def __call__(self, x: Tensor, *rest: Any) -> Tensor:
+            self.images += len(x)
+            return super().__call__(x, *rest)
+
+        def moments(self, x: Tensor, sigma: Tensor, condition: Any = None) -> tuple[Tensor, Tensor]:
+            before = self.images
+            found = super().moments(x, sigma, condition)
+            self.images = before + len(x)
+            return found
+
+    prior = Counted()
+    source = scan(prior)
+    what = Explaining(search=QUICK)
+    explain(prior, source, model_of(source), what, shuffled=model_of(source))
+    assert 0.6 * network_images(what, SIZE) < prior.images <= network_images(what, SIZE)

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ...data.axes import plane_of_codes
-from ...data.views import grey, number, sides, upright, window_for
+from ...data.views import grey, number, sides, upright, widest_slice, window_for
 from ...data.volume import Volume
 from ...evidence.conformal import patients_needed, smallest_p
 from ...jobs.detect import ALPHA, Found, plain_scale
@@ -33,7 +33,6 @@ __all__ = [
     "sentence",
     "slices_table",
     "twin_line",
-    "widest_slice",
 ]
 
 DISCOVERIES = 0.1
@@ -235,22 +234,6 @@ def sentence(found: Found) -> str:
     return f"{text} It is not flagged: that does not mean it is healthy."
 
 
-def widest_slice(found: Found, plane: str) -> tuple[int, int] | None:
-    """The slice of a volume where the map is largest, from 0 as ``upright`` counts, and how many there are in
-    that plane; None for an image.
-    """
-    if found.map.ndim == 2:
-        return None
-    from ...data.axes import PLANES, reorient, stacking_axis
-
-    data = (
-        reorient(found.map, PLANES[plane] + stacking_axis(plane)).data
-        if found.map.affine is not None
-        else found.map.data
-    )
-    return int(np.argmax(data[0].max(axis=(0, 1)))), data.shape[-1]
-
-
 @dataclass(frozen=True, slots=True)
 class _Views:
     """The pictures of a scan; whole: the map without a threshold."""
@@ -267,7 +250,7 @@ class _Views:
 
 def _views(prior: Prior, volume: Volume, found: Found) -> _Views:
     plane, window = plane_of_codes(prior.card.axes), window_for(volume)
-    widest = widest_slice(found, plane)
+    widest = widest_slice(found.map, plane)
     cut = {"plane": plane, "at": None if widest is None else widest[0]}
     edges = sides(volume, plane=plane)
     values, scan = upright(found.map, **cut), grey(upright(volume, **cut), window)

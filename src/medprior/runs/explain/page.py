@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from ...data.views import grey, number, sides, upright, window_for
+from ...data.views import grey, number, sides, upright, widest_slice, window_for
 from ...data.volume import Volume
 from ...jobs.explain import Explained, ImportanceMap
 from ..page.blocks import Block, Compare, Grid, Picture, Section, Table
@@ -40,11 +40,10 @@ def _plain(picture: Picture) -> Image.Image:
 
 
 def _slice(found: Explained) -> int | None:
-    """The axial slice of a volume that changes most; None for an image."""
+    """The axial slice of a volume with the largest change; None for an image."""
     difference = found.counterfactuals[0].difference
-    if difference.ndim == 2:
-        return None
-    return int(np.abs(difference.data).sum(axis=(0, 1, 2)).argmax())
+    widest = widest_slice(difference.with_data(np.abs(difference.data)), "axial")
+    return None if widest is None else widest[0]
 
 
 def _pair(volume: Volume, found: Explained, at: int | None) -> tuple[Picture, Picture, Picture]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medprior.data.views import widest_slice
 from medprior.data.volume import Volume
 from medprior.jobs.detect import Finding, Found, RankedScore
 from medprior.prior.promises import DetectPromise, Promises
@@ -23,7 +24,6 @@ from medprior.runs.detect.page import (
     measured_table,
     sentence,
     slices_table,
-    widest_slice,
 )
 from medprior.runs.page.blocks import Compare
 
@@ -139,12 +139,11 @@ def test_the_slice_that_is_shown_is_the_one_with_the_largest_difference() -> Non
     data = np.zeros((1, 4, 5, 6), np.float32)
     data[0, 1, 1, 4] = 9
     volume = Volume(data, np.diag([1.0, 1.0, -1.0, 1.0]))  # stored head first: turned for display
-    seen = replace(found(None, 0), map=volume)
-    assert widest_slice(seen, "axial") == (1, 6)
-    assert widest_slice(seen, "coronal") == (1, 5), (
+    assert widest_slice(volume, "axial") == (1, 6)
+    assert widest_slice(volume, "coronal") == (1, 5), (
         "counted in the plane that is shown, not in that of the file"
     )
-    assert widest_slice(found(None, 0), "axial") is None
+    assert widest_slice(found(None, 0).map, "axial") is None
 
 
 def test_findings_slices_and_evidence_are_told() -> None:
