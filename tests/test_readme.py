@@ -131,6 +131,17 @@ def test_a_limit_has_the_numbers_of_its_results() -> None:
     assert seen > 30
 
 
+def test_a_false_positive_rate_on_the_page_is_that_of_its_results() -> None:
+    text = (ROOT / "docs" / "detect.md").read_text(encoding="utf-8")
+    paragraphs = [part for part in text.split("\n\n") if "bench/results/" in part]
+    assert paragraphs
+    for part in paragraphs:
+        name_of = re.search(r"bench/results/([\w-]+)\.json", part)
+        numbers = re.findall(r"\d+\.\d+", part.split("](")[0])
+        assert name_of is not None and numbers
+        assert [one for one in numbers if one not in load(name_of[1]).text(earlier=False)] == []
+
+
 def test_a_page_that_the_code_names_is_there() -> None:
     """Errors, help and docstrings send their reader to pages."""
     files = [file for folder in ("src", "bench", "tests") for file in (ROOT / folder).rglob("*.py")]
