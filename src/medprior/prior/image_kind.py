@@ -17,7 +17,7 @@ from .rings import BINS, ring_of
 
 __all__ = ["KIND_PARTS", "ImageKind"]
 
-KIND_PARTS = ("anatomy or contrast", "shape or place", "sharpness or pixel size", "grey values")
+KIND_PARTS = ("anatomy or contrast", "shape or place", "sharpness or pixel size", "range of grey values")
 """What ``ImageKind.parts`` holds, in this order."""
 
 _CELLS = {2: 28, 3: 12}
