@@ -29,6 +29,7 @@ from pathlib import Path
 from medprior.errors import MedpriorError
 from medprior.io.arrays import read_kspace, read_sinogram
 from medprior.io.dataset.scan import load_index, scan
+from medprior.io.dataset.store import save_index
 from medprior.io.disk.decoder import decoder
 from medprior.io.read import read
 from medprior.runs.core.outputs import Summary
@@ -166,7 +167,6 @@ def tables(folder: Path) -> dict[str, Kind]:
     for n in range(3):
         (folder / f"{n}.png").write_bytes(other.png(other.GREY + n))
     rows = "path,label,patient,split,sex,age\n0.png,a,p1,train,f,31\n1.png,b,p2,val,m,44\n2.png,a,p3,,,\n"
-    scan(folder, out=folder)
 
     def put(name: str) -> Callable[[Path, bytes], Path]:
         def put_there(_: Path, content: bytes) -> Path:
@@ -182,16 +182,26 @@ def tables(folder: Path) -> dict[str, Kind]:
             (path / "scans.csv").unlink()
 
     def index(path: Path) -> object:
-        scan(path, out=path)  # one that is not as its seal says is made anew
-        return load_index(path)
+        try:
+            scan(path, out=path)  # one that is not as its seal says is made anew
+            return load_index(path)
+        finally:
+            for name in ("index.json", "index.sqlite"):
+                (path / name).unlink(missing_ok=True)
 
     def by_hand(path: Path) -> object:
-        return [item.shape for item in load_index(path).items]
+        return [item.shape for item in load_index(path / "index.json").items]
 
-    content = (folder / "index.json").read_bytes()
+    found = scan(folder)
+    save_index(found, folder / "passed on")
+    content = (folder / "passed on" / "index.json").read_bytes()
+    scan(folder, out=folder)
+    sqlite = (folder / "index.sqlite").read_bytes()
+    (folder / "index.sqlite").unlink()
     return {
         "index": Kind(content, put("index.json"), by_hand, True),
-        "index of a scan": Kind(content, put("index.json"), index, True),
+        "index of before": Kind(content, put("index.json"), index, True),
+        "index of sqlite": Kind(sqlite, put("index.sqlite"), index),
         "scans.csv": Kind(rows.encode(), put("scans.csv"), table, True),
     }
 

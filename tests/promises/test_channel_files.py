@@ -13,6 +13,7 @@ import pytest
 from medprior.data.volume import Volume
 from medprior.errors import BadOption, Corrupt, WrongKind
 from medprior.io.dataset.scan import load_index, scan
+from medprior.io.dataset.store import save_index
 from medprior.io.read import read
 from medprior.io.write import write
 
@@ -147,11 +148,12 @@ def test_a_channel_outside_of_the_folder_is_refused(tmp_path: Path) -> None:
         out=tmp_path / "data",
     )
     assert [item.path for item in found.items] == ["2_t1.nii.gz"]
-    record = json.loads((tmp_path / "data" / "index.json").read_text())
+    save_index(found, tmp_path / "passed on")
+    record = json.loads((tmp_path / "passed on" / "index.json").read_text())
     record["items"][0]["beside"] = [["T2", "../secret.nii.gz"]]
-    (tmp_path / "data" / "index.json").write_text(json.dumps(record))
-    with pytest.raises(Corrupt):
-        load_index(tmp_path / "data")
+    (tmp_path / "passed on" / "index.json").write_text(json.dumps(record))
+    with pytest.raises(Corrupt, match="lies outside"):
+        load_index(tmp_path / "passed on", tmp_path / "data")
 
 
 @pytest.mark.parametrize("which", ["t2", "seg"])

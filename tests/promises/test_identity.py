@@ -183,7 +183,7 @@ def test_what_was_learned_from_is_not_named_in_the_folder_that_is_shared(tmp_pat
         save(folder / f"{CANARY}-{n}.dcm", made)
     out = tmp_path / "run"
     command("train", tmp_path / "scans", "--preset", "tiny", "--steps", 2, "--out", out)
-    assert found(out) == [] and (tmp_path / "run.private" / "index.json").is_file()
+    assert found(out) == [] and (tmp_path / "run.private" / "index.sqlite").is_file()
     command("scan", tmp_path / "scans", "--out", tmp_path / "seen")
     named = {Path(name).name for name in found(tmp_path / "seen")}
     assert named <= {"index.json", "unusable.csv", "report.html", "page.json"}, "files are named, nobody else"

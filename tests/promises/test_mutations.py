@@ -16,7 +16,7 @@ COUNT = 200
 NAMES = (
     *(f"dicom {syntax}" for syntax in ("explicit", "implicit", "big", "deflated", "jpeg-ls")),
     *("nifti", "png", "tiff", "jpeg", "nifti.gz", "npz", "hdf5 fastmri", "hdf5 ismrmrd"),
-    *("card", "trust", "run", "page", "index", "index of a scan", "scans.csv"),
+    *("card", "trust", "run", "page", "index", "index of before", "index of sqlite", "scans.csv"),
 )
 
 

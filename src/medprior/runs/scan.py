@@ -12,9 +12,10 @@ from ..data.plain import JsonObject
 from ..data.views import grey, upright, window_for
 from ..errors import MedpriorError
 from ..io.dataset.advice import advice, for_training, many, patients_line
-from ..io.dataset.index import Index, Item, Unusable, save_index
+from ..io.dataset.index import Index, Item, Unusable
 from ..io.dataset.listing import folder_state
 from ..io.dataset.scan import scan
+from ..io.dataset.store import save_index
 from .ask.requests import Scan
 from .core.outputs import Outcome, Summary
 from .core.progress import Event, OnEvent

@@ -12,6 +12,7 @@ import pytest
 
 from medprior.errors import BadOption, Corrupt
 from medprior.io.dataset.scan import load_index, scan
+from medprior.io.dataset.store import save_index
 from medprior.io.groups import TAGS, Tags, age_band, age_between
 from tests.corpus.dicom_parts import CANARY, encoded, patched, phantom, radiograph, save
 from tests.unit.io.dataset.test_scan import noise, png, put
@@ -72,10 +73,7 @@ def test_a_table_says_groups_and_places_stay_hidden(tmp_path: Path) -> None:
     ]
     assert found[0].tags.site == found[1].tags.site != found[2].tags.site
     assert load_index(tmp_path).items == found
-    assert (
-        CANARY not in (tmp_path / "index.json").read_text()
-        and CANARY.lower() not in (tmp_path / "index.json").read_text()
-    )
+    assert CANARY.lower().encode() not in (tmp_path / "index.sqlite").read_bytes().lower()
     put(tmp_path / "scans.csv", b"path,sex\n0.png,other\n1.png,m\n2.png,f\n")
     assert [i.tags for i in scan(tmp_path, out=tmp_path).items] == [
         Tags("other"),
@@ -142,8 +140,8 @@ def test_a_header_says_groups(tmp_path: Path) -> None:
         assert (first.tags.sex, first.tags.age, first.tags.scanner) == ("female", "40 to 64", "Acme One")
         assert (second.tags.sex, second.tags.age, second.tags.scanner) == ("", "65 and over", "Acme Two")
         assert first.tags.site and second.tags.site == ""
-    written = (tmp_path / "index.json").read_text()
-    assert not any(secret in written for secret in (CANARY, "1950", "047Y"))
+    written = (tmp_path / "index.sqlite").read_bytes()
+    assert not any(secret in written for secret in (CANARY.encode(), b"1950", b"047Y"))
     put(tmp_path / "scans.csv", b"path,sex,age\none/a.dcm,m,\n")
     assert scan(tmp_path, out=tmp_path).items[0].tags == replace(both[0][0].tags, sex="male")
 
@@ -158,7 +156,7 @@ def test_a_damaged_header_costs_the_tag_not_the_scan(tmp_path: Path) -> None:
 
 def test_an_index_of_before_is_read_and_a_wrong_one_is_named(tmp_path: Path) -> None:
     put(tmp_path / "0.png", png(noise(0)))
-    scan(tmp_path, out=tmp_path)
+    save_index(scan(tmp_path), tmp_path)
     record = json.loads((tmp_path / "index.json").read_text())
     assert set(record["items"][0].pop("tags")) == set(TAGS)
     (tmp_path / "index.json").write_text(json.dumps(record))

@@ -72,7 +72,7 @@ def test_the_index_goes_beside_the_data_where_that_is_wanted(
 ) -> None:
     data = made(tmp_path / "data", "a.png", "b.png")
     assert looked_at(capsys, data, "--write-index", "--out", tmp_path / "run")[0] == 0
-    assert (data / "index.json").is_file() and (data / "unusable.csv").is_file()
+    assert (data / "index.sqlite").is_file() and (data / "unusable.csv").is_file()
 
 
 def test_folders_of_patients_end_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ...errors import FileProblem
+from ..disk.limits import Limits
 from .layout import PLAIN, Layout
-from .listing import folder_state
-from .scan import Index, scan, secret_key
+from .scan import Index, scanned
+from .store import secret_key
 
 __all__ = ["CACHE", "cache_folder", "cached_scan", "keyed_hashes"]
 
@@ -58,17 +59,20 @@ def cached_scan(
     layout: Layout = PLAIN,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Index:
-    """The index that ``scan`` gives, from the cache where the files and the options are the same.
+    """The index that ``scan`` gives; only files that are new or have changed since are decoded.
 
     A damaged or foreign entry is made again. Without a cache folder that can be written, every file is read.
     Raises what ``scan`` raises.
     """
 
-    def index(out: Path | None) -> Index:
-        return scan(folder, out=out, unit=unit, modality=modality, layout=layout, on_progress=on_progress)
-
-    facts = (folder.resolve(), folder_state(folder, layout), unit, modality, layout)
+    said = {"unit": unit, "modality": modality, "layout": str(layout)}
+    options = {k: v for k, v in said.items() if v is not None}
+    facts = (folder.resolve(), options, layout.labels and layout.labels.resolve())
     entry = cache_folder() / "indexes" / hashlib.sha256(repr(facts).encode(errors="replace")).hexdigest()[:32]
+
+    def index(out: Path | None) -> Index:
+        return scanned(folder, out, options, layout, Limits(), on_progress, keep_splits=False)
+
     for _ in range(2):
         if not _private(entry):
             break

@@ -1,54 +1,36 @@
-"""What an index of a data set holds, how it is written, and how its images are read again."""
+"""What an index of a data set holds, and how its images are read again."""
 
 from __future__ import annotations
 
 import hashlib
-import hmac
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
-from ...data.records import checked
 from ...data.volume import Volume
 from ...errors import BadOption, Corrupt, FileProblem, WrongKind, did_you_mean, file_faults
-from ..disk.files import read_json, write_file, write_json
 from ..disk.limits import Limits
 from ..groups import UNTOLD, Tags
 from ..pictures import ahead
 from ..read import kind_of, read
-from .layout import OWN_FILES
-from .listing import csv_cell
+from .layout import OWN_FILES, UNUSABLE
 
 __all__ = [
-    "INDEX",
-    "KEY",
-    "LARGEST",
     "LEAST_SIDE",
-    "SCHEMA",
     "Index",
     "Item",
     "Unusable",
     "digest_of",
-    "index_from",
-    "load_index",
     "one_each",
     "patients_of",
     "private",
     "read_item",
-    "save_index",
-    "seal",
 ]
 
-SCHEMA = 1
 LEAST_SIDE = 4
 """Pixels a side of a picture: with fewer, no network has a resolution to work at."""
-INDEX, UNUSABLE, KEY = OWN_FILES
-LARGEST = 2**28
-"""Bytes of an index.json."""
-_HEAD = ("medprior_index", "mac")
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,81 +300,3 @@ def private(out: Path) -> Path:
             if (whole / name).is_file() and not (folder / name).exists():
                 (whole / name).rename(folder / name)
     return folder
-
-
-def save_index(index: Index, target: Path) -> None:
-    """index.json and unusable.csv in ``target``, each whole or untouched. Raises FileProblem when the disk
-    refuses.
-    """
-    record = {
-        "medprior_index": SCHEMA,
-        **{f.name: getattr(index, f.name) for f in fields(Index) if f.name != "folder"},
-    }
-    record["items"] = [asdict(item) for item in index.items]
-    record["unusable"] = [asdict(entry) for entry in index.unusable]
-    record["left_out"] = [asdict(entry) for entry in index.left_out]
-    record["mac"] = seal(target, record)
-    write_json(target / INDEX, record)
-    rows = [("path", "reason", "remedy"), *((u.path, u.reason, u.remedy) for u in index.unusable)]
-    rows += [(u.path, f"left out: {u.reason}", u.remedy) for u in index.left_out]
-    quoted = "".join(
-        ",".join('"' + csv_cell(cell).replace('"', '""') + '"' for cell in row) + "\r\n" for row in rows
-    )
-    write_file(target / UNUSABLE, quoted.encode(errors="backslashreplace"))
-
-
-def load_index(path: str | Path, folder: str | Path | None = None) -> Index:
-    """An index.json, or the folder that holds it. folder: where the data set lies, when it is not the folder
-    of the index.
-
-    Raises FileProblem when it is missing, Corrupt when it is no index or of another version.
-    """
-    path = Path(path)
-    path = path / INDEX if path.is_dir() else path
-    record = read_json(path, LARGEST)
-    if not isinstance(record, dict) or record.get("medprior_index") != SCHEMA:
-        raise Corrupt(path, f"is no index of version {SCHEMA}", "scan the folder again")
-    return index_from(path, Path(folder) if folder is not None else path.parent, record)
-
-
-def index_from(path: Path, folder: Path, record: dict) -> Index:
-    """The index in a record of JSON. Raises Corrupt when something is missing or of another type, or a path
-    leaves the folder.
-    """
-    remedy = "remove it and scan the folder again"
-    try:
-        stored = checked(_Stored, {k: v for k, v in record.items() if k not in _HEAD}, "index", remedy)
-    except BadOption as error:
-        raise Corrupt(path, f"is not a complete index ({error.args[0]})", remedy) from error
-    index = Index(folder, **{f.name: getattr(stored, f.name) for f in fields(_Stored)})
-    for item in index.items:
-        names = (item.path, item.mask, *item.files, *(name for _, name in item.beside))
-        if any(name.startswith("/") or "\0" in name or ".." in Path(name).parts for name in names):
-            raise Corrupt(path, f"is not a complete index (item {item.id!r} lies outside)", remedy)
-    return index
-
-
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    """An index without its folder, as it is written."""
-
-    items: tuple[Item, ...]
-    unusable: tuple[Unusable, ...]
-    passed_over: tuple[str, ...]
-    duplicates: tuple[tuple[str, ...], ...]
-    near_duplicates: tuple[tuple[str, str], ...]
-    crossing: tuple[str, ...]
-    options: dict[str, str]
-    left_out: tuple[Unusable, ...] = ()
-    layout: str = "folders"
-    notes: tuple[str, ...] = ()
-
-
-def seal(target: Path, record: dict) -> str:
-    """The HMAC of an index by the key that lies beside it; "" where there is no key."""
-    try:
-        key = (target / KEY).read_bytes()
-    except OSError:
-        return ""
-    plain = {name: value for name, value in record.items() if name != "mac"}
-    return hmac.new(key, json.dumps(plain, sort_keys=True).encode(), hashlib.sha256).hexdigest()

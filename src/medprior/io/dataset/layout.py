@@ -13,10 +13,14 @@ from ..groups import UNTOLD, Tags
 __all__ = [
     "AS_MASK",
     "CHANNEL_NAME",
+    "EXPORTED",
+    "INDEX",
+    "KEY",
     "LEARN",
     "OWN_FILES",
     "PLAIN",
     "SPLITS",
+    "UNUSABLE",
     "Layout",
     "Listed",
     "Listing",
@@ -37,7 +41,8 @@ SPLITS = {
 LEARN = "learn"
 """The split of what a layout gives for training, with no validation set: it becomes train and val."""
 
-OWN_FILES = ("index.json", "unusable.csv", ".medprior-key")
+INDEX, EXPORTED, UNUSABLE, KEY = "index.sqlite", "index.json", "unusable.csv", ".medprior-key"
+OWN_FILES = (INDEX, EXPORTED, UNUSABLE, KEY)
 """What a scan writes; side files (in .medprior, of older versions NAME.medprior.json) are ours, too."""
 
 CHANNEL_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")

@@ -7,7 +7,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -29,6 +29,8 @@ _IMAGES = {
 }
 """Suffixes of images: a text file of such a name is a damaged image, of another name a document."""
 _TEXT = re.compile(rb"[\t\n\r\x20-\x7e\x80-\xff]*")
+_PROSE = (".txt", ".md", ".html", ".htm", ".pdf", ".log", ".py", ".rst", ".ini")
+"""Suffixes of documents that say nothing of scans, as a table may."""
 _NAMED = 3
 """Most links that a note names."""
 
@@ -49,8 +51,7 @@ def list_files(folder: Path, layout: Layout = PLAIN) -> Listing:
     Raises FileProblem when the folder cannot be read, and Corrupt or BadOption for a table that cannot be
     used. Raises BadOption for labels that look like patients, and for a patient_pattern that fits no name.
     """
-    if not folder.is_dir():
-        raise FileProblem(folder, "is not a folder", "give the folder that holds the scans")
+    _check_folder(folder)
     if layout.labels is None and (folder / TABLE).is_file():
         rows = tuple(scans_table(folder))
         outside = [
@@ -67,6 +68,11 @@ def list_files(folder: Path, layout: Layout = PLAIN) -> Listing:
     if layout.folders == "auto":
         check_labels(_one_a_file(listing.files))
     return listing
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise FileProblem(folder, "is not a folder", "give the folder that holds the scans")
 
 
 def _one_a_file(files: Sequence[Listed]) -> Counter[str]:
@@ -140,22 +146,46 @@ def file_state(paths: Sequence[Path]) -> str:
 
 
 def folder_state(folder: Path, layout: Layout = PLAIN) -> str:
-    """A digest of what lies in a data set: names, sizes and times of its files, and what a table says of
-    them. Another one: it may be other data.
+    """A digest of what lies in a data set: names, sizes and times of its files, and how it is to be
+    understood. Another one: it may be other data. No file is opened.
 
-    Raises what ``list_files`` raises.
+    Raises FileProblem when the folder cannot be read.
     """
-    digest = hashlib.sha256()
-    for entry in list_files(folder, layout).files:
-        for path in (entry.path, *(folder / other for _, other in entry.beside)):
-            try:
-                about = path.stat()
-            except OSError:  # the reader will say what is wrong with it
-                continue
-            name = path.relative_to(folder) if path.is_relative_to(folder) else path.name
-            digest.update(f"{name}|{about.st_size}|{about.st_mtime_ns}\n".encode())
-        digest.update(f"{entry.label}|{entry.split}|{entry.patient}\n".encode(errors="replace"))
+    _check_folder(folder)
+    digest = hashlib.sha256(str(layout).encode(errors="replace"))
+    if layout.labels is not None and layout.labels.is_file():
+        digest.update(file_state([layout.labels]).encode())
+    for name, about in _states(folder):
+        what = f"{name}|{about.st_size}|{about.st_mtime_ns}|{about.st_mode & 0o444}\n"
+        digest.update(what.encode(errors="replace"))
     return digest.hexdigest()
+
+
+def _states(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """(relative path, size, times) of each file that can say something of a data set; links are followed."""
+    seen: set[tuple[int, int]] = set()
+    waiting = [""]
+    while waiting:
+        place = waiting.pop()
+        try:
+            with os.scandir(folder / place) as entries:
+                known = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            if not place:
+                raise FileProblem(folder, f"cannot be read ({error.strerror})") from error
+            continue  # list_files says what is wrong with it
+        for entry in known:
+            name = place + entry.name
+            try:
+                about = entry.stat()
+            except OSError:  # a link to nowhere
+                continue
+            if not stat.S_ISDIR(about.st_mode):
+                if name not in OWN_FILES and not name.endswith((*_PROSE, ".medprior.json")):
+                    yield name, about
+            elif not entry.name.startswith(".") and (about.st_dev, about.st_ino) not in seen:
+                seen.add((about.st_dev, about.st_ino))
+                waiting.append(f"{name}/")
 
 
 def _passed_over(path: Path) -> bool:

@@ -19,40 +19,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from ... import __version__
 from ...data.grids import on_grid_of
 from ...data.labels import label_values
 from ...data.volume import Volume
 from ...errors import Corrupt, FileProblem, MedpriorError
-from ..disk.files import read_json, write_file
 from ..disk.limits import Limits
 from ..pictures import ahead
 from ..read import kind_of, read, read_all
-from .index import (
-    INDEX,
-    KEY,
-    LARGEST,
-    LEAST_SIDE,
-    SCHEMA,
-    Index,
-    Item,
-    Unusable,
-    index_from,
-    load_index,
-    read_item,
-    save_index,
-    seal,
-)
+from .index import LEAST_SIDE, Index, Item, Unusable, read_item
 from .layout import AS_MASK, LEARN, PLAIN, Layout, Listed
-from .listing import file_state, list_files
+from .listing import file_state, folder_state, list_files
 from .persons import check_labels, prefixes
+from .store import SCHEMA, load_index, previous, save_index, secret_key
 from .twins import groups, near_pairs, pixel_hash, thumbnail
 
 if TYPE_CHECKING:
     from ..dicom.read.tree import DicomSeries
 
-__all__ = ["Index", "Item", "Unusable", "load_index", "scan", "secret_key"]
+__all__ = ["Index", "Item", "Unusable", "load_index", "scan", "scanned"]
 
-_KEY_BYTES = 32
 _SHARES = (("train", 70), ("val", 85), ("test", 100))
 _SHARES_TO_LEARN = (("train", 82), ("val", 100))
 """Of what a layout gives for training, with a test set of its own."""
@@ -71,24 +57,44 @@ def scan(
     limits: Limits | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Index:
-    """Decode every file of a data set once. out: a folder for index.json and unusable.csv, each written whole
-    or not at all. Without it nothing is written.
+    """Decode every file of a data set once. out: a folder for index.sqlite and unusable.csv, each written
+    whole or not at all. Without it nothing is written.
 
-    A second scan with the same ``out`` decodes only what has changed. unit, modality, colour: for files that
-    cannot say, as in ``read``. layout: where labels and patients are read from, where the folder alone does
-    not say it. on_progress: called with (files done, files in all). Raises FileProblem when the folder is
-    empty or cannot be read, and when ``out`` cannot be written or holds a foreign index.json. Raises Corrupt
-    or BadOption for a table that cannot be used, and BadOption for labels that look like patients.
+    A second scan with the same ``out`` decodes only what has changed, and opens no file where nothing has.
+    unit, modality, colour: for files that cannot say, as in ``read``. layout: where labels and patients are
+    read from, where the folder alone does not say it. on_progress: called with (files done, files in all).
+    Raises FileProblem when the folder is empty or cannot be read, and when ``out`` cannot be written or holds
+    a foreign index. Raises Corrupt or BadOption for a table that cannot be used, and BadOption for labels
+    that look like patients.
     """
-    folder, limits = Path(folder), limits or Limits()
-    target = Path(out) if out is not None else None
     said = {"unit": unit, "modality": modality, "colour": colour, "layout": str(layout)}
     options = {k: v for k, v in said.items() if v is not None}
+    target = Path(out) if out is not None else None
+    return scanned(Path(folder), target, options, layout, limits or Limits(), on_progress)
+
+
+def scanned(
+    folder: Path,
+    target: Path | None,
+    options: dict[str, str],
+    layout: Layout,
+    limits: Limits,
+    on_progress: Callable[[int, int], None] | None = None,
+    keep_splits: bool = True,
+) -> Index:
+    """As ``scan``. options: as an index holds them. keep_splits: those that an earlier scan gave; else the
+    result is that of a first scan.
+    """
+    old, state = None, ""
+    if target is not None:
+        state = f"{SCHEMA} {__version__} {limits} {keep_splits} {folder_state(folder, layout)}"
+        old, before = previous(target, folder, options) or (None, "")
+        if old is not None and before == state:
+            return old
     listing = list_files(folder, layout)
     if not (listing.files or listing.left_out or listing.passed):
         raise FileProblem(folder, "is empty", "name the folder that holds the scans")
-    old = _previous(target, folder, options) if target is not None else None
-    key = secret_key(target) if target is not None else secrets.token_bytes(_KEY_BYTES)
+    key = secret_key(target) if target is not None else secrets.token_bytes(32)
     scanner = _Scanner(folder, options, limits, key, {(i.path, i.part): i for i in old.items} if old else {})
     scanner.left_out += [
         Unusable(scanner.relative(path), reason, remedy) for path, reason, remedy in listing.left_out
@@ -101,11 +107,10 @@ def scan(
             on_progress(done, total)
     if layout.folders == "auto":
         check_labels(scanner.by_folder)
-    index = replace(
-        _finished(folder, scanner, listing.passed, options, old), layout=listing.layout, notes=listing.notes
-    )
+    found = _finished(folder, scanner, listing.passed, options, old if keep_splits else None)
+    index = replace(found, layout=listing.layout, notes=listing.notes)
     if target is not None:
-        save_index(index, target)
+        save_index(index, target, state)
     return index
 
 
@@ -187,7 +192,7 @@ class _Scanner:
                 if i.signature == signature and _as_before(i, entry)
             ]
             if known:
-                self.items += [self.renewed(item, entry, "") for item in known]
+                self.items += [self.renewed(item, entry) for item in known]
                 return False
             for part, volume, label, patient in self.volumes(entry.path, kind):
                 found = _Decoded(self.relative(entry.path), part, kind, signature, label, patient)
@@ -277,7 +282,7 @@ class _Scanner:
                 and _as_before(known, entry)
                 and not one.damaged
             ):
-                self.items.append(self.renewed(known, entry, one.stem))
+                self.items.append(self.renewed(known, entry, one.patient, one.stem))
                 return
             volume = read_series(one, limit=self.limits)
             if doubt:
@@ -308,24 +313,28 @@ class _Scanner:
         self.series.add(key)
         return met
 
-    def renewed(self, item: Item, entry: Listed, stem: str) -> Item:
-        """An unchanged item with what the folder or the table says about it now."""
+    def renewed(self, item: Item, entry: Listed, patient: str = "", stem: str = "") -> Item:
+        """An unchanged item with what the folder or the table says about it now. patient: as its file says,
+        where it is DICOM.
+        """
         changes: dict = {
             "split": entry.split,
             "given": entry.split not in ("", LEARN),
             "leaks": False,
             "later": self.later(item.path, stem, item.volume),
             "tags": entry.tags.hidden(self.opaque),
+            "called": entry.called,
+            "numbers": entry.numbers,
         }
-        changes |= {"called": entry.called, "numbers": entry.numbers}
-        if entry.label:
+        stack = item.kind == "npz" and item.part  # its own labels and patients are not read again
+        if entry.label or not stack:
             changes["label"] = entry.label
-            self.by_folder.update([] if entry.stated else [entry.label])
-        if entry.patient and not (entry.guessed and item.patient):
-            changes |= {
-                "patient": self.opaque("p", entry.patient),
-                "bucket": _bucket("patient", entry.patient),
-            }
+            self.by_folder.update([entry.label] if entry.label and not entry.stated else [])
+        if (entry.patient and not entry.guessed) or not (stack and item.patient):
+            own = (stem if item.volume else "") or item.part
+            named = _first(entry, patient)
+            changes["patient"] = self.opaque("p", named) if named else ""
+            changes["bucket"] = _bucket("patient", named) if named else _bucket("file", f"{item.path}|{own}")
         return replace(item, **changes)
 
     def add(self, entry: Listed, found: _Decoded, volume: Volume) -> None:
@@ -333,8 +342,7 @@ class _Scanner:
         if volume.unit == "label" and not entry.stated and self.options.get("unit") != "label":
             self.left_out.append(Unusable(found.where, "label map, as its header says", AS_MASK))
             return
-        order = (found.patient, entry.patient) if entry.guessed else (entry.patient, found.patient)
-        patient = order[0] or order[1]
+        patient = _first(entry, found.patient)
         values = _value_range(entry.path, found.part, volume)
         beside = self.check_beside(entry, volume)
         classes = self.classes_of(entry, beside["mask"]) if "mask" in beside else ()
@@ -443,6 +451,11 @@ def _joined(beside: Mapping[str, Volume]) -> str:
         if beside
         else ""
     )
+
+
+def _first(entry: Listed, own: str) -> str:
+    """The patient of a scan. own: as its file says."""
+    return (own or entry.patient) if entry.guessed else (entry.patient or own)
 
 
 def _as_before(item: Item, entry: Listed) -> bool:
@@ -565,45 +578,3 @@ def _split(items: list[Item], roots: list[int], before: dict[str, str]) -> list[
         for n in together:
             result[n] = replace(items[n], split=splits[n], leaks=_ORDER[splits[n]] < strictest)
     return result
-
-
-def secret_key(target: Path) -> bytes:
-    """The secret of this folder, e.g. for a data set, made once and readable by its owner only; without it
-    the opaque names lead nowhere.
-    """
-    path = target / KEY
-    try:
-        key = path.read_bytes() if path.exists() else b""
-    except OSError as error:
-        raise FileProblem(
-            path, f"cannot be read ({error.strerror})", "scan as its owner, or choose another --out"
-        ) from error
-    if len(key) == _KEY_BYTES:
-        return key
-    key = secrets.token_bytes(_KEY_BYTES)
-    write_file(path, lambda temporary: _write_secret(temporary, key))
-    return key
-
-
-def _write_secret(path: Path, key: bytes) -> None:
-    """Nobody else may read it, at no moment."""
-    with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(key)
-
-
-def _previous(target: Path, folder: Path, options: dict[str, str]) -> Index | None:
-    """The index of an earlier scan with the same options. Raises FileProblem rather than write over a file
-    that is not ours.
-    """
-    if not (target / INDEX).exists():
-        return None
-    record = read_json(target / INDEX, LARGEST)
-    if not isinstance(record, dict) or "medprior_index" not in record:
-        raise FileProblem(
-            target / INDEX, "is not an index of medprior and is left alone", "choose another --out"
-        )
-    if record["medprior_index"] != SCHEMA or record.get("options") != options:
-        return None
-    if not record.get("mac") or record["mac"] != seal(target, record):
-        return None  # changed by hand, or of an older version: every file is read again
-    return index_from(target / INDEX, folder, record)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import BadOption, FileProblem
-from ...io.dataset.index import private, save_index
+from ...io.dataset.index import private
 from ...io.dataset.scan import Index, Item, load_index, scan
+from ...io.dataset.store import save_index
 from ...training.distributed import ranks_for
 from .options import Adaptation, Fitting, Listener
 

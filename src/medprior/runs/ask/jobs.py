@@ -579,7 +579,8 @@ class Scan(HasFolder):
     )
     fresh: bool = advanced(False, "Start over, even if the same run is complete.")
     write_index: bool = advanced(
-        False, "Also write index.json and unusable.csv into the data folder, so that the next scan is faster."
+        False,
+        "Also write index.sqlite and unusable.csv into the data folder, so that the next scan is faster.",
     )
     unit: str | None = advanced(None, "Unit of the values if the files do not state one, e.g. HU.")
     modality: str | None = option(None, "DICOM modality code (CT, MR, DX, US) if the files do not state one.")

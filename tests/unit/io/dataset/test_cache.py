@@ -16,7 +16,8 @@ from medprior.errors import FileProblem
 from medprior.io.dataset import cache
 from medprior.io.dataset import scan as scanning
 from medprior.io.dataset.cache import cache_folder, cached_scan, keyed_hashes
-from medprior.io.dataset.index import INDEX, Index
+from medprior.io.dataset.index import Index
+from medprior.io.dataset.layout import INDEX
 from medprior.io.write import write
 
 
@@ -45,10 +46,13 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def data_set(folder: Path, n: int = 3) -> Path:
     for k in range(n):
-        image = np.random.default_rng(k).uniform(0, 255, (1, 16, 16)).astype(np.float32)
         (folder / "ill").mkdir(parents=True, exist_ok=True)
-        write(Volume(image), folder / "ill" / f"{k}.png", kind="converted")
+        write(noisy(k), folder / "ill" / f"{k}.png", kind="converted")
     return folder
+
+
+def noisy(seed: int) -> Volume:
+    return Volume(np.random.default_rng(seed).uniform(0, 255, (1, 16, 16)).astype(np.float32))
 
 
 def entries() -> list[Path]:
@@ -66,15 +70,28 @@ def test_a_second_command_decodes_nothing(folder: Path, decoded: list[str]) -> N
     assert len(decoded) == 3 and facts(first) == facts(second) == facts(scanning.scan(folder))
 
 
-def test_a_changed_file_or_option_is_another_entry(folder: Path, decoded: list[str]) -> None:
+def test_a_new_file_alone_is_decoded_and_another_option_is_another_entry(
+    folder: Path, decoded: list[str]
+) -> None:
+    """Splits are those of a first scan: what a command finds does not depend on what was cached before."""
     cached_scan(folder)
-    data_set(folder, n=4)
-    assert len(cached_scan(folder).items) == 4 and len(decoded) == 7
+    write(noisy(3), folder / "3.png", kind="converted")
+    assert facts(cached_scan(folder)) == facts(scanning.scan(folder)) and len(decoded) == 3 + 1 + 4
     assert cached_scan(folder, modality="DX").items[0].modality == "DX"
-    assert len(entries()) == 3 and not list(folder.glob(".*"))
+    assert len(entries()) == 2 and not list(folder.glob("*index*"))
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"medprior_index": 1}', '{"mine": 1}'])
+def test_what_a_table_says_no_more_is_forgotten(folder: Path, decoded: list[str]) -> None:
+    table = folder / "scans.csv"
+    table.write_text("path,label,patient\nill/0.png,a,p\nill/1.png,b,p\nill/2.png,b,q\n")
+    assert [(i.label, bool(i.patient)) for i in cached_scan(folder).items] == [("a", 1), ("b", 1), ("b", 1)]
+    table.write_text("path,label\nill/0.png,\nill/1.png,b\nill/2.png,b\n")
+    found = cached_scan(folder)
+    assert [(i.label, i.patient) for i in found.items] == [("", ""), ("b", ""), ("b", "")]
+    assert facts(found) == facts(scanning.scan(folder)) and len(decoded) == 3 + 3
+
+
+@pytest.mark.parametrize("text", ["", "{", "SQLite format 3\0"])
 def test_a_damaged_or_foreign_entry_is_made_again(folder: Path, decoded: list[str], text: str) -> None:
     wanted = facts(cached_scan(folder))
     (entries()[0] / INDEX).write_text(text)

@@ -54,7 +54,7 @@ def test_added_changed_and_withdrawn_scans_are_named_until_back(folder: Path, tm
     assert index_once(Fitting(folder, out=tmp_path / "run", fresh=True), Listener()).counts()
     shutil.rmtree(folder)
     shutil.copytree(tmp_path / "safe", folder)
-    (tmp_path / "run.private" / "index.json").unlink()
+    (tmp_path / "run.private" / "index.sqlite").unlink()
     assert len(index_once(options, Listener()).items) == 5
 
 
@@ -81,12 +81,12 @@ def test_the_index_lies_beside_the_folder_that_is_passed_on(folder: Path, tmp_pa
     learned(folder, tmp_path / "run")
     assert not [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
     assert (tmp_path / "run.private").stat().st_mode & 0o777 == 0o700
-    for name in ("index.json", "unusable.csv", ".medprior-key"):
+    for name in ("index.sqlite", "unusable.csv", ".medprior-key"):
         (tmp_path / "run.private" / name).rename(tmp_path / "run" / name)
     put(folder / "train" / "new.png", 20)
     with pytest.raises(BadOption, match=r"1 added: train/new\.png"):
         index_once(Fitting(folder, out=tmp_path / "run"), Listener())
-    assert not (tmp_path / "run" / "index.json").exists()
+    assert not (tmp_path / "run" / "index.sqlite").exists()
 
 
 def test_a_scan_that_changes_after_it_was_indexed_stops_the_training(folder: Path, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_a_complete_run_is_returned_and_its_calibrations_stay_until_the_weights_
         assert heard[-1].text.startswith("this run is complete already: it learned for 12 steps")
     after = {path: sha256(path) for path in sorted(out.rglob("*.*")) if path.is_file()}
     assert {p.name for p in before if before[p] != after.get(p)} <= {
-        "index.json"
+        "index.sqlite"
     } and before.keys() == after.keys()
     trained(request(scans, out, steps=30), heard.append)
     assert load(out / "prior").card.training["of_steps"] == 30 and load(out / "prior").promises == Promises()
