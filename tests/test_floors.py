@@ -42,7 +42,7 @@ INSIDE = {
             "synthesize",
         },
         {"studies"},
-        {"augment", "curves"},
+        {"augment", "curves", "many"},
         {"execute"},
         {"demo", "verbs"},
     ],

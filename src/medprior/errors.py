@@ -42,6 +42,7 @@ __all__ = [
     "UnknownNoise",
     "Unsupported",
     "WrongKind",
+    "cause",
     "did_you_mean",
     "file_faults",
     "needs_posix",
@@ -187,3 +188,20 @@ def did_you_mean(word: str, choices: list[str]) -> str:
     """'did you mean ...' for an unknown name, or the list of choices."""
     close = get_close_matches(word, choices, n=1)
     return f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(sorted(choices))}"
+
+
+def cause(error: BaseException) -> str:
+    """Why one image could not be made; no path."""
+    reason = getattr(error, "reason", None)
+    said = (
+        reason
+        if isinstance(reason, str)
+        else Exception.__str__(error)
+        if isinstance(error, Exception)
+        else ""
+    )
+    return (
+        said
+        if isinstance(error, MedpriorError)
+        else f"{type(error).__name__}: {' '.join(said.split())[:200]}"
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from medprior.runs.ask.many import HasMany
 from medprior.runs.ask.request import HasLayout
 from medprior.runs.ask.requests import REQUESTS, HasScan, OneScan, Request, Scan
 
@@ -50,7 +51,9 @@ def test_a_page_has_every_option_of_its_job(job: str) -> None:
         - (set(OneScan.model_fields) if name in ONE_SCAN else set())
         - {"prior"}
         - (set() if job == "train" else set(HasLayout.LAYOUT))  # said once, on the page of training
+        - set(HasMany.model_fields)  # said once, on the page of many scans
     )
     assert wanted - page == set()
     assert page - known == set()
+    assert set(HasMany.model_fields) - set(HasLayout.LAYOUT) <= flags((DOCS / "many.md").read_text("utf-8"))
     assert (set(OneScan.model_fields) | set(Request.model_fields)) - {"input"} <= every

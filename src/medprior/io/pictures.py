@@ -30,7 +30,7 @@ from .disk.files import write_file
 from .disk.limits import Limits, regular_file
 from .disk.stamp import read_stamp, stamp_text
 
-__all__ = ["ahead", "picture_format", "read_picture", "write_picture"]
+__all__ = ["ahead", "picture_format", "read_picture", "stored_png", "write_picture"]
 
 T = TypeVar("T")
 
@@ -117,6 +117,15 @@ class _Pixels:
     mode: str
     text: str
     notes: tuple[str, ...] = ()
+
+
+def stored_png(path: Path) -> tuple[bytes, tuple[int, int]]:
+    """The bytes of a PNG that medprior wrote, and its (width, height). Raises Corrupt where it is none."""
+    content = path.read_bytes()
+    if len(content) < 24 or not content.startswith(b"\x89PNG"):
+        raise Corrupt(path, "is no PNG", "do the run again with --fresh")
+    width, height = struct.unpack(">II", content[16:24])
+    return content, (width, height)
 
 
 def _check_png(path: Path, content: bytes) -> None:

@@ -35,23 +35,17 @@ from .augment.data_set import run_augment_set
 from .augment.one_scan import run_augment
 from .augment.scans import refuse_data_set
 from .core.inputs import LoadedPrior, about, device_named, given_of, known_prior, scan_hash, scan_of
-from .core.outputs import Outcome
+from .core.outputs import Outcome, Performed
 from .core.progress import Event, OnEvent, silent
 from .core.run import Run, RunFolder
 from .detect.run import run_detect
 from .explain.run import run_explain
+from .many.job import ManyJob, ManyRequest, holds_many
+from .many.run import run_many
 from .reconstruct.run import run_reconstruct
 from .synthesize.run import run_synthesize
 
-__all__ = ["Performed", "Prepared", "execute", "prepared"]
-
-
-@dataclass(frozen=True, slots=True)
-class Performed:
-    """A job that has been done and not yet been written."""
-
-    outcome: Outcome
-    record: JsonObject
+__all__ = ["Prepared", "execute", "prepared"]
 
 
 def execute(request: Request, on_event: OnEvent = silent) -> RunFolder:
@@ -64,6 +58,8 @@ def execute(request: Request, on_event: OnEvent = silent) -> RunFolder:
         return run_augment_set(request, on_event)
     if isinstance(request, AugmentClassical):
         return run_augment_classical(request, on_event)
+    if isinstance(request, Detect | Explain | Reconstruct) and holds_many(request):
+        return run_many(_job_on_many(request), on_event)
     work = prepared(request)
     if (done := work.run.done(on_event)) is not None:
         return done
@@ -120,6 +116,13 @@ def prepared(request: Request) -> Prepared:
     facts: JsonObject = {"input_sha256": scan_hash(volume) if volume is not None else None}
     if given:
         facts["given_sha256"] = {name: scan_hash(one) for name, one in given.items()}
+    run = Run.of(request, started, device, **known.hashes, **facts, **_beside(request))
+    return Prepared(request, run, known, volume, time.monotonic() - started, given)
+
+
+def _beside(request: WithPrior) -> JsonObject:
+    """Digests of what a request names beside its scan and its prior."""
+    facts: JsonObject = {}
     if isinstance(request, Synthesize) and request.data is not None:
         # whether, and with what, the images were compared
         facts["data_state"] = folder_state(request.data, request.layout)
@@ -131,8 +134,27 @@ def prepared(request: Request) -> Prepared:
             facts["mask_sha256"] = scan_hash(read(request.mask, unit="label"))
         if request.real is not None:
             facts["real_state"] = folder_state(request.real, PLAIN)
-    run = Run.of(request, started, device, **known.hashes, **facts)
-    return Prepared(request, run, known, volume, time.monotonic() - started, given)
+    return facts
+
+
+def _job_on_many(request: Detect | Explain | Reconstruct) -> ManyJob:
+    """The prior is loaded once; each scan is done as if it had been given alone."""
+    device = device_named(request.device)
+    known = known_prior(request.prior, device)
+    if isinstance(request, Reconstruct) and request.label is not None:
+        label_index(known.prior, request.label)
+    facts = {**known.hashes, **_beside(request)}
+
+    def do(one: ManyRequest, volume: Volume) -> Outcome:
+        return _do(one, known, volume, {}, silent)
+
+    def record(one: ManyRequest, volume: Volume, outcome: Outcome, seconds: float) -> JsonObject:
+        digest = scan_hash(volume)
+        run = Run.of(one, time.monotonic(), device, **facts, input_sha256=digest)
+        scan = about(volume, digest)
+        return run.record(outcome, prior=known.named, seconds={"job": seconds}, input=scan)
+
+    return ManyJob(request, facts, known.named, device, do, record)
 
 
 class _Log:

@@ -19,7 +19,7 @@ from ..runs.verbs import VERBS
 
 __all__ = ["FILES", "Field", "command_line", "file_kind", "form_request", "forms", "words_of"]
 
-_OURS = ("out", "fresh", "write_index", "index", "series")
+_OURS = ("out", "fresh", "write_index", "index", "series", "shard", "workers", "cluster", "jobs")
 """Options that the page sets itself or has no need of."""
 FILES = {
     "input": "scan",

@@ -37,7 +37,7 @@ from .twins import groups, near_pairs, pixel_hash, thumbnail
 if TYPE_CHECKING:
     from ..dicom.read.tree import DicomSeries
 
-__all__ = ["Index", "Item", "Unusable", "load_index", "scan", "scanned"]
+__all__ = ["Index", "Item", "Unusable", "dicom_files", "load_index", "scan", "scanned", "series_homes"]
 
 _SHARES = (("train", 70), ("val", 85), ("test", 100))
 _SHARES_TO_LEARN = (("train", 82), ("val", 100))
@@ -183,7 +183,7 @@ class _Scanner:
                 raise FileProblem(entry.path, entry.fault)
             kind = kind_of(entry.path)
             if kind == "dicom":
-                self.dicom |= dict.fromkeys(_files_of(entry.path), entry)
+                self.dicom |= dict.fromkeys(dicom_files(entry.path), entry)
                 return entry.path in self.dicom
             signature = file_state([entry.path, *self.companions(entry)])
             known = [
@@ -240,7 +240,7 @@ class _Scanner:
             Unusable(self.relative(other.path), other.reason, other.remedy) for other in tree.others
         ]
         labels = _label_folders((self.dicom[one.paths[0]], one.patient) for one in tree.series)
-        homes = _homes(tree.series)
+        homes = series_homes(tree.series)
         shared = Counter(path for one in tree.series for path in one.paths)
         counted: set[Path] = set()
         torn = {fault.path.parent for fault in tree.stray}
@@ -462,7 +462,7 @@ def _as_before(item: Item, entry: Listed) -> bool:
     return item.mask == entry.mask and item.beside == entry.beside
 
 
-def _files_of(path: Path) -> list[Path]:
+def dicom_files(path: Path) -> list[Path]:
     """A DICOM file, or those of the folder of a series that a table names."""
     if not path.is_dir():
         return [path]
@@ -482,7 +482,7 @@ def _label_folders(found: Iterable[tuple[Listed, str]]) -> set[str]:
     return {label for label, names in patients.items() if len(names) > 1 or names == {""}}
 
 
-def _homes(series: Sequence) -> dict[str, Path]:
+def series_homes(series: Sequence) -> dict[str, Path]:
     """For each series UID the deepest folder that holds all of its files."""
     paths: dict[str, list[str]] = {}
     for one in series:

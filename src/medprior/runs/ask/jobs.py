@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ...data.plain import JsonObject
 from ...jobs.fitting.options import Adaptation, Fitting, chosen_of
+from .many import HasMany
 from .request import HasFolder, HasLayout, HasScan, HasScans, OneScan, Request, WithPrior, advanced, option
 
 __all__ = [
@@ -45,14 +46,14 @@ MEASURED = ("noise", "turn", "mirror", "pixels", "undersample")
 """What a measured file can be told."""
 
 
-class Detect(OneScan):
+class Detect(HasMany, OneScan):
     """Find what looks unlike the healthy scans that a prior knows: map, score, p-value, healthy twin."""
 
     job: ClassVar[str] = "detect"
     n_twins: int = option(1, "Number of healthy twins to average.", ge=1, le=64)
 
 
-class Explain(OneScan):
+class Explain(HasMany, OneScan):
     """Show why a model answers as it does: the smallest believable change that turns its answer, and maps of
     importance that passed a check.
     """
@@ -281,7 +282,7 @@ class Synthesize(HasLayout, WithPrior):
         return self
 
 
-class Reconstruct(OneScan):
+class Reconstruct(HasMany, OneScan):
     """Reconstruct an image from a poor measurement: measured k-space or a sinogram, or SIMULATED from an
     image, which then judges the result.
     """

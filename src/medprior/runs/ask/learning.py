@@ -9,7 +9,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from ...io.dataset.layout import Layout
-from .request import HasLayout, HasScan, HasScans, Request, WithPrior, advanced, option
+from .many import HasMany
+from .request import HasScan, HasScans, Request, WithPrior, advanced, option
 
 __all__ = ["EvaluateLearn", "Learn", "Predict"]
 
@@ -35,7 +36,7 @@ class Learn(_Learning):
     level: float = advanced(0.9, "Share of patients that prediction sets are to cover.", gt=0, lt=1)
 
 
-class _Head(HasLayout):
+class _Head(HasMany):
     head: Path = Field(description="Folder of a head, or of the run of medprior learn.", kw_only=True)
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "advanced",
     "explained",
     "option",
+    "unsaid",
 ]
 
 
@@ -49,7 +50,10 @@ class Request(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     job: ClassVar[str] = ""
     known_as: ClassVar[dict[str, str]] = {}
-    private: ClassVar[tuple[str, ...]] = ("out", "fresh", "device", "input", "folder", "prior", "like")
+    private: ClassVar[tuple[str, ...]] = (
+        *("out", "fresh", "device", "input", "folder", "prior", "like"),
+        *("workers", "cluster", "jobs"),
+    )
     """Fields that say where things are, not what is done: a run is the same run without them (inputs and
     priors count by their SHA-256). known_as: the names by which records know other fields.
     """
@@ -72,7 +76,7 @@ class Request(BaseModel):
         return {"job": self.job, **{self.known_as.get(name, name): value for name, value in said.items()}}
 
 
-def _unsaid(value: object) -> bool:
+def unsaid(value: object) -> bool:
     """Not written down where nothing was said: requests of former versions stay what they were."""
     return value in (None, "auto") or value is False
 
@@ -94,15 +98,15 @@ class HasScan(BaseModel):
     volume: str | None = advanced(
         None,
         "Volume of a series that holds several (echoes, b-values, times), by its name.",
-        exclude_if=_unsaid,
+        exclude_if=unsaid,
     )
     keep_slices: str | None = advanced(
-        None, "DICOM slices to take, such as 3-17, counted from 1 along their normal.", exclude_if=_unsaid
+        None, "DICOM slices to take, such as 3-17, counted from 1 along their normal.", exclude_if=unsaid
     )
     resample: bool = advanced(
         False,
         "Interpolate DICOM slices that lie unevenly or tilted onto an even, upright grid.",
-        exclude_if=_unsaid,
+        exclude_if=unsaid,
     )
     index: int | None = advanced(None, "Image to read from an NPZ stack, counted from 0.", ge=0)
     unit: str | None = advanced(None, "Unit of the values if the file does not state one, e.g. HU.")
@@ -118,17 +122,17 @@ class HasLayout(BaseModel):
         None, "Table (CSV or TSV) with the label and the patient of each file.", exclude=True
     )
     path_column: str | None = advanced(
-        None, "labels: column of the file names. Common titles are found by themselves.", exclude_if=_unsaid
+        None, "labels: column of the file names. Common titles are found by themselves.", exclude_if=unsaid
     )
-    label_column: str | None = advanced(None, "labels: column of the labels.", exclude_if=_unsaid)
-    patient_column: str | None = advanced(None, "labels: column of the patients.", exclude_if=_unsaid)
+    label_column: str | None = advanced(None, "labels: column of the labels.", exclude_if=unsaid)
+    patient_column: str | None = advanced(None, "labels: column of the patients.", exclude_if=unsaid)
     patient_pattern: str | None = advanced(
-        None, r"Regular expression that finds the patient in a file name, e.g. '^(\d+)_'.", exclude_if=_unsaid
+        None, r"Regular expression that finds the patient in a file name, e.g. '^(\d+)_'.", exclude_if=unsaid
     )
     folders: Literal["auto", "labels", "patients"] = advanced(
         "auto",
         "What the sub-folders are. auto takes labels, and refuses what looks like patients.",
-        exclude_if=_unsaid,
+        exclude_if=unsaid,
     )
     LAYOUT: ClassVar[tuple[str, ...]] = (
         *("labels", "path_column", "label_column", "patient_column", "patient_pattern", "folders"),

@@ -14,7 +14,7 @@ from typing import Any
 from ...data.plain import JsonObject
 from ...data.views import grey, upright, window_for
 from ...data.volume import Volume
-from ...errors import FileProblem, MedpriorError, Unsupported
+from ...errors import FileProblem, MedpriorError, Unsupported, cause
 from ...io.dataset.index import patients_of
 from ...io.dataset.scan import Index, Item
 from ...io.disk.files import write_file
@@ -23,7 +23,7 @@ from ..core.inputs import LoadedPrior
 from ..core.outputs import Output, file_name, write_output
 from ..core.progress import Event, OnEvent
 from .gates import UNLIKE, Gates, Seen
-from .makers import ByPrior, ByTransforms, FromNoise, Made, Maker, cause
+from .makers import ByPrior, ByTransforms, FromNoise, Made, Maker
 from .scans import loaded
 from .state import Line, Refused, State, Written
 from .tickets import ROUNDS, Ticket, batches, lacking, planned, spread

@@ -26,6 +26,7 @@ from ...jobs.reconstruct import label_index
 from ..ask.requests import AugmentSet
 from ..core.inputs import LoadedPrior, device_named, known_prior
 from ..core.outputs import SHORT, Outcome, Summary
+from ..core.partial import beside, linked
 from ..core.progress import Event, OnEvent
 from ..core.run import Run, RunFolder
 from ..synthesize.audit_page import unproven
@@ -33,7 +34,7 @@ from .batches import Work
 from .gates import UNLIKE, gates_for
 from .page import Shown, section_of, sheet_of
 from .scans import chosen_scans
-from .state import State, Written, beside, linked
+from .state import State, Written
 from .tickets import lacking, planned
 
 __all__ = ["run_augment_set"]

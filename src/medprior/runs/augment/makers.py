@@ -13,7 +13,7 @@ from ...augmentation import Policy, vary_volume
 from ...data.plain import JsonObject
 from ...data.seeds import generator, seed_for
 from ...data.volume import Volume
-from ...errors import MedpriorError
+from ...errors import cause
 from ...io.dataset.scan import Index, Item
 from ...jobs.augment import EVALUATIONS, VariationRequest, vary
 from ...jobs.synthetic.synthesize import default_size, synthesize
@@ -24,7 +24,7 @@ from ..core.progress import Event, OnEvent
 from ..synthesize.run import EVALUATIONS as FROM_NOISE
 from .tickets import Ticket
 
-__all__ = ["ByPrior", "ByTransforms", "FromNoise", "Made", "Maker", "cause"]
+__all__ = ["ByPrior", "ByTransforms", "FromNoise", "Made", "Maker"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,23 +53,6 @@ class Maker(Protocol):
     def announce(self, tickets: Sequence[Ticket], first: Volume | None, on_event: OnEvent) -> None:
         """Say what these will take. first: the scan of the first of them."""
         ...
-
-
-def cause(error: BaseException) -> str:
-    """Why one image could not be made; no path."""
-    reason = getattr(error, "reason", None)
-    said = (
-        reason
-        if isinstance(reason, str)
-        else Exception.__str__(error)
-        if isinstance(error, Exception)
-        else ""
-    )
-    return (
-        said
-        if isinstance(error, MedpriorError)
-        else f"{type(error).__name__}: {' '.join(said.split())[:200]}"
-    )
 
 
 class ByPrior:

@@ -7,22 +7,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
-from pathlib import Path
 
 from ...data.volume import Volume
-from ...errors import FileProblem
-from ...io.dataset.layout import Layout
-from ...io.dataset.listing import list_files
+from ...errors import FileProblem, cause
 from ...io.dataset.scan import Index, Item
-from ...io.read import kind_of
 from ..ask.requests import AugmentSet, HasScan
-from ..core.inputs import indexed
+from ..core.inputs import indexed, is_data_set
 from ..core.progress import OnEvent
-from .makers import cause
 
 __all__ = ["chosen_scans", "loaded", "refuse_data_set"]
-
-TABLE = "scans.csv"
 
 
 def refuse_data_set(request: HasScan) -> None:
@@ -30,18 +23,8 @@ def refuse_data_set(request: HasScan) -> None:
     another kind.
     """
     folder = request.input
-    if folder.is_dir() and ((folder / TABLE).is_file() or _pictures(folder)):
+    if is_data_set(folder):
         raise FileProblem(folder, "this is a data set: medprior augment-set FOLDER")
-
-
-def _pictures(folder: Path) -> bool:
-    """Whether anything in it is known to be no DICOM: the first file that says what it is tells."""
-    for entry in list_files(folder, Layout(folders="labels")).files:
-        try:
-            return kind_of(entry.path) not in ("dicom", "zip")
-        except FileProblem:
-            continue
-    return False
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from ...jobs.reconstruct import FAST_EVALUATIONS, noisy_image
 from ...operators import Measurement
 from ...prior import Prior
 from ...sampling import PASSES
-from .progress import Event, OnEvent
+from .progress import Event, OnEvent, silent
 
 __all__ = ["LONG", "announce", "announce_reconstruction", "words"]
 
@@ -59,6 +59,8 @@ def announce_reconstruction(
         else each // 2
     )
     images = 1 if fast else n
+    if on_event is silent:
+        return (0 if seen else FAST_EVALUATIONS - 1) if fast else steps
     announce(
         prior,
         scans * images * slices,
@@ -94,8 +96,11 @@ def announce(
     """Tell what ``evaluations`` network evaluations of each of ``images`` images will take; the images are
     evaluated in batches of at most 16.
 
-    A large image is measured by a part of it. beside: seconds that something else will take.
+    A large image is measured by a part of it. beside: seconds that something else will take. Without
+    a listener, as for each of many scans, nothing is measured.
     """
+    if on_event is silent:
+        return
     solid = len(size) == 3
     batch, side = (1, 48) if solid else (min(images, 16), 256)
     x = torch.zeros((batch, len(prior.card.channels), *(min(side, n) for n in size)))

@@ -13,12 +13,14 @@ from torch import Tensor, nn
 from ...data.acquisitions import KSpace, Sinogram
 from ...data.plain import JsonObject
 from ...data.volume import Volume
-from ...errors import BadOption, Unsupported
+from ...errors import BadOption, FileProblem, Unsupported
 from ...io.arrays import read_kspace, read_sinogram
 from ...io.dataset.advice import advice
 from ...io.dataset.cache import cached_scan
 from ...io.dataset.layout import PLAIN, Layout
+from ...io.dataset.listing import list_files
 from ...io.dataset.scan import Index, Item
+from ...io.dataset.tables import TABLE
 from ...io.disk.archives import member_names
 from ...io.disk.files import digest_of_files, sha256
 from ...io.disk.limits import Limits
@@ -37,6 +39,7 @@ __all__ = [
     "elsewhere",
     "given_of",
     "indexed",
+    "is_data_set",
     "known_prior",
     "of_split",
     "scan_hash",
@@ -222,6 +225,22 @@ def indexed(
     for note in advice(index):
         on_event(Event("note", note))
     yield index
+
+
+def is_data_set(path: Path) -> bool:
+    """Whether a path is a folder of many scans: with a scans.csv, or with files of another kind than DICOM,
+    whose folder may be one scan.
+    """
+    if not path.is_dir():
+        return False
+    if (path / TABLE).is_file():
+        return True
+    for entry in list_files(path, Layout(folders="labels")).files:
+        try:
+            return kind_of(entry.path) not in ("dicom", "zip")
+        except FileProblem:
+            continue
+    return False
 
 
 def of_split(index: Index, split: str, *, allow_synthetic: bool) -> tuple[Item, ...]:

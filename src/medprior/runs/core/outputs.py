@@ -19,7 +19,18 @@ from ..page.blocks import Section
 from ..page.pictures import contact_sheet
 from ..page.store import lead_of, write_report
 
-__all__ = ["SHORT", "Outcome", "Output", "Summary", "file_name", "suffix_of", "write_output", "write_scored"]
+__all__ = [
+    "SHORT",
+    "Outcome",
+    "Output",
+    "Performed",
+    "ScanResult",
+    "Summary",
+    "file_name",
+    "suffix_of",
+    "write_output",
+    "write_scored",
+]
 
 SHORT = 4
 """Exit code of work on many scans that is done, and could not make all that was wanted."""
@@ -74,13 +85,24 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True)
+class ScanResult:
+    """What a job says of one scan among many. cells: values by column of results.csv. unusual: the scans with
+    the lowest stand first on the page. flagged: whether it needs a look.
+    """
+
+    cells: Mapping[str, str | float | bool | None] = field(default_factory=dict)
+    unusual: tuple[float, ...] = ()
+    flagged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What a job found, before it is written. metrics: for run.json. sections: of the report, the first says
     most. preview: (title, picture). overrides: what was allowed although it does not fit.
 
     scored: (scan from DICOM, ``structured_report.ReportContent``) for a structured report beside the outputs.
     files: content by name, relative to the run folder. title, lead: of the report; "": by the job, by the
-    input.
+    input. answer: what a table of many scans says of this one.
     """
 
     metrics: Mapping[str, Any]
@@ -93,22 +115,35 @@ class Outcome:
     files: Mapping[str, str | bytes] = field(default_factory=dict)
     title: str = ""
     lead: str = ""
+    answer: ScanResult = field(default_factory=ScanResult)
 
     def fill(self, folder: Path, record: Mapping[str, Any]) -> None:
         """Write everything, and the report of ``record`` last."""
         prior_hash, seed = (record["prior"] or {}).get("sha256", ""), record["request"].get("seed", 0)
-        if self.outputs or self.scored is not None:
-            (folder / "outputs").mkdir(parents=True, exist_ok=True)
-        for output in self.outputs:
-            write_output(output, folder / "outputs", prior_hash=prior_hash, seed=seed)
+        self.write_outputs(folder, prior_hash=prior_hash, seed=seed)
         for name, content in self.files.items():
             write_file(folder / name, content.encode() if isinstance(content, str) else content)
-        if self.scored is not None:
-            write_scored(*self.scored, folder / "outputs", prior_hash=prior_hash, seed=seed)
         if self.preview:
             write_file(folder / "preview.png", contact_sheet(self.preview))
         title = self.title or f"medprior {record['job'].replace('-', ' ')}"
         write_report(folder, title, self.lead or lead_of(record), self.sections, record)
+
+    def write_outputs(self, folder: Path, *, prior_hash: str, seed: int) -> None:
+        """The files of the result alone, below ``folder``/outputs."""
+        if self.outputs or self.scored is not None:
+            (folder / "outputs").mkdir(parents=True, exist_ok=True)
+        for output in self.outputs:
+            write_output(output, folder / "outputs", prior_hash=prior_hash, seed=seed)
+        if self.scored is not None:
+            write_scored(*self.scored, folder / "outputs", prior_hash=prior_hash, seed=seed)
+
+
+@dataclass(frozen=True, slots=True)
+class Performed:
+    """A job that has been done and not yet been written."""
+
+    outcome: Outcome
+    record: JsonObject
 
 
 def file_name(label: str | None) -> str:

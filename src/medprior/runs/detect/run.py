@@ -11,7 +11,7 @@ from ...jobs.detect import ALPHA, Found, detect, evaluations
 from ...prior import Prior
 from ..ask.requests import Detect
 from ..core.cost import announce
-from ..core.outputs import Outcome, Output, Summary
+from ..core.outputs import Outcome, Output, ScanResult, Summary
 from ..core.progress import Event, OnEvent
 from .page import DISCOVERIES, detect_section, findings_line, map_high, twin_line
 
@@ -66,8 +66,23 @@ def run_detect(request: Detect, prior: Prior, volume: Volume, on_event: OnEvent)
         else ()
     )
     return Outcome(
-        metrics, [section], preview, detect_summary(found), outputs, overrides, _scored(volume, found)
+        metrics,
+        [section],
+        preview,
+        detect_summary(found),
+        outputs,
+        overrides,
+        _scored(volume, found),
+        answer=_answer(found),
     )
+
+
+def _answer(found: Found) -> ScanResult:
+    """The p-value, and whether the scan is flagged; none where nothing may be said."""
+    flagged = None if found.refused or found.p_value is None else found.flagged(ALPHA)
+    rare = 2.0 if found.p_value is None else found.p_value
+    cells = {"p_value": found.p_value, "flagged": flagged, "score": found.score}
+    return ScanResult(cells, (rare, -found.score), bool(flagged))
 
 
 def detect_summary(found: Found) -> Summary:

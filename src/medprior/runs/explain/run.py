@@ -16,7 +16,7 @@ from ...jobs.inpaint import box_mask
 from ...prior import Prior
 from ..ask.requests import Explain
 from ..core.cost import announce
-from ..core.outputs import Outcome, Output, Summary
+from ..core.outputs import Outcome, Output, ScanResult, Summary
 from ..core.progress import Event, OnEvent
 from .model import load_model
 from .page import explain_section
@@ -51,7 +51,28 @@ def run_explain(request: Explain, prior: Prior, volume: Volume, on_event: OnEven
         on_step=lambda done, total: on_event(Event("step", done=done, total=total)),
     )
     section, preview = explain_section(volume, found)
-    return Outcome(_metrics(found), [section], preview, explain_summary(found), _outputs(volume, found))
+    return Outcome(
+        _metrics(found),
+        [section],
+        preview,
+        explain_summary(found),
+        _outputs(volume, found),
+        answer=_answer(found),
+    )
+
+
+def _answer(found: Explained) -> ScanResult:
+    """What the model says, and whether a change turns it: the smallest change comes first."""
+    shown = found.counterfactuals[0]
+    cells = {
+        "answer": found.given,
+        "probability": found.answer[found.given],
+        "target": found.target,
+        "turned": found.found,
+        "change": shown.change,
+        "p_value": found.p_value,
+    }
+    return ScanResult(cells, (0.0 if found.found else 1.0, shown.change))
 
 
 def _region(request: Explain, volume: Volume) -> Volume | str:

@@ -26,7 +26,7 @@ from medprior.runs.ask.requests import Augment, AugmentSet
 from medprior.runs.augment.batches import Work
 from medprior.runs.augment.gates import UNLIKE, Gates, Seen
 from medprior.runs.augment.makers import ByPrior, FromNoise, Made
-from medprior.runs.augment.state import beside
+from medprior.runs.core.partial import beside
 from medprior.runs.core.progress import Event
 from medprior.runs.execute import execute
 from medprior.runs.rebuild import reported

@@ -1,0 +1,75 @@
+"""What a job on many scans is made of: its request, what else makes the run this one, and how one scan is
+done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from ...data.plain import JsonObject
+from ...data.volume import Volume
+from ...errors import BadOption
+from ..ask.many import HasMany
+from ..ask.requests import Detect, Explain, Predict, Reconstruct
+from ..core.inputs import is_data_set
+from ..core.outputs import Outcome
+
+__all__ = ["ManyJob", "ManyRequest", "holds_many", "of_one"]
+
+
+ManyRequest: TypeAlias = Detect | Explain | Reconstruct | Predict
+"""A request whose input may be a folder of scans."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManyJob:
+    """facts: what else than the request and the list of scans makes the run this one, most often SHA-256s.
+    prior: name and sha256, for records. do: one scan. record: run.json of the page of one scan, as if it had
+    been alone.
+    """
+
+    request: ManyRequest
+    facts: JsonObject
+    prior: Mapping[str, str]
+    device: str
+    do: Callable[[ManyRequest, Volume], Outcome]
+    record: Callable[[ManyRequest, Volume, Outcome, float], JsonObject]
+
+    @property
+    def folder(self) -> Path:
+        return self.request.input
+
+
+def holds_many(request: ManyRequest) -> bool:
+    """Whether the input is a folder of several scans; the DICOM files of one series are one scan.
+
+    Raises BadOption for options that only many scans, or only one, can have.
+    """
+    of_many = {"shard", "workers", "cluster", "jobs", "pages", "keep"} & request.model_fields_set
+    many = (
+        request.input.is_dir()
+        and request.series is None
+        and request.index is None
+        and request.volume is None
+        and (bool(of_many) or is_data_set(request.input) or _several_series(request.input))
+    )
+    if not many and of_many:
+        raise BadOption(f"{', '.join(sorted(of_many))}: no option for one scan", "give a folder of scans")
+    if many and request.keep_slices is not None:
+        raise BadOption("keep_slices: no option for a folder of scans", "give one scan")
+    return many
+
+
+def _several_series(folder: Path) -> bool:
+    from ...io.dicom.read.tree import index_series
+
+    return len({one.uid for one in index_series(folder).series if not one.localizer}) > 1
+
+
+def of_one(request: ManyRequest, path: Path) -> ManyRequest:
+    """The request for one scan of the folder, as if a person had given it alone."""
+    usual = {name: field.default for name, field in HasMany.model_fields.items()}
+    return request.model_copy(update={**usual, "input": path, "out": None})

@@ -1,0 +1,152 @@
+"""A folder of scans as one run: the same files as scan by scan, resumable to the scan, and one bad scan stops
+nothing.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medprior.data.volume import Volume
+from medprior.errors import BadOption
+from medprior.evidence.conformal import benjamini_hochberg
+from medprior.io.write import write
+from medprior.runs.ask.requests import request_from
+from medprior.runs.core.outputs import SHORT
+from medprior.runs.core.progress import Event
+from medprior.runs.core.run import RunFolder
+from medprior.runs.execute import execute
+from tests.unit.runs.conftest import scene
+
+N = 6
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six films of three patients by a table, and one that is none."""
+    folder = tmp_path_factory.mktemp("films")
+    rows = ["path,patient"]
+    for n in range(N):
+        write(Volume(scene(n)), folder / f"film{n}.png", kind="converted")
+        rows.append(f"film{n}.png,{'abc'[n // 2]}")
+    (folder / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nno film")
+    (folder / "scans.csv").write_text("\n".join([*rows, "bad.png,d"]) + "\n")
+    return folder
+
+
+def detected(films: Path, prior: Path, out: Path, listen: Any = None, **more: Any) -> RunFolder:
+    request = request_from("detect", {"input": films, "prior": str(prior), "out": out, **more})
+    return execute(request, *([listen] if listen else []))
+
+
+def table(run: RunFolder) -> list[dict[str, str]]:
+    with open(run.path / "results.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def contents(run: RunFolder) -> dict[str, str]:
+    """What may not depend on who did the work: everything but times."""
+    timed = {"run.json", "page.json", "report.html", "manifest.json"}
+    return {
+        path.relative_to(run.path).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(run.path.rglob("*"))
+        if path.is_file() and path.name not in timed
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(films: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return detected(films, tiny, tmp_path_factory.mktemp("whole") / "run")
+
+
+def test_every_scan_has_a_row_and_the_bad_one_its_reason(whole: RunFolder) -> None:
+    rows = table(whole)
+    assert [row["path"] for row in rows] == ["bad.png", *(f"film{n}.png" for n in range(N))]
+    assert [row["patient"] for row in rows] == ["p00001", *(f"p0000{2 + n // 2}" for n in range(N))]
+    assert rows[0]["error"] and not rows[0]["score"]
+    assert all(row["score"] and not row["error"] for row in rows[1:])
+    assert whole.summary.code == SHORT
+    assert "1 scans could not be used" in " ".join(whole.summary.headline)
+
+
+def test_files_are_those_of_a_single_run(whole: RunFolder, films: Path, tiny: Path, tmp_path: Path) -> None:
+    alone = detected(films / "film2.png", tiny, tmp_path / "one")
+    ours = whole.path / table(whole)[3]["folder"] / "outputs"
+    assert {p.name: p.read_bytes() for p in alone.outputs} == {
+        p.name: p.read_bytes() for p in sorted(ours.iterdir()) if p.is_file()
+    }
+
+
+def test_a_stopped_run_goes_on_and_does_no_scan_twice(
+    films: Path, tiny: Path, whole: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medprior.runs.many import begun
+
+    kept, done = begun.append_line, []
+
+    def torn(path: Path, record: dict) -> None:
+        """Killed after the folder of the fourth scan is whole, in the middle of its row."""
+        if len(done) == 3:
+            done.append("killed")
+            with open(path, "a", encoding="utf-8") as file:
+                file.write('{"n": 4, "pa')
+            raise KeyboardInterrupt
+        done.append(record)
+        kept(path, record)
+
+    monkeypatch.setattr(begun, "append_line", torn)
+    with pytest.raises(KeyboardInterrupt):
+        detected(films, tiny, tmp_path / "run")
+    monkeypatch.setattr(begun, "append_line", kept)
+    events: list[Event] = []
+    again = detected(films, tiny, tmp_path / "run", events.append)
+    assert contents(again) == contents(whole)
+    assert [e.total - e.done for e in events if e.kind == "stage"][-1] == N + 1 - 4  # the fourth was whole
+    assert not (tmp_path / "run.partial").exists()
+    assert detected(films, tiny, tmp_path / "run").reused
+
+
+@pytest.mark.parametrize(
+    ("options", "folders", "pages"),
+    [({"pages": "all"}, N, N), ({"keep": "none"}, 0, 0), ({"pages": "none"}, N, 0)],
+)
+def test_files_and_pages_are_kept_as_asked(
+    films: Path, tiny: Path, tmp_path: Path, options: dict[str, str], folders: int, pages: int
+) -> None:
+    run = detected(films, tiny, tmp_path / "run", **options)
+    assert sum(bool(row["folder"]) for row in table(run)) == folders
+    assert len(list(run.path.glob("scans/*/report.html"))) == pages
+
+
+def test_options_of_many_scans_are_refused_for_one(films: Path, tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadOption, match="shard: no option for one scan"):
+        detected(films / "film1.png", tiny, tmp_path / "run", shard="1/2")
+    with pytest.raises(BadOption, match="parts count from 1"):
+        detected(films, tiny, tmp_path / "run", shard="0/2")
+
+
+def test_the_rate_of_false_discoveries_is_held_over_the_folder(tmp_path: Path) -> None:
+    from medprior.runs.many.rows import ROWS, Row, q_values, rows_in, write_results
+
+    p = [0.01, 0.5, 0.02, 0.04, 0.9]
+    rows = [Row(n, f"{n}.png", cells={"p_value": v}) for n, v in enumerate(p, start=1)]
+    rows.insert(2, Row(9, "bad.png", error="is torn"))
+    (tmp_path / ROWS).write_text("".join(json.dumps(row.as_json()) + "\n" for row in rows))
+    found = q_values(rows_in(tmp_path / ROWS))
+    assert list(found.q) == pytest.approx(benjamini_hochberg(p)) and found.n == 3
+    write_results(tmp_path, tmp_path / ROWS, found)
+    with open(tmp_path / "results.csv", encoding="utf-8", newline="") as file:
+        said = [(row["q_value"], row["discovery"]) for row in csv.DictReader(file)]
+    assert said == [
+        ("0.05", "yes"),
+        ("0.625", "no"),
+        ("", ""),
+        ("0.05", "yes"),
+        ("0.0666667", "yes"),
+        ("0.9", "no"),
+    ]
