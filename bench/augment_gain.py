@@ -35,13 +35,14 @@ DATA = Path(os.environ.get("MEDPRIOR_DATA", Path(__file__).parents[2] / "shared"
 @dataclass(frozen=True)
 class Kind:
     """A data set. folder: in WORK, or among the shared data. knows: what its prior has learned from, in
-    words. common: options of all its runs.
+    words. common: options of all its runs. seen: folder of the labelled scans behind the prior.
     """
 
     folder: str
     modality: str
     knows: str
     common: dict[str, Any]
+    seen: str
 
 
 KINDS = {
@@ -50,24 +51,28 @@ KINDS = {
         "DX",
         "the other half of the train split, 1872 scans with labels; none of the labelled scans",
         {},
+        "pneumonia-others",
     ),
     "breast": Kind(
         "breast",
         "US",
         "the train split, 410 scans with labels, the labelled scans and 56 near twins of test scans among them: too kind to it",
         {},
+        "breast",
     ),
     "hippocampus": Kind(
         "hippocampus",
         "MR",
         "images and masks of 80 patients of the train split; the labelled slices are of the 80 others",
         {"segment": True, "slices": 1, "steps": 400, "ratios": (4.0,)},
+        "hippocampus-others",
     ),
     "nih": Kind(
         "chest_xray_nih",
         "DX",
         "the train split, 596 scans with labels, the labelled scans among them (the bundled chest-xray)",
         {"size": 64, "patient_pattern": r"^(\d{8})_"},
+        "chest_xray_nih",
     ),
 }
 COUNTS = (25, 50, 100)
@@ -156,12 +161,13 @@ def run(work: Path, cell: str, prior: str, way: str, values: dict[str, Any], mar
     """One cell by one way; a finished one is left as it is."""
     name, count = cell.rsplit("-", 1)
     kind = KINDS[name]
-    folder = work / kind.folder if (work / kind.folder).is_dir() else DATA / kind.folder
+    folder, seen = (work / at if (work / at).is_dir() else DATA / at for at in (kind.folder, kind.seen))
     values = {
         **values,
         **kind.common,
         **WAYS[way],
         "folder": folder,
+        "seen": seen,
         "prior": prior,
         "modality": kind.modality,
         "per_class": int(count),
@@ -194,9 +200,9 @@ def _on_val(metrics: dict[str, Any]) -> float:
 def table(work: Path) -> str:
     """What val chose, and what test then said of it; nothing of test that val did not choose."""
     lines = [HEAD, ""]
-    ends = ("test", "gain over real + classical", "gain over real")
+    ends = ("test", "gain over real + classical", "gain over real", "rival")
     lines.append(
-        f"{'data, labelled a class':24s}{'labels':15s}{'way that val chose':22s}{'arm and ratio':38s}{ends[0]:>12s}{ends[1]:>32s}{ends[2]:>32s}"
+        f"{'data, labelled a class':24s}{'labels':15s}{'way that val chose':22s}{'arm and ratio':38s}{ends[0]:>12s}{ends[1]:>32s}{ends[2]:>32s}{ends[3]:>12s}"
     )
     for name, count, asks in product(KINDS, COUNTS, dict.fromkeys(LABELS.values())):
         cell, ways = f"{name}-{count}", [way for way in WAYS if LABELS[way] == asks]
@@ -232,7 +238,13 @@ def _row(cell: str, asks: str, way: str, metrics: dict[str, Any], chosen: str) -
         for text, base in zip(spans, ("real + classical", "real"), strict=True)
     ]
     value = metrics["values"][chosen]["test"]
-    return f"{cell:24s}{asks:15s}{way:22s}{chosen.replace(' + ', '+'):38s}{metrics['metric']:>6s} {value:5.3f}{starred[0]:>32s}{starred[1]:>32s}"
+    return f"{cell:24s}{asks:15s}{way:22s}{chosen.replace(' + ', '+'):38s}{metrics['metric']:>6s} {value:5.3f}{starred[0]:>32s}{starred[1]:>32s}{_rival(metrics):>12s}"
+
+
+def _rival(metrics: dict[str, Any]) -> str:
+    """What the network reaches that learns from the labelled scans behind the prior."""
+    key = metrics.get("rival")
+    return f"{metrics['values'][key]['test']:.3f}" if key else "not asked"
 
 
 HEAD = "\n".join(
@@ -242,7 +254,7 @@ HEAD = "\n".join(
         "where that left too much to chance, the chosen arm again with ten new seeds. Way, arm and ratio were chosen on val, of which all labels were used for "
         "that; test judges. Intervals: 95 %, paired, for new seeds and new scans. * it lies above 0. Real + classical: every image transformed anew in each "
         "pass. labels: 'not asked for' varies the labelled scans without asking the prior for a label; 'the prior's' asks it, so that these images know labels "
-        "which the other arms have not seen.",
+        "which the other arms have not seen. rival: a network that learns from the labelled scans behind the prior.",
         158,
     )
 )

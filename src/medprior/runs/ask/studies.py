@@ -167,7 +167,7 @@ class EvaluateAugment(Evaluation):
 
     job: ClassVar[str] = "evaluate-augment"
     auto_split: ClassVar[str] = "test"
-    private: ClassVar[tuple[str, ...]] = (*Evaluation.private, "generated")
+    private: ClassVar[tuple[str, ...]] = (*Evaluation.private, "generated", "seen")
     prior: str = option(
         "", "The prior that generates: a bundled name or a folder. Not needed with --generated."
     )
@@ -180,6 +180,11 @@ class EvaluateAugment(Evaluation):
         None,
         "Folder of generated images instead of a prior. Sub-folders are "
         "labels; for segmentation scans.csv names the masks.",
+    )
+    seen: Path | None = advanced(
+        None,
+        "Folder of the labelled scans behind the generated images. A classifier that learns from them is the "
+        "strongest rival. Default: the train split, where the prior has learned from it.",
     )
     how: Literal["vary", "synthesize"] = option(
         "vary",

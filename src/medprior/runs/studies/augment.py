@@ -7,6 +7,8 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from ...downstream.classifier import ClassifierSettings
 from ...downstream.segmenter import SegmenterSettings
 from ...errors import BadOption
 from ...evidence.gain import SeedScores, auroc_scores, mean_scores
+from ...io.dataset.index import digest_of
 from ...io.dataset.scan import Index, Item
 from ...jobs.reconstruct import label_index
 from ...prior import Card, Prior
@@ -33,9 +36,21 @@ from ..core.progress import Event, OnEvent
 from ..core.run import RunFolder
 from ..page.blocks import Charts, Section, Table
 from ..page.charts import NEUTRAL, Chart, Series, chart_image
-from .labelled_scans import SLICES, LabelledScans, generated, mask_hash, read_labelled
+from .labelled_scans import SLICES, LabelledScans, generated, mask_hash, read_labelled, seen_by_prior
 from .study import Collected, evaluated, results_csv
-from .training_sets import Arm, Pool, Trial, arms_of, enough, images_of, pool_of, train_and_score, trial_scans
+from .training_sets import (
+    SEEN_ARMS,
+    Arm,
+    Pool,
+    Trial,
+    arms_of,
+    enough,
+    images_of,
+    pool_of,
+    rest_of,
+    train_and_score,
+    trial_scans,
+)
 from .verdict import Worth, signed, verdict_of, worth_of
 
 __all__ = ["run_evaluate_augment"]
@@ -50,13 +65,15 @@ def run_evaluate_augment(request: EvaluateAugment, on_event: OnEvent) -> RunFold
     """
     known = None if request.prior else _no_prior(request)
     told = _masks_of(request.folder) if request.segment else None
-    if request.generated is None:
-        return evaluated(request, on_event, partial(_work, None), every=True, known=known, told=told)
-    with indexed(request.generated, request.unit, request.modality, on_event) as made:
-        more = {"generated_sha256": _digest(made, masks=request.segment)}
-        return evaluated(
-            request, on_event, partial(_work, made), more=more, every=True, known=known, told=told
-        )
+    with ExitStack() as opened:
+        beside: dict[str, Index] = {}
+        for name, folder in (("generated", request.generated), ("seen", request.seen)):
+            if folder is not None:
+                index = indexed(folder, request.unit, request.modality, on_event, request.layout)
+                beside[name] = opened.enter_context(index)
+        more = {f"{name}_sha256": _digest(index, masks=request.segment) for name, index in beside.items()}
+        work = partial(_work, beside.get("generated"), beside.get("seen"))
+        return evaluated(request, on_event, work, more=more, every=True, known=known, told=told)
 
 
 def _masks_of(folder: Path) -> Callable[[Sequence[Item]], list[str]]:
@@ -83,6 +100,7 @@ def _no_prior(request: EvaluateAugment) -> LoadedPrior:
 
 def _work(
     made: Index | None,
+    behind: Index | None,
     request: EvaluateAugment,
     known: LoadedPrior,
     index: Index,
@@ -90,19 +108,23 @@ def _work(
     collected: Collected,
     on_event: OnEvent,
 ) -> Outcome:
-    """made: of the folder of generated images."""
+    """made: of the folder of generated images. behind: of the labelled scans behind the prior."""
     parts = _read(request, known.prior, index, on_event)
     names, train = parts["train"].names, parts["train"]
     judges = {split: data for split, data in parts.items() if split != "train"}
     n_labels = len(names)
     if request.segment:
         n_labels = int(max(int(data.masks.max()) for data in parts.values() if data.masks is not None)) + 1
-    given = None
-    if made is not None:
-        digests = {digest for data in judges.values() for digest in data.digests}
-        size = (int(train.images.shape[2]), int(train.images.shape[3]))
-        given = generated(request, known.prior, made, names, size, digests, on_event)
+    digests = {digest for data in judges.values() for digest in data.digests}
+    size = (int(train.images.shape[2]), int(train.images.shape[3]))
+    given = made and generated(request, known.prior, made, names, size, digests, on_event)
+    seen = train if _learned_from(known.prior, index) else None
+    if behind is not None:
+        seen = seen_by_prior(request, known.prior, behind, names, size, digests)
+    beside = _Beside(given, seen)
     arms = _possible(request, arms_of(request.ratios), train, given, on_event)
+    if seen is not None and len(_rest(request, train, seen, 0).images):
+        arms += SEEN_ARMS
     todo = [(seed, arm) for seed in range(request.seeds) for arm in arms if _key(seed, arm) not in collected]
     done, total, trial, started = (
         request.seeds * len(arms) - len(todo),
@@ -116,7 +138,7 @@ def _work(
                 request,
                 known.prior,
                 train,
-                given,
+                beside,
                 arms,
                 seed,
                 on_event,
@@ -130,7 +152,36 @@ def _work(
             time_left = words((time.monotonic() - started) * len(todo))
             on_event(Event("cost", f"about {time_left}: {len(todo)} trainings of {request.steps} steps"))
         on_event(Event("step", done=done, total=total))
-    return _summary(request, known.prior, arms, parts, judges, collected, given)
+    return _summary(request, known.prior, arms, parts, judges, collected, beside)
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """given: generated images of a folder. seen: the labelled scans behind the prior."""
+
+    given: LabelledScans | None
+    seen: LabelledScans | None
+
+    def unasked(self, prior: Prior) -> bool:
+        """Whether generated images may know labels that no other arm is shown."""
+        return self.seen is None and (self.given is not None or _knows_labels(prior))
+
+
+def _knows_labels(prior: Prior) -> bool:
+    return bool(prior.card.labels) or is_joint(prior.card)
+
+
+def _learned_from(prior: Prior, index: Index) -> bool:
+    """Whether the prior has learned from the labels of the folder's train split, as its card says."""
+    stated = prior.card.data.get("sha256")
+    split = of_split(index, "train", allow_synthetic=True)
+    return _knows_labels(prior) and stated is not None and stated == digest_of(split)
+
+
+def _rest(request: EvaluateAugment, train: LabelledScans, seen: LabelledScans, n: int) -> Pool:
+    """The scans behind the prior that a trial lacks."""
+    own = trial_scans(train, request.per_class, _seed(request, n), segment=request.segment)
+    return rest_of(seen, {train.digests[scan] for scan in own})
 
 
 def _read(
@@ -268,7 +319,7 @@ def _trial(
     request: EvaluateAugment,
     prior: Prior,
     train: LabelledScans,
-    given: LabelledScans | None,
+    beside: _Beside,
     arms: Sequence[Arm],
     n: int,
     on_event: OnEvent,
@@ -279,7 +330,7 @@ def _trial(
     seed = _seed(request, n)
     at = _own(request, train, seed)
     wanted = max(images_of(arm.ratio, len(at)) for arm in arms)
-    if given is None:
+    if beside.given is None:
         if announced:
             evaluations = 2 * request.levels if request.how == "vary" else 36
             announce(
@@ -295,7 +346,7 @@ def _trial(
         prior,
         train,
         at,
-        given,
+        beside.given,
         wanted,
         seed,
         lambda done, total: on_event(Event("step", done=done, total=total)),
@@ -303,7 +354,8 @@ def _trial(
     settings = (
         SegmenterSettings(steps=request.steps) if request.segment else ClassifierSettings(steps=request.steps)
     )
-    return Trial(seed, train, at, pool, settings, ClassicalAugmentation([], seed))
+    rest = None if beside.seen is None else _rest(request, train, beside.seen, n)
+    return Trial(seed, train, at, pool, settings, ClassicalAugmentation([], seed), rest)
 
 
 def _summary(
@@ -313,7 +365,7 @@ def _summary(
     parts: Mapping[str, LabelledScans],
     judges: Mapping[str, LabelledScans],
     collected: Collected,
-    given: LabelledScans | None,
+    beside: _Beside,
 ) -> Outcome:
     metric = "Dice" if request.segment else "AUROC"
     scored: dict[str, dict[str, list[SeedScores]]] = {}
@@ -324,7 +376,14 @@ def _summary(
         }
     worth = worth_of(arms, scored, {split: data.patients for split, data in judges.items()}, request.split)
     facts = {"ratio": worth.chosen.ratio, "ours": worth.chosen.name, "metric": metric}
-    verdict = verdict_of(worth.gain, against=worth.against.key, honest=worth.honest, **facts)
+    verdict = verdict_of(
+        worth.gain,
+        against=worth.against.key,
+        honest=worth.honest,
+        rivalry=worth.rivalry,
+        unasked=beside.unasked(prior),
+        **facts,
+    )
     metrics: dict[str, Any] = {
         "metric": metric,
         "verdict": verdict,
@@ -340,7 +399,24 @@ def _summary(
             trial_scans(parts["train"], request.per_class, _seed(request, 0), segment=request.segment)
         ),
         "labels_of_the_prior": list(prior.card.labels),
+        "rival": worth.rival and worth.rival.key,
     }
+    chart = _chart(worth, arms, metric)
+    section = Section(
+        "Evaluate augment: is it worth it?",
+        _told(request, metrics, judges, beside.given),
+        [Charts([chart]), _table(worth, arms, metric, list(judges))],
+        verdict=verdict,
+        caveats=_caveats(request, prior, beside.given),
+    )
+    summary = Summary((verdict,), verdict)
+    files = results_csv(_rows(arms, scored, metric))
+    return Outcome(metrics, [section], [("gain against ratio", chart_image(chart))], summary, files=files)
+
+
+def _rows(
+    arms: Sequence[Arm], scored: Mapping[str, Mapping[str, Sequence[SeedScores]]], metric: str
+) -> list[list[object]]:
     rows: list[list[object]] = [["arm", "ratio", "split", "seed", metric]]
     for arm in arms:
         rows += [
@@ -348,18 +424,7 @@ def _summary(
             for split, all_of in scored[arm.key].items()
             for n, one in enumerate(all_of)
         ]
-    chart = _chart(worth, arms, metric)
-    section = Section(
-        "Evaluate augment: is it worth it?",
-        _told(request, metrics, judges, given),
-        [Charts([chart]), _table(worth, arms, metric, list(judges))],
-        verdict=verdict,
-        caveats=_caveats(request, prior, given),
-    )
-    summary = Summary((verdict,), verdict)
-    return Outcome(
-        metrics, [section], [("gain against ratio", chart_image(chart))], summary, files=results_csv(rows)
-    )
+    return rows
 
 
 _CAPTION = (
@@ -415,7 +480,7 @@ def _table(worth: Worth, arms: Sequence[Arm], metric: str, splits: Sequence[str]
         rows.append(
             [
                 arm.name,
-                f"{arm.ratio:g}" if arm.extra else "",
+                f"{arm.ratio:g}" if arm.ratio else "",
                 *values,
                 *(("", "") if at is None else (f"{at['value']:+.3f}", signed(at))),
             ]
@@ -438,7 +503,7 @@ def _chart(worth: Worth, arms: Sequence[Arm], metric: str) -> Chart:
             ratios, ends = [arm.ratio * shift for arm in own], [_ends(one) for one in at]
             low, high = [low for low, _ in ends], [high for _, high in ends]
             series.append(Series("whiskers", ratios, [one["value"] for one in at], name, colour, low, high))
-    ratios = sorted({arm.ratio for arm in arms if arm.extra})
+    ratios = sorted({arm.ratio for arm in arms if arm.ratio})
     return Chart(
         "Gain against ratio",
         _CAPTION,

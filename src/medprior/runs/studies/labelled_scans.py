@@ -27,7 +27,7 @@ from ...prior.joint import admit_parts, is_joint
 from ..ask.requests import EvaluateAugment
 from ..core.progress import Event, OnEvent
 
-__all__ = ["LabelledScans", "generated", "mask_hash", "middle_slices", "read_labelled"]
+__all__ = ["LabelledScans", "generated", "mask_hash", "middle_slices", "read_labelled", "seen_by_prior"]
 
 SLICES = 8
 """Most slices of a volume that judges, evenly spaced in its middle half."""
@@ -136,11 +136,7 @@ def generated(
     Raises BadOption for a folder without one of the labels, and for scans of those that judge.
     """
     items = index.usable(allow_synthetic=True)
-    if leaks := [item for item in items if item.digest in known]:
-        raise BadOption(
-            f"generated: {len(leaks)} images are scans of those that judge, the first is {leaks[0].path}",
-            "generate from the train split alone",
-        )
+    _no_judge("generated", items, known)
     if unmarked := sum(not item.synthetic for item in items):
         on_event(Event("warning", f"{unmarked} of {len(items)} generated images are not marked synthetic"))
     if not request.segment:
@@ -151,6 +147,31 @@ def generated(
                 did_you_mean(missing[0], list(index.labels)),
             )
     return read_labelled(request, prior, index, items, names, side)
+
+
+def seen_by_prior(
+    request: EvaluateAugment,
+    prior: Prior,
+    index: Index,
+    names: Sequence[str],
+    side: tuple[int, int],
+    known: set[str],
+) -> LabelledScans:
+    """The labelled scans of ``--seen FOLDER``: of its train split where it has splits, else all. known: as of
+    ``generated``. Raises BadOption for scans of those that judge.
+    """
+    split = "train" if any(item.given for item in index.items) else None
+    items = index.usable(split, allow_synthetic=request.allow_synthetic)
+    _no_judge("seen", items, known)
+    return read_labelled(request, prior, index, items, names, side, request.slices)
+
+
+def _no_judge(option: str, items: Sequence[Item], known: set[str]) -> None:
+    if leaks := [item for item in items if item.digest in known]:
+        raise BadOption(
+            f"{option}: {len(leaks)} images are scans of those that judge, the first is {leaks[0].path}",
+            "generate from the train split alone",
+        )
 
 
 def mask_hash(path: Path) -> str:

@@ -4,7 +4,7 @@ the scans that judge.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +26,7 @@ from ..ask.requests import EvaluateAugment
 from .labelled_scans import LabelledScans
 
 __all__ = [
+    "SEEN_ARMS",
     "Arm",
     "Pool",
     "Trial",
@@ -33,15 +34,18 @@ __all__ = [
     "enough",
     "images_of",
     "pool_of",
+    "rest_of",
     "train_and_score",
     "trial_scans",
 ]
 
+_SEEN = "labelled scans behind the prior"
+
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """extra: added to the real images, "" (nothing), "duplicates" or "generative". ratio: how many for each
-    real one. classical: transforms, online.
+    """extra: added to the real images, "" (nothing), "duplicates", "generative" or the labelled scans that
+    the prior has learned from. ratio: how many for each real one. classical: transforms, online.
     """
 
     extra: str = ""
@@ -57,7 +61,11 @@ class Arm:
     @property
     def key(self) -> str:
         """In run folders."""
-        return f"{self.name} at {self.ratio:g}" if self.extra else self.name
+        return f"{self.name} at {self.ratio:g}" if self.ratio else self.name
+
+
+SEEN_ARMS = (Arm(_SEEN), Arm(_SEEN, classical=True))
+"""The strongest rival: it learns from the labels that generated images know second-hand."""
 
 
 def arms_of(ratios: tuple[float, ...]) -> list[Arm]:
@@ -87,7 +95,7 @@ class Pool:
 @dataclass(frozen=True, slots=True, eq=False)
 class Trial:
     """One seed: the labelled images that were drawn, their pool of generated ones, and the transforms, which
-    all arms share.
+    all arms share. seen: the other scans that the prior has learned from, with their labels.
     """
 
     seed: int
@@ -96,6 +104,13 @@ class Trial:
     pool: Pool
     settings: ClassifierSettings | SegmenterSettings
     classical: ClassicalAugmentation
+    seen: Pool | None = None
+
+
+def rest_of(seen: LabelledScans, digests: Collection[str]) -> Pool:
+    """The images of all scans but those with these digests, which a trial has already."""
+    at = seen.of_scans([n for n, digest in enumerate(seen.digests) if digest not in digests])
+    return Pool(seen.images[at], seen.labels[at], None if seen.masks is None else seen.masks[at])
 
 
 def trial_scans(data: LabelledScans, per_class: int | None, seed: int, *, segment: bool = False) -> list[int]:
@@ -264,9 +279,12 @@ def _training_set(trial: Trial, arm: Arm) -> tuple[Tensor, Tensor, Tensor | None
     masks = None if real.masks is None else real.masks[at]
     if not arm.extra:
         return images, labels, masks, list(range(len(at)))
+    first = 1_000_000
     if arm.extra == "duplicates":
         again = torch.arange(count) % len(at)
         more = Pool(images[again], labels[again], None if masks is None else masks[again])
+    elif arm in SEEN_ARMS and trial.seen is not None:
+        more, count, first = trial.seen, len(trial.seen.images), 2_000_000
     else:
         more = trial.pool
     if len(more.images) < count:
@@ -274,7 +292,7 @@ def _training_set(trial: Trial, arm: Arm) -> tuple[Tensor, Tensor, Tensor | None
             f"evaluate augment: {arm.key} wants {count} images, the pool holds {len(more.images)}"
         )
     both = torch.cat([images, more.images[:count]]), torch.cat([labels, more.labels[:count]])
-    numbers = [*range(len(at)), *range(1_000_000, 1_000_000 + count)]
+    numbers = [*range(len(at)), *range(first, first + count)]
     return (
         *both,
         None if masks is None or more.masks is None else torch.cat([masks, more.masks[:count]]),

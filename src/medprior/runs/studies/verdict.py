@@ -13,7 +13,7 @@ import numpy as np
 from ...evidence.gain import SeedScores, paired_gain
 from ...evidence.intervals import Estimate
 from .study import span, stored
-from .training_sets import Arm
+from .training_sets import SEEN_ARMS, Arm
 
 __all__ = ["Worth", "verdict_of", "worth_of"]
 
@@ -24,7 +24,8 @@ WIDE = 0.2
 @dataclass(frozen=True, slots=True)
 class Worth:
     """chosen: the arm with generated images that val prefers. on: the split that judges. against: the plain
-    arm, real or real + classical, that is harder to beat there. A gain must lie above 0 over both.
+    arm, real or real + classical, that is harder to beat there. A gain must lie above 0 over both. rival: the
+    arm that learned from the labelled scans behind the prior, of two the one that val prefers.
 
     gains: key of each arm -> {split: {over: interval as JSON}}; values: key -> {split: mean over seeds}.
     honest: another split has judged than has chosen.
@@ -35,6 +36,14 @@ class Worth:
     on: str
     values: Mapping[str, Mapping[str, float]]
     gains: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    rival: Arm | None = None
+
+    @property
+    def rivalry(self) -> tuple[float, float] | None:
+        """What the rival reaches where it judges, and what the chosen arm reaches; None without a rival."""
+        if self.rival is None:
+            return None
+        return self.values[self.rival.key][self.on], self.values[self.chosen.key][self.on]
 
     @property
     def gain(self) -> Mapping[str, Any]:
@@ -75,7 +84,9 @@ def worth_of(
     }
     # an intersection-union test: each interval has its level, and the claim is made only where both hold it
     against = min(plain, key=lambda base: gains[chosen.key][on][base.key]["low"])
-    return Worth(chosen, against, on, values, gains)
+    rivals = [arm for arm in arms if arm in SEEN_ARMS]
+    rival = max(rivals, key=lambda arm: values[arm.key]["val"], default=None)
+    return Worth(chosen, against, on, values, gains, rival)
 
 
 def verdict_of(
@@ -86,19 +97,32 @@ def verdict_of(
     against: str,
     metric: str,
     honest: bool = True,
+    rivalry: tuple[float, float] | None = None,
+    unasked: bool = False,
 ) -> str:
-    """One of four sentences. It says "use it" only where the whole interval lies above 0 and other scans than
-    those that chose the ratio have judged.
+    """One of five sentences. It says "use it" only where the whole interval lies above 0, other scans than
+    those that chose the ratio have judged, and the rival is not ahead. rivalry: as of ``Worth``. unasked: it
+    is known of no rival that it is behind.
     """
     at = gain if isinstance(gain, Mapping) else stored(gain)
     figure = f"gain in {metric} {at['value']:+.3f} ({signed(at)}) over {against}"
     if at["low"] is not None and at["low"] > 0:
+        if rivalry is not None and rivalry[0] >= rivalry[1]:
+            return (
+                "Do not use it: the network does better where it learns from the labelled scans behind the "
+                f"prior, {metric} {rivalry[0]:.3f} against {rivalry[1]:.3f}. At ratio {ratio:g} ({ours}): "
+                f"{figure}."
+            )
         if not honest:
             return (
                 f"It may help at ratio {ratio:g} ({ours}): {figure}, but the same scans have chosen the "
                 "ratio. Confirm it with --split test before you use it."
             )
-        return f"Use it at ratio {ratio:g} ({ours}): {figure}."
+        mind = (
+            " Not compared with a network that learns from the labelled scans behind these images: name "
+            "their folder with --seen."
+        )
+        return f"Use it at ratio {ratio:g} ({ours}): {figure}.{mind if unasked else ''}"
     if at["high"] is not None and at["high"] < 0:
         return f"Do not use it: it does harm. At ratio {ratio:g} ({ours}): {figure}."
     wide = at["low"] is None or at["high"] - at["low"] > WIDE

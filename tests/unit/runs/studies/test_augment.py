@@ -17,8 +17,10 @@ from medprior.downstream.classifier import ClassifierSettings
 from medprior.downstream.segmenter import SegmenterSettings
 from medprior.errors import BadOption
 from medprior.evidence.gain import SeedScores, mean_scores
+from medprior.io.dataset.index import digest_of
 from medprior.io.write import write
 from medprior.runs.ask.requests import EvaluateAugment
+from medprior.runs.core.inputs import indexed, of_split
 from medprior.runs.core.outputs import Outcome, Summary
 from medprior.runs.core.progress import Event, silent
 from medprior.runs.page.blocks import Section
@@ -26,7 +28,15 @@ from medprior.runs.rebuild import rebuild
 from medprior.runs.studies import augment as evaluate_augment
 from medprior.runs.studies.augment import run_evaluate_augment
 from medprior.runs.studies.labelled_scans import LabelledScans, middle_slices
-from medprior.runs.studies.training_sets import Arm, arms_of, images_of, pool_of, trial_scans
+from medprior.runs.studies.training_sets import (
+    SEEN_ARMS,
+    Arm,
+    Trial,
+    arms_of,
+    images_of,
+    pool_of,
+    trial_scans,
+)
 from medprior.runs.studies.verdict import verdict_of, worth_of
 from tests.unit.runs.conftest import save_tiny
 
@@ -133,6 +143,7 @@ def test_more_real_images_are_recommended_and_a_stopped_run_goes_on(
         "3 results are there already" in event.text for event in heard
     )
     assert metrics["verdict"].startswith("Use it at ratio 30") and metrics["gain"]["low"] > 0
+    assert metrics["verdict"].endswith("name their folder with --seen.") and metrics["rival"] is None
     page = done.report.read_text()
     assert "Use it at ratio 30" in page and "It is unknown what made" in page
     assert not any(b"Mustermann" in p.read_bytes() for p in done.path.rglob("*") if p.is_file())
@@ -174,6 +185,62 @@ def test_what_judges_may_not_be_learned_from(scans: Path, made: Path, tmp_path: 
         run_evaluate_augment(asked(scans, leaking, tmp_path / "run"), silent)
     with pytest.raises(BadOption, match="fewer than the smallest ratio"):
         run_evaluate_augment(asked(scans, made / "more", tmp_path / "run", ratios=(40.0,)), silent)
+
+
+def knowing(right: dict[str, float], data: LabelledScans, arm: Arm) -> list[list[float]]:
+    """What a network says that is right in such a share of scans, by what its arm adds."""
+    rng = np.random.default_rng(len(arm.key))
+    wrong = rng.permutation(len(data.patients)) >= right[arm.extra] * len(data.patients)
+    said = np.where(wrong, 1 - data.scan_labels.numpy(), data.scan_labels.numpy())
+    return np.stack([1 - said, said], 1).tolist()
+
+
+@pytest.mark.parametrize(("rival", "start"), [(0.99, "Do not use it: the network does"), (0.7, "Use it at")])
+def test_labels_that_the_prior_has_seen_are_the_strongest_rival(
+    rival: float, start: str, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The card names the train split. So its other labelled scans are at hand, and who learns from them must
+    be beaten.
+    """
+    with indexed(scans, None, None, silent) as index:
+        behind = digest_of(of_split(index, "train", allow_synthetic=False))
+    prior = save_tiny(tmp_path / "prior", labels=LABELS, data={"shape": [32, 32], "sha256": behind})
+    right, trials = {"": 0.6, "duplicates": 0.6, "generative": 0.9, SEEN_ARMS[0].extra: rival}, []
+
+    def said(trial: Trial, arm: Arm, judges: dict[str, LabelledScans], _: int) -> dict[str, Any]:
+        trials.append(trial)
+        return {split: knowing(right, data, arm) for split, data in judges.items()}
+
+    monkeypatch.setattr(evaluate_augment, "train_and_score", said)
+    values = {"prior": str(prior), "ratios": (0.5,), "levels": 2, "seeds": 3}
+    metrics = run_evaluate_augment(asked(scans, None, tmp_path / "run", **values), silent).record["metrics"]
+    assert metrics["verdict"].startswith(start) and "Not compared" not in metrics["verdict"]
+    assert {arm.key for arm in SEEN_ARMS} <= set(metrics["values"]) and metrics["rival"] in metrics["values"]
+    assert all(len(trial.seen.images) == 8 for trial in trials), "12 scans, 4 of them are the trial's own"
+    whole = asked(scans, None, tmp_path / "whole", **{**values, "per_class": None})
+    assert run_evaluate_augment(whole, silent).record["metrics"]["rival"] is None, "nothing is left to learn"
+
+
+def test_a_folder_of_scans_behind_the_prior_is_the_rival(
+    scans: Path, made: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, trained = evaluate_augment.train_and_score, []
+    monkeypatch.setattr(evaluate_augment, "arms_of", lambda ratios: [Arm(), Arm("generative", 1.0)])
+    monkeypatch.setattr(
+        evaluate_augment, "train_and_score", lambda *given: trained.append(given) or real(*given)
+    )
+    request = asked(
+        scans, made / "noise", tmp_path / "run", seen=made / "more", allow_synthetic=True, steps=40
+    )
+    done = run_evaluate_augment(request, silent)
+    assert str(made) not in (done.path / "run.json").read_text()
+    values = done.record["metrics"]["values"]
+    assert values[SEEN_ARMS[0].key]["test"] > values["real + generative at 1"]["test"] + 0.1
+    assert {len(given[0].seen.images) for given in trained} == {120}
+    with pytest.raises(BadOption, match="seen: 80 images are scans of those that judge"):
+        run_evaluate_augment(
+            asked(scans, made / "noise", tmp_path / "again", seen=scans / "test", ratios=(1.0,)), silent
+        )
 
 
 def test_no_patient_in_two_splits(tmp_path: Path, tiny: Path) -> None:
@@ -471,7 +538,8 @@ def test_no_arm_learns_from_fewer_images_than_its_ratio_says(monkeypatch: pytest
     arms = evaluate_augment._possible(request, arms_of(request.ratios), train, given, heard.append)
     assert arms == arms_of(request.ratios) and not heard
     for n in range(3):
-        trial = evaluate_augment._trial(request, None, train, given, arms, n, silent, announced=1)  # pyright: ignore[reportArgumentType]
+        beside = evaluate_augment._Beside(given, None)
+        trial = evaluate_augment._trial(request, None, train, beside, arms, n, silent, announced=1)  # pyright: ignore[reportArgumentType]
         assert trial.pool.labels.bincount().tolist() == [5, 45]
     few = labelled_scans(3, 45)
     left = evaluate_augment._possible(request, arms_of(request.ratios), train, few, heard.append)
