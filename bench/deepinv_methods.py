@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from medprior import Prior
 from medprior.jobs.reconstruct import least_squares, reconstruct
 from medprior.operators import Gaussian, Measurement, Operator, blur, downsample, fourier, mask, simulate
-from medprior.sampling import plug_and_play
 
 KEPT = 0.3
 WIDTH = 8.0
@@ -191,15 +190,21 @@ Method = Callable[[Case], Tensor]
 """-> (1, 1, i, j) in network units."""
 
 
-def dpir(prior: Prior, low: float | None = None, high: float | None = None, grey: bool = False) -> Method:
+def dpir(
+    prior: Prior,
+    low: float | None = None,
+    high: float | None = None,
+    grey: bool = False,
+    calls: int | None = None,
+) -> Method:
     """low, high: last and first level; default what the class has, the true noise and 49/255. grey: what was
-    not measured starts at 0.5, not at 0.
+    not measured starts at 0.5, not at 0. calls: evaluations of the network, default those of the class, 8.
     """
     from deepinv.optim import DPIR, HQS, L2, PnP  # pyright: ignore[reportMissingImports]
     from deepinv.optim.dpir import get_DPIR_params  # pyright: ignore[reportMissingImports]
 
     def method(c: Case) -> Tensor:
-        _, _, n = get_DPIR_params(c.sigma)
+        n = calls or get_DPIR_params(c.sigma)[2]
         levels = torch.from_numpy(np.geomspace(high or 49 / 255, low or c.sigma, n)).float()
         steps = (levels / max(0.01, c.sigma)) ** 2 / 0.23
         model = HQS(
@@ -209,7 +214,8 @@ def dpir(prior: Prior, low: float | None = None, high: float | None = None, grey
             g_first=False,
             params_algo={"stepsize": steps, "g_param": levels},
         )
-        model = DPIR(sigma=c.sigma, denoiser=Adapter(prior)) if (low, high) == (None, None) else model
+        if (low, high, calls) == (None, None, None):
+            model = DPIR(sigma=c.sigma, denoiser=Adapter(prior))
         return 2 * model(c.y, c.physics, init=_grey(c) if grey else None) - 1
 
     return method
@@ -220,23 +226,24 @@ def _grey(c: Case) -> Tensor:
     return flat + c.physics.A_adjoint(c.y - c.physics.A(flat))
 
 
-def diffpir(prior: Prior, n: int = 1, **knobs: Any) -> Method:
+def diffpir(prior: Prior, n: int = 1, calls: int = 100, **knobs: Any) -> Method:
     from deepinv.optim import L2  # pyright: ignore[reportMissingImports]
     from deepinv.sampling import DiffPIR  # pyright: ignore[reportMissingImports]
 
     def method(c: Case) -> Tensor:
         torch.manual_seed(c.seed)
-        made = DiffPIR(Adapter(prior), L2(), sigma=c.sigma, **knobs)(c.y.expand(n, *c.y.shape[1:]), c.physics)
+        model = DiffPIR(Adapter(prior), L2(), sigma=c.sigma, max_iter=calls, **knobs)
+        made = model(c.y.expand(n, *c.y.shape[1:]), c.physics)
         return 2 * made.mean(0, keepdim=True) - 1
 
     return method
 
 
-def ddrm(prior: Prior, n: int = 1, *, geometric: bool = False, **knobs: Any) -> Method:
-    """geometric: its 100 levels, which the class has linear from 1 to 0."""
+def ddrm(prior: Prior, n: int = 1, *, calls: int = 100, geometric: bool = False, **knobs: Any) -> Method:
+    """geometric: its levels, 100 by default, which the class has linear from 1 to 0."""
     from deepinv.sampling import DDRM  # pyright: ignore[reportMissingImports]
 
-    levels = np.append(np.geomspace(1, 0.002, 99), 0.0) if geometric else np.linspace(1, 0, 100)
+    levels = np.append(np.geomspace(1, 0.002, calls - 1), 0.0) if geometric else np.linspace(1, 0, calls)
 
     def method(c: Case) -> Tensor:
         torch.manual_seed(c.seed)
@@ -279,6 +286,6 @@ def ours(prior: Prior, n: int, fast: bool = False) -> Method:
     return lambda c: reconstruct(prior, c.ours, n=n, seed=c.seed, scale=(-1.0, 1.0), fast=fast).mean()[None]
 
 
-def image_alone(prior: Prior) -> Method:
-    """The fast estimate without the map of its error, which ``reconstruct`` gives with it."""
-    return lambda c: plug_and_play(prior, c.ours, least_squares(c.ours))
+def unassisted() -> Method:
+    """Least squares without a prior: the plainest image of the data."""
+    return lambda c: least_squares(c.ours)

@@ -4,9 +4,11 @@
     python bench/deepinv_peers.py --peers .cache/peers [--tasks mri4,sr4,inpaint,blur] [--patients 5] [--out FILE] [--show]
     python bench/deepinv_peers.py --peers .cache/peers --tune          what the knobs do on val
 
-deepinv's own classes with their own defaults (DPIR, DiffPIR, DDRM, DPS; FISTA with total variation and with
-wavelets); the denoiser of all of them is the bundled brain-t1 in an adapter, images in 0..1. Beside each
-default stands the best of a small grid, tried on one val slice. Measurements are simulated, of test slices,
+deepinv's own classes (DPIR, DiffPIR, DDRM, DPS; FISTA with total variation and with wavelets); the denoiser
+of all of them is the bundled brain-t1 in an adapter, images in 0..1. They are compared at equal numbers of
+evaluations: 7, as our point estimate takes, 43 as one draw, and 8 times 43 as the mean of 8 draws. For each
+number the knobs are the best of a grid, by the mean PSNR of one slice of each of the four val patients; the
+defaults stand beside them. Measurements are simulated, of test slices,
 and the same for both sides. All four operators have a singular value decomposition in closed form, so that
 DDRM runs on each and the data steps of the others are exact and cost next to nothing; CT has none of this
 size, which is why the fourth task is a blur. Data range 2 (network units -1..1). Intervals: bootstrap over
@@ -21,6 +23,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +39,9 @@ from deepinv_methods import (
     diffpir,
     dpir,
     dps,
-    image_alone,
     ours,
     sparse,
+    unassisted,
 )
 from peers import add_peers
 from tasks import RANGE, slices
@@ -51,47 +54,54 @@ from medprior.evidence.metrics import psnr, ssim
 DRAWS = 8
 
 
+FEW, MANY = 7, 43
+"""Evaluations of our point estimate, and of one draw."""
+
+
 @dataclass(frozen=True)
 class Knobs:
-    """The best on one val slice, by PSNR, of what ``tune`` tries (not every point was tried on every task):
-    weights of total variation and of wavelets, and what differs from the defaults of DPIR, DiffPIR and DDRM.
+    """The best of ``tried`` by the mean PSNR over one slice of each val patient: weights of total variation
+    and of wavelets, and of each method at each number of evaluations.
     """
 
     tv: float
     wavelet: float
-    dpir: dict[str, Any]
-    diffpir: dict[str, Any]
-    ddrm: dict[str, Any]
+    best: dict[str, dict[str, Any]]
 
 
-KNOBS = {
-    "mri4": Knobs(1e-2, 1e-4, {"low": 0.02, "high": 1.0}, {"zeta": 1.0}, {"geometric": True}),
-    "sr4": Knobs(1e-3, 1e-3, {"low": 0.02, "high": 0.5}, {"zeta": 1.0}, {"eta": 1.0}),
-    "inpaint": Knobs(3e-2, 0.3, {"low": 0.02, "high": 0.5, "grey": True}, {"zeta": 1.0}, {"eta": 1.0}),
-    "blur": Knobs(3e-4, 1e-2, {}, {"zeta": 1.0}, {}),
+TUNED = Path(__file__).parent / "deepinv_knobs.json"
+"""Written by --tune."""
+_WEIGHTS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
+_DPIR: tuple[dict[str, Any], ...] = tuple(
+    {"low": low, "high": high, "grey": grey}
+    for high in (0.1, 0.5, 1.0)
+    for low in (None, 0.02)
+    for grey in (False, True)
+)
+_DIFFPIR: tuple[dict[str, Any], ...] = ({}, {"zeta": 0.5}, {"zeta": 1.0}, {"zeta": 1.0, "lambda_": 1.0})
+_DDRM: tuple[dict[str, Any], ...] = ({}, {"eta": 1.0}, {"geometric": True}, {"geometric": True, "eta": 1.0})
+_DPS: tuple[dict[str, Any], ...] = tuple({"guidance": "annealed", "weight": w} for w in (1.0, 4.0, 16.0))
+_METHODS: dict[str, tuple[tuple[dict[str, Any], ...], tuple[int, ...]]] = {
+    "DPIR": (_DPIR, (FEW, MANY)),
+    "DiffPIR": (_DIFFPIR, (FEW, MANY)),
+    "DDRM": (_DDRM, (FEW, MANY)),
+    "DPS": (_DPS, (MANY,)),
 }
-_WEIGHTS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
-_DPIR: tuple[dict[str, Any], ...] = (
-    {},
-    {"grey": True},
-    *(
-        {"low": low, "high": high, "grey": grey}
-        for high in (0.1, 0.5, 1.0, 2.0)
-        for low in (None, 0.02)
-        for grey in (False, True)
-    ),
-)
-_DIFFPIR: tuple[dict[str, Any], ...] = ({}, {"zeta": 0.5}, {"zeta": 1.0}, {"lambda_": 1.0}, {"lambda_": 25.0})
-_DDRM: tuple[dict[str, Any], ...] = ({}, {"eta": 1.0}, {"geometric": True})
-_DPS_TRIED = (
-    ("norm", 1.0),
-    ("norm", 30.0),
-    ("norm", 200.0),
-    ("annealed", 1.0),
-    ("annealed", 4.0),
-    ("annealed", 16.0),
-)
-_DPS: dict[str, Any] = {"guidance": "annealed", "weight": 4.0}
+
+
+def tried(prior: Prior, name: str, calls: int, n: int = 1, **knobs: Any) -> Method:
+    """One of deepinv's methods. calls: evaluations of the network for each image."""
+    if name == "DPIR":
+        return dpir(prior, calls=calls, **knobs)
+    if name == "DPS":
+        return dps(prior, calls + 1, **knobs)
+    return (diffpir if name == "DiffPIR" else ddrm)(prior, n, calls=calls, **knobs)
+
+
+def knobs_of(name: str) -> Knobs:
+    if not TUNED.is_file():
+        raise SystemExit(f"{TUNED}: run --tune first")
+    return Knobs(**json.loads(TUNED.read_text(encoding="utf-8"))[name])
 
 
 @dataclass(frozen=True)
@@ -110,31 +120,27 @@ MEAN = f"ours, mean of {DRAWS}"
 
 
 def rows(prior: Prior, k: Knobs) -> list[Row]:
-    """The defaults, then what tuning changed; the long ones late."""
+    """Without a prior, ours, the defaults, then each method at our numbers of evaluations."""
     found = [
-        Row("ours, fast", ours(prior, 1, fast=True)),
-        Row("ours, fast, its image without its error", image_alone(prior)),
-        Row("ours, one draw", ours(prior, 1)),
-        Row(MEAN, ours(prior, DRAWS)),
-        Row("DPIR", dpir(prior)),
-        Row("DiffPIR", diffpir(prior)),
-        Row("DDRM", ddrm(prior)),
+        Row("least squares, no prior", unassisted()),
         Row(f"FISTA, TV {k.tv:g}", sparse("TV", k.tv)),
         Row(f"FISTA, wavelets {k.wavelet:g}", sparse("wavelets", k.wavelet)),
+        Row("ours, fast", ours(prior, 1, fast=True)),
+        Row("ours, one draw", ours(prior, 1)),
+        Row(MEAN, ours(prior, DRAWS)),
+        Row("DPIR, default", dpir(prior)),
+        Row("DiffPIR, default", diffpir(prior)),
+        Row("DDRM, default", ddrm(prior)),
     ]
-    tuned: tuple[tuple[str, dict[str, Any], Callable[..., Method]], ...] = (
-        ("DPIR", k.dpir, dpir),
-        ("DiffPIR", k.diffpir, diffpir),
-        ("DDRM", k.ddrm, ddrm),
-    )
-    found += [Row(f"{name}, {_said(knobs)}", make(prior, **knobs)) for name, knobs, make in tuned if knobs]
-    return [
-        *found,
-        Row("DPS, 100 steps, annealed, weight 4", dps(prior, 100, **_DPS), after=1, most=1),
-        Row(f"DDRM, the better, mean of {DRAWS}", ddrm(prior, DRAWS, **k.ddrm), after=3, most=1),
-        Row(f"DiffPIR, the better, mean of {DRAWS}", diffpir(prior, DRAWS, **k.diffpir), after=4, most=1),
-        Row("DPS, 1000 steps", dps(prior), after=5, most=1),
-    ]
+    for calls in (FEW, MANY):
+        for name, (_, numbers) in _METHODS.items():
+            if calls in numbers:
+                best = k.best[f"{name} {calls}"]
+                found.append(Row(f"{name} {calls}, {_said(best)}", tried(prior, name, calls, **best)))
+    for name in ("DiffPIR", "DDRM"):
+        best = k.best[f"{name} {MANY}"]
+        found.append(Row(f"{name} {MANY}, mean of {DRAWS}", tried(prior, name, MANY, DRAWS, **best), after=1))
+    return found
 
 
 def _said(knobs: dict[str, Any]) -> str:
@@ -185,7 +191,7 @@ def _with_interval(values: Sequence[float], patients: Sequence[str], digits: int
 def table(name: str, listed: list[Row], results: dict[tuple[str, int], Got], patients: list[str]) -> str:
     """ahead: the mean of our draws minus the row, on the images that the row has."""
     lines = [
-        f"{name}: {SAID[name]}",
+        f"{name}: {SAID[name]}; knobs tuned on one slice of each of 4 val patients; calls: evaluations an image",
         f"{'method':<41}{'n':<3}{'PSNR dB':<25}{'SSIM':<24}{'our mean ahead, dB':<25}{'SSIM':<27}{'calls':<7}CPU s",
     ]
     for row in listed:
@@ -219,7 +225,7 @@ def compare(prior: Prior, names: list[str], most: int, out: Path, show: bool) ->
     counter = Counter(prior.net)
     images, patients = slices("brain-t1", "test", 1)
     images, patients = images[:most], patients[:most]
-    listed = {name: rows(prior, KNOBS[name]) for name in names}
+    listed = {name: rows(prior, knobs_of(name)) for name in names}
     results: dict[str, dict[tuple[str, int], Got]] = {name: {} for name in PROBLEMS}
     for line in out.read_text(encoding="utf-8").splitlines() if out.is_file() else []:
         name, title, i, *got = json.loads(line)
@@ -240,24 +246,32 @@ def compare(prior: Prior, names: list[str], most: int, out: Path, show: bool) ->
 
 
 def tune(prior: Prior, names: list[str]) -> None:
-    """Every knob that was tried, on one val slice; DPS on the first task alone."""
+    """Every knob that is tried, on one slice of each val patient; the best into ``TUNED``."""
     counter = Counter(prior.net)
     images, patients = slices("brain-t1", "val", 1, seed=7)
+    found = json.loads(TUNED.read_text(encoding="utf-8")) if TUNED.is_file() else {}
     for name in names:
-        c = case(PROBLEMS[name], images[0], patients[0], 1000)
-        tried: list[tuple[str, Method]] = [
-            (f"{kind} {w:g}", sparse(kind, w)) for kind in ("TV", "wavelets") for w in _WEIGHTS
+        cases = [
+            case(PROBLEMS[name], image, patient, 1000 + i)
+            for i, (image, patient) in enumerate(zip(images, patients, strict=True))
         ]
-        tried += [(f"DPIR {_said(k)}", dpir(prior, **k)) for k in _DPIR]
-        tried += [(f"DiffPIR {_said(k)}", diffpir(prior, **k)) for k in _DIFFPIR]
-        tried += [(f"DDRM {_said(k)}", ddrm(prior, **k)) for k in _DDRM]
-        if name == names[0]:
-            tried += [
-                (f"DPS, 100 steps, {g} {w:g}", dps(prior, 100, guidance=g, weight=w)) for g, w in _DPS_TRIED
-            ]
-        for title, method in tried:
-            got = run(method, c, counter)
-            print(f"{name:<9}{title:<34}{got.psnr:6.2f} {got.ssim:.3f}", flush=True)
+
+        def best(title: str, options: Sequence[Any], method: Callable[[Any], Method]) -> Any:
+            reached = [float(np.mean([run(method(one), c, counter).psnr for c in cases])) for one in options]  # noqa: B023
+            for one, mean in zip(options, reached, strict=True):
+                print(f"{name:<9}{f'{title}: {one}':<60}{mean:6.2f}", flush=True)  # noqa: B023
+            return options[int(np.argmax(reached))]
+
+        tv, wavelet = (best(kind, _WEIGHTS, partial(sparse, kind)) for kind in ("TV", "wavelets"))
+        knobs = {
+            f"{title} {calls}": best(
+                f"{title} {calls}", grid, lambda one, t=title, n=calls: tried(prior, t, n, **one)
+            )
+            for title, (grid, numbers) in _METHODS.items()
+            for calls in numbers
+        }
+        found[name] = {"tv": tv, "wavelet": wavelet, "best": knobs}
+        TUNED.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> None:

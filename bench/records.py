@@ -20,7 +20,7 @@ import shlex
 import subprocess
 import sys
 from contextlib import redirect_stdout
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -39,6 +39,7 @@ class Block:
     priors: SHA-256 of the weights by name, or ``UNRECORDED``. remark: what the command line does not say.
     recovered: written before this script was there; the commit is then the one that the result named, or
     else the one that wrote it. earlier: why the figures are not those of today's medprior, "" where they are.
+    times: how often the command was recorded; the last one stands.
     """
 
     command: str
@@ -51,6 +52,7 @@ class Block:
     remark: str = ""
     recovered: bool = False
     earlier: str = ""
+    times: int = 1
 
     @property
     def digest(self) -> str:
@@ -110,8 +112,10 @@ def save(name: str, results: Results) -> None:
 
 
 def add(name: str, block: Block) -> None:
-    """Put a block in the place of the same command's, or behind all others."""
+    """Put a block in the place of the same command's, which it counts, or behind all others."""
     known = load(name) if (RESULTS / f"{name}.json").is_file() else Results("", ())
+    same = [one.times for one in known.blocks if one.command == block.command]
+    block = replace(block, times=1 + sum(same))
     before = [one for one in known.blocks if one.command != block.command]
     save(name, Results(known.about, (*before, block)))
 

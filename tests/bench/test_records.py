@@ -21,6 +21,7 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for module in (records, figures):
         monkeypatch.setattr(module, "RESULTS", tmp_path)
     monkeypatch.setattr(figures, "ROWS", ())
+    monkeypatch.setattr(figures, "PLAINEST", {"x": "a"})
     return tmp_path
 
 
@@ -87,6 +88,24 @@ def test_figures_of_another_prior_say_so_and_fill_no_row(
     assert any("a task" in sentence for sentence in figures.refused())
     save("x", Results("", (old, new)))
     assert list(figures.refused()) == [] and "| 1 | 2 | 3 |" in figures.table()
+
+
+def test_a_file_of_results_has_its_plainest_rival(results: Path) -> None:
+    save("x", Results("", (block(lines=("ours 1.0",)),)))
+    save("y", Results("", (block(),)))
+    wrong = list(figures.refused())
+    assert (
+        len(wrong) == 2 and "lack its plainest rival, 'a'" in wrong[0] and "names no plain rival" in wrong[1]
+    )
+    assert "plainest rival here: *a*" in "".join(figures.section("x"))
+
+
+def test_a_command_that_is_recorded_again_counts_up(results: Path) -> None:
+    for _ in range(3):
+        records.add("x", block())
+    (one,) = load("x").blocks
+    assert one.times == 3 and "Recorded 3 times" in " ".join(figures.facts(one))
+    assert "Recorded" not in " ".join(figures.facts(block()))
 
 
 def test_comparisons_are_counted() -> None:

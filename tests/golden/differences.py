@@ -31,6 +31,7 @@ INTENDED: dict[str, str] = {
     "denoise.record.metrics.total_variation_weight": "the plain methods are the quick ones",
     "slice of a volume.images.*.shape": "a slice as NIfTI has three axes and the order of its source",
     "measured sinogram.images.outputs/reconstruction.*": "an NPZ measurement comes as NIfTI or PNG, too",
+    "evaluate augment.record.metrics.rival": "labels that the prior saw are the strongest rival",
     "*.record.metrics.unlike": "a reconstruction says whether the prior knows such images",
     "*.low": "intervals over patients are t or Newcombe intervals",
     "*.high": "intervals over patients are t or Newcombe intervals",

@@ -12,6 +12,7 @@ from ..data.plain import JsonObject
 from ..errors import BadOption
 
 __all__ = [
+    "RECOGNISED",
     "Audit",
     "AuditControl",
     "Calibration",
@@ -24,6 +25,12 @@ __all__ = [
     "patients_named",
     "patients_needed",
 ]
+
+RECOGNISED = (
+    "whoever holds a healthy scan can recognise it in healthy.safetensors and trust.json: share these where "
+    "you may share the scans"
+)
+"""What a prior gives away that was calibrated for detection: its memory holds places of single scans."""
 
 _SHARE, _HEARD, _SIZE = 1.15, 1.4, 1.5
 """How far another measurement may be from the calibrated kind, as factors: numbers a voxel, precision, side

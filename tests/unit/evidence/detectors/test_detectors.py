@@ -239,7 +239,7 @@ def test_pictures_have_the_scale_of_the_network() -> None:
 
 @with_wheels
 def test_features_lie_where_the_picture_has_them() -> None:
-    """A square in one corner changes features there, at both strides, and none in the opposite corner."""
+    """A square in one corner changes features there, at each stride, and none in the opposite corner."""
     features = ImageNetFeatures.pretrained()
     image = torch.zeros(1, 1, 224, 224)
     image[..., 20:44, 150:174] = 1
@@ -250,7 +250,7 @@ def test_features_lie_where_the_picture_has_them() -> None:
             features(pictures(image), pooled=pooled) - features(pictures(0 * image), pooled=pooled)
         ).abs()[0]
         assert apart.shape == (CHANNELS, CELLS, CELLS)
-        for stage in (apart[:40], apart[40:]):
+        for stage in (apart[:24], apart[24:64], apart[64:]):
             at = stage.mean(0).flatten().argmax()
             assert abs(int(at) // CELLS - 3.5) <= 2 and abs(int(at) % CELLS - 20) <= 2
             assert float(stage[:, 20:, :8].max()) < 0.2 * float(stage.max())

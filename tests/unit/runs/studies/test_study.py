@@ -30,6 +30,7 @@ from medprior.runs.core.inputs import known_prior
 from medprior.runs.core.progress import Event, silent
 from medprior.runs.execute import execute
 from medprior.runs.rebuild import rebuild
+from medprior.runs.studies import detect as evaluate_detect
 from medprior.runs.studies import reconstruct as evaluate_reconstruct
 from medprior.runs.studies.calibrate_detect import run_calibrate_detect
 from medprior.runs.studies.detect import Scanned, detection_figures, healthy_label, run_evaluate_detect
@@ -205,6 +206,7 @@ def calibrated(healthy_folder: Path, tiny: Path, tmp_path_factory: pytest.TempPa
     assert (entry["learned_from"], entry["n_healthy"]) == (10, 20) and entry["map_high"] is not None
     assert {name: len(scores) for name, scores in entry["plain"].items()} == dict.fromkeys(KEPT, 20)
     page = done.report.read_text()
+    assert "can recognise it in healthy.safetensors" in page
     assert "0.0476" in page and "PCA residual" in page and rebuild(done.path).reused
     return place / "prior"
 
@@ -289,8 +291,19 @@ def test_detect_on_a_labelled_folder(healthy_folder: Path, calibrated: Path, tmp
         and "Clopper-Pearson" in page
         and "PRO" in page
         and "touched by a finding" in page
+        and "weak rivals" not in page
     )
     assert rebuild(done.path).reused and "patient 3" not in (done.path / "results.csv").read_text()
+
+
+@pytest.mark.parametrize(("rival", "said"), [("PaDiM, EfficientNet-Lite0", 1), ("PCA residual", 0)])
+def test_rivals_with_a_small_network_are_called_weak(
+    rival: str, said: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate_detect, "features_available", lambda: "")
+    assert len(evaluate_detect._deep_rivals({"auroc": {"ours": {}, rival: {}}})) == said
+    monkeypatch.setattr(evaluate_detect, "features_available", lambda: "no wheel")
+    assert "missing here: no wheel" in evaluate_detect._deep_rivals({"auroc": {"ours": {}}})[0]
 
 
 def test_a_prior_that_nobody_calibrated_ranks_but_promises_nothing(
