@@ -2,12 +2,13 @@
 
     python bench/known_images.py write     # kind.safetensors of the bundled priors, from their training scans
     python bench/known_images.py table [--prior brain-t1] [--tasks mri4,mri8,sr4,denoise]
+    python bench/known_images.py own --prior brain-t1 --split test     # once, at the end
+    python bench/known_images.py measured                              # k-space and sinograms of scanners
 
-table: fast reconstructions of SIMULATED measurements of val and train scans, and of every measured file. own:
-scans as the prior has learned, of patients that it has not. other: another contrast, part of the body or
-modality, laid on the prior's grid. warned: how many of them, and the smallest and largest distance, 1 is the
-limit. Nothing was chosen by test scans; the measured files are of the test split and are only shown.
-Reads MEDPRIOR_DATA.
+table: fast reconstructions of SIMULATED measurements of val and train scans. own: scans as the prior has
+learned, of patients that it has not. other: another contrast, part of the body or modality, laid on the
+prior's grid. warned: how many of them, and the smallest and largest distance, 1 is the limit. Nothing was
+chosen by test scans. Reads MEDPRIOR_DATA.
 """
 
 from __future__ import annotations
@@ -112,15 +113,23 @@ def row(task: str, what: str, far: list[float]) -> None:
     print(f"{task:<10}{what:<34}{warned:>3} of {len(far):<5}{min(far):.2f} to {max(far):.2f}", flush=True)
 
 
-def table(names: list[str], tasks: str) -> None:
+def table(names: list[str], tasks: str, split: str, *, alone: bool) -> None:
+    """alone: only scans of the prior's own kind."""
     for name in names:
         prior = mp.load(FOLDER / name)
         print(f"\n{name}\n{'task':<10}{'images':<34}{'warned':<13}distance")
+        sums = {"own": [0, 0], "other": [0, 0]}
         for task in (tasks or TASKS_OF[name]).split(","):
-            row(task, "own, val", distances(prior, task, slices(name, "val", OWN[name], seed=4)[0]))
-            for what, images in others(name):
-                row(task, f"other: {what}", distances(prior, task, images))
-        measured(name, prior)
+            rows = [(f"own, {split}", slices(name, split, OWN[name], seed=4)[0])]
+            rows += [] if alone else [(f"other: {what}", images) for what, images in others(name)]
+            for what, images in rows:
+                far = distances(prior, task, images)
+                row(task, what, far)
+                total = sums["own" if what.startswith("own") else "other"]
+                total[0], total[1] = total[0] + sum(one > 1 for one in far), total[1] + len(far)
+        for what, (warned, n) in sums.items():
+            if n:
+                print(f"all of {what}: warned {warned} of {n}", flush=True)
 
 
 def measured(name: str, prior: Prior) -> None:
@@ -142,15 +151,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("stage", choices=("write", "table"))
+    parser.add_argument("stage", choices=("write", "table", "own", "measured"))
     parser.add_argument("--prior", choices=NAMES)
     parser.add_argument("--tasks", default="")
+    parser.add_argument("--split", choices=("val", "test"), default="val")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     if chosen.stage == "write":
         write()
+    elif chosen.stage == "measured":
+        for name in ("brain-t1", "chest-ct"):
+            measured(name, mp.load(FOLDER / name))
     else:
-        table([chosen.prior] if chosen.prior else list(NAMES), chosen.tasks)
+        names = [chosen.prior] if chosen.prior else list(NAMES)
+        table(names, chosen.tasks, chosen.split, alone=chosen.stage == "own")
 
 
 if __name__ == "__main__":
