@@ -14,7 +14,7 @@ chosen by test scans. Reads MEDPRIOR_DATA.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -113,14 +113,16 @@ def row(task: str, what: str, far: list[float]) -> None:
     print(f"{task:<10}{what:<34}{warned:>3} of {len(far):<5}{min(far):.2f} to {max(far):.2f}", flush=True)
 
 
-def table(names: list[str], tasks: str, split: str, *, alone: bool) -> None:
+def table(names: Sequence[str], tasks: str, split: str, *, alone: bool) -> None:
     """alone: only scans of the prior's own kind."""
     for name in names:
         prior = mp.load(FOLDER / name)
         print(f"\n{name}\n{'task':<10}{'images':<34}{'warned':<13}distance")
         sums = {"own": [0, 0], "other": [0, 0]}
         for task in (tasks or TASKS_OF[name]).split(","):
-            rows = [(f"own, {split}", slices(name, split, OWN[name], seed=4)[0])]
+            rows: list[tuple[str, list[Tensor]]] = [
+                (f"own, {split}", slices(name, split, OWN[name], seed=4)[0])
+            ]
             rows += [] if alone else [(f"other: {what}", images) for what, images in others(name)]
             for what, images in rows:
                 far = distances(prior, task, images)
