@@ -30,7 +30,7 @@ from medprior.io.dataset import store
 from medprior.io.dataset.index import Item
 from medprior.io.dataset.layout import INDEX
 from medprior.io.dataset.listing import list_files
-from medprior.io.dataset.twins import thumbnail
+from medprior.io.dataset.pixels.twins import thumbnail
 from medprior.io.dicom.read.tree import index_files
 from medprior.io.disk.limits import Limits
 

@@ -206,7 +206,7 @@ def named(name: str) -> dict[str, Any]:
     """How an audit knows again which scans a prior has learned from (``runs/training_scans.py``): their
     number, and a digest of the digests of their pixels.
     """
-    from medprior.io.dataset.twins import pixel_hash
+    from medprior.io.dataset.pixels.twins import pixel_hash
 
     digests = sorted(pixel_hash(volume) for volume, _, _ in scans(name, "train"))
     return {"scans": len(digests), "sha256": sha256("\n".join(digests).encode()).hexdigest()}

@@ -8,7 +8,6 @@ import os
 import platform
 import re
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -19,6 +18,7 @@ from .. import __version__
 from ..data.plain import JsonObject
 from ..errors import MedpriorError
 from ..io.disk.files import check_manifest, write_file
+from ..io.disk.workers import cores
 
 __all__ = ["Check", "Status", "described", "diagnose"]
 
@@ -88,12 +88,12 @@ def _torch() -> list[Check]:
                 "install it again: pip install --force-reinstall torch",
             )
         ]
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    n = cores()
     threads = torch.get_num_threads()
-    row = Check("torch", "ok", f"{torch.__version__}, {threads} threads on {cores} cores")
-    if threads > cores:
+    row = Check("torch", "ok", f"{torch.__version__}, {threads} threads on {n} cores")
+    if threads > n:
         row = Check(
-            "torch", "warning", row.found, f"more threads than cores is slow: set OMP_NUM_THREADS={cores}"
+            "torch", "warning", row.found, f"more threads than cores is slow: set OMP_NUM_THREADS={n}"
         )
     return [row]
 

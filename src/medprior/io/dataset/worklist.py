@@ -123,9 +123,9 @@ def _series(folder: Path, dicom: dict[Path, Listed], limits: Limits) -> Iterator
     """Every stack of planes among the DICOM files, and every file that is damaged."""
     if not dicom:
         return
-    from ..dicom.read.tree import index_files
+    from ..dicom.read.tree import index_headers
 
-    tree, _ = index_files(sorted(dicom), limits, slim=True)
+    tree = index_headers(sorted(dicom), limits)
     for fault in tree.faults:
         yield _faulty(_relative(fault.path, folder), fault)
     homes = series_homes(tree.series)

@@ -159,6 +159,11 @@ class Decoder:
             with self._lock:
                 self._end()
 
+    def kill(self) -> None:
+        """End the child at once, whatever it is at: a ``call`` in another thread fails."""
+        if (process := self._process) is not None:
+            process.kill()
+
     def _started(self, path: Path) -> socket.socket:
         """The channel to a child that lives."""
         if self._channel is not None and self._process is not None and self._process.poll() is None:

@@ -59,7 +59,9 @@ class _Allowance:
         if _STATM.exists():  # where the system does not tell, memory has no limit
             now = int(_STATM.read_text().split()[0]) * resource.getpagesize()
             most = resource.getrlimit(resource.RLIMIT_AS)[1]
-            resource.setrlimit(resource.RLIMIT_AS, (now + self.memory + _FOLD * granted, most))
+            wanted = now + self.memory + _FOLD * granted
+            known = most != resource.RLIM_INFINITY
+            resource.setrlimit(resource.RLIMIT_AS, (min(wanted, most) if known else wanted, most))
 
 
 def answer(channel: socket.socket, allowance: _Allowance) -> None:

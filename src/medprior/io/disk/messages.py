@@ -13,6 +13,7 @@ import struct
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
+from functools import cache
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,8 @@ def _filled(channel: socket.socket, size: int) -> NDArray[np.uint8]:
 def packed(value: object) -> tuple[Any, list[NDArray[Any]]]:
     """(JSON, arrays) of a value.
 
-    A value is plain, a path, an array, a dataclass of medprior, or a list, tuple or dictionary of these.
+    A value is plain, bytes, a path, an array, a dataclass or an error of medprior, or a list, tuple or
+    dictionary of these.
     """
     arrays: list[NDArray[Any]] = []
     size = 0
@@ -93,6 +95,10 @@ def packed(value: object) -> tuple[Any, list[NDArray[Any]]]:
             return one
         if isinstance(one, Path):
             return {"path": str(one)}
+        if isinstance(one, bytes):
+            return {"bytes": one.decode("latin-1")}
+        if isinstance(one, MedpriorError):
+            return {"fault": fault_text(one)}
         if isinstance(one, list | tuple):
             return [plain(part) for part in one]
         if isinstance(one, np.ndarray):
@@ -108,10 +114,15 @@ def packed(value: object) -> tuple[Any, list[NDArray[Any]]]:
         kind = type(one)
         return {
             "of": [kind.__module__, kind.__qualname__],
-            "with": {f.name: plain(getattr(one, f.name)) for f in fields(one)},
+            "with": {name: plain(getattr(one, name)) for name in _names(kind)},
         }
 
     return plain(value), arrays
+
+
+@cache
+def _names(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
 
 
 def aligned(size: int) -> int:
@@ -131,6 +142,10 @@ def unpacked(stated: Any, block: Any) -> Any:
             return one
         if "path" in one:
             return Path(one["path"])
+        if "bytes" in one:
+            return one["bytes"].encode("latin-1")
+        if "fault" in one:
+            return fault_from(one["fault"])
         if "array" in one:
             return _array(one["array"], block)
         if "dict" in one:

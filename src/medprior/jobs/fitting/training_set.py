@@ -17,8 +17,8 @@ from ...data.volume import Volume
 from ...errors import BadOption, Corrupt, FileProblem, WrongKind, did_you_mean
 from ...io.dataset.advice import advice, for_training
 from ...io.dataset.index import LEAST_SIDE, digest_of
+from ...io.dataset.pixels.twins import pixel_hash
 from ...io.dataset.scan import Index, Item
-from ...io.dataset.twins import pixel_hash
 from ...prior import Card
 from ...prior.admit import Admitted, admit
 from ...prior.joint import MASK, admit_parts, is_joint, parts

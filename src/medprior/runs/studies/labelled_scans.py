@@ -17,8 +17,8 @@ from ...data.axes import axcodes, reorient
 from ...data.grids import middle_half
 from ...data.volume import Volume
 from ...errors import BadOption, WrongKind, did_you_mean
+from ...io.dataset.pixels.twins import pixel_hash
 from ...io.dataset.scan import Index, Item
-from ...io.dataset.twins import pixel_hash
 from ...io.disk.files import sha256
 from ...io.read import read
 from ...prior import Prior

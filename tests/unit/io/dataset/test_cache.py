@@ -18,6 +18,7 @@ from medprior.io.dataset import scan as scanning
 from medprior.io.dataset.cache import cache_folder, cached_scan, keyed_hashes
 from medprior.io.dataset.index import Index
 from medprior.io.dataset.layout import INDEX
+from medprior.io.dataset.pixels import looking
 from medprior.io.write import write
 
 
@@ -34,13 +35,13 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that were decoded."""
-    names, read = list[str](), scanning.read_item
+    names, read = list[str](), looking.read_item
 
     def reading(path: Path, *more: Any) -> Volume:
         names.append(path.name)
         return read(path, *more)
 
-    monkeypatch.setattr(scanning, "read_item", reading)
+    monkeypatch.setattr(looking, "read_item", reading)
     return names
 
 

@@ -17,9 +17,9 @@ from medprior.errors import Corrupt, FileProblem
 from medprior.io.dataset import store
 from medprior.io.dataset.index import Index, Item, Unusable
 from medprior.io.dataset.layout import EXPORTED, INDEX, KEY
+from medprior.io.dataset.pixels.twins import thumbnail
 from medprior.io.dataset.scan import load_index, scan
 from medprior.io.dataset.store import MOST_EXPORTED, previous, save_index, secret_key, stored_scans
-from medprior.io.dataset.twins import thumbnail
 from medprior.io.groups import Tags
 from tests.unit.io.dataset.test_cache import data_set, noisy
 

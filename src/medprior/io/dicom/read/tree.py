@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ....errors import BadGeometry, BadOption, FileProblem, MedpriorError, Unsupported, did_you_mean
 from ...disk.limits import Limits
+from ...disk.workers import in_processes
 from .geometry import Plane
 from .groups import TAG_ELEMENTS
 from .open import Header, dicom_error, dicom_errors, open_if_dicom
@@ -28,6 +29,7 @@ __all__ = [
     "choose_series",
     "files_below",
     "index_files",
+    "index_headers",
     "index_series",
     "list_series",
     "planes_in",
@@ -46,6 +48,8 @@ _KEPT = (
 )
 """Elements that an index keeps of each file."""
 _HEAD = 2**16
+_PART, _A_HEADER = 250, 0.0004
+"""Files that a process reads at once, and seconds that a header takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,31 +119,60 @@ def index_files(
     """The series among ``paths``, and how the pixels of each file are stored. slim: keep no more of each
     header than ``_KEPT``.
     """
+    found = [_header(path, limit, slim) for path in paths]
+    forms = {one.path: one.form for one in found if one.form is not None and not slim}
+    return _tree(found), forms
+
+
+def index_headers(paths: Sequence[Path], limit: Limits) -> Tree:
+    """The series among ``paths``, of whose headers little is kept; many are read in several processes."""
+    parts = [(tuple(paths[n : n + _PART]), limit) for n in range(0, len(paths), _PART)]
+    found = in_processes(_headers, parts, _A_HEADER * len(paths))
+    return _tree([one for part in found for one in part])
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a file holds: planes of a series, or a fault, or no image, or (nothing said) no DICOM."""
+
+    path: Path
+    uid: str = ""
+    planes: tuple[Plane, ...] = ()
+    form: PixelFormat | None = None
+    fault: FileProblem | None = None
+    other: FileProblem | None = None
+
+
+def _headers(paths: Sequence[Path], limit: Limits) -> list[_Found]:
+    return [replace(_header(path, limit, slim=True), form=None) for path in paths]
+
+
+def _header(path: Path, limit: Limits, slim: bool) -> _Found:
+    """One bad file must not hide the others: its fault is named here, and raised or listed by the caller."""
+    try:
+        header = open_if_dicom(path, limit)
+        if header is None:
+            return _Found(path)
+        if (reason := _no_image(header)) is not None:
+            return _Found(path, other=reason)
+        planes, form = planes_in(header, limit)
+        kept = header.slim(_KEPT) if slim else header
+        uid = header.text("SeriesInstanceUID")
+    except Exception as error:  # as said above
+        return _Found(path, fault=_about(path, dicom_error(path, error)))
+    return _Found(path, uid, tuple(replace(plane, header=kept) for plane in planes), form)
+
+
+def _tree(found: Sequence[_Found]) -> Tree:
     by_uid: dict[str, list[Plane]] = {}
-    forms: dict[Path, PixelFormat] = {}
-    faults: list[FileProblem] = []
-    others: list[FileProblem] = []
-    for path in paths:
-        try:
-            header = open_if_dicom(path, limit)
-            if header is None:
-                continue
-            if (reason := _no_image(header)) is not None:
-                others.append(reason)
-                continue
-            planes, form = planes_in(header, limit)
-        except (
-            Exception
-        ) as error:  # one bad file must not hide the others: named here, raised or listed by the caller
-            faults.append(_about(path, dicom_error(path, error)))
-            continue
-        uid, kept = header.text("SeriesInstanceUID"), header.slim(_KEPT) if slim else header
-        by_uid.setdefault(uid, []).extend(replace(plane, header=kept) for plane in planes)
-        if not slim:
-            forms[path] = form
+    for one in found:
+        if one.planes:
+            by_uid.setdefault(one.uid, []).extend(one.planes)
+    faults = [one.fault for one in found if one.fault is not None]
+    others = tuple(one.other for one in found if one.other is not None)
     claimed = [(_claimed_series(fault.path), fault) for fault in faults]
     stray = tuple(fault for uid, fault in claimed if not uid)
-    return Tree(tuple(_all_series(by_uid, claimed)), tuple(faults), tuple(others), stray), forms
+    return Tree(tuple(_all_series(by_uid, claimed)), tuple(faults), others, stray)
 
 
 def planes_in(header: Header, limit: Limits) -> tuple[list[Plane], PixelFormat]:

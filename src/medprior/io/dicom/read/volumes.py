@@ -44,8 +44,8 @@ _RANKED = {"direction": "d", "kind": "kind", "comment": "kind", "beside": "side"
 class PlaneStack:
     """Planes that make one volume.
 
-    grid: number of its grid in the series, name: of the volume on it, each "" where there is only one. lacks:
-    places at which the other volumes have a slice and this one has none.
+    grid: number of its grid in the series. name: of the volume on it. Both are "" where there is only one.
+    lacks: places at which the other volumes have a slice and this one has none.
     """
 
     planes: list[Plane]

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.volume import Volume
+from ....data.volume import Volume
 
 __all__ = ["SIDE", "groups", "near_pairs", "pixel_hash", "thumbnail", "unpack_thumbnail"]
 
