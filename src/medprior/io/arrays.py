@@ -20,7 +20,7 @@ from .disk.decoder import read_apart
 from .disk.files import write_file
 from .disk.limits import Limits, regular_file
 from .disk.stamp import RESEARCH_ONLY, stamp_text
-from .hdf5 import read_kspace_hdf5
+from .hdf5 import made_whole, read_kspace_hdf5
 
 __all__ = [
     "ImageStack",
@@ -132,7 +132,7 @@ def read_kspace(path: str | Path, *, index: int | None = None, limits: Limits | 
     with file_faults(path), open(path, "rb") as file:
         start = file.read(4)
     if start != b"PK\x03\x04":
-        return read_apart(path, limits, read_kspace_hdf5, path, index, limits)
+        return made_whole(path, read_apart(path, limits, read_kspace_hdf5, path, index, limits), limits)
     arrays = load_npz(path, limits)
     values = arrays.get("kspace")
     if values is None:

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from ..data.acquisitions import KSpace
 from ..data.volume import Provenance
-from ..errors import BadOption, Corrupt, TooLarge, Unsupported
+from ..errors import BadOption, Corrupt, TooLarge, Truncated, Unsupported
 from .disk.faults import faults_of
 from .disk.limits import Limits, regular_file
 
-__all__ = ["is_hdf5", "read_kspace_hdf5"]
+__all__ = ["FastMri", "is_hdf5", "made_whole", "read_kspace_hdf5"]
 
 _MAX_XML = 2**22
 _MAX_ITEM = 2**12
@@ -45,9 +45,29 @@ def is_hdf5(start: bytes) -> bool:
     return start.startswith(b"\x89HDF\r\n\x1a\n")
 
 
-def read_kspace_hdf5(path: Path, index: int | None, limits: Limits) -> KSpace:
-    """K-space of one slice. Raises Unsupported for another layout, else Corrupt, TooLarge or FileProblem;
-    BadOption for ``index``.
+@dataclass(frozen=True, slots=True)
+class FastMri:
+    """A slice of fastMRI. packed: its numbers (coils, rows, columns), None where they lie in the file as they
+    are, from ``offset`` on: to read them again costs less than to send them. kind: their type in NumPy's
+    words. columns: those that ``mask`` names; measured: the first that the header says was measured, and the
+    one behind the last; each None where nothing is said.
+    """
+
+    packed: NDArray | None
+    offset: int
+    kind: str
+    shape: tuple[int, int, int]
+    columns: NDArray[np.bool_] | None
+    measured: tuple[int, int] | None
+    reference: NDArray[np.float32] | None
+    spacing: tuple[float, float] | None
+    readout: int | None
+    provenance: Provenance
+
+
+def read_kspace_hdf5(path: Path, index: int | None, limits: Limits) -> KSpace | FastMri:
+    """K-space of one slice, for ``made_whole``. Raises Unsupported for another layout, else Corrupt, TooLarge
+    or FileProblem; BadOption for ``index``.
     """
     size = regular_file(path)
     with open(path, "rb") as file:
@@ -108,7 +128,7 @@ def _slice(path: Path, index: int | None, count: int) -> int:
     return index or 0
 
 
-def _fastmri(path: Path, file: h5py.File, values: h5py.Dataset, index: int | None, limits: Limits) -> KSpace:
+def _fastmri(path: Path, file: h5py.File, values: h5py.Dataset, index: int | None, limits: Limits) -> FastMri:
     if values.dtype.kind != "c" or values.ndim not in (3, 4):
         raise Corrupt(
             path,
@@ -117,44 +137,76 @@ def _fastmri(path: Path, file: h5py.File, values: h5py.Dataset, index: int | Non
         )
     _checked(path, values, limits)
     n = _slice(path, index, values.shape[0])
-    data = _finite(path, values[n].reshape((-1, *values.shape[-2:])).astype(np.complex64, copy=False))
+    rows, columns = values.shape[-2:]
+    shape = (prod(values.shape[1:-2]), rows, columns)
+    start = values.id.get_offset() if values.id.get_storage_size() == values.nbytes else None
     header = _fastmri_header(path, file)
-    provenance = Provenance(
-        sources=(path,),
-        format="hdf5",
-        history=(f"slice {n} of {values.shape[0]} from fastMRI HDF5, {data.shape}",),
-    )
+    told = header is not None and header.matrix[1] == columns
     spacing, readout = (header.spacing, header.readout) if header else (None, None)
-    return KSpace(
-        data,
-        _fastmri_mask(path, file, data, header, limits),
+    history = f"slice {n} of {values.shape[0]} from fastMRI HDF5, {shape}"
+    return FastMri(
+        None if start is not None else values[n].reshape(shape),
+        (start or 0) + n * prod(shape) * values.dtype.itemsize,
+        values.dtype.str,
+        shape,
+        _fastmri_columns(path, file, columns, limits),
+        header.measured if header is not None and told else None,
         _fastmri_reference(path, file, n, limits),
         spacing,
-        provenance,
-        readout=readout,
+        readout,
+        Provenance(sources=(path,), format="hdf5", history=(history,)),
     )
 
 
-def _fastmri_mask(
-    path: Path, file: h5py.File, data: NDArray[np.complex64], header: _Encoding | None, limits: Limits
-) -> NDArray[np.bool_]:
+def _fastmri_columns(path: Path, file: h5py.File, n: int, limits: Limits) -> NDArray[np.bool_] | None:
+    """``mask`` of the test sets."""
+    stated = _own(path, file, "mask")
+    if not isinstance(stated, h5py.Dataset):
+        return None
+    _checked(path, stated, limits)
+    if stated.size != n or stated.dtype.kind not in "biuf":
+        raise Corrupt(path, f"mask: wanted ({n},), one an encoded column, got {stated.dtype} {stated.shape}")
+    return stated[()].reshape(-1).astype(bool)
+
+
+def made_whole(path: Path, found: KSpace | FastMri, limits: Limits) -> KSpace:
+    """The k-space, in the process that asked for it. Raises Truncated, Corrupt, TooLarge or FileProblem."""
+    if isinstance(found, KSpace):
+        return found
+    values = found.packed if found.packed is not None else _numbers(path, found, limits)
+    data = _finite(path, values.astype(np.complex64, copy=False))
+    return KSpace(
+        data,
+        _fastmri_mask(data, found),
+        found.reference,
+        found.spacing,
+        found.provenance,
+        readout=found.readout,
+    )
+
+
+def _numbers(path: Path, found: FastMri, limits: Limits) -> NDArray:
+    """What lies in the file between two bytes, which are checked first."""
+    kind, count = np.dtype(found.kind), prod(found.shape)
+    limits.check(path, count, count * kind.itemsize)
+    if (size := regular_file(path)) < found.offset + count * kind.itemsize:
+        raise Truncated(path, f"ends at byte {size:,}, inside the numbers of 'kspace'", "copy the file again")
+    with faults_of(path, "HDF5"), open(path, "rb") as file:
+        return np.fromfile(file, kind, count, offset=found.offset).reshape(found.shape)
+
+
+def _fastmri_mask(data: NDArray[np.complex64], found: FastMri) -> NDArray[np.bool_]:
     """``mask`` (columns,) of the test sets, elsewhere what is not zero in any coil.
 
     Columns outside of the header's encodingLimits, and such as are zero in all coils, were filled up: a mask
     that names them measured states more than the scanner did.
     """
-    found = data != 0
-    stated = _own(path, file, "mask")
-    if not isinstance(stated, h5py.Dataset):
-        return found.any(0)
-    _checked(path, stated, limits)
-    if stated.size != data.shape[2] or stated.dtype.kind not in "biuf":
-        raise Corrupt(
-            path, f"mask: wanted ({data.shape[2]},), one an encoded column, got {stated.dtype} {stated.shape}"
-        )
-    columns = stated[()].reshape(-1).astype(bool) & found.any((0, 1))
-    if header is not None and header.matrix[1] == data.shape[2]:
-        first, end = header.measured
+    measured = (data != 0).any(0)
+    if found.columns is None:
+        return measured
+    columns = found.columns & measured.any(0)
+    if found.measured is not None:
+        first, end = found.measured
         columns[:first], columns[end:] = False, False
     return np.broadcast_to(columns, data.shape[1:]).copy()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -21,8 +22,10 @@ from medprior.errors import (
     MedpriorError,
     ShapeMismatch,
     TooLarge,
+    Truncated,
     Unsupported,
 )
+from medprior.io import arrays as door
 from medprior.io.arrays import read_array_volume, read_kspace, read_sinogram, read_stack, write_array_volume
 from medprior.io.disk.limits import Limits
 from tests.corpus.other import GREY, npz
@@ -146,6 +149,43 @@ def test_fastmri_gives_a_slice_with_its_mask_and_reference(tmp_path: Path) -> No
     assert found.acceleration == pytest.approx(1.5)
     single = read_kspace(hdf5(tmp_path, fastmri(kspace=LINES[:, 0])), index=2)
     assert np.array_equal(single.data, LINES[2, :1])
+
+
+def test_numbers_that_lie_as_they_are_and_packed_ones_are_the_same(tmp_path: Path) -> None:
+    """Read by the guarded process or beside it, in either order of bytes, of any width; what was never
+    written is zero.
+    """
+    wanted = read_kspace(hdf5(tmp_path, fastmri()), index=1)
+    path = tmp_path / "other.h5"
+    for kind, more in (("<c8", {"chunks": True, "compression": "gzip"}), (">c8", {}), ("<c16", {})):
+        with h5py.File(path, "w") as file:
+            file.create_dataset("kspace", data=LINES.astype(kind), **more)
+        found = read_kspace(path, index=1)
+        assert np.array_equal(found.data, wanted.data) and np.array_equal(found.mask, wanted.mask)
+        assert found.data.dtype == np.complex64
+    with h5py.File(path, "w") as file:
+        file.create_dataset("kspace", LINES.shape, "<c8")
+    assert not read_kspace(path, index=0).data.any()
+
+
+def test_numbers_beyond_the_end_of_the_file_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the file got shorter after the guarded process has looked at it."""
+    path = hdf5(tmp_path, fastmri())
+    reading = door.read_apart
+
+    def cut_after(*given: Any) -> Any:
+        found = reading(*given)
+        path.write_bytes(path.read_bytes()[: found.offset + 8])
+        return found
+
+    monkeypatch.setattr(door, "read_apart", cut_after)
+    with pytest.raises(Truncated, match="inside the numbers of 'kspace'"):
+        read_kspace(path, index=0)
+    monkeypatch.setattr(door, "read_apart", reading)
+    with pytest.raises(Corrupt, match=r"truncated|ends"):
+        read_kspace(path, index=0)
 
 
 def test_a_file_of_slices_needs_a_choice(tmp_path: Path) -> None:
