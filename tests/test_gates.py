@@ -196,9 +196,9 @@ def declared(*extras: str) -> set[str]:
     return {normal(line.split(">=")[0]) for line in lines} - {"medprior"}
 
 
-EXTRAS = ("demo", "detectors", "dicom", "distributed", "htj2k", "monai", "nufft", "radiomics", "web")
+EXTRAS = ("demo", "detectors", "dicom", "distributed", "htj2k", "monai", "nufft", "pacs", "radiomics", "web")
 """Extras that users install."""
-GUARDED = (Path("io/dicom/write"), Path("web"))
+GUARDED = (Path("io/dicom/write"), Path("web"), Path("pacs"))
 """Modules of these folders import an extra at their top: who imports them calls ``errors.optional`` first."""
 UNIMPORTED = {"einops", "pyjpegls", "python-gdcm", "pylibjpeg", "pylibjpeg-openjpeg"}
 """Decoders that pydicom finds by itself, wheels of data (the demo's), and what MONAI does not ask for."""

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +17,7 @@ from cyclopts.config import Dict
 from pydantic import ValidationError as Invalid
 
 from . import __version__
-from .errors import FileProblem, MedpriorError, OutOfDistribution, needs_posix, printable
+from .errors import FileProblem, MedpriorError, OutOfDistribution, needs_posix, optional, printable
 from .io.disk.files import give_back
 from .runs.ask import requests as ask
 from .runs.ask.config import options_in
@@ -184,7 +185,51 @@ def serve(request: Annotated[Serve, Options] = SERVE, *, screen: Shown) -> None:
     """The page in a browser on this machine: look at scans, run jobs, read blindly. Nothing leaves it."""
     from .web.serve import run_serve
 
-    run_serve(request, lambda address: say(screen, {"address": address}, [f"medprior is at {address}"]))
+    attach = None
+    if request.pacs is not None:
+        optional("fastapi", "web", "medprior serve")
+        optional("pynetdicom", "pacs", "medprior serve --pacs")
+        from .pacs.routes import attach_pacs
+
+        attach = partial(attach_pacs, request.pacs)
+    run_serve(
+        request, lambda address: say(screen, {"address": address}, [f"medprior is at {address}"]), attach
+    )
+
+
+pacs = App(name="pacs", help="Look after the DICOM node of medprior serve --pacs.", help_format="plaintext")
+app.command(pacs)
+
+
+@pacs.command(name="test")
+def pacs_test(
+    file: Annotated[Path, Parameter(help="A DICOM file.")],
+    *,
+    settings: Annotated[Path, Parameter(name="--pacs", help="pacs.toml.")] = Path("pacs.toml"),
+    sender: Annotated[str, Parameter(help="AE title of its sender, for rules that ask for it.")] = "",
+    screen: Shown,
+) -> None:
+    """Say which rule a file meets, and why not each of the others."""
+    optional("pynetdicom", "pacs", "medprior pacs")
+    from .pacs.tell import told_of_file
+
+    say(screen, *told_of_file(file, settings, sender))
+
+
+@pacs.command(name="failures")
+def pacs_failures(
+    folder: Annotated[Path, Parameter(help="Folder of runs, as medprior serve has it.")] = Path("runs"),
+    *,
+    again: Annotated[bool, Parameter(help="Try all of them again.")] = False,
+    screen: Shown,
+) -> int:
+    """List what could not be answered or delivered, with the reason. The exit code is 4 if there is any."""
+    optional("pynetdicom", "pacs", "medprior pacs")
+    from .pacs.tell import told_of_failures
+
+    record, lines, code = told_of_failures(folder, again)
+    say(screen, record, lines)
+    return code
 
 
 def finish(screen: Screen, done: RunFolder) -> int:

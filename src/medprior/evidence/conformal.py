@@ -6,9 +6,16 @@ import math
 from collections.abc import Sequence
 
 from ..errors import BadOption, Uncalibrated
-from ..prior.promises import patients_needed
+from ..prior.promises import Estimate, patients_needed
 
-__all__ = ["benjamini_hochberg", "p_value", "patients_needed", "smallest_p", "threshold"]
+__all__ = [
+    "benjamini_hochberg",
+    "false_positive_rate",
+    "p_value",
+    "patients_needed",
+    "smallest_p",
+    "threshold",
+]
 
 
 def p_value(score: float, healthy: Sequence[float]) -> float:
@@ -35,6 +42,22 @@ def p_value(score: float, healthy: Sequence[float]) -> float:
 def smallest_p(n: int) -> float:
     """The smallest p-value that n healthy patients can give."""
     return 1 / (n + 1)
+
+
+def false_positive_rate(n: int, alpha: float) -> Estimate:
+    """Share of new healthy patients with p <= alpha, for the n patients of one calibration.
+
+    It is distributed as Beta(k, n + 1 - k), k = floor(alpha (n + 1)), whatever the score. Source: Vovk, ACML
+    2012, proposition 2a.
+
+    Gives the mean, k / (n + 1), and the interval that holds 95 % of it. Raises Uncalibrated as ``threshold``.
+    """
+    from scipy.stats import beta
+
+    threshold(range(n), alpha)  # refuses too few patients
+    k = math.floor(alpha * (n + 1) + 1e-9)
+    low, high = beta.ppf((0.025, 0.975), k, n + 1 - k)
+    return Estimate(k / (n + 1), float(low), float(high), 0.95, n)
 
 
 def threshold(healthy: Sequence[float], alpha: float) -> float:

@@ -30,7 +30,7 @@ from .disk.files import write_file
 from .disk.limits import Limits, regular_file
 from .disk.stamp import read_stamp, stamp_text
 
-__all__ = ["ahead", "picture_format", "read_picture", "stored_png", "write_picture"]
+__all__ = ["ahead", "open_picture", "picture_format", "read_picture", "stored_png", "write_picture"]
 
 T = TypeVar("T")
 
@@ -307,6 +307,16 @@ def _finite(
     return np.where(bad, np.float32(nonfinite), grey), (
         f"{count} pixels were NaN or infinite and became {nonfinite:g}",
     )
+
+
+def open_picture(path: Path) -> Image.Image:
+    """A PNG that medprior has written, in its colours. Raises FileProblem."""
+    try:
+        picture = Image.open(io.BytesIO(path.read_bytes()), formats=["PNG"])
+        picture.load()
+    except (OSError, SyntaxError) as error:
+        raise FileProblem(path, "cannot be read as the PNG that it was") from error
+    return picture
 
 
 def write_picture(

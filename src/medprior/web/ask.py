@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from .. import __version__
@@ -56,8 +56,9 @@ class PriorCard(BaseModel):
 
 
 @routes.get("/about")
-def version() -> dict[str, str]:
-    return {"version": __version__}
+def about_server(request: Request) -> dict[str, str | list[str]]:
+    """Its version, and the names of pages that this server has beside the usual ones."""
+    return {"version": __version__, "pages": request.app.state.pages}
 
 
 @routes.get("/forms")

@@ -9,19 +9,40 @@ import socket
 import threading
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
 
 from ..errors import BadOption, optional
+from ..io.served.queue import JobQueue
 from ..runs.ask.serve import Serve
 
-__all__ = ["run_serve"]
+__all__ = ["Attach", "SideDoor", "run_serve"]
 
 _WARM = 4.0
 """Seconds after which torch is loaded, which the first picture does without and the first form needs."""
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
-def run_serve(request: Serve, say: Callable[[str], None] = print) -> None:
-    """Serve until interrupted. say: gets the address.
+class SideDoor(Protocol):
+    """Another way in that shares the queue. routes: a FastAPI router. page: its name on the page."""
+
+    @property
+    def page(self) -> str: ...
+
+    @property
+    def routes(self) -> Any: ...
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+Attach = Callable[[Path, JobQueue, Callable[..., Any]], SideDoor]
+"""Makes one from the folder of runs, the queue, and what puts a job into it."""
+
+
+def run_serve(request: Serve, say: Callable[[str], None] = print, attach: Attach | None = None) -> None:
+    """Serve until interrupted. say: gets the address. attach: makes another way in.
 
     Raises BadOption for an address beyond this machine without TLS or a proxy, or a port that is taken;
     MissingExtra.
@@ -45,7 +66,8 @@ def run_serve(request: Serve, say: Callable[[str], None] = print) -> None:
         request.largest * 10**9,
         request.workers,
     )
-    app = guarded(site(office), hosts=hosts, token=token, largest=office.largest, scheme=scheme)
+    sides = [] if attach is None else [attach(office.folder, office.queue, office.ask)]
+    app = guarded(site(office, sides), hosts=hosts, token=token, largest=office.largest, scheme=scheme)
     options = {
         "log_level": "warning",
         "access_log": False,
@@ -57,6 +79,8 @@ def run_serve(request: Serve, say: Callable[[str], None] = print) -> None:
         "ssl_certfile": request.certificate,
         "ssl_keyfile": request.key,
     }
+    for side in sides:
+        side.start()
     office.foreman.start()
     warm = threading.Timer(_WARM, import_module, ["medprior.runs.info"])
     warm.daemon = True
@@ -67,6 +91,8 @@ def run_serve(request: Serve, say: Callable[[str], None] = print) -> None:
         uvicorn.Server(uvicorn.Config(app, **options)).run(sockets=[door])
     finally:
         warm.cancel()
+        for side in sides:
+            side.stop()
         office.foreman.stop()
 
 

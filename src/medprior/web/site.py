@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
@@ -33,12 +35,17 @@ _REPORT += "sandbox allow-scripts allow-downloads"
 """A report is one file with its own styles and script; here it can reach nothing of the page."""
 
 
-def site(office: Office) -> FastAPI:
-    """The routes over what a server holds; the guard stands before them (``guarded``)."""
+def site(office: Office, sides: Sequence[Any] = ()) -> FastAPI:
+    """The routes over what a server holds; the guard stands before them (``guarded``). sides: other ways in,
+    each with ``routes`` and the name of its ``page``.
+    """
     app = FastAPI(title="medprior", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.office = office
     for routes in (hand_in.routes, reading.routes, label_routes, ask.routes, look.routes):
         app.include_router(routes, prefix="/api")
+    for side in sides:
+        app.include_router(side.routes)
+    app.state.pages = [side.page for side in sides]
     files = page_files(STATIC)
 
     @app.get("/health")

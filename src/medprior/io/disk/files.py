@@ -32,6 +32,7 @@ __all__ = [
     "append_line",
     "check_manifest",
     "digest_of_files",
+    "flush",
     "give_back",
     "hold",
     "load_weights",
@@ -67,7 +68,8 @@ def digest_of_files(paths: Sequence[Path]) -> str:
     return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """What was written to a file or a folder is on the disk when this returns."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -143,9 +145,9 @@ def write_file(path: str | Path, write: bytes | Callable[[Path], None]) -> None:
             temporary.write_bytes(write)
         else:
             write(temporary)
-        _flush(temporary)
+        flush(temporary)
         os.replace(temporary, path)
-        _flush(path.parent)
+        flush(path.parent)
 
     try:
         _persistently(work)
@@ -281,12 +283,12 @@ def write_folder(path: str | Path, fill: Callable[[Path], None]) -> None:
         fill(temporary)
         files = sorted(p for p in temporary.rglob("*") if p.is_file())
         for file in files:
-            _flush(file)
+            flush(file)
         write_json(temporary / MANIFEST, {p.relative_to(temporary).as_posix(): sha256(p) for p in files})
         for folder in {temporary, *(p.parent for p in files)}:
-            _flush(folder)
+            flush(folder)
         _put(temporary, path)
-        _flush(path.parent)
+        flush(path.parent)
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -25,6 +25,9 @@ class Serve(BaseModel):
         (), "Folder of a data set on this machine that the page may use. Once for each folder."
     )
     workers: int = option(1, "How many jobs run at a time.", ge=1, le=64)
+    pacs: Path | None = option(
+        None, "pacs.toml: also be a DICOM node, which takes studies and sends results back (docs/pacs.md)."
+    )
     largest: int = advanced(20, "Most gigabytes of one upload.", ge=1, le=10_000)
     host: str = advanced("127.0.0.1", "Address to listen on. Another one than this machine's needs TLS.")
     certificate: Path | None = advanced(None, "TLS certificate (PEM), for another address.")

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...data.volume import Volume
 from ...errors import optional
+from ...evidence.conformal import false_positive_rate, patients_needed
 from ...jobs.detect import ALPHA, Found, detect, evaluations
 from ...prior import Prior
 from ..ask.requests import Detect
@@ -126,4 +127,13 @@ def _scored(volume: Volume, found: Found) -> tuple[Volume, Any] | None:
         found.n_healthy,
         findings,
         "; ".join(filter(None, (found.refused, found.unlike))),
+        flag_rate=_flag_rate(found),
     )
+
+
+def _flag_rate(found: Found) -> tuple[float, ...]:
+    """Share of healthy patients that is flagged, with its interval; () where nothing can be flagged."""
+    if found.p_value is None or found.refused or found.n_healthy < patients_needed(ALPHA):
+        return ()
+    rate = false_positive_rate(found.n_healthy, ALPHA)
+    return rate.value, rate.low, rate.high

@@ -22,6 +22,7 @@ from pydicom.charset import convert_encodings
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement, convert_raw_data_element
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filereader import dcmread
 from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
@@ -30,7 +31,7 @@ from ...disk.decoder import read_apart
 from ...disk.limits import Limits
 from .layout import Bad, Element, Short, Skeleton, walk
 
-__all__ = ["Header", "dicom_error", "dicom_errors", "open_dicom", "open_if_dicom", "quiet"]
+__all__ = ["Header", "dicom_error", "dicom_errors", "open_dicom", "open_if_dicom", "quiet", "whole_dataset"]
 
 _HEAD = 2**16
 _IMPLICIT, _EXPLICIT, _DEFLATED, _BIG = (
@@ -265,6 +266,14 @@ def open_dicom(path: Path, limit: Limits) -> Header:
     if header is None:
         raise Unsupported(path, "is empty" if path.stat().st_size == 0 else "is not a DICOM file")
     return header
+
+
+def whole_dataset(path: Path) -> Dataset:
+    """One file with its pixels, as pydicom holds it; for files that ``open_dicom`` has checked. Raises what
+    it raises.
+    """
+    with dicom_errors(path):
+        return dcmread(path, force=True)
 
 
 def open_if_dicom(path: Path, limit: Limits) -> Header | None:

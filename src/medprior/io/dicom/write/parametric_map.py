@@ -31,7 +31,7 @@ def parametric_map(volume: Volume, sources: Sequence[Header], prior_hash: str, s
         hashlib.sha256(values.tobytes()).hexdigest(),
         prior_hash,
         str(seed),
-        str(sources[0].text("SOPInstanceUID")),
+        *(header.text("SOPInstanceUID") for header in sources),
     ]
     mapping = RealWorldValueMapping(
         lut_label="score",

@@ -134,7 +134,14 @@ def segmentation(
     )
     place = "" if mask.affine is None else str(mask.affine.round(6).tolist())
     digest = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
-    entropy = [digest, str(values.shape), place, prior_hash, str(seed), sources[0].text("SOPInstanceUID")]
+    entropy = [
+        digest,
+        str(values.shape),
+        place,
+        prior_hash,
+        str(seed),
+        *(header.text("SOPInstanceUID") for header in sources),
+    ]
     what = "structures" if structures else "findings"
     names = [finding_name(number).replace("finding", what[:-1]) for number in numbers]
     names = [f"all {len(numbers)} {what}"] if joint else names

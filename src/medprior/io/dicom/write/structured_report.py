@@ -31,18 +31,27 @@ from .segmentation import FILE, UNLIKE_HEALTHY, finding_name, sources_beside
 
 __all__ = [
     "ANOMALY_SCORE",
+    "FLAG_RATES",
+    "NO_RESULT",
     "N_HEALTHY",
     "PEAK",
     "P_VALUE",
     "ReportContent",
     "ScoredFinding",
     "structured_report",
+    "write_no_result",
     "write_structured_report",
 ]
 
 ANOMALY_SCORE = Code("anomaly-score", SCHEME, "Anomaly score")
 P_VALUE = Code("p-value", SCHEME, "p-value among healthy patients")
 N_HEALTHY = Code("n-healthy", SCHEME, "Number of healthy patients")
+FLAG_RATES = (
+    Code("false-positive-rate", SCHEME, "Rate of flags among healthy patients"),
+    Code("false-positive-rate-low", SCHEME, "Rate of flags among healthy patients, lower limit at 95 %"),
+    Code("false-positive-rate-high", SCHEME, "Rate of flags among healthy patients, upper limit at 95 %"),
+)
+NO_RESULT = Code("no-result", SCHEME, "No result can be given")
 PEAK = Code("peak", SCHEME, "Highest value of the anomaly map")
 
 _ML = Code("ml", "UCUM", "milliliter")
@@ -72,18 +81,23 @@ class ReportContent:
 
     note: why there is no p-value, or what else a reader must know; one sentence, no name or path.
     probabilities: (label, probability) by a classifier; the report then holds them and no anomaly score.
+    flag_rate: share of healthy patients that is flagged, with its interval; () where nothing is flagged.
+    Without a score the report says that there is no result, and why.
     """
 
-    score: float
+    score: float | None
     p_value: float | None
     n_healthy: int
     findings: tuple[ScoredFinding, ...] = ()
     note: str = ""
     probabilities: tuple[tuple[str, float], ...] = ()
+    flag_rate: tuple[float, ...] = ()
 
     @property
     def kind(self) -> str:
         """What sort of report it is."""
+        if self.score is None:
+            return "report without a result"
         return "classification report" if self.probabilities else "anomaly report"
 
 
@@ -115,6 +129,24 @@ def write_structured_report(
         write_file(path, lambda temporary: save_instance(made, temporary))
 
 
+def write_no_result(reason: str, path: str | Path, scan: Sequence[Path], prior_hash: str = "") -> None:
+    """A report in the study of a scan which says that there is no result, and why: a scan that cannot even be
+    made a volume has an answer, too.
+
+    reason: one sentence without a name or a path. scan: its DICOM files. Raises FileProblem.
+    """
+    headers = []
+    for file in scan:
+        with dicom_errors(file):
+            headers.append(open_dicom(file, Limits()))
+    like = Volume(np.zeros((1, 1, 1), np.float32))
+    with headers_taken_over(Path(path)):
+        made = structured_report(
+            ReportContent(None, None, 0, (), reason), like, headers, None, prior_hash, None
+        )
+        write_file(path, lambda temporary: save_instance(made, temporary))
+
+
 def structured_report(
     scored: ReportContent,
     like: Volume,
@@ -131,7 +163,7 @@ def structured_report(
         repr(scored),
         prior_hash,
         str(seed),
-        sources[0].text("SOPInstanceUID"),
+        *(header.text("SOPInstanceUID") for header in sources),
         "" if segmentation is None else str(segmentation.SOPInstanceUID),
     ]
     algorithm = sr.AlgorithmIdentification(
@@ -231,16 +263,19 @@ def _whole(
             for n, (label, p) in enumerate(scored.probabilities, 1)
         ]
     else:
-        numbers = [_number(ANOMALY_SCORE, scored.score, codes.UCUM.NoUnits)]
-        if scored.p_value is not None:
-            numbers.append(_number(P_VALUE, scored.p_value, codes.UCUM.NoUnits))
-        numbers.append(_number(N_HEALTHY, int(scored.n_healthy), _PATIENTS))
+        given = [(ANOMALY_SCORE, scored.score), (P_VALUE, scored.p_value)]
+        given += list(zip(FLAG_RATES, scored.flag_rate, strict=False))
+        numbers = [_number(name, value, codes.UCUM.NoUnits) for name, value in given if value is not None]
+        if scored.score is not None:
+            numbers.append(_number(N_HEALTHY, int(scored.n_healthy), _PATIENTS))
+    nothing = sr.QualitativeEvaluation(NO_RESULT, codes.SCT.Yes)
     return sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(
             generate_uid(entropy_srcs=["whole scan", *entropy]), "whole scan"
         ),
         algorithm_id=algorithm,
-        measurements=numbers,
+        measurements=numbers or None,
+        qualitative_evaluations=None if numbers else [nothing],
     )
 
 
@@ -365,11 +400,17 @@ def _conclusion(scored: ReportContent, like: Volume) -> str:
         told = [f"AI, {RESEARCH_ONLY}.", f"{scored.note} Probabilities: {shown}."]
         plain = " ".join([*told, "No person has verified this report."])
         return plain.encode("ascii", "replace").decode()
+    if scored.score is None:
+        why = scored.note.encode("ascii", "replace").decode().rstrip(".")
+        return f"AI, {RESEARCH_ONLY}. No result can be given: {why}. This says nothing about the patient."
     p = "no p-value" if scored.p_value is None else f"p-value {scored.p_value:.3g}"
     told = [
         f"AI, {RESEARCH_ONLY}.",
         f"Anomaly score {scored.score:.3g}, {p}, {scored.n_healthy} held-out healthy patients.",
     ]
+    if scored.flag_rate:
+        rate, low, high = (100 * share for share in scored.flag_rate)
+        told.append(f"Of healthy patients {rate:.1f} % are flagged, too ({low:.1f} to {high:.1f} %).")
     if scored.note:
         told.append(scored.note.encode("ascii", "replace").decode().rstrip(".") + ".")
     if not scored.findings:

@@ -8,6 +8,7 @@ import { FormPage, JobChoice } from "./form.js";
 import { JobPage, JobsPage } from "./jobs.js";
 import { Problem } from "./kit.js";
 import { LabelPage, LabelsPage } from "./labels.js";
+import { PacsPage } from "./pacs.js";
 import { PriorPage, PriorsPage } from "./priors.js";
 import { ReadingPage, ReadingsPage } from "./reading.js";
 import { RunPage, RunsPage } from "./runs.js";
@@ -21,6 +22,7 @@ const PAGES = [
   ["reading", "Blind reading", ReadingsPage],
   ["labels", "Labelling", LabelsPage],
 ];
+const EXTRA = [["pacs", "PACS", PacsPage]];
 const MORE = {
   scan: ["scans", ScanPage],
   run: ["runs", RunPage],
@@ -85,6 +87,7 @@ function Shell() {
   const [open, setOpen] = useState(null);
   const [busy, setBusy] = useState(0);
   const [lost, setLost] = useState(null);
+  const [extra, setExtra] = useState([]);
   const heading = useRef(null);
   useEffect(() => {
     const moved = () => {
@@ -109,7 +112,11 @@ function Shell() {
     const timer = setInterval(() => document.hidden || look(), 3000);
     return () => clearInterval(timer);
   }, []);
-  const [section, Page] = MORE[at.page] ?? [at.page, PAGES.find(([name]) => name === at.page)?.[2] ?? ScansPage];
+  useEffect(() => {
+    if (open) get("/about").then((about) => setExtra(about.pages), () => {});
+  }, [open]);
+  const pages = [...PAGES, ...EXTRA.filter(([name]) => extra.includes(name))];
+  const [section, Page] = MORE[at.page] ?? [at.page, [...PAGES, ...EXTRA].find(([name]) => name === at.page)?.[2] ?? ScansPage];
   useEffect(() => {
     const title = document.querySelector("main h1");
     if (title) {
@@ -132,7 +139,7 @@ function Shell() {
         h(
           "nav",
           { "aria-label": "Pages" },
-          PAGES.map(([name, title]) =>
+          pages.map(([name, title]) =>
             h(
               "a",
               { href: `#/${name}`, "aria-current": section === name ? "page" : undefined },
