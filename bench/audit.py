@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
@@ -56,7 +57,7 @@ def main() -> None:
     if audit is None:
         raise SystemExit(f"{chosen.name} was never audited: medprior calibrate synthesize")
     invalid = valid_audit(controls)
-    passed, kept = not invalid and found.passed_unfiltered, [s for s in audit.said if _stays(s)]
+    passed, kept = not invalid and found.passed_unfiltered, dated(audit.said, audit.date)
     said = (
         copies_line(found),
         *reach_lines(controls),
@@ -80,8 +81,10 @@ def main() -> None:
     print("\n".join(said), f"\npassed: {passed}", flush=True)
 
 
-def _stays(line: str) -> bool:
-    return line.startswith(("Fréchet", "membership"))
+def dated(said: Sequence[str], date: str) -> list[str]:
+    """Fidelity and membership, which were measured earlier."""
+    kept = [line for line in said if line.startswith(("Fréchet", "membership"))]
+    return [line if " measured on " in line else f"{line}; measured on {date}" for line in kept]
 
 
 def _stored(one: Control) -> AuditControl:

@@ -35,7 +35,7 @@ from medprior.data.seeds import seed_for
 from medprior.errors import Uncalibrated
 from medprior.evidence.calibration import SCALES
 from medprior.evidence.intervals import interval, intraclass_correlation
-from medprior.jobs.calibrate import CaseResiduals, calibration_entry, residuals_of
+from medprior.jobs.calibrate import CaseResiduals, calibration_entry, narrower_than_one_width, residuals_of
 from medprior.jobs.reconstruct import Settings, how_of, reconstruct
 from medprior.prior.promises import IntervalPromise, MeasurementKind, Promises, ReconstructionMethod
 from medprior.runs.ask.requests import TASKS, Reconstruct
@@ -157,6 +157,8 @@ def stored(
                 row["psnr_db"],
                 MeasurementKind(**row["kind"]),
                 row["patient"],
+                row.get("mean_width", 0.0),
+                row.get("plain_curve", ()),
             )
             for row in rows
         ]
@@ -263,13 +265,13 @@ def table(work: Path) -> None:
     print(
         "Coverage of 90 % intervals over the body of test images; width: median, share of the intensity range; bound: PSNR promised with 90 %"
     )
-    layout = "{:<11}{:<9}{:<8}{:<12}{:<7}{:<12}{:<27}{:<8}{:<8}{:<8}{:<8}{:<21}{}"
-    print("images stand with (patients)")
+    layout = "{:<11}{:<9}{:<8}{:<12}{:<7}{:<12}{:<27}{:<8}{:<8}{:<10}{:<8}{:<8}{:<21}{}"
+    print("images stand with (patients); narrower: than one width for all voxels, at the same coverage")
     print(
         layout.format(
             *["prior", "task", "result", "val", "scale", "test"],
             "coverage (95 % interval)",
-            *["lowest", "width", "PSNR", "bound", "held", "residual"],
+            *["lowest", "width", "narrower", "PSNR", "bound", "held", "residual"],
         )
     )
     for name in sorted(RECIPES):
@@ -297,6 +299,7 @@ def _cells(
         f"{share[0]:.3f} ({share[1]:.3f} to {share[2]:.3f})",
         f"{at['lowest_image']:.3f}",
         f"{at['median_width'] / 2:.4f}",
+        "" if (share := narrower_than_one_width(tested, 0.9)) is None else f"{share:.1%}",
         f"{at['psnr_db']:.2f}",
         f"{at['median_bound_db']:.2f}" if held else "none",
         f"{held[0]:.2f} ({held[1]:.2f} to {held[2]:.2f})" if held else "not promised",

@@ -12,18 +12,28 @@ import torch
 from torch import Tensor
 
 from ..errors import Uncalibrated
-from ..evidence.calibration import coverage_curve, fit_calibration, measurement_kind
+from ..evidence.calibration import SCALES, coverage_curve, fit_calibration, measurement_kind
 from ..evidence.metrics import psnr
 from ..operators import Measurement
 from ..prior.promises import IntervalPromise, MeasurementKind, ReconstructionMethod
 from ..sampling import Draws
 
-__all__ = ["BODY", "CaseResiduals", "calibration_entry", "mean_kind", "residuals_of"]
+__all__ = [
+    "BODY",
+    "CaseResiduals",
+    "calibration_entry",
+    "mean_kind",
+    "narrower_than_one_width",
+    "residuals_of",
+]
 
 BODY = -0.95
 """Voxels of the known image above this, in network units, count: air around the patient is easily right and
 would make any interval look good.
 """
+
+PLAIN_WIDTH = 0.02
+"""Half width of the trivial interval at a scale of 1, network units."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +42,8 @@ class CaseResiduals:
 
     curve: share of the body's voxels inside, for each of ``SCALES``. ratio: mean squared error over mean
     squared deviation, whole image. width: median deviation in the body, network units. psnr_db: of the mean.
-    kind: of the measurement. patient: whose scan.
+    kind: of the measurement. patient: whose scan. mean_width: mean deviation in the body, network units.
+    plain_curve: as ``curve``, for the trivial interval, ``PLAIN_WIDTH`` times the scale at every voxel.
     """
 
     curve: list[float]
@@ -41,6 +52,8 @@ class CaseResiduals:
     psnr_db: float
     kind: MeasurementKind
     patient: str
+    mean_width: float = 0.0
+    plain_curve: tuple[float, ...] = ()
 
 
 def residuals_of(
@@ -59,13 +72,34 @@ def residuals_of(
     if not bool(body.any()):
         body = torch.ones_like(body)
     return CaseResiduals(
-        [round(v, 5) for v in coverage_curve(apart, deviation, body).tolist()],
+        list(_rounded(coverage_curve(apart, deviation, body))),
         float(apart.double().square().mean() / deviation.double().square().mean()),
         float(deviation[body].median()) / half,
         float(psnr(draws.mean()[None], truth, 2 * half)[0]),
         measurement_kind(measurement.shifted(half, middle)),
         patient,
+        float(deviation[body].mean()) / half,
+        _rounded(coverage_curve(apart, torch.full_like(deviation, PLAIN_WIDTH * half), body)),
     )
+
+
+def _rounded(curve: Tensor) -> tuple[float, ...]:
+    return tuple(round(v, 5) for v in curve.tolist())
+
+
+def narrower_than_one_width(found: Sequence[CaseResiduals], level: float) -> float | None:
+    """Share by which intervals of the voxels' own widths are narrower, on average, than the trivial ones of
+    one width for all, where both hold ``level`` of the body's voxels of these scans. None where it was not
+    measured.
+    """
+    if not all(one.plain_curve for one in found):
+        return None
+    scales = [
+        SCALES[int((torch.tensor(curves, dtype=torch.float64).mean(0) >= level).double().argmax())]
+        for curves in ([one.curve for one in found], [one.plain_curve for one in found])
+    ]
+    own = scales[0] * sum(one.mean_width for one in found) / len(found)
+    return 1 - float(own / (scales[1] * PLAIN_WIDTH))
 
 
 def mean_kind(found: Sequence[CaseResiduals]) -> MeasurementKind:

@@ -15,7 +15,7 @@ import torch
 from ...errors import BadOption
 from ...evidence.calibration import SCALES
 from ...io.dataset.scan import Index, Item
-from ...jobs.calibrate import CaseResiduals, calibration_entry, residuals_of
+from ...jobs.calibrate import CaseResiduals, calibration_entry, narrower_than_one_width, residuals_of
 from ...jobs.reconstruct import Settings, how_of
 from ...prior import Prior
 from ...prior.promises import IntervalPromise, MeasurementKind, patients_needed
@@ -196,6 +196,7 @@ def _section(
         ],
         ["voxels inside, worst image", f"{min(inside):.1%}"],
         ["median width", f"{promise.median_width / 2:.4f} of the intensity range"],
+        *_rival(found),
         ["mean squared error promised", f"at most {at.error:.2f} mean squared deviations"],
         ["mean PSNR", f"{promise.psnr_db:.2f} dB"],
     ]
@@ -210,6 +211,15 @@ def _section(
             "The patients are the units: images of one are averaged, and more of them narrow nothing.",
         ),
     )
+
+
+def _rival(found: list[CaseResiduals]) -> list[list[str]]:
+    """The trivial interval beside ours."""
+    share = narrower_than_one_width(found, LEVEL)
+    if share is None:
+        return []
+    said = "narrower" if share >= 0 else "WIDER"
+    return [["beside one width for all voxels", f"{abs(share):.1%} {said} on average, at the same coverage"]]
 
 
 def _chart(found: list[CaseResiduals], promise: IntervalPromise) -> Chart:

@@ -181,15 +181,7 @@ def unproven(
     allowed.
     """
     why = _lacking(audit, guidance, number_guidance, numbers)
-    if why or audit is None:
-        return permitted(why, allowed, remedy, job)
-    return () if audit.statistic == STATISTIC else (_OLDER,)
-
-
-_OLDER = (
-    "written on the word of an audit by an older statistic, which misses copies that are few or disguised: "
-    "run medprior calibrate synthesize again"
-)
+    return permitted(why, allowed, remedy, job) if why else ()
 
 
 def permitted(why: str, allowed: bool, remedy: str, job: str = "synthesize") -> tuple[str, ...]:
@@ -209,6 +201,10 @@ def _lacking(
         return "it was not measured whether this prior copies its patients"
     if not audit.passed:
         return "the audit of this prior found copies, or its controls failed"
+    if audit.statistic != STATISTIC:
+        return (
+            "the audit of this prior is by an older statistic, which misses copies that are few or disguised"
+        )
     if audit.drawing != DRAWING:
         return "the audit of this prior is of images that another version drew in another way"
     if (number_guidance or 0) > 1 and (untold := [name for name in numbers if name not in audit.numbers]):

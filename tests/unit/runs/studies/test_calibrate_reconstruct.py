@@ -70,6 +70,7 @@ def test_an_interval_appears_and_serves_its_own_kind_alone(scans: Path, tmp_path
     done = run_calibrate_reconstruct(asked(scans, prior, tmp_path / "run"), silent)
     assert done.record["data"]["split"] == "val" and done.record["metrics"]["entry"]["calibration"]["n"] == 12
     assert rebuild(done.path).reused and "Mustermann" not in done.report.read_text(encoding="utf-8")
+    assert "beside one width for all voxels" in done.report.read_text(encoding="utf-8")
     check_manifest(prior)
     assert sha256(prior / "weights.safetensors") == weights
     after = reconstructed("before", fresh=False, out=tmp_path / "after")

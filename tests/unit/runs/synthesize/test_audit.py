@@ -238,9 +238,11 @@ def test_a_run_that_compares_is_another_run(
 PASSED = Audit(passed=True, drawing=DRAWING, statistic=STATISTIC, guidance=1.5)
 
 
-def test_an_audit_by_an_older_statistic_stands_and_says_so():
-    (line,) = unproven(Audit(passed=True, drawing=DRAWING), False)
-    assert "older statistic, which misses copies" in line
+def test_an_audit_by_an_older_statistic_lets_nothing_through():
+    with pytest.raises(BadOption, match=r"older statistic, which misses copies .*nothing was written"):
+        unproven(Audit(passed=True, drawing=DRAWING), False)
+    (line,) = unproven(Audit(passed=True, drawing=DRAWING), True)
+    assert line.startswith("written although the audit of this prior is by an older statistic")
 
 
 @pytest.mark.parametrize(

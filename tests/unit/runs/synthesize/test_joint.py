@@ -15,6 +15,7 @@ import pytest
 from medprior.cli import main
 from medprior.data.volume import Volume
 from medprior.errors import BadOption, WrongKind
+from medprior.evidence.synthetic.copies import STATISTIC
 from medprior.io.dataset.scan import scan
 from medprior.io.read import read
 from medprior.io.write import write
@@ -238,6 +239,7 @@ def test_an_audit_stands_for_no_stronger_guidance_of_a_number(pictures: Path, tm
     told = {
         "passed": True,
         "drawing": DRAWING,
+        "statistic": STATISTIC,
         "guidance": 1.5,
         "number_guidance": 1.5,
         "numbers": ["age"],
