@@ -198,7 +198,8 @@ def coverage(prior: str, task: str) -> Read:
             text,
             re.MULTILINE,
         )
-        return found and (f"{found[2]} ({found[3]} to {found[4]})", "0.90 promised", f"{found[1]} patients")
+        plain = f"0.90 promised; {narrowing()[task]} narrower than one width for all voxels"
+        return found and (f"{found[2]} ({found[3]} to {found[4]})", plain, f"{found[1]} patients")
 
     return read
 
@@ -222,7 +223,9 @@ def gain(data: str, labelled: int) -> Read:
             rf"^{data}, {labelled} .*?AUROC ([\d.]+) +([+-][\d.]+ \([^)]*\))", text, re.MULTILINE
         )
         seeds = re.search(r"equal steps for every arm, (\w+ seeds)", text)
-        return found and seeds and (f"{found[1]}, gain {found[2]}", "classical augmentation", seeds[1])
+        rival = re.search(rf"^{data}, {labelled} .* (\d\.\d+)$", text, re.MULTILINE)
+        plain = f"classical augmentation; labels behind the prior {rival[1] if rival else 'not asked'}"
+        return found and seeds and (f"{found[1]}, gain {found[2]}", plain, seeds[1])
 
     return read
 
@@ -294,18 +297,24 @@ def intervals(block: Block) -> int:
     return len(re.findall(rf"[(|] ?{number} to {number} ?[)|]", "\n".join(block.lines)))
 
 
-def narrower() -> str:
-    """The trivial baseline of coverage: one width for all voxels (bench/deviation.py)."""
-    shares = []
+def narrowing() -> dict[str, str]:
+    """By which share intervals are narrower than those of one width for all voxels (bench/deviation.py)."""
+    shares = {}
     for task, rows in re.findall(r"^(\w+): .*\n((?:.+\n?)+)", load("deviation").text(), re.MULTILINE):
         width = {
             name.strip(): float(value) for name, value in re.findall(r"^(.+?) {2,}([\d.]+) ", rows, re.M)
         }
         constant, ours = width["one number"], width["Gaussian around it at 0.1"]
-        shares.append(f"{100 * (1 - ours / constant):.1f} % ({task})")
+        shares[task] = f"{100 * (1 - ours / constant):.1f} %"
+    return shares
+
+
+def narrower() -> str:
+    """The trivial baseline of coverage in words."""
+    shares = " and ".join(f"{share} ({task})" for task, share in narrowing().items())
     return (
         "The trivial baseline of these intervals is one width for all voxels. At the same coverage, the "
-        f"voxel-wise deviation of the point estimate narrows them by {' and '.join(shares)}."
+        f"voxel-wise deviation of the point estimate narrows them by {shares}."
     )
 
 
