@@ -88,9 +88,8 @@ def _rounded(curve: Tensor) -> tuple[float, ...]:
 
 
 def narrower_than_one_width(found: Sequence[CaseResiduals], level: float) -> float | None:
-    """Share by which intervals of the voxels' own widths are narrower, on average, than the trivial ones of
-    one width for all, where both hold ``level`` of the body's voxels of these scans. None where it was not
-    measured.
+    """By which share our intervals are narrower, on average, than the trivial ones of one width for all
+    voxels. Both hold ``level`` of the body's voxels of these scans. None where it was not measured.
     """
     if not all(one.plain_curve for one in found):
         return None

@@ -169,9 +169,9 @@ class PatchCore:
 
     bank: (n, 176). score: the farthest patch, weighted by how alone its nearest neighbour is among its own
     (eq. 7); of a volume the worst slice. map: the distances, enlarged and smoothed by a Gaussian of 4 pixels
-    at 224 x 224; volumes slice by slice along the last axis. Source: Roth et al., CVPR 2022; there on a wide
-    ResNet-50 and with pooled features of its strides 8 and 16, here of strides 4, 8 and 16 of the much
-    smaller EfficientNet-Lite0.
+    at 224 x 224; volumes slice by slice along the last axis. Source: Roth et al., CVPR 2022, on a wide
+    ResNet-50 with strides 8 and 16. The network here is the much smaller EfficientNet-Lite0, with stride 4,
+    too.
     """
 
     features: ImageNetFeatures
@@ -236,8 +236,8 @@ class PaDiM:
     channels: (100,) of its features, drawn at random; mean: (bins, places, 100); whitening: (bins, places,
     100, 100), the inverse Cholesky factor of each covariance plus 0.01 I. bins: slice heights that are kept
     apart, 1 for images. score: highest value of the map before it takes the scan's size. Source: Defard et
-    al., ICPR workshops 2021; there on a ResNet, here on the same strides, 4, 8 and 16, of the smaller
-    EfficientNet-Lite0. Map as ``PatchCore``.
+    al., ICPR workshops 2021, on a ResNet with strides 4, 8 and 16. The network here is the smaller
+    EfficientNet-Lite0, with the same strides. Map as ``PatchCore``.
     """
 
     features: ImageNetFeatures
