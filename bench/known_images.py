@@ -113,8 +113,8 @@ def row(task: str, what: str, far: list[float]) -> None:
     print(f"{task:<10}{what:<34}{warned:>3} of {len(far):<5}{min(far):.2f} to {max(far):.2f}", flush=True)
 
 
-def table(names: Sequence[str], tasks: str, split: str, *, alone: bool) -> None:
-    """alone: only scans of the prior's own kind."""
+def table(names: Sequence[str], tasks: str, split: str, *, alone: bool, most: int) -> None:
+    """alone: only scans of the prior's own kind. most: images of a row, evenly taken."""
     for name in names:
         prior = mp.load(FOLDER / name)
         print(f"\n{name}\n{'task':<10}{'images':<34}{'warned':<13}distance")
@@ -125,7 +125,7 @@ def table(names: Sequence[str], tasks: str, split: str, *, alone: bool) -> None:
             ]
             rows += [] if alone else [(f"other: {what}", images) for what, images in others(name)]
             for what, images in rows:
-                far = distances(prior, task, images)
+                far = distances(prior, task, images[:: -(-len(images) // most)])
                 row(task, what, far)
                 total = sums["own" if what.startswith("own") else "other"]
                 total[0], total[1] = total[0] + sum(one > 1 for one in far), total[1] + len(far)
@@ -157,6 +157,7 @@ def main() -> None:
     parser.add_argument("--prior", choices=NAMES)
     parser.add_argument("--tasks", default="")
     parser.add_argument("--split", choices=("val", "test"), default="val")
+    parser.add_argument("--most", type=int, default=100, help="images of a row, evenly taken")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     if chosen.stage == "write":
@@ -166,7 +167,7 @@ def main() -> None:
             measured(name, mp.load(FOLDER / name))
     else:
         names = [chosen.prior] if chosen.prior else list(NAMES)
-        table(names, chosen.tasks, chosen.split, alone=chosen.stage == "own")
+        table(names, chosen.tasks, chosen.split, alone=chosen.stage == "own", most=chosen.most)
 
 
 if __name__ == "__main__":

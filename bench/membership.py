@@ -25,6 +25,8 @@ from medprior.healthy.model import EVIDENCE, HealthyModel, NetworkScan, summariz
 from medprior.prior.admit import admit
 from medprior.runs.core.inputs import known_prior
 
+MOST = 60
+"""Members that are looked at."""
 NUMBERS = (
     "mean grey value",
     "profile of denoising errors",
@@ -41,7 +43,7 @@ def main() -> None:
     prior = known_prior(parser.parse_args().name).prior
     torch.set_num_threads(1)
     healthy = [c for c in cases("chest") if not c.sick]
-    members = first_each(c for c in healthy if c.split == "train")
+    members = first_each(c for c in healthy if c.split == "train")[:MOST]
     others = first_each(c for c in healthy if c.split != "train")
     inside, outside = numbers(prior, members), numbers(prior, others)
     labels = np.repeat([1, 0], [len(inside), len(outside)])
