@@ -1,0 +1,270 @@
+"""The DICOM node: how fast it takes objects, and what a kill costs.
+
+    python bench/pacs.py rates [--objects 400] [--rounds 5]
+    python bench/pacs.py kill [--kills 100] [--objects 500]
+
+rates: CT slices of 512 x 512 (0.5 MB) by C-STORE over loopback. Each is on the disk, whole, flushed and under
+its name, before its sender has an answer. One sender, then four processes at a time. Printed beside it: the
+same bytes written, flushed and renamed without any network, which no receiver can beat on this disk.
+
+kill: a node gets SIGKILL at a random moment of a sender's objects, again and again. Whatever it has
+acknowledged must be there, whole and with its bytes; nothing that is half must be visible. After every fifth
+kill the sender sends everything once more to the next node, and each object is there once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import multiprocessing
+import os
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filewriter import dcmwrite
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pynetdicom import AE
+
+from medprior.io.served.queue import Job, JobQueue
+from medprior.pacs.node import PacsNode
+from medprior.pacs.settings import PacsSettings, Peer, Rule, Station
+
+SENDER = "SENDER"
+AGAIN = 5
+"""After every so many kills a new node gets everything once more."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("rates", "kill"))
+    parser.add_argument("--objects", type=int)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--kills", type=int, default=100)
+    chosen = parser.parse_args()
+    if chosen.what == "rates":
+        rates(chosen.objects or 400, chosen.rounds)
+    else:
+        kill(chosen.kills, chosen.objects or 500)
+
+
+# a node in a process of its own
+
+
+def node_of(folder: Path) -> PacsNode:
+    """A node whose rules never fire."""
+    rule = Rule(when={"Modality": "NONE"}, prior="chest-ct", name="none")
+    known = PacsSettings(me=Station(port=0), peers=(Peer(ae=SENDER, may=("store",)),), rules=(rule,))
+    queue = JobQueue(folder / "queue.sqlite")
+    return PacsNode(known, folder / "runs", queue, lambda verb, values, task: Job("0", verb, ()))
+
+
+def serve(folder: Path, pipe: object) -> None:
+    node = node_of(folder)
+    node.start()
+    pipe.send(node.listener.port)  # type: ignore[attr-defined]
+    time.sleep(3600)
+
+
+def started(folder: Path) -> tuple[multiprocessing.Process, int]:
+    """(its process, its port)."""
+    mine, theirs = multiprocessing.Pipe()
+    process = multiprocessing.Process(target=serve, args=(folder, theirs), daemon=True)
+    process.start()
+    return process, mine.recv()
+
+
+# what is sent
+
+
+def slice_of(n: int, side: int, series: str = "1") -> Dataset:
+    made = Dataset()
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    made.SOPClassUID, made.SOPInstanceUID = CTImageStorage, generate_uid(entropy_srcs=[series, str(n)])
+    made.StudyInstanceUID = generate_uid(entropy_srcs=["study", series])
+    made.SeriesInstanceUID = generate_uid(entropy_srcs=["series", series])
+    made.PatientID, made.PatientName, made.Modality = "bench", "bench", "CT"
+    made.Rows = made.Columns = side
+    made.BitsAllocated, made.BitsStored, made.HighBit, made.PixelRepresentation = 16, 12, 11, 0
+    made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
+    made.PixelData = np.random.default_rng(n).integers(0, 4096, (side, side)).astype("<u2").tobytes()
+    return made
+
+
+def send(port: int, images: Sequence[Dataset]) -> list[Dataset]:
+    """Those that were acknowledged, in order, until the line is cut."""
+    entity = AE(SENDER)
+    entity.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
+    line = entity.associate("127.0.0.1", port, ae_title="MEDPRIOR")
+    taken: list[Dataset] = []
+    for image in images:
+        try:
+            status = line.send_c_store(image).get("Status")
+        except RuntimeError:
+            break
+        if status != 0:
+            break
+        taken.append(image)
+    if line.is_established:
+        line.release()
+    return taken
+
+
+def sender(port: int, series: str, objects: int, ready: object, go: object) -> None:
+    images = [slice_of(n, 512, series) for n in range(objects)]
+    ready.release()  # type: ignore[attr-defined]
+    go.wait()  # type: ignore[attr-defined]
+    if len(send(port, images)) != objects:
+        sys.exit(1)
+
+
+# rates
+
+
+def rates(objects: int, rounds: int) -> None:
+    disk = [by_disk_alone(objects // 2) for _ in range(rounds)]
+    print(f"disk alone: {told(disk)} objects of 0.5 MB a second, flushed and renamed ({rounds} rounds)")
+    for n in (1, 4):
+        found = [by_senders(n, objects // n, f"{n}-{turn}") for turn in range(rounds)]
+        print(f"{n} sender{'s' * (n > 1)}: {told(found)} objects a second, acknowledged")
+    print(f"load of the machine meanwhile: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+
+
+def told(values: Sequence[float]) -> str:
+    return f"median {statistics.median(values):.0f} ({min(values):.0f} to {max(values):.0f})"
+
+
+def by_senders(n: int, objects: int, name: str) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        process, port = started(Path(folder))
+        ready, go = multiprocessing.Semaphore(0), multiprocessing.Event()
+        senders = [
+            multiprocessing.Process(target=sender, args=(port, f"{name}-{k}", objects, ready, go))
+            for k in range(n)
+        ]
+        for one in senders:
+            one.start()
+        for _ in senders:
+            ready.acquire()
+        began = time.monotonic()
+        go.set()
+        for one in senders:
+            one.join()
+        seconds = time.monotonic() - began
+        process.kill()
+        process.join()
+        kept = len(list(Path(folder).rglob("instances/*/*.dcm")))
+    if any(one.exitcode for one in senders) or kept != n * objects:
+        raise SystemExit("an object was not taken")
+    return n * objects / seconds
+
+
+def by_disk_alone(objects: int) -> float:
+    data = slice_of(0, 512).PixelData
+    with tempfile.TemporaryDirectory() as folder:
+        home = os.open(folder, os.O_RDONLY)
+        began = time.monotonic()
+        for n in range(objects):
+            path = Path(folder) / f"{n}.part"
+            with open(path, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            path.rename(Path(folder) / f"{n}.dcm")
+            os.fsync(home)
+        seconds = time.monotonic() - began
+        os.close(home)
+    return objects / seconds
+
+
+# kills
+
+
+def kill(kills: int, objects: int) -> None:
+    rng = random.Random(0)
+    images = [slice_of(n, 64) for n in range(objects)]
+    whole = encoded(images)
+    span, lost, partial, doubled, taken, during = duration(images), 0, 0, 0, 0, 0
+    for turn in range(kills):
+        with tempfile.TemporaryDirectory() as folder:
+            home = Path(folder)
+            process, port = started(home)
+            moment = rng.uniform(0, span)
+            killer = multiprocessing.Process(target=killed, args=(process.pid, moment))
+            killer.start()
+            acknowledged = send(port, images)
+            killer.join()
+            process.kill()
+            process.join()
+            taken += len(acknowledged)
+            during += len(acknowledged) < objects
+            there = visible(home)
+            lost += sum(str(image.SOPInstanceUID) not in there for image in acknowledged)
+            partial += sum(digest not in whole.values() for digest in there.values())
+            if turn % AGAIN:
+                continue
+            process, port = started(home)
+            again = send(port, images)
+            process.kill()
+            process.join()
+            doubled += len(again) != objects or visible(home) != whole
+    print(f"{kills} kills, {during} of them while objects came ({objects} objects, {span:.1f} s undisturbed)")
+    times = len(range(0, kills, AGAIN))
+    print(f"{taken} objects acknowledged, {lost} of them lost, {partial} partial ones visible")
+    print(f"sent once more to the next node: {times - doubled} of {times} times each object was there once")
+    if lost or partial or doubled:
+        raise SystemExit(1)
+
+
+def killed(process: int, moment: float) -> None:
+    time.sleep(moment)
+    os.kill(process, 9)
+
+
+def duration(images: Sequence[Dataset]) -> float:
+    """Seconds that all objects take."""
+    with tempfile.TemporaryDirectory() as folder:
+        process, port = started(Path(folder))
+        began = time.monotonic()
+        if len(send(port, images)) != len(images):
+            raise SystemExit("an object was not taken")
+        seconds = time.monotonic() - began
+        process.kill()
+        process.join()
+    return seconds
+
+
+def encoded(images: Sequence[Dataset]) -> dict[str, str]:
+    """SHA-256 of the data set of each object, by its UID."""
+    found = {}
+    for image in images:
+        with tempfile.TemporaryFile() as file:
+            dcmwrite(file, image, implicit_vr=False, little_endian=True)
+            file.seek(0)
+            found[str(image.SOPInstanceUID)] = hashlib.sha256(file.read()[-8192:]).hexdigest()
+    return found
+
+
+def visible(folder: Path) -> dict[str, str]:
+    """The same of every file that the node would work on."""
+    from pydicom import dcmread
+
+    found = {}
+    for path in folder.rglob("instances/*/*.dcm"):
+        found[str(dcmread(path, stop_before_pixels=True).SOPInstanceUID)] = hashlib.sha256(
+            path.read_bytes()[-8192:]
+        ).hexdigest()
+    return found
+
+
+if __name__ == "__main__":
+    main()
