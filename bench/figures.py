@@ -36,7 +36,7 @@ CHAPTERS = {
         "gate",
     ),
     "Synthesis and augmentation": (
-        "synthesis", "copies", "moves", "generators", "joint", "adapt", "augment_gain", "augment_gates",
+        "audit", "synthesis", "copies", "moves", "generators", "joint", "adapt", "augment_gain", "augment_gates",
     ),
     "Few labels": ("label", "learn-breast"),
     "Networks, speed and safety": ("networks", "operators", "speed", "dicom_speed", "augment_speed", "kill"),
