@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from .augmentation import Augmented, Policy
     from .data.volume import Volume
     from .errors import MedpriorError
+    from .explanation.latent import Search
     from .explanation.model import Model, ModelInput
-    from .explanation.particles import Search
     from .io.dataset.layout import Layout
     from .io.dataset.scan import scan
     from .io.dicom.deidentify_files import deidentify
@@ -63,7 +63,7 @@ _HOMES = {
     "Policy": "augmentation",
     "Prior": "prior",
     "Rician": "operators",
-    "Search": "explanation.particles",
+    "Search": "explanation.latent",
     "Settings": "jobs.reconstruct",
     "Unknown": "operators",
     "Volume": "data.volume",

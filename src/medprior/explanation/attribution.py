@@ -21,7 +21,7 @@ from ..errors import optional
 from ..prior import Condition, Denoiser
 from ..prior.wrappers import with_known
 from ..sampling import initial_image, karras_levels, multistep
-from .particles import Likelihood
+from .latent import Likelihood
 
 __all__ = ["Infill", "MapTest", "Occluded", "importance", "map_evaluations", "map_test", "occluded"]
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..errors import BadOption, ShapeMismatch
 from .attribution import Infill, Occluded
-from .particles import Likelihood
+from .latent import Likelihood
 
 __all__ = ["ScanAnswer", "UsedPlace", "used_place"]
 

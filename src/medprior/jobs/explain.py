@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..data.seeds import generator
 from ..data.views import as_html, row_of, views_of
 from ..data.volume import Volume
 from ..errors import BadOption
@@ -24,16 +25,28 @@ from ..explanation.attribution import (
     occluded,
 )
 from ..explanation.believable import Likeness, learn_likeness
-from ..explanation.counterfactual import DISTANCES, Counterfactuals, Problem, at_distance, smallest
-from ..explanation.model import Model, ScanAnswers
-from ..explanation.particles import Search
+from ..explanation.counterfactual import Counterfactuals, Problem, at_distance, smallest
+from ..explanation.latent import Search
+from ..explanation.model import Model, ModelInput, ScanAnswers
+from ..learning.head_folder import Head, prior_digest
 from ..prior import Condition, Denoiser, Prior
 from ..prior.admit import Admitted, admit, region_of, release, release_in, release_map
 from .given import GivenPrior, GivenScan, load_scan, prior_of
+from .learn import looker_of
 from .reconstruct import windowed
 from .stacks import by_slice
 
-__all__ = ["Counterfactual", "Explained", "Explaining", "ImportanceMap", "explain", "network_images"]
+__all__ = [
+    "Counterfactual",
+    "Explained",
+    "Explaining",
+    "ImportanceMap",
+    "explain",
+    "head_as_model",
+    "likeness_of",
+    "network_images",
+    "shuffled_head",
+]
 
 _SHARE = 0.25
 """Of the scan's area that a found region has."""
@@ -129,32 +142,38 @@ class Explained:
 
 
 def network_images(what: Explaining, shape: tuple[int, ...]) -> int:
-    """Images of a shape (i, j[, k]) through the network at most; a volume counts as one."""
-    searched = what.search.evaluations * (1 + (len(DISTANCES) - 1).bit_length())
+    """Images of a shape (i, j[, k]) through the network where the first distance is enough, at most; a volume
+    counts as one.
+    """
     if not what.maps:
-        return searched
-    return searched + what.search.evaluations + map_evaluations(shape, n_maps=2)
+        return what.search.evaluations
+    return 2 * what.search.evaluations + map_evaluations(shape, n_maps=2)
 
 
 def explain(
     prior: GivenPrior,
     scan: GivenScan,
-    model: Model,
+    model: Model | Head,
     what: Explaining = _USUAL,
     *,
     shuffled: Model | None = None,
-    real: Sequence[Volume] = (),
+    real: Sequence[Volume] | Likeness = (),
     on_step: OnStep | None = None,
 ) -> Explained:
     """Counterfactuals and tested maps of importance of a model's answer to a scan.
 
-    shuffled: the model with the numbers of its weights in random order; a map that looks the same with it
-    says nothing of the model. Without it that check is left out.
+    model: a function of yours, or a head of ``medprior.learn`` on the same prior. shuffled: the model with
+    the numbers of its weights in random order; a map that looks the same with it says nothing of the model.
+    Without it that check is left out; of a head it is made here.
     real: real scans that the prior has not learned from, 19 at least: they say whether an image is in
-    distribution. Raises BadOption (a class that the model lacks or gives already, no region, scores that are
-    no probabilities), ShapeMismatch (scores, size, channels), WrongKind, Diverged.
+    distribution; or what ``likeness_of`` learned from them. Raises BadOption (a class that the model lacks or
+    gives already, no region, scores that are no probabilities), ShapeMismatch (scores, size, channels),
+    WrongKind, Diverged.
     """
     prior = prior_of(prior)
+    if isinstance(model, Head):
+        shuffled = shuffled or head_as_model(shuffled_head(model, what.seed), prior)
+        model = head_as_model(model, prior)
     if not isinstance(model, Model):
         raise BadOption(
             f"model: wanted a Model, got a {type(model).__name__}",
@@ -165,7 +184,9 @@ def explain(
     answer = job.answers(job.scan)[0]
     given = int(answer.argmax())
     target = _target(model, answer, what.label)
-    likeness = _likeness(job, real)
+    likeness = real if isinstance(real, Likeness) else None
+    if likeness is None and real:
+        likeness = likeness_of(prior, admitted.source, real, allow_other=what.allow_other)  # type: ignore[arg-type]
     step = on_step or (lambda done, total: None)
     total = 4 if what.maps else 2
     windows = occluded(job.scan, job.infill) if what.maps or what.region == "found" else None
@@ -192,6 +213,35 @@ def explain(
     )
 
 
+def head_as_model(head: Head, prior: Prior) -> Model:
+    """A head as a model of images in network units. Raises BadOption for a segmenter, for a head on another
+    prior, and on one that knows numbers of each image, which a model is not given.
+    """
+    if head.card.kind != "classifier" or head.card.several:
+        raise BadOption("model: wanted a head with one label a scan", "explain each label of your own model")
+    if prior_digest(prior) != head.card.prior_sha256:
+        raise BadOption(f"model: the head was learned on another prior than {prior.card.name}")
+    if prior.card.numbers:
+        raise BadOption(f"model: heads on a prior that knows {prior.card.numbers[0]} are not explained yet")
+    look, how, linear = looker_of(head), head.features_for(allow_other=True), head.linear
+
+    def scores(images: Tensor) -> Tensor:
+        stack = images.ndim - 2 > prior.card.ndim
+        flat = images.movedim(-1, 1).flatten(0, 1) if stack else images
+        seen = look(prior, flat, Condition(), how)
+        seen = seen.reshape(len(images), -1, seen.shape[1]).mean(1)
+        return torch.from_numpy(head.temperature(linear(seen.numpy()))).float()
+
+    return Model(scores, head.card.classes, ModelInput(range=(-1.0, 1.0)), "logits")
+
+
+def shuffled_head(head: Head, seed: int) -> Head:
+    """The same with its weights in random order."""
+    order = torch.randperm(head.tensors["weight"].numel(), generator=generator(seed, "shuffled head"))
+    weight = head.tensors["weight"]
+    return replace(head, tensors={**head.tensors, "weight": weight.flatten()[order].reshape(weight.shape)})
+
+
 @dataclass(frozen=True, slots=True)
 class _Job:
     """One scan before one model."""
@@ -212,16 +262,21 @@ class _Job:
 
     @property
     def denoiser(self) -> Denoiser:
-        """Of the whole scan; a volume by a 2-D prior slice by slice."""
-        one = windowed(self.prior)
-        return by_slice(one, self.admitted.condition.numbers) if self.admitted.stack else one
+        return _denoiser(self.prior, self.admitted)
 
     @property
     def condition(self) -> Condition | None:
-        return None if self.admitted.stack else self.admitted.condition
+        return _condition(self.admitted)
 
     def problem(self, target: int, region: Tensor | None) -> Problem:
-        return Problem(self.denoiser, self.scan, self.likelihood(target), region)
+        return Problem(
+            self.denoiser,
+            self.scan,
+            self.likelihood(target),
+            region,
+            self.condition,
+            gradients=self.model.gradients,
+        )
 
     def likelihood(self, target: int) -> Callable[[Tensor], Tensor]:
         return lambda images: self.answers(images)[:, target]
@@ -229,10 +284,6 @@ class _Job:
     @property
     def infill(self) -> Infill:
         return Infill(self.denoiser, self.scan, self.what.seed)
-
-
-"""
-"""
 
 
 def _target(model: Model, answer: Tensor, label: str | None) -> int:
@@ -247,12 +298,23 @@ def _target(model: Model, answer: Tensor, label: str | None) -> int:
     return target
 
 
-def _likeness(job: _Job, real: Sequence[Volume]) -> Likeness | None:
-    if not real:
-        return None
-    images = [admit(job.prior.card, one, allow_other=job.what.allow_other).whole for one in real]
-    same = [one for one in images if one.shape == job.scan.shape[1:]]
-    return learn_likeness(job.denoiser, torch.stack(same) if same else job.scan[:0], job.condition)
+def likeness_of(prior: Prior, scan: Volume, real: Sequence[Volume], *, allow_other: bool = False) -> Likeness:
+    """What real scans of the size of a scan look like to a prior. Raises Uncalibrated under 19 of them."""
+    admitted = admit(prior.card, scan, allow_other=allow_other)
+    images = [admit(prior.card, one, allow_other=allow_other).whole for one in real]
+    same = [one for one in images if one.shape == admitted.whole.shape]
+    known = torch.stack(same) if same else admitted.whole[None][:0]
+    return learn_likeness(_denoiser(prior, admitted), known, _condition(admitted))
+
+
+def _denoiser(prior: Prior, admitted: Admitted) -> Denoiser:
+    """Of the whole scan; a volume by a 2-D prior slice by slice."""
+    one = windowed(prior)
+    return by_slice(one, admitted.condition.numbers) if admitted.stack else one
+
+
+def _condition(admitted: Admitted) -> Condition | None:
+    return None if admitted.stack else admitted.condition
 
 
 def _region(job: _Job, occluded: Tensor | None) -> Tensor | None:
@@ -336,8 +398,7 @@ def _maps(
     turned = found.images[found.turned] if found.turned.any() else found.images
     made = [_values(job, given, windows, turned)]
     if other is not None:
-        with torch.no_grad():
-            again = at_distance(other.problem(target, None), found.distance, job.what.search, job.what.seed)
+        again = at_distance(other.problem(target, None), found.distance, job.what.search, job.what.seed)
         made.append(_values(other, given, windows, again.images))
     return tuple(
         ImportanceMap(

@@ -150,11 +150,14 @@ def scale_of(card: Card, volume: Volume) -> tuple[float, float]:
     return low, high
 
 
-def admit(card: Card, volume: Volume, *, allow_other: bool = False) -> Admitted:
+def admit(
+    card: Card, volume: Volume, *, allow_other: bool = False, scale: tuple[float, float] | None = None
+) -> Admitted:
     """Volume -> network units, on the card's axes and voxel size.
 
     Finer voxels are averaged, coarser ones interpolated. allow_other: let another modality or unit pass
-    (recorded by the caller). Raises WrongKind (modality, unit, channels, dimensions, geometry, not finite,
+    (recorded by the caller). scale: the values that go to -1 and 1, of a scan that this is a change of;
+    default: as the card says. Raises WrongKind (modality, unit, channels, dimensions, geometry, not finite,
     constant).
     """
     other = ""
@@ -166,7 +169,7 @@ def admit(card: Card, volume: Volume, *, allow_other: bool = False) -> Admitted:
         other = str(error.args[0])
     check_form(card, volume)
     turned = on_card_axes(card, volume)
-    low, high = scale_of(card, turned)
+    low, high = scale or scale_of(card, turned)
     x = torch.from_numpy(2 * (turned.data - low) / (high - low) - 1)
     images = x.movedim(-1, 0) if card.ndim == 2 and turned.ndim == 3 else x[None]
     known = Condition(numbers=card_heights(card, len(images), stack=turned.ndim == 3))

@@ -14,7 +14,7 @@ from ..data.volume import Volume
 from ..errors import BadOption
 from ..io.dataset.layout import PLAIN
 from ..io.dataset.listing import folder_state
-from ..io.disk.files import give_back, sha256
+from ..io.disk.files import give_back
 from ..io.read import read
 from ..jobs.reconstruct import label_index
 from ..prior import Prior
@@ -39,6 +39,7 @@ from .core.outputs import Outcome, Performed
 from .core.progress import Event, OnEvent, silent
 from .core.run import Run, RunFolder
 from .detect.run import run_detect
+from .explain.model import model_digest
 from .explain.run import run_explain
 from .many.job import ManyJob, ManyRequest, holds_many
 from .many.run import run_many
@@ -129,7 +130,7 @@ def _beside(request: WithPrior) -> JsonObject:
     if isinstance(request, Augment) and request.paint is not None:
         facts["paint_sha256"] = scan_hash(read(request.paint, unit="label"))
     if isinstance(request, Explain):
-        facts["model_sha256"] = sha256(request.model)
+        facts["model_sha256"] = model_digest(request.model)
         if request.mask is not None:
             facts["mask_sha256"] = scan_hash(read(request.mask, unit="label"))
         if request.real is not None:

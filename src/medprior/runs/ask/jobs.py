@@ -77,7 +77,13 @@ class Explain(HasMany, OneScan):
     box: tuple[int, int, int, int] | None = advanced(
         None, "The region as a box instead of a mask: first row, first column, rows, columns."
     )
-    particles: int = advanced(16, "Images of each search that are drawn side by side.", ge=2, le=512)
+    particles: int = advanced(
+        8,
+        "Trial changes at each step of a search. More find smaller changes and cost more.",
+        ge=2,
+        le=512,
+        multiple_of=2,
+    )
 
     @model_validator(mode="after")
     def _region_once(self) -> Self:

@@ -157,7 +157,7 @@ class EvaluateExplain(Evaluation):
     )
     most: int = option(60, "At most this many scans.", ge=1, le=100_000)
     maps: bool = option(True, "Also test maps of importance.")
-    particles: int = advanced(16, "Images of each search that are drawn side by side.", ge=2, le=512)
+    particles: int = advanced(8, "Trial changes at each step of a search.", ge=2, le=512, multiple_of=2)
 
 
 class EvaluateAugment(Evaluation):

@@ -2,37 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import Unsupported
 from ...explanation.model import Model, ModelInput
-from ...io.onnx_model import ModelCard, StoredModel, read_onnx
+from ...io.disk.files import sha256
+from ...io.onnx_model import ModelCard, read_onnx
+from ...jobs.explain import head_as_model, shuffled_head
+from ...learning.head_folder import load_head
+from ...prior import Prior
 
-__all__ = ["LoadedModel", "load_model"]
+__all__ = ["LoadedModel", "load_model", "model_digest"]
 
 
+@dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model, and the same with shuffled weights."""
+    """A model, and the same with each tensor of its weights in random order, from a seed."""
 
-    def __init__(self, stored: StoredModel) -> None:
-        self.stored = stored
-        self.model = _model(stored.card, stored.scores)
-
-    def shuffled(self, seed: int) -> Model:
-        """Each tensor of its weights in random order."""
-        return _model(self.stored.card, self.stored.shuffled(seed))
+    model: Model
+    shuffled: Callable[[int], Model]
 
 
-def load_model(path: Path) -> LoadedModel:
-    """From an ONNX file. Raises what ``read_onnx`` raises, Unsupported for another kind of file."""
+def load_model(path: Path, prior: Prior) -> LoadedModel:
+    """From an ONNX file or the folder of a head. Raises what ``read_onnx``, ``load_head`` and
+    ``head_as_model`` raise, Unsupported for another kind of file.
+    """
+    if path.is_dir():
+        head = load_head(path, prior)
+        return LoadedModel(
+            head_as_model(head, prior), lambda seed: head_as_model(shuffled_head(head, seed), prior)
+        )
     if path.suffix.lower() != ".onnx":
         raise Unsupported(
             path,
-            "is no ONNX file",
+            "is neither an ONNX file nor the folder of a head",
             "export your model, e.g. torch.onnx.export(model, image, 'model.onnx'); in Python "
             "medprior.explain takes any function",
         )
-    return LoadedModel(read_onnx(path))
+    stored = read_onnx(path)
+    return LoadedModel(
+        _model(stored.card, stored.scores), lambda seed: _model(stored.card, stored.shuffled(seed))
+    )
+
+
+def model_digest(path: Path) -> str:
+    """SHA-256 of what ``load_model`` reads: of the file, of a head that of its weights and its card."""
+    return load_head(path).digest if path.is_dir() else sha256(path)
 
 
 def _model(card: ModelCard, scores: object) -> Model:

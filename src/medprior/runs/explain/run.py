@@ -8,7 +8,7 @@ import numpy as np
 
 from ...data.volume import Volume
 from ...errors import BadOption
-from ...explanation.particles import Search
+from ...explanation.latent import Search
 from ...io.dataset.cache import cached_scan
 from ...io.read import read
 from ...jobs.explain import Explained, Explaining, explain, network_images
@@ -29,7 +29,7 @@ _MOST_REAL = 200
 
 def run_explain(request: Explain, prior: Prior, volume: Volume, on_event: OnEvent) -> Outcome:
     """The job, its outputs and its section."""
-    loaded = load_model(request.model)
+    loaded = load_model(request.model, prior)
     what = Explaining(
         label=request.label,
         region=_region(request, volume),

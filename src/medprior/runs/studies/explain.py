@@ -18,21 +18,21 @@ from ...data.plain import JsonObject
 from ...data.volume import Volume
 from ...errors import BadOption
 from ...explanation.attribution import Infill, occluded
-from ...explanation.believable import LEAST
+from ...explanation.believable import LEAST, Likeness
+from ...explanation.latent import Search
 from ...explanation.model import Model
-from ...explanation.particles import Search
 from ...explanation.shortcuts import ScanAnswer, UsedPlace, used_place
 from ...io.dataset.index import patients_of
 from ...io.dataset.scan import Index, Item
-from ...io.disk.files import sha256
-from ...jobs.explain import Explained, Explaining, explain
+from ...jobs.explain import Explained, Explaining, explain, likeness_of
 from ...prior import Prior
+from ...prior.admit import admit
 from ..ask.requests import EvaluateExplain
 from ..core.inputs import LoadedPrior
 from ..core.outputs import Outcome, Summary
 from ..core.progress import Event, OnEvent
 from ..core.run import RunFolder
-from ..explain.model import load_model
+from ..explain.model import load_model, model_digest
 from ..page.blocks import Section, Table
 from .study import Collected, caveats_of, evaluated, rate_or_none, span
 
@@ -51,22 +51,33 @@ RATES = {
 
 def run_evaluate_explain(request: EvaluateExplain, on_event: OnEvent) -> RunFolder:
     """Evaluate, and write one folder. Raises what ``load_model`` and the evaluation raise."""
-    more: JsonObject = {"model_sha256": sha256(request.model)}
+    more: JsonObject = {"model_sha256": model_digest(request.model)}
     if request.judge is not None:
-        more["judge_sha256"] = sha256(request.judge)
+        more["judge_sha256"] = model_digest(request.judge)
     return evaluated(request, on_event, _work, more=more, every=True)
 
 
 @dataclass(frozen=True, slots=True)
 class _Bench:
-    """What every scan is held against. real: scans for p-values. pool: network images by label."""
+    """What every scan is held against. real: scans for p-values. known: what was learned
+    from them, by size. pool: network images by label."""
 
     prior: Prior
     model: Model
     judge: Model | None
     shuffled: Model
     real: Sequence[Volume]
+    known: dict[tuple[int, ...], Likeness]
     pool: Mapping[str, Tensor]
+    allow_other: bool
+
+    def likeness(self, scan: Volume) -> Likeness | None:
+        """Of the real scans of its size; None where they are too few."""
+        size = tuple(scan.data.shape)
+        same = [one for one in self.real if tuple(one.data.shape) == size]
+        if size not in self.known and len(same) >= LEAST:
+            self.known[size] = likeness_of(self.prior, scan, same, allow_other=self.allow_other)
+        return self.known.get(size)
 
 
 def _work(
@@ -80,14 +91,16 @@ def _work(
     chosen = _spread(items, request.most)
     others = [item for item in index.usable(None) if item not in set(items)] or list(items)
     on_event(Event("stage", "reading real scans"))
-    loaded = load_model(request.model)
+    loaded = load_model(request.model, known.prior)
     bench = _Bench(
         known.prior,
         loaded.model,
-        None if request.judge is None else load_model(request.judge).model,
+        None if request.judge is None else load_model(request.judge, known.prior).model,
         loaded.shuffled(request.seed),
         [volume for _, volume in index.volumes(_spread(others, _MOST_REAL))],
-        _pool(known.prior, index, others),
+        {},
+        _pool(request, known.prior, index, others),
+        request.allow_other,
     )
     on_event(Event("stage", "explaining", 0, len(chosen)))
     for done, item in enumerate(chosen, start=1):
@@ -105,11 +118,11 @@ def _spread(items: Sequence[Item], most: int) -> list[Item]:
     return [items[n] for n in sorted(set(at.tolist()))]
 
 
-def _pool(prior: Prior, index: Index, items: Sequence[Item]) -> dict[str, Tensor]:
+def _pool(request: EvaluateExplain, prior: Prior, index: Index, items: Sequence[Item]) -> dict[str, Tensor]:
     """Real images of each label in network units, those of the commonest size."""
     found: dict[str, list[Tensor]] = {}
     for item, volume in index.volumes(_spread(items, 4 * _MOST_REAL)):
-        found.setdefault(item.label, []).append(prior.admit(volume).whole)
+        found.setdefault(item.label, []).append(prior.admit(volume, allow_other=request.allow_other).whole)
     shapes = {tuple(one.shape) for images in found.values() for one in images}
     if len(shapes) != 1:
         return {}
@@ -124,14 +137,14 @@ def _one(request: EvaluateExplain, bench: _Bench, volume: Volume, label: str) ->
         seed=request.seed,
         allow_other=request.allow_other,
     )
-    real = bench.real if len(bench.real) >= LEAST else ()
+    real = bench.likeness(volume) or ()
     found = explain(bench.prior, volume, bench.model, what, shuffled=bench.shuffled, real=real)
     return {
         "label": label,
         "given": found.given,
         "target": found.target,
         "turned": float(found.found),
-        "judge": None if bench.judge is None else _agreement(bench, found),
+        "judge": None if bench.judge is None else _agreement(bench, volume, found),
         "believed": _believed(found),
         "small": _small(bench, volume, found),
         "maps": {one.name: one.test.passes for one in found.maps},
@@ -139,15 +152,17 @@ def _one(request: EvaluateExplain, bench: _Bench, volume: Volume, label: str) ->
     }
 
 
-def _agreement(bench: _Bench, found: Explained) -> float:
+def _agreement(bench: _Bench, scan: Volume, found: Explained) -> float:
     """Share of the counterfactuals that the second model answers with the target, too."""
     judge = bench.judge
     if judge is None:
         return 0.0
     target = judge.index(found.target)
-    said = []
+    own, said = bench.prior.admit(scan, allow_other=bench.allow_other), []
     for one in found.counterfactuals:
-        admitted = bench.prior.admit(one.image)
+        admitted = admit(
+            bench.prior.card, one.image, allow_other=bench.allow_other, scale=(own.low, own.high)
+        )
         said.append(int(judge.on(admitted)(admitted.whole[None])[0].argmax()) == target)
     return sum(said) / len(said)
 
@@ -160,7 +175,7 @@ def _believed(found: Explained) -> float | None:
 def _small(bench: _Bench, volume: Volume, found: Explained) -> float | None:
     """Whether the shown change is at most 0.6 of the distance to the nearest real scan of the target."""
     images = bench.pool.get(found.target)
-    own = bench.prior.admit(volume).whole
+    own = bench.prior.admit(volume, allow_other=bench.allow_other).whole
     if images is None or images.shape[1:] != own.shape:
         return None
     nearest = float((images - own).abs().flatten(1).mean(1).min())

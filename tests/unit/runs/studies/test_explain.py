@@ -42,7 +42,7 @@ def test_the_study_prints_its_rates_and_goes_on(tmp_path: Path, tiny: Path, fold
     found = read_json(done.path / "run.json")["metrics"]
     assert found["n"] == 6 and set(found["rates"]) == {"turned", "judge", "believed", "small"}
     turned, agreed = found["rates"]["turned"]["value"], found["rates"]["judge"]["value"]
-    assert 0 <= turned <= 1 and agreed >= turned - 0.26, "a model agrees with itself"
+    assert 0 <= turned <= 1 and agreed >= turned - 0.25, "a model agrees with itself"
     assert found["rates"]["believed"] is not None and found["rates"]["small"] is not None
     assert "second model" in done.report.read_text()
     assert run_evaluate_explain(request, lambda event: None).reused
