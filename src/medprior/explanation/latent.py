@@ -150,8 +150,8 @@ def smooth_noise(n: int, scan: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def nudged(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Each image, turned, sheared, scaled and shifted a little: what stays true of it under such moves is
-    a property of the image, not of its pixels (Athalye et al., ICML 2018, arXiv 1707.07397).
+    """Each image, turned, sheared, scaled and shifted a little. An answer that stands such moves goes by the
+    image and not by a pattern of pixels (Athalye et al., ICML 2018, arXiv 1707.07397).
     """
     axes = images.ndim - 2
     still = torch.cat([torch.eye(axes), torch.zeros(axes, 1)], 1).expand(len(images), -1, -1)

@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..data.seeds import generator
 from ..data.views import as_html, row_of, views_of
 from ..data.volume import Volume
 from ..errors import BadOption
@@ -28,11 +27,11 @@ from ..explanation.believable import Likeness, learn_likeness
 from ..explanation.counterfactual import Counterfactuals, Problem, at_distance, smallest
 from ..explanation.latent import Search
 from ..explanation.model import Model, ModelInput, ScanAnswers
-from ..learning.head_folder import Head, prior_digest
+from ..learning.head_folder import Head
+from ..learning.head_model import head_scores, shuffled_head
 from ..prior import Condition, Denoiser, Prior
 from ..prior.admit import Admitted, admit, region_of, release, release_in, release_map
 from .given import GivenPrior, GivenScan, load_scan, prior_of
-from .learn import looker_of
 from .reconstruct import windowed
 from .stacks import by_slice
 
@@ -45,7 +44,6 @@ __all__ = [
     "head_as_model",
     "likeness_of",
     "network_images",
-    "shuffled_head",
 ]
 
 _SHARE = 0.25
@@ -171,14 +169,7 @@ def explain(
     WrongKind, Diverged.
     """
     prior = prior_of(prior)
-    if isinstance(model, Head):
-        shuffled = shuffled or head_as_model(shuffled_head(model, what.seed), prior)
-        model = head_as_model(model, prior)
-    if not isinstance(model, Model):
-        raise BadOption(
-            f"model: wanted a Model, got a {type(model).__name__}",
-            'wrap your function: medprior.Model(function, classes=("normal", "pneumonia"))',
-        )
+    model, shuffled = _models(model, shuffled, prior, what.seed)
     admitted = admit(prior.card, load_scan(scan, prior), allow_other=what.allow_other)
     job = _Job(prior, admitted, model, what)
     answer = job.answers(job.scan)[0]
@@ -214,32 +205,22 @@ def explain(
 
 
 def head_as_model(head: Head, prior: Prior) -> Model:
-    """A head as a model of images in network units. Raises BadOption for a segmenter, for a head on another
-    prior, and on one that knows numbers of each image, which a model is not given.
-    """
-    if head.card.kind != "classifier" or head.card.several:
-        raise BadOption("model: wanted a head with one label a scan", "explain each label of your own model")
-    if prior_digest(prior) != head.card.prior_sha256:
-        raise BadOption(f"model: the head was learned on another prior than {prior.card.name}")
-    if prior.card.numbers:
-        raise BadOption(f"model: heads on a prior that knows {prior.card.numbers[0]} are not explained yet")
-    look, how, linear = looker_of(head), head.features_for(allow_other=True), head.linear
-
-    def scores(images: Tensor) -> Tensor:
-        stack = images.ndim - 2 > prior.card.ndim
-        flat = images.movedim(-1, 1).flatten(0, 1) if stack else images
-        seen = look(prior, flat, Condition(), how)
-        seen = seen.reshape(len(images), -1, seen.shape[1]).mean(1)
-        return torch.from_numpy(head.temperature(linear(seen.numpy()))).float()
-
-    return Model(scores, head.card.classes, ModelInput(range=(-1.0, 1.0)), "logits")
+    """A head as a model of images in network units. Raises what ``head_scores`` raises."""
+    return Model(head_scores(head, prior), head.card.classes, ModelInput(range=(-1.0, 1.0)), "logits")
 
 
-def shuffled_head(head: Head, seed: int) -> Head:
-    """The same with its weights in random order."""
-    order = torch.randperm(head.tensors["weight"].numel(), generator=generator(seed, "shuffled head"))
-    weight = head.tensors["weight"]
-    return replace(head, tensors={**head.tensors, "weight": weight.flatten()[order].reshape(weight.shape)})
+def _models(
+    model: Model | Head, shuffled: Model | None, prior: Prior, seed: int
+) -> tuple[Model, Model | None]:
+    """The model, and the same with shuffled weights where that can be had."""
+    if isinstance(model, Head):
+        return head_as_model(model, prior), shuffled or head_as_model(shuffled_head(model, seed), prior)
+    if not isinstance(model, Model):
+        raise BadOption(
+            f"model: wanted a Model, got a {type(model).__name__}",
+            'wrap your function: medprior.Model(function, classes=("normal", "pneumonia"))',
+        )
+    return model, shuffled
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,9 @@ from ..evidence.gain import SeedScores, auroc_scores, paired_gain
 from ..evidence.intervals import Estimate, clopper_pearson, interval
 from ..evidence.metrics import auroc
 from ..io.dataset.scan import scan
-from ..learning.features import SIGMAS, FeatureSettings, Looker, class_errors, features, volume_features
+from ..learning.features import SIGMAS, FeatureSettings, class_errors, volume_features
 from ..learning.head_folder import Head, HeadCard, HeadPromises, load_head, prior_digest, save_head
+from ..learning.head_model import GENERATIVE, looker_of
 from ..learning.heads import (
     FOLDS,
     Fit,
@@ -43,7 +44,6 @@ from .given import GivenPrior, GivenScan, load_scan, prior_of
 
 __all__ = [
     "ALONE",
-    "GENERATIVE",
     "SELF",
     "GivenHead",
     "LearnSettings",
@@ -56,7 +56,6 @@ __all__ = [
     "head_from",
     "labels_of",
     "learn",
-    "looker_of",
     "macro_auroc",
     "measured_unseen",
     "predict",
@@ -69,7 +68,7 @@ __all__ = [
 ]
 
 Array: TypeAlias = NDArray[Any]
-ALONE, SELF, GENERATIVE = "labels alone", "self-training", "generative classifier"
+ALONE, SELF = "labels alone", "self-training"
 FEW = 30
 """Labelled scans below which probabilities are called uncalibrated."""
 REPEATS = 3
@@ -187,11 +186,6 @@ def with_errors(
     if data.several or not set(data.classes) <= set(prior.card.labels):
         return data
     return replace(data, errors=volume_features(prior, marked, how, look=class_errors).numpy())
-
-
-def looker_of(head: Head) -> Looker:
-    """What a head wants to know of a scan."""
-    return class_errors if head.card.method == GENERATIVE else features
 
 
 def learn(

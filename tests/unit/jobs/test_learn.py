@@ -15,7 +15,6 @@ from medprior.errors import BadOption
 from medprior.jobs import learn as module
 from medprior.jobs.learn import (
     ALONE,
-    GENERATIVE,
     SELF,
     LearningSet,
     LearnSettings,
@@ -34,6 +33,7 @@ from medprior.jobs.learn import (
     tried,
 )
 from medprior.learning.features import class_errors
+from medprior.learning.head_model import GENERATIVE, looker_of
 from tests.unit.jobs.exact import tiny
 from tests.unit.learning.test_heads import two_groups
 from tests.unit.runs.conftest import scene
@@ -223,5 +223,5 @@ def test_a_prior_of_the_same_labels_classifies_by_its_errors(tmp_path: Path) -> 
         learning_set(16, apart=0.0), errors=errors, y=np.eye(2)[[int(e > 0) for e in errors[:, 0]]]
     )
     head, way, _ = head_from(data, prior, ONE)
-    assert way.name == head.card.method == GENERATIVE and module.looker_of(head) is class_errors
+    assert way.name == head.card.method == GENERATIVE and looker_of(head) is class_errors
     assert [one.label for one in predictions(head, errors)] == ["ab"[int(e > 0)] for e in errors[:, 0]]

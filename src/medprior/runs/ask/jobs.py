@@ -77,6 +77,12 @@ class Explain(HasMany, OneScan):
     box: tuple[int, int, int, int] | None = advanced(
         None, "The region as a box instead of a mask: first row, first column, rows, columns."
     )
+    similar: int = advanced(
+        0,
+        "Show so many of the nearest scans of each label from --real. Their pictures then lie in the run folder.",
+        ge=0,
+        le=20,
+    )
     particles: int = advanced(
         8,
         "Trial changes at each step of a search. More find smaller changes and cost more.",

@@ -10,8 +10,9 @@ from ...errors import Unsupported
 from ...explanation.model import Model, ModelInput
 from ...io.disk.files import sha256
 from ...io.onnx_model import ModelCard, read_onnx
-from ...jobs.explain import head_as_model, shuffled_head
+from ...jobs.explain import head_as_model
 from ...learning.head_folder import load_head
+from ...learning.head_model import shuffled_head
 from ...prior import Prior
 
 __all__ = ["LoadedModel", "load_model", "model_digest"]

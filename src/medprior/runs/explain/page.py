@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image
 
 from ...data.views import grey, number, sides, upright, widest_slice, window_for
 from ...data.volume import Volume
 from ...jobs.explain import Explained, ImportanceMap
+from ...learning.similar import Neighbour
 from ..page.blocks import Block, Compare, Grid, Picture, Section, Table
 from ..page.pictures import overlaid
 
@@ -17,13 +20,17 @@ _SHOWN = 0.9
 """Quantile of a map above which it is coloured."""
 
 
-def explain_section(volume: Volume, found: Explained) -> tuple[Section, list[tuple[str, Image.Image]]]:
-    """The section, and (title, picture) of the preview."""
+def explain_section(
+    volume: Volume, found: Explained, similar: Sequence[tuple[Neighbour, Volume]] = ()
+) -> tuple[Section, list[tuple[str, Image.Image]]]:
+    """The section, and (title, picture) of the preview. similar: real scans to be laid beside it."""
     at = _slice(found)
     scan, other, layer = _pair(volume, found, at)
     blocks: list[Block] = [_answers(found), Compare(scan, other, layer), _searches(found)]
     if found.maps:
         blocks += [Grid([_map_picture(volume, one, at) for one in found.maps]), _checks(found)]
+    if similar:
+        blocks.append(Grid([_case(one, case) for one, case in similar]))
     section = Section(
         "Explain: what would have to be different",
         "The prior drew scans that stay near this one and that the model answers otherwise. The region that "
@@ -113,6 +120,17 @@ def _map_picture(volume: Volume, one: ImportanceMap, at: int | None) -> Picture:
         layer=layer if passes else layer.convert("LA").convert("RGBA"),
         window=window,
         edges=sides(volume),
+    )
+
+
+def _case(one: Neighbour, case: Volume) -> Picture:
+    window = window_for(case)
+    return Picture(
+        grey(upright(case), window),
+        f"Similar case: {one.label or 'no label'}",
+        f"A real scan. Likeness of the prior's features {one.alike:.2f}, 1 for the same scan.",
+        window=window,
+        edges=sides(case),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -10,12 +11,16 @@ from ...data.volume import Volume
 from ...errors import BadOption
 from ...explanation.latent import Search
 from ...io.dataset.cache import cached_scan
+from ...io.dataset.scan import Item
 from ...io.read import read
 from ...jobs.explain import Explained, Explaining, explain, network_images
 from ...jobs.inpaint import box_mask
+from ...learning.features import FeatureSettings, volume_features
+from ...learning.similar import Neighbour, nearest_cases
 from ...prior import Prior
 from ..ask.requests import Explain
 from ..core.cost import announce
+from ..core.inputs import scan_hash
 from ..core.outputs import Outcome, Output, ScanResult, Summary
 from ..core.progress import Event, OnEvent
 from .model import load_model
@@ -41,16 +46,17 @@ def run_explain(request: Explain, prior: Prior, volume: Volume, on_event: OnEven
     n_images = network_images(what, tuple(admitted.whole.shape[1:]))
     announce(prior, len(admitted.images), tuple(admitted.images.shape[2:]), n_images, on_event)
     on_event(Event("stage", "looking for the smallest change that turns the answer", 0, 4))
+    real = _real(request, volume, on_event)
     found = explain(
         prior,
         volume,
         loaded.model,
         what,
         shuffled=loaded.shuffled(request.seed),
-        real=_real(request, on_event),
+        real=[case for _, case in real],
         on_step=lambda done, total: on_event(Event("step", done=done, total=total)),
     )
-    section, preview = explain_section(volume, found)
+    section, preview = explain_section(volume, found, _similar(request, prior, volume, real))
     return Outcome(
         _metrics(found),
         [section],
@@ -81,21 +87,35 @@ def _region(request: Explain, volume: Volume) -> Volume | str:
     return request.region if request.box is None else box_mask(volume, request.box)
 
 
-def _real(request: Explain, on_event: OnEvent) -> list[Volume]:
+def _real(request: Explain, volume: Volume, on_event: OnEvent) -> list[tuple[Item, Volume]]:
     """Real scans of the folder, evenly over its files, without the scan itself."""
     if request.real is None:
+        if request.similar:
+            raise BadOption("similar: wanted real scans to look among", "name their folder: --real FOLDER")
         return []
     on_event(Event("stage", "reading real scans"))
     index = cached_scan(request.real, unit=request.unit, modality=request.modality)
-    items = [
-        item for item in index.usable(None) if (index.folder / item.path).resolve() != request.input.resolve()
-    ]
+    own = scan_hash(volume)
+    items = [item for item in index.usable(None) if item.digest != own]
     chosen = (
         {round(at) for at in np.linspace(0, len(items) - 1, min(_MOST_REAL, len(items)))} if items else ()
     )
     if not chosen:
         raise BadOption(f"real: {request.real} holds no usable scan")
-    return [volume for _, volume in index.volumes(items[n] for n in sorted(chosen))]
+    found = list(index.volumes(items[n] for n in sorted(chosen)))
+    return [(item, case) for item, case in found if scan_hash(case) != own]
+
+
+def _similar(
+    request: Explain, prior: Prior, volume: Volume, real: Sequence[tuple[Item, Volume]]
+) -> list[tuple[Neighbour, Volume]]:
+    """The nearest real scans of each label, as the prior sees them."""
+    if not request.similar or len(real) < 2:
+        return []
+    how = FeatureSettings(allow_other=request.allow_other)
+    seen = volume_features(prior, [volume, *(case for _, case in real)], how)
+    labels = [item.label for item, _ in real]
+    return [(one, real[one.at][1]) for one in nearest_cases(seen[0], seen[1:], labels, request.similar)]
 
 
 def _outputs(volume: Volume, found: Explained) -> list[Output]:

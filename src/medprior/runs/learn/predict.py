@@ -12,9 +12,10 @@ from ...data.plain import JsonObject
 from ...data.volume import Volume
 from ...errors import BadOption, optional
 from ...io.dataset.listing import csv_cell
-from ...jobs.learn import Prediction, looker_of, predictions
+from ...jobs.learn import Prediction, predictions
 from ...learning.features import volume_features
 from ...learning.head_folder import Head, load_head
+from ...learning.head_model import looker_of
 from ...training.folder import load
 from ..ask.requests import Predict
 from ..core.inputs import about, device_named, elsewhere, indexed, scan_hash, scan_of

@@ -1,0 +1,58 @@
+"""A head as a function of images, for what explains it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..data.seeds import generator
+from ..errors import BadOption
+from ..prior import Condition, Prior
+from .features import Looker, class_errors, features
+from .head_folder import Head, prior_digest
+
+__all__ = ["GENERATIVE", "head_scores", "looker_of", "shuffled_head"]
+
+GENERATIVE = "generative classifier"
+"""A head on the denoising errors under each label of the prior, not on its features."""
+
+
+def looker_of(head: Head) -> Looker:
+    """What a head wants to know of a scan."""
+    return class_errors if head.card.method == GENERATIVE else features
+
+
+def head_scores(head: Head, prior: Prior) -> Callable[[Tensor], Tensor]:
+    """(B, C, i, j[, k]) network units -> (B, classes) logits, calibrated as the head says.
+
+    Raises BadOption for a segmenter or a head with several labels a scan, for a head on another prior, and on
+    a prior that knows numbers of each image (the height of a slice), which a model is not given.
+    """
+    if head.card.kind != "classifier" or head.card.several:
+        raise BadOption(
+            "model: wanted a head with one label a scan", "explain each label by a model of its own"
+        )
+    if prior_digest(prior) != head.card.prior_sha256:
+        raise BadOption(f"model: the head was learned on another prior than {prior.card.name}")
+    if prior.card.numbers:
+        raise BadOption(f"model: heads on a prior that knows {prior.card.numbers[0]} cannot be explained")
+    look, how, linear = looker_of(head), head.features_for(allow_other=True), head.linear
+
+    def scores(images: Tensor) -> Tensor:
+        stack = images.ndim - 2 > prior.card.ndim
+        flat = images.movedim(-1, 1).flatten(0, 1) if stack else images
+        seen = look(prior, flat, Condition(), how)
+        seen = seen.reshape(len(images), -1, seen.shape[1]).mean(1)
+        return torch.from_numpy(head.temperature(linear(seen.numpy()))).float()
+
+    return scores
+
+
+def shuffled_head(head: Head, seed: int) -> Head:
+    """The same with its weights in random order."""
+    weight = head.tensors["weight"]
+    order = torch.randperm(weight.numel(), generator=generator(seed, "shuffled head"))
+    return replace(head, tensors={**head.tensors, "weight": weight.flatten()[order].reshape(weight.shape)})
