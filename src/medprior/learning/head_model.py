@@ -28,8 +28,8 @@ def looker_of(head: Head) -> Looker:
 def head_scores(head: Head, prior: Prior) -> Callable[[Tensor], Tensor]:
     """(B, C, i, j[, k]) network units -> (B, classes) logits, calibrated as the head says.
 
-    Raises BadOption for a segmenter or a head with several labels a scan, for a head on another prior, and on
-    a prior that knows numbers of each image (the height of a slice), which a model is not given.
+    Raises BadOption for a segmenter, a head with several labels a scan and one on another prior. Also where
+    the prior knows numbers of each image (the height of a slice), which a model is not given.
     """
     if head.card.kind != "classifier" or head.card.several:
         raise BadOption(

@@ -79,7 +79,8 @@ class Explain(HasMany, OneScan):
     )
     similar: int = advanced(
         0,
-        "Show so many of the nearest scans of each label from --real. Their pictures then lie in the run folder.",
+        "Show so many of the nearest scans of each label from --real. Their pictures then lie in the run "
+        "folder.",
         ge=0,
         le=20,
     )
