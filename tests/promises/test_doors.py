@@ -78,6 +78,13 @@ def test_two_processes_on_one_folder(tiny: Path, picture: Path, tmp_path: Path) 
             known = {name: value for name, value in values.items() if name in request.model_fields}
             with pytest.raises(FileProblem, match=rf"another run is working here: process {other.pid}"):
                 perform(VERBS[words][1], request.model_validate(known), lambda event: None)
+        for words in ("calibrate detect", "calibrate reconstruct", "calibrate synthesize"):
+            request, where = VERBS[words]
+            asked = request.model_validate(
+                {"folder": scans, "prior": str(tiny), "into": out, "out": tmp_path / "run"}
+            )
+            with pytest.raises(FileProblem, match=rf"another run is working here: process {other.pid}"):
+                perform(where, asked, lambda event: None)
     finally:
         other.kill()
         other.communicate()

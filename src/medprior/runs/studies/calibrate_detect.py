@@ -18,6 +18,7 @@ from ...healthy.model import EVIDENCE, LEAST, HealthyModel, fingerprint, n_varia
 from ...io.dataset.cache import keyed_hashes
 from ...io.dataset.index import digest_of, one_each, patients_of
 from ...io.dataset.scan import Index, Item
+from ...io.disk.files import give_back
 from ...jobs.detect import ALPHA, HEALTHY, calibrate_detection, evaluations, learn_healthy
 from ...jobs.detection.gate import known_parts
 from ...prior.promises import RECOGNISED, DetectPromise, patients_named
@@ -75,6 +76,7 @@ def run_calibrate_detect(request: CalibrateDetect, on_event: OnEvent) -> RunFold
     if learned:
         save_promises(source, replace(read_promises(keeper), detect=promise), target, healthy=learned)
         on_event(Event("note", f"written into {target.name}: detection gives p-values from now on"))
+    give_back(target)
     return done
 
 

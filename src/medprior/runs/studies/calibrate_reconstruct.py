@@ -15,6 +15,7 @@ import torch
 from ...errors import BadOption
 from ...evidence.calibration import SCALES
 from ...io.dataset.scan import Index, Item
+from ...io.disk.files import give_back, hold
 from ...jobs.calibrate import CaseResiduals, calibration_entry, narrower_than_one_width, residuals_of
 from ...jobs.reconstruct import Settings, how_of
 from ...prior import Prior
@@ -52,14 +53,15 @@ def run_calibrate_reconstruct(request: CalibrateReconstruct, on_event: OnEvent) 
             "note", f"written into {target.name}/trust.json: intervals of this kind are printed from now on"
         )
     )
+    give_back(target)
     return done
 
 
 def into(request: Calibration) -> tuple[Path, Path, Path]:
     """Folder of the prior, folder for the calibrated one, and that of the two whose promises, and healthy
-    scans, stay.
+    scans, stay. The calibrated one is held from here on: what two write at once would be lost.
 
-    Raises BadOption for a bundled prior without ``into``.
+    Raises BadOption for a bundled prior without ``into``, FileProblem where another process works on it.
     """
     source = locate(request.prior)
     target = request.into or source
@@ -68,6 +70,7 @@ def into(request: Calibration) -> tuple[Path, Path, Path]:
             f"into: the bundled prior {request.prior!r} is not changed in its place",
             "give --into FOLDER for a calibrated copy",
         )
+    hold(target)
     return source, target, target if (target / "card.json").is_file() else source
 
 

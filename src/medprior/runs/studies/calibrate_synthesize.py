@@ -19,6 +19,7 @@ from ...evidence.synthetic.copies import STATISTIC, CopyIndex
 from ...evidence.synthetic.membership import Leak
 from ...io.dataset.index import digest_of
 from ...io.dataset.scan import Index, Item
+from ...io.disk.files import give_back
 from ...jobs.synthetic.audit import (
     MATTERS,
     Control,
@@ -79,6 +80,7 @@ def run_calibrate_synthesize(request: CalibrateSynthesize, on_event: OnEvent) ->
             f"written into {target.name}/trust.json: its images are written from now on where it passed",
         )
     )
+    give_back(target)
     return done
 
 
