@@ -29,7 +29,7 @@ CHAPTERS = {
         "reconstruct-operators", "reconstruct-brain-t1", "reconstruct-chest-ct", "volumes", "caution", "rules",
         "deepinv",
     ),
-    "Measured data": ("measured-kspace", "htc2022"),
+    "Measured data": ("known_images", "measured-kspace", "htc2022"),
     "Trust": ("coverage", "deviation", "attribution", "lesions", "patches", "stability"),
     "Detection": (
         "detect-pneumonia", "detect-chest", "detect-breast", "detect-brain", "detect-lesions", "detect-val",
