@@ -22,7 +22,7 @@ from .io.disk.files import give_back
 from .runs.ask import requests as ask
 from .runs.ask.config import options_in
 from .runs.ask.request import ADVANCED
-from .runs.ask.serve import Serve
+from .runs.ask.serve import Fetch, Serve
 from .runs.verbs import VERBS, perform
 
 if TYPE_CHECKING:
@@ -112,6 +112,18 @@ def deidentify(
 
     with progress(screen) as listen:
         record, lines, code = run_deidentify(source, out, key, allow_burned_in, listen)
+    say(screen, record, lines)
+    return code
+
+
+@app.command
+def fetch(request: Annotated[Fetch, Options], *, screen: Shown) -> int:
+    """Bring a training set from a PACS, without the identity of patients."""
+    optional("pynetdicom", "pacs", "medprior fetch")
+    from .pacs.fetch import fetch_set
+
+    with progress(screen) as listen:
+        record, lines, code = fetch_set(request, listen)
     say(screen, record, lines)
     return code
 

@@ -12,7 +12,14 @@ import pytest
 from scipy.stats import false_discovery_control
 
 from medprior.errors import BadOption, Uncalibrated
-from medprior.evidence.conformal import benjamini_hochberg, p_value, patients_needed, smallest_p, threshold
+from medprior.evidence.conformal import (
+    benjamini_hochberg,
+    false_positive_rate,
+    p_value,
+    patients_needed,
+    smallest_p,
+    threshold,
+)
 
 LAWS = {
     "normal": lambda rng, n: rng.normal(size=n),
@@ -120,3 +127,18 @@ def test_of_what_q_values_find_one_in_ten_is_wrong() -> None:
 def test_what_is_no_p_value_has_no_q(p: float) -> None:
     with pytest.raises(BadOption, match=f"benjamini_hochberg.*{p}"):
         benjamini_hochberg([0.5, p, 0.2])
+
+
+def test_the_rate_of_one_calibration_lies_in_its_interval() -> None:
+    """Scores are uniform, so the share above a threshold is known exactly."""
+    rng = np.random.default_rng(0)
+    said = false_positive_rate(39, 0.05)
+    rates = np.array([1 - threshold(rng.uniform(size=39).tolist(), 0.05) for _ in range(4000)])
+    assert said.value == pytest.approx(2 / 40) and rates.mean() == pytest.approx(said.value, abs=0.003)
+    inside = ((rates >= said.low) & (rates <= said.high)).mean()
+    assert inside == pytest.approx(0.95, abs=0.012) and said.n == 39
+
+
+def test_too_few_patients_have_no_such_rate() -> None:
+    with pytest.raises(Uncalibrated):
+        false_positive_rate(18, 0.05)

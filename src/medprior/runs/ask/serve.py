@@ -1,14 +1,15 @@
-"""What may be asked of the server of the page."""
+"""What may be asked of the server of the page, and of the node for a training set."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from .request import advanced, option
 
-__all__ = ["Serve"]
+__all__ = ["Fetch", "Serve"]
 
 
 class Serve(BaseModel):
@@ -34,3 +35,19 @@ class Serve(BaseModel):
     key: Path | None = advanced(None, "Key of the certificate (PEM).")
     behind_proxy: bool = advanced(False, "A proxy on this machine encrypts. Needs --name.")
     name: tuple[str, ...] = advanced((), "Name under which browsers reach the server, as HOST or HOST:PORT.")
+
+
+class Fetch(BaseModel):
+    """Bring a training set from a PACS, without the identity of patients."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    query: tuple[str, ...] = Field(
+        description="KEY=VALUE that series must match, e.g. Modality=CR. Once for each key.", kw_only=True
+    )
+    out: Path = Field(description="New folder for the scans without identity.", kw_only=True)
+    pacs: Path = option(Path("pacs.toml"), "pacs.toml.")
+    peer: str = option("", "AE title of the peer. Default: the only one.")
+    how: Literal["auto", "get", "move", "web"] = option("auto", "C-GET, C-MOVE to this machine, or DICOMweb.")
+    most: int = option(1000, "Most series.", ge=1)
+    key: Path | None = option(None, "Secret key of new names, as for medprior deidentify.")
+    allow_burned_in: bool = advanced(False, "Also take pixels that may carry text. Look at them first.")

@@ -57,6 +57,7 @@ def complete_header(header: Header) -> Dataset:
     for keyword in DEMANDED:
         if keyword not in source:
             setattr(source, keyword, "")
+    source.PositionReferenceIndicator = ""  # free text, which the classes would copy
     if not source.get("FrameOfReferenceUID"):
         source.FrameOfReferenceUID = generate_uid(
             entropy_srcs=["frame of reference", header.text("SeriesInstanceUID")]

@@ -54,6 +54,9 @@ def write_secondary_capture(
             manufacturer="medprior",
             transfer_syntax_uid=ExplicitVRLittleEndian,
         )
+        for keyword in ("DateOfSecondaryCapture", "TimeOfSecondaryCapture"):
+            if keyword in made:
+                delattr(made, keyword)
         made.BurnedInAnnotation, made.PatientOrientation = "YES", ""
         made.SeriesDescription = f"AI {what}"
         made.ImageType = ["DERIVED", "SECONDARY"]

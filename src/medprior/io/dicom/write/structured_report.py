@@ -47,9 +47,9 @@ ANOMALY_SCORE = Code("anomaly-score", SCHEME, "Anomaly score")
 P_VALUE = Code("p-value", SCHEME, "p-value among healthy patients")
 N_HEALTHY = Code("n-healthy", SCHEME, "Number of healthy patients")
 FLAG_RATES = (
-    Code("false-positive-rate", SCHEME, "Rate of flags among healthy patients"),
-    Code("false-positive-rate-low", SCHEME, "Rate of flags among healthy patients, lower limit at 95 %"),
-    Code("false-positive-rate-high", SCHEME, "Rate of flags among healthy patients, upper limit at 95 %"),
+    Code("flag-rate", SCHEME, "Rate of flags among healthy patients"),
+    Code("flag-rate-low", SCHEME, "Rate of flags among healthy patients, lower limit at 95 %"),
+    Code("flag-rate-high", SCHEME, "Rate of flags among healthy patients, upper limit at 95 %"),
 )
 NO_RESULT = Code("no-result", SCHEME, "No result can be given")
 PEAK = Code("peak", SCHEME, "Highest value of the anomaly map")

@@ -23,6 +23,7 @@ from medprior.io.dicom.read.series import read_dicom
 from medprior.io.dicom.write.segmentation import MOST_SEGMENTS, write_segmentation
 from medprior.io.dicom.write.structured_report import (
     ANOMALY_SCORE,
+    FLAG_RATES,
     N_HEALTHY,
     P_VALUE,
     PEAK,
@@ -130,6 +131,13 @@ def test_the_numbers_of_the_scan_and_of_each_finding(scan: Volume, tmp_path: Pat
             assert number(group, P_VALUE.value) == (finding.p_value, "1")
         else:
             assert items(group, P_VALUE.value) == []
+
+
+def test_the_rate_of_flags_among_healthy_patients_has_its_interval(scan: Volume, tmp_path: Path) -> None:
+    report = reported(replace(SCORED, flag_rate=(0.0488, 0.006, 0.132)), tmp_path / "report.dcm", scan)
+    rates = [number(groups(report)[0], code.value) for code in FLAG_RATES]
+    assert rates == [(0.0488, "1"), (0.006, "1"), (0.132, "1")]
+    assert "Of healthy patients 4.9 % are flagged, too (0.6 to 13.2 %)." in conclusion(report)
 
 
 def test_centres_are_points_in_the_frame_of_reference(scan: Volume, tmp_path: Path) -> None:
