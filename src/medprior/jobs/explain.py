@@ -145,7 +145,8 @@ def network_images(what: Explaining, shape: tuple[int, ...]) -> int:
     """
     if not what.maps:
         return what.search.evaluations
-    return 2 * what.search.evaluations + map_evaluations(shape, n_maps=2)
+    once = replace(what.search, repeats=1)
+    return what.search.evaluations + once.evaluations + map_evaluations(shape, n_maps=2)
 
 
 def explain(
@@ -379,7 +380,8 @@ def _maps(
     turned = found.images[found.turned] if found.turned.any() else found.images
     made = [_values(job, given, windows, turned)]
     if other is not None:
-        again = at_distance(other.problem(target, None), found.distance, job.what.search, job.what.seed)
+        once = replace(job.what.search, repeats=1)
+        again = at_distance(other.problem(target, None), found.distance, once, job.what.seed)
         made.append(_values(other, given, windows, again.images))
     return tuple(
         ImportanceMap(
