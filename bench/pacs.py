@@ -2,6 +2,7 @@
 
     python bench/pacs.py rates [--objects 400] [--rounds 5]
     python bench/pacs.py kill [--kills 100] [--objects 500]
+    python bench/pacs.py study [--rounds 5]
 
 rates: CT slices of 512 x 512 (0.5 MB) by C-STORE over loopback. Each is on the disk, whole, flushed and under
 its name, before its sender has an answer. One sender, then four processes at a time. Printed beside it: the
@@ -10,26 +11,35 @@ same bytes written, flushed and renamed without any network, which no receiver c
 kill: a node gets SIGKILL at a random moment of a sender's objects, again and again. Whatever it has
 acknowledged must be there, whole and with its bytes; nothing that is half must be visible. After every fifth
 kill the sender sends everything once more to the next node, and each object is there once.
+study: a chest film goes to a node by dcmsend, and its answer comes back into Orthanc. Seconds from the last
+object in to the last result back, without the quiet time and without the job itself. Needs Debian's orthanc
+and dcmtk, and MEDPRIOR_DATA.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import multiprocessing
 import os
 import random
+import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import numpy as np
+from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import ComputedRadiographyImageStorage, CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE
 
 from medprior.io.served.queue import Job, JobQueue
@@ -45,13 +55,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("rates", "kill"))
+    parser.add_argument("what", choices=("rates", "kill", "study"))
     parser.add_argument("--objects", type=int)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--kills", type=int, default=100)
     chosen = parser.parse_args()
     if chosen.what == "rates":
         rates(chosen.objects or 400, chosen.rounds)
+    elif chosen.what == "study":
+        study(chosen.rounds)
     else:
         kill(chosen.kills, chosen.objects or 500)
 
@@ -264,6 +276,83 @@ def visible(folder: Path) -> dict[str, str]:
             path.read_bytes()[-8192:]
         ).hexdigest()
     return found
+
+
+# a study and its answer
+
+
+ORTHANC = {"HttpBindAddresses": ["127.0.0.1"], "AuthenticationEnabled": False, "DicomAet": "ORTHANC"}
+TOML = """me = {{ ae = "MEDPRIOR", port = {node} }}
+peers = [{{ ae = "ORTHANC", port = {dicom}, send_back = true }}, {{ ae = "SENDER", may = ["store"] }}]
+[[rules]]
+when = {{ Modality = "CR" }}
+prior = "chest-xray"
+back = ["pm", "sr", "sc"]
+quiet = 2
+"""
+QUIET, BACK = 2.0, 3
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        return door.getsockname()[1]
+
+
+def asked(url: str, token: str = "") -> list[dict]:
+    with urlopen(Request(url, headers={"Authorization": f"Bearer {token}"}), timeout=20) as answer:
+        return json.loads(answer.read())
+
+
+def film(png: Path, n: int) -> Dataset:
+    """A radiograph of the data set as CR."""
+    values = np.asarray(Image.open(png).convert("L"))
+    made = slice_of(n, 8, f"film {n}")
+    made.SOPClassUID, made.Modality, made.BurnedInAnnotation = ComputedRadiographyImageStorage, "CR", "NO"
+    made.Rows, made.Columns = values.shape
+    made.BitsAllocated, made.BitsStored, made.HighBit = 8, 8, 7
+    made.PixelSpacing = [0.14 * 2048 / values.shape[0]] * 2
+    made.PixelData = values.tobytes()
+    return made
+
+
+def study(rounds: int) -> None:
+    data = Path(os.environ["MEDPRIOR_DATA"]) / "chest_xray_nih" / "test"
+    pictures = sorted(data.rglob("*.png"))[:rounds]
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        home, dicom, web, node = Path(folder), free_port(), free_port(), free_port()
+        places = {"StorageDirectory": f"{home}/db", "IndexDirectory": f"{home}/db"}
+        ports = {"HttpPort": web, "DicomPort": dicom, "UnknownSopClassAccepted": True}
+        (home / "orthanc.json").write_text(json.dumps(ORTHANC | places | ports))
+        (home / "pacs.toml").write_text(TOML.format(node=node, dicom=dicom))
+        run(stack, ["Orthanc", f"{home}/orthanc.json"], home / "orthanc.log")
+        command = ["-m", "medprior", "serve", f"{home}/runs", "--port", "0", "--pacs", f"{home}/pacs.toml"]
+        run(stack, [sys.executable, *command], home / "serve.log")
+        while "token=" not in (home / "serve.log").read_text():
+            time.sleep(0.1)
+        address, _, token = (home / "serve.log").read_text().split()[-1].partition("/#token=")
+        rests, jobs = [], []
+        for n, picture in enumerate(pictures):
+            dcmwrite(home / "film.dcm", film(picture, n), enforce_file_format=True)
+            words = ["dcmsend", "-aet", SENDER, "-aec", "MEDPRIOR", "127.0.0.1", str(node)]
+            subprocess.run([*words, f"{home}/film.dcm"], check=True, capture_output=True)
+            began = time.time()
+            while len(asked(f"http://127.0.0.1:{web}/instances")) < BACK * (n + 1):
+                time.sleep(0.05)
+            whole, job = time.time() - began, asked(f"{address}/api/jobs", token)[0]
+            jobs.append(job["ended"] - job["started"])
+            rests.append(whole - QUIET - jobs[-1])
+    print(f"{rounds} films in, {BACK} objects back in Orthanc each; quiet time {QUIET:.0f} s")
+    print(f"job: median {statistics.median(jobs):.1f} s ({min(jobs):.1f} to {max(jobs):.1f})")
+    print(f"all else: median {statistics.median(rests):.1f} s ({min(rests):.1f} to {max(rests):.1f})")
+    print(f"load of the machine meanwhile: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+
+
+def run(stack: ExitStack, command: Sequence[str], log: Path) -> None:
+    """A process that ends with the stack."""
+    with open(log, "wb") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file)
+    stack.callback(process.wait)
+    stack.callback(process.terminate)
 
 
 if __name__ == "__main__":

@@ -90,7 +90,12 @@ class Store:
             "UnknownSopClassAccepted": True,
             "OverwriteInstances": True,
             "DicomModalities": {
-                "node": {"AET": "MEDPRIOR", "Host": "127.0.0.1", "Port": self.node},
+                "node": {
+                    "AET": "MEDPRIOR",
+                    "Host": "127.0.0.1",
+                    "Port": self.node,
+                    "AllowStorageCommitment": True,
+                },
                 "other": ["FETCHER", "127.0.0.1", self.other],
             },
             "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
@@ -159,7 +164,11 @@ port = {dicom}
 may = ["store"]
 send_back = true
 count = true
-confirm = false
+confirm = true
+[[peers]]
+ae = "WEB"
+web = "http://127.0.0.1:{web}/dicom-web"
+send_back = true
 [[peers]]
 ae = "DCMSEND"
 may = ["store"]
@@ -196,7 +205,7 @@ class Served:
 def node(place: Path, store: Store, run: Running) -> Served:
     """``medprior serve --pacs`` as it is started by hand, with a small prior."""
     save_tiny(place / "tiny", modality="CT", unit="HU")
-    (place / "pacs.toml").write_text(TOML.format(node=store.node, dicom=store.dicom))
+    (place / "pacs.toml").write_text(TOML.format(node=store.node, dicom=store.dicom, web=store.web))
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "medprior", "serve", "--port", "0", "--pacs", "pacs.toml"]
     process = run(command, place / "serve.log", cwd=place, env=environment)
@@ -234,12 +243,13 @@ def sent(port: int, title: str, files: list[Path]) -> None:
 
 
 def test_a_study_that_is_sent_gets_its_answer(node: Served, store: Store, tmp_path: Path) -> None:
-    """By dcmsend and by Orthanc itself; map, report and picture come back into the study. No word of it
+    """By dcmsend and by Orthanc itself; map, report and picture come back into the study, by C-STORE to which
+    Orthanc commits, and by STOW-RS. No word of it
     stands in logs, names and pages. Our own results sent once more get no job.
     """
     files = [save(tmp_path / f"{n}.dcm", image) for n, image in enumerate(head_scan())]
     sent(store.node, "DCMSEND", files)
-    until(lambda: node.page["states"].get("delivery delivered") == 1)
+    until(lambda: node.page["states"].get("delivery delivered") == 2)
     study = store("/tools/find", json.dumps({"Level": "Study", "Query": {}, "Expand": True}).encode())
     assert [one["MainDicomTags"]["StudyInstanceUID"] for one in study] == [uid("peers study")]
     kinds = sorted(one["MainDicomTags"]["SeriesDescription"] for one in store("/series?expand"))
