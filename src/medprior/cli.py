@@ -165,6 +165,23 @@ def report(
 
 
 @app.command
+def merge(
+    *runs: Annotated[Path, Parameter(help="Run folders of all shards of one command.")],
+    out: Annotated[
+        Path | None, Parameter(help="Folder for the whole run. Default: runs/JOB-XXXXXXXX.")
+    ] = None,
+    fresh: Annotated[bool, Parameter(help="Replace another run in that folder.")] = False,
+    screen: Shown,
+) -> int:
+    """Join the shards of a run on many scans; refused, by name, where one is missing or differs."""
+    from .runs.many.merge import merge_runs
+
+    with progress(screen) as listen:
+        done = merge_runs(runs, out, fresh=fresh, on_event=listen)
+    return finish(screen, done)
+
+
+@app.command
 def doctor(*, screen: Shown) -> int:
     """Check this installation."""
     from .runs.doctor import described, diagnose

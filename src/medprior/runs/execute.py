@@ -42,7 +42,7 @@ from .detect.run import run_detect
 from .explain.model import model_digest
 from .explain.run import run_explain
 from .many.job import ManyJob, ManyRequest, holds_many
-from .many.run import run_many
+from .many.share import run_many
 from .reconstruct.run import run_reconstruct
 from .synthesize.run import run_synthesize
 

@@ -30,7 +30,7 @@ VERBS: dict[str, tuple[type[ask.Request | ask.Scan], str]] = {
     "adapt": (ask.Adapt, "learn.adapt:run_adapt"),
     "label": (ask.Label, "label.run:run_label"),
     "learn": (ask.Learn, "learn.head:run_learn"),
-    "predict": (ask.Predict, "learn.predict:run_predict"),
+    "predict": (ask.Predict, "many.predict:run_predict"),
     "evaluate reconstruct": (ask.EvaluateReconstruct, "studies.reconstruct:run_evaluate_reconstruct"),
     "evaluate detect": (ask.EvaluateDetect, "studies.detect:run_evaluate_detect"),
     "evaluate explain": (ask.EvaluateExplain, "studies.explain:run_evaluate_explain"),

@@ -8,7 +8,8 @@ from pydantic import BaseModel
 from .. import __version__
 from ..errors import FileProblem, MedpriorError
 from ..io.served.queue import ENDED, Job
-from .forms import command_line, forms, words_of
+from ..runs.ask.words import words_of
+from .forms import command_line, forms
 from .hand_in import Here
 from .office import Office
 

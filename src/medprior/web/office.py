@@ -16,8 +16,9 @@ from ..io.served.readings import ReadingStore
 from ..io.served.scans import ScanStore, Study
 from ..runs.ask.request import Request
 from ..runs.ask.requests import Label, Scan
+from ..runs.ask.words import words_of
 from ..runs.core.run import RunFolder
-from .forms import file_kind, form_request, words_of
+from .forms import file_kind, form_request
 from .labels import LabelRoom
 from .pictures import Shelf
 from .shown import Runs

@@ -8,8 +8,9 @@ import pytest
 
 from medprior.cli import app
 from medprior.errors import BadOption
+from medprior.runs.ask.words import words_of
 from medprior.runs.verbs import VERBS
-from medprior.web.forms import command_line, file_kind, form_request, forms, words_of
+from medprior.web.forms import command_line, file_kind, form_request, forms
 
 FILLED: dict[str, dict[str, object]] = {
     "detect": {"input": "a scan.dcm", "prior": "chest-xray", "n_twins": 3, "allow_other": True, "unit": "-x"},

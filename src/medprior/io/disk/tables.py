@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ...errors import Corrupt, MissingExtra, optional
 
-__all__ = ["each_line", "write_csv", "write_parquet"]
+__all__ = ["each_line", "write_csv", "write_lines", "write_parquet"]
 
 _AT_ONCE = 10_000
 """Rows that memory holds at a time."""
@@ -56,6 +56,12 @@ def _kind(pyarrow: Any, values: Sequence[Any]) -> Any:
     if known and all(isinstance(value, int | float) for value in known):
         return pyarrow.float64()
     return pyarrow.string()
+
+
+def write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Records as ``append_line`` writes them. The caller makes the folder appear whole."""
+    with open(path, "w", encoding="utf-8") as file:
+        file.writelines(json.dumps(record) + "\n" for record in records)
 
 
 def each_line(path: Path) -> Iterator[Any]:

@@ -51,6 +51,10 @@ class HasMany(HasLayout):
         said = [name for name in ("shard", "workers", "cluster") if getattr(self, name) is not None]
         if len(said) > 1:
             raise ValueError(f"{', '.join(said)}: wanted one of them")
+        if self.cluster is not None and self.cluster != "slurm" and "://" not in self.cluster:
+            raise ValueError(
+                f"cluster: wanted slurm, or the address of a Dask scheduler, got {self.cluster!r}"
+            )
         if self.jobs is not None and not (self.workers or self.cluster):
             raise ValueError("jobs: no option without workers or cluster")
         try:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...io.pictures import stored_png
 from ...jobs.detect import ALPHA
 from ..core.outputs import SHORT, Outcome, Summary
+from ..core.run import Run
 from ..page.blocks import Grid, Picture, Section, Table
 from ..page.pictures import Drawn
 from .begun import THUMB
-from .job import ManyJob
 from .rows import CSV, DISCOVERY_RATE, ROWS, Discoveries, Row, rows_in
 
 __all__ = ["folder_outcome"]
@@ -21,7 +21,9 @@ PICTURES, LINES, NAMED = 24, 200, 100
 """Scans with a picture on the page, with a row, and failed ones that are named there; results.csv has all."""
 
 
-def folder_outcome(job: ManyJob, begun: Path, found: Discoveries | None, listed: int) -> Outcome:
+def folder_outcome(
+    run: Run, prior: Mapping[str, str], begun: Path, found: Discoveries | None, listed: int
+) -> Outcome:
     """The outcome of all scans together. begun: the folder with the rows. found: None for a shard."""
     rows = begun / ROWS
     first = heapq.nsmallest(
@@ -40,15 +42,17 @@ def folder_outcome(job: ManyJob, begun: Path, found: Discoveries | None, listed:
     if found is not None and counts["p_values"]:
         metrics["discoveries"] = found.n
     lines = _said(metrics)
-    sections = [_section(job, begun, first, lines, metrics), *_failures(failed, counts["failed"])]
-    shard = f", shard {job.request.shard} of {listed}" if job.request.shard else ""
+    shard = run.identity.get("shard")
+    sections = [_section(shard, begun, first, lines, metrics), *_failures(failed, counts["failed"])]
+    part = f"Shard {shard} of {listed} scans: " if shard else ""
     return Outcome(
         metrics,
         sections,
         [],
         Summary(tuple(lines), lines[0], SHORT if counts["failed"] else 0),
-        title=f"medprior {job.request.job}: {counts['scans']} scans",
-        lead=f"{counts['scans']} scans of {len(patients)} patients{shard}. Prior: {job.prior['name']}.",
+        overrides=["scans that the prior is not for were allowed"] if run.identity.get("allow_other") else [],
+        title=f"medprior {run.job}: {counts['scans']} scans",
+        lead=f"{part}{counts['scans']} scans of {len(patients)} patients. Prior: {prior['name']}.",
     )
 
 
@@ -73,7 +77,7 @@ def _said(metrics: dict[str, int]) -> list[str]:
 
 
 def _section(
-    job: ManyJob, begun: Path, first: Sequence[Row], lines: Sequence[str], metrics: dict[str, int]
+    shard: str | None, begun: Path, first: Sequence[Row], lines: Sequence[str], metrics: dict[str, int]
 ) -> Section:
     pictures = [_picture(begun, row) for row in first[:PICTURES] if row.folder]
     titles = list(first[0].cells) if first else []
@@ -86,13 +90,13 @@ def _section(
     note = f"{CSV} has {more} more." if more > 0 else f"{CSV} has the same rows in the order of the folder."
     blocks = [*([Grid(pictures)] if pictures else []), Table(table, note, words=True)]
     text = "The most unusual scan comes first." if metrics["p_values"] else "What needs a look comes first."
-    return Section("All scans", text, blocks, verdict=" ".join(lines), caveats=_limits(job, metrics))
+    return Section("All scans", text, blocks, verdict=" ".join(lines), caveats=_limits(shard, metrics))
 
 
-def _limits(job: ManyJob, metrics: dict[str, int]) -> tuple[str, ...]:
+def _limits(shard: str | None, metrics: dict[str, int]) -> tuple[str, ...]:
     if not metrics["p_values"]:
         return ()
-    if job.request.shard is not None:
+    if shard is not None:
         return ("This is one shard: the false discovery rate is held when the shards are merged.",)
     return (
         "The false discovery rate holds where the healthy scans of this folder are like those of the "

@@ -4,9 +4,8 @@ on where it was stopped.
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,8 +14,9 @@ from PIL import Image
 from ...data.views import as_png, grey, quick_window, upright
 from ...data.volume import Volume
 from ...errors import FileProblem, Unsupported, cause
-from ...io.dataset.worklist import ListedScan, digest_of_list, list_scans, read_scans, shard_of
+from ...io.dataset.worklist import ListedScan, read_scans, shard_of
 from ...io.disk.files import locked, write_file
+from ...io.disk.tables import write_lines
 from ..ask.many import shard_named
 from ..core.cost import LONG, words
 from ..core.outputs import Outcome
@@ -28,59 +28,41 @@ from .job import ManyJob, of_one
 from .page import folder_outcome
 from .rows import ROWS, Row, q_values, rows_in, write_results
 
-__all__ = ["many_run", "run_many"]
+__all__ = ["do_scans", "publish"]
 
 SIDE = 160
 _MEASURED = 3
 """Scans after which the time of all is known."""
 
 
-def run_many(job: ManyJob, on_event: OnEvent) -> RunFolder:
-    """Do it on every scan of the folder, or of a shard of it. The folder of the run appears whole or not at
-    all; until then what is done lies in OUT.partial.
-
-    Raises a MedpriorError where the request cannot be served at all. A scan that cannot be used has a row
-    with the reason.
+def do_scans(job: ManyJob, run: Run, scans: Sequence[ListedScan], on_event: OnEvent) -> RunFolder:
+    """Do it in this process on every scan, or on those of the request's shard. The folder of the run appears
+    whole or not at all; until then what is done lies in OUT.partial.
     """
-    started = time.monotonic()
-    on_event(Event("stage", "listing the scans"))
-    scans = list_scans(job.folder, job.request.layout)
-    run = many_run(job, scans, started)
-    if (done := run.done(on_event)) is not None:
-        return done
+    shard = shard_named(job.request.shard)
+    mine = scans if shard is None else [scan for scan in scans if shard_of(scan, shard[1]) == shard[0]]
     with locked(beside(run.out)):
         begun = BegunMany(run.out, run.id, fresh=job.request.fresh)
         if begun.done:
             on_event(Event("note", f"goes on: {len(begun.done)} scans are done already"))
-        _Work(job, begun, on_event).all(in_shard(job, scans))
-        done = publish(run, job, begun.path, len(scans))
+        _Work(job, begun, on_event).all(mine)
+        done = publish(run, job.prior, begun.path, len(scans))
         begun.forget()
     return done
 
 
-def many_run(job: ManyJob, scans: Sequence[ListedScan], started: float) -> Run:
-    """The identity of the run, and of its shard."""
-    return Run.of(job.request, started, job.device, **job.facts, scans=digest_of_list(scans))
-
-
-def in_shard(job: ManyJob, scans: Sequence[ListedScan]) -> Sequence[ListedScan]:
-    """Those of the request's shard."""
-    shard = shard_named(job.request.shard)
-    return scans if shard is None else [scan for scan in scans if shard_of(scan, shard[1]) == shard[0]]
-
-
-def publish(run: Run, job: ManyJob, begun: Path, listed: int) -> RunFolder:
+def publish(run: Run, prior: Mapping[str, str], begun: Path, listed: int) -> RunFolder:
     """The folder of a run whose rows and scans lie in ``begun``. listed: scans in the folder of data."""
     rows = begun / ROWS
-    found = q_values(rows_in(rows)) if job.request.shard is None else None
+    found = None if run.identity.get("shard") else q_values(rows_in(rows))
 
     def fill(folder: Path) -> None:
         linked(begun / SCANS, folder / SCANS)
-        shutil.copyfile(rows, folder / ROWS)
+        write_lines(folder / ROWS, (row.as_json() for row in rows_in(rows)))
         write_results(folder, rows, found)
 
-    outcome = folder_outcome(job, begun, found, listed)
-    record = run.record(outcome, prior=job.prior, input=None)
+    outcome = folder_outcome(run, prior, begun, found, listed)
+    record = run.record(outcome, prior=prior, input=None)
     return run.publish(outcome, record, fill)
 
 

@@ -37,8 +37,8 @@ def head(data: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return out
 
 
-def rows_of(run: Path) -> list[dict[str, str]]:
-    with open(run / "predictions.csv", newline="") as file:
+def rows_of(run: Path, name: str = "predictions.csv") -> list[dict[str, str]]:
+    with open(run / name, newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -77,8 +77,8 @@ def test_predict_a_folder(head: Path, tmp_path: Path) -> None:
     for n, image in enumerate(images):
         write(Volume(np.asarray(image, np.float32)[None]), folder / f"{n:03d}.png", kind="converted")
     assert main(["predict", str(folder), "--head", str(head), "--out", str(tmp_path / "out")]) == 0
-    rows = rows_of(tmp_path / "out")
-    assert [row["scan"] for row in rows] == [f"{n:03d}.png" for n in range(12)]
+    rows = rows_of(tmp_path / "out", "results.csv")
+    assert [row["path"] for row in rows] == [f"{n:03d}.png" for n in range(12)]
     assert np.mean([row["label"] == true for row, true in zip(rows, labels, strict=True)]) > 0.7
     assert all(abs(float(row["p plain"]) + float(row["p striped"]) - 1) < 1e-3 for row in rows)
     assert all(row["label"] in row["set"].split(" or ") for row in rows)

@@ -1,0 +1,182 @@
+"""Workers of this machine, SLURM and Dask: the same commands and the same bytes; a worker that dies costs its
+shard one retry.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from medprior.errors import BadOption, FileProblem
+from medprior.runs.ask.requests import request_from
+from medprior.runs.core.progress import Event
+from medprior.runs.core.run import RunFolder
+from medprior.runs.execute import execute
+from medprior.runs.many import engines
+from medprior.runs.many.engines import Ended, ShardTask, processes
+from tests.unit.runs.many.conftest import contents
+
+
+def run(films: Path, prior: Path, out: Path, listen: object = None, **more: object) -> RunFolder:
+    values = {"input": films, "prior": str(prior), "out": out, "pages": "none", **more}
+    return execute(request_from("detect", values), *([listen] if listen else []))  # type: ignore[list-item]
+
+
+@pytest.fixture(scope="module")
+def whole(films: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return run(films, tiny, tmp_path_factory.mktemp("whole") / "run")
+
+
+def killer(shards: Path, kills: list[int]) -> None:
+    """Ends the first worker that has begun a scan."""
+    for _ in range(600):
+        for lock in shards.glob("*.desk/lock"):
+            for process in Path("/proc").glob("[0-9]*"):
+                try:
+                    words = (process / "cmdline").read_bytes().split(b"\0")
+                except OSError:
+                    continue
+                begun = any(shards.glob("*.partial/rows.jsonl"))
+                if begun and os.fsencode(lock.parent.name.removesuffix(".desk")) in b" ".join(words):
+                    os.kill(int(process.name), signal.SIGKILL)
+                    kills.append(int(process.name))
+                    return
+        time.sleep(0.05)
+
+
+def test_a_worker_that_dies_costs_its_shard_a_retry(
+    films: Path, tiny: Path, whole: RunFolder, tmp_path: Path
+) -> None:
+    kills: list[int] = []
+    events: list[Event] = []
+    thread = threading.Thread(target=killer, args=(tmp_path / "run.partial" / "shards", kills))
+    thread.start()
+    done = run(films, tiny, tmp_path / "run", events.append, workers=1)
+    thread.join()
+    assert len(kills) == 1 and contents(done) == contents(whole)
+    assert any("workers" in event.text and "scans x" in event.text for event in events)
+    assert not (tmp_path / "run.partial").exists()
+
+
+def test_workers_run_side_by_side_and_tell_how_they_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "_command", lambda words: [sys.executable, "-S", "-c", *words])
+    held = (
+        "import pathlib, time\np = pathlib.Path({0!r})\n(p / {1!r}).touch()\n"
+        "while not (p / {2!r}).exists(): time.sleep(0.02)"
+    )
+    killed = "import os, sys; sys.stderr.write('out of memory'); sys.stderr.flush(); os.kill(os.getpid(), 9)"
+    meet = [held.format(str(tmp_path), "a", "b"), held.format(str(tmp_path), "b", "a")]
+    parts = [ShardTask(n, 3, tmp_path / str(n), (text,)) for n, text in enumerate([*meet, killed], start=1)]
+    ended = processes(parts, 2, lambda event: None)  # the first two end only where both run at once
+    assert ended == {1: Ended(), 2: Ended(), 3: Ended(None, "out of memory")}
+
+
+def test_a_shard_that_is_refused_is_named_at_once(films: Path, tiny: Path, tmp_path: Path) -> None:
+    """Its folder holds somebody's notes, which no second try would change."""
+    taken = tmp_path / "run.partial" / "shards" / "1-of-1"
+
+    def listen(event: Event) -> None:
+        if "processes" in event.text:
+            taken.mkdir(parents=True, exist_ok=True)
+            (taken / "notes.txt").write_text("somebody's")
+
+    with pytest.raises(FileProblem, match=r"1 of 1 shards are not done \(1/1\): .*did not write"):
+        run(films, tiny, tmp_path / "run", listen, workers=1)
+
+
+def test_a_cluster_that_is_not_there_is_named(films: Path, tiny: Path, tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    with pytest.raises(BadOption, match="workers, cluster: wanted one of them"):
+        run(films, tiny, tmp_path / "run", workers=2, cluster="slurm")
+    with pytest.raises(BadOption, match="wanted slurm, or the address"):
+        run(films, tiny, tmp_path / "run", cluster="slrum")
+
+
+def test_dask_gives_the_same_bytes(films: Path, tiny: Path, whole: RunFolder, tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    how = {"processes": False, "protocol": "tcp", "host": "127.0.0.1", "dashboard_address": None}
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, **how) as cluster:
+        done = run(films, tiny, tmp_path / "run", cluster=cluster.scheduler_address, jobs=2)
+    assert contents(done) == contents(whole)
+
+
+CONFIGURATION = """ClusterName=t
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={ports[0]}
+SlurmdPort={ports[1]}
+SlurmUser=root
+SlurmdUser=root
+StateSaveLocation={home}/state
+SlurmdSpoolDir={home}/spool
+SlurmctldPidFile={home}/slurmctld.pid
+SlurmdPidFile={home}/slurmd.pid
+SlurmctldLogFile={home}/c.log
+SlurmdLogFile={home}/d.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+MpiDefault=none
+AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/none
+ReturnToService=2
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} State=UNKNOWN
+PartitionName=test Nodes={host} Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+def free_ports() -> list[int]:
+    """Two that are free on loopback."""
+    with socket.socket() as one, socket.socket() as other:
+        for found in (one, other):
+            found.bind(("127.0.0.1", 0))
+        return [found.getsockname()[1] for found in (one, other)]
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """SLURM on one node, on loopback; ended by its ids."""
+    missing = [name for name in ("slurmctld", "slurmd", "munged", "sbatch") if shutil.which(name) is None]
+    if missing or os.geteuid():
+        pytest.skip(f"SLURM on one node: wanted root, and {', '.join(missing) or 'nothing else'}")
+    home = tmp_path / "slurm"
+    (home / "state").mkdir(parents=True)
+    (home / "spool").mkdir()
+    Path("/run/munge").mkdir(exist_ok=True)
+    (home / "key").write_bytes(os.urandom(1024))
+    (home / "key").chmod(0o400)
+    host = socket.gethostname().partition(".")[0]
+    (home / "slurm.conf").write_text(
+        CONFIGURATION.format(host=host, home=home, cpus=os.cpu_count(), ports=free_ports())
+    )
+    monkeypatch.setenv("SLURM_CONF", str(home / "slurm.conf"))
+    own = [f"--{name}-file={home}/{file}" for name, file in (("key", "key"), ("pid", "munged.pid"))]
+    own += [f"--log-file={home}/munged.log", f"--seed-file={home}/seed"]
+    try:
+        for daemon in (["munged", "--force", *own], ["slurmctld"], ["slurmd"]):
+            subprocess.run(daemon, check=True, capture_output=True, timeout=60)
+        yield
+    finally:
+        for name in ("slurmd", "slurmctld", "munged"):
+            with suppress(OSError, ValueError):
+                os.kill(int((home / f"{name}.pid").read_text()), signal.SIGTERM)
+
+
+@pytest.mark.usefixtures("slurm")
+def test_slurm_gives_the_same_bytes(films: Path, tiny: Path, whole: RunFolder, tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    done = run(films, tiny, tmp_path / "run", cluster="slurm", jobs=2)
+    assert contents(done) == contents(whole)
