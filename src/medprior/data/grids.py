@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .axes import axcodes, reorient
 from .volume import Volume
 
-__all__ = ["middle_half", "on_grid_of", "slice_heights"]
+__all__ = ["box_mean", "middle_half", "on_grid_of", "slice_heights"]
 
 _NEAR = 0.1
 """Voxels by which corners may lie apart: programs round affines."""
@@ -47,3 +48,12 @@ def middle_half(n: int) -> range:
 def slice_heights(n: int) -> Tensor:
     """(n,): where each slice of a whole volume lies, from -1 (below the first) to 1 (above the last)."""
     return (2 * torch.arange(n) + 1) / n - 1
+
+
+def box_mean(x: Tensor, width: int) -> Tensor:
+    """(B, C, i, j[, k]) -> the same: mean over ``width`` voxels (odd) along each axis, fewer at the border
+    and along an axis that is shorter.
+    """
+    widths = [min(width, n - 1 + n % 2) for n in x.shape[2:]]
+    pool = F.avg_pool2d if x.ndim == 4 else F.avg_pool3d
+    return pool(x, widths, stride=1, padding=[w // 2 for w in widths], count_include_pad=False)

@@ -11,11 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from ..data.grids import box_mean
 from ..data.seeds import generator
 from ..errors import optional
 from ..prior import Condition, Denoiser
@@ -183,13 +182,13 @@ def _most(values: Tensor, share: float) -> Tensor:
 def _smooth(values: Tensor) -> Tensor:
     """A mean over a fourteenth of the side, so that places and not single voxels are compared."""
     width = 2 * max(1, min(values.shape) // 28) + 1
-    pool = F.avg_pool2d if values.ndim == 2 else F.avg_pool3d
-    return pool(values[None, None], width, 1, width // 2, count_include_pad=False)[0, 0]
+    return box_mean(values[None, None], width)[0, 0]
 
 
 def _rank_correlation(a: Tensor, b: Tensor) -> float:
     """Spearman's, of all places."""
     from scipy.stats import spearmanr
 
-    value = float(spearmanr(a.flatten().numpy(), b.flatten().numpy())[0])  # type: ignore[arg-type]
-    return 0.0 if np.isnan(value) else value
+    if a.min() == a.max() or b.min() == b.max():
+        return 0.0
+    return float(spearmanr(a.flatten().numpy(), b.flatten().numpy())[0])  # type: ignore[arg-type]

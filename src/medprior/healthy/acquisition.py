@@ -22,7 +22,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..data.affine import affine_places, resampled_at, turns
-from .statistics import HeightGaussian, TensorRecord, box_mean
+from ..data.grids import box_mean
+from .statistics import HeightGaussian, TensorRecord
 
 __all__ = ["PARTS", "AcquisitionModel", "Sketch", "describe_part", "sketch"]
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..data.grids import box_mean
 from ..data.seeds import generator
 from ..errors import BadOption, Diverged
 from ..nets import Featured
 from ..prior import Condition, Prior
-from .statistics import box_mean
 
 __all__ = ["FEATURES_AT", "SIGMAS", "ScanFeatures", "scan_features"]
 

@@ -23,22 +23,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data.grids import slice_heights
+from ..data.grids import box_mean, slice_heights
 from ..data.seeds import generator
 from ..errors import BadOption, Uncalibrated, WrongKind
 from ..prior import Condition, Prior
 from .acquisition import AcquisitionModel, Sketch, sketch
 from .features import SIGMAS, ScanFeatures, scan_features
 from .memory import Memory, Shown, slice_distances, volume_distance_map
-from .statistics import (
-    WAVES,
-    HeightGaussian,
-    HeightTrend,
-    PlaceStatistics,
-    box_mean,
-    grid_moments,
-    upsample_grid,
-)
+from .statistics import WAVES, HeightGaussian, HeightTrend, PlaceStatistics, grid_moments, upsample_grid
 from .variants import reacquire, repose
 
 __all__ = [

@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..data.grids import box_mean
+
 __all__ = [
     "WAVES",
     "HeightGaussian",
     "HeightTrend",
     "PlaceStatistics",
     "TensorRecord",
-    "box_mean",
     "grid_moments",
     "upsample_grid",
 ]
@@ -142,15 +143,6 @@ def _softened(x: Tensor) -> Tensor:
     each other to a cell.
     """
     return box_mean(x[None, None], 3 if x.ndim == 2 else 5)[0, 0]
-
-
-def box_mean(x: Tensor, width: int) -> Tensor:
-    """(B, C, i, j[, k]) -> the same: mean over ``width`` voxels (odd) along each axis, fewer at the border
-    and along an axis that is shorter.
-    """
-    widths = [min(width, n - 1 + n % 2) for n in x.shape[2:]]
-    pool = F.avg_pool2d if x.ndim == 4 else F.avg_pool3d
-    return pool(x, widths, stride=1, padding=[w // 2 for w in widths], count_include_pad=False)
 
 
 def upsample_grid(x: Tensor, size: Sequence[int]) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..data.affine import affine_places, resampled_at, turns
-from .statistics import box_mean
+from ..data.grids import box_mean
 
 __all__ = ["reacquire", "repose"]
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from ..data.grids import box_mean
 from ..operators import Measurement
 from ..prior import Denoiser
 from .rules import laplace_draws
@@ -31,8 +31,7 @@ def draw_deviation(values: Tensor) -> Tensor:
     the intervals are a tenth narrower than without.
     """
     variance = values.var(0)
-    pool = F.avg_pool2d if variance.ndim == 3 else F.avg_pool3d
-    smooth = pool(variance[None], 3, stride=1, padding=1, count_include_pad=False)[0]
+    smooth = box_mean(variance[None], 3)[0]
     return (smooth + _FLOOR**2 * variance.mean()).sqrt()
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from medprior.data.grids import box_mean
 from medprior.healthy.acquisition import PARTS, AcquisitionModel, describe_part, sketch
-from medprior.healthy.statistics import box_mean
 
 ORGANS = [((0.3, 0.35, 0.4), 0.14, 0.9), ((0.7, 0.6, 0.35), 0.2, 0.5), ((0.35, 0.75, 0.7), 0.1, -0.4)]
 """Centre, radius in shares of the side, and brightness."""

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from medprior.data.grids import box_mean
 from medprior.errors import BadOption, Uncalibrated
 from medprior.healthy.features import SIGMAS, scan_features
 from medprior.healthy.model import (
@@ -25,7 +26,6 @@ from medprior.healthy.model import (
     prior_expectation,
     summarize,
 )
-from medprior.healthy.statistics import box_mean
 from medprior.io.disk.files import load_weights, save_weights
 from medprior.prior import Condition, Prior
 from tests.unit.jobs.exact import CT, Exact, tiny

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from medprior.healthy.statistics import HeightGaussian, HeightTrend, PlaceStatistics, box_mean, grid_moments
+from medprior.data.grids import box_mean
+from medprior.healthy.statistics import HeightGaussian, HeightTrend, PlaceStatistics, grid_moments
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

@@ -70,3 +70,10 @@ def test_the_deviation_of_few_draws_is_steadier_than_their_standard_deviation() 
         assert smooth.shape == shape[1:]
         assert 0.29 < float(smooth.square().mean().sqrt()) < 0.31
         assert float(smooth.std()) < 0.5 * float(raw.std())
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8, 1), (1, 2, 8, 8)])
+def test_the_deviation_of_a_volume_of_one_or_two_slices(shape: tuple[int, ...]) -> None:
+    values = torch.randn(16, *shape, generator=torch.Generator().manual_seed(0))
+    found = draw_deviation(values)
+    assert found.shape == shape and float((found - 1).abs().mean()) < 0.2

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...data.grids import box_mean
 from ...data.nearest import neighbour_distance
 from ...errors import BadOption, ShapeMismatch
 from .coreset import greedy_centres
@@ -120,8 +121,7 @@ class Atlas:
 
     def __call__(self, scan: Tensor) -> PlainResult:
         z = (_common(scan, self.mean) - self.mean) / self.std
-        pool = F.avg_pool2d if z.ndim == 3 else F.avg_pool3d
-        smooth = pool(z.abs().mean(0)[None, None], 3, stride=1, padding=1, count_include_pad=False)
+        smooth = box_mean(z.abs().mean(0)[None, None], 3)
         return PlainResult(float(z.double().square().mean()), _own(smooth, scan))
 
 

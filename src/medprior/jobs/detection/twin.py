@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...data.grids import box_mean
 from ...data.seeds import generator
 from ...healthy.model import NetworkScan
 from ...prior import Condition, Denoiser, Prior
@@ -55,9 +56,8 @@ def free_above(unusual: Tensor, quantile: float, like: NetworkScan) -> Tensor:
 
 def _grown(share: Tensor, like: NetworkScan) -> Tensor:
     """Two voxels further to all sides, with soft edges."""
-    grow, soften = (F.max_pool2d, F.avg_pool2d) if share.ndim == 2 else (F.max_pool3d, F.avg_pool3d)
-    grown = grow(share[None, None], 5, stride=1, padding=2)
-    grown = soften(grown, 3, stride=1, padding=1, count_include_pad=False)
+    grow = F.max_pool2d if share.ndim == 2 else F.max_pool3d
+    grown = box_mean(grow(share[None, None], 5, stride=1, padding=2), 3)
     return grown[0, 0].movedim(-1, 0)[:, None] if like.stack else grown
 
 

@@ -156,6 +156,14 @@ def test_the_grid_is_bounded_and_never_finer_than_the_scans() -> None:
     assert Atlas.fitted([healthy(s, 60, 50, 10) for s in range(4)]).mean.shape == (1, 48, 48, 10)
 
 
+@pytest.mark.parametrize("shape", [(32, 24, 1), (2, 24, 32), (1, 24, 24)])
+def test_a_volume_of_one_or_two_slices_is_scored(shape: tuple[int, ...]) -> None:
+    """No window is wider than a volume is thick."""
+    scans = [healthy(s, *shape) for s in range(5)]
+    found = Atlas.fitted(scans[:4])(scans[4])
+    assert found.map.shape == shape and found.map.isfinite().all()
+
+
 def test_pca_takes_what_varies_and_leaves_the_rest() -> None:
     """Scans that vary along two patterns: two components, nothing left of another mixture, all that is left
     of a third pattern.
