@@ -39,7 +39,7 @@ CHAPTERS = {
         "audit", "synthesis", "copies", "moves", "generators", "joint", "adapt", "augment_gain", "augment_gates",
     ),
     "Few labels": ("label", "learn-breast"),
-    "Networks, speed and safety": ("networks", "operators", "speed", "dicom_speed", "augment_speed", "kill"),
+    "Networks, speed and safety": ("networks", "operators", "speed", "dicom_speed", "augment_speed", "kill", "pacs", "ohif"),
 }  # fmt: skip
 PLAINEST = {
     "adapt": "real-olds20", "attribution": "unheard", "augment_gain": "gain over real",
@@ -48,7 +48,7 @@ PLAINEST = {
     "detect-pneumonia": "mean intensity", "detect-val": "mean intensity", "deviation": "one number",
     "gate": "healthy", "generators": "plain Gaussian", "htc2022": "least squares", "joint": "mean grey value",
     "label": "minus random", "learn-breast": "pixels", "lesions": "trivial", "measured-kspace": "zero-filled",
-    "membership": "1 patients a point", "moves": "plain", "networks": "monai", "patches": "trivial",
+    "membership": "1 patients a point", "moves": "plain", "networks": "monai", "ohif": "CT alone", "pacs": "disk alone", "patches": "trivial",
     "reconstruct-brain-t1": "trivial", "reconstruct-chest-ct": "trivial", "reconstruct-operators": "trivial",
 "stability": "trivial", "synthesis": "plain Gaussian",
     "volumes": "zero-filled",

@@ -17,6 +17,9 @@ __all__ = ["routes"]
 
 routes = APIRouter()
 
+_SCAN = 16
+"""Letters of the id of a scan that was handed in; other ways in have longer ones."""
+
 
 class Filled(BaseModel):
     """A form as it was filled."""
@@ -98,7 +101,7 @@ def _facts(office: Office, job: Job, runs: dict[str, str]) -> dict[str, object]:
         "id": job.id,
         "verb": job.verb,
         "state": job.state,
-        "scan": job.scan,
+        "scan": job.scan if len(job.scan) == _SCAN else "",
         "place": job.place,
         "said": job.said,
         "queued": job.queued,
