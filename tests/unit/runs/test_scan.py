@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from medprior.cli import main
 from medprior.io.dataset.layout import AS_MASK
+from medprior.io.dataset.scan import load_index
 from medprior.runs.scan import LISTED
 from tests.corpus.other import png
 from tests.unit.io.dataset.test_places import made
@@ -73,6 +75,21 @@ def test_the_index_goes_beside_the_data_where_that_is_wanted(
     data = made(tmp_path / "data", "a.png", "b.png")
     assert looked_at(capsys, data, "--write-index", "--out", tmp_path / "run")[0] == 0
     assert (data / "index.sqlite").is_file() and (data / "unusable.csv").is_file()
+
+
+def test_a_file_name_that_is_no_text_is_shown_escaped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the report and in the index, damaged or sound; the report is made again to the byte."""
+    data = made(tmp_path / "data", "a.png", os.fsdecode(b"\xfe.png"))
+    (data / os.fsdecode(b"\xff.png")).write_bytes(b"\x89PNG")
+    assert looked_at(capsys, data, "--write-index", "--out", tmp_path / "run")[0] == 0
+    page = (tmp_path / "run" / "report.html").read_bytes()
+    assert b"\\udcff.png" in page
+    assert {item.path for item in load_index(data).items} == {"a.png", os.fsdecode(b"\xfe.png")}
+    assert load_index(tmp_path / "run", data).items == load_index(data).items
+    assert main(["report", str(tmp_path / "run")]) == 0
+    assert (tmp_path / "run" / "report.html").read_bytes() == page
 
 
 def test_folders_of_patients_end_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

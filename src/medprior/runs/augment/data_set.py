@@ -249,7 +249,7 @@ def _files(work: Work, rows: Sequence[Written]) -> dict[str, bytes]:
     told = [names, *([_cell(getattr(row, name)) for name in names] for row in rows)]
     files = {"outputs/scans.csv": _plain(table), "variations.csv": _table(told), "events.jsonl": b""}
     if records := [json.dumps({"path": row.path, **row.record}) for row in rows if row.record is not None]:
-        files["outputs/augmentation.jsonl"] = ("\n".join(records) + "\n").encode()
+        files["outputs/augmentation.jsonl"] = ("\n".join(records) + "\n").encode(errors="backslashreplace")
     if bad := missing(work):
         files["failed.csv"] = _table([("path", "reason"), *bad])
     return files

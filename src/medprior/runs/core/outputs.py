@@ -122,7 +122,8 @@ class Outcome:
         prior_hash, seed = (record["prior"] or {}).get("sha256", ""), record["request"].get("seed", 0)
         self.write_outputs(folder, prior_hash=prior_hash, seed=seed)
         for name, content in self.files.items():
-            write_file(folder / name, content.encode() if isinstance(content, str) else content)
+            text = content.encode(errors="backslashreplace") if isinstance(content, str) else content
+            write_file(folder / name, text)
         if self.preview:
             write_file(folder / "preview.png", contact_sheet(self.preview))
         title = self.title or f"medprior {record['job'].replace('-', ' ')}"

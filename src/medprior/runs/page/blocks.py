@@ -144,8 +144,8 @@ class Page:
 
 
 def page_bytes(page: Page) -> bytes:
-    """The page as UTF-8. Text is escaped: it may come from a file of a stranger. The page's own script is the
-    only one that a browser runs.
+    """The page as UTF-8. Text is escaped: it may come from a file of a stranger. So is what is no text, as
+    the name of a file may be. The page's own script is the only one that a browser runs.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -164,4 +164,4 @@ def page_bytes(page: Page) -> bytes:
         "many": MANY,
         "drawn": svg,
     }
-    return environment.get_template("report.html").render(context).encode("utf-8")
+    return environment.get_template("report.html").render(context).encode(errors="backslashreplace")
