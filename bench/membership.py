@@ -1,6 +1,6 @@
 """Whether who holds a scan can tell that a prior was shown it: by what healthy.safetensors and trust.json keep.
 
-    python bench/membership.py chest-xray
+    python bench/membership.py chest-xray [--most 60]
 
 The attacker computes of his scan what detection computes. members: healthy films that the prior was shown, one
 a patient; others: healthy films of val and test, which it was not. AUC: how well a number tells the two apart,
@@ -25,8 +25,6 @@ from medprior.healthy.model import EVIDENCE, HealthyModel, NetworkScan, summariz
 from medprior.prior.admit import admit
 from medprior.runs.core.inputs import known_prior
 
-MOST = 60
-"""Members that are looked at."""
 NUMBERS = (
     "mean grey value",
     "profile of denoising errors",
@@ -40,11 +38,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("name", choices=("chest-xray",))
-    prior = known_prior(parser.parse_args().name).prior
+    parser.add_argument("--most", type=int, default=60, help="members, and others, that are looked at")
+    chosen = parser.parse_args()
+    prior = known_prior(chosen.name).prior
     torch.set_num_threads(1)
     healthy = [c for c in cases("chest") if not c.sick]
-    members = first_each(c for c in healthy if c.split == "train")[:MOST]
-    others = first_each(c for c in healthy if c.split != "train")
+    members = first_each(c for c in healthy if c.split == "train")[: chosen.most]
+    others = first_each(c for c in healthy if c.split != "train")[: chosen.most]
     inside, outside = numbers(prior, members), numbers(prior, others)
     labels = np.repeat([1, 0], [len(inside), len(outside)])
     print(f"{len(inside)} members, {len(outside)} others")
