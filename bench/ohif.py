@@ -69,7 +69,7 @@ def main() -> None:
 def fill(stack: ExitStack, home: Path, port: int) -> str:
     """An Orthanc with a CT, findings and a map; gives the UID of the study."""
     rng = np.random.default_rng(0)
-    grid = np.linalg.norm(np.stack(np.mgrid[tuple(slice(-1, 1, n * 1j) for n in SHAPE)])[:2], axis=0)
+    grid = np.linalg.norm(np.mgrid[tuple(slice(-1, 1, n * 1j) for n in SHAPE)][:2], axis=0)
     body = np.where(grid < 0.8, 40 + 30 * gaussian_filter(rng.normal(size=SHAPE), 2), -1000)
     affine = np.diag([2.0, 2.0, 4.0, 1.0])
     scan = Volume(body[None].astype(np.float32), affine, "HU", "CT")
@@ -153,7 +153,7 @@ def handler(dist: Path, store: int, address: str) -> Any:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_: Any) -> None:
+        def log_message(self, format: str, *args: Any) -> None:
             """Not a line for each file."""
 
     return Site

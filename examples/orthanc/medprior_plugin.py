@@ -7,8 +7,11 @@ left out here only to spare the way.
 
 import json
 import os
+from importlib import import_module
+from typing import Any
 
-import orthanc  # a module that Orthanc itself brings
+orthanc: Any = import_module("orthanc")
+"""A module that Orthanc itself brings."""
 
 NODE = os.environ.get("MEDPRIOR_MODALITY", "medprior")
 """The name under which orthanc.json lists medprior among its DicomModalities."""

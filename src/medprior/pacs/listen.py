@@ -36,7 +36,7 @@ _UID = re.compile(r"[0-9.]{1,64}")
 _OK, _FULL, _NOT_ALLOWED, _NOT_UNDERSTOOD, _OTHER_OBJECT = 0x0000, 0xA700, 0x0124, 0xC000, 0xA900
 _STRANGERS = 128
 """Lines that may be open without an association; each is cut after ``_HANDSHAKE``."""
-_HANDSHAKE = 5.0
+_HANDSHAKE = 10.0
 """Seconds that a stranger has to say who it is."""
 
 
