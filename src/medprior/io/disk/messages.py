@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import socket
 import struct
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
+from importlib import import_module
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -151,8 +151,10 @@ def unpacked(stated: Any, block: Any) -> Any:
         if "dict" in one:
             return {made(key): made(part) for key, part in one["dict"]}
         module, name = one["of"]
-        kind = getattr(sys.modules[module], name)
-        if not (module.startswith("medprior.") and is_dataclass(kind) and isinstance(kind, type)):
+        if not module.startswith("medprior."):
+            raise ValueError(f"{module}.{name} is none of ours")
+        kind = getattr(import_module(module), name)
+        if not (is_dataclass(kind) and isinstance(kind, type)):
             raise ValueError(f"{module}.{name} is no record")
         return kind(**{key: made(part) for key, part in one["with"].items()})
 

@@ -76,7 +76,10 @@ def test_a_scan_in_several_processes_is_that_of_one(
     (data / "ct" / "cut.dcm").write_bytes((data / "ct" / "0.dcm").read_bytes()[:700])
     monkeypatch.setattr("medprior.io.dicom.read.tree._PART", 5)
     labels = Layout(folders="labels")
-    many = scan(data, out=tmp_path / "out", layout=labels)
+    with monkeypatch.context() as here:
+        for place in ("dataset.pixels.looking._seen", "dicom.read.tree._header"):
+            here.setattr(f"medprior.io.{place}", lambda *_, **__: pytest.fail("was not done in a process"))
+        many = scan(data, out=tmp_path / "out", layout=labels)
     assert len(two) > 2 and len(many.items) > 3 and len(many.unusable) >= 2
     monkeypatch.setattr(workers, "cores", lambda: 1)
     (tmp_path / "out" / "index.sqlite").unlink()
