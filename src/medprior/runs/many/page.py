@@ -43,7 +43,7 @@ def folder_outcome(
         metrics["discoveries"] = found.n
     lines = _said(metrics)
     shard = run.identity.get("shard")
-    sections = [_section(shard, begun, first, lines, metrics), *_failures(failed, counts["failed"])]
+    sections = [_section(run, begun, first, lines, metrics), *_failures(failed, counts["failed"])]
     part = f"Shard {shard} of {listed} scans: " if shard else ""
     return Outcome(
         metrics,
@@ -56,6 +56,10 @@ def folder_outcome(
     )
 
 
+def _scans(n: int) -> str:
+    return f"{n} scan{'' if n == 1 else 's'}"
+
+
 def _said(metrics: dict[str, int]) -> list[str]:
     """What the run says of itself, in sentences."""
     n, failed = metrics["scans"], metrics["failed"]
@@ -64,7 +68,7 @@ def _said(metrics: dict[str, int]) -> list[str]:
         usual = ALPHA * metrics["p_values"]
         lines.append(
             f"{metrics['flagged']} scans are flagged (p at most {ALPHA:g}); of as many healthy scans "
-            f"{usual:.0f} would be."
+            f"{usual:.3g} would be."
         )
     if "discoveries" in metrics:
         lines.append(
@@ -72,14 +76,15 @@ def _said(metrics: dict[str, int]) -> list[str]:
             f"{DISCOVERY_RATE:.0%} over this folder (Benjamini-Hochberg)."
         )
     if failed:
-        lines.append(f"{failed} scans could not be used; {CSV} says why.")
+        lines.append(f"{_scans(failed)} could not be used; {CSV} says why.")
     return lines
 
 
 def _section(
-    shard: str | None, begun: Path, first: Sequence[Row], lines: Sequence[str], metrics: dict[str, int]
+    run: Run, begun: Path, first: Sequence[Row], lines: Sequence[str], metrics: dict[str, int]
 ) -> Section:
-    pictures = [_picture(begun, row) for row in first[:PICTURES] if row.folder]
+    drawn = run.job in ("reconstruct", "explain")
+    pictures = [_picture(begun, row, drawn) for row in first[:PICTURES] if row.folder]
     titles = list(first[0].cells) if first else []
     table = [["scan", *titles, "verdict", "page"]]
     table += [
@@ -88,9 +93,15 @@ def _section(
     ]
     more = metrics["scans"] - metrics["failed"] - len(first)
     note = f"{CSV} has {more} more." if more > 0 else f"{CSV} has the same rows in the order of the folder."
-    blocks = [*([Grid(pictures)] if pictures else []), Table(table, note, words=True)]
+    blocks = [*([Grid(pictures)] if pictures else []), Table(table, note, words=True, open=True)]
     text = "The most unusual scan comes first." if metrics["p_values"] else "What needs a look comes first."
-    return Section("All scans", text, blocks, verdict=" ".join(lines), caveats=_limits(shard, metrics))
+    return Section(
+        "All scans",
+        text,
+        blocks,
+        verdict=" ".join(lines),
+        caveats=_limits(run.identity.get("shard"), metrics),
+    )
 
 
 def _limits(shard: str | None, metrics: dict[str, int]) -> tuple[str, ...]:
@@ -104,8 +115,8 @@ def _limits(shard: str | None, metrics: dict[str, int]) -> tuple[str, ...]:
     )
 
 
-def _picture(begun: Path, row: Row) -> Picture:
-    return Picture(Drawn(*stored_png(begun / row.folder / THUMB)), row.path, row.verdict)
+def _picture(begun: Path, row: Row, drawn: bool) -> Picture:
+    return Picture(Drawn(*stored_png(begun / row.folder / THUMB)), row.path, row.verdict, synthetic=drawn)
 
 
 def _page_of(row: Row) -> str:
@@ -125,5 +136,5 @@ def _failures(failed: Sequence[Row], n: int) -> list[Section]:
         return []
     rows = [["scan", "why"], *([row.path, row.error] for row in failed)]
     note = f"{CSV} has {n - len(failed)} more." if n > len(failed) else ""
-    verdict = f"{n} scans could not be used."
+    verdict = f"{_scans(n)} could not be used."
     return [Section("What could not be used", "", [Table(rows, note, words=True)], verdict=verdict)]

@@ -138,10 +138,9 @@ def _failed(row: Row, error: BaseException) -> Row:
 
 
 def small_strip(outcome: Outcome, volume: Volume) -> bytes:
-    """The scan beside what the job made of it, small."""
-    pictures = [picture for _, picture in outcome.preview][:3] or [
-        grey(upright(volume), quick_window(volume))
-    ]
+    """The first and the last picture of the preview, small: the scan, and what the job shows in it."""
+    pictures = [picture for _, picture in outcome.preview] or [grey(upright(volume), quick_window(volume))]
+    pictures = [pictures[0], *pictures[1:][-1:]]
     small = []
     for picture in pictures:
         copy = picture.convert("RGB")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -106,6 +107,11 @@ class Table:
     @property
     def long(self) -> bool:
         return len(self.rows) - 1 > LONG and not self.open
+
+    @staticmethod
+    def leads(cell: str) -> bool:
+        """Whether a cell is the page of one of many scans, and so a link to it."""
+        return re.fullmatch(r"scans/\d+/report\.html", cell) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ def test_every_scan_has_a_row_and_the_bad_one_its_reason(whole: RunFolder) -> No
     assert rows[0]["error"] and not rows[0]["score"]
     assert all(row["score"] and not row["error"] for row in rows[1:])
     assert whole.summary.code == SHORT
-    assert "1 scans could not be used" in " ".join(whole.summary.headline)
+    assert "1 scan could not be used" in " ".join(whole.summary.headline)
 
 
 def test_files_are_those_of_a_single_run(whole: RunFolder, films: Path, tiny: Path, tmp_path: Path) -> None:

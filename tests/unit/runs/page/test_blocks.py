@@ -104,3 +104,14 @@ def test_a_layer_a_window_and_letters_come_with_their_picture() -> None:
     assert '<span class="edge l">R</span>' in found and '<span class="edge r">L</span>' in found
     plain = body(Grid([Picture(image, "chart")]))
     assert not any(name in plain for name in ("data-low", "layer", 'class="opacity"', "edge"))
+
+
+def test_the_page_of_one_of_many_scans_is_a_link_and_nothing_else_is() -> None:
+    cells = [
+        "scans/000012/report.html",
+        "scans/../../x/report.html",
+        "javascript:alert(1)",
+        "http://x/report.html",
+    ]
+    shown = page_bytes(Page("t", "l", [Section("h", "", [Table([["page"], *([cell] for cell in cells)])])]))
+    assert shown.count(b"<a href=") == 1 and b'<a href="scans/000012/report.html">page</a>' in shown
