@@ -43,12 +43,16 @@ class ManyJob:
         return self.request.input
 
 
+_OF_MANY = ("shard", "workers", "cluster", "jobs", "pages", "keep")
+
+
 def holds_many(request: ManyRequest) -> bool:
     """Whether the input is a folder of several scans; the DICOM files of one series are one scan.
 
     Raises BadOption for options that only many scans, or only one, can have.
     """
-    of_many = {"shard", "workers", "cluster", "jobs", "pages", "keep"} & request.model_fields_set
+    fields = HasMany.model_fields
+    of_many = {name for name in _OF_MANY if getattr(request, name) != fields[name].default}
     many = (
         request.input.is_dir()
         and request.series is None

@@ -85,7 +85,7 @@ def _same_settings(folders: Sequence[Path], records: Sequence[JsonObject]) -> Ma
     for folder, other in zip(folders, plain, strict=True):
         differ = sorted(k for k in {*plain[0], *other} if plain[0].get(k) != other.get(k))
         if differ:
-            named = ", ".join(_IN_WORDS.get(name, name) for name in differ)
+            named = ", ".join(_IN_WORDS.get(str(name), str(name)) for name in differ)
             raise BadOption(
                 f"merge: {folders[0].name} and {folder.name} were not made with the same settings: {named}",
                 "merge shards of one command",
