@@ -39,7 +39,7 @@ CHAPTERS = {
         "audit", "synthesis", "copies", "moves", "generators", "joint", "adapt", "augment_gain", "augment_gates",
     ),
     "Few labels": ("label", "learn-breast"),
-    "Networks, speed and safety": ("networks", "operators", "speed", "dicom_speed", "augment_speed", "kill", "pacs", "ohif"),
+    "Networks, speed and safety": ("networks", "operators", "speed", "dicom_speed", "augment_speed", "kill", "index", "pacs", "ohif"),
 }  # fmt: skip
 PLAINEST = {
     "adapt": "real-olds20", "attribution": "unheard", "augment_gain": "gain over real",
@@ -60,6 +60,7 @@ ALONE = {
     "caution": "it compares variants of one method; plain images stand in reconstruct-brain-t1",
     "coverage": "its rival, one width for all voxels, is measured in deviation",
     "dicom_speed": "the other readers are the rivals",
+    "index": "it measures seconds and bytes",
     "kill": "it counts runs that resume, of all that were killed",
     "known_images": "scans of its own kind are the rival of other kinds",
     "operators": "it measures seconds and adjointness",
