@@ -15,6 +15,7 @@ from PIL import Image
 
 from medprior.data.volume import Provenance, Volume
 from medprior.errors import BadOption, Diverged, ShapeMismatch
+from medprior.io.dicom.write import instances
 from medprior.io.read import read
 from medprior.io.write import KINDS, side_file, write
 from tests.corpus.other import AFFINE, VOXELS, nifti, png
@@ -196,3 +197,8 @@ def test_a_folder_that_is_named_by_a_uid_is_a_folder(tmp_path: Path) -> None:
     assert path.is_dir() and len(list(path.glob("*.dcm"))) == VOXELS.shape[0]
     with pytest.raises(BadOption, match="unknown suffix"):
         write(scan, tmp_path / "a.mha")
+
+
+def test_what_a_volume_can_be_is_known_to_dicom() -> None:
+    """But for label maps, which are objects of their own."""
+    assert set(KINDS) - {"mask", "structures"} == set(instances.KINDS)

@@ -33,6 +33,7 @@ __all__ = ["KINDS", "check_writable", "headers_taken_over", "save_instance", "so
 KINDS = {
     "reconstructed": True,
     "healthy twin": True,
+    "counterfactual": True,
     "converted": True,
     "map": True,
     "augmented": False,
