@@ -76,7 +76,7 @@ def _answer(found: Explained) -> ScanResult:
         "target": found.target,
         "turned": found.found,
         "change": shown.change,
-        "p_value": found.p_value,
+        "p_believable": found.p_value,
     }
     return ScanResult(cells, (0.0 if found.found else 1.0, shown.change))
 

@@ -81,3 +81,19 @@ def test_a_model_that_is_no_onnx_file_is_refused(tmp_path: Path, tiny: Path, sca
     with pytest.raises(Unsupported, match="export your model"):
         execute(Explain(input=scan, prior=str(tiny), model=pickled, modality="DX", out=tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_of_scans_has_a_row_of_answers_each(tmp_path: Path, tiny: Path, scan: Path) -> None:
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        (folder / name).write_bytes(scan.read_bytes())
+    model = bright_model(tmp_path, 0.3)
+    request = Explain(
+        input=folder, prior=str(tiny), model=model, n=1, particles=2, modality="DX", out=tmp_path / "run"
+    )
+    done = execute(request)
+    titles, *rows = (done.path / "results.csv").read_text().splitlines()
+    assert titles == "path,patient,answer,probability,target,turned,change,p_believable,verdict,error,folder"
+    assert [row.split(",")[0] for row in rows] == ["a.png", "b.png"] and not done.summary.code
+    assert rows[0].split(",")[2:8] == rows[1].split(",")[2:8] and rows[0].split(",")[2] in ("dark", "bright")
