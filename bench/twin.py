@@ -49,7 +49,7 @@ def inserted(volume: Volume, radius: float, contrast: float, seed: int) -> tuple
     inside[tuple(slice(int(0.3 * n), int(0.7 * n)) for n in grey.shape)] = True
     places = np.argwhere(inside & (tissue if grey.ndim == 3 else inside))
     centre = places[int(torch.randint(len(places), (1,), generator=generator(seed, "lesion")))]
-    spacing = np.asarray(volume.spacing if volume.affine is not None else [1.0] * grey.ndim, dtype=float)
+    spacing = volume.spacing_mm or (1.0,) * grey.ndim
     axes = np.meshgrid(*[np.arange(n) for n in grey.shape], indexing="ij")
     away = sum(((x - c) * mm) ** 2 for x, c, mm in zip(axes, centre, spacing, strict=True)) ** 0.5 / radius
     weight = np.clip((1.25 - away) / 0.5, 0, 1)

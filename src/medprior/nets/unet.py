@@ -122,7 +122,7 @@ class UNet(Featured):
         self.embed = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
         # drawn as nn.Embedding draws it, whose own way imports a compiler where the network has no memory yet
         drawn = torch.randn(shape.n_labels + 1, width) if shape.n_labels else None
-        self.label = None if drawn is None else nn.Embedding(*drawn.shape, _weight=drawn)
+        self.label = None if drawn is None else nn.Embedding(len(drawn), width, _weight=drawn)
         self.numbers = nn.Linear(shape.n_numbers * 33, width) if shape.n_numbers else None
         self.enter = _conv(ndim, shape.in_channels, widths[0], 3)
         self.descend = nn.ModuleList(

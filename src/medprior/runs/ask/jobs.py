@@ -164,8 +164,7 @@ class AugmentSet(_ByPrior, _ByTransforms, Request, HasScans):
     job: ClassVar[str] = "augment-set"
     private: ClassVar[tuple[str, ...]] = (*Request.private, "policy")
     prior: str = option(
-        "",
-        "Name of a bundled prior (chest-xray, brain-t1, chest-ct) or a folder. Not needed with --classical.",
+        "", "Name of a bundled prior (see medprior info) or a folder. Not needed with --classical."
     )
     classical: bool = option(
         False, "Use classical transforms instead of a prior. Masks of scans.csv move with their scans."

@@ -83,7 +83,7 @@ def unsaid(value: object) -> bool:
 
 class HasPrior(BaseModel):
     prior: str = Field(
-        description="Name of a bundled prior (chest-xray, brain-t1, chest-ct) or the folder of your own.",
+        description="Name of a bundled prior (medprior info lists them) or the folder of your own.",
         kw_only=True,
     )
 
