@@ -77,7 +77,7 @@ Work = Callable[[Job], tuple[str, int]]
 
 @pytest.fixture(autouse=True)
 def sockets_are_collected_here() -> Iterator[None]:
-    """pynetdicom leaves refused sockets to the garbage collector, which must not meet them in another test."""
+    """pynetdicom leaves refused sockets to the garbage collector; no other test shall meet them."""
     yield
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
