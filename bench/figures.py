@@ -40,13 +40,14 @@ CHAPTERS = {
     ),
     "Few labels": ("label", "learn-breast"),
     "Networks, speed and safety": ("networks", "operators", "speed", "dicom_speed", "augment_speed", "kill", "index", "pacs", "ohif"),
+    "Explanations": ("explain",),
 }  # fmt: skip
 PLAINEST = {
     "adapt": "real-olds20", "attribution": "unheard", "augment_gain": "gain over real",
     "augment_gates": "real scans of the val split", "copies": "false alarms", "deepinv": "FISTA, TV", "detect-brain": "mean intensity",
     "detect-breast": "mean intensity", "detect-chest": "mean intensity", "detect-lesions": "mean intensity",
     "detect-pneumonia": "mean intensity", "detect-val": "mean intensity", "deviation": "one number",
-    "folders": "a loop of", "gate": "healthy", "generators": "plain Gaussian", "htc2022": "least squares", "joint": "mean grey value",
+    "explain": "attack 0.05", "folders": "a loop of", "gate": "healthy", "generators": "plain Gaussian", "htc2022": "least squares", "joint": "mean grey value",
     "label": "minus random", "learn-breast": "pixels", "lesions": "trivial", "measured-kspace": "zero-filled",
     "membership": "1 patients a point", "moves": "plain", "networks": "monai", "ohif": "CT alone", "pacs": "disk alone", "patches": "trivial",
     "reconstruct-brain-t1": "trivial", "reconstruct-chest-ct": "trivial", "reconstruct-operators": "trivial",
