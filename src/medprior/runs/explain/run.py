@@ -45,8 +45,8 @@ def run_explain(request: Explain, prior: Prior, volume: Volume, on_event: OnEven
     admitted = prior.admit(volume, allow_other=request.allow_other)
     n_images = network_images(what, tuple(admitted.whole.shape[1:]))
     announce(prior, len(admitted.images), tuple(admitted.images.shape[2:]), n_images, on_event)
-    on_event(Event("stage", "looking for the smallest change that turns the answer", 0, 4))
     real = _real(request, volume, on_event)
+    on_event(Event("stage", "looking for the smallest change that turns the answer", 0, 4))
     found = explain(
         prior,
         volume,

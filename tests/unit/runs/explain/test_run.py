@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medprior.errors import Unsupported
+from medprior.errors import BadOption, Unsupported
 from medprior.io.disk.files import read_json
 from medprior.runs.ask.requests import Explain
 from medprior.runs.execute import execute
 
-from ..conftest import blobs
+from ..conftest import blobs, scene
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -97,3 +97,24 @@ def test_a_folder_of_scans_has_a_row_of_answers_each(tmp_path: Path, tiny: Path,
     assert titles == "path,patient,answer,probability,target,turned,change,p_believable,verdict,error,folder"
     assert [row.split(",")[0] for row in rows] == ["a.png", "b.png"] and not done.summary.code
     assert rows[0].split(",")[2:8] == rows[1].split(",")[2:8] and rows[0].split(",")[2] in ("dark", "bright")
+
+
+def test_similar_cases_of_each_label_stand_on_the_page(tmp_path: Path, tiny: Path, scan: Path) -> None:
+    for n in range(22):
+        path = tmp_path / "real" / ("bright" if n % 2 else "dark") / f"{n}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.rint(scene(n)[0]).astype(np.uint8)).save(path)
+    (tmp_path / "real" / "dark" / "same.png").write_bytes(scan.read_bytes())  # the scan is no case of its own
+    stages: list[str] = []
+    options = {"input": scan, "prior": str(tiny), "model": bright_model(tmp_path, 0.3), "modality": "DX"}
+    short = {"n": 1, "particles": 2, "similar": 1}
+    request = Explain(**options, **short, real=tmp_path / "real", out=tmp_path / "run")
+    done = execute(request, lambda event: stages.append(event.text) if event.kind == "stage" else None)
+    page = done.report.read_text()
+    assert page.count("Similar case: bright") == page.count("Similar case: dark") >= 1
+    assert read_json(done.path / "run.json")["metrics"]["p_value"] >= 1 / 23
+    assert stages.index("reading real scans") < stages.index(
+        "looking for the smallest change that turns the answer"
+    )
+    with pytest.raises(BadOption, match="--real"):
+        execute(Explain(**options, **short, out=tmp_path / "other"))
