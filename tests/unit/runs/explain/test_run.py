@@ -106,9 +106,17 @@ def test_similar_cases_of_each_label_stand_on_the_page(tmp_path: Path, tiny: Pat
         Image.fromarray(np.rint(scene(n)[0]).astype(np.uint8)).save(path)
     (tmp_path / "real" / "dark" / "same.png").write_bytes(scan.read_bytes())  # the scan is no case of its own
     stages: list[str] = []
-    options = {"input": scan, "prior": str(tiny), "model": bright_model(tmp_path, 0.3), "modality": "DX"}
-    short = {"n": 1, "particles": 2, "similar": 1}
-    request = Explain(**options, **short, real=tmp_path / "real", out=tmp_path / "run")
+    request = Explain(
+        input=scan,
+        prior=str(tiny),
+        model=bright_model(tmp_path, 0.3),
+        modality="DX",
+        n=1,
+        particles=2,
+        similar=1,
+        real=tmp_path / "real",
+        out=tmp_path / "run",
+    )
     done = execute(request, lambda event: stages.append(event.text) if event.kind == "stage" else None)
     page = done.report.read_text()
     assert page.count("Similar case: bright") == page.count("Similar case: dark") >= 1
@@ -117,4 +125,4 @@ def test_similar_cases_of_each_label_stand_on_the_page(tmp_path: Path, tiny: Pat
         "looking for the smallest change that turns the answer"
     )
     with pytest.raises(BadOption, match="--real"):
-        execute(Explain(**options, **short, out=tmp_path / "other"))
+        execute(request.model_copy(update={"real": None, "out": tmp_path / "other"}))
