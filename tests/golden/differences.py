@@ -41,6 +41,7 @@ INTENDED: dict[str, str] = {
     "*.interval.units": "calibrations count patients, and say so",
     "*.interval.icc": "calibrations say how alike the scans of a patient are",
     "*.interval.short": "calibrations of too few patients say so",
+    "info bundled.record.bundled.breast-us": "breast-us ships",
     "info*.caution": "caution belongs to the denoiser",
     "scan.record.metrics.further_volumes": "volumes of one series come apart",
     "scan": "scan is a run with a folder of its own",
