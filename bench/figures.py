@@ -39,7 +39,7 @@ CHAPTERS = {
         "audit", "synthesis", "copies", "moves", "generators", "joint", "adapt", "augment_gain", "augment_gates",
     ),
     "Few labels": ("label", "learn-breast"),
-    "Networks, speed and safety": ("networks", "operators", "speed", "dicom_speed", "augment_speed", "kill", "index", "pacs", "ohif"),
+    "Networks, speed and safety": ("networks", "operators", "speed", "dicom_speed", "augment_speed", "kill", "mutations", "index", "pacs", "ohif"),
     "Explanations": ("explain",),
 }  # fmt: skip
 PLAINEST = {
@@ -63,6 +63,7 @@ ALONE = {
     "dicom_speed": "the other readers are the rivals",
     "index": "it measures seconds and bytes",
     "kill": "it counts runs that resume, of all that were killed",
+    "mutations": "it counts files that are read or refused, of all that were damaged",
     "known_images": "scans of its own kind are the rival of other kinds",
     "operators": "it measures seconds and adjointness",
     "rules": "it compares rules with each other; plain images stand in reconstruct-brain-t1",
