@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its parts are loaded when they are first used
 from numpy.typing import NDArray
-from scipy import ndimage
 
 __all__ = ["Blob", "blobs"]
 
@@ -30,16 +30,16 @@ def blobs(values: NDArray[np.floating], high: float, low: float) -> tuple[NDArra
     Voxels that touch by a corner belong together.
     """
     found = np.zeros(values.shape, np.int32)
-    n = int(ndimage.label(values > min(low, high), structure=np.ones((3,) * values.ndim), output=found))  # pyright: ignore[reportArgumentType]
+    n = int(scipy.ndimage.label(values > min(low, high), structure=np.ones((3,) * values.ndim), output=found))  # pyright: ignore[reportArgumentType]
     if not n:
         return found, []
-    peaks = np.asarray(ndimage.maximum(values, found, np.arange(1, n + 1)))
+    peaks = np.asarray(scipy.ndimage.maximum(values, found, np.arange(1, n + 1)))
     order = [int(i) for i in np.argsort(-peaks, kind="stable") if peaks[i] > high]
     renamed = np.zeros(n + 1, np.int32)
     renamed[[i + 1 for i in order]] = np.arange(1, len(order) + 1)
     labels = renamed[found]
     sizes = np.bincount(labels.ravel(), minlength=len(order) + 1)
-    centres = ndimage.center_of_mass(labels > 0, labels, np.arange(1, len(order) + 1)) if order else []
+    centres = scipy.ndimage.center_of_mass(labels > 0, labels, np.arange(1, len(order) + 1)) if order else []
     return labels, [
         Blob(n, int(sizes[n]), float(peaks[i]), tuple(float(c) for c in centre))
         for n, (i, centre) in enumerate(zip(order, centres, strict=True), start=1)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its parts are loaded when they are first used
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from ..errors import BadOption
 from .intervals import Estimate
@@ -51,12 +51,12 @@ def auroc_scores(probabilities: ArrayLike, labels: ArrayLike) -> SeedScores:
 
 
 def _one(scores: np.ndarray, positive: np.ndarray) -> SeedScores:
-    ranks, m, n = stats.rankdata(scores), int(positive.sum()), int((~positive).sum())
+    ranks, m, n = scipy.stats.rankdata(scores), int(positive.sum()), int((~positive).sum())
     parts = np.empty(len(scores))
     parts[positive] = (
-        ranks[positive] - stats.rankdata(scores[positive])
+        ranks[positive] - scipy.stats.rankdata(scores[positive])
     ) / n  # share of negatives below each positive
-    parts[~positive] = 1 - (ranks[~positive] - stats.rankdata(scores[~positive])) / m
+    parts[~positive] = 1 - (ranks[~positive] - scipy.stats.rankdata(scores[~positive])) / m
     value = float(parts[positive].mean())
     parts[positive] = (parts[positive] - value) / m
     parts[~positive] = (parts[~positive] - value) / n
@@ -103,5 +103,5 @@ def paired_gain(
     if both == 0:
         return Estimate(value, value, value, level, len(whose))
     freedom = both**2 / (of_seeds**2 / (seeds - 1) + of_patients**2 / (len(whose) - 1))
-    reach = float(stats.t.ppf((1 + level) / 2, freedom)) * both**0.5
+    reach = float(scipy.stats.t.ppf((1 + level) / 2, freedom)) * both**0.5
     return Estimate(value, value - reach, value + reach, level, len(whose))

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 import numpy as np
+import scipy  # its parts are loaded when they are first used
 from numpy.typing import ArrayLike
-from scipy import optimize, stats
 
 from ..errors import BadOption
 from ..prior.promises import Estimate
@@ -28,7 +28,7 @@ def clopper_pearson(hits: int, n: int, level: float = 0.95) -> Estimate:
             f"clopper_pearson: wanted 0 <= hits <= n, n >= 1 and a level between 0 and 1, got {hits}, {n}, "
             f"{level}"
         )
-    found = stats.binomtest(hits, n).proportion_ci(level, method="exact")
+    found = scipy.stats.binomtest(hits, n).proportion_ci(level, method="exact")
     return Estimate(hits / n, float(found.low), float(found.high), level, n)
 
 
@@ -54,7 +54,7 @@ def difference_of_shares(hits: int, n: int, other_hits: int, other_n: int, level
 
 
 def _wilson(hits: int, n: int, level: float) -> tuple[float, float]:
-    found = stats.binomtest(hits, n).proportion_ci(level, method="wilson")
+    found = scipy.stats.binomtest(hits, n).proportion_ci(level, method="wilson")
     return float(found.low), float(found.high)
 
 
@@ -101,7 +101,7 @@ def interval(
     if variance == 0:
         return Estimate(value, value, value, level, count)
     freedom = variance**2 / sum(v**2 / (len(g) - 1) for v, g in zip(parts, groups, strict=True))
-    half = float(stats.t.ppf((1 + level) / 2, freedom)) * variance**0.5
+    half = float(scipy.stats.t.ppf((1 + level) / 2, freedom)) * variance**0.5
     return Estimate(value, value - half, value + half, level, count)
 
 
@@ -158,14 +158,14 @@ def _jackknife(statistic: Callable[..., float], data: list[np.ndarray], group: l
 
 def _of_auroc(area: float, n: int, m: int, *, level: float) -> tuple[float, float]:
     """The areas that the score test does not reject; n, m: cases of each class (Newcombe 2006, method 5)."""
-    z, middle = float(stats.norm.ppf((1 + level) / 2)), (n + m) / 2 - 1
+    z, middle = float(scipy.stats.norm.ppf((1 + level) / 2)), (n + m) / 2 - 1
 
     def beyond(true: float) -> float:
         shape = 1 + middle * ((1 - true) / (2 - true) + true / (1 + true))
         return abs(area - true) - z * (true * (1 - true) * shape / (n * m)) ** 0.5
 
     def root(low: float, high: float) -> float:
-        return float(cast(float, optimize.brentq(beyond, low, high)))
+        return float(cast(float, scipy.optimize.brentq(beyond, low, high)))
 
     tiny = 1e-9
     low = root(tiny, area - tiny) if area > 2 * tiny else 0.0

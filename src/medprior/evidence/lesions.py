@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy  # its parts are loaded when they are first used
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 from ..errors import BadOption, ShapeMismatch
@@ -106,7 +106,7 @@ def random_centres(
     for radius in radii:
         reach = radius / spacing + _GAP + _WIDTH + 0.5
         to_edge = np.asarray(
-            ndimage.distance_transform_edt(np.pad(free, 1))
+            scipy.ndimage.distance_transform_edt(np.pad(free, 1))
         )  # what lies outside of the image is no tissue
         at = np.argwhere(to_edge[(slice(1, -1),) * free.ndim] > reach)
         if not len(at):
@@ -197,6 +197,6 @@ def false_blobs(
     for image in apart.reshape(-1, *apart.shape[2:]):
         for outside in (image > threshold, image < -threshold):
             blobs = np.zeros(image.shape, dtype=np.int32)
-            ndimage.label(outside, output=blobs)
+            scipy.ndimage.label(outside, output=blobs)
             count += int((np.bincount(blobs.ravel())[1:] >= least).sum())
     return count

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its parts are loaded when they are first used
 import torch
 from numpy.typing import ArrayLike
-from scipy import stats
 from torch import Tensor
 
 from ..errors import BadOption, ShapeMismatch
@@ -148,7 +148,7 @@ def auroc(scores: ArrayLike, labels: ArrayLike) -> float:
     Source: the Mann-Whitney statistic, Hanley and McNeil, Radiology 143, 1982.
     """
     s, positive = _classes("auroc", scores, labels)
-    ranks = stats.rankdata(s)
+    ranks = scipy.stats.rankdata(s)
     n = int(positive.sum())
     return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * (len(s) - n)))
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from ..data.acquisitions import KSpace, Sinogram
 from ..data.plain import JsonObject
@@ -17,7 +16,6 @@ from ..io.dataset.listing import folder_state
 from ..io.disk.files import give_back
 from ..io.read import read
 from ..jobs.reconstruct import label_index
-from ..prior import Prior
 from .ask.requests import (
     Augment,
     AugmentClassical,
@@ -30,21 +28,13 @@ from .ask.requests import (
     Synthesize,
     WithPrior,
 )
-from .augment.classical import run_augment_classical
-from .augment.data_set import run_augment_set
-from .augment.one_scan import run_augment
-from .augment.scans import refuse_data_set
+from .ask.words import function_at
 from .core.inputs import LoadedPrior, about, device_named, given_of, known_prior, scan_hash, scan_of
 from .core.outputs import Outcome, Performed
 from .core.progress import Event, OnEvent, silent
 from .core.run import Run, RunFolder
-from .detect.run import run_detect
-from .explain.model import model_digest
-from .explain.run import run_explain
 from .many.job import ManyJob, ManyRequest, holds_many
 from .many.share import run_many
-from .reconstruct.run import run_reconstruct
-from .synthesize.run import run_synthesize
 
 __all__ = ["Prepared", "execute", "prepared"]
 
@@ -55,10 +45,8 @@ def execute(request: Request, on_event: OnEvent = silent) -> RunFolder:
 
     Raises a MedpriorError, naming what was wanted, what came and what to do; then nothing has been written.
     """
-    if isinstance(request, AugmentSet):
-        return run_augment_set(request, on_event)
-    if isinstance(request, AugmentClassical):
-        return run_augment_classical(request, on_event)
+    if isinstance(request, AugmentSet | AugmentClassical):
+        return function_at(_JOBS[type(request)])(request, on_event)
     if isinstance(request, Detect | Explain | Reconstruct) and holds_many(request):
         return run_many(_job_on_many(request), on_event)
     work = prepared(request)
@@ -106,6 +94,8 @@ def prepared(request: Request) -> Prepared:
     if not isinstance(request, WithPrior):
         raise BadOption(f"execute: a request for {request.job} does not make a run folder of this kind")
     if isinstance(request, Augment):
+        from .augment.scans import refuse_data_set  # classical transforms, which no other job needs
+
         refuse_data_set(request)
     started = time.monotonic()
     device = device_named(request.device)
@@ -130,6 +120,8 @@ def _beside(request: WithPrior) -> JsonObject:
     if isinstance(request, Augment) and request.paint is not None:
         facts["paint_sha256"] = scan_hash(read(request.paint, unit="label"))
     if isinstance(request, Explain):
+        from .explain.model import model_digest  # only this job needs it
+
         facts["model_sha256"] = model_digest(request.model)
         if request.mask is not None:
             facts["mask_sha256"] = scan_hash(read(request.mask, unit="label"))
@@ -190,13 +182,16 @@ def _do(
             log(Event("warning", warning))
         if scan.provenance.synthetic:
             log(Event("warning", "the input is marked synthetic: it shows no patient"))
-    return _JOBS[type(request)](request, known.prior, given or volume, log)
+    return function_at(_JOBS[type(request)])(request, known.prior, given or volume, log)
 
 
-_JOBS: dict[type[Request], Callable[[Any, Prior, Any, OnEvent], Outcome]] = {
-    Augment: run_augment,
-    Detect: run_detect,
-    Explain: run_explain,
-    Reconstruct: run_reconstruct,
-    Synthesize: run_synthesize,
+_JOBS: dict[type[Request], str] = {
+    Augment: "augment.one_scan:run_augment",
+    AugmentClassical: "augment.classical:run_augment_classical",
+    AugmentSet: "augment.data_set:run_augment_set",
+    Detect: "detect.run:run_detect",
+    Explain: "explain.run:run_explain",
+    Reconstruct: "reconstruct.run:run_reconstruct",
+    Synthesize: "synthesize.run:run_synthesize",
 }
+"""What does each job. Its modules alone are loaded: those of all jobs would take a second."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +10,7 @@ from pydantic import ValidationError
 from ..errors import BadOption, did_you_mean, file_faults
 from ..io.disk.files import give_back
 from .ask import requests as ask
+from .ask.words import function_at
 from .core.progress import OnEvent, show_progress
 
 if TYPE_CHECKING:
@@ -57,10 +57,9 @@ def perform(where: str, request: ask.Request | ask.Scan, on_event: OnEvent) -> R
 
     Raises a MedpriorError for whatever the disk refuses.
     """
-    module, _, function = where.partition(":")
     try:
         with file_faults(request.out or "runs"):
-            return getattr(import_module(f"medprior.runs.{module}"), function)(request, on_event)
+            return function_at(where)(request, on_event)
     finally:
         give_back()
 

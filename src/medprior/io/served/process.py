@@ -43,11 +43,11 @@ class Desk:
         return self.folder / "events.jsonl"
 
     def start(
-        self, command: Sequence[str], cwd: Path, more: Mapping[str, str]
+        self, command: Sequence[str], cwd: Path, more: Mapping[str, str], *, stdin: int = subprocess.DEVNULL
     ) -> subprocess.Popen[bytes] | None:
         """Start a process that writes into the log. None: a process of a former server still works here.
 
-        cwd: its working folder. more: variables of its environment beside the server's.
+        cwd: its working folder. more: variables of its environment beside the server's. stdin: as of Popen.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -59,7 +59,7 @@ class Desk:
                     command,
                     cwd=cwd,
                     env={**os.environ, **more},
-                    stdin=subprocess.DEVNULL,
+                    stdin=stdin,
                     stdout=log,
                     stderr=log,
                     pass_fds=[lock],  # the lock is held as long as either of the two lives

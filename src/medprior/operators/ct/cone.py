@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its parts are loaded when they are first used
 import torch
-from scipy.sparse import coo_array, csr_array
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -137,7 +137,7 @@ def cone_ct(
     made = [_sheet(angle, gamma, source_to_axis, size, pixel) for angle in theta]
     return ConeBeam(
         sheets=tuple(sparse_csr(m) for m, _ in made),
-        transposes=tuple(sparse_csr(csr_array(m.T)) for m, _ in made),
+        transposes=tuple(sparse_csr(scipy.sparse.csr_array(m.T)) for m, _ in made),
         heights=torch.from_numpy(np.stack([depth for _, depth in made]) / source_to_detector),
         lengths=torch.from_numpy(np.sqrt(1 + climb**2)),
         angles=torch.from_numpy(theta),
@@ -170,14 +170,16 @@ def _sheet(
     source_to_axis: float,
     size: tuple[int, int],
     spacing: tuple[float, float],
-) -> tuple[csr_array, np.ndarray]:
+) -> tuple[scipy.sparse.csr_array, np.ndarray]:
     """One view: the in-plane matrix (n_columns * n_steps, i * j), and how far each step is from the source
     along the central ray, (n_columns, n_steps) mm.
     """
     normal, offset, n_steps = angle + gamma, source_to_axis * np.sin(gamma), max(size)
     ray, step, pixel, weight = crossings(normal, offset, size, spacing)
-    matrix = csr_array(
-        coo_array((weight, (ray * n_steps + step, pixel)), shape=(len(gamma) * n_steps, size[0] * size[1]))
+    matrix = scipy.sparse.csr_array(
+        scipy.sparse.coo_array(
+            (weight, (ray * n_steps + step, pixel)), shape=(len(gamma) * n_steps, size[0] * size[1])
+        )
     )
     by_rows = steps_along_rows(normal, spacing)
     u, v = ((np.arange(n_steps) - (n - 1) / 2) * mm for n, mm in zip(size, spacing, strict=True))

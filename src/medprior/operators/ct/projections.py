@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import NotRequired, TypedDict, Unpack
 
 import numpy as np
+import scipy  # its parts are loaded when they are first used
 import torch
-from scipy.sparse import coo_array, csr_array, vstack
 from torch import Tensor
 
 from ...errors import BadOption
@@ -232,7 +232,7 @@ def detector_bins(
 
 def _joseph(
     normal: np.ndarray, offset: np.ndarray, size: tuple[int, int], spacing: tuple[float, float]
-) -> csr_array:
+) -> scipy.sparse.csr_array:
     """One row a ray: {(u, v): v cos(normal) + u sin(normal) = offset}. normal: radians, offset: mm, both
     (n_rays,).
     """
@@ -240,14 +240,16 @@ def _joseph(
         _rays(normal[a : a + RAYS_AT_ONCE], offset[a : a + RAYS_AT_ONCE], size, spacing)
         for a in range(0, len(normal), RAYS_AT_ONCE)
     ]
-    return csr_array(vstack(chunks, format="csr"))
+    return scipy.sparse.csr_array(scipy.sparse.vstack(chunks, format="csr"))
 
 
 def _rays(
     normal: np.ndarray, offset: np.ndarray, size: tuple[int, int], spacing: tuple[float, float]
-) -> csr_array:
+) -> scipy.sparse.csr_array:
     ray, _, pixel, weight = crossings(normal, offset, size, spacing)
-    return csr_array(coo_array((weight, (ray, pixel)), shape=(len(normal), size[0] * size[1])))
+    return scipy.sparse.csr_array(
+        scipy.sparse.coo_array((weight, (ray, pixel)), shape=(len(normal), size[0] * size[1]))
+    )
 
 
 def steps_along_rows(normal: np.ndarray, spacing: tuple[float, float]) -> np.ndarray:
@@ -301,7 +303,7 @@ def _crossings(
 
 
 def _operator(
-    matrix: csr_array,
+    matrix: scipy.sparse.csr_array,
     shape: tuple[int, ...],
     theta: np.ndarray,
     offsets: np.ndarray,
@@ -312,7 +314,7 @@ def _operator(
 ) -> LineIntegrals:
     return LineIntegrals(
         matrix=sparse_csr(matrix),
-        transpose=sparse_csr(csr_array(matrix.T)),
+        transpose=sparse_csr(scipy.sparse.csr_array(matrix.T)),
         angles=torch.from_numpy(theta),
         offsets=torch.from_numpy(offsets),
         spacing=spacing,
@@ -324,7 +326,7 @@ def _operator(
     )
 
 
-def sparse_csr(matrix: csr_array) -> Tensor:
+def sparse_csr(matrix: scipy.sparse.csr_array) -> Tensor:
     """scipy CSR -> torch CSR, float32. Raises BadOption for more weights than a 32-bit index counts."""
     if matrix.nnz >= 2**31:
         raise BadOption(

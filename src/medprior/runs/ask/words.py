@@ -1,9 +1,10 @@
-"""A request as the command line that stands for it."""
+"""A request as the command line that stands for it, and the function that does it."""
 
 from __future__ import annotations
 
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -11,7 +12,13 @@ from pydantic.fields import FieldInfo
 from .request import Request
 from .requests import Scan
 
-__all__ = ["shape_of", "words_of"]
+__all__ = ["function_at", "shape_of", "words_of"]
+
+
+def function_at(where: str) -> Callable[..., Any]:
+    """The function that "module:function" of ``runs`` names; its module is loaded now."""
+    module, _, name = where.partition(":")
+    return getattr(import_module(f"medprior.runs.{module}"), name)
 
 
 def words_of(verb: str, made: Request | Scan) -> tuple[str, ...]:

@@ -4,12 +4,13 @@ same command, and what is done is seen from the folders of the shards.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,10 @@ from ...io.served.process import Desk
 from ..core.progress import EVENTS, Event, OnEvent
 from ..page.record import read_record
 
-__all__ = ["Ended", "ShardTask", "on_dask", "on_slurm", "processes", "work_off"]
+__all__ = ["Ended", "ShardTask", "further_shards", "on_dask", "on_slurm", "processes", "work_off"]
 
+FURTHER = "MEDPRIOR_FURTHER"
+"""Variable of the environment: set where a worker gets further shards from its standard input."""
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 """Of each worker: two that share the threads of a core are ten times slower."""
 _LOOK, _LOOK_AFAR = 0.1, 1.0
@@ -30,18 +33,23 @@ _MOST_IN_ARRAY = 1000
 """Jobs of one SLURM array; sites allow 1001 unless they say otherwise."""
 _A_DAY, _PATIENCE = 24 * 60, 600.0
 """Minutes of a job's time limit, and seconds that SLURM may be silent."""
+_LEAVES = 5.0
+"""Seconds that a worker has to end by itself."""
 _TAIL = 300
 """Letters of the last words of a worker that died."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShardTask:
-    """One shard. number: from 1. out: its run folder. words: its command, after ``medprior``."""
+    """One shard. number: from 1. out: its run folder. words: its command, after ``medprior``. scans: how many
+    it holds.
+    """
 
     number: int
     of: int
     out: Path
     words: tuple[str, ...]
+    scans: int = 0
 
     @property
     def done(self) -> bool:
@@ -49,11 +57,6 @@ class ShardTask:
         with suppress(FileProblem):
             return bool(read_record(self.out).get("complete"))
         return False
-
-    @property
-    def desk(self) -> Desk:
-        """Its log and its events."""
-        return Desk(self.out.with_name(f"{self.out.name}.desk"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,44 +69,104 @@ class Ended:
     words: str = ""
 
 
-def processes(parts: Sequence[ShardTask], workers: int, on_event: OnEvent) -> dict[int, Ended]:
-    """Each part in a process of its own, ``workers`` at a time. Gives how those ended that are not done."""
-    waiting, running = list(parts), dict[int, tuple[ShardTask, subprocess.Popen[bytes] | None]]()
-    on_event(Event("stage", f"working in {workers} processes"))
+@dataclass(slots=True)
+class _Worker:
+    """A process that does shard after shard: it imports and loads once. It gets its first as a command, the
+    others as lines (``further_shards``). part: what it works on. A worker without its parent ends.
+    """
+
+    desk: Desk
+    process: subprocess.Popen[bytes] | None = None
+    part: ShardTask | None = None
+
+    def take(self, part: ShardTask) -> None:
+        self.part = part
+        if self.process is None or self.process.stdin is None or self.process.poll() is not None:
+            self.leave()
+            return self._start(part)
+        line = json.dumps([f"{part.number}/{part.of}", str(part.out)])
+        with suppress(BrokenPipeError):  # it has just died: seen at the next look
+            self.process.stdin.write(line.encode() + b"\n")
+            self.process.stdin.flush()
+        return None
+
+    def _start(self, part: ShardTask) -> None:
+        more = {**ONE_THREAD, EVENTS: str(self.desk.events), FURTHER: "1"}
+        command = _command(part.words)
+        while (process := self.desk.start(command, Path.cwd(), more, stdin=subprocess.PIPE)) is None:
+            time.sleep(_LOOK)
+        self.process = process
+
+    def ended(self) -> Ended | None:
+        """How its process ended, None while it lives."""
+        code = None if self.process is None else self.process.poll()
+        if code is None:
+            return None
+        return Ended(code if code >= 0 else None, _last_words(self.desk.log()))
+
+    def leave(self, patience: float = _LEAVES) -> None:
+        """It leaves with the one that started it, at once where it works; what it has done stays."""
+        process, self.process = self.process, None
+        if process is None:
+            return
+        if process.stdin is not None:
+            with suppress(BrokenPipeError):
+                process.stdin.close()
+        for end in (None, signal.SIGINT, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                if end is not None:
+                    os.killpg(process.pid, end)
+            try:
+                process.wait(0 if self.part and end is None else patience)
+                return
+            except subprocess.TimeoutExpired:
+                continue
+
+
+def further_shards() -> Iterator[tuple[str, Path]]:
+    """In a worker of ``processes``: name and folder of each further shard, until its parent has no more."""
+    if os.environ.get(FURTHER):
+        for line in sys.stdin:
+            shard, out = json.loads(line)
+            yield shard, Path(out)
+
+
+def processes(parts: Sequence[ShardTask], workers: int, folder: Path, on_event: OnEvent) -> dict[int, Ended]:
+    """Each part by one of a few workers. folder: of their logs. Gives how those ended that are not done."""
+    waiting, ended = list(parts), dict[int, Ended]()
+    _wait_for_former(folder, on_event)
+    hands = [_Worker(Desk(folder / f"worker-{n}.desk")) for n in range(1, min(workers, len(parts)) + 1)]
+    whole, finished = sum(part.scans for part in parts), 0
+    on_event(Event("stage", f"working in {workers} processes", 0, whole))
     try:
-        while waiting or running:
-            while waiting and len(running) < workers:
-                part = waiting.pop(0)
-                told = {**ONE_THREAD, EVENTS: str(part.desk.events)}
-                running[part.number] = part, part.desk.start(_command(part.words), Path.cwd(), told)
-            for number, (part, child) in list(running.items()):
-                # None: the process of a former command, which was killed, works on here
-                if not part.desk.busy() if child is None else child.poll() is not None:
-                    del running[number]
-            standing = [part.desk.progress() for part in parts]
-            on_event(Event("step", done=sum(one.done for one in standing if one.total)))
+        while waiting or any(hand.part for hand in hands):
+            for hand in hands:
+                if (part := hand.part) is not None and part.done:
+                    hand.part, finished = None, finished + part.scans
+                elif part is not None and (how := hand.ended()) is not None and not part.done:
+                    ended[part.number], hand.part = how, None
+                if hand.part is None and waiting:
+                    hand.take(waiting.pop(0))
+            now = sum(min(hand.desk.progress().done, hand.part.scans) for hand in hands if hand.part)
+            on_event(Event("step", done=finished + now, total=whole))
             time.sleep(_LOOK)
     finally:
-        _end([child for _, child in running.values() if child is not None])
-    left = [part for part in parts if not part.done]
-    return {part.number: Ended(part.desk.progress().code, _last_words(part.desk.log())) for part in left}
+        for hand in hands:
+            hand.leave()
+    return ended
+
+
+def _wait_for_former(folder: Path, on_event: OnEvent) -> None:
+    """A command that was killed may have left workers: each ends with the shard that it has."""
+    former = [Desk(found) for found in folder.glob("worker-*.desk")]
+    if any(desk.busy() for desk in former):
+        on_event(Event("note", "workers of the command before finish their shards"))
+        while any(desk.busy() for desk in former):
+            time.sleep(_LOOK_AFAR)
 
 
 def _command(words: Sequence[str]) -> list[str]:
     return [sys.executable, "-m", "medprior", *words]
-
-
-def _end(children: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Workers leave with the one that started them; what they have done stays."""
-    for child in children:
-        with suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGINT)
-    for child in children:
-        try:
-            child.wait(5)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
 
 
 def _last_words(text: str) -> str:

@@ -5,14 +5,16 @@ commands are those of the shards, and the result is the same.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 from ...data.volume import Volume
 from ...errors import FileProblem, MedpriorError
-from ...io.dataset.worklist import ListedScan, digest_of_list, list_scans, read_scans
+from ...io.dataset.worklist import ListedScan, digest_of_list, list_scans, read_scans, shard_of
 from ...io.disk.files import locked
 from ..ask.words import words_of
 from ..core.cost import LONG, words
@@ -20,7 +22,7 @@ from ..core.partial import Partial, beside
 from ..core.progress import Event, OnEvent
 from ..core.run import Run, RunFolder
 from ..page.record import read_record
-from .engines import Ended, ShardTask, on_dask, on_slurm, processes
+from .engines import Ended, ShardTask, further_shards, on_dask, on_slurm, processes
 from .job import ManyJob, of_one
 from .merge import merged
 from .run import do_scans
@@ -46,14 +48,29 @@ def run_many(job: ManyJob, on_event: OnEvent) -> RunFolder:
     started = time.monotonic()
     on_event(Event("stage", "listing the scans"))
     scans = list_scans(job.folder, job.request.layout)
-    run = Run.of(job.request, started, job.device, **job.facts, scans=digest_of_list(scans))
+    facts = {**job.facts, "scans": digest_of_list(scans)}
+    if job.request.workers or job.request.cluster:
+        return _shared(job, Run.of(job.request, started, job.device, **facts), scans, on_event)
+    done = _alone(job, Run.of(job.request, started, job.device, **facts), scans, on_event)
+    for shard, out in further_shards():
+        own = replace(job, request=job.request.model_copy(update={"shard": shard, "out": out}))
+        run = Run.of(own.request, time.monotonic(), job.device, **facts)
+        done = _alone(own, run, scans, on_event)
+    return done
+
+
+def _alone(job: ManyJob, run: Run, scans: Sequence[ListedScan], on_event: OnEvent) -> RunFolder:
+    """In this process, on all or on a shard."""
+    return run.done(on_event) or do_scans(job, run, scans, on_event)
+
+
+def _shared(job: ManyJob, run: Run, scans: Sequence[ListedScan], on_event: OnEvent) -> RunFolder:
+    """By workers, or on a cluster."""
     if (done := run.done(on_event)) is not None:
         return done
-    if not (job.request.workers or job.request.cluster):
-        return do_scans(job, run, scans, on_event)
     with locked(beside(run.out)):
         begun = Partial(run.out, run.id, fresh=job.request.fresh)
-        parts = _parts(job, begun.path, len(scans))
+        parts = _parts(job, begun.path, scans)
         _announce(job, scans, len(parts), on_event)
         _work_off(job, parts, begun.path, on_event)
         done = merged(run, begun.path, [part.out for part in parts], read_record(parts[0].out))
@@ -61,16 +78,17 @@ def run_many(job: ManyJob, on_event: OnEvent) -> RunFolder:
     return done
 
 
-def _parts(job: ManyJob, begun: Path, scans: int) -> list[ShardTask]:
+def _parts(job: ManyJob, begun: Path, scans: Sequence[ListedScan]) -> list[ShardTask]:
     """The shards, with the command of each; no more than there are scans."""
-    of = min(scans, job.request.jobs or job.request.workers or _ON_CLUSTER)
+    of = min(len(scans), job.request.jobs or job.request.workers or _ON_CLUSTER)
     digits, parts = len(str(of)), []
+    held = Counter(shard_of(scan, of) for scan in scans)
     for n in range(1, of + 1):
         out = (begun / "shards" / f"{n:0{digits}d}-of-{of}").absolute()
         alone = {"workers": None, "cluster": None, "jobs": None, "fresh": False}
         own = {**_absolute(job), **alone, "shard": f"{n}/{of}", "out": out}
         request = job.request.model_copy(update=own)
-        parts.append(ShardTask(n, of, out, words_of(request.job, request)))
+        parts.append(ShardTask(n, of, out, words_of(request.job, request), held[n]))
     return parts
 
 
@@ -121,7 +139,7 @@ def _work_off(job: ManyJob, parts: Sequence[ShardTask], begun: Path, on_event: O
             return
         cluster = job.request.cluster
         if cluster is None:
-            ended = processes(left, job.request.workers or 1, on_event)
+            ended = processes(left, job.request.workers or 1, begun / "shards", on_event)
         elif cluster == "slurm":
             ended = on_slurm(left, begun, on_event)
         else:
