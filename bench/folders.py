@@ -1,15 +1,20 @@
-"""A folder of films as one run: killed at random moments, in shards, by two workers, and beside a shell loop.
+"""A folder of films as one run: in shards, killed at random moments, by workers, SLURM and Dask, and beside
+a shell loop.
 
-    python bench/folders.py [--films 300] [--kills 20] [--loop 12]
+    python bench/folders.py shards [--films 2000]    one command, and 8 shards by 2 workers
+    python bench/folders.py kills [--kills 20]       the same shards, SIGKILL of command and workers
+    python bench/folders.py workers [--films 1000]   2 workers beside 1
+    python bench/folders.py loop [--loop 12]         one command beside a loop of single ones
+    python bench/folders.py engines [--films 200]    2 workers, one-node SLURM and Dask, with their daemons
+
+Each part needs ``--work FOLDER``, in which the next ones find the films, the prior and the run of one command.
 
 The films are those of PneumoniaMNIST's training set (28 x 28), written as PNG. The prior is a tiny one,
 trained here for a minute and calibrated on other healthy films. It is of no use but to be quick: the less a
 scan costs, the more the starts of processes and the writing of files weigh.
 
-One run of one process is the measure. The same films then go through 8 shards on 2 workers, undisturbed, and
-again while the command and its workers get SIGKILL at random moments; the same command goes on each time.
-Merged results must equal the measure to the byte, and no scan may have two rows. The trivial rival is a shell
-loop of single commands: some are timed, and their mean stands for each film.
+One run of one process is the measure. Merged results must equal it to the byte, and no scan may have two rows.
+The trivial rival is a shell loop of single commands: some are timed, and their mean stands for each film.
 
 CPU seconds are those of all processes. Wall seconds depend on what else the machine does: the load is
 printed.
@@ -19,17 +24,18 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import random
 import resource
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +52,7 @@ from medprior.prior.prior import untrained_prior
 from medprior.training.folder import save
 from medprior.training.loop import TrainingSettings, train
 from medprior.training.patches import Images
+from tests.unit.runs.many.slurm_node import slurm_node
 
 DATA = Path(os.environ.get("MEDPRIOR_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 SHARDS, WORKERS = 8, 2
@@ -66,56 +73,111 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--films", type=int, default=300)
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--films", type=int, default=2000)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--loop", type=int, default=12)
+    parser.add_argument("--work", type=Path, required=True)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as name:
-        work = Path(name)
-        prior = quick_prior(work)
-        films(work / "films", chosen.films)
-        print(f"{chosen.films} films of 28 x 28, load {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores")
-        compared(work, prior, chosen)
+    work: Path = chosen.work / f"{chosen.films}"
+    prior = chosen.work / "prior"
+    if not prior.is_dir():
+        quick_prior(chosen.work)
+    films(work / "films", chosen.films)
+    print(f"{chosen.films} films of 28 x 28, load {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores")
+    PARTS[chosen.part](work, prior, chosen)
 
 
-def compared(work: Path, prior: Path, chosen: argparse.Namespace) -> None:
-    """Every way of doing the same, and how they differ."""
-    n = chosen.films
-    whole = done(work, prior, "whole", [])
+def shards(work: Path, prior: Path, chosen: argparse.Namespace) -> None:
+    """What shards and workers cost beside one command."""
+    n, whole = chosen.films, undisturbed(work, prior)
     told("one command", whole, n)
     print(f"bytes a film, its files included: {size_of(work / 'whole') / n:.0f}")
-    print(f"peak memory {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:.0f} MiB")
-    few = done(work, prior, "shard", ["--shard", f"1/{SHARDS}"])
+    spent = done(work, prior, f"w{WORKERS}", SHARED)
+    told(f"{SHARDS} shards, {WORKERS} workers", spent, n)
+    print(
+        f"overhead of {SHARDS} shards and {WORKERS} workers: {100 * (spent.cpu / whole.cpu - 1):.1f} % of CPU"
+    )
+    print(f"equal to one command to the byte: {same(work, 'whole', f'w{WORKERS}')}")
+    print(f"peak memory of a process {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:.0f} MiB")
+    part = done(work, prior, "shard", ["--shard", f"1/{SHARDS}"])
     held = sum(shard_of(scan, SHARDS) == 1 for scan in list_scans(work / "films"))
-    each = (whole.cpu - few.cpu) / (n - held)
-    print(f"CPU seconds a film {each:.3f}, of a start {whole.cpu - n * each:.2f}")
-    share = 100 * (SHARDS - 1) * (whole.cpu - n * each) / (n * each)
-    print(
-        f"overhead of {SHARDS} shards of {n} films: {share:.1f} % of CPU; of 100,000: {share * n / 1e5:.2f} %"
-    )
-    for workers in (1, WORKERS):
-        spent = done(work, prior, f"w{workers}", ["--workers", str(workers), "--jobs", str(SHARDS)])
-        told(f"{SHARDS} shards, {workers} worker{'s' if workers > 1 else ''}", spent, n)
-        print(f"equal to one command to the byte: {same(work, 'whole', f'w{workers}')}")
-    killed(work, prior, chosen.kills, spent.wall)
-    loop = [done(work, prior, f"one{k}", [], work / "films" / f"{k:05d}.png") for k in range(chosen.loop)]
-    mean = sum(one.cpu for one in loop) / len(loop)
-    print(
-        f"a single command: {mean:.2f} s CPU, {sum(o.wall for o in loop) / len(loop):.2f} s (mean of {len(loop)})"
-    )
-    print(f"a loop of {n}, by that mean, beside one command: {mean * n / whole.cpu:.1f} times the CPU")
+    each = (whole.cpu - part.cpu) / (n - held)
+    print(f"CPU seconds a film {each:.3f}, of a start {whole.cpu - n * each:.1f} (from one shard of {held})")
 
 
-def killed(work: Path, prior: Path, kills: int, wall: float) -> None:
-    """The same command, begun again after each SIGKILL of it and its workers."""
+def undisturbed(work: Path, prior: Path) -> Spent:
+    """One command on all films, done once for all parts."""
+    known = work / "whole.json"
+    if not known.is_file():
+        spent = done(work, prior, "whole", [])
+        known.write_text(json.dumps(asdict(spent)))
+    return Spent(**json.loads(known.read_text()))
+
+
+def workers(work: Path, prior: Path, chosen: argparse.Namespace) -> None:
+    walls = []
+    for n in (1, WORKERS):
+        spent = done(work, prior, f"side-{n}", ["--workers", str(n), "--jobs", str(SHARDS)])
+        told(f"{SHARDS} shards, {n} worker{'s' * (n > 1)}", spent, chosen.films)
+        walls.append(spent.wall)
+    print(f"{WORKERS} workers are {walls[0] / walls[1]:.2f} times as fast; load {os.getloadavg()[0]:.0f}")
+
+
+def loop(work: Path, prior: Path, chosen: argparse.Namespace) -> None:
+    whole = undisturbed(work, prior)
+    told("one command", whole, chosen.films)
+    ones = [done(work, prior, f"one{k}", [], work / "films" / f"{k:05d}.png") for k in range(chosen.loop)]
+    cpu, wall = (sum(getattr(one, name) for one in ones) / len(ones) for name in ("cpu", "wall"))
+    print(f"a single command: {cpu:.2f} s CPU, {wall:.2f} s (mean of {len(ones)})")
+    print(f"a loop of {chosen.films}, by that mean: {cpu * chosen.films / whole.cpu:.1f} times the CPU,")
+    print(f"{wall * chosen.films / whole.wall:.1f} times the time by the clock")
+
+
+def engines(work: Path, prior: Path, chosen: argparse.Namespace) -> None:
+    """The same by other hands; their daemons are started and ended within the time."""
+    plain = done(work, prior, "plain", SHARED)
+    told(f"{SHARDS} shards, {WORKERS} workers", plain, chosen.films)
+    for name, served in (("SLURM", one_node), ("Dask", scheduler)):
+        began = time.monotonic()
+        with served(work) as cluster:
+            spent = done(work, prior, name, ["--cluster", cluster, "--jobs", str(SHARDS)])
+        more = time.monotonic() - began - plain.wall
+        told(f"{SHARDS} shards, {name}", spent, chosen.films)
+        print(f"{more:+.0f} s by the clock, daemons included; equal to the byte: {same(work, 'plain', name)}")
+
+
+@contextmanager
+def one_node(work: Path) -> Iterator[str]:
+    with slurm_node(work / "node") as settings:
+        os.environ["SLURM_CONF"] = settings
+        yield "slurm"
+
+
+@contextmanager
+def scheduler(work: Path) -> Iterator[str]:
+    """A scheduler and two workers of one thread, each a process."""
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=WORKERS, threads_per_worker=1, protocol="tcp", dashboard_address=None
+    ) as made:
+        yield made.scheduler_address
+
+
+def kills(work: Path, prior: Path, chosen: argparse.Namespace) -> None:
+    """The same command, begun again after each SIGKILL of it and its workers. The moments lie so that all
+    kills come before its end.
+    """
+    whole = undisturbed(work, prior)
     draw, hits, cpu = random.Random(0), 0, cpu_of_children()
-    out, options = work / "killed", ["--workers", str(WORKERS), "--jobs", str(SHARDS)]
+    out, options = work / "killed", SHARED
     seen: Counter[str] = Counter()
-    while hits < kills:
+    while hits < chosen.kills:
         child = begun(work, prior, out, options)
         try:
-            child.wait(draw.uniform(0.1, 1.0) * wall / 3)
+            child.wait(draw.uniform(2, 2 + 2 * whole.wall / WORKERS / chosen.kills))
             break  # it was done before its end came
         except subprocess.TimeoutExpired:
             for process in [child.pid, *below(child.pid)]:
@@ -134,7 +196,8 @@ def killed(work: Path, prior: Path, kills: int, wall: float) -> None:
     print(
         f"equal to one command to the byte: {same(work, 'whole', 'killed')}; scans with two rows: {len(twice)}"
     )
-    print(f"CPU seconds with all restarts {cpu_of_children() - cpu:.0f}")
+    spent = cpu_of_children() - cpu
+    print(f"CPU seconds with all {hits + 1} starts {spent:.0f}, of one undisturbed command {whole.cpu:.0f}")
 
 
 def below(parent: int) -> list[int]:
@@ -196,8 +259,8 @@ def size_of(run: Path) -> int:
 
 def films(folder: Path, n: int) -> None:
     """The first n films of the training set; the calibration takes the last."""
-    images = pneumonia()[0]
-    for k in range(n):
+    images = pneumonia()[0] if not (folder / f"{n - 1:05d}.png").is_file() else []
+    for k in range(min(n, len(images))):
         write(Volume(images[k][None].astype(np.float32)), folder / f"{k:05d}.png", kind="converted")
 
 
@@ -225,6 +288,9 @@ def quick_prior(work: Path) -> Path:
     save(prior, work / "prior")
     return work / "prior"
 
+
+PARTS = {"shards": shards, "kills": kills, "workers": workers, "loop": loop, "engines": engines}
+SHARED = ["--workers", str(WORKERS), "--jobs", str(SHARDS)]
 
 if __name__ == "__main__":
     main()

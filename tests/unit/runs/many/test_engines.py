@@ -5,9 +5,7 @@ shard one retry.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -27,6 +25,7 @@ from medprior.runs.execute import execute
 from medprior.runs.many import engines
 from medprior.runs.many.engines import Ended, ShardTask, processes
 from tests.unit.runs.many.conftest import contents
+from tests.unit.runs.many.slurm_node import lacking, slurm_node
 
 
 def run(films: Path, prior: Path, out: Path, listen: object = None, **more: object) -> RunFolder:
@@ -135,66 +134,14 @@ def test_dask_gives_the_same_bytes(films: Path, tiny: Path, whole: RunFolder, tm
     assert contents(done) == contents(whole)
 
 
-CONFIGURATION = """ClusterName=t
-SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={ports[0]}
-SlurmdPort={ports[1]}
-SlurmUser=root
-SlurmdUser=root
-StateSaveLocation={home}/state
-SlurmdSpoolDir={home}/spool
-SlurmctldPidFile={home}/slurmctld.pid
-SlurmdPidFile={home}/slurmd.pid
-SlurmctldLogFile={home}/c.log
-SlurmdLogFile={home}/d.log
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_Core
-MpiDefault=none
-AccountingStorageType=accounting_storage/none
-JobAcctGatherType=jobacct_gather/none
-ReturnToService=2
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} State=UNKNOWN
-PartitionName=test Nodes={host} Default=YES MaxTime=INFINITE State=UP
-"""
-
-
-def free_ports() -> list[int]:
-    """Two that are free on loopback."""
-    with socket.socket() as one, socket.socket() as other:
-        for found in (one, other):
-            found.bind(("127.0.0.1", 0))
-        return [found.getsockname()[1] for found in (one, other)]
-
-
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """SLURM on one node, on loopback; ended by its ids."""
-    missing = [name for name in ("slurmctld", "slurmd", "munged", "sbatch") if shutil.which(name) is None]
-    if missing or os.geteuid():
-        pytest.skip(f"SLURM on one node: wanted root, and {', '.join(missing) or 'nothing else'}")
-    home = tmp_path / "slurm"
-    (home / "state").mkdir(parents=True)
-    (home / "spool").mkdir()
-    Path("/run/munge").mkdir(exist_ok=True)
-    (home / "key").write_bytes(os.urandom(1024))
-    (home / "key").chmod(0o400)
-    host = socket.gethostname().partition(".")[0]
-    (home / "slurm.conf").write_text(
-        CONFIGURATION.format(host=host, home=home, cpus=os.cpu_count(), ports=free_ports())
-    )
-    monkeypatch.setenv("SLURM_CONF", str(home / "slurm.conf"))
-    own = [f"--{name}-file={home}/{file}" for name, file in (("key", "key"), ("pid", "munged.pid"))]
-    own += [f"--log-file={home}/munged.log", f"--seed-file={home}/seed"]
-    try:
-        for daemon in (["munged", "--force", *own], ["slurmctld"], ["slurmd"]):
-            subprocess.run(daemon, check=True, capture_output=True, timeout=60)
+    """SLURM on one node, on loopback."""
+    if missing := lacking():
+        pytest.skip(f"SLURM on one node: wanted root, and {missing}")
+    with slurm_node(tmp_path / "slurm") as settings:
+        monkeypatch.setenv("SLURM_CONF", settings)
         yield
-    finally:
-        for name in ("slurmd", "slurmctld", "munged"):
-            with suppress(OSError, ValueError):
-                os.kill(int((home / f"{name}.pid").read_text()), signal.SIGTERM)
 
 
 @pytest.mark.usefixtures("slurm")
