@@ -1,6 +1,6 @@
 """The index of a data set: its size, and what it costs to write, to read and to bring up to date.
 
-python bench/records.py index -- bench/index.py --rows 1000000 --files 100000
+python bench/records.py index -- bench/index.py --rows 1000000 --files 100000 --twins 100000
 
 Rows: made-up scans, written to SQLite one after the other and read again, with the patients that lie in
 several splits and one shard of 64 by patient. Files: CT slices of 32 x 32 in series of 50 with 30 private
@@ -14,9 +14,9 @@ import argparse
 import hashlib
 import os
 import resource
-import sqlite3
 import tempfile
 import time
+from binascii import b2a_base64
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -28,9 +28,9 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from medprior.data.volume import Volume
 from medprior.io.dataset import store
 from medprior.io.dataset.index import Item
-from medprior.io.dataset.layout import INDEX
+from medprior.io.dataset.layout import INDEX, THUMBS
 from medprior.io.dataset.listing import list_files
-from medprior.io.dataset.pixels.twins import thumbnail
+from medprior.io.dataset.pixels.twins import near_pairs, thumbnail
 from medprior.io.dicom.read.tree import index_files
 from medprior.io.disk.limits import Limits
 
@@ -72,14 +72,11 @@ def rows(n: int, folder: Path) -> None:
     print(
         f"{n} rows written      {processor() - start - making:6.1f} CPU s, without {making:.1f} s to make them up"
     )
-    with closing(sqlite3.connect(folder / INDEX)) as base:
-        sizes = (
-            dict(base.execute("SELECT name, sum(pgsize) FROM dbstat GROUP BY name"))
-            if has_dbstat(base)
-            else {}
-        )
-    thumbs, size = sizes.get("thumbs", 256 * n), (folder / INDEX).stat().st_size
-    print(f"size                 {(size - thumbs) / MB:8.0f} MB, and {thumbs / MB:.0f} MB of thumbnails")
+    start = processor()
+    store._write_thumbs(folder / THUMBS, folder / INDEX, made(n), key)
+    print(f"thumbnails written   {processor() - start - making:8.1f} CPU s, into a file of their own")
+    thumbs, size = (folder / THUMBS).stat().st_size, (folder / INDEX).stat().st_size
+    print(f"size                 {size / MB:8.0f} MB, and {thumbs / MB:.0f} MB of thumbnails")
     start = processor()
     with closing(store._opened(folder / INDEX)) as base:
         many = "SELECT count(*) FROM (SELECT patient FROM scans GROUP BY patient HAVING count(DISTINCT split) > 1)"
@@ -90,10 +87,6 @@ def rows(n: int, folder: Path) -> None:
         shard += int(item.owner[1:], 16) % 64 == 3
     print(f"every scan, a shard  {processor() - start:8.2f} CPU s, {shard} scans in it")
     print(f"peak of memory       {peak():8.0f} MB")
-
-
-def has_dbstat(base: sqlite3.Connection) -> bool:
-    return any("DBSTAT" in option for (option,) in base.execute("PRAGMA compile_options"))
 
 
 def slices(folder: Path, n: int) -> None:
@@ -163,12 +156,29 @@ def files(n: int, folder: Path) -> None:
         print(f"{what:20} {taken}, {len(index.items)} scans")
 
 
+def twins(n: int, folder: Path) -> None:
+    """Near duplicates among made-up thumbnails that resemble each other as radiographs do: smooth, with one
+    mean for all; each hundredth is a copy with noise.
+    """
+    rng = np.random.default_rng(0)
+    mean, modes = rng.normal(size=256), rng.normal(size=(256, 20)) / (1 + np.arange(20))
+    images = mean + (rng.normal(size=(n, 20)) @ modes.T) + 0.2 * rng.normal(size=(n, 256))
+    images[::100] = images[1::100][: len(images[::100])] + 0.01 * rng.normal(size=(len(images[::100]), 256))
+    small = images - images.mean(1, keepdims=True)
+    small = np.rint(127 * small / np.abs(small).max(1, keepdims=True)).astype(np.int8)
+    texts = [b2a_base64(one.tobytes(), newline=False).decode() for one in small]
+    start = processor()
+    found = near_pairs(texts)
+    print(f"near duplicates      {processor() - start:8.1f} CPU s, {len(found)} pairs among {n} images")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rows", type=int, default=0)
     parser.add_argument("--files", type=int, default=0)
+    parser.add_argument("--twins", type=int, default=0)
     wanted = parser.parse_args()
-    for n, work in ((wanted.rows, rows), (wanted.files, files)):
+    for n, work in ((wanted.rows, rows), (wanted.files, files), (wanted.twins, twins)):
         if n:
             with tempfile.TemporaryDirectory() as name:
                 work(n, Path(name))

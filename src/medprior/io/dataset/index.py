@@ -40,16 +40,16 @@ class Item:
     id: opaque. path: relative to the folder, a file or the folder of a DICOM series. part: image number of an
     NPZ, series of a DICOM folder, else "". label, patient, split, mask: "" if not stated; patient is a keyed
     hash, never the id itself. shape: spatial; channels. unit, modality, spacing_mm: as read. digest: of the
-    pixels. thumb: see twins.py. bucket: 0 to 99, decides the split where none is given. leaks: shares its
-    patient or its pixels with a stricter split (test over val over train). signature: size and time of the
-    files, so that an unchanged file is not decoded again. files: of a DICOM series, its files relative to
-    path, so that it is read whatever else lies there; empty for one file. tags: sex, age band, scanner, and
-    site and protocol as keyed hashes, each "" if not stated. called: name of its channel. beside: (name,
-    relative path) of other channels on its grid. numbers: (name, value), as the table says. classes: the
-    values above 0 of its mask. others: digest of the pixels of its mask and its other channels, "" where it
-    has none. synthetic: one of its files is marked so, be it the mask alone. values: lowest and highest.
-    volume: its name among the volumes of its series or 4-D file. later: not the first of these; it is listed
-    and can be read, but nothing is learned from it.
+    pixels. thumb: see twins.py; an index that was read has none. bucket: 0 to 99, decides the split where
+    none is given. leaks: shares its patient or its pixels with a stricter split (test over val over train).
+    signature: size and time of the files, so that an unchanged file is not decoded again. files: of a DICOM
+    series, its files relative to path, so that it is read whatever else lies there; empty for one file.
+    tags: sex, age band, scanner, and site and protocol as keyed hashes, each "" if not stated. called: name
+    of its channel. beside: (name, relative path) of other channels on its grid. numbers: (name, value), as
+    the table says. classes: the values above 0 of its mask. others: digest of the pixels of its mask and its
+    other channels, "" where it has none. synthetic: one of its files is marked so, be it the mask alone.
+    values: lowest and highest. volume: its name among the volumes of its series or 4-D file. later: not the
+    first of these; it is listed and can be read, but nothing is learned from it.
     """
 
     id: str
@@ -67,7 +67,7 @@ class Item:
     spacing_mm: tuple[float, ...] | None
     synthetic: bool
     digest: str
-    thumb: str
+    thumb: str = field(compare=False)
     bucket: int
     given: bool
     leaks: bool

@@ -20,6 +20,7 @@ __all__ = [
     "OWN_FILES",
     "PLAIN",
     "SPLITS",
+    "THUMBS",
     "UNUSABLE",
     "Layout",
     "Listed",
@@ -42,7 +43,8 @@ LEARN = "learn"
 """The split of what a layout gives for training, with no validation set: it becomes train and val."""
 
 INDEX, EXPORTED, UNUSABLE, KEY = "index.sqlite", "index.json", "unusable.csv", ".medprior-key"
-OWN_FILES = (INDEX, EXPORTED, UNUSABLE, KEY)
+THUMBS = "index.thumbs"
+OWN_FILES = (INDEX, THUMBS, EXPORTED, UNUSABLE, KEY)
 """What a scan writes; side files (in .medprior, of older versions NAME.medprior.json) are ours, too."""
 
 CHANNEL_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")

@@ -31,7 +31,7 @@ from .listing import file_state, folder_state, list_files
 from .persons import check_labels, prefixes
 from .pixels.looking import FileFacts, PixelFacts, Task, look_at_file, look_at_series, said_of
 from .pixels.twins import groups, near_pairs
-from .store import SCHEMA, load_index, previous, save_index, secret_key
+from .store import SCHEMA, load_index, previous, save_index, secret_key, stored_thumbnails
 
 if TYPE_CHECKING:
     from ..dicom.read.tree import DicomSeries
@@ -95,7 +95,7 @@ def scanned(
     if not (listing.files or listing.left_out or listing.passed):
         raise FileProblem(folder, "is empty", "name the folder that holds the scans")
     key = secret_key(target) if target is not None else secrets.token_bytes(32)
-    scanner = _Scanner(folder, options, limits, key, {(i.path, i.part): i for i in old.items} if old else {})
+    scanner = _Scanner(folder, options, limits, key, _known(target, old))
     scanner.left_out += [
         Unusable(scanner.relative(path), reason, remedy) for path, reason, remedy in listing.left_out
     ]
@@ -112,6 +112,19 @@ def scanned(
     if target is not None:
         save_index(index, target, state)
     return index
+
+
+def _known(target: Path | None, old: Index | None) -> dict[tuple[str, str], tuple[Item, str]]:
+    """The scans of an earlier index, each with its thumbnail; none where these are lost: then all are read
+    again.
+    """
+    if old is None or target is None:
+        return {}
+    thumbs = [item.thumb for item in old.items]
+    if not any(thumbs):
+        thumbs = stored_thumbnails(target) or []
+    both = zip(old.items, thumbs, strict=False) if len(thumbs) == len(old.items) else ()
+    return {(item.path, item.part): (item, thumb) for item, thumb in both}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +165,7 @@ class _Scanner:
         options: dict[str, str],
         limits: Limits,
         key: bytes,
-        old: dict[tuple[str, str], Item],
+        old: dict[tuple[str, str], tuple[Item, str]],
     ) -> None:
         self.folder, self.key, self.old = folder, key, old
         self.task = Task(folder, options, limits)
@@ -164,7 +177,7 @@ class _Scanner:
         self.by_folder: Counter[str] = Counter()
         self.series: set[str] = set()
         self.keep_labels = False
-        for item in old.values():
+        for item, _ in old.values():
             self.stacks.setdefault(item.path, []).append(item)
 
     def relative(self, path: Path) -> str:
@@ -268,7 +281,7 @@ class _Scanner:
             files = tuple(Path(os.path.relpath(path, home)).as_posix() for path in one.paths)
         try:
             signature = file_state([*one.paths, *self.companions(entry)])
-            known = self.old.get((where, one.id))
+            known, _ = self.old.get((where, one.id), (None, ""))
             same = known is not None and known.signature == signature and _as_before(known, entry)
             if known is not None and same and not one.damaged:
                 return _Plan(one, entry, home, known=known)
@@ -317,6 +330,7 @@ class _Scanner:
             "tags": entry.tags.hidden(self.opaque),
             "called": entry.called,
             "numbers": entry.numbers,
+            "thumb": self.old[item.path, item.part][1],
         }
         stack = item.kind == "npz" and item.part  # its own labels and patients are not read again
         if entry.label or not stack:

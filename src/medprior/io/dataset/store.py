@@ -3,7 +3,7 @@ JSON.
 
 SQLite opens no file whose seal is not right, so a damaged or a foreign one never reaches its parser. A file
 is built beside its place and renamed, and read as one that never changes. So it needs no lock and no log, and
-lies well on a network disk, too.
+lies well on a network disk, too. Thumbnails lie in a file of their own, which only another scan reads.
 """
 
 from __future__ import annotations
@@ -29,10 +29,19 @@ from ...errors import BadOption, Corrupt, FileProblem
 from ..disk.files import read_json, write_file, write_json
 from ..groups import Tags
 from .index import Index, Item, Unusable
-from .layout import EXPORTED, INDEX, KEY, UNUSABLE
+from .layout import EXPORTED, INDEX, KEY, THUMBS, UNUSABLE
 from .listing import csv_cell
 
-__all__ = ["MOST_EXPORTED", "SCHEMA", "load_index", "previous", "save_index", "secret_key", "stored_scans"]
+__all__ = [
+    "MOST_EXPORTED",
+    "SCHEMA",
+    "load_index",
+    "previous",
+    "save_index",
+    "secret_key",
+    "stored_scans",
+    "stored_thumbnails",
+]
 
 SCHEMA = 1
 _LARGEST = 2**28
@@ -52,13 +61,12 @@ CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE kinds (n INTEGER PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE scans (n INTEGER PRIMARY KEY, path, part, id, patient, split, bucket, low, high, signature,
   digest, kind INTEGER NOT NULL, more TEXT);
-CREATE TABLE thumbs (n INTEGER PRIMARY KEY, thumb);
 BEGIN;
 """
 _ROW = "INSERT INTO scans VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _ALL = """
-SELECT path, part, id, patient, split, bucket, low, high, signature, digest, thumb, kind, more
-FROM scans JOIN thumbs USING (n) ORDER BY n
+SELECT path, part, id, patient, split, bucket, low, high, signature, digest, kind, more
+FROM scans ORDER BY n
 """
 _OWN = ("path", "part", "id", "patient", "split", "bucket", "values", "signature", "digest", "thumb")
 _MORE = ("mask", "files", "beside", "numbers", "others", "volume")
@@ -99,6 +107,7 @@ def save_index(index: Index, target: Path, state: str = "") -> None:
     if (target / KEY).exists() or len(index.items) > MOST_EXPORTED:
         key = secret_key(target)
         write_file(target / INDEX, lambda path: _write(path, about | {"state": state}, index.items, key))
+        write_file(target / THUMBS, lambda path: _write_thumbs(path, target / INDEX, index.items, key))
         (target / EXPORTED).unlink(missing_ok=True)  # of an older version
     else:
         items = [asdict(item) for item in index.items]
@@ -156,6 +165,25 @@ def stored_scans(path: Path) -> Iterator[Item]:
         yield from _items(path, base)
 
 
+def stored_thumbnails(target: Path) -> list[str] | None:
+    """Those of the scans of index.sqlite, in their order; None where there are none that belong to it."""
+    found: list[str] = []
+    try:
+        of = _seal_of(target / INDEX)
+        path, size = target / THUMBS, (target / THUMBS).stat().st_size - _SEAL_BYTES
+        if _seal_of(path) != _seal(path, (target / KEY).read_bytes(), size):
+            return None
+        with open(path, "rb") as file:
+            if file.read(_SEAL_BYTES) != of:
+                return None
+            while file.tell() < size:
+                raw = file.read(int.from_bytes(file.read(2), "big"))
+                found.append(b2a_base64(raw, newline=False).decode())
+    except OSError:
+        return None
+    return found
+
+
 def secret_key(target: Path) -> bytes:
     """The secret of this folder, e.g. for a data set, made once and readable by its owner only; without it
     the opaque names lead nowhere.
@@ -189,9 +217,7 @@ def _write(path: Path, about: JsonObject, items: Iterable[Item], key: bytes) -> 
             base.executescript(f"PRAGMA application_id = {_OURS}; PRAGMA user_version = {SCHEMA};{_TABLES}")
             scans = enumerate(items)
             while block := list(islice(scans, _BLOCK)):
-                base.executemany(_ROW, (_row(n, item, kinds) for n, item in block))
-                thumbs = ((n, _thumb(item.thumb)) for n, item in block)
-                base.executemany("INSERT INTO thumbs VALUES (?, ?)", thumbs)
+                base.executemany(_ROW, [_row(n, item, kinds) for n, item in block])
             for kind, n in kinds.items():
                 text = json.dumps(dict(zip(_KIND, kind, strict=True)), default=asdict)
                 base.execute("INSERT INTO kinds VALUES (?, ?)", (n, text))
@@ -200,9 +226,30 @@ def _write(path: Path, about: JsonObject, items: Iterable[Item], key: bytes) -> 
             base.execute("COMMIT")
     except sqlite3.Error as error:
         raise OSError(f"SQLite: {error}") from error
+    _put_seal(path, key)
+
+
+def _write_thumbs(path: Path, index: Path, items: Iterable[Item], key: bytes) -> None:
+    """The seal of the index to which they belong, then the bytes of each behind their number."""
+    with open(path, "wb") as file:
+        file.write(_seal_of(index))
+        for item in items:
+            raw = a2b_base64(item.thumb)
+            file.write(len(raw).to_bytes(2, "big") + raw)
+    _put_seal(path, key)
+
+
+def _put_seal(path: Path, key: bytes) -> None:
     seal = _seal(path, key, path.stat().st_size)
     with open(path, "ab") as file:
         file.write(seal)
+
+
+def _seal_of(path: Path) -> bytes:
+    """The seal that a file bears, right or wrong."""
+    with open(path, "rb") as file:
+        file.seek(max(path.stat().st_size - _SEAL_BYTES, 0))
+        return file.read()
 
 
 def _row(n: int, item: Item, kinds: dict[tuple[Any, ...], int]) -> tuple[Any, ...]:
@@ -244,18 +291,11 @@ def _hex(text: str) -> str | bytes:
     return short if short.hex() == text else text
 
 
-def _thumb(text: str) -> str | bytes:
-    short = a2b_base64(text)
-    return short if b2a_base64(short, newline=False).decode() == text else text
-
-
 def _opened(path: Path) -> sqlite3.Connection:
     """A file whose seal is right, to be read. Raises FileProblem, Corrupt."""
     try:
         size, key = path.stat().st_size, (path.parent / KEY).read_bytes()
-        with open(path, "rb") as file:
-            file.seek(max(size - _SEAL_BYTES, 0))
-            sealed = hmac.compare_digest(file.read(), _seal(path, key, size - _SEAL_BYTES))
+        sealed = hmac.compare_digest(_seal_of(path), _seal(path, key, size - _SEAL_BYTES))
     except OSError as error:
         raise FileProblem(
             path, f"cannot be read with its key ({error.strerror})", "scan the folder again"
@@ -304,7 +344,7 @@ def _items(path: Path, base: sqlite3.Connection) -> Iterator[Item]:
     try:
         kinds = {n: _known(value) for n, value in base.execute("SELECT n, value FROM kinds")}
         for row in base.execute(_ALL):
-            where, part, name, patient, split, bucket, low, high, signature, digest, thumb, kind, more = row
+            where, part, name, patient, split, bucket, low, high, signature, digest, kind, more = row
             yield _inside(
                 path,
                 Item(
@@ -317,7 +357,7 @@ def _items(path: Path, base: sqlite3.Connection) -> Iterator[Item]:
                     values=None if low is None else (low, high),
                     signature=signature if isinstance(signature, str) else signature.hex(),
                     digest=digest if isinstance(digest, str) else digest.hex(),
-                    thumb=thumb if isinstance(thumb, str) else b2a_base64(thumb, newline=False).decode(),
+                    thumb="",
                     **kinds[kind],
                     **(_known(more) if more else _BARE),
                 ),

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -69,19 +69,40 @@ def near_pairs(thumbnails: Sequence[str], threshold: float = 0.99) -> list[tuple
     """Pairs (a, b), a < b, of positions whose thumbnails correlate above ``threshold``; images are compared
     with images, volumes with volumes.
 
-    Takes n^2 x 256 multiplications, in blocks, so memory stays small.
+    Two vectors that are so close are as close along every direction. So only those are compared that are
+    neighbours along the two directions in which the thumbnails differ most; memory stays small.
     """
     pairs = []
     vectors = [unpack_thumbnail(text) for text in thumbnails]
     for length in sorted({v.size for v in vectors}):
         places = np.array([n for n, v in enumerate(vectors) if v.size == length])
         table = np.stack([vectors[n] for n in places])
-        for start in range(0, len(places), _BLOCK):
-            close = table[start : start + _BLOCK] @ table[start:].T > threshold
-            for row, column in np.argwhere(close):
-                if column > row:
-                    pairs.append((int(places[start + row]), int(places[start + column])))
-    return sorted(pairs)
+        for rows, columns in _neighbours(table, (2 - 2 * threshold) ** 0.5 + 1e-3):
+            close = np.argwhere(table[rows] @ table[columns].T > threshold)
+            found = np.stack([rows[close[:, 0]], columns[close[:, 1]]], axis=1)
+            pairs += [(int(places[a]), int(places[b])) for a, b in np.sort(found) if a != b]
+    return sorted(set(pairs))
+
+
+def _neighbours(
+    table: NDArray[np.float32], reach: float
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """(rows, columns) that hold every pair of rows of the table which is closer than ``reach``."""
+    if len(table) <= _BLOCK:
+        yield np.arange(len(table)), np.arange(len(table))
+        return
+    sample = table[:: max(1, len(table) // 4096)]
+    along = table @ np.linalg.eigh(np.cov(sample.T))[1][:, -2:].astype(np.float32)
+    slabs = np.floor((along[:, 1] - along[:, 1].min()) / reach).astype(np.intp)
+    by_slab = [np.flatnonzero(slabs == n) for n in range(slabs.max() + 1)]
+    by_slab = [rows[np.argsort(along[rows, 0], kind="stable")] for rows in by_slab]
+    for n, slab in enumerate(by_slab):
+        for other in by_slab[n : n + 2]:
+            where = along[other, 0]
+            for start in range(0, len(slab), _BLOCK):
+                rows = slab[start : start + _BLOCK]
+                low, high = along[rows[0], 0] - reach, along[rows[-1], 0] + reach
+                yield rows, other[np.searchsorted(where, low) : np.searchsorted(where, high, side="right")]
 
 
 def groups(count: int, links: Iterable[tuple[int, int]]) -> list[int]:
