@@ -37,6 +37,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -160,9 +161,9 @@ def scheduler(work: Path) -> Iterator[str]:
     """A scheduler and two workers of one thread, each a process."""
     from distributed import LocalCluster
 
-    with LocalCluster(
-        n_workers=WORKERS, threads_per_worker=1, protocol="tcp", dashboard_address=None
-    ) as made:
+    how: dict[str, Any] = {"protocol": "tcp", "dashboard_address": None}
+    made: Any = LocalCluster(n_workers=WORKERS, threads_per_worker=1, **how)
+    with made:
         yield made.scheduler_address
 
 

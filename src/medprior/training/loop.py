@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,7 +20,7 @@ from .budget import stop_flag
 from .checkpoint import TrainingState, load_latest, moments_of, restore_moments, retire, save_checkpoint
 from .distributed import Ranks, ranks_for
 from .early_stopping import still_falling
-from .patches import Batch, Images, draw_batch
+from .patches import Batch, Images, StoredImages, draw_batch
 from .resident import Resident
 
 __all__ = ["Progress", "TrainingSettings", "schedule", "train"]
@@ -214,7 +213,7 @@ class _Run:
                 self.fit(self.at.seconds / self.at.step)
         learner = Prior(ranks.wrap(self.net), prior.path, prior.card)
         self.loss = torch.compile(learner.loss) if settings.compile else learner.loss
-        self.draw = partial(draw_batch, data) if ranks.device == "cpu" else Resident(data, ranks.device).draw
+        self.draw = _drawer(data, ranks.device)
 
     def _networks(self, net: nn.Module, tuned: Mapping[str, float] | None) -> None:
         """The network that learns, its moving average, and the optimizer."""
@@ -427,6 +426,14 @@ class _Run:
         known = {name: value for name, value in state.facts.items() if name in _Counts.__dataclass_fields__}
         known["held"] = [(int(step), float(loss)) for step, loss in known.get("held", [])]
         self.at, self.best = replace(self.at, **known), state.best
+
+
+def _drawer(data: Images, device: str) -> Callable[..., Batch]:
+    """Who makes the batches: on a GPU from its own memory, unless the images lie on disk."""
+    if device != "cpu" and not (isinstance(data.images, StoredImages) and data.images.on_disk):
+        return Resident(data, device).draw
+    there = torch.device(device)
+    return lambda *step, **how: draw_batch(data, *step, **how).to(there)
 
 
 def _culprits(batch: Batch, each: Tensor) -> list[int]:

@@ -1,5 +1,5 @@
-"""What the loop learns from: position-aware patches of images held in memory (PaDIS, arXiv 2406.02462, with
-the patch size drawn each step).
+"""What the loop learns from: position-aware patches of images (PaDIS, arXiv 2406.02462, with the patch size
+drawn each step). Where all images would take too much of the memory, they lie on disk.
 """
 
 from __future__ import annotations
@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf, prod
+from pathlib import Path
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -14,10 +16,14 @@ from torch.nn import functional as F
 
 from ..data.seeds import generator
 from ..errors import BadOption, ShapeMismatch
+from ..io.disk.mapped import MappedArrays, free_memory
 from ..prior import Condition, position_channels
 from .patch_moves import RANDOM, PatchMoves, move_patches
 
-__all__ = ["Batch", "Images", "Plan", "draw_batch", "known_conditions", "plan_step"]
+__all__ = ["Batch", "Images", "Plan", "StoredImages", "draw_batch", "known_conditions", "plan_step"]
+
+SHARE = 0.4
+"""Of the memory that is free: with more, images lie on disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,49 @@ class Batch:
         condition = Condition(*(None if part is None else part.to(device) for part in given))
         x0, sigma, noise = (part.to(device) for part in (self.x0, self.sigma, self.noise))
         return Batch(x0, sigma, noise, condition, self.items, self.total)
+
+
+class StoredImages(Sequence[Tensor]):
+    """Images that are appended one by one: in memory, and, once they would take more than ``most`` bytes of
+    it, in files of at most 1 GiB that are mapped into memory. Their values are the same.
+
+    folder: where the files lie; they go with the process. most: default ``SHARE`` of what is free now.
+    """
+
+    def __init__(self, folder: Path, most: float | None = None) -> None:
+        self.folder, self.size = folder, 0
+        self.most = SHARE * free_memory() if most is None else most
+        self._near: list[Tensor] = []
+        self._far: MappedArrays | None = None
+
+    def append(self, image: Tensor) -> None:
+        """Raises FileProblem where the disk refuses."""
+        self.size += 4 * image.numel()
+        self._near.append(image)
+        if self._far is None and self.size > self.most:
+            self._far = MappedArrays(self.folder)
+        if self._far is not None:
+            for one in self._near:
+                self._far.append(one.numpy())
+            self._near.clear()
+
+    @property
+    def on_disk(self) -> bool:
+        return self._far is not None
+
+    def __len__(self) -> int:
+        return len(self._near) if self._far is None else len(self._far)
+
+    @overload
+    def __getitem__(self, n: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, n: slice) -> list[Tensor]: ...
+    def __getitem__(self, n: int | slice) -> Tensor | list[Tensor]:
+        if isinstance(n, slice):
+            return [self[k] for k in range(*n.indices(len(self)))]
+        if self._far is None:
+            return self._near[n]
+        return torch.from_numpy(self._far[range(len(self))[n]])
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +13,8 @@ from torch import Tensor
 from medprior.data.seeds import generator, seed_for
 from medprior.errors import BadOption, ShapeMismatch
 from medprior.prior import position_channels
-from medprior.training.patches import Batch, Images, draw_batch
+from medprior.training.loop import _drawer, train
+from medprior.training.patches import Batch, Images, StoredImages, draw_batch
 from medprior.training.resident import Resident
 from tests.unit.training import small
 
@@ -299,3 +302,27 @@ def test_a_seed_is_for_one_purpose() -> None:
     assert len({seed_for(s, n, i) for s in range(3) for n in ("a", "b") for i in range(10)}) == 60
     with pytest.raises(BadOption, match="seed"):
         generator(-1)
+
+
+def test_images_on_disk_are_those_in_memory_to_the_bit(tmp_path: Path) -> None:
+    """The same images, and so the same weights, with whatever part of them in memory."""
+    data, kept = small.images(), StoredImages(tmp_path, most=3 * 4 * 40 * 44)
+    for n, image in enumerate(data.images):
+        kept.append(image)
+        assert kept.on_disk == (n >= 3) and torch.equal(kept[-1], image)
+    assert len(kept[1:4]) == 3 and all(map(torch.equal, kept, data.images))
+    made = [
+        train(small.prior(), replace(data, images=images), small.settings(3), tmp_path / name)
+        for name, images in (("memory", data.images), ("disk", kept))
+    ]
+    assert all(map(torch.equal, *(prior.net.state_dict().values() for prior in made)))
+    assert all(map(torch.equal, kept, data.images)), "nothing writes to what it learns from"
+
+
+def test_a_gpu_draws_patch_by_patch_from_disk(tmp_path: Path) -> None:
+    kept = StoredImages(tmp_path, most=0)
+    for image in small.images().images:
+        kept.append(image)
+    data = replace(small.images(), images=kept)
+    there = _drawer(data, "meta")(0, seed=3, batch=4, sigmas=SIGMAS)
+    assert there.x0.is_meta and there.items == draw_batch(data, 0, seed=3, batch=4, sigmas=SIGMAS).items

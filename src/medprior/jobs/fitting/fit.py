@@ -163,6 +163,7 @@ def _dataset(options: Fitting, index: Index) -> Dataset:
         ndim=options.ndim,
         channels=options.channels,
         allow_synthetic=options.allow_synthetic,
+        home=options.out,
     )
     chosen = preset_named(options.preset)
     card = replace(

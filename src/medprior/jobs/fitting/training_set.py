@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from ...prior.admit import Admitted, admit
 from ...prior.joint import MASK, admit_parts, is_joint, parts
 from ...prior.numbers import HEIGHT, guidable_columns, learned_range
 from ...training.patch_moves import PatchMoves
+from ...training.patches import StoredImages
 
 __all__ = ["Dataset", "admitted", "asked_of", "card_for", "dataset", "moves_of"]
 
@@ -37,6 +39,8 @@ DISTINCT = 5
 """Values of a number from which on what lies between them means something: a field strength or a yes has
 fewer.
 """
+SAMPLED = 2**26
+"""Pixels of all images from which their standard deviation is taken, about."""
 SOLID = "RAS"
 """Axes of a 3-D prior."""
 MOST_CLASSES = 24
@@ -53,7 +57,7 @@ class Dataset:
     """
 
     card: Card
-    train: tuple[Tensor, ...]
+    train: Sequence[Tensor]
     labels: Tensor | None
     numbers: Tensor | None
     held: tuple[Tensor, ...]
@@ -80,11 +84,13 @@ def dataset(
     ndim: int = 2,
     channels: Sequence[str] | None = None,
     allow_synthetic: bool = False,
+    home: Path | None = None,
 ) -> Dataset:
     """The images of ``items`` and of the val split in network units, with a card that is inferred from them.
 
-    channels: as in ``fit``. Raises BadOption for a plane, ndim or channel that is not known, WrongKind for
-    mixed scans, channels that only some of them have, or images where volumes are wanted.
+    channels: as in ``fit``. home: folder for images that are too many for the memory. Raises BadOption for a
+    plane, ndim or channel that is not known, WrongKind for mixed scans, channels that only some of them have,
+    or images where volumes are wanted.
     """
     if plane not in PLANES or ndim not in (2, 3):
         raise BadOption(
@@ -93,7 +99,8 @@ def dataset(
     _check_sides(index, items, plane, ndim)
     card = with_channels(card_for(items, name, plane, ndim), items, channels)
     coarse = replace(card, frame=(64, LARGEST[card.ndim]))
-    train_images, labels, numbers = admitted(coarse, index, items)
+    stored = None if home is None else StoredImages(home)
+    train_images, labels, numbers = admitted(coarse, index, items, stored=stored)
     if not train_images:
         raise FileProblem(
             index.folder, "holds no slice with any content", "check the scans: all are constant"
@@ -113,7 +120,8 @@ def dataset(
     if card.ndim == 2 and len(items[0].shape) == 3:
         card = replace(card, data={**card.data, **between_slices(card, index, _spaced(items, 24))})
     sides = [s for x in train_images for s in x.shape[1:]]
-    pixels = torch.cat([x.flatten()[:: max(1, x.numel() // 4096)] for x in train_images])
+    some = min(4096, 1 + SAMPLED // len(train_images))
+    pixels = torch.cat([x.flatten()[:: max(1, x.numel() // some)] for x in train_images])
     typical = Counter(tuple(x.shape[1:]) for x in train_images).most_common(1)[0][0]
     card = replace(
         card,
@@ -123,14 +131,20 @@ def dataset(
     )
     return Dataset(
         card,
-        tuple(train_images),
+        train_images,
         torch.tensor(labels) if card.labels else None,
         torch.stack(numbers) if card.numbers else None,
         tuple(held),
         torch.stack(held_numbers) if card.numbers and held else None,
         asked_of(card, items),
-        (*advice(index), *for_training(index)),
+        (*advice(index), *for_training(index), *_where(stored)),
     )
+
+
+def _where(stored: StoredImages | None) -> tuple[str, ...]:
+    if stored is None or not stored.on_disk:
+        return ()
+    return (f"the images take {stored.size / 1e9:.3g} GB, too much for the memory: they are read from disk",)
 
 
 def _check_sides(index: Index, items: Sequence[Item], plane: str, ndim: int) -> None:
@@ -229,12 +243,17 @@ def _median_spacing(items: Sequence[Item], plane: str, ndim: int = 2) -> tuple[f
 
 
 def admitted(
-    card: Card, index: Index, items: Sequence[Item], *, allow_other: bool = False
-) -> tuple[list[Tensor], list[int], list[Tensor]]:
+    card: Card,
+    index: Index,
+    items: Sequence[Item],
+    *,
+    allow_other: bool = False,
+    stored: StoredImages | None = None,
+) -> tuple[Sequence[Tensor], list[int], list[Tensor]]:
     """Every slice with content, or every volume, its label (-1 = none) and its numbers (n_numbers,), NaN =
-    unknown. Raises what the door raises.
+    unknown. stored: gets the images. Raises what the door raises.
     """
-    images: list[Tensor] = []
+    images: list[Tensor] | StoredImages = [] if stored is None else stored
     classes: list[int] = []
     numbers: list[Tensor] = []
     seen = [n for part in parts(card) if not part.classes for n in part.channels]

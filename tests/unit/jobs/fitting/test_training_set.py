@@ -156,3 +156,12 @@ def test_an_unknown_age_moves_no_bandwidth() -> None:
     ages = [41.0, 47.0, 52.0, 58.0, 63.0, 70.0]
     known = [item(str(n), age=age, field=3.0) for n, age in enumerate(ages)]
     assert asked_of(CARD, [*known, item("none", field=3.0)]) == asked_of(CARD, known)
+
+
+def test_a_set_beyond_memory_is_the_same_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = scan(folder_of(tmp_path / "data"))
+    near = dataset(index, index.usable("train"), "p", home=tmp_path / "run")
+    monkeypatch.setattr("medprior.training.patches.SHARE", 1e-9)
+    far = dataset(index, index.usable("train"), "p", home=tmp_path / "run")
+    assert far.card == near.card and all(map(torch.equal, far.train, near.train))
+    assert any("read from disk" in note for note in far.notes) and near.notes == far.notes[:-1]
