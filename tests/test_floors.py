@@ -49,7 +49,7 @@ INSIDE = {
     "io": [
         {"disk", "groups", "source_order"},
         {"dicom/codecs"},
-        {"dicom/read", "hdf5", "nifti", "onnx_model", "pictures"},
+        {"dicom/read", "hdf5", "nifti", "onnx_gradients", "onnx_model", "pictures"},
         {"arrays", "dicom/deidentify", "dicom/write"},
         {"dicom/deidentify_files", "read", "write"},
         {"dataset"},
