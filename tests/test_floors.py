@@ -48,8 +48,8 @@ INSIDE = {
     ],
     "io": [
         {"disk", "groups", "source_order"},
-        {"dicom/codecs"},
-        {"dicom/read", "hdf5", "nifti", "onnx_gradients", "onnx_model", "pictures"},
+        {"dicom/codecs", "onnx_gradients"},
+        {"dicom/read", "hdf5", "nifti", "onnx_model", "pictures"},
         {"arrays", "dicom/deidentify", "dicom/write"},
         {"dicom/deidentify_files", "read", "write"},
         {"dataset"},
