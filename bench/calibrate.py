@@ -84,9 +84,9 @@ def images(name: str, split: str, per_patient: int) -> Iterator[tuple[Volume, in
 
 
 def _slices(name: str, volume: Volume, n: int) -> list[int | None]:
-    depth = volume.shape[-1] if volume.ndim == 3 else 1
-    if depth == 1:
+    if volume.ndim == RECIPES[name].card.ndim:
         return [None]
+    depth = volume.shape[-1]
     return [round(i) for i in np.linspace(depth // 4, depth - depth // 4 - 1, n)]
 
 

@@ -34,7 +34,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -168,37 +168,39 @@ def scheduler(work: Path) -> Iterator[str]:
 
 
 def kills(work: Path, prior: Path, chosen: argparse.Namespace) -> None:
-    """The same command, begun again after each SIGKILL of it and its workers. The moments lie so that all
-    kills come before its end.
+    """The same command, begun again after each SIGKILL of it and its workers: up to two seconds after random
+    numbers of scans were done.
     """
     whole = undisturbed(work, prior)
     draw, hits, cpu = random.Random(0), 0, cpu_of_children()
     out, options = work / "killed", SHARED
-    seen: Counter[str] = Counter()
-    while hits < chosen.kills:
+    for wanted in sorted(draw.sample(range(chosen.films), chosen.kills)):
         child = begun(work, prior, out, options)
-        try:
-            child.wait(draw.uniform(2, 2 + 2 * whole.wall / WORKERS / chosen.kills))
-            break  # it was done before its end came
-        except subprocess.TimeoutExpired:
-            for process in [child.pid, *below(child.pid)]:
+        while child.poll() is None and rows_below(out) < wanted:
+            time.sleep(0.1)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(draw.uniform(0, 2))
+        hits += child.poll() is None
+        for process in [child.pid, *below(child.pid)] if child.poll() is None else []:
+            with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-            child.wait()
-            hits += 1
-            rows = sum(
-                1 for path in out.with_name("killed.partial").rglob("rows.jsonl") for _ in each_line(path)
-            )
-            seen[f"{rows}"] += 1
+        child.wait()
     begun(work, prior, out, options).wait()
     twice = [
         n for n, count in Counter(row["n"] for row in each_line(out / "rows.jsonl")).items() if count > 1
     ]
-    print(f"killed at {hits} moments, between which {len(seen)} different numbers of scans were done")
+    print(f"killed at {hits} moments")
     print(
         f"equal to one command to the byte: {same(work, 'whole', 'killed')}; scans with two rows: {len(twice)}"
     )
     spent = cpu_of_children() - cpu
     print(f"CPU seconds with all {hits + 1} starts {spent:.0f}, of one undisturbed command {whole.cpu:.0f}")
+
+
+def rows_below(out: Path) -> int:
+    """Scans that are done so far."""
+    found = out.with_name(f"{out.name}.partial").rglob("rows.jsonl")
+    return sum(path.read_bytes().count(b"\n") for path in found)
 
 
 def below(parent: int) -> list[int]:

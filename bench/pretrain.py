@@ -262,7 +262,9 @@ def finish(name: str, work: Path, out: Path) -> None:
     prior.net.eval().requires_grad_(False)
     images, labels, numbers, patients = held(name, work, "train")
     prior = with_deviation_head(
-        prior, Images(images, labels if recipe.card.labels else None, numbers, **recipe.images)
+        prior,
+        Images(images, labels if recipe.card.labels else None, numbers, **recipe.images),
+        batch=recipe.stages[-1][1].batch,
     )
     data = {
         "n_images": len(images), "n_patients": len(set(patients)), "licence": recipe.licence, "shape": list(images[0].shape[1:]),

@@ -94,7 +94,7 @@ def main() -> None:
         shown = f"{np.mean(left[at]):.2f} (worst {np.max(left[at]):.2f})" if at.any() and radius else "-"
         everywhere = f"{np.mean(left):.2f}" if radius else "-"
         print(
-            f"{radius:>6.0f}{len(rows):>6}{int(flagged.sum()):>8}{shown:>22}{everywhere:>10}{elsewhere.mean():>11.3f}{two.mean():>11.3f}"
+            f"{f'{radius:.0f}' if radius else 'none':>6}{len(rows):>6}{int(flagged.sum()):>8}{shown:>22}{everywhere:>10}{elsewhere.mean():>11.3f}{two.mean():>11.3f}"
             f"{int(explained[at].sum()):>8} of {int(at.sum())}",
             flush=True,
         )

@@ -42,6 +42,7 @@ INTENDED: dict[str, str] = {
     "*.interval.icc": "calibrations say how alike the scans of a patient are",
     "*.interval.short": "calibrations of too few patients say so",
     "info bundled.record.bundled.breast-us": "breast-us ships",
+    "info bundled.record.bundled.hippocampus*": "hippocampus ships",
     "info*.caution": "caution belongs to the denoiser",
     "scan.record.metrics.further_volumes": "volumes of one series come apart",
     "scan": "scan is a run with a folder of its own",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -99,3 +101,50 @@ def test_two_processes_are_one_run(scans: Path, tmp_path: Path) -> None:
     assert (
         wrong.returncode != 0 and "is empty" in wrong.stderr and not (tmp_path / "no" / "run.json").exists()
     )
+
+
+STUBS = {
+    "srun": 'echo $$ > "$HOME/step"\nshift\nexec "$PYTHON" -m torch.distributed.run "$@"',
+    "scontrol": 'case $1 in show) echo 127.0.0.1 ;; *) echo "$*" >> "$HOME/asked" ;; esac',
+    "scancel": 'kill -TERM "$(cat "$HOME/step")"',
+}
+"""What SLURM does, as far as the file asks for it; it starts one task, on this machine."""
+
+
+@pytest.mark.slow
+def test_the_sbatch_file_saves_waits_and_goes_on(scans: Path, tmp_path: Path) -> None:
+    """Two processes; the signal before the end of the time; the same job again until it is done."""
+    for name, text in STUBS.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    out = tmp_path / "run"
+    environment = {
+        **os.environ,
+        "HOME": str(tmp_path),
+        "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+        "PYTHON": sys.executable,
+        "PYTHONPATH": str(ROOT / "src"),
+        "OMP_NUM_THREADS": "1",
+        "ACCELERATE_USE_CPU": "true",
+        "SLURM_JOB_ID": str(port()),
+        "SLURM_JOB_NODELIST": "one",
+        "SLURM_NNODES": "1",
+        "SCANS": str(scans),
+        "OUT": str(out),
+        "PER_NODE": "2",
+    }
+    words = ["--preset", "tiny", "--device", "cpu", "--steps", "200"]
+    command = ["bash", str(ROOT / "examples" / "slurm" / "train.sbatch"), *words]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as job:
+        until = time.monotonic() + 240
+        while not list((out / "checkpoints").glob("step-*")):
+            assert time.monotonic() < until and job.poll() is None
+            time.sleep(0.05)
+        job.send_signal(signal.SIGUSR1)
+        assert job.wait(timeout=120) == 0
+    assert (tmp_path / "asked").read_text() == f"requeue {environment['SLURM_JOB_ID']}\n"
+    assert not (out / "run.json").exists()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "goes on" in done.stderr or "continues" in done.stderr
+    assert read_json(out / "run.json")["metrics"]["steps"] == 200

@@ -18,6 +18,7 @@ from torch import Tensor
 from ..data.seeds import generator
 from ..errors import Corrupt, FileProblem, TooLarge, Unsupported, optional
 from .disk.files import read_json
+from .onnx_gradients import differentiable
 
 __all__ = ["ModelCard", "StoredModel", "read_onnx"]
 
@@ -47,12 +48,14 @@ class ModelCard(BaseModel):
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredModel:
     """scores: (B, C, i, j[, k]) float32 -> (B, classes) or (B,). shuffled: the same with each of its tensors
-    of weights in random order, from a seed.
+    of weights in random order, from a seed. differentiable: the same with gradients, tested on images (B, C,
+    i, j[, k]) that the model can take; raises what ``io.onnx_gradients`` raises.
     """
 
     card: ModelCard
     scores: Callable[[Tensor], Tensor]
     shuffled: Callable[[int], Callable[[Tensor], Tensor]]
+    differentiable: Callable[[Tensor], Callable[[Tensor], Tensor]]
 
 
 def read_onnx(path: Path) -> StoredModel:
@@ -75,8 +78,12 @@ def read_onnx(path: Path) -> StoredModel:
         raise Corrupt(
             path, f"is no valid ONNX file ({type(error).__name__})", "export the model again"
         ) from None
+    scores = _session(path, model)
     return StoredModel(
-        card, _session(path, model), lambda seed: _session(path, _in_disorder(onnx, model, seed))
+        card,
+        scores,
+        lambda seed: _session(path, _in_disorder(onnx, model, seed)),
+        lambda images: differentiable(path, model, scores, images),
     )
 
 

@@ -105,18 +105,7 @@ def dataset(
         raise FileProblem(
             index.folder, "holds no slice with any content", "check the scans: all are constant"
         )
-    held: list[Tensor] = []
-    held_numbers: list[Tensor] = []
-    if any(item.split == "val" and not item.leaks for item in index.items):
-        most = HELD_OUT[ndim]
-        others = [
-            item
-            for item in index.usable("val", allow_synthetic=allow_synthetic)
-            if not missing_parts(card, item)
-        ]
-        held, _, held_numbers = admitted(coarse, index, _spaced(others, most))
-        keep = np.linspace(0, len(held) - 1, min(most, len(held))).round().astype(int) if held else []
-        held, held_numbers = [held[i] for i in keep], [held_numbers[i] for i in keep]
+    held, held_numbers = _held(coarse, index, allow_synthetic=allow_synthetic)
     if card.ndim == 2 and len(items[0].shape) == 3:
         card = replace(card, data={**card.data, **between_slices(card, index, _spaced(items, 24))})
     sides = [s for x in train_images for s in x.shape[1:]]
@@ -139,6 +128,18 @@ def dataset(
         asked_of(card, items),
         (*advice(index), *for_training(index), *_where(stored)),
     )
+
+
+def _held(card: Card, index: Index, *, allow_synthetic: bool) -> tuple[list[Tensor], list[Tensor]]:
+    """Images of the val split and their numbers, none where there is none."""
+    if not any(item.split == "val" and not item.leaks for item in index.items):
+        return [], []
+    most = HELD_OUT[card.ndim]
+    usable = index.usable("val", allow_synthetic=allow_synthetic)
+    others = [item for item in usable if not missing_parts(card, item)]
+    held, _, numbers = admitted(card, index, _spaced(others, most))
+    keep = np.linspace(0, len(held) - 1, min(most, len(held))).round().astype(int) if held else []
+    return [held[i] for i in keep], [numbers[i] for i in keep]
 
 
 def _where(stored: StoredImages | None) -> tuple[str, ...]:

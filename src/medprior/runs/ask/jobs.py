@@ -91,6 +91,9 @@ class Explain(HasMany, OneScan):
         le=512,
         multiple_of=2,
     )
+    gradients: bool = advanced(
+        False, "Search along the gradients of an ONNX model: faster. They are tested on the scan first."
+    )
 
     @model_validator(mode="after")
     def _region_once(self) -> Self:

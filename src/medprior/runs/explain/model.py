@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
+from ...data.seeds import generator
 from ...errors import Unsupported
 from ...explanation.model import Model, ModelInput
 from ...io.disk.files import sha256
-from ...io.onnx_model import ModelCard, read_onnx
+from ...io.onnx_model import ModelCard, StoredModel, read_onnx
 from ...jobs.explain import head_as_model
 from ...learning.head_folder import load_head
 from ...learning.head_model import shuffled_head
 from ...prior import Prior
+from ...prior.admit import Admitted
 
 __all__ = ["LoadedModel", "load_model", "model_digest"]
 
 
+_TRIAL = 0.1
+"""Noise of the trial images on which gradients are tested, network units."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model, and the same with each tensor of its weights in random order, from a seed."""
+    """A model, and the same with each tensor of its weights in random order, from a seed.
+
+    differentiable: the same with gradients, tested near a scan. It raises what ``io.onnx_gradients`` raises.
+    """
 
     model: Model
     shuffled: Callable[[int], Model]
+    differentiable: Callable[[Admitted], Model]
 
 
 def load_model(path: Path, prior: Prior) -> LoadedModel:
@@ -33,7 +45,9 @@ def load_model(path: Path, prior: Prior) -> LoadedModel:
     if path.is_dir():
         head = load_head(path, prior)
         return LoadedModel(
-            head_as_model(head, prior), lambda seed: head_as_model(shuffled_head(head, seed), prior)
+            head_as_model(head, prior),
+            lambda seed: head_as_model(shuffled_head(head, seed), prior),
+            lambda _: _refused(path),
         )
     if path.suffix.lower() != ".onnx":
         raise Unsupported(
@@ -44,13 +58,27 @@ def load_model(path: Path, prior: Prior) -> LoadedModel:
         )
     stored = read_onnx(path)
     return LoadedModel(
-        _model(stored.card, stored.scores), lambda seed: _model(stored.card, stored.shuffled(seed))
+        _model(stored.card, stored.scores),
+        lambda seed: _model(stored.card, stored.shuffled(seed)),
+        lambda admitted: _differentiable(stored, admitted),
     )
 
 
 def model_digest(path: Path) -> str:
     """SHA-256 of what ``load_model`` reads: of the file, of a head that of its weights and its card."""
     return load_head(path).digest if path.is_dir() else sha256(path)
+
+
+def _refused(path: Path) -> Model:
+    raise Unsupported(path, "is a head, and heads give no gradients", "leave --gradients out")
+
+
+def _differentiable(stored: StoredModel, admitted: Admitted) -> Model:
+    """The model with gradients, tested on two noisy copies of the scan."""
+    plain = _model(stored.card, stored.scores)
+    noise = torch.randn(2, *admitted.whole.shape, generator=generator(0, "gradients"))
+    images = plain.input.made(admitted.whole + _TRIAL * noise, admitted.low, admitted.high)
+    return replace(plain, scores=stored.differentiable(images), gradients=True)
 
 
 def _model(card: ModelCard, scores: object) -> Model:

@@ -50,7 +50,7 @@ def run_explain(request: Explain, prior: Prior, volume: Volume, on_event: OnEven
     found = explain(
         prior,
         volume,
-        loaded.model,
+        loaded.differentiable(admitted) if request.gradients else loaded.model,
         what,
         shuffled=loaded.shuffled(request.seed),
         real=[case for _, case in real],

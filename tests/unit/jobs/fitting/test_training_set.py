@@ -52,7 +52,7 @@ def test_all_that_the_table_names_is_learned_together(tmp_path: Path) -> None:
     assert card.channels == ("T1", "T2", "mask:1", "mask:2") and is_joint(card)
     assert card.numbers == ("height", "age") and card.ranges == ((-1.0, 1.0), (33.67, 66.33))
     assert {x.shape for x in (*data.train, *data.held)} == {(4, 20, 18)} and len(data.train) == 15
-    x = torch.stack(data.train)
+    x = torch.stack(list(data.train))
     bright = x[:, 3] > 0
     assert float(x[:, 0][bright].min()) > float(x[:, 0][~bright].max()), "the mask lies on the image"
     assert float(x[:, 1][bright].max()) < float(x[:, 1][~bright].min())
