@@ -4,6 +4,7 @@ a network trained on the same labels?
     python bench/learn.py curves SET --prior PRIOR [--judge test] [--draws 10] [--sizes 20 50 100] [--quick]
                           [--most 1000] [--labels-alone]
     python bench/learn.py calibration SET --prior PRIOR
+    python bench/learn.py costs pneumonia --prior PRIOR
     python bench/learn.py masks hippocampus --prior PRIOR [--sizes 4 8] [--draws 2] [--test 12]
 
 SET: pneumonia or breast (MedMNIST, 28 pixels), films (NIH, 256 pixels); or a folder whose sub-folders are
@@ -20,8 +21,10 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -44,10 +47,12 @@ from medprior.jobs.learn import (
     reliability,
 )
 from medprior.jobs.learn_masks import mask_in
+from medprior.learning.active import ScanPool, propose, reduced_features
 from medprior.learning.features import FeatureSettings, volume_features
 from medprior.learning.voxels import fit_voxel_head
 from medprior.prior.admit import Admitted
 
+T = TypeVar("T")
 DATA = Path(os.environ.get("MEDPRIOR_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 SETS = {
     "pneumonia": ("medmnist_pneumonia", "pneumoniamnist_28.npz", ("normal", "pneumonia")),
@@ -180,11 +185,49 @@ def hippocampi(prior: mp.Prior, split: str) -> list[tuple[Admitted, torch.Tensor
     return made
 
 
+def costs(args: argparse.Namespace, _: Path) -> None:
+    """Processor seconds of the three steps that a person waits for, films of 28 pixels."""
+    prior = mp.load(args.prior)
+    source, file, labels = SETS[args.set]
+    images, kinds = [], []
+    for split in ("train", "val"):
+        with np.load(DATA / source / split / file) as stored:
+            images += list(stored["images"])
+            kinds += stored["labels"].ravel().tolist()
+    how = {"unit": prior.card.unit, "modality": prior.card.modality}
+    scans = [mp.Volume(one[None].astype(np.float32), **how) for one in images[:4000]]
+    names, owners = [labels[k] for k in kinds[:4000]], [str(n) for n in range(4000)]
+
+    def timed(what: str, work: Callable[[], T]) -> T:
+        wall, start = time.monotonic(), time.process_time()
+        found = work()
+        print(f"{what}: {time.process_time() - start:.1f} CPU s", flush=True)
+        print(f"(waited {time.monotonic() - wall:.0f} s, load {os.getloadavg()[0]:.0f})", flush=True)
+        return found
+
+    x = timed(f"features of {len(scans)} films", lambda: volume_features(prior, scans).numpy())
+    order = torch.randperm(len(x), generator=generator(0, "costs")).tolist()
+    for n in (0, 20, 60):
+        known = [name if k in set(order[:n]) else "" for k, name in enumerate(names)]
+        timed(
+            f"label proposes 20 of {len(x)}, {n} labels so far",
+            lambda known=known: propose(ScanPool.of(reduced_features(x), known, owners), 20),
+        )
+
+    def learned() -> object:
+        at = order[:1050]
+        seen = volume_features(prior, [scans[k] for k in at]).numpy()
+        given = [names[k] if n < 50 else "" for n, k in enumerate(at)]
+        return head_from(gathered(seen, given, [owners[k] for k in at]), prior, LearnSettings())[0]
+
+    print(timed("learn, 50 labels and 1000 scans without, features included", learned))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["curves", "calibration", "masks"])
+    parser.add_argument("what", choices=["curves", "calibration", "masks", "costs"])
     parser.add_argument("set")
     parser.add_argument("--prior", required=True)
     parser.add_argument("--judge", default="test", choices=["test", "folds"])
@@ -204,8 +247,10 @@ def main() -> None:
         into.mkdir()
         splits = ("train", "val") if args.what == "calibration" else ("train", "test")
         splits = ("train",) if args.judge == "folds" else splits
-        folder = into if args.what == "masks" else folder_of(args.set, into, splits, args.most)
-        {"curves": curves, "calibration": calibration, "masks": masks}[args.what](args, folder)
+        folder = into if args.what in ("masks", "costs") else folder_of(args.set, into, splits, args.most)
+        {"curves": curves, "calibration": calibration, "masks": masks, "costs": costs}[args.what](
+            args, folder
+        )
 
 
 if __name__ == "__main__":

@@ -167,8 +167,9 @@ def load_head(name: str | Path, prior: Prior | None = None) -> Head:
 
     Raises FileProblem (not there), Corrupt (a byte changed), BadOption (a head of another prior).
     """
+    wanted = ("card.json", f"{INSIDE}/card.json")
     folder = next(
-        (f for f in (Path(name) / "head", Path(name)) if (f / INSIDE / "card.json").is_file()), None
+        (f for f in (Path(name) / "head", Path(name)) if all((f / one).is_file() for one in wanted)), None
     )
     if folder is None:
         raise FileProblem(

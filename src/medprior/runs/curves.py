@@ -41,6 +41,8 @@ from .studies.study import Collected, caveats_of, evaluated, results_csv, stored
 
 __all__ = ["run_evaluate_learn", "verdict_of_curves"]
 
+ENOUGH = 0.01
+"""So many labels are enough where the most that were tried add less to the area under the ROC curve."""
 COLOURS = {"prior": 0, "pixels": 1, "imagenet": 2, "network": NEUTRAL}
 
 
@@ -199,11 +201,12 @@ def _summary(
         [
             Charts([chart]),
             _table("AUROC", found.values, request.sizes, ".3f"),
-            _table(f"{found.ours} minus", found.gains, request.sizes, "+.3f"),
+            _table(f"gain of {found.ours} over", found.gains, request.sizes, "+.3f"),
         ],
         verdict=verdict,
         caveats=(
             *caveats_of(items),
+            "AUROC: how often a scan of a class ranks above one without it; 0.5 is chance, 1 is perfect.",
             "Intervals are for new draws of labels and new patients. No setting was chosen on the scans that "
             "judge.",
         ),
@@ -237,27 +240,28 @@ def verdict_of_curves(
     gains: Mapping[str, Mapping[int, Estimate]],
     plain: Sequence[str],
 ) -> str:
-    """In plain words: how good with the fewest labels, against the best plain method, and whether more
-    labels still help.
-    """
+    """In plain words: how many labels, with which method, how good, against the best plain one, how sure."""
     sizes = sorted(values[ours])
-    first, last = sizes[0], sizes[-1]
-    at = values[ours][first]
-    said = [f"With {first} labels, AUROC is {at.value:.3f} ({at.low:.3f} to {at.high:.3f}; {ours})."]
+    last = values[ours][sizes[-1]].value
+    n = next(n for n in sizes if values[ours][n].value >= last - ENOUGH)
+    at = values[ours][n]
+    said = [f"Label {n} scans ({ours}): AUROC is {at.value:.3f} ({at.low:.3f} to {at.high:.3f})."]
+    if n < sizes[-1]:
+        said.append(f"{sizes[-1]} labels add {last - at.value:+.3f}, less than {ENOUGH}.")
+    elif len(sizes) > 1:
+        said.append(f"From {sizes[-2]} to {n} labels it gained {last - values[ours][sizes[-2]].value:+.3f}.")
+        said.append("More labels still help." * (last - values[ours][sizes[-2]].value >= ENOUGH))
     if plain:
-        rival = max(plain, key=lambda name: values[name][first].value)
-        gain = gains[rival][first]
+        rival = max(plain, key=lambda name: values[name][n].value)
+        gain = gains[rival][n]
         sure = "sure" if gain.low > 0 else "that it is worse is sure" if gain.high < 0 else "not sure"
-        said.append(f"The best plain method ({rival}) reaches {values[rival][first].value:.3f}.")
+        said.append(f"The best plain method ({rival}) reaches {values[rival][n].value:.3f} with as many.")
         said.append(f"The difference is {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}): {sure}.")
-        best = max(values[name][last].value for name in plain)
-        enough = next((n for n in sizes if values[ours][n].value >= best), None)
-        if enough is not None and enough < last:
-            said.append(f"{enough} labels do what {last} do without the prior.")
-    if len(sizes) > 1:
-        more = values[ours][last].value - values[ours][sizes[-2]].value
-        said.append(f"From {sizes[-2]} to {last} labels it gained {more:+.3f}.")
-    return " ".join(said)
+        best = max(values[name][sizes[-1]].value for name in plain)
+        enough = next((m for m in sizes if values[ours][m].value >= best), None)
+        if enough is not None and enough < sizes[-1]:
+            said.append(f"{enough} labels do what {sizes[-1]} do without the prior.")
+    return " ".join(filter(None, said))
 
 
 def _chart(arms: Sequence[LearningMethod], values: Mapping[str, Mapping[int, Estimate]]) -> Chart:
@@ -277,8 +281,7 @@ def _chart(arms: Sequence[LearningMethod], values: Mapping[str, Mapping[int, Est
     ticks = [(size, str(size)) for size in next(iter(values.values()))]
     caption = (
         "Mean over draws of labels; whiskers are 95 % intervals for new draws and new patients. Dashed: "
-        "labels "
-        "alone."
+        "labels alone. Faint: labels that were asked for instead of drawn."
     )
     return Chart("Learning curve", caption, "labelled scans", "AUROC", series, ticks, log_x=True)
 

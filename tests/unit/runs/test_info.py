@@ -29,7 +29,13 @@ def test_a_card_is_text_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_the_bundled_priors_are_named() -> None:
-    assert [line.split()[0] for line in card_lines("")] == ["brain-t1", "breast-us", "chest-ct", "chest-xray", "hippocampus"]
+    assert [line.split()[0] for line in card_lines("")] == [
+        "brain-t1",
+        "breast-us",
+        "chest-ct",
+        "chest-xray",
+        "hippocampus",
+    ]
 
 
 def test_what_was_measured_is_said_in_sentences() -> None:
