@@ -65,8 +65,9 @@ def looked(prior: mp.Prior, pictures: list[np.ndarray]) -> dict[Key, np.ndarray]
     net = prior.net
     if not isinstance(net, Featured):
         raise TypeError("a prior with medprior's own network")
-    how = {"unit": prior.card.unit, "modality": prior.card.modality}
-    images = [prior.admit(Volume(one[None].astype(np.float32), **how)).images for one in pictures]
+    unit, modality = prior.card.unit, prior.card.modality
+    scans = [Volume(one[None].astype(np.float32), unit=unit, modality=modality) for one in pictures]
+    images = [prior.admit(scan).images for scan in scans]
     for x in torch.cat(images).split(32):
         for sigma in SIGMAS:
             noise = torch.randn(x.shape[1:], generator=generator(0, "features", sigma))[None]

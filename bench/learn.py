@@ -194,8 +194,8 @@ def costs(args: argparse.Namespace, _: Path) -> None:
         with np.load(DATA / source / split / file) as stored:
             images += list(stored["images"])
             kinds += stored["labels"].ravel().tolist()
-    how = {"unit": prior.card.unit, "modality": prior.card.modality}
-    scans = [mp.Volume(one[None].astype(np.float32), **how) for one in images[:4000]]
+    unit, modality = prior.card.unit, prior.card.modality
+    scans = [mp.Volume(one[None].astype(np.float32), unit=unit, modality=modality) for one in images[:4000]]
     names, owners = [labels[k] for k in kinds[:4000]], [str(n) for n in range(4000)]
 
     def timed(what: str, work: Callable[[], T]) -> T:

@@ -197,12 +197,12 @@ def share_aligned(p: Array, target: Array, *, several: bool, mean: Array | None 
     """(n, K) probabilities whose mean is about ``target`` (K,). mean: of all probabilities, where ``p`` are
     some of them.
     """
-    mean = p.mean(0) if mean is None else mean
-    ratio = target / np.maximum(mean, 1e-6)
+    own: Array = p.mean(0) if mean is None else mean
+    ratio = target / np.maximum(own, 1e-6)
     if not several:
         moved = p * ratio
         return moved / moved.sum(1, keepdims=True)
-    other = (1 - target) / np.maximum(1 - mean, 1e-6)
+    other = (1 - target) / np.maximum(1 - own, 1e-6)
     return p * ratio / (p * ratio + (1 - p) * other)
 
 

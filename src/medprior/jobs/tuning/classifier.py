@@ -16,7 +16,7 @@ from ...downstream.augmented import ClassicalAugmentation
 from ...errors import BadOption
 from ...learning.consistency import ConsistencySettings, TunedClassifier, tune_classifier
 from ...learning.features import FeatureSettings, features
-from ...learning.heads import Array, Projection, fit_linear
+from ...learning.heads import Array, LinearHead, Projection, fit_linear
 from ...prior import Prior
 from ...prior.admit import resize
 from ..learn import LearningSet, LearnSettings, WayToLearn, fold_parts, macro_auroc
@@ -108,7 +108,7 @@ def tuned_way(
     def own() -> tuple[dict[str, Tensor], tuple[float, ...]]:
         return learned(np.arange(len(x)), how.seed).tensors(), seen.sigmas
 
-    def never(_: Array, __: Array) -> None:
+    def never(_: Array, __: Array) -> LinearHead:
         raise BadOption("learn: a tuned network reads images, not features")
 
     return WayToLearn(TUNED, never, tuple(logits), scores, reason, own)
