@@ -38,7 +38,7 @@ CHAPTERS = {
     "Synthesis and augmentation": (
         "audit", "synthesis", "copies", "moves", "generators", "joint", "adapt", "augment_gain", "augment_gates",
     ),
-    "Few labels": ("label", "learn-breast"),
+    "Few labels": ("label", "learn-breast", "learn-costs"),
     "Networks, speed and safety": ("networks", "operators", "speed", "dicom_speed", "augment_speed", "kill", "mutations", "index", "pacs", "ohif"),
     "Explanations": ("explain",),
 }  # fmt: skip
@@ -65,6 +65,7 @@ ALONE = {
     "kill": "it counts runs that resume, of all that were killed",
     "mutations": "it counts files that are read or refused, of all that were damaged",
     "known_images": "scans of its own kind are the rival of other kinds",
+    "learn-costs": "it measures seconds",
     "operators": "it measures seconds and adjointness",
     "rules": "it compares rules with each other; plain images stand in reconstruct-brain-t1",
     "speed": "it measures seconds",

@@ -2,11 +2,14 @@
 a network trained on the same labels?
 
     python bench/learn.py curves SET --prior PRIOR [--judge test] [--draws 10] [--sizes 20 50 100] [--quick]
+                          [--most 1000] [--labels-alone]
     python bench/learn.py calibration SET --prior PRIOR
+    python bench/learn.py costs pneumonia --prior PRIOR
     python bench/learn.py masks hippocampus --prior PRIOR [--sizes 4 8] [--draws 2] [--test 12]
 
 SET: pneumonia or breast (MedMNIST, 28 pixels), films (NIH, 256 pixels); or a folder whose sub-folders are
-labels. The prior must not have learned from scans that judge; it needs no labels. curves: `medprior evaluate
+labels. The prior must not have learned from scans that judge; it needs no labels. --most: so many scans of
+train, drawn at random, and all that judge. curves: `medprior evaluate
 learn`. calibration: heads of 50 labels drawn at random from train, asked about val: expected calibration
 error, and how often prediction sets hold the truth. masks: Dice of whole test volumes by a head on few
 labelled volumes, beside MONAI's U-Net with the usual augmentation on the same ones, slice by slice. Reads
@@ -18,8 +21,10 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -42,10 +47,12 @@ from medprior.jobs.learn import (
     reliability,
 )
 from medprior.jobs.learn_masks import mask_in
+from medprior.learning.active import ScanPool, propose, reduced_features
 from medprior.learning.features import FeatureSettings, volume_features
 from medprior.learning.voxels import fit_voxel_head
 from medprior.prior.admit import Admitted
 
+T = TypeVar("T")
 DATA = Path(os.environ.get("MEDPRIOR_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 SETS = {
     "pneumonia": ("medmnist_pneumonia", "pneumoniamnist_28.npz", ("normal", "pneumonia")),
@@ -55,8 +62,8 @@ SETS = {
 PATIENTS = {"films": r"^(\d{8})"}
 
 
-def folder_of(name: str, into: Path, splits: tuple[str, ...]) -> Path:
-    """The data set as pictures in SPLIT/LABEL/."""
+def folder_of(name: str, into: Path, splits: tuple[str, ...], most: int = 0) -> Path:
+    """The data set as pictures in SPLIT/LABEL/. most: scans of train, 0 for all."""
     if name not in SETS:
         return Path(name)
     source, file, labels = SETS[name]
@@ -65,7 +72,10 @@ def folder_of(name: str, into: Path, splits: tuple[str, ...]) -> Path:
             (into / split).symlink_to(DATA / source / split)
             continue
         with np.load(DATA / source / split / file) as stored:
-            for n, (image, kind) in enumerate(zip(stored["images"], stored["labels"].ravel(), strict=True)):
+            images, kinds = stored["images"], stored["labels"].ravel()
+            order = torch.randperm(len(images), generator=generator(0, "some", name)).tolist()
+            for n in sorted(order[: most or None] if split == "train" else order):
+                image, kind = images[n], kinds[n]
                 place = into / split / labels[int(kind)]
                 place.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(image).save(place / f"{n:05d}.png")
@@ -84,6 +94,7 @@ def curves(args: argparse.Namespace, folder: Path) -> None:
         draws=args.draws,
         stratified=args.stratified,
         baselines="quick" if args.quick else "all",
+        labels_alone=args.labels_alone,
         modality=mp.load(args.prior).card.modality,
         out=Path(args.out) if args.out else folder.parent / "run",
         progress=not args.silent,
@@ -174,11 +185,49 @@ def hippocampi(prior: mp.Prior, split: str) -> list[tuple[Admitted, torch.Tensor
     return made
 
 
+def costs(args: argparse.Namespace, _: Path) -> None:
+    """Processor seconds of the three steps that a person waits for, films of 28 pixels."""
+    prior = mp.load(args.prior)
+    source, file, labels = SETS[args.set]
+    images, kinds = [], []
+    for split in ("train", "val"):
+        with np.load(DATA / source / split / file) as stored:
+            images += list(stored["images"])
+            kinds += stored["labels"].ravel().tolist()
+    unit, modality = prior.card.unit, prior.card.modality
+    scans = [mp.Volume(one[None].astype(np.float32), unit=unit, modality=modality) for one in images[:4000]]
+    names, owners = [labels[k] for k in kinds[:4000]], [str(n) for n in range(4000)]
+
+    def timed(what: str, work: Callable[[], T]) -> T:
+        wall, start = time.monotonic(), time.process_time()
+        found = work()
+        print(f"{what}: {time.process_time() - start:.1f} CPU s", flush=True)
+        print(f"(waited {time.monotonic() - wall:.0f} s, load {os.getloadavg()[0]:.0f})", flush=True)
+        return found
+
+    x = timed(f"features of {len(scans)} films", lambda: volume_features(prior, scans).numpy())
+    order = torch.randperm(len(x), generator=generator(0, "costs")).tolist()
+    for n in (0, 20, 60):
+        known = [name if k in set(order[:n]) else "" for k, name in enumerate(names)]
+        timed(
+            f"label proposes 20 of {len(x)}, {n} labels so far",
+            lambda known=known: propose(ScanPool.of(reduced_features(x), known, owners), 20),
+        )
+
+    def learned() -> object:
+        at = order[:1050]
+        seen = volume_features(prior, [scans[k] for k in at]).numpy()
+        given = [names[k] if n < 50 else "" for n, k in enumerate(at)]
+        return head_from(gathered(seen, given, [owners[k] for k in at]), prior, LearnSettings())[0]
+
+    print(timed("learn, 50 labels and 1000 scans without, features included", learned))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["curves", "calibration", "masks"])
+    parser.add_argument("what", choices=["curves", "calibration", "masks", "costs"])
     parser.add_argument("set")
     parser.add_argument("--prior", required=True)
     parser.add_argument("--judge", default="test", choices=["test", "folds"])
@@ -186,6 +235,8 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[20, 50, 100])
     parser.add_argument("--stratified", action="store_true")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--labels-alone", action="store_true")
+    parser.add_argument("--most", type=int, default=0)
     parser.add_argument("--silent", action="store_true")
     parser.add_argument("--test", type=int, default=12, help="masks: test volumes")
     parser.add_argument("--steps", type=int, default=300, help="masks: steps of the U-Net")
@@ -196,8 +247,10 @@ def main() -> None:
         into.mkdir()
         splits = ("train", "val") if args.what == "calibration" else ("train", "test")
         splits = ("train",) if args.judge == "folds" else splits
-        folder = into if args.what == "masks" else folder_of(args.set, into, splits)
-        {"curves": curves, "calibration": calibration, "masks": masks}[args.what](args, folder)
+        folder = into if args.what in ("masks", "costs") else folder_of(args.set, into, splits, args.most)
+        {"curves": curves, "calibration": calibration, "masks": masks, "costs": costs}[args.what](
+            args, folder
+        )
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ INSIDE = {
     ],
     "io": [
         {"disk", "groups", "source_order"},
-        {"dicom/codecs", "onnx_gradients"},
+        {"dicom/codecs", "dicom/terms", "onnx_gradients"},
         {"dicom/read", "hdf5", "nifti", "onnx_model", "pictures"},
         {"arrays", "dicom/deidentify", "dicom/write"},
         {"dicom/deidentify_files", "read", "write"},

@@ -303,6 +303,13 @@ def _pictures_refused(grey: Image.Image, wide: np.ndarray) -> Iterator[Row]:
     yield "png-16-rgb", ".png", _png16(2), "Unsupported:cut to 8"
     yield "png-16-with-alpha", ".png", _png16(4), "Unsupported:cut to 8"
     yield "png-bomb", ".png", png(np.zeros((13_000, 13_000), np.uint8), compress_level=1), "TooLarge:to 1"
+    many = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 0, 0, 0, 0)
+    yield (
+        "png-of-too-many-pixels",
+        ".png",
+        png_chunks((b"IHDR", many), (b"IEND", b"")),
+        "TooLarge:more pixels",
+    )
     for name, width, expect in (("giant", 2**31 - 1, "TooLarge:"), ("empty-axis", 0, "Corrupt:")):
         yield (
             f"png-{name}",

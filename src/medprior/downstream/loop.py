@@ -5,9 +5,9 @@ the average of the weights kept.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,8 @@ from ..data.seeds import generator, seed_for
 from ..errors import BadOption, Diverged
 
 __all__ = ["Batches", "OptimiserSettings", "optimise", "seeded_network"]
+
+Net = TypeVar("Net", bound=nn.Module)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,41 +81,55 @@ def seeded_network(make: Callable[[], nn.Module], seed: int) -> nn.Module:
 
 
 def optimise(
-    net: nn.Module,
+    net: Net,
     batches: Batches,
     loss_at: Callable[[Tensor, Tensor], Tensor],
     settings: OptimiserSettings,
     on_step: Callable[[int, int], None] | None = None,
-) -> nn.Module:
+    *,
+    kept: Callable[[int, Mapping[str, Tensor]], bool] | None = None,
+    slow: tuple[Sequence[Tensor], float] = ((), 1.0),
+) -> Net:
     """The network after ``settings.steps`` steps of AdamW, with averaged weights, in evaluation mode.
-    loss_at(places, passes) -> the loss of a batch.
+    loss_at(places, passes) -> the loss of a batch. kept: is shown the step and the averaged weights, and
+    stops where it says so. slow: parameters that learn at a share of the rate.
 
     Raises Diverged where the loss is not finite.
     """
-    optimizer = torch.optim.AdamW(_groups(net, settings.decay), lr=settings.rate)
-    kept = {name: value.detach().clone() for name, value in net.state_dict().items()}
+    optimizer = torch.optim.AdamW(_groups(net, settings.decay, *slow), lr=settings.rate)
+    mean = {name: value.detach().clone() for name, value in net.state_dict().items()}
     net.train()
     for step in range(settings.steps):
         for group in optimizer.param_groups:
-            group["lr"] = settings.rate * _share(step, settings.steps)
-        loss = loss_at(*batches.next())
+            group["lr"] = settings.rate * group["share"] * _share(step, settings.steps)
+        with torch.enable_grad():
+            loss = loss_at(*batches.next())
         if not bool(torch.isfinite(loss)):
             raise Diverged(step, 0.0, "training of a downstream network")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        _averaged(kept, net, min(settings.average, (1 + step) / (10 + step)))
+        _averaged(mean, net, min(settings.average, (1 + step) / (10 + step)))
         if on_step:
             on_step(step + 1, settings.steps)
-    net.load_state_dict(kept)
+        if kept is not None and kept(step + 1, mean):
+            break
+    net.load_state_dict(mean)
     return net.eval()
 
 
-def _groups(net: nn.Module, decay: float) -> list[dict[str, Any]]:
+def _groups(net: nn.Module, decay: float, slow: Sequence[Tensor], share: float) -> list[dict[str, Any]]:
     """Weights decay; biases and the scales of normalisation do not."""
-    heavy = [p for p in net.parameters() if p.ndim > 1]
-    light = [p for p in net.parameters() if p.ndim <= 1]
-    return [{"params": heavy, "weight_decay": decay}, {"params": light, "weight_decay": 0.0}]
+    late = {id(p) for p in slow}
+    return [
+        {
+            "params": [p for p in net.parameters() if (p.ndim > 1) is heavy and (id(p) in late) is behind],
+            "weight_decay": decay if heavy else 0.0,
+            "share": share if behind else 1.0,
+        }
+        for behind in ((False, True) if late else (False,))
+        for heavy in (True, False)
+    ]
 
 
 def _share(step: int, steps: int) -> float:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ..errors import BadOption, ShapeMismatch, optional
 from .loop import Batches, OptimiserSettings, optimise, seeded_network
 
-__all__ = ["ChangePair", "Segmenter", "SegmenterSettings", "mean_dice", "train_segmenter"]
+__all__ = ["ChangePair", "Segmenter", "SegmenterSettings", "dice_loss", "mean_dice", "train_segmenter"]
 
 ChangePair = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """(images (B, C, i, j), masks (B, i, j), places (B,), passes (B,)) -> images and masks, moved together;
@@ -75,13 +75,12 @@ def train_segmenter(
     if len(images) == 0 or count < 2 or int(masks.min()) < 0 or int(masks.max()) >= count:
         raise BadOption(f"segmenter: wanted masks with labels 0 to {count - 1}, at least one of them above 0")
     optional("monai", "monai", "the segmenter that judges augmentation")
-    from monai.losses.dice import DiceCELoss  # seconds to import, needed by few
-    from monai.networks.nets.basic_unet import BasicUNet
+    from monai.networks.nets.basic_unet import BasicUNet  # seconds to import, needed by few
 
     net = seeded_network(
         lambda: BasicUNet(2, images.shape[1], count, settings.widths, norm=("batch", {"affine": True})), seed
     )
-    error = DiceCELoss(softmax=True, to_onehot_y=True, batch=True)
+    error = dice_loss()
     shown = (
         (masks.flatten(1) > 0).any(1).long() if settings.balance else None
     )  # slices with and without the structure come equally often
@@ -95,6 +94,16 @@ def train_segmenter(
     return Segmenter(
         optimise(net, Batches(shown, len(images), settings.batch, seed), loss_at, settings, on_step), count
     )
+
+
+def dice_loss() -> nn.Module:
+    """(logits (B, K, ...), labels (B, 1, ...)) -> Dice loss and cross entropy. Raises MissingExtra without
+    MONAI.
+    """
+    optional("monai", "monai", "learning to segment")
+    from monai.losses.dice import DiceCELoss  # seconds to import, needed by few
+
+    return DiceCELoss(softmax=True, to_onehot_y=True, batch=True)
 
 
 def mean_dice(found: Tensor, truth: Tensor, n_labels: int) -> float:

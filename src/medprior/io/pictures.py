@@ -186,7 +186,9 @@ def _decoded(path: Path, limits: Limits) -> _Pixels:
     except FileProblem:
         raise
     except Image.DecompressionBombError as error:
-        raise TooLarge(path, str(error)) from error
+        raise TooLarge(
+            path, "has more pixels than a picture may have", "save it smaller, or cut it into parts"
+        ) from error
     except MemoryError as error:
         raise TooLarge(path, "needs more memory than there is") from error
     except UnidentifiedImageError as error:

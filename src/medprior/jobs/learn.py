@@ -44,6 +44,7 @@ from .given import GivenPrior, GivenScan, load_scan, prior_of
 
 __all__ = [
     "ALONE",
+    "JUDGED",
     "SELF",
     "GivenHead",
     "LearnSettings",
@@ -52,6 +53,7 @@ __all__ = [
     "WayToLearn",
     "calibration_error",
     "chosen",
+    "fold_parts",
     "gathered",
     "head_from",
     "labels_of",
@@ -240,6 +242,7 @@ def learn(
 class WayToLearn:
     """One way to learn. logits: (n, K) of labelled scans out of fold, for each repetition. scores: their
     AUROC. fit: on features that ``Projection`` has turned. stopped: why it does not count, "" where it does.
+    own: of a way with a network of its own, (its tensors, the noise levels that it reads).
     """
 
     name: str
@@ -247,6 +250,7 @@ class WayToLearn:
     logits: tuple[Array, ...]
     scores: tuple[SeedScores, ...]
     stopped: str = ""
+    own: Callable[[], tuple[dict[str, torch.Tensor], tuple[float, ...]]] | None = None
 
 
 def macro_auroc(logits: Array, y: Array, *, several: bool) -> SeedScores:
@@ -273,14 +277,7 @@ def tried(data: LearningSet, how: LearnSettings) -> tuple[Projection, list[WayTo
 def ways_of(data: LearningSet, how: LearnSettings) -> list[WayToLearn]:
     """As ``tried``, on features that are projected already. At most ``JUDGED`` scans without label judge."""
     x, u, several = data.x, data.u, data.several
-    fewest = min(
-        len({w for w, row in zip(data.patients, data.y, strict=True) if row[k]}) for k in _kinds(data)
-    )
-    folds = max(2, min(FOLDS, fewest))
-    parts = [
-        folds_by_patient(data.y, data.patients, seed_for(how.seed, "repeat", n) % 2**31, folds)
-        for n in range(REPEATS)
-    ]
+    parts = fold_parts(data, how)
 
     def alone(a: Array, b: Array) -> LinearHead:
         return fit_linear(a, b, several=several)
@@ -304,33 +301,42 @@ def ways_of(data: LearningSet, how: LearnSettings) -> list[WayToLearn]:
     return found
 
 
-def _kinds(data: LearningSet) -> range:
-    return range(data.y.shape[1])
+def fold_parts(data: LearningSet, how: LearnSettings, most: int | None = None) -> list[Array]:
+    """(n,) the fold of each labelled scan, for each repetition; folds of patients, at most so many."""
+    kinds = range(data.y.shape[1])
+    fewest = min(len({w for w, row in zip(data.patients, data.y, strict=True) if row[k]}) for k in kinds)
+    folds = max(2, min(most or FOLDS, fewest))
+    return [
+        folds_by_patient(data.y, data.patients, seed_for(how.seed, "repeat", n) % 2**31, folds)
+        for n in range(REPEATS)
+    ]
 
 
 def chosen(ways: Sequence[WayToLearn], patients: Sequence[str]) -> tuple[WayToLearn, dict[str, Estimate]]:
-    """The way that held-out labels prefer, and the gain of each over labels alone with its interval. A way
-    that was stopped, or is worse in the mean, never wins.
+    """The way that held-out labels prefer, and the gain of each over labels alone with its interval, on the
+    repetitions that both have. A way that was stopped, or is worse in the mean, never wins.
     """
     base = ways[0]
-    gains = {way.name: paired_gain(way.scores, base.scores, patients) for way in ways[1:] if not way.stopped}
+    gains = {
+        way.name: paired_gain(way.scores, base.scores[: len(way.scores)], patients)
+        for way in ways[1:]
+        if not way.stopped
+    }
     best = max(gains, key=lambda name: gains[name].value, default="")
     winner = next((w for w in ways if w.name == best and gains[best].value >= 0), base)
     return winner, gains
 
 
 def head_from(
-    data: LearningSet, prior: Prior, how: LearnSettings
+    data: LearningSet, prior: Prior, how: LearnSettings, others: Sequence[WayToLearn] = ()
 ) -> tuple[Head, WayToLearn, dict[str, Estimate]]:
-    """(the head, the way it was learned, gains over labels alone). Raises MissingExtra without
-    scikit-learn."""
+    """(the head, the way it was learned, gains over labels alone). others: ways to try beside the usual ones.
+    Raises MissingExtra without scikit-learn.
+    """
     projection, ways = tried(data, how)
+    ways += others
     way, gains = chosen(ways, data.patients)
-    if way.name == GENERATIVE and data.errors is not None:
-        linear = way.fit(data.errors * _SCALE, data.y)
-        linear = replace(linear, weight=linear.weight * _SCALE)
-    else:
-        linear = way.fit(projection(data.x), data.y).behind(projection)
+    tensors, sigmas = way.own() if way.own else (_linear_tensors(way, data, projection), how.sigmas)
     enough = len(data.x) >= FEW
     logits = np.concatenate(way.logits)
     y = np.concatenate([data.y] * len(way.logits))
@@ -341,7 +347,7 @@ def head_from(
         prior_digest(prior),
         several=data.several,
         method=way.name,
-        sigmas=how.sigmas,
+        sigmas=sigmas,
         seed=how.seed,
         labels=tuple(int(n) for n in data.y.sum(0)),
         patients=len(set(data.patients)),
@@ -352,9 +358,18 @@ def head_from(
         level=how.level,
         reach=None if data.several else _reach(temperature(way.logits[0]), data, how.level),
     )
-    tensors = {name: torch.from_numpy(getattr(linear, name)).float() for name in ("weight", "bias")}
     promises = _promised(temperature, way, ways, gains, data, card)
     return Head(card, prior, tensors, promises), way, gains
+
+
+def _linear_tensors(way: WayToLearn, data: LearningSet, projection: Projection) -> dict[str, torch.Tensor]:
+    """Weight and bias on features that no projection has turned."""
+    if way.name == GENERATIVE and data.errors is not None:
+        linear = way.fit(data.errors * _SCALE, data.y)
+        linear = replace(linear, weight=linear.weight * _SCALE)
+    else:
+        linear = way.fit(projection(data.x), data.y).behind(projection)
+    return {name: torch.from_numpy(getattr(linear, name)).float() for name in ("weight", "bias")}
 
 
 def _reach(logits: Array, data: LearningSet, level: float) -> float | None:

@@ -297,7 +297,8 @@ def advised(pool: ScanPool, n: int, seed: int = 0) -> Advice:
         return Advice("go on", f"A head needs two classes, and {found}.")
     rare = min(each, key=lambda name: each[name])
     if each[rare] < 2 * LEAST_EACH:
-        return Advice("go on", f"Only {each[rare]} labelled patients are {rare}: too few to measure a curve.")
+        few = "1 labelled patient is" if each[rare] == 1 else f"{each[rare]} labelled patients are"
+        return Advice("go on", f"Only {few} {rare}: too few to measure a curve.")
     gains = np.array([gain for k in range(_DRAWS) if (gain := _gain(pool, n, seed, k)) is not None])
     if len(gains) < _DRAWS // 2:
         return Advice("go on", "The labels are too few to measure a learning curve.")

@@ -7,7 +7,7 @@ alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TypeAlias
@@ -29,6 +29,8 @@ __all__ = [
     "Looker",
     "class_errors",
     "features",
+    "live_features",
+    "live_pixel_features",
     "pixel_features",
     "volume_features",
 ]
@@ -72,6 +74,21 @@ def features(
     features (an adopted one), Diverged where a number is not finite.
     """
     return torch.cat([_pooled(levels) for levels in _looked(prior, images, condition or Condition(), how)])
+
+
+def live_features(prior: Prior, images: Tensor, how: FeatureSettings = USUAL) -> Tensor:
+    """``features`` of a few images through which a gradient flows to the network."""
+    return _pooled(
+        _levels(prior, images, Condition(), how, [_noise(images, how.seed, s) for s in how.sigmas])
+    )
+
+
+def live_pixel_features(
+    prior: Prior, images: Tensor, condition: Condition | None = None, how: FeatureSettings = USUAL
+) -> Tensor:
+    """``pixel_features`` of a few images through which a gradient flows to the network."""
+    noises = [_noise(images, how.seed, sigma) for sigma in how.sigmas]
+    return _enlarged(_levels(prior, images, condition or Condition(), how, noises), tuple(images.shape[2:]))
 
 
 def pixel_features(
@@ -158,27 +175,31 @@ def _looked(
     prior: Prior, images: Tensor, condition: Condition, how: FeatureSettings
 ) -> Iterator[list[list[Tensor]]]:
     """For each part of the images, for each noise level, the features of all resolutions."""
+    noises = [_noise(images, how.seed, sigma) for sigma in how.sigmas]
+    step = max(1, _AT_ONCE // images[0, 0].numel())
+    for start in range(0, len(images), step):
+        at = slice(start, start + step)
+        known = Condition(
+            *(None if part is None else part[at] for part in (condition.label, condition.numbers))
+        )
+        with torch.no_grad():
+            yield _levels(prior, images[at], known, how, noises)
+
+
+def _levels(
+    prior: Prior, x: Tensor, known: Condition, how: FeatureSettings, noises: Sequence[Tensor]
+) -> list[list[Tensor]]:
+    """For each noise level the features of all resolutions."""
     net = prior.net
     if not isinstance(net, Featured):
         raise BadOption(
             f"features: wanted a prior with medprior's own network, got a {type(net).__name__}",
             "train one with medprior train",
         )
-    noises = [_noise(images, how.seed, sigma) for sigma in how.sigmas]
-    step = max(1, _AT_ONCE // images[0, 0].numel())
-    for start in range(0, len(images), step):
-        at = slice(start, start + step)
-        x = images[at]
-        known = Condition(
-            *(None if part is None else part[at] for part in (condition.label, condition.numbers))
-        )
-        with torch.no_grad():
-            yield [
-                net.features(
-                    *prior.inputs(x + sigma * noise, torch.full((len(x),), sigma), known), upward=True
-                )
-                for sigma, noise in zip(how.sigmas, noises, strict=True)
-            ]
+    return [
+        net.features(*prior.inputs(x + sigma * noise, torch.full((len(x),), sigma), known), upward=True)
+        for sigma, noise in zip(how.sigmas, noises, strict=True)
+    ]
 
 
 def _noise(images: Tensor, seed: int, sigma: float) -> Tensor:

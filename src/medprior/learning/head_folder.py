@@ -15,7 +15,15 @@ import torch
 from torch import Tensor
 
 from ..errors import BadOption, Corrupt, FileProblem
-from ..io.disk.files import check_manifest, load_weights, read_json, save_weights, write_folder, write_json
+from ..io.disk.files import (
+    SMALL,
+    check_manifest,
+    load_weights,
+    read_json,
+    save_weights,
+    write_folder,
+    write_json,
+)
 from ..prior import Prior
 from ..prior.promises import Estimate
 from ..training.folder import load, save
@@ -167,15 +175,16 @@ def load_head(name: str | Path, prior: Prior | None = None) -> Head:
 
     Raises FileProblem (not there), Corrupt (a byte changed), BadOption (a head of another prior).
     """
+    wanted = ("card.json", f"{INSIDE}/card.json")
     folder = next(
-        (f for f in (Path(name) / "head", Path(name)) if (f / INSIDE / "card.json").is_file()), None
+        (f for f in (Path(name) / "head", Path(name)) if all((f / one).is_file() for one in wanted)), None
     )
     if folder is None:
         raise FileProblem(
             Path(name), "is neither the folder of a head nor that of its run", "make one with medprior learn"
         )
     check_manifest(folder)
-    card = HeadCard.from_json(read_json(folder / "card.json"))
+    card = HeadCard.from_json(read_json(folder / "card.json", SMALL))
     own = load(folder / INSIDE)
     if prior_digest(own) != card.prior_sha256 or (prior and prior_digest(prior) != card.prior_sha256):
         raise BadOption(
@@ -185,4 +194,4 @@ def load_head(name: str | Path, prior: Prior | None = None) -> Head:
     tensors = load_weights(folder / "weights.safetensors")
     if card.kind == "classifier" and tuple(tensors.get("bias", torch.zeros(0)).shape) != (len(card.classes),):
         raise Corrupt(folder / "weights.safetensors", "does not fit its card", "copy the whole folder again")
-    return Head(card, own, tensors, HeadPromises.from_json(read_json(folder / "trust.json")))
+    return Head(card, own, tensors, HeadPromises.from_json(read_json(folder / "trust.json", SMALL)))

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..data.seeds import generator
 from ..errors import BadOption
 from ..prior import Condition, Prior
+from .consistency import tuned_prior
 from .features import Looker, class_errors, features
 from .head_folder import Head, prior_digest
 
@@ -21,8 +22,13 @@ GENERATIVE = "generative classifier"
 
 
 def looker_of(head: Head) -> Looker:
-    """What a head wants to know of a scan."""
-    return class_errors if head.card.method == GENERATIVE else features
+    """What a head wants to know of a scan, by its own network where that was tuned."""
+    if head.card.method == GENERATIVE:
+        return class_errors
+    tuned = tuned_prior(head.prior, head.tensors)
+    if tuned is head.prior:
+        return features
+    return lambda prior, images, condition, how: features(tuned, images, condition, how)
 
 
 def head_scores(head: Head, prior: Prior) -> Callable[[Tensor], Tensor]:

@@ -32,6 +32,7 @@ __all__ = [
     "out_of_fold",
     "probabilities",
     "self_train",
+    "share_aligned",
 ]
 
 Array: TypeAlias = NDArray[Any]
@@ -171,7 +172,7 @@ def self_train(
     head = fit_linear(x, y, several=several, strength=strength)
     target, shares = y.mean(0), y.mean(0)
     for _ in range(ROUNDS):
-        p = _aligned(probabilities(head(unlabelled), several=several), target, several=several)
+        p = share_aligned(probabilities(head(unlabelled), several=several), target, several=several)
         hard = (p > 0.5).astype(float) if several else np.eye(y.shape[1])[p.argmax(1)]
         sure = (np.maximum(p, 1 - p).min(1) if several else p.max(1)) ** 2
         shares = hard.mean(0)
@@ -192,12 +193,16 @@ WEIGHT = 4.0
 among 1, 4 and no limit."""
 
 
-def _aligned(p: Array, target: Array, *, several: bool) -> Array:
-    ratio = target / np.maximum(p.mean(0), 1e-6)
+def share_aligned(p: Array, target: Array, *, several: bool, mean: Array | None = None) -> Array:
+    """(n, K) probabilities whose mean is about ``target`` (K,). mean: of all probabilities, where ``p`` are
+    some of them.
+    """
+    own: Array = p.mean(0) if mean is None else mean
+    ratio = target / np.maximum(own, 1e-6)
     if not several:
         moved = p * ratio
         return moved / moved.sum(1, keepdims=True)
-    other = (1 - target) / np.maximum(1 - p.mean(0), 1e-6)
+    other = (1 - target) / np.maximum(1 - own, 1e-6)
     return p * ratio / (p * ratio + (1 - p) * other)
 
 

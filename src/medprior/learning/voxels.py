@@ -59,9 +59,13 @@ class VoxelHead:
         for n in range(len(scan.images)):
             x = pixel_features(prior, scan.images[n : n + 1], _of_image(scan.condition, n), self.how)[0]
             rows = (x.flatten(1).T - self.mean) / self.scale
-            p = torch.cat([_votes(self.layers, part).softmax(-1).mean(0) for part in rows.split(16384)])
+            p = torch.cat([self.probabilities(part) for part in rows.split(16384)])
             found.append(p.T.reshape(-1, *x.shape[1:]))
         return torch.stack(found, dim=1)
+
+    def probabilities(self, rows: Tensor) -> Tensor:
+        """(n, d) standardised features -> (n, n_labels), the mean of the votes."""
+        return _votes(self.layers, rows).softmax(-1).mean(0)
 
     def tensors(self) -> dict[str, Tensor]:
         """As they are stored."""

@@ -41,6 +41,8 @@ from .studies.study import Collected, caveats_of, evaluated, results_csv, stored
 
 __all__ = ["run_evaluate_learn", "verdict_of_curves"]
 
+ENOUGH = 0.01
+"""So many labels are enough where the most that were tried add less to the area under the ROC curve."""
 COLOURS = {"prior": 0, "pixels": 1, "imagenet": 2, "network": NEUTRAL}
 
 
@@ -71,7 +73,7 @@ def _work(
     todo = [(size, draw) for size in request.sizes for draw in range(request.draws)]
     on_event(Event("stage", "learning from draws of labels", 0, len(todo)))
     for n, (size, draw) in enumerate(todo):
-        for arm in arms:
+        for arm in (one for one in arms if one.covers(size)):
             if (key := _key(arm, size, draw)) not in collected:
                 collected.keep(key, {"logits": _drawn(request, pool, arm, size, draw).round(5).tolist()})
         on_event(Event("step", done=n + 1, total=len(todo)))
@@ -155,7 +157,9 @@ class _Curves:
             return macro_auroc(logits, y, several=pool.several)
 
         scores = {
-            arm.name: {n: [score(arm, n, d) for d in range(request.draws)] for n in request.sizes}
+            arm.name: {
+                n: [score(arm, n, d) for d in range(request.draws)] for n in request.sizes if arm.covers(n)
+            }
             for arm in arms
         }
         ours = next(arm.name for arm in arms if arm.source == "prior")
@@ -165,6 +169,7 @@ class _Curves:
             return {
                 n: paired_gain(own, scores[other][n] if other else nothing, patients)
                 for n, own in scores[name].items()
+                if not other or n in scores[other]
             }
 
         gains = {name: over(ours, name) for name in scores if name != ours}
@@ -196,11 +201,12 @@ def _summary(
         [
             Charts([chart]),
             _table("AUROC", found.values, request.sizes, ".3f"),
-            _table(f"{found.ours} minus", found.gains, request.sizes, "+.3f"),
+            _table(f"gain of {found.ours} over", found.gains, request.sizes, "+.3f"),
         ],
         verdict=verdict,
         caveats=(
             *caveats_of(items),
+            "AUROC: how often a scan of a class ranks above one without it; 0.5 is chance, 1 is perfect.",
             "Intervals are for new draws of labels and new patients. No setting was chosen on the scans that "
             "judge.",
         ),
@@ -234,27 +240,28 @@ def verdict_of_curves(
     gains: Mapping[str, Mapping[int, Estimate]],
     plain: Sequence[str],
 ) -> str:
-    """In plain words: how good with the fewest labels, against the best plain method, and whether more
-    labels still help.
-    """
+    """In plain words: how many labels, with which method, how good, against the best plain one, how sure."""
     sizes = sorted(values[ours])
-    first, last = sizes[0], sizes[-1]
-    at = values[ours][first]
-    said = [f"With {first} labels, AUROC is {at.value:.3f} ({at.low:.3f} to {at.high:.3f}; {ours})."]
+    last = values[ours][sizes[-1]].value
+    n = next(n for n in sizes if values[ours][n].value >= last - ENOUGH)
+    at = values[ours][n]
+    said = [f"Label {n} scans ({ours}): AUROC is {at.value:.3f} ({at.low:.3f} to {at.high:.3f})."]
+    if n < sizes[-1]:
+        said.append(f"{sizes[-1]} labels add {last - at.value:+.3f}, less than {ENOUGH}.")
+    elif len(sizes) > 1:
+        said.append(f"From {sizes[-2]} to {n} labels it gained {last - values[ours][sizes[-2]].value:+.3f}.")
+        said.append("More labels still help." * (last - values[ours][sizes[-2]].value >= ENOUGH))
     if plain:
-        rival = max(plain, key=lambda name: values[name][first].value)
-        gain = gains[rival][first]
+        rival = max(plain, key=lambda name: values[name][n].value)
+        gain = gains[rival][n]
         sure = "sure" if gain.low > 0 else "that it is worse is sure" if gain.high < 0 else "not sure"
-        said.append(f"The best plain method ({rival}) reaches {values[rival][first].value:.3f}.")
+        said.append(f"The best plain method ({rival}) reaches {values[rival][n].value:.3f} with as many.")
         said.append(f"The difference is {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}): {sure}.")
-        best = max(values[name][last].value for name in plain)
-        enough = next((n for n in sizes if values[ours][n].value >= best), None)
-        if enough is not None and enough < last:
-            said.append(f"{enough} labels do what {last} do without the prior.")
-    if len(sizes) > 1:
-        more = values[ours][last].value - values[ours][sizes[-2]].value
-        said.append(f"From {sizes[-2]} to {last} labels it gained {more:+.3f}.")
-    return " ".join(said)
+        best = max(values[name][sizes[-1]].value for name in plain)
+        enough = next((m for m in sizes if values[ours][m].value >= best), None)
+        if enough is not None and enough < sizes[-1]:
+            said.append(f"{enough} labels do what {sizes[-1]} do without the prior.")
+    return " ".join(filter(None, said))
 
 
 def _chart(arms: Sequence[LearningMethod], values: Mapping[str, Mapping[int, Estimate]]) -> Chart:
@@ -274,8 +281,7 @@ def _chart(arms: Sequence[LearningMethod], values: Mapping[str, Mapping[int, Est
     ticks = [(size, str(size)) for size in next(iter(values.values()))]
     caption = (
         "Mean over draws of labels; whiskers are 95 % intervals for new draws and new patients. Dashed: "
-        "labels "
-        "alone."
+        "labels alone. Faint: labels that were asked for instead of drawn."
     )
     return Chart("Learning curve", caption, "labelled scans", "AUROC", series, ticks, log_x=True)
 
@@ -283,7 +289,13 @@ def _chart(arms: Sequence[LearningMethod], values: Mapping[str, Mapping[int, Est
 def _table(title: str, rows: Mapping[str, Mapping[int, Estimate]], sizes: Sequence[int], how: str) -> Table:
     cells = [[title, *(f"{n} labels" for n in sizes)]]
     cells += [
-        [name, *(f"{row[n].value:{how}} ({row[n].low:{how}} to {row[n].high:{how}})" for n in sizes)]
+        [
+            name,
+            *(
+                f"{at.value:{how}} ({at.low:{how}} to {at.high:{how}})" if at else ""
+                for at in map(row.get, sizes)
+            ),
+        ]
         for name, row in rows.items()
     ]
     return Table(cells, open=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..data.plain import JsonObject
-from ..io.disk.files import check_manifest, read_json, sha256
+from ..io.disk.files import SMALL, check_manifest, read_json, sha256
 from ..prior.card import Card
 from ..prior.promises import RECOGNISED, Estimate, Promises
 from ..training.folder import bundled, locate, read_promises
@@ -18,10 +18,10 @@ def card_record(name: str) -> JsonObject:
     FileProblem, Corrupt.
     """
     if not name:
-        return {"bundled": {key: read_json(folder / "card.json") for key, folder in bundled().items()}}
+        return {"bundled": {key: read_json(folder / "card.json", SMALL) for key, folder in bundled().items()}}
     folder = locate(name)
     check_manifest(folder)
-    card = Card.from_json(read_json(folder / "card.json")).to_json()
+    card = Card.from_json(read_json(folder / "card.json", SMALL)).to_json()
     return {
         "card": card,
         "trust": read_promises(folder).to_json(),

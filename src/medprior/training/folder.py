@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..errors import BadOption, Corrupt, FileProblem, did_you_mean, file_faults
 from ..io.disk.files import (
+    SMALL,
     check_manifest,
     load_weights,
     read_json,
@@ -62,7 +63,7 @@ def load(name: str | Path, device: str = "cpu") -> Prior:
     with file_faults(name):
         folder = locate(name)
         _vouched_for(folder)
-    card = Card.from_json(read_json(folder / "card.json"))
+    card = Card.from_json(read_json(folder / "card.json", SMALL))
     _fits(card, folder)
     prior = untrained_prior(card)
     weights = {key: tensor.float() for key, tensor in load_weights(folder / "weights.safetensors").items()}
@@ -116,7 +117,7 @@ def _vouched_for(folder: Path) -> None:
     Corrupt.
     """
     check_manifest(folder)
-    listed = read_json(folder / "manifest.json")
+    listed = read_json(folder / "manifest.json", SMALL)
     for name in ("card.json", "weights.safetensors", *MAYBE):
         if name not in listed and (name not in MAYBE or (folder / name).exists()):
             raise Corrupt(
@@ -130,7 +131,7 @@ def read_promises(name: str | Path) -> Promises:
     """What trust.json says was measured of a prior. Raises Corrupt where it cannot be read."""
     path = locate(name) / "trust.json"
     try:
-        return Promises.from_json(read_json(path) if path.is_file() else {})
+        return Promises.from_json(read_json(path, SMALL) if path.is_file() else {})
     except BadOption as error:
         raise Corrupt(path, f"holds no promises that can be read ({error.args[0]})", error.remedy) from error
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from medprior.data.volume import Volume
-from medprior.errors import BadOption, WrongKind
+from medprior.errors import BadOption, FileProblem, WrongKind
 from medprior.io.dataset.layout import Layout
 from medprior.io.dataset.scan import Index, scan
 from medprior.io.write import write
@@ -207,3 +207,10 @@ def test_scans_of_a_stated_test_split_are_not_proposed(tmp_path: Path, prior: Pr
     found = scan(tmp_path / "data", layout=Layout(folders="patients"))
     assert {name.split("/")[0] for name in Labelling(found, prior, tmp_path / "labels").scans} == {"train"}
     assert len(Labelling(found, prior, tmp_path / "labels", split="test").scans) == 3
+
+
+def test_a_folder_of_test_scans_alone_says_so(tmp_path: Path, prior: Prior) -> None:
+    scans_in(tmp_path / "data" / "test" / "of test", 3, seed=0)
+    found = scan(tmp_path / "data", layout=Layout(folders="patients"))
+    with pytest.raises(FileProblem, match=r"no scan outside of its test split.*\(3 lie in it\)"):
+        Labelling(found, prior, tmp_path / "labels")

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import medprior.jobs.learn_masks as module
 from medprior.data.volume import Volume
 from medprior.errors import BadOption, ShapeMismatch
-from medprior.jobs.learn_masks import learn_segmenter, mask_in, segment
+from medprior.jobs.learn_masks import DECODER, VOXELS, learn_segmenter, mask_in, segment
+from medprior.jobs.tuning.decoder import DecoderSettings
 from medprior.learning.head_folder import load_head, save_head
 from tests.unit.jobs.exact import tiny
 from tests.unit.jobs.test_learn import learning_set
@@ -21,7 +23,7 @@ def test_learned_stored_and_asked(tmp_path: Path) -> None:
     steps: list[tuple[int, int]] = []
     who = [f"p{n // 2}" for n in range(8)]
     head, dice = learn_segmenter(prior, scans, masks, who, HOW, QUICK, lambda a, b: steps.append((a, b)))
-    assert steps[-1] == (5, 5) and len(dice) == 8
+    assert steps[-2:] == [(4, 5), (1, 1)] and len(dice) == 8
     at = head.promises.estimates["Dice"]
     assert at.n == 4 and at.value == pytest.approx(np.mean(dice)) and at.value > 0.4
     save_head(head, tmp_path / "head")
@@ -30,6 +32,34 @@ def test_learned_stored_and_asked(tmp_path: Path) -> None:
     assert found.unit == "label" and found.shape == image.shape
     hit = (found.data[0] > 0) & (truth[0].numpy() > 0)
     assert 2 * hit.sum() / ((found.data > 0).sum() + truth.sum().item()) > 0.4
+
+
+def test_the_tuned_decoder_is_used_only_where_held_out_patients_prefer_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prior, (scans, masks) = tiny(), blocks(2, 6)
+    few, who = DecoderSettings(steps=4, batch=4, sigma=0.3, checks=2), [f"p{n}" for n in range(6)]
+    rows = np.array([[0.5] * 6, [0.7, 0.8] * 3, [0.6, 0.7] * 3])
+    monkeypatch.setattr(module, "_held_out", lambda *_: rows)
+    head, dice = learn_segmenter(prior, scans, masks, who, HOW, QUICK, decoder=few)
+    assert head.card.method == DECODER and head.card.sigmas == (0.3,) and dice == rows[1].tolist()
+    assert head.promises.compared == pytest.approx({VOXELS: 0.5, DECODER: 0.75})
+    assert head.promises.estimates[f"gain of {DECODER} over {VOXELS}"].low > 0
+    save_head(head, tmp_path / "head")
+    image, _ = block(2, 70)
+    assert (segment(load_head(tmp_path / "head"), image).data == segment(head, image).data).all()
+    monkeypatch.setattr(module, "_held_out", lambda *_: np.stack([rows[1], rows[0], rows[0]]))
+    head, dice = learn_segmenter(prior, scans, masks, who, HOW, QUICK, decoder=few)
+    assert head.card.method == VOXELS and dice == rows[1].tolist()
+    assert head.promises.compared[DECODER] == 0.5
+
+
+def test_both_ways_are_judged_on_patients_that_they_have_not_seen() -> None:
+    prior, (scans, masks) = tiny(), blocks(2, 4)
+    few = DecoderSettings(steps=4, batch=4, sigma=0.3, checks=2)
+    head, dice = learn_segmenter(prior, scans, masks, [*"aabb"], HOW, QUICK, decoder=few)
+    assert set(head.promises.compared) == {VOXELS, DECODER} and len(dice) == 4
+    assert head.promises.estimates["Dice"].n == 2
 
 
 def test_a_mask_is_laid_on_the_slices_of_its_scan() -> None:

@@ -98,7 +98,7 @@ def test_self_training_that_drifts_is_stopped(monkeypatch: pytest.MonkeyPatch) -
     """Without alignment, unlabelled scans of one group alone would make that class all of the
     pseudo-labels."""
     x, y = two_groups(40)
-    monkeypatch.setattr(heads, "_aligned", lambda p, target, *, several: p)
+    monkeypatch.setattr(heads, "share_aligned", lambda p, target, *, several: p)
     found = self_train(x, y, x[:10])
     assert found.head is None and "of the pseudo-labels and 50% of the labels" in found.reason
 
@@ -106,7 +106,7 @@ def test_self_training_that_drifts_is_stopped(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("several", [False, True])
 def test_alignment_gives_pseudo_labels_the_shares_of_the_labels(several: bool) -> None:
     p = np.random.default_rng(0).dirichlet([4, 1], 200)
-    moved = heads._aligned(p, np.array([0.5, 0.5]), several=several)
+    moved = heads.share_aligned(p, np.array([0.5, 0.5]), several=several)
     assert abs(moved.mean(0)[0] - 0.5) < abs(p.mean(0)[0] - 0.5) / 2
     assert moved.min() >= 0 and moved.max() <= 1
 

@@ -40,7 +40,12 @@ def test_curves_with_and_without_unlabelled_scans(data: Path, tiny: Path, tmp_pa
         assert set(row) == {"6", "10"} and all(at["n"] == 32 for at in row.values()), name
     assert metrics["auroc"]["prior, labels alone"]["10"]["value"] > 0.7
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "Learning curve" in page and "How many labels?" in page and "With 6 labels" in page
+    assert (
+        "Learning curve" in page
+        and "How many labels?" in page
+        and "Label " in page
+        and "0.5 is chance" in page
+    )
     rows = (tmp_path / "out" / "results.csv").read_text().splitlines()
     assert rows[0] == "method,labels,draw,AUROC" and len(rows) == 1 + 5 * 2 * 2
 
@@ -61,11 +66,13 @@ def at(value: float, half: float = 0.01) -> Estimate:
 
 
 def test_the_verdict_says_how_many_labels_and_how_sure() -> None:
-    values = {"prior": {20: at(0.92), 100: at(0.93)}, "pixels": {20: at(0.86), 100: at(0.91)}}
-    said = verdict_of_curves("prior", values, {"pixels": {20: at(0.06), 100: at(0.02)}}, ["pixels"])
-    assert said.startswith("With 20 labels, AUROC is 0.920 (0.910 to 0.930; prior).")
+    values = {"prior": {20: at(0.92), 100: at(0.926)}, "pixels": {20: at(0.86), 100: at(0.91)}}
+    said = verdict_of_curves("prior", values, {"pixels": {20: at(0.06), 100: at(0.016)}}, ["pixels"])
+    assert said.startswith("Label 20 scans (prior): AUROC is 0.920 (0.910 to 0.930). 100 labels add +0.006")
     assert "+0.060 (+0.050 to +0.070): sure" in said and "20 labels do what 100 do without the prior" in said
-    assert said.endswith("From 20 to 100 labels it gained +0.010.")
+    values["prior"][100] = at(0.95)
+    said = verdict_of_curves("prior", values, {"pixels": {20: at(0.06), 100: at(0.04)}}, ["pixels"])
+    assert said.startswith("Label 100 scans") and "gained +0.030. More labels still help." in said
 
 
 @pytest.mark.parametrize(("gain", "word"), [(0.005, "not sure"), (-0.05, "that it is worse is sure")])

@@ -185,10 +185,16 @@ class Index:
 
     def without_test(self, *, allow_synthetic: bool = False) -> tuple[Item, ...]:
         """The usable items but those of a test split that the folder states: these must stay unseen. Raises
-        what ``usable`` raises.
+        what ``usable`` raises, and FileProblem where that leaves none.
         """
         items = self.usable(allow_synthetic=allow_synthetic)
-        return tuple(item for item in items if not (item.given and item.split == "test"))
+        if kept := tuple(item for item in items if not (item.given and item.split == "test")):
+            return kept
+        raise FileProblem(
+            self.folder,
+            f"holds no scan outside of its test split, which stays unseen ({len(items)} lie in it)",
+            "add scans under train or val, or rename the folder test",
+        )
 
     def volumes(self, items: Iterable[Item]) -> Iterator[tuple[Item, Volume]]:
         """Each item with its Volume, in the given order; neighbours in one NPZ are read together. Raises what

@@ -107,7 +107,8 @@ class Listed:
 
     guessed: the patient is only the name of a folder, so a patient that the file itself names counts more.
     called: the name of its channel. beside: (name, relative path) of other channels of the same patient on
-    the same grid. numbers: (name, value).
+    the same grid. numbers: (name, value). members: (part, entry) of images in the file that a table of labels
+    names by themselves, as in file.npz#3; None without such a table.
     """
 
     path: Path
@@ -122,6 +123,11 @@ class Listed:
     beside: tuple[tuple[str, str], ...] = ()
     numbers: tuple[tuple[str, float], ...] = ()
     guessed: bool = False
+    members: tuple[tuple[str, Listed], ...] | None = None
+
+    def of(self, part: str) -> Listed:
+        """The entry of one image in the file."""
+        return dict(self.members or ()).get(part, self)
 
 
 @dataclass(frozen=True, slots=True)

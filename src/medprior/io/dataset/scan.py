@@ -226,6 +226,8 @@ class _Scanner:
             return None
         before = self.stacks.get(self.relative(entry.path), [])
         known = [item for item in before if item.signature == signature and _as_before(item, entry)]
+        if entry.members is not None and len(known) > 1:  # their own labels are only in the file
+            known = []
         self.items += [self.renewed(item, entry) for item in known]
         return None if known else (kind, signature)
 
@@ -348,6 +350,7 @@ class _Scanner:
         if seen.label_map:
             self.left_out.append(Unusable(found.where, "label map, as its header says", AS_MASK))
             return
+        entry = entry.of(seen.part)
         patient = _first(entry, seen.patient)
         own = found.stem if seen.volume else seen.part
         if entry.label and not entry.stated:

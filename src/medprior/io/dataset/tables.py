@@ -149,16 +149,7 @@ def labelled(folder: Path, base: Listing, layout: Layout) -> Listing:
     columns = _columns(titles, layout, table.name)
     others = [Listed(path) for path, *_ in base.left_out]
     finder = _Finder(folder, base.files, others)
-    named: dict[Path, Listed] = {}
-    strangers = 0
-    for number, row in enumerate(rows, 2):
-        found = finder.find(row[columns["path"]], f"{called}, line {number}")
-        strangers += not found
-        for entry in found:
-            entry = _said(entry, row, columns)
-            if entry.path in named and _told(named[entry.path]) != _told(entry):
-                entry = replace(entry, fault=f"{called} gives it two labels, patients or splits")
-            named[entry.path] = entry
+    named, strangers = _named(rows, columns, finder, called)
     if not named:
         raise BadOption(
             f"labels: no row of {called} names a file of the folder in its column {columns['path']!r}",
@@ -171,8 +162,10 @@ def labelled(folder: Path, base: Listing, layout: Layout) -> Listing:
     broken = [entry for entry in base.files if entry.fault and entry.path not in named]
     used = ", ".join(f"{what} from {title!r}" for what, title in columns.items())
     notes = [f"{called}: {used}"]
-    notes += [f"{strangers} of {len(rows)} rows of {called} name no file here"] * bool(strangers)
-    kept = [replace(entry, label="") for entry in free] if layout.unnamed else []
+    if strangers:
+        first = f"first line {strangers[0]}"
+        notes.append(f"{len(strangers)} of {len(rows)} rows of {called} name no file here ({first})")
+    kept = [replace(entry, label="", members=()) for entry in free] if layout.unnamed else []
     files = sorted((*named.values(), *broken, *kept), key=lambda entry: entry.path)
     return replace(
         base,
@@ -181,6 +174,41 @@ def labelled(folder: Path, base: Listing, layout: Layout) -> Listing:
         layout=f"{base.layout} and a table of labels",
         notes=(*base.notes, *notes),
     )
+
+
+def _named(
+    rows: Sequence[dict[str, str]], columns: dict[str, str], finder: _Finder, called: str
+) -> tuple[dict[Path, Listed], list[int]]:
+    """(the files that rows name, or images in them as in file.npz#3, with what the rows say; lines that name
+    nothing).
+    """
+    said: dict[tuple[Path, str], Listed] = {}
+    known: dict[Path, Listed] = {}
+    strangers = []
+    for number, row in enumerate(rows, 2):
+        cell, where = row[columns["path"]], f"{called}, line {number}"
+        found, part = finder.find(cell, where), ""
+        if not found and "#" in cell:
+            cell, _, part = cell.rpartition("#")
+            found = finder.find(cell, where)
+        strangers += [] if found else [number]
+        for entry in found:
+            key, new = (entry.path, part), _said(entry, row, columns)
+            if key in said and _told(said[key]) != _told(new):
+                new = replace(new, fault=f"{called} gives it two labels, patients or splits")
+            said[key] = new
+            known[entry.path] = entry
+    inside: dict[Path, list[tuple[str, Listed]]] = {}
+    for (path, part), one in said.items():
+        if part:
+            inside.setdefault(path, []).append((part, one))
+    named = {}
+    for path, entry in known.items():
+        parts = tuple(inside.get(path, ()))
+        fault = next((one.fault for _, one in parts if one.fault), "")
+        whole = said.get((path, ""), replace(entry, label="", fault=fault))
+        named[path] = replace(whole, members=parts)
+    return named, strangers
 
 
 def _told(entry: Listed) -> tuple[str, str, str]:

@@ -19,6 +19,7 @@ from pydicom.uid import generate_uid
 from ... import __version__
 from ...errors import BadOption, MissingExtra, WrongKind, optional
 from .read.open import dicom_errors
+from .terms import is_defined
 
 if TYPE_CHECKING:
     from pydicom.dataelem import DataElement
@@ -32,8 +33,10 @@ _PLAIN = ("CT", "MR", "PT", "NM")
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _KEPT_CLASSES = re.compile(r"^1\.2\.840\.10008\.")
 _FREE_TEXT = {"AE", "DA", "DT", "LO", "LT", "PN", "SH", "ST", "UC", "UN", "UR", "UT"}
-_KEPT_TEXT = {"PatientID", "PatientName", "ConvolutionKernel", "RescaleType"}
-"""Text that is no prose of a person: pseudonyms, and terms that reading needs."""
+_KEPT_TEXT = {"PatientID", "PatientName"}
+"""Pseudonyms by now."""
+_TERMED = {"ConvolutionKernel", "RescaleType", "BodyPartExamined", "ViewPosition", "PatientPosition"}
+"""Kept where they hold a term, as scanners write it: anything else may have been typed."""
 _CODE = {"CodeValue", "CodingSchemeDesignator", "CodeMeaning"}
 _SCHEMES = {"DCM", "SCT", "SRT", "SNM3", "UCUM", "RADLEX", "LN", "NCIt", "FMA", "UMLS", "RADELEMENT"}
 """Coding schemes of the standard: what a site has made up itself may name persons or places."""
@@ -171,6 +174,8 @@ def _drop_unknown(dataset: Dataset) -> None:
         unknown = not dictionary_has_tag(element.tag) and not repeater_has_tag(element.tag)
         if element.tag.element == 0 or unknown or _is_prose(element, coded):
             del dataset[element.tag]
+            if element.keyword == "RescaleType":  # wanted beside a slope: unspecified
+                dataset.RescaleType = "US"
         elif element.VR == "SQ":
             for item in element.value:
                 _drop_unknown(item)
@@ -178,6 +183,8 @@ def _drop_unknown(dataset: Dataset) -> None:
 
 def _is_prose(element: DataElement, coded: bool) -> bool:
     """Free text that no standard vouches for. coded: it stands in a code of a known scheme."""
+    if element.keyword in _TERMED:
+        return not is_defined(element.keyword, element.value)
     if element.keyword in _CODE:
         return not coded
     if element.keyword == "Manufacturer":

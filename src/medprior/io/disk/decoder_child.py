@@ -55,13 +55,16 @@ class _Allowance:
     def _set(self, granted: int) -> None:
         self.granted = granted
         self.until = math.ceil(time.process_time() + self.seconds + 1 + granted / _BYTES_A_SECOND)
-        resource.setrlimit(resource.RLIMIT_CPU, (self.until, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+        _limit(resource.RLIMIT_CPU, self.until)
         if _STATM.exists():  # where the system does not tell, memory has no limit
             now = int(_STATM.read_text().split()[0]) * resource.getpagesize()
-            most = resource.getrlimit(resource.RLIMIT_AS)[1]
-            wanted = now + self.memory + _FOLD * granted
-            known = most != resource.RLIM_INFINITY
-            resource.setrlimit(resource.RLIMIT_AS, (min(wanted, most) if known else wanted, most))
+            _limit(resource.RLIMIT_AS, now + self.memory + _FOLD * granted)
+
+
+def _limit(of: int, wanted: int | float) -> None:
+    """At most what the user or the cluster allows (ulimit)."""
+    most = resource.getrlimit(of)[1]
+    resource.setrlimit(of, (int(wanted if most == resource.RLIM_INFINITY else min(wanted, most)), most))
 
 
 def answer(channel: socket.socket, allowance: _Allowance) -> None:

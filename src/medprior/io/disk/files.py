@@ -187,6 +187,10 @@ def _plain(value: Any) -> Any:
     raise BadOption(f"cannot be written as JSON: {type(value).__name__}")
 
 
+SMALL = 2**24
+"""Bytes of a card, and of what was measured of a prior: Python's objects take about 16 times as much."""
+
+
 def read_json(path: str | Path, most: int = 2**26) -> Any:
     """The value in a file of JSON: finite numbers, whole ones of 64 bits.
 
@@ -194,7 +198,7 @@ def read_json(path: str | Path, most: int = 2**26) -> Any:
     is not JSON (NaN and Infinity are not).
     """
     if (size := regular_file(path)) > most:
-        raise TooLarge(path, f"has {size:,} bytes of JSON, the limit is {most:,}")
+        raise TooLarge(path, f"has {size:,} bytes of JSON, the limit is {most:,}", "make it again")
     try:
         content = Path(path).read_bytes()
         return json.loads(content, parse_constant=_no_number, parse_float=_finite, parse_int=_whole)

@@ -153,14 +153,19 @@ def _check_sides(index: Index, items: Sequence[Item], plane: str, ndim: int) -> 
     for item in items:
         axes = _AXES[plane] if ndim == 2 and len(item.shape) == 3 else range(len(item.shape))
         sides = [item.shape[axis] for axis in axes]
-        if min(sides) < LEAST_SIDE:
-            what = "is" if len(sides) == len(item.shape) else f"has {plane} slices of"
-            size = " x ".join(map(str, sides))
-            raise FileProblem(
-                index.folder / item.path,
-                f"{what} {size}: too small for a network, which wants {LEAST_SIDE} a side",
-                "leave it out, or choose another plane (--plane)" if len(item.shape) == 3 else "leave it out",
-            )
+        what = "is" if len(sides) == len(item.shape) else f"has {plane} slices of"
+        other = "choose another plane (--plane)" if ndim == 2 else "learn from its slices (--ndim 2)"
+        _check_size(index.folder / item.path, what, sides, other if len(item.shape) == 3 else "")
+
+
+def _check_size(path: Path, what: str, sides: Sequence[int], other: str) -> None:
+    if min(sides) < LEAST_SIDE:
+        size = " x ".join(map(str, sides))
+        raise FileProblem(
+            path,
+            f"{what} {size}: too small for a network, which wants {LEAST_SIDE} a side",
+            f"leave it out, or {other}" if other else "leave it out",
+        )
 
 
 def _spaced(items: Sequence[Item], most: int) -> list[Item]:
@@ -252,7 +257,11 @@ def admitted(
     stored: StoredImages | None = None,
 ) -> tuple[Sequence[Tensor], list[int], list[Tensor]]:
     """Every slice with content, or every volume, its label (-1 = none) and its numbers (n_numbers,), NaN =
+<<<<<<< HEAD
     unknown. stored: gets the images. Raises what the door raises.
+=======
+    unknown. Raises what the door raises, and FileProblem for what is too small for a network.
+>>>>>>> main
     """
     images: list[Tensor] | StoredImages = [] if stored is None else stored
     classes: list[int] = []
@@ -266,6 +275,8 @@ def admitted(
                 "run the same command again",
             )
         inside = all_channels(card, index, item, volume, allow_other=allow_other)
+        what = "shows this prior slices of" if card.ndim < volume.ndim else "is to this prior"
+        _check_size(index.folder / item.path, what, inside.images.shape[2:], "")
         known = known_numbers(card, item, inside.condition.numbers, len(inside.images))
         for n, image in enumerate(inside.images):
             if volume.ndim == 3 and card.ndim == 2 and float((image[seen] > -0.9).float().mean()) < 0.05:

@@ -33,6 +33,9 @@ class Learn(_Learning):
     segment: bool = option(
         False, "Learn a segmenter from the masks of scans.csv instead of a classifier from labels."
     )
+    fine_tune: bool = advanced(
+        False, "Also tune the prior's network; takes minutes. Used only where held-out labels prefer it."
+    )
     level: float = advanced(0.9, "Share of patients that prediction sets are to cover.", gt=0, lt=1)
 
 

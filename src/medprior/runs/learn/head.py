@@ -5,24 +5,30 @@ the head in its own folder.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 
+from ...data.volume import Volume
 from ...evidence.intervals import Estimate
 from ...io.dataset.index import patients_of
 from ...io.dataset.scan import Index, Item
 from ...jobs.learn import (
     ALONE,
     FEW,
+    JUDGED,
+    LearningSet,
     LearnSettings,
+    WayToLearn,
     calibration_error,
     gathered,
     head_from,
     labels_of,
     with_errors,
 )
+from ...jobs.tuning.classifier import ImageSet, check_one_label, tuned_way
 from ...learning.features import FeatureSettings, volume_features
 from ...learning.head_folder import Head, save_head
+from ...prior import Prior
 from ...training.folder import load
 from ..ask.requests import Learn
 from ..core.inputs import device_named, indexed, known_prior
@@ -53,10 +59,9 @@ def run_learn(request: Learn, on_event: OnEvent) -> RunFolder:
         if request.segment:
             return run_learn_masks(request, known, index, device, on_event)
         items = learners(index, allow_synthetic=request.allow_synthetic, unlabelled=how.unlabelled)
-        for note in index.notes:
-            on_event(Event("note", note))
         labels, owners = [item.label for item in items], [item.owner for item in items]
-        labels_of(labels, owners)
+        _, several = labels_of(labels, owners)
+        check_one_label(several=several and request.fine_tune)
         facts = sorted(f"{item.digest}/{item.label}/{item.owner}" for item in items)
         run = Run.of(request, started, device, **known.hashes, scans=facts)
         if (done := run.done(on_event)) is not None:
@@ -69,11 +74,13 @@ def run_learn(request: Learn, on_event: OnEvent) -> RunFolder:
             settings,
             lambda n: on_event(Event("step", done=n, total=len(items))),
         )
-        marked = (volume for _, volume in index.volumes([item for item in items if item.label]))
-        data = with_errors(gathered(found.numpy(), labels, owners), known.prior, marked, settings)
+        marked = [item for item in items if item.label]
+        data = gathered(found.numpy(), labels, owners)
+        data = with_errors(data, known.prior, _volumes(index, marked), settings)
+        prior = known.prior if device == "cpu" else load(request.prior)
+        others = [_tuned(data, prior, index, items, how, on_event)] if request.fine_tune else []
     on_event(Event("stage", "learning from the labels, out of fold"))
-    prior = known.prior if device == "cpu" else load(request.prior)
-    head, way, gains = head_from(data, prior, how)
+    head, way, gains = head_from(data, prior, how, others)
     outcome = _outcome(request, head, gains, items)
     record = run.record(
         outcome,
@@ -83,6 +90,29 @@ def run_learn(request: Learn, on_event: OnEvent) -> RunFolder:
         data={"scans": len(items), "patients": len(patients_of(items)), "method": way.name},
     )
     return run.publish(outcome, record, lambda folder: save_head(head, folder / "head"))
+
+
+def _volumes(index: Index, items: Sequence[Item]) -> Iterator[Volume]:
+    return (volume for _, volume in index.volumes(items))
+
+
+def _tuned(
+    data: LearningSet,
+    prior: Prior,
+    index: Index,
+    items: Sequence[Item],
+    how: LearnSettings,
+    on_event: OnEvent,
+) -> WayToLearn:
+    """The prior tuned with the classifier; at most ``JUDGED`` scans without label take part."""
+    marked, free = [item for item in items if item.label], [item for item in items if not item.label]
+    some = free[:: -(-len(free) // JUDGED)] if free else []
+    on_event(Event("stage", "tuning the prior with the classifier, in folds of patients", 0, 1))
+    seen = (_volumes(index, part) for part in (marked, some))
+    images = ImageSet.of(prior, *seen, allow_other=how.allow_other)
+    return tuned_way(
+        data, prior, images, how, on_step=lambda n, total: on_event(Event("step", done=n, total=total))
+    )
 
 
 def learners(index: Index, *, allow_synthetic: bool, unlabelled: bool) -> list[Item]:
@@ -99,9 +129,10 @@ def _outcome(request: Learn, head: Head, gains: Mapping[str, Estimate], items: S
     worth = (
         "of too few patients for an interval"
         if area is None
-        else (f"AUROC {area.value:.3f} ({area.low:.3f} to {area.high:.3f})")
+        else f"AUROC {area.value:.3f} ({area.low:.3f} to {area.high:.3f}; 0.5 is chance, 1 is perfect)"
     )
-    verdict = f"Learned {counts}; on patients that it has not seen: {worth}."
+    marked = sum(1 for item in items if item.label)
+    verdict = f"Learned from {marked} labels ({counts}). On patients that it has not seen: {worth}."
     how = _how(head, gains)
     chart = reliability_chart(promises.reliability)
     rows = [["measured out of fold", "value", "95 % interval", "patients"]]
@@ -133,7 +164,7 @@ def _outcome(request: Learn, head: Head, gains: Mapping[str, Estimate], items: S
         summary,
         overrides=["another modality or unit than the prior's was allowed"] if request.allow_other else [],
         title="medprior learn",
-        lead=f"{sum(1 for i in items if i.label)} scans with label, {card.unlabelled} without, of "
+        lead=f"{marked} scans with label, {card.unlabelled} without, of "
         f"{len(patients_of(items))} patients. Prior: {card.prior}.",
     )
 

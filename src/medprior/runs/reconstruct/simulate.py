@@ -112,9 +112,14 @@ def _check_sides(admitted: Admitted) -> None:
     """Raises BadOption for an image that no network can work at."""
     if min(sides := admitted.images.shape[2:]) < _LEAST_SIDE:
         size = " x ".join(map(str, sides))
+        which = (
+            "2-D prior, with slices across the thin"
+            if len(sides) == 3
+            else "prior whose slices lie along another"
+        )
         raise BadOption(
             f"scan: wanted an image of at least {_LEAST_SIDE} pixels a side, got {size}",
-            "choose a prior whose slices lie along another axis",
+            f"choose a {which} axis",
         )
 
 

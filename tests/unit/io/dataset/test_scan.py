@@ -15,6 +15,7 @@ import pytest
 from medprior.data.volume import Volume
 from medprior.errors import BadOption, Corrupt, FileProblem, Truncated, WrongKind
 from medprior.io.dataset import index as items
+from medprior.io.dataset.layout import Layout
 from medprior.io.dataset.listing import csv_cell
 from medprior.io.dataset.scan import Index, load_index, scan
 from medprior.io.dicom.read.series import read_series
@@ -237,6 +238,30 @@ def test_stacks_are_indexed_image_by_image(tmp_path: Path) -> None:
         assert np.array_equal(volume.data[0], images[int(item.part)])
         assert volume.unit == "HU"
     assert np.array_equal(found.load(found.items[5]).data[0], images[5])
+
+
+def test_a_table_of_labels_names_images_inside_a_stack(tmp_path: Path) -> None:
+    """Its other images stay without label, and what the table says later is read again."""
+    images = np.stack([noise(n) for n in range(5)]).astype(np.int16)
+    put(tmp_path / "data" / "s.npz", npz(hu=images))
+    put(tmp_path / "data" / "one.npz", npz(hu=noise(9)[None].astype(np.int16)))
+    how = Layout(labels=tmp_path / "labels.csv", unnamed=True)
+
+    def labels_now(*rows: str) -> dict[str, str]:
+        (tmp_path / "labels.csv").write_text("\n".join(["path,label,patient", *rows]))
+        found = scan(tmp_path / "data", out=tmp_path / "out", layout=how)
+        patients.append({item.part: item.patient for item in found.items if item.path == "s.npz"})
+        return {f"{item.path}#{item.part}": item.label for item in found.items} | {
+            one.path: one.reason for one in found.unusable
+        }
+
+    patients: list[dict[str, str]] = []
+    found = labels_now("s.npz#1,ill,P", "s.npz#3,well,P", "s.npz#7,ill,Q")
+    assert {name: label for name, label in found.items() if label} == {"s.npz#1": "ill", "s.npz#3": "well"}
+    assert patients[0]["1"] == patients[0]["3"] != patients[0]["0"]
+    assert labels_now("s.npz#1,well,P")["s.npz#3"] == ""
+    assert not any(labels_now("one.npz,ill,P").get(f"s.npz#{n}") for n in range(5))
+    assert "two labels" in labels_now("s.npz#1,well,P", "s.npz#1,ill,P")["s.npz"]
 
 
 def test_dicom_is_indexed_by_series_and_a_patients_folder_is_no_label(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_columns_are_found_by_their_common_titles(tmp_path: Path) -> None:
     assert index.named() == (3, 2)
     assert (index.items[0].tags.age, index.items[0].tags.sex) == ("40 to 64", "male")
     assert [(u.path, u.reason) for u in index.left_out] == [("images/9_0.png", "entry.csv does not name it")]
-    assert any("1 of 4 rows of entry.csv name no file here" in note for note in index.notes)
+    assert any("1 of 4 rows of entry.csv name no file here (first line 5)" in note for note in index.notes)
     assert index.unusable == ()
 
 

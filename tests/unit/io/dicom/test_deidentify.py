@@ -56,6 +56,17 @@ def test_nothing_planted_survives_on_any_level() -> None:
     assert before.PatientName == f"{CANARY}^Jane", "the input is not touched"
 
 
+def test_a_term_that_scanners_write_stays_and_a_typed_word_does_not() -> None:
+    kept, dropped = planted(), planted()
+    kept.ConvolutionKernel, kept.RescaleType = ["Br40d", "3"], "HU"
+    dropped.ConvolutionKernel, dropped.RescaleType = f"{CANARY} soft", CANARY
+    dropped.BodyPartExamined, dropped.ViewPosition = "DOE JANE", "PA"
+    kept, dropped = (deidentified(one, secret=SECRET)[0] for one in (kept, dropped))
+    assert list(kept.ConvolutionKernel) == ["Br40d", "3"] and kept.RescaleType == "HU"
+    assert "ConvolutionKernel" not in dropped and dropped.RescaleType == "US", "unspecified, beside a slope"
+    assert "BodyPartExamined" not in dropped and dropped.ViewPosition == "PA"
+
+
 def test_nothing_survives_in_the_file_around_the_data_set(tmp_path: Path) -> None:
     """The meta information, the preamble, overlays, curves, unknown elements and group lengths of a real
     file, written as it was read.

@@ -27,9 +27,9 @@ def in_every_text(image: Dataset) -> Dataset:
     for tag, (vr, _, _, retired, keyword) in DicomDictionary.items():
         if retired or tag >> 16 in (0x0000, 0x0002, 0x0004, 0x0006, 0xFFFA) or not keyword_for_tag(tag):
             continue
-        if vr in TEXTS and keyword not in ("ConvolutionKernel", "RescaleType"):
-            image.add_new(tag, vr, CANARY)
-            nested.add_new(tag, vr, CANARY)
+        if vr in TEXTS or keyword in ("BodyPartExamined", "ViewPosition"):
+            image.add_new(tag, vr, text := CANARY.upper() if vr == "CS" else CANARY)
+            nested.add_new(tag, vr, text)
         elif vr in ("DA", "DT"):
             image.add_new(tag, vr, "19610504")
     inner = Dataset()

@@ -5,6 +5,7 @@ file is decoded.
 from __future__ import annotations
 
 import os
+import resource
 import time
 from pathlib import Path
 from typing import Any
@@ -215,3 +216,13 @@ def test_errors_of_ours_come_back_as_they_were() -> None:
     for error in (Corrupt("a.h5", "is broken", "mend it"), BadOption("x: wanted 1", "give 1")):
         again = fault_from(fault_text(error))
         assert (type(again), str(again), again.remedy) == (type(error), str(error), error.remedy)
+
+
+def test_what_the_user_may_not_have_is_not_wanted() -> None:
+    """Under a limit of the cluster (ulimit) the child works within it, instead of failing to raise it."""
+    child = os.fork()
+    if child == 0:
+        resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
+        decoder_child._limit(resource.RLIMIT_CPU, 1e6)
+        os._exit(resource.getrlimit(resource.RLIMIT_CPU) != (20, 20))
+    assert os.waitpid(child, 0)[1] == 0

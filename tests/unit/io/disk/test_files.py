@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from medprior.errors import BadOption, Corrupt, FileProblem, Unsupported
+from medprior.errors import BadOption, Corrupt, FileProblem, TooLarge, Unsupported
 from medprior.io.disk import files
 from medprior.io.disk.files import (
+    SMALL,
     append_line,
     check_manifest,
     load_weights,
@@ -276,3 +277,10 @@ def test_a_killed_run_leaves_no_lock(tmp_path: Path) -> None:
     owner.stdout.close()
     with locked(tmp_path):
         pass
+
+
+def test_a_small_kind_of_json_is_refused_before_it_takes_memory(tmp_path: Path) -> None:
+    with open(tmp_path / "card.json", "wb") as file:
+        file.truncate(SMALL + 1)
+    with pytest.raises(TooLarge, match="16,777,217 bytes of JSON, the limit is 16,777,216"):
+        read_json(tmp_path / "card.json", SMALL)

@@ -14,7 +14,10 @@ import pytest
 from medprior.cli import main
 from medprior.data.volume import Volume
 from medprior.io.write import write
+from medprior.learning.consistency import ConsistencySettings
 from medprior.runs.learn.head import reliability_chart
+from tests.corpus.checker import errors_of
+from tests.corpus.dicom_parts import radiograph, save
 from tests.unit.jobs.test_learn import striped
 
 
@@ -112,7 +115,8 @@ def test_a_table_of_labels_leaves_the_others_without(
     labels = table(tmp_path / "answers.csv", [*rows, ("gone.png", "plain")])
     out = tmp_path / "out"
     assert main(["learn", str(data), "--prior", str(tiny), "--labels", str(labels), "--out", str(out)]) == 0
-    assert "1 of 13 rows of answers.csv name no file here" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.count("1 of 13 rows of answers.csv name no file here (first line 14)") == 1
     card = json.loads((out / "run.json").read_text())["metrics"]["head"]
     assert card["labels"] == [6, 6] and card["unlabelled"] == 32 and not card["calibrated"]
     assert "uncalibrated: fewer than 30 labels" in (out / "report.html").read_text()
@@ -164,3 +168,44 @@ def test_a_dicom_scan_gets_a_structured_report(head: Path, tmp_path: Path) -> No
     assert made.SeriesDescription == "AI classification report"
     told = [str(element.value) for element in made.iterall() if element.VR == "UT"]
     assert any("No person has verified this report" in words for words in told)
+
+
+def test_an_independent_checker_finds_no_error_in_the_report(head: Path, tmp_path: Path) -> None:
+    pytest.importorskip("highdicom")
+    scan, out = save(tmp_path / "film.dcm", radiograph()), tmp_path / "out"
+    assert main(["predict", str(scan), "--head", str(head), "--allow-other", "--out", str(out)]) == 0
+    assert errors_of(out / "outputs" / "structured_report.dcm") == []
+
+
+def test_a_head_whose_network_was_tuned_predicts_alike(
+    data: Path,
+    tiny: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its page shows every way; labels that come together are refused before minutes are spent."""
+    few = ConsistencySettings(steps=2, labelled=4, unlabelled=4)
+    monkeypatch.setattr("medprior.jobs.tuning.classifier.ConsistencySettings", lambda: few)
+    monkeypatch.setattr("medprior.jobs.learn.FOLDS", 2)
+    out = tmp_path / "out"
+    assert main(["learn", str(data), "--prior", str(tiny), "--fine-tune", "--out", str(out)]) == 0
+    compared = json.loads((out / "run.json").read_text())["metrics"]["promises"]["compared"]
+    assert set(compared) == {"labels alone", "self-training", "fine-tuning"}
+    assert "fine-tuning" in (out / "report.html").read_text()
+    rows = [(f"plain/{n:03d}.png", "a|b" if n % 4 else "a") for n in range(0, 20, 2)]
+    several = ["--labels", str(table(tmp_path / "l.csv", rows)), "--fine-tune"]
+    assert main(["learn", str(data), "--prior", str(tiny), *several]) == 2
+    said = capsys.readouterr().err
+    assert "wants one label a scan" in said and "looking at every scan" not in said.rpartition("l.csv")[2]
+
+
+def test_a_prior_is_no_head(
+    data: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor the run of a training, which holds a prior as a head does."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "prior").symlink_to(tiny)
+    for folder in (tiny, tmp_path / "run"):
+        assert main(["predict", str(data / "plain" / "000.png"), "--head", str(folder)]) == 2
+        assert "is neither the folder of a head nor that of its run" in capsys.readouterr().err

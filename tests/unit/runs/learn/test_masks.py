@@ -13,7 +13,11 @@ from medprior.cli import main
 from medprior.data.volume import Volume
 from medprior.io.read import read
 from medprior.io.write import write
+from medprior.jobs.learn_masks import DECODER, VOXELS
+from medprior.jobs.tuning.decoder import DecoderSettings
 from medprior.runs.learn.masks import overlay_of
+from tests.corpus.checker import errors_of
+from tests.corpus.dicom_parts import radiograph, save
 from tests.unit.learning.test_voxels import QUICK, block
 
 
@@ -46,6 +50,27 @@ def test_learn_and_predict_masks(
     with open(tmp_path / "one" / "predictions.csv", newline="") as file:
         (row,) = csv.DictReader(file)
     assert int(row["structure 1"]) == int((found.data == 1).sum()) > 0
+
+
+def test_a_dicom_scan_gets_a_segmentation_that_a_checker_accepts(
+    data: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A head whose network was tuned; both ways stand on its page."""
+    pytest.importorskip("highdicom")
+    monkeypatch.setattr("medprior.learning.voxels.VoxelSettings", lambda: QUICK)
+    few = DecoderSettings(steps=2, batch=4, sigma=0.3, checks=1)
+    monkeypatch.setattr("medprior.runs.learn.masks.DecoderSettings", lambda: few)
+    out = tmp_path / "head"
+    learn = ["learn", str(data), "--prior", str(tiny), "--segment", "--fine-tune", "--out", str(out)]
+    assert main(learn) == 0
+    metrics = json.loads((out / "run.json").read_text())["metrics"]
+    assert set(metrics["promises"]["compared"]) == {VOXELS, DECODER}
+    assert "gain over features at each voxel" in (out / "report.html").read_text()
+    scan = save(tmp_path / "film.dcm", radiograph())
+    predict = ["predict", str(scan), "--head", str(out), "--allow-other", "--out", str(tmp_path / "one")]
+    assert main(predict) == 0
+    made = list((tmp_path / "one" / "outputs").glob("*.dcm"))
+    assert made and all(errors_of(path) == [] for path in made)
 
 
 def test_no_masks_is_a_sentence(tmp_path: Path, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,10 +23,10 @@ from ...disk.limits import Limits
 from ...source_order import in_source_order
 from ..read.open import Header, dicom_errors, open_dicom, quiet
 from ..read.series import AT_THE_DETECTOR
+from ..terms import is_defined
 from .marks import COPIED_IDENTITY, acquisition, class_for, derived_marks, fictitious_patient
 from .multiframe import multiframe
 from .rescale import Stored, stored_values
-from .terms import is_defined
 
 __all__ = ["KINDS", "check_writable", "headers_taken_over", "save_instance", "sources_of", "write_dicom"]
 

@@ -20,7 +20,7 @@ from .... import __version__
 from ....data.volume import Volume
 from ...disk.stamp import RESEARCH_ONLY
 from ..read.open import Header
-from .terms import is_defined
+from ..terms import is_defined
 
 __all__ = [
     "COPIED_IDENTITY",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from medprior.io.dicom.write.terms import is_defined
+from medprior.io.dicom.terms import is_defined
 
 GOOD = [
     ("BodyPartExamined", "CHEST"),
@@ -14,6 +14,7 @@ GOOD = [
     ("ConvolutionKernel", "B30f"),
     ("ConvolutionKernel", ["Br40d", "3"]),
     ("ConvolutionKernel", "STANDARD"),
+    ("RescaleType", "HU"),
     ("KVP", "120"),
     ("EchoTime", 3.5),
     ("SeriesType", ["WHOLE BODY", "IMAGE"]),

@@ -1,0 +1,1 @@
+"""Ways to learn from labels that tune the prior's own network."""
