@@ -257,11 +257,8 @@ def admitted(
     stored: StoredImages | None = None,
 ) -> tuple[Sequence[Tensor], list[int], list[Tensor]]:
     """Every slice with content, or every volume, its label (-1 = none) and its numbers (n_numbers,), NaN =
-<<<<<<< HEAD
-    unknown. stored: gets the images. Raises what the door raises.
-=======
-    unknown. Raises what the door raises, and FileProblem for what is too small for a network.
->>>>>>> main
+    unknown. stored: gets the images. Raises what the door raises, and FileProblem for what is too small for a
+    network.
     """
     images: list[Tensor] | StoredImages = [] if stored is None else stored
     classes: list[int] = []
