@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .prior.adopt import adopt
     from .prior.gaussian import GaussianPrior
     from .runs.core.progress import progress_bar
-    from .runs.verbs import calibrate, evaluate, label, report
+    from .runs.verbs import calibrate, evaluate, label, on_folder, report
     from .sampling import Draws
     from .training.folder import load, save
 
@@ -79,6 +79,7 @@ _HOMES = {
     "label": "runs.verbs",
     "learn": "jobs.learn",
     "load": "training.folder",
+    "on_folder": "runs.verbs",
     "operators": "operators",
     "predict": "jobs.learn",
     "progress_bar": "runs.core.progress",
@@ -130,6 +131,7 @@ __all__ = [
     "label",
     "learn",
     "load",
+    "on_folder",
     "operators",
     "predict",
     "progress_bar",

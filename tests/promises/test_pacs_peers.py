@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -39,6 +40,8 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = Path("/usr/share/orthanc/plugins")
 NEEDED = ("Orthanc", "dcmsend")
+HEALTHY = 150
+"""Films, of which about 15 of 100 are held out: 19 are needed for a flag at 5 %."""
 if missing := [name for name in NEEDED if shutil.which(name) is None]:
     pytest.skip(f"{', '.join(missing)} not installed (Debian: orthanc, dcmtk)", allow_module_level=True)
 if not (PLUGINS / "libOrthancDicomWeb.so").exists():
@@ -338,6 +341,59 @@ def test_a_training_set_is_fetched_without_identity(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.dcm", "pacs.toml", "set"]
     assert main(["scan", str(out), "--out", str(tmp_path / "scan")]) == 0
     assert "1 scan" in capsys.readouterr().out
+
+
+def screening(n: int) -> Dataset:
+    """A film of one of many healthy patients."""
+    image = radiograph(PatientID=f"s{n}", PatientName=f"s{n}", StudyDescription="SCREENING")
+    pixels = np.rint(scene(n)[0] * 8).astype(np.uint16)
+    image.Rows, image.Columns = pixels.shape
+    image.PixelData = pixels.tobytes()
+    image.StudyInstanceUID, image.SeriesInstanceUID = uid("screening", n), uid("screening series", n)
+    image.SOPInstanceUID = uid("screening film", n)
+    return image
+
+
+def test_a_hospital_gets_answers_with_its_own_rate(store: Store, tmp_path: Path, run: Running) -> None:
+    """The four commands of docs/pacs.md: fetch, train, calibrate, serve; then a film gets a report that states
+    how often healthy patients of this PACS are flagged. The training is short, and its prior of no use.
+    """
+    for n in range(HEALTHY):
+        store("/instances", save(tmp_path / "one.dcm", screening(n)).read_bytes())
+    title, port = "SITE", free_port()
+    (tmp_path / "pacs.toml").write_text(
+        f'me = {{ ae = "{title}", port = {port} }}\n'
+        f'[[peers]]\nae = "ORTHANC"\nport = {store.dicom}\nsend_back = true\n'
+        '[[peers]]\nae = "DCMSEND"\nmay = ["store"]\n'
+        '[[rules]]\nwhen = { Modality = "CR" }\nprior = "site"\nback = ["sr"]\nquiet = 1\n'
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+
+    def command(line: str) -> None:
+        words = [sys.executable, "-m", "medprior", *line.split()]
+        done = subprocess.run(
+            words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode in (0, 3), done.stderr[-2000:]
+
+    command("fetch --query Modality=CR --query StudyDescription=SCREENING* --peer ORTHANC --out films"
+            " --allow-burned-in --pacs pacs.toml")  # fmt: skip
+    assert len(list((tmp_path / "films").rglob("*.dcm"))) == HEALTHY
+    command("train films --preset tiny --steps 4 --device cpu --out site")
+    command("calibrate detect films --prior site")
+    serve = [sys.executable, "-m", "medprior", "serve", "--port", "0", "--pacs", "pacs.toml"]
+    log = tmp_path / "serve.log"
+    run(serve, log, cwd=tmp_path, env=environment)
+    until(lambda: "token=" in log.read_text(), 30)
+    new = screening(HEALTHY)
+    save(tmp_path / "new.dcm", new)
+    words = ["dcmsend", "-aet", "DCMSEND", "-aec", title, "127.0.0.1", str(port), str(tmp_path / "new.dcm")]
+    subprocess.run(words, check=True, capture_output=True, timeout=60)
+    study = str(new.StudyInstanceUID).encode()
+    (answer,) = until(lambda: [one for one in store.instances("SR") if study in one])
+    said = re.search(rb"(\d+) held-out healthy patients.*Of healthy patients (\d+\.\d) % are flagged", answer)
+    assert said is not None and 19 <= int(said[1]) < HEALTHY and 0 < float(said[2]) <= 5
+    assert validated([answer], tmp_path) == []
 
 
 @pytest.mark.skipif(not (PLUGINS / "libOrthancPython.so").exists(), reason="no orthanc-python (Debian)")

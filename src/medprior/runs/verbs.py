@@ -16,7 +16,7 @@ from .core.progress import OnEvent, show_progress
 if TYPE_CHECKING:
     from .core.run import RunFolder
 
-__all__ = ["VERBS", "calibrate", "evaluate", "label", "perform", "report"]
+__all__ = ["VERBS", "calibrate", "evaluate", "label", "on_folder", "perform", "report"]
 
 VERBS: dict[str, tuple[type[ask.Request | ask.Scan], str]] = {
     "detect": (ask.Detect, "execute:execute"),
@@ -107,6 +107,25 @@ def label(
     for an unknown option, and what the run raises.
     """
     return _run("label", progress, folder=folder, prior=str(prior), n=n, **options)
+
+
+def on_folder(
+    job: Literal["detect", "explain", "predict", "reconstruct"],
+    folder: str | Path,
+    *,
+    progress: bool = True,
+    **options: Any,
+) -> RunFolder:
+    """Do a job on every scan of a folder, as ``medprior JOB FOLDER`` does: results.csv, a page with the most
+    unusual first, resumable to the scan.
+
+    options: as for ``medprior JOB``, with underscores: ``on_folder("detect", "films", prior="my_prior",
+    workers=8)``. progress: show a bar. The DICOM files of one series are one scan. Raises BadOption for an
+    unknown option, and what the run raises.
+    """
+    if job not in ("detect", "explain", "predict", "reconstruct"):
+        raise BadOption(f"{job}: no job for a folder", "detect, explain, predict or reconstruct")
+    return _run(job, progress, input=folder, **options)
 
 
 def report(*runs: str | Path, out: str | Path | None = None) -> RunFolder:

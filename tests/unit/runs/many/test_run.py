@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import medprior as mp
 from medprior.errors import BadOption
 from medprior.evidence.conformal import benjamini_hochberg
 from medprior.runs.ask.requests import request_from
@@ -39,6 +40,13 @@ def test_every_scan_has_a_row_and_the_bad_one_its_reason(whole: RunFolder) -> No
     assert all(row["score"] and not row["error"] for row in rows[1:])
     assert whole.summary.code == SHORT
     assert "1 scan could not be used" in " ".join(whole.summary.headline)
+
+
+def test_from_python_it_is_the_same_run(whole: RunFolder, films: Path, tiny: Path) -> None:
+    again = mp.on_folder("detect", films, prior=str(tiny), out=whole.path, progress=False)
+    assert again.reused and again.path == whole.path
+    with pytest.raises(BadOption, match="augment: no job for a folder"):
+        mp.on_folder("augment", films, prior=str(tiny))  # pyright: ignore[reportArgumentType]
 
 
 def test_files_are_those_of_a_single_run(whole: RunFolder, films: Path, tiny: Path, tmp_path: Path) -> None:
