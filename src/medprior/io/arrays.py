@@ -20,11 +20,13 @@ from .disk.decoder import read_apart
 from .disk.files import write_file
 from .disk.limits import Limits, regular_file
 from .disk.stamp import RESEARCH_ONLY, stamp_text
-from .hdf5 import made_whole, read_kspace_hdf5
+from .hdf5 import made_whole, read_kspace_hdf5, slices_in_hdf5
 
 __all__ = [
     "ImageStack",
+    "count_slices",
     "holds_stack",
+    "measured_in",
     "read_array_volume",
     "read_kspace",
     "read_sinogram",
@@ -117,6 +119,19 @@ def _finite(path: Path, key: str, values: NDArray) -> None:
     bad = int(values.size - np.isfinite(values).sum())
     if bad:
         raise Corrupt(path, f"{key}: {bad:,} of {values.size:,} values are NaN or infinite")
+
+
+def measured_in(path: Path, kind: str, limits: Limits | None = None) -> str:
+    """What was measured, "kspace" or "sinogram"; "" in a file that holds an image. kind: of ``kind_of``."""
+    if kind == "hdf5":
+        return "kspace"
+    members = set(member_names(path, limits or Limits())) if kind == "npz" else set()
+    return "sinogram" if "sinogram.npy" in members else "kspace" if "kspace.npy" in members else ""
+
+
+def count_slices(path: Path, limits: Limits) -> int:
+    """Slices of k-space in an HDF5 file, of which ``read_kspace`` reads one. Raises what it raises."""
+    return read_apart(path, limits, slices_in_hdf5, path, limits)
 
 
 def read_kspace(path: str | Path, *, index: int | None = None, limits: Limits | None = None) -> KSpace:

@@ -85,6 +85,20 @@ def read_kspace_hdf5(path: Path, index: int | None, limits: Limits) -> KSpace | 
         )
 
 
+def slices_in_hdf5(path: Path, limits: Limits) -> int:
+    """How many slices of k-space a file holds; 1 where ``read_kspace_hdf5`` is to say what is wrong."""
+    regular_file(path)
+    with faults_of(path, "HDF5"), h5py.File(path, "r") as file:
+        found, group = _own(path, file, "kspace"), _own(path, file, "dataset")
+        if isinstance(found, h5py.Dataset):
+            return max(1, found.shape[0]) if found.ndim > 2 else 1
+        rows = _own(path, group, "data") if isinstance(group, h5py.Group) else None
+        if not isinstance(rows, h5py.Dataset) or "head" not in (rows.dtype.names or ()):
+            return 1
+        _checked(path, rows, limits)
+        return int(rows["head"]["idx"]["slice"].max(initial=0)) + 1
+
+
 def _own(path: Path, group: h5py.Group, name: str) -> h5py.Dataset | h5py.Group | h5py.Datatype | None:
     """A member that lies in this very file; links to other places are refused, not followed."""
     link = group.get(name, getlink=True) if name in group else None

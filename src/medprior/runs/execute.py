@@ -13,6 +13,7 @@ from ..data.volume import Volume
 from ..errors import BadOption
 from ..io.dataset.layout import PLAIN
 from ..io.dataset.listing import folder_state
+from ..io.dataset.worklist import ReadScan
 from ..io.disk.files import give_back
 from ..io.read import read
 from ..jobs.reconstruct import label_index
@@ -29,11 +30,20 @@ from .ask.requests import (
     WithPrior,
 )
 from .ask.words import function_at
-from .core.inputs import LoadedPrior, about, device_named, given_of, known_prior, scan_hash, scan_of
+from .core.inputs import (
+    LoadedPrior,
+    about,
+    check_measured,
+    device_named,
+    given_of,
+    known_prior,
+    scan_hash,
+    scan_of,
+)
 from .core.outputs import Outcome, Performed
 from .core.progress import Event, OnEvent, silent
 from .core.run import Run, RunFolder
-from .many.job import ManyJob, ManyRequest, holds_many
+from .many.job import ManyJob, ManyRequest, holds_many, image_only
 from .many.share import run_many
 
 __all__ = ["Prepared", "execute", "prepared"]
@@ -138,10 +148,16 @@ def _job_on_many(request: Detect | Explain | Reconstruct) -> ManyJob:
         label_index(known.prior, request.label)
     facts = {**known.hashes, **_beside(request)}
 
-    def do(one: ManyRequest, volume: Volume) -> Outcome:
+    def do(one: ManyRequest, volume: ReadScan) -> Outcome:
+        if not isinstance(one, Reconstruct):
+            image_only(one, volume)
+        elif not isinstance(volume, Volume):
+            check_measured(one)
         return _do(one, known, volume, {}, silent)
 
-    def record(one: ManyRequest, volume: Volume, outcome: Outcome, seconds: float) -> JsonObject:
+    def record(
+        one: ManyRequest, volume: Volume | KSpace | Sinogram, outcome: Outcome, seconds: float
+    ) -> JsonObject:
         digest = scan_hash(volume)
         run = Run.of(one, time.monotonic(), device, **facts, input_sha256=digest)
         scan = about(volume, digest)

@@ -11,9 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import TypeAlias
 
+from ...data.acquisitions import KSpace, Sinogram
 from ...data.volume import Volume
 from ...errors import BadOption, Corrupt, FileProblem, MedpriorError
+from ..arrays import count_slices, holds_stack, measured_in, read_kspace, read_sinogram, read_stack
 from ..disk.limits import Limits
 from ..pictures import ahead
 from ..read import kind_of, read
@@ -21,13 +24,17 @@ from .layout import PLAIN, Layout, Listed
 from .listing import file_state, list_files
 from .scan import dicom_files, series_homes
 
-__all__ = ["ListedScan", "digest_of_list", "list_scans", "read_scans", "shard_of"]
+__all__ = ["ListedScan", "ReadScan", "digest_of_list", "list_scans", "read_scans", "shard_of"]
+
+ReadScan: TypeAlias = Volume | KSpace | Sinogram
+"""What one scan is once it is read."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListedScan:
     """One scan that waits. n: its place in the whole list, from 1. path: relative to the folder, of a file or
-    of the folder of a DICOM series. part: image number of an NPZ, series of a DICOM folder, else "".
+    of the folder of a DICOM series. part: image number of an NPZ, slice of an HDF5 with several, series of a
+    DICOM folder, else "".
 
     patient: as the folder, the table or the header says, "" where none does. unit: number of the patient
     among those of the list, from 1. files: of a DICOM series, relative to path. state: of its files. fault:
@@ -111,11 +118,11 @@ def _faulty(where: str, error: MedpriorError, patient: str = "") -> ListedScan:
 
 def _parts(path: Path, kind: str, limits: Limits) -> list[tuple[str, str]]:
     """(part, patient) of each scan in one file that is no DICOM."""
-    if kind == "npz":
-        from ..arrays import holds_stack, read_stack
-
-        if holds_stack(path, limits):
-            return [(str(n), patient) for n, patient in enumerate(read_stack(path, limits=limits).patients)]
+    if kind == "npz" and holds_stack(path, limits):
+        return [(str(n), patient) for n, patient in enumerate(read_stack(path, limits=limits).patients)]
+    if kind == "hdf5":
+        n = count_slices(path, limits)
+        return [(str(k), "") for k in range(n)] if n > 1 else [("", "")]
     return [("", "")]
 
 
@@ -171,8 +178,9 @@ def read_scans(
     unit: str | None = None,
     modality: str | None = None,
     resample: bool = False,
-) -> Iterator[tuple[ListedScan, Volume | Exception]]:
-    """Each scan with its volume, or with what is wrong with it; the next pictures are decoded meanwhile.
+) -> Iterator[tuple[ListedScan, ReadScan | Exception]]:
+    """Each scan, or what was measured of it, or what is wrong with it; the next pictures are decoded
+    meanwhile.
 
     unit, modality, resample: as of ``read``.
     """
@@ -197,15 +205,16 @@ def read_scans(
 
 
 def _stack(path: Path, said: dict[str, str | None]) -> Sequence[Volume]:
-    from ..arrays import read_stack
-
     return read_stack(path, unit=said["unit"], modality=said["modality"]).images
 
 
-def _alone(folder: Path, scan: ListedScan, said: dict[str, str | None], resample: bool) -> Volume:
+def _alone(folder: Path, scan: ListedScan, said: dict[str, str | None], resample: bool) -> ReadScan:
     path = folder / scan.path
     if scan.fault:
         raise Corrupt(path, scan.fault)
+    if what := measured_in(path, scan.kind):
+        at = int(scan.part) if scan.part else None
+        return read_sinogram(path) if what == "sinogram" else read_kspace(path, index=at)
     if scan.kind == "dicom":
         if scan.files and not resample:
             from ..dicom.read.series import read_files  # pydicom is heavy

@@ -14,16 +14,14 @@ from ...data.acquisitions import KSpace, Sinogram
 from ...data.plain import JsonObject
 from ...data.volume import Volume
 from ...errors import BadOption, FileProblem, Unsupported
-from ...io.arrays import read_kspace, read_sinogram
+from ...io.arrays import measured_in, read_kspace, read_sinogram
 from ...io.dataset.advice import advice
 from ...io.dataset.cache import cached_scan
 from ...io.dataset.layout import PLAIN, Layout
 from ...io.dataset.listing import list_files
 from ...io.dataset.scan import Index, Item
 from ...io.dataset.tables import TABLE
-from ...io.disk.archives import member_names
 from ...io.disk.files import digest_of_files, sha256
-from ...io.disk.limits import Limits
 from ...io.read import kind_of, read
 from ...nets import Featured
 from ...prior import Prior
@@ -35,6 +33,7 @@ from .progress import Event, OnEvent
 __all__ = [
     "LoadedPrior",
     "about",
+    "check_measured",
     "device_named",
     "elsewhere",
     "given_of",
@@ -133,9 +132,8 @@ def scan_of(request: HasScan) -> Volume | KSpace | Sinogram:
 
     Raises a FileProblem, or BadOption for a choice that does not fit the file.
     """
-    kind = kind_of(request.input)
-    members = set(member_names(request.input, Limits())) if kind == "npz" else set()
-    if kind != "hdf5" and not members & {"kspace.npy", "sinogram.npy"}:
+    what = measured_in(request.input, kind_of(request.input))
+    if not what:
         return read(
             request.input,
             series=request.series,
@@ -152,6 +150,16 @@ def scan_of(request: HasScan) -> Volume | KSpace | Sinogram:
             "holds a measurement (k-space or a sinogram), not an image",
             "make an image of it first: medprior reconstruct",
         )
+    check_measured(request)
+    if what == "kspace":
+        return read_kspace(request.input, index=request.index)
+    if request.index is not None:
+        raise BadOption(f"index: {request.input.name} holds one sinogram, got {request.index}")
+    return read_sinogram(request.input)
+
+
+def check_measured(request: Reconstruct) -> None:
+    """Raises BadOption for options that a measured file cannot have."""
     names = ("task", "series", "volume", "keep_slices", "unit", "modality", "slice")
     said = [name for name in names if getattr(request, name) is not None]
     said += [name for name in ("whole", "resample") if getattr(request, name)]
@@ -160,11 +168,6 @@ def scan_of(request: HasScan) -> Volume | KSpace | Sinogram:
             f"{', '.join(said)}: no option for a measured file",
             "it says itself what was measured; --index chooses one of several slices",
         )
-    if "sinogram.npy" not in members:
-        return read_kspace(request.input, index=request.index)
-    if request.index is not None:
-        raise BadOption(f"index: {request.input.name} holds one sinogram, got {request.index}")
-    return read_sinogram(request.input)
 
 
 def given_of(request: Synthesize) -> dict[str, Volume]:

@@ -11,13 +11,14 @@ from typing import TypeAlias
 
 from ...data.plain import JsonObject
 from ...data.volume import Volume
-from ...errors import BadOption
+from ...errors import BadOption, Unsupported
+from ...io.dataset.worklist import ListedScan, ReadScan
 from ..ask.many import HasMany
 from ..ask.requests import Detect, Explain, Predict, Reconstruct
 from ..core.inputs import is_data_set
 from ..core.outputs import Outcome
 
-__all__ = ["ManyJob", "ManyRequest", "holds_many", "of_one"]
+__all__ = ["ManyJob", "ManyRequest", "holds_many", "image_only", "of_one"]
 
 
 ManyRequest: TypeAlias = Detect | Explain | Reconstruct | Predict
@@ -35,8 +36,8 @@ class ManyJob:
     facts: JsonObject
     prior: Mapping[str, str]
     device: str
-    do: Callable[[ManyRequest, Volume], Outcome]
-    record: Callable[[ManyRequest, Volume, Outcome, float], JsonObject]
+    do: Callable[[ManyRequest, ReadScan], Outcome]
+    record: Callable[[ManyRequest, ReadScan, Outcome, float], JsonObject]
 
     @property
     def folder(self) -> Path:
@@ -73,7 +74,20 @@ def _several_series(folder: Path) -> bool:
     return len({one.uid for one in index_series(folder).series if not one.localizer}) > 1
 
 
-def of_one(request: ManyRequest, path: Path) -> ManyRequest:
+def of_one(request: ManyRequest, folder: Path, scan: ListedScan) -> ManyRequest:
     """The request for one scan of the folder, as if a person had given it alone."""
     usual = {name: field.default for name, field in HasMany.model_fields.items()}
-    return request.model_copy(update={**usual, "input": path, "out": None})
+    index = int(scan.part) if scan.kind == "hdf5" and scan.part else None
+    own = {"input": folder / scan.path, "out": None, "index": index}
+    return request.model_copy(update={**usual, **own})
+
+
+def image_only(request: ManyRequest, scan: ReadScan) -> Volume:
+    """Raises Unsupported for what was measured: only reconstruction makes an image of it."""
+    if not isinstance(scan, Volume):
+        raise Unsupported(
+            request.input,
+            "holds a measurement (k-space or a sinogram), not an image",
+            "make an image of it first: medprior reconstruct",
+        )
+    return scan

@@ -7,6 +7,7 @@ import time
 from ...data.plain import JsonObject
 from ...data.volume import Volume
 from ...errors import BadOption
+from ...io.dataset.worklist import ReadScan
 from ...jobs.learn import predictions
 from ...learning.features import volume_features
 from ...learning.head_folder import Head, load_head
@@ -18,7 +19,7 @@ from ..core.outputs import Outcome
 from ..core.progress import Event, OnEvent
 from ..core.run import Run, RunFolder
 from ..learn.predict import classified, outlined
-from .job import ManyJob, ManyRequest, holds_many
+from .job import ManyJob, ManyRequest, holds_many, image_only
 from .share import run_many
 
 __all__ = ["run_predict"]
@@ -50,13 +51,14 @@ def _job(request: Predict, head: Head, device: str) -> ManyJob:
     named = {"name": head.card.prior, "sha256": head.card.prior_sha256}
     prior, how = elsewhere(head.prior, device), head.features_for(allow_other=request.allow_other)
 
-    def do(one: ManyRequest, volume: Volume) -> Outcome:
+    def do(one: ManyRequest, scan: ReadScan) -> Outcome:
+        volume = image_only(one, scan)
         if head.card.kind == "segmenter":
             return outlined(request, head, volume)
         found = volume_features(prior, [volume], how, None, looker_of(head))
         return classified(request, head, volume, predictions(head, found.numpy())[0])
 
-    def record(one: ManyRequest, volume: Volume, outcome: Outcome, seconds: float) -> JsonObject:
+    def record(one: ManyRequest, volume: ReadScan, outcome: Outcome, seconds: float) -> JsonObject:
         digest = scan_hash(volume)
         run = Run.of(one, time.monotonic(), device, **facts, scans=[digest])
         plain = {name: value for name, value in run.identity.items() if name != "scans"}

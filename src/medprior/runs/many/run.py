@@ -14,7 +14,7 @@ from PIL import Image
 from ...data.views import as_png, grey, quick_window, upright
 from ...data.volume import Volume
 from ...errors import FileProblem, Unsupported, cause
-from ...io.dataset.worklist import ListedScan, read_scans, shard_of
+from ...io.dataset.worklist import ListedScan, ReadScan, read_scans, shard_of
 from ...io.disk.files import locked, write_file
 from ...io.disk.tables import write_lines
 from ..ask.many import shard_named
@@ -92,7 +92,7 @@ class _Work:
         text = f"about {words(each * left)}: {left} scans x {each:.2g} s"
         self.on_event(Event("cost" if each * left >= LONG else "note", text))
 
-    def one(self, scan: ListedScan, volume: Volume | Exception) -> None:
+    def one(self, scan: ListedScan, volume: ReadScan | Exception) -> None:
         """One scan, its files and its row. Raises FileProblem where the disk refuses: then the run stops, and
         goes on from there.
         """
@@ -100,7 +100,7 @@ class _Work:
         plain = Row(scan.n, scan.name, f"p{scan.unit:05d}" if scan.patient else "", {})
         if isinstance(volume, Exception):
             return self.begun.note(_failed(plain, volume))
-        request = of_one(self.job.request, self.job.folder / scan.path)
+        request = of_one(self.job.request, self.job.folder, scan)
         try:
             outcome = self.job.do(request, volume)
             answer = outcome.answer
@@ -137,9 +137,11 @@ def _failed(row: Row, error: BaseException) -> Row:
     return Row(row.n, row.path, row.patient, {}, error=cause(error))
 
 
-def small_strip(outcome: Outcome, volume: Volume) -> bytes:
+def small_strip(outcome: Outcome, volume: ReadScan) -> bytes:
     """The first and the last picture of the preview, small: the scan, and what the job shows in it."""
-    pictures = [picture for _, picture in outcome.preview] or [grey(upright(volume), quick_window(volume))]
+    pictures = [picture for _, picture in outcome.preview]
+    if not pictures and isinstance(volume, Volume):
+        pictures = [grey(upright(volume), quick_window(volume))]
     pictures = [pictures[0], *pictures[1:][-1:]]
     small = []
     for picture in pictures:

@@ -12,9 +12,8 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from ...data.volume import Volume
 from ...errors import FileProblem, MedpriorError
-from ...io.dataset.worklist import ListedScan, digest_of_list, list_scans, read_scans, shard_of
+from ...io.dataset.worklist import ListedScan, ReadScan, digest_of_list, list_scans, read_scans, shard_of
 from ...io.disk.files import locked
 from ..ask.words import words_of
 from ..core.cost import LONG, words
@@ -109,7 +108,7 @@ def _announce(job: ManyJob, scans: Sequence[ListedScan], shards: int, on_event: 
     """
     hands = min(shards, job.request.workers or shards)
     for scan, volume in islice(read_scans(job.folder, scans), _FIRST):
-        if not isinstance(volume, Volume):
+        if isinstance(volume, Exception):
             continue
         with suppress(MedpriorError):
             each = _seconds(job, scan, volume)
@@ -121,10 +120,10 @@ def _announce(job: ManyJob, scans: Sequence[ListedScan], shards: int, on_event: 
             return
 
 
-def _seconds(job: ManyJob, scan: ListedScan, volume: Volume) -> float:
+def _seconds(job: ManyJob, scan: ListedScan, volume: ReadScan) -> float:
     """Of one scan, without its files."""
     started = time.monotonic()
-    job.do(of_one(job.request, job.folder / scan.path), volume)
+    job.do(of_one(job.request, job.folder, scan), volume)
     return time.monotonic() - started
 
 

@@ -134,6 +134,41 @@ def test_kspace_becomes_an_image(name: str, n_coils: int, priors: dict[str, Path
     assert any(viewed.startswith("reconstruction.") for viewed in viewable), "other software can open it"
 
 
+def test_a_folder_of_measured_files_is_done_slice_by_slice(priors: dict[str, Path], tmp_path: Path) -> None:
+    """As each alone; another job names what they are."""
+    folder, prior = tmp_path / "raw", str(priors["MR"])
+    folder.mkdir()
+    write_kspace(folder / "a.npz", 1)
+    write_kspace(folder / "one.h5", 1)
+    with h5py.File(folder / "one.h5") as one, h5py.File(folder / "b.h5", "w") as two:
+        values = one["kspace"]
+        assert isinstance(values, h5py.Dataset)
+        two["kspace"] = np.concatenate([values[:], 0.5 * values[:]])
+    (folder / "one.h5").rename(folder / "c.h5")
+    asked = {"prior": prior, "n": 2, "steps": 3, "baselines": "quick", "pages": "none"}
+    done = execute(request_from("reconstruct", {"input": folder, "out": tmp_path / "all", **asked}))
+    rows = [json.loads(line) for line in (done.path / "rows.jsonl").read_text().splitlines()]
+    assert [(row["path"], row["error"]) for row in rows] == [
+        *(("a.npz", ""), ("b.h5#0", ""), ("b.h5#1", ""), ("c.h5", ""))
+    ]
+    del asked["pages"]
+    alone = execute(
+        request_from("reconstruct", {"input": folder / "b.h5", "index": 1, "out": tmp_path / "b", **asked})
+    )
+    there = done.path / rows[2]["folder"] / "outputs"
+    assert {p.name: p.read_bytes() for p in alone.outputs} == {
+        p.name: p.read_bytes() for p in there.iterdir() if p.is_file() and p.name[0] != "."
+    }
+    other = execute(
+        request_from("reconstruct", {**asked, "input": folder, "out": tmp_path / "no", "task": "sr2"})
+    )
+    errors = [json.loads(line)["error"] for line in (other.path / "rows.jsonl").read_text().splitlines()]
+    assert all("no option for a measured file" in error for error in errors) and len(errors) == 4
+    refused = execute(request_from("detect", {"input": folder, "prior": prior, "out": tmp_path / "detect"}))
+    errors = [json.loads(line)["error"] for line in (refused.path / "rows.jsonl").read_text().splitlines()]
+    assert all("holds a measurement" in error for error in errors) and len(errors) == 4
+
+
 @pytest.mark.parametrize("turn", [0, 90, 180, 270])
 @pytest.mark.parametrize("mirror", [False, True])
 def test_turned_kspace_is_the_turned_image(turn: int, mirror: bool) -> None:
