@@ -9,16 +9,15 @@ from fastapi import APIRouter, Query
 from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, Field
 
-from ..data.volume import Volume
 from ..errors import FileProblem
 from ..io.served.scans import Study
 from ..runs.core.run import RunFolder
 from .forms import command_line
-from .hand_in import Here, study_of
+from .hand_in import Here
 from .office import Office
 from .pictures import PlaneView, drawn, legend, presets, views_in
 from .rooms.nearest import NearestScan
-from .shown import answer_of, colours_of, files_of, findings_of, layers_of, read_layer
+from .shown import answer_of, colours_of, files_of, findings_of, layers_of
 
 __all__ = ["routes"]
 
@@ -171,19 +170,6 @@ def ticket(name: str, wanted: Wanted, office: Here) -> FileAddress:
     return FileAddress(address=office.ticket(path, path.name))
 
 
-def _volume(office: Office, kind: str, name: str, layer: str) -> Volume:
-    if kind == "labels":
-        run = office.runs.get(name)
-        return office.shelf.get(f"{name} {layer}", lambda: office.labels.volume(name, run, layer))
-    if kind == "studies":
-        return office.image(study_of(office, name))
-    run = office.runs.get(name)
-    found = [one for one in layers_of(run) if one.name == layer]
-    if not found:
-        raise FileProblem("layer", "this is not here any more")
-    return office.shelf.get(str(found[0].path), lambda: read_layer(run, found[0]))
-
-
 class NearestCard(BaseModel):
     """A scan of a data set beside a synthetic image. alike: correlation at 64 x 64 pixels."""
 
@@ -192,7 +178,7 @@ class NearestCard(BaseModel):
 
 
 def _nearest(office: Office, name: str, layer: str, of: str) -> NearestScan:
-    return office.near.nearest(_volume(office, "runs", name, layer), office.place("set", of))
+    return office.near.nearest(office.volume("runs", name, layer)[1], office.place("set", of))
 
 
 @routes.get("/runs/{name}/nearest/{layer}")
@@ -211,7 +197,7 @@ Kind = Literal["studies", "runs", "labels"]
 
 @routes.get("/{kind}/{name}/seen/{layer}")
 def seen(kind: Kind, name: str, layer: str, office: Here) -> VolumePage:
-    volume = _volume(office, kind, name, layer)
+    _, volume = office.volume(kind, name, layer)
     colours = None
     if kind == "runs":
         run = office.runs.get(name)
@@ -229,7 +215,9 @@ def seen(kind: Kind, name: str, layer: str, office: Here) -> VolumePage:
 
 @routes.get("/{kind}/{name}/plane/{layer}")
 def plane(kind: Kind, name: str, layer: str, office: Here, asked: Annotated[PlaneAsked, Query()]) -> Response:
-    picture = drawn(_volume(office, kind, name, layer), **asked.model_dump())
+    key, volume = office.volume(kind, name, layer)
+    wanted = asked.model_dump()
+    picture = office.planes.get((key, *wanted.values()), lambda: drawn(volume, **wanted))
     return Response(picture, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
 
 
@@ -238,7 +226,7 @@ def volume(kind: Kind, name: str, layer: str, office: Here) -> Response:
     from ..io.nifti.nifti import nifti_bytes
 
     return Response(
-        nifti_bytes(_volume(office, kind, name, layer), packed=False), media_type="application/octet-stream"
+        nifti_bytes(office.volume(kind, name, layer)[1], packed=False), media_type="application/octet-stream"
     )
 
 

@@ -25,7 +25,7 @@ from .forms import file_kind, form_request
 from .pictures import Shelf
 from .rooms.labels import LabelRoom
 from .rooms.nearest import NearestRoom
-from .shown import Runs
+from .shown import Runs, layers_of, read_layer
 from .work import Foreman
 
 __all__ = ["Office"]
@@ -44,7 +44,8 @@ class Office:
     sets: Mapping[str, Path]
     largest: int
     workers: int = 1
-    shelf: Shelf = field(default_factory=Shelf)
+    shelf: Shelf[Volume] = field(default_factory=Shelf[Volume])
+    planes: Shelf[bytes] = field(default_factory=lambda: Shelf[bytes](256 * 2**20))
     scans: ScanStore = field(init=False)
     runs: Runs = field(init=False)
     queue: JobQueue = field(init=False)
@@ -110,6 +111,26 @@ class Office:
     def image(self, study: Study) -> Volume:
         """Raises what ``io.read`` raises."""
         return self.shelf.get(_key(study), lambda: self.scans.volume(study))
+
+    def volume(self, kind: str, name: str, layer: str) -> tuple[str, Volume]:
+        """A scan, a layer of a run or a scan to be labelled, and the key that it is kept under.
+
+        Raises FileProblem for what is not here, and what ``io.read`` raises.
+        """
+        if kind == "studies":
+            study = self.scans.get(name)
+            if study is None:
+                raise FileProblem("scan", "this is not here any more")
+            return _key(study), self.image(study)
+        run = self.runs.get(name)
+        if kind == "labels":
+            key = f"{name} {layer}"
+            return key, self.shelf.get(key, lambda: self.labels.volume(name, run, layer))
+        found = next((one for one in layers_of(run) if one.name == layer), None)
+        if found is None:
+            raise FileProblem("layer", "this is not here any more")
+        key = f"{found.path} {found.path.stat().st_mtime_ns}"  # a run may be repeated in its place
+        return key, self.shelf.get(key, lambda: read_layer(run, found))
 
     def request(self, verb: str, values: Mapping[str, object], name: str) -> Request | Scan:
         """What a form asks for, whose files are names of the page. name: of the run folder."""

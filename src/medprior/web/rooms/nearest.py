@@ -49,8 +49,8 @@ class NearestRoom:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def nearest(self, image: Volume, folder: Path) -> NearestScan:
-        """Among the training split of a set, or all of it where it states none. The copy audit looks closer:
-        it also finds what was cropped, turned or mixed.
+        """Among all scans of a set, whatever their split. The copy audit looks closer: it also finds what was
+        cropped, turned or mixed.
 
         Raises what ``scan`` raises, BadOption for a set without scans of that kind.
         """
@@ -71,11 +71,11 @@ class NearestRoom:
 def _read(folder: Path, unit: str, modality: str) -> _Known:
     import torch  # most of the page does without
 
-    from ...runs.core.inputs import indexed, of_split
+    from ...runs.core.inputs import indexed
 
     said = None if unit == "a.u." else unit
     with indexed(folder, said, modality or None, silent, Layout(folders="labels")) as index:
-        items = (of_split(index, "train", allow_synthetic=False) or index.usable(None))[:_MOST]
+        items = index.usable(None)[:_MOST]
         found = [(item, _compared(volume)) for item, volume in index.volumes(items)]
     if not found:
         raise BadOption("set: it holds no scan of this kind", "choose the set that the prior learned from")

@@ -4,6 +4,7 @@ import { h } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Picture } from "./kit.js";
 
+const SVG = "http://www.w3.org/2000/svg";
 const OPENS = /^scans\/\d+\/report\.html$/;
 
 // A picture that is stored in the report, its coloured layer and the scale of its colours.
@@ -46,7 +47,7 @@ function Pair({ left, right, beside }) {
 function Drawing({ chart }) {
   const place = useRef(null);
   useEffect(() => {
-    const drawn = new DOMParser().parseFromString(chart.svg, "image/svg+xml").documentElement;
+    const drawn = new DOMParser().parseFromString(chart.svg.replace("<svg ", `<svg xmlns="${SVG}" `), "image/svg+xml").documentElement;
     place.current.replaceChildren(document.importNode(drawn, true));
   }, [chart.svg]);
   return h("figure", { class: "figure" }, h("div", { ref: place, class: "scroll", tabindex: 0, role: "region", "aria-label": chart.title }), h("figcaption", null, h("b", null, chart.title), h("span", { class: "soft" }, chart.caption)));

@@ -59,7 +59,7 @@ function Next({ run }) {
     run.scan && [`scan/${run.scan}`, "The scan", "scans"],
     run.again && [...asked].length > 0 && [`new/${run.verb}?${asked}`, "Change and do it again", "jobs"],
   ].filter(Boolean);
-  return links.length > 0 && h("ul", { class: "verbs" }, links.map(([to, words, icon]) => h("li", { key: to }, h("a", { class: "button", href: link(to) }, h(Icon, { name: icon }), h("span", null, words)))));
+  return links.length > 0 && [h("h2", null, "Next"), h("ul", { class: "verbs" }, links.map(([to, words, icon]) => h("li", { key: to }, h("a", { class: "button", href: link(to) }, h(Icon, { name: icon }), h("span", null, words)))))];
 }
 
 const Findings = ({ run, onJump }) =>
@@ -89,6 +89,7 @@ export function RunPage({ name }) {
   const layers = layersOf(run);
   const gallery = run.layers.filter((layer) => layer.kind === "grey").length > 3 && run.job !== "explain";
   const open = (file) => fetchFile(name, file).catch(setProblem);
+  const [lines, shown] = run.job === "synthesize" ? [[run.result, ...run.headline], 1] : [run.headline, 3];
   const first = LOOKED_AT.includes(run.job) && !run.many;
   const pictures = layers.length > 0 && !run.many && (gallery ? h(Gallery, { run }) : h(Viewer, { layers, jump, key: name }));
   const report = sections?.length > 0 && h(Report, { sections, onOpen: open });
@@ -98,9 +99,9 @@ export function RunPage({ name }) {
     h("div", { class: "wide" },
       h("h1", null, titled(run.job), run.many > 0 && h("span", { class: "soft" }, ` · ${run.many} scans`)),
       run.answer ? h(Answers, { answer: run.answer }) : null,
-      h("div", { class: "headline" },
-        run.headline.slice(0, 3).map((line) => h("p", null, line)),
-        run.headline.length > 3 && h("details", null, h("summary", null, `${run.headline.length - 3} more lines`), run.headline.slice(3).map((line) => h("p", null, line)))),
+      (first || !report) && h("div", { class: "headline" },
+        lines.slice(0, shown).map((line) => h("p", { key: line }, line)),
+        lines.length > shown && h("details", null, h("summary", null, `${lines.length - shown} more lines`), lines.slice(shown).map((line) => h("p", { key: line }, line)))),
       first && pictures,
       first ? report && h("details", { class: "fold" }, h("summary", null, "What the report says"), report) : report,
       !first && layers.length > 1 && pictures && [h("h2", null, "Look closer"), pictures],
@@ -109,7 +110,6 @@ export function RunPage({ name }) {
       h("p", { class: "row" }, h("button", { type: "button", class: "main", onClick: () => open("report.html") }, "Open the report")),
       h(Problem, { error: problem }),
       h(Findings, { run, onJump: setJump }),
-      h("h2", null, "Next"),
       h(Next, { run }),
       h("h2", null, "Files"),
       h("ul", { class: "plain files" }, run.files.slice(0, 12).map(([file, bytes]) => h(File, { file, bytes, open, key: file }))),
