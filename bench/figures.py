@@ -38,7 +38,7 @@ CHAPTERS = {
     "Synthesis and augmentation": (
         "audit", "synthesis", "copies", "moves", "generators", "joint", "adapt", "augment_gain", "augment_gates",
     ),
-    "Few labels": ("label", "learn-breast", "learn-costs"),
+    "Few labels": ("label", "learn-breast", "features", "learn-costs"),
     "Networks, speed and safety": ("networks", "operators", "speed", "dicom_speed", "augment_speed", "kill", "mutations", "index", "pacs", "ohif"),
     "Explanations": ("explain",),
 }  # fmt: skip
@@ -61,6 +61,7 @@ ALONE = {
     "caution": "it compares variants of one method; plain images stand in reconstruct-brain-t1",
     "coverage": "its rival, one width for all voxels, is measured in deviation",
     "dicom_speed": "the other readers are the rivals",
+    "features": "it compares features of one prior with each other; pixels stand in learn-breast",
     "index": "it measures seconds and bytes",
     "kill": "it counts runs that resume, of all that were killed",
     "mutations": "it counts files that are read or refused, of all that were damaged",

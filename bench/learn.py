@@ -150,16 +150,21 @@ def masks(args: argparse.Namespace, _: Path) -> None:
         for draw in range(args.draws):
             order = torch.randperm(len(train), generator=generator(draw, "volumes", size)).tolist()
             scans, maps = zip(*(train[n] for n in order[:size]), strict=True)
+            begun = time.process_time()
             head = fit_voxel_head(prior, scans, maps, 3, FeatureSettings(seed=draw))
+            middle = time.process_time()
             ours.append([mean_dice(head(prior, scan).argmax(0), truth, 3) for scan, truth in test])
+            again = time.process_time()
             images, labels = same_size([scan.images for scan in scans], -1.0), same_size(maps, 0)
             change = ClassicalAugmentation([Policy.of("MR", unit="a.u.")] * len(images), draw).pair
             net = train_segmenter(
                 images, labels, SegmenterSettings(steps=args.steps), draw, change, n_labels=3
             )
+            end = time.process_time()
             unet.append([mean_dice(net(scan.images), truth, 3) for scan, truth in test])
             print(
-                f"{size} volumes, draw {draw}: head {np.mean(ours[-1]):.4f}, U-Net {np.mean(unet[-1]):.4f}",
+                f"{size} volumes, draw {draw}: head {np.mean(ours[-1]):.4f} in {middle - begun:.0f} CPU s, "
+                f"U-Net {np.mean(unet[-1]):.4f} in {end - again:.0f} CPU s",
                 flush=True,
             )
         gain = paired_gain(

@@ -36,6 +36,7 @@ INSIDE = {
             "info",
             "label",
             "learn",
+            "reading",
             "rebuild",
             "reconstruct",
             "scan",

@@ -13,15 +13,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from medprior.data.volume import Volume
 from medprior.io.write import write
+from medprior.runs.page.blocks import Charts, Compare, Fold, Grid, Picture, Section, Table
+from medprior.runs.page.charts import Chart, Series
+from medprior.runs.page.store import write_report
 from tests.corpus.dicom_parts import axial, changed, save_all
 from tests.unit.runs.conftest import save_tiny, scene
 
@@ -36,7 +40,24 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 AXE = ROOT / ".cache" / "node_modules" / "axe-core" / "axe.min.js"
-HOSTILE = "<img src=x onerror=\"document.title='PWNED'\">"
+HOSTILE_WORDS = (
+    "<img src=x onerror=\"document.title='PWNED'\">",
+    "<script data-bad>document.title='PWNED'</script>",
+    "\" autofocus onfocus=\"document.title='PWNED'",
+    "<svg onload=document.title='PWNED'>",
+    "</style><style>*{display:none}</style><iframe srcdoc=x>",
+    "<a href=javascript:document.title='PWNED'>x</a>",
+    "javascript:document.title='PWNED'",
+    "${document.title='PWNED'} {{constructor.constructor('pwned=1')()}}",
+    "\u202egnp.PWNED\u202c",
+    "\u05e9\u05dc\u05d5\u05dd <b>\u0645\u0631\u062d\u0628\u0627</b>",
+    "\U0001f4a9\U0001f469\u200d\U0001f52c <img src=x>",
+    "\x1b[31mPWNED\x1b[0m\x07 <img src=x>",
+    "null\x00<object data=x>",
+    "&lt;img src=x&gt; &#x3c;img src=x&#x3e;",
+    "]]><!--<embed src=x>-->",
+    "<img src=x>" * 40,
+)
 PATIENCE = 150.0
 LOCAL = r"(http://127\.0\.0\.1:\d+/|blob:|data:|chrome|about:)"
 
@@ -245,15 +266,7 @@ def test_a_real_dicom_is_handed_in_examined_and_seen_with_its_overlay(page: Page
 def test_a_report_opens_in_a_tab_of_its_own(page: Page) -> None:
     page.go("runs")
     page.wait("a.card").click()
-    page.wait("button", "Open the report").click()
-    own = page.driver.current_window_handle
-    other = page.until(lambda: [one for one in page.driver.window_handles if one != own])[0]
-    page.driver.switch_to.window(other)
-    try:
-        assert page.wait("h1", "detect") and page.driver.execute_script("return document.scripts.length") == 1
-    finally:
-        page.driver.close()
-        page.driver.switch_to.window(own)
+    in_report(page, lambda: page.wait("h1", "detect") and page.script("return document.scripts.length") == 1)
 
 
 def started(page: Page, address: str) -> str:
@@ -297,11 +310,16 @@ def test_a_killed_server_loses_no_job(page: Page, server: Server) -> None:
     assert page.wait(".gallery .shot img")
 
 
+def pictures_of(folder: Path, names: Sequence[str]) -> list[Path]:
+    for k, name in enumerate(names):
+        write(Volume(scene(k)), folder / "any.png", kind="converted")
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / "any.png").rename(folder / name)
+    return [folder / name for name in names]
+
+
 def pictures(folder: Path, count: int) -> list[Path]:
-    paths = [folder / f"case{k}" / "image.png" for k in range(count)]
-    for k, path in enumerate(paths):
-        write(Volume(scene(k)), path, kind="converted")
-    return paths
+    return pictures_of(folder, [f"case{k}/image.png" for k in range(count)])
 
 
 @pytest.fixture(scope="module")
@@ -363,20 +381,79 @@ def test_a_batch_is_labelled_by_keys(page: Page, tiny: str, tmp_path: Path) -> N
 
 
 def test_hostile_words_of_a_file_are_shown_as_words(page: Page, tmp_path: Path) -> None:
-    images = [
-        changed(one, SeriesDescription=HOSTILE[:64], PatientName="=cmd|' /C calc'!A0") for one in axial()
-    ]
-    folder = save_all(tmp_path / "series", images)
-    page.hand_in(*sorted(folder.iterdir()))
-    assert HOSTILE[:20] in page.wait("main h1", "<img").text
-    named = tmp_path / "<script>document.title='PWNED'<"
-    named.write_bytes(b"no scan")
-    page.hand_in(named)
-    assert page.wait(".refused", "<script>")
-    page.go("scans")
-    assert page.wait(".card b", "<img") and "PWNED" not in page.driver.title
+    """Sixteen kinds, as the words of a DICOM series and as the name of a picture, on every page with them."""
+    series: list[Path] = []
+    for n, words in enumerate(HOSTILE_WORDS):
+        told = dict.fromkeys(("SeriesDescription", "StudyDescription"), words[:64])
+        told["PatientName"] = re.sub("[=^]", " ", words[:64])
+        uids = {"SeriesInstanceUID": f"1.2.3.{n}"}
+        images = [
+            changed(one, SOPInstanceUID=f"1.2.3.{n}.{k}", **uids, **told) for k, one in enumerate(axial())
+        ]
+        files = save_all(tmp_path / str(n), images).iterdir()
+        series += [path.rename(tmp_path / f"{n}-{path.name}") for path in files]
+    names = [re.sub(r"[/\x00-\x1f\x7f]", "_", words)[:50] + ".png" for words in HOSTILE_WORDS]
+    page.hand_in(*series, *pictures_of(tmp_path / "named", names))
+    card = lambda: page.driver.find_elements(By.CSS_SELECTOR, ".cards .card")  # noqa: E731
+    page.until(lambda: len(card()) >= 2 * len(HOSTILE_WORDS), "all are there")
+    shown = page.script("return [...document.querySelectorAll('.card b')].map((one) => one.textContent)")
+    assert set(names) <= set(shown) and sum("<" in one for one in shown) > 20 and unharmed(page)
+    series_pages = [one.get_attribute("href").partition("#/")[2] for one in card() if ".png" not in one.text]
+    for place in ("new/detect", "new/predict", "reading", *series_pages[: len(HOSTILE_WORDS)]):
+        page.go(place)
+        page.wait("img.base" if place.startswith("scan") else "form")
+        assert unharmed(page), place
     page.hear()
     assert [line for line in page.said if "Content Security Policy" in line] == []
+
+
+def test_hostile_words_of_a_run_are_shown_as_words(page: Page, server: Server) -> None:
+    """On its page, in the list, beside another run and in its report: labels, verdicts, tables and charts."""
+    words = list(HOSTILE_WORDS)
+    chart = Chart(words[0], words[1], words[2], words[3], (Series("line", (0.0, 1.0), (0.0, 1.0), words[4]),))
+    picture = Picture(Image.new("L", (8, 8)), words[5], words[6], synthetic=True)
+    table = Table([words, words], words[7], words=True)
+    blocks = [table, Grid([picture]), Compare(picture, picture), Charts([chart]), Fold(words[10], [table])]
+    record: dict[str, object] = {"complete": True, "job": "explain", "id": "0" * 64, "peak_mib": 1.0}
+    record |= {"finished": "2026-01-01T00:00:00+00:00", "seconds": {}, "versions": {"medprior": words[14]}}
+    record["summary"] = {"headline": words, "result": words[0], "code": 0}
+    record["metrics"] = {"answer": dict.fromkeys(words, 1 / len(words)), "given": words[0]}
+    folder = server.folder / "runs" / "explain-hostile"
+    folder.mkdir(parents=True)
+    section = Section(words[8], words[9], blocks, words[11], words)
+    write_report(folder, words[12], words[13], [section], record)
+    page.go("runs")
+    page.wait("a.card", "<img").click()
+    page.wait(".report .chart")
+    assert page.wait(".answer .said b", "<img") and unharmed(page)
+    place = page.script("return location.hash").removeprefix("#/")
+    page.extra.append(place)
+    page.go(f"compare?runs={place.rpartition('/')[2]}")
+    assert page.wait(".beside p", "<img") and unharmed(page)
+    page.go(place)
+    in_report(page, lambda: page.until(lambda: page.wait("h1") and unharmed(page)))
+
+
+def unharmed(page: Page) -> bool:
+    """Nothing of the words has become a part of the page or has run."""
+    bad = "script[data-bad], img[src=x], iframe, object, embed, [onload], [onfocus], a[href^=javascript]"
+    bad = "script[data-bad], img[src=x], iframe, object, embed, [onload], [onfocus], a[href^=javascript]"
+    code = "return window.pwned || document.querySelector(arguments[0])"
+    return page.driver.title != "PWNED" and not page.script(code, bad)
+
+
+def in_report(page: Page, look: Callable[[], Any]) -> None:
+    """Look at the report of the run that is shown, in its own tab."""
+    page.wait("button", "Open the report").click()
+    own = page.driver.current_window_handle
+    other = page.until(lambda: [one for one in page.driver.window_handles if one != own])[0]
+    page.driver.switch_to.window(other)
+    try:
+        page.wait("h1")
+        look()
+    finally:
+        page.driver.close()
+        page.driver.switch_to.window(own)
 
 
 def test_a_volume_is_read_by_keyboard_alone(page: Page, tmp_path: Path) -> None:
@@ -526,17 +603,9 @@ def test_axe_finds_nothing_on_any_page(page: Page, dark: bool) -> None:
             time.sleep(0.5)
             assert said_by_axe(page) == [], name
         page.go(next(name for name in every if name.startswith("run/")))
-        page.wait("button", "Open the report").click()
-        own = page.driver.current_window_handle
-        page.driver.switch_to.window(
-            page.until(lambda: [one for one in page.driver.window_handles if one != own])[0]
-        )
-        try:
-            page.wait("h1", "medprior")
-            assert said_by_axe(page) == [], "the report"
-        finally:
-            page.driver.close()
-            page.driver.switch_to.window(own)
+        found: list[Any] = []
+        in_report(page, lambda: found.extend(said_by_axe(page)))
+        assert found == [], "the report"
     finally:
         page.sized(1440, 900)
 

@@ -291,17 +291,17 @@ def advised(pool: ScanPool, n: int, seed: int = 0) -> Advice:
     """
     left, each = int(pool.open_.sum()), pool.patients_each()
     if not left:
-        return Advice("stop", "Every scan is labelled.")
+        return Advice("stop", "Stop: every scan is labelled.")
     if len(each) < 2:
         found = f"all labels so far are {next(iter(each))}" if each else "there is no label yet"
-        return Advice("go on", f"A head needs two classes, and {found}.")
+        return Advice("go on", f"Go on: a head needs two classes, and {found}.")
     rare = min(each, key=lambda name: each[name])
     if each[rare] < 2 * LEAST_EACH:
         few = "1 labelled patient is" if each[rare] == 1 else f"{each[rare]} labelled patients are"
-        return Advice("go on", f"Only {few} {rare}: too few to measure a curve.")
+        return Advice("go on", f"Go on: only {few} {rare}: too few to measure a curve.")
     gains = np.array([gain for k in range(_DRAWS) if (gain := _gain(pool, n, seed, k)) is not None])
     if len(gains) < _DRAWS // 2:
-        return Advice("go on", "The labels are too few to measure a learning curve.")
+        return Advice("go on", "Go on: the labels are too few to measure a learning curve.")
     low, middle, high = np.quantile(gains, (0.05, 0.5, 0.95))
     gain = Estimate(float(middle), float(low), float(high), 0.9, len(pool.known))
     area = ranking_area(pool, seed)

@@ -31,6 +31,7 @@ VERBS: dict[str, tuple[type[ask.Request | ask.Scan], str]] = {
     "label": (ask.Label, "label.run:run_label"),
     "learn": (ask.Learn, "learn.head:run_learn"),
     "predict": (ask.Predict, "many.predict:run_predict"),
+    "read": (ask.Read, "reading.run:run_read"),
     "evaluate reconstruct": (ask.EvaluateReconstruct, "studies.reconstruct:run_evaluate_reconstruct"),
     "evaluate detect": (ask.EvaluateDetect, "studies.detect:run_evaluate_detect"),
     "evaluate explain": (ask.EvaluateExplain, "studies.explain:run_evaluate_explain"),

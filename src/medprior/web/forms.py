@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from ..errors import BadOption, did_you_mean
+from ..runs.ask.many import HasMany
 from ..runs.ask.request import ADVANCED, Request, explained
 from ..runs.ask.requests import Scan
 from ..runs.ask.words import shape_of
@@ -36,13 +37,17 @@ FILES = {
     "prior": "prior",
     "into": "new",
     "head": "run",
+    "model": "model",
+    "judge": "model",
+    "real": "set",
 }
 """What the page offers for an option that names a file or a folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One line of a form. kind: "flag", "choice", "whole", "number", "text", or one of ``FILES``. many: takes
+    """One line of a form. kind: "flag", "choice", "whole", "number", "text", or one of ``FILES``; "scans" is
+    a scan or a data set. many: takes
     several. count: how many numbers at once. low, high: limits of a number.
     """
 
@@ -73,17 +78,17 @@ def forms() -> list[dict[str, object]]:
 
 
 def _fields(request: type[Request | Scan]) -> list[Field]:
-    return [_field(name, info) for name, info in request.model_fields.items() if name not in _OURS]
+    return [_field(request, name, info) for name, info in request.model_fields.items() if name not in _OURS]
 
 
-def _field(name: str, info: FieldInfo) -> Field:
+def _field(request: type[Request | Scan], name: str, info: FieldInfo) -> Field:
     inner, many, count = shape_of(info.annotation)
     default = None if info.is_required() else info.default
     return Field(
         name,
         (info.alias or name).replace("_", " "),
         info.description or "",
-        _kind(name, inner),
+        _kind(request, name, inner),
         info.is_required(),
         ADVANCED in info.metadata,
         list(default) if isinstance(default, tuple) else default,
@@ -100,10 +105,12 @@ def _limit(info: FieldInfo, *names: str) -> float | None:
     return next((value for value in found if value is not None), None)
 
 
-def _kind(name: str, inner: Any) -> str:
+def _kind(request: type[Request | Scan], name: str, inner: Any) -> str:
+    if name == "input" and issubclass(request, HasMany):
+        return "scans"
     if inner is Path or name == "prior":
         return FILES.get(name, "any")
-    if name in FILES:
+    if name in FILES and get_origin(inner) is not Literal:
         return FILES[name]
     if get_origin(inner) is Literal:
         return "choice"
@@ -115,8 +122,8 @@ def file_kind(verb: str, name: str) -> str:
     known = VERBS[verb][0].model_fields if verb in VERBS else {}
     if name not in known:
         return FILES.get(name, "")
-    kind = _kind(name, shape_of(known[name].annotation)[0])
-    return kind if kind in {*FILES.values(), "any"} else ""
+    kind = _kind(VERBS[verb][0], name, shape_of(known[name].annotation)[0])
+    return kind if kind in {*FILES.values(), "any", "scans"} else ""
 
 
 def form_request(verb: str, values: Mapping[str, object]) -> Request | Scan:

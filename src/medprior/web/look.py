@@ -9,15 +9,15 @@ from fastapi import APIRouter, Query
 from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, Field
 
-from ..data.volume import Volume
 from ..errors import FileProblem
 from ..io.served.scans import Study
 from ..runs.core.run import RunFolder
 from .forms import command_line
-from .hand_in import Here, study_of
+from .hand_in import Here
 from .office import Office
 from .pictures import PlaneView, drawn, legend, presets, views_in
-from .shown import colours_of, files_of, findings_of, layers_of, read_layer
+from .rooms.nearest import NearestScan
+from .shown import answer_of, colours_of, files_of, findings_of, layers_of
 
 __all__ = ["routes"]
 
@@ -68,8 +68,21 @@ class RunCard(BaseModel):
     preview: bool
 
 
+class AnswerCard(BaseModel):
+    """What a model or a head says of a scan. classes: (name, probability), the likeliest first. kept: what
+    cannot be ruled out.
+    """
+
+    who: str
+    given: str
+    classes: list[tuple[str, float]]
+    kept: list[str]
+
+
 class RunPage(RunCard):
-    """A run on a page of its own."""
+    """A run on a page of its own. verb, again: of its job, as a form of the page is filled; "" and nothing
+    where the page has not started it. many: how many scans it is of, 0 for one.
+    """
 
     headline: list[str]
     layers: list[LayerCard]
@@ -77,6 +90,10 @@ class RunPage(RunCard):
     files: list[tuple[str, int]]
     command: str
     facts: list[tuple[str, str]]
+    answer: AnswerCard | None
+    verb: str
+    again: dict[str, str]
+    many: int
 
 
 def _card(name: str, run: RunFolder, scans: list[Study]) -> Mapping[str, object]:
@@ -107,7 +124,12 @@ def one_run(name: str, office: Here) -> RunPage:
 
     run = office.runs.get(name)
     job = next((job for job in office.queue.all() if job.place == run.path.name), None)
+    metrics = run.record.get("metrics") or {}
     more = {
+        "answer": answer_of(run),
+        "verb": "" if job is None else job.verb,
+        "again": {} if job is None else office.form_of(job),
+        "many": metrics.get("scans", 0) if "listed" in metrics else 0,
         "headline": list(run.summary.headline),
         "layers": [LayerCard(name=layer.name, kind=layer.kind) for layer in layers_of(run)],
         "findings": findings_of(run),
@@ -116,6 +138,14 @@ def one_run(name: str, office: Here) -> RunPage:
         "facts": facts_of(run.record) if "request" in run.record else [],
     }
     return RunPage.model_validate({**_card(name, run, office.scans.all()), **more})
+
+
+@routes.get("/runs/{name}/sections")
+def sections(name: str, office: Here) -> list[dict[str, object]]:
+    """What its report says: headings, tables, pictures, and charts as SVG."""
+    from ..runs.page.store import told_sections
+
+    return told_sections(office.runs.get(name).path)
 
 
 @routes.get("/runs/{name}/preview.png")
@@ -140,17 +170,26 @@ def ticket(name: str, wanted: Wanted, office: Here) -> FileAddress:
     return FileAddress(address=office.ticket(path, path.name))
 
 
-def _volume(office: Office, kind: str, name: str, layer: str) -> Volume:
-    if kind == "labels":
-        run = office.runs.get(name)
-        return office.shelf.get(f"{name} {layer}", lambda: office.labels.volume(name, run, layer))
-    if kind == "studies":
-        return office.image(study_of(office, name))
-    run = office.runs.get(name)
-    found = [one for one in layers_of(run) if one.name == layer]
-    if not found:
-        raise FileProblem("layer", "this is not here any more")
-    return office.shelf.get(str(found[0].path), lambda: read_layer(run, found[0]))
+class NearestCard(BaseModel):
+    """A scan of a data set beside a synthetic image. alike: correlation at 64 x 64 pixels."""
+
+    name: str
+    alike: float
+
+
+def _nearest(office: Office, name: str, layer: str, of: str) -> NearestScan:
+    return office.near.nearest(office.volume("runs", name, layer)[1], office.place("set", of))
+
+
+@routes.get("/runs/{name}/nearest/{layer}")
+def nearest(name: str, layer: str, of: str, office: Here) -> NearestCard:
+    found = _nearest(office, name, layer, of)
+    return NearestCard(name=found.name, alike=found.alike)
+
+
+@routes.get("/runs/{name}/nearest/{layer}/picture")
+def nearest_picture(name: str, layer: str, of: str, office: Here) -> Response:
+    return Response(_nearest(office, name, layer, of).png, media_type="image/png")
 
 
 Kind = Literal["studies", "runs", "labels"]
@@ -158,7 +197,7 @@ Kind = Literal["studies", "runs", "labels"]
 
 @routes.get("/{kind}/{name}/seen/{layer}")
 def seen(kind: Kind, name: str, layer: str, office: Here) -> VolumePage:
-    volume = _volume(office, kind, name, layer)
+    _, volume = office.volume(kind, name, layer)
     colours = None
     if kind == "runs":
         run = office.runs.get(name)
@@ -176,7 +215,9 @@ def seen(kind: Kind, name: str, layer: str, office: Here) -> VolumePage:
 
 @routes.get("/{kind}/{name}/plane/{layer}")
 def plane(kind: Kind, name: str, layer: str, office: Here, asked: Annotated[PlaneAsked, Query()]) -> Response:
-    picture = drawn(_volume(office, kind, name, layer), **asked.model_dump())
+    key, volume = office.volume(kind, name, layer)
+    wanted = asked.model_dump()
+    picture = office.planes.get((key, *wanted.values()), lambda: drawn(volume, **wanted))
     return Response(picture, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
 
 
@@ -185,7 +226,7 @@ def volume(kind: Kind, name: str, layer: str, office: Here) -> Response:
     from ..io.nifti.nifti import nifti_bytes
 
     return Response(
-        nifti_bytes(_volume(office, kind, name, layer), packed=False), media_type="application/octet-stream"
+        nifti_bytes(office.volume(kind, name, layer)[1], packed=False), media_type="application/octet-stream"
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import secrets
 import time
 from collections.abc import Iterator, Mapping
@@ -12,16 +14,18 @@ from ..data.volume import Volume
 from ..errors import FileProblem
 from ..io.disk.files import sweep
 from ..io.served.queue import Job, JobQueue
-from ..io.served.readings import ReadingStore
+from ..io.served.readings import BlindReading, ReadingStore
 from ..io.served.scans import ScanStore, Study
 from ..runs.ask.request import Request
 from ..runs.ask.requests import Label, Scan
 from ..runs.ask.words import words_of
 from ..runs.core.run import RunFolder
+from ..runs.reading.plan import PLACE
 from .forms import file_kind, form_request
-from .labels import LabelRoom
 from .pictures import Shelf
-from .shown import Runs
+from .rooms.labels import LabelRoom
+from .rooms.nearest import NearestRoom
+from .shown import Runs, layers_of, read_layer
 from .work import Foreman
 
 __all__ = ["Office"]
@@ -40,13 +44,15 @@ class Office:
     sets: Mapping[str, Path]
     largest: int
     workers: int = 1
-    shelf: Shelf = field(default_factory=Shelf)
+    shelf: Shelf[Volume] = field(default_factory=Shelf[Volume])
+    planes: Shelf[bytes] = field(default_factory=lambda: Shelf[bytes](256 * 2**20))
     scans: ScanStore = field(init=False)
     runs: Runs = field(init=False)
     queue: JobQueue = field(init=False)
     foreman: Foreman = field(init=False)
     readings: ReadingStore = field(init=False)
     labels: LabelRoom = field(init=False)
+    near: NearestRoom = field(default_factory=NearestRoom)
     tickets: dict[str, tuple[float, Path, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -75,7 +81,7 @@ class Office:
             from ..training.folder import bundled  # torch, which most of the page does without
 
             known = {name: Path(name) for name in bundled()} | dict(self.runs.priors())
-        elif kind in ("run", "any") and reference in (runs := dict(self.runs.all())):
+        elif kind in ("run", "model", "any") and reference in (runs := dict(self.runs.all())):
             known = {reference: runs[reference].path}
         elif reference in self.sets:
             known = dict(self.sets)
@@ -86,9 +92,45 @@ class Office:
             raise FileProblem(kind, "this is not here any more", "choose another one")
         return known[reference]
 
+    def form_of(self, job: Job) -> dict[str, str]:
+        """How the form of a job was filled, in names of the page: what ``place`` takes. Values that are no
+        single word, and files that are not here any more, are left out.
+        """
+        named = {str(self.scans.path(study)): study.id for study in self.scans.all()}
+        named |= {str(run.path): name for name, run in self.runs.all()}
+        named |= {str(path): name for name, path in (*self.sets.items(), *self.runs.priors())}
+        filled = {}
+        for key, value in json.loads(job.asked).items():
+            known = named.get(str(value)) if file_kind(job.verb, key) else None
+            if known is None and os.sep not in str(value) and isinstance(value, str | int | float):
+                known = str(value).lower() if isinstance(value, bool) else str(value)
+            if known is not None and key != "out":
+                filled[key] = known
+        return filled
+
     def image(self, study: Study) -> Volume:
         """Raises what ``io.read`` raises."""
         return self.shelf.get(_key(study), lambda: self.scans.volume(study))
+
+    def volume(self, kind: str, name: str, layer: str) -> tuple[str, Volume]:
+        """A scan, a layer of a run or a scan to be labelled, and the key that it is kept under.
+
+        Raises FileProblem for what is not here, and what ``io.read`` raises.
+        """
+        if kind == "studies":
+            study = self.scans.get(name)
+            if study is None:
+                raise FileProblem("scan", "this is not here any more")
+            return _key(study), self.image(study)
+        run = self.runs.get(name)
+        if kind == "labels":
+            key = f"{name} {layer}"
+            return key, self.shelf.get(key, lambda: self.labels.volume(name, run, layer))
+        found = next((one for one in layers_of(run) if one.name == layer), None)
+        if found is None:
+            raise FileProblem("layer", "this is not here any more")
+        key = f"{found.path} {found.path.stat().st_mtime_ns}"  # a run may be repeated in its place
+        return key, self.shelf.get(key, lambda: read_layer(run, found))
 
     def request(self, verb: str, values: Mapping[str, object], name: str) -> Request | Scan:
         """What a form asks for, whose files are names of the page. name: of the run folder."""
@@ -120,6 +162,18 @@ class Office:
     def _job(self, name: str, verb: str, made: Request | Scan, place: str, scan: str) -> Job:
         asked = made.model_dump_json(exclude_unset=True)
         return self._queued(Job(name, verb, words_of(verb, made), asked, place, scan))
+
+    def reading_stores(self) -> list[ReadingStore]:
+        """The page's own, and that of each run of ``read``."""
+        runs = [run.path for _, run in self.runs.all() if run.record.get("job") == "read"]
+        return [self.readings, *(ReadingStore(path / PLACE) for path in runs)]
+
+    def reading(self, name: str) -> tuple[ReadingStore, BlindReading]:
+        """Raises FileProblem for an unknown id."""
+        for store in self.reading_stores():
+            if (found := next((one for one in store.all() if one.id == name), None)) is not None:
+                return store, found
+        raise FileProblem("reading", "this is not here any more")
 
     def label_request(self, run: RunFolder) -> Label:
         """How a run of ``label`` was asked for. Raises FileProblem where the page has not started it."""

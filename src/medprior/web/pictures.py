@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -181,37 +181,47 @@ def _png(image: Image.Image) -> bytes:
     return out.getvalue()
 
 
+Kept = TypeVar("Kept")
+
+
+def _bytes_of(one: object) -> int:
+    return one.data.nbytes if isinstance(one, Volume) else len(one)  # type: ignore[arg-type]
+
+
 @dataclass(slots=True)
-class Shelf:
-    """Volumes that were read lately, at most ``most`` bytes of them; threads that want the same one wait for
-    one reading.
+class Shelf(Generic[Kept]):
+    """Volumes, or pictures as bytes, that were wanted lately, at most ``most`` bytes of them; threads that
+    want the same one wait for one making.
     """
 
     most: int = 2 * 2**30
-    _held: OrderedDict[str, Volume] = field(default_factory=OrderedDict)
-    _reading: dict[str, threading.Lock] = field(default_factory=dict)
+    _held: OrderedDict[Hashable, Kept] = field(default_factory=OrderedDict)
+    _taken: int = 0
+    _making: dict[Hashable, threading.Lock] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def put(self, key: str, volume: Volume) -> None:
-        """Keep a volume that was read elsewhere."""
+    def put(self, key: Hashable, one: Kept) -> None:
+        """Keep what was made elsewhere."""
         with self._lock:
-            self._held[key] = volume
-            while len(self._held) > 1 and sum(v.data.nbytes for v in self._held.values()) > self.most:
-                self._held.popitem(last=False)
+            old = self._held.pop(key, None)
+            self._held[key] = one
+            self._taken += _bytes_of(one) - (0 if old is None else _bytes_of(old))
+            while len(self._held) > 1 and self._taken > self.most:
+                self._taken -= _bytes_of(self._held.popitem(last=False)[1])
 
-    def get(self, key: str, reader: Callable[[], Volume]) -> Volume:
-        """Raises what ``reader`` raises, which reads the volume of that key."""
+    def get(self, key: Hashable, maker: Callable[[], Kept]) -> Kept:
+        """Raises what ``maker`` raises, which makes that of the key."""
         with self._lock:
             if key in self._held:
                 self._held.move_to_end(key)
                 return self._held[key]
-            turn = self._reading.setdefault(key, threading.Lock())
+            turn = self._making.setdefault(key, threading.Lock())
         with turn:
             with self._lock:
                 if key in self._held:
                     return self._held[key]
-            volume = reader()
-            self.put(key, volume)
+            made = maker()
+            self.put(key, made)
             with self._lock:
-                self._reading.pop(key, None)
-            return volume
+                self._making.pop(key, None)
+            return made

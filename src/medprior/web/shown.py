@@ -15,7 +15,7 @@ from ..io.read import read
 from ..runs.core.run import RunFolder
 from ..runs.page.record import read_record
 
-__all__ = ["Layer", "Runs", "colours_of", "files_of", "findings_of", "layers_of", "read_layer"]
+__all__ = ["Layer", "Runs", "answer_of", "colours_of", "files_of", "findings_of", "layers_of", "read_layer"]
 
 _HIDDEN = ("manifest.json", "page.json", "events.jsonl")
 _OVERLAYS = ("map", "spread", "interval", "width", "heat", "attribution")
@@ -140,6 +140,26 @@ def files_of(run: RunFolder) -> list[tuple[str, Path]]:
 
 
 def findings_of(run: RunFolder) -> list[dict[str, object]]:
-    """Number, size, centre, peak and p-value of each finding of a detection."""
-    found = run.record.get("metrics", {}).get("findings")
-    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    """Number, size with its unit, centre, peak and p-value of each finding of a detection."""
+    found = (run.record.get("metrics") or {}).get("findings")
+    shape = (run.record.get("input") or {}).get("shape")  # channels come first
+    unit = "mm²" if isinstance(shape, list) and len(shape) == 3 else "ml"
+    known = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    return [{**one, "unit": unit} for one in known]
+
+
+def answer_of(run: RunFolder) -> dict[str, object] | None:
+    """What the model of ``explain`` or the head of ``predict`` says, the likeliest class first; None for
+    other runs.
+    """
+    said = run.record.get("metrics") or {}
+    chances = said.get("answer", said.get("probabilities"))
+    if not isinstance(chances, dict) or not chances:
+        return None
+    explained = "answer" in said
+    return {
+        "who": "The model answers" if explained else "The head says",
+        "given": said.get("given") if explained else said.get("label"),
+        "classes": sorted(chances.items(), key=lambda one: -one[1]),
+        "kept": said.get("set") or [],
+    }

@@ -132,8 +132,6 @@ class Foreman:
         elif code is None and job.tries < _TRIES:
             self.queue.again(job.id)
         elif code is None or code < 0:
-            self.queue.end(
-                job.id, "failed", "its process was ended from outside: is there enough memory?", code
-            )
+            self.queue.end(job.id, "failed", _ENDED, code)
         else:
             self.queue.end(job.id, "done" if code in (0, 4) else "failed", said, code)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 from PIL import Image
 
-from medprior.data.views import Window, as_html, grey, row_of, upright, views_of
+from medprior.data.views import Window, as_html, cut, grey, row_of, upright, views_of
 from medprior.data.volume import Volume
 
 
@@ -17,6 +19,20 @@ def test_a_volume_shows_three_upright_planes() -> None:
     axial = upright(volume)
     assert axial.shape == (10, 8) and axial[0, 0] == 1.0
     assert views_of(volume, Window(0, 1, "test")).size == (8 + 8 + 10 + 2 * 4, 12)
+
+
+def test_a_slice_is_cut_without_a_copy_of_its_volume() -> None:
+    """A series of slices lies in memory slice by slice, whatever the order of its axes."""
+    stored = np.zeros((40, 256, 256, 1), np.float32)
+    volume = Volume(stored.transpose(3, 2, 1, 0), np.diag([1.0, 1, 2, 1]), modality="CT", unit="HU")
+    cut(volume, "axial", 3)
+    tracemalloc.start()
+    try:
+        for plane in ("axial", "coronal", "sagittal"):
+            cut(volume, plane, 3)
+        assert tracemalloc.get_traced_memory()[1] < stored.nbytes / 4
+    finally:
+        tracemalloc.stop()
 
 
 def test_html_escapes_what_it_is_given() -> None:

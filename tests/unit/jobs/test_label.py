@@ -123,7 +123,7 @@ def test_full_agreement_has_no_interval_without_width(session: Labelling) -> Non
 def test_later_doubt_chooses_and_wrong_labels_are_found(session: Labelling) -> None:
     answered(session, 24)
     assert session.state().open_ == 0
-    assert session.advice(20).reason == "Every scan is labelled."
+    assert session.advice(20).reason == "Stop: every scan is labelled."
     wrong = next(name for name in session.scans if truth(name) == "dark")
     session.record(wrong, "bright", reader="Ann", revise=True)
     assert min(session._pool(session.state()).patients_each().values()) >= ENOUGH_EACH

@@ -136,10 +136,10 @@ def test_advice_says_why() -> None:
         labels = [name if k < n else "" for k, name in enumerate(truth)]
         return advised(pool_of(x, labels), 20, **options).reason
 
-    assert at(0) == "A head needs two classes, and there is no label yet."
+    assert at(0) == "Go on: a head needs two classes, and there is no label yet."
     assert "all labels so far are well" in advised(pool_of(x, ["well"] * 9 + [""] * 191), 20).reason
-    assert at(6) == "Only 3 labelled patients are ill: too few to measure a curve."
-    assert at(200) == "Every scan is labelled."
+    assert at(6) == "Go on: only 3 labelled patients are ill: too few to measure a curve."
+    assert at(200) == "Stop: every scan is labelled."
 
 
 def test_advice_stops_where_nothing_is_gained_and_goes_on_where_much_is() -> None:

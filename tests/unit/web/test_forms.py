@@ -33,6 +33,7 @@ FILLED: dict[str, dict[str, object]] = {
     "label": {"folder": "d", "prior": "p", "classes": ["sick", "well"], "n": 5},
     "evaluate augment": {"folder": "d", "prior": "p", "split": "test"},
     "evaluate explain": {"maps": False},
+    "read": {"folder": "d", "made": ["runs/drawn"], "n": 3},
 }
 
 
@@ -53,7 +54,7 @@ def test_every_job_has_a_form_with_the_common_options_first() -> None:
     fields = {field["name"]: field for field in found["detect"]["fields"]}  # type: ignore[index]
     assert (
         fields["input"]["required"]
-        and fields["input"]["kind"] == "scan"
+        and fields["input"]["kind"] == "scans"  # one, or a data set
         and not fields["n_twins"]["advanced"]
     )
     assert (fields["n_twins"]["low"], fields["n_twins"]["high"], fields["n_twins"]["default"]) == (1, 64, 1)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from fastapi.routing import APIRoute
 
-from medprior.web import ask, hand_in, look
+from medprior.web import ask, hand_in, label_routes, look, reading
 from medprior.web.security import policy
 
 from .conftest import Browser
@@ -13,7 +15,7 @@ from .conftest import Browser
 ROUTES = sorted(
     {
         (method, "/api" + route.path)
-        for part in (ask, hand_in, look)
+        for part in (ask, hand_in, look, reading, label_routes)
         for route in part.routes.routes
         if isinstance(route, APIRoute)
         for method in route.methods or ()
@@ -36,7 +38,7 @@ def test_no_route_answers_without_the_token_under_another_name_or_to_another_pag
 
 
 def test_there_are_routes() -> None:
-    assert len(ROUTES) >= 20
+    assert len(ROUTES) >= 32 and {"readings", "labels"} <= {path.split("/")[2] for _, path in ROUTES}
 
 
 def test_health_and_the_page_need_no_token_but_the_right_name(browser: Browser) -> None:
@@ -59,6 +61,28 @@ def test_every_answer_has_the_headers_of_a_closed_page(browser: Browser) -> None
 def test_a_body_that_claims_too_much_is_refused_before_a_byte_is_read(browser: Browser, length: str) -> None:
     for path in ("/api/jobs", "/api/uploads/x/files?name=a"):
         assert browser("POST", path, content_length=length).status == 413
+
+
+@pytest.mark.parametrize("path", ["readings", "readings/x/answers", "labels/x/answers", "labels/x/undo"])
+def test_a_body_of_a_reader_is_small(browser: Browser, path: str) -> None:
+    started = time.monotonic()
+    assert browser("POST", f"/api/{path}", content_length=str(2**20 + 1)).status == 413
+    assert browser("POST", f"/api/{path}", b"x" * (2**20 + 1), content_length="10").status in (400, 413)
+    assert time.monotonic() - started < 1
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "..%2F..%2Fetc", "....//x", "a" * 16, "0" * 16, "%00", "/etc/passwd"]
+)
+def test_a_name_of_a_reader_leads_nowhere(browser: Browser, name: str) -> None:
+    """Neither a reading nor a session of labels is found by a path, and nothing of the disk is told."""
+    answer = {"reader": "Ann", "number": 0, "answer": 1, "seconds": 1, "label": "x"}
+    asked = [browser("GET", f"/api/{part}/{name}?reader=Ann") for part in ("readings", "labels")]
+    asked += [browser("GET", f"/api/readings/{name}/picture/{name}")]
+    asked += [browser.post(f"/api/{part}/{name}/answers", answer) for part in ("readings", "labels")]
+    asked += [browser.post(f"/api/{name}/{part}", answer) for part in ("readings", "labels")]
+    for one in asked:
+        assert one.status in (404, 405, 422) and b"/tmp" not in one.body
 
 
 def test_the_policy_names_no_other_place() -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
+import io
+import json
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,6 +82,36 @@ def head(port: int, token: str, method: str, path: str, *more: str) -> bytes:
     return "\r\n".join(lines).encode()
 
 
+def asked(port: int, token: str, method: str, path: str, body: bytes = b"") -> bytes:
+    """The body of an answer."""
+    line = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    sent = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    line.request(method, path, body, sent)
+    answer = line.getresponse().read()
+    line.close()
+    return answer
+
+
+def bomb() -> bytes:
+    """A small zip archive of 1 GB of zeros."""
+    out = io.BytesIO()
+    with (
+        zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("scan.dcm", "w", force_zip64=True) as member,
+    ):
+        for _ in range(100):
+            member.write(bytes(10_000_000))
+    return out.getvalue()
+
+
+def watched(port: int, slowest: list[float]) -> None:
+    """How long /health takes, over half a second."""
+    ends = time.monotonic() + 0.5
+    while time.monotonic() < ends:
+        _, seconds = told(port, f"GET /health HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+        slowest[0] = max(slowest[0], seconds)
+
+
 def test_what_claims_too_much_is_refused_at_once_and_health_still_answers(served: tuple[int, str]) -> None:
     port, token = served
     claim = head(port, token, "POST", "/api/uploads/x/files?name=a", "Content-Length: 100000000000")
@@ -95,6 +130,15 @@ def test_what_claims_too_much_is_refused_at_once_and_health_still_answers(served
         assert seconds < 1.0
         answer, seconds = told(port, f"GET /health HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
         assert b"200" in answer and seconds < 0.5
+    upload = json.loads(asked(port, token, "POST", "/api/uploads"))["upload"]
+    asked(port, token, "POST", f"/api/uploads/{upload}/files?name=bomb.zip", bomb())
+    health = threading.Thread(target=watched, args=(port, slowest := [0.0]))
+    health.start()
+    started = time.monotonic()
+    refused = json.loads(asked(port, token, "POST", f"/api/uploads/{upload}/end", b"{}"))["refused"]
+    assert time.monotonic() - started < 1.0 and len(refused) == 1 and "promises" in refused[0]["reason"]
+    health.join()
+    assert slowest[0] < 0.25
     many = "".join(f"X-{n}: {'x' * 1000}\r\n" for n in range(1000))
     answer, _ = told(port, f"GET /health HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{many}\r\n".encode())
     assert b"200" not in answer

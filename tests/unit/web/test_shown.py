@@ -33,7 +33,7 @@ def test_a_map_keeps_its_scale_in_every_format(tmp_path: Path, suffix: str) -> N
     assert (grey.name, grey.kind, at.name, at.kind) == ("healthy_twin", "grey", "map", "overlay")
     volume = read_layer(run, at)
     assert volume.data.max() == pytest.approx(9, rel=1e-3) and colours_of(run, at, volume) == (5.0, 10.0)
-    assert findings_of(run) == [{"number": 1}]
+    assert findings_of(run) == [{"number": 1, "unit": "ml"}]
     assert "run.json" in dict(files_of(run)) and not any(".medprior" in key for key in dict(files_of(run)))
     assert Runs(tmp_path).get(name).path == run.path
 

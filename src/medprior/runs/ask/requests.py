@@ -27,6 +27,7 @@ from .jobs import (
     Train,
 )
 from .learning import EvaluateLearn, Learn, Predict
+from .reading import Read
 from .request import HasScan, OneScan, Request, WithPrior, explained
 from .studies import (
     CalibrateDetect,
@@ -65,6 +66,7 @@ __all__ = [
     "Learn",
     "OneScan",
     "Predict",
+    "Read",
     "Reconstruct",
     "Request",
     "Scan",
@@ -79,7 +81,7 @@ REQUESTS: dict[str, type[Request]] = {
     r.job: r
     for r in (
         *(Reconstruct, Augment, AugmentClassical, AugmentSet, Synthesize, Detect, Explain, Train, Adapt),
-        *(Label, Learn, Predict),
+        *(Label, Learn, Predict, Read),
         *(EvaluateReconstruct, EvaluateDetect, EvaluateAugment, EvaluateExplain, EvaluateLearn),
         *(CalibrateReconstruct, CalibrateDetect, CalibrateSynthesize),
     )

@@ -17,11 +17,11 @@ from ...data.views import Window
 from ...errors import Corrupt
 from ...io.disk.files import read_json, write_file, write_json
 from .blocks import Block, Charts, Compare, Fold, Grid, Page, Picture, Section, Table, page_bytes
-from .charts import KINDS, NEUTRAL, Chart, Series
+from .charts import KINDS, NEUTRAL, Chart, Series, svg
 from .pictures import COLOURS, Drawn, data_uri
 from .record import read_record
 
-__all__ = ["PAGE", "REPORT", "facts_of", "lead_of", "page_of", "sections_of", "write_report"]
+__all__ = ["PAGE", "REPORT", "facts_of", "lead_of", "page_of", "sections_of", "told_sections", "write_report"]
 
 PAGE, REPORT = "page.json", "report.html"
 
@@ -65,6 +65,27 @@ def sections_of(folder: Path) -> list[Section]:
     """The sections of a run folder's page."""
     stored = read_json(folder / PAGE)
     return _read(folder, lambda: [_section(s) for s in stored["sections"]])
+
+
+def told_sections(folder: Path) -> list[JsonObject]:
+    """The same as plain data, with every chart drawn: its ``svg``, ``title`` and ``caption``."""
+    found = []
+    for section in sections_of(folder):
+        stored = _stored_section(section)
+        for block, plain in zip(section.blocks, stored["blocks"], strict=True):
+            _draw(block, plain)
+        found.append(stored)
+    return found
+
+
+def _draw(block: Block, plain: JsonObject) -> None:
+    if isinstance(block, Fold):
+        for inner, one in zip(block.blocks, plain["blocks"], strict=True):
+            _draw(inner, one)
+    elif isinstance(block, Charts):
+        plain["charts"] = [
+            {"title": chart.title, "caption": chart.caption, "svg": svg(chart)} for chart in block.charts
+        ]
 
 
 def _read(folder: Path, make: Any) -> Any:

@@ -35,6 +35,7 @@ NEEDED = {
     "label": {"folder": "scans", "prior": "chest-xray"},
     "learn": {"folder": "scans", "prior": "chest-xray"},
     "predict": {"input": "scan.png", "head": "runs/head"},
+    "read": {"folder": "scans", "made": ["runs/drawn"]},
 }
 NEEDED |= {
     job: {"folder": "scans", "prior": "chest-xray"}

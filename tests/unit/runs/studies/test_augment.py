@@ -115,7 +115,7 @@ def test_more_real_images_are_recommended_and_a_stopped_run_goes_on(
     scans: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request, trained, real = (
-        asked(scans, made / "more", tmp_path / "run", steps=120, seeds=4),
+        asked(scans, made / "more", tmp_path / "run", steps=90, seeds=4),
         [],
         evaluate_augment.train_and_score,
     )

@@ -32,7 +32,7 @@ def test_the_study_prints_its_rates_and_goes_on(tmp_path: Path, tiny: Path, fold
         prior=str(tiny),
         model=model,
         judge=model,
-        most=6,
+        most=4,
         particles=4,
         maps=False,
         modality="DX",
@@ -40,7 +40,7 @@ def test_the_study_prints_its_rates_and_goes_on(tmp_path: Path, tiny: Path, fold
     )
     done = run_evaluate_explain(request, lambda event: None)
     found = read_json(done.path / "run.json")["metrics"]
-    assert found["n"] == 6 and set(found["rates"]) == {"turned", "judge", "believed", "small"}
+    assert found["n"] == 4 and set(found["rates"]) == {"turned", "judge", "believed", "small"}
     turned, agreed = found["rates"]["turned"]["value"], found["rates"]["judge"]["value"]
     assert 0 <= turned <= 1 and agreed >= turned - 0.25, "a model agrees with itself"
     assert found["rates"]["believed"] is not None and found["rates"]["small"] is not None

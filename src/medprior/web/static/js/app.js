@@ -5,6 +5,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { get, takeToken } from "./api.js";
 import { ComparePage } from "./compare.js";
 import { FormPage, JobChoice } from "./form.js";
+import { Icon } from "./icons.js";
 import { JobPage, JobsPage } from "./jobs.js";
 import { Problem } from "./kit.js";
 import { LabelPage, LabelsPage } from "./labels.js";
@@ -143,7 +144,8 @@ function Shell() {
             h(
               "a",
               { href: `#/${name}`, "aria-current": section === name ? "page" : undefined },
-              title,
+              h(Icon, { name, size: 18 }),
+              h("span", null, title),
               name === "jobs" && busy > 0 && h("span", { class: "count", "aria-label": `${busy} at work or waiting` }, busy),
             ),
           ),

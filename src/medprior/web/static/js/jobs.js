@@ -3,7 +3,8 @@
 import { h } from "preact";
 import { useState } from "preact/hooks";
 import { post } from "./api.js";
-import { ago, Command, Empty, go, link, Loading, Problem, span, titled, useAnswer } from "./kit.js";
+import { Icon } from "./icons.js";
+import { ago, Command, Empty, Head, link, Loading, Problem, span, titled, useAnswer } from "./kit.js";
 
 const STATES = { waiting: "waiting", running: "running", cancelling: "stopping", done: "done", failed: "failed", cancelled: "cancelled" };
 const open = (job) => ["waiting", "running", "cancelling"].includes(job.state);
@@ -22,7 +23,7 @@ function Line({ job, onChange }) {
   const act = (path) => post(`/jobs/${job.id}/${path}`).then(onChange, set);
   return h("li", { class: `job ${job.state}` },
     h("div", { class: "row" },
-      h("a", { href: link(`job/${job.id}`) }, h("b", null, titled(job.verb))),
+      h("a", { class: "row tight plain-link", href: link(`job/${job.id}`) }, h(Icon, { name: job.verb }), h("b", null, titled(job.verb))),
       h("span", { class: `state ${job.state}` }, STATES[job.state]),
       h("span", { class: "soft small" }, ago(job.ended ?? job.started ?? job.queued)),
       h("span", { class: "space" }),
@@ -37,14 +38,13 @@ function Line({ job, onChange }) {
 export function JobsPage() {
   const [jobs, error, again] = useAnswer("/jobs", 1000);
   return h("div", null,
-    h("h1", null, "Jobs"),
-    h("p", { class: "row" }, h("a", { class: "button main", href: link("choose") }, "New job")),
+    h(Head, { title: "Jobs", lead: "Jobs wait here for their turn. They go on when you close the page." }, h("a", { class: "button main", href: link("choose") }, "New job")),
     h(Problem, { error }),
     jobs === null
       ? h(Loading)
       : jobs.length
         ? h("ul", { class: "jobs" }, jobs.map((job) => h(Line, { job, key: job.id, onChange: again })))
-        : h(Empty, { title: "No job yet" }, h("p", null, "Choose a scan and what to do with it. Jobs wait here for their turn; they go on when you close the page."), h("p", null, h("a", { class: "button", href: link("scans") }, "Choose a scan"))));
+        : h(Empty, { title: "No job yet", icon: "jobs" }, h("p", null, "Choose a scan and what to do with it."), h("p", null, h("a", { class: "button", href: link("scans") }, "Choose a scan"))));
 }
 
 export function JobPage({ name }) {
@@ -57,5 +57,3 @@ export function JobPage({ name }) {
     h("h2", null, "The same as a command"), h(Command, { text: job.command }),
     h("h2", null, "Log"), h("pre", { class: "log", tabindex: 0, "aria-label": "Log" }, job.log || "nothing yet"));
 }
-
-export { go };

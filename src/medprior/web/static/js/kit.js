@@ -3,6 +3,7 @@
 import { h } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { get, picture } from "./api.js";
+import { Icon } from "./icons.js";
 
 export const link = (to) => `#/${to}`;
 export const go = (to) => {
@@ -53,8 +54,12 @@ export const Loading = () => h("p", { class: "soft", role: "status" }, "One mome
 export const Problem = ({ error }) =>
   error ? h("p", { class: "problem", role: "alert" }, error.message) : null;
 
+// The head of a page: what it is, a sentence about it, and what can be done here.
+export const Head = ({ title, lead, children }) =>
+  h("div", { class: "head" }, h("div", null, h("h1", null, title), lead && h("p", { class: "lead" }, lead)), children && h("div", { class: "row" }, children));
+
 // What stands on a page that has nothing yet: what it is for, and what to do next.
-export const Empty = ({ title, children }) => h("div", { class: "empty" }, h("h2", null, title), children);
+export const Empty = ({ title, icon, children }) => h("div", { class: "empty" }, icon && h("span", { class: "round" }, h(Icon, { name: icon, size: 30 })), h("h2", null, title), children);
 
 export function Copy({ text, label = "Copy as command" }) {
   const [done, set] = useState(false);

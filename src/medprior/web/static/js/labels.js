@@ -3,23 +3,23 @@
 import { h } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { get, post } from "./api.js";
-import { Empty, link, Loading, Problem, useAnswer } from "./kit.js";
+import { Icon } from "./icons.js";
+import { Empty, Head, link, Loading, Problem, useAnswer } from "./kit.js";
 import { Viewer } from "./viewer.js";
 
 export function LabelsPage() {
   const [runs, error] = useAnswer("/runs", 8000);
   const own = runs?.filter((run) => run.job === "label");
   return h("div", null,
-    h("h1", null, "Labelling"),
-    h("p", { class: "lead" }, "A prior knows which scans of a data set would teach it most. You label those, and no more than needed."),
+    h(Head, { title: "Labelling", lead: "A prior knows which scans of a data set would teach it most. You label those, and no more than needed." },
+      own?.length > 0 && h("a", { class: "button", href: link("new/label") }, "Begin with another data set")),
     h(Problem, { error }),
     !own
       ? h(Loading)
       : own.length
-        ? [h("ul", { class: "choices" }, own.map((run) =>
-            h("li", { key: run.id }, h("a", { class: "card words", href: link(`label/${run.id}`) }, h("b", null, run.folder), h("span", { class: "soft" }, run.result), h("span", { class: "soft" }, run.prior))))),
-          h("p", { class: "row" }, h("a", { class: "button", href: link("new/label") }, "Begin with another data set"))]
-        : h(Empty, { title: "Ten labels that count" },
+        ? h("ul", { class: "choices" }, own.map((run) =>
+            h("li", { key: run.id }, h("a", { class: "card words", href: link(`label/${run.id}`) }, h("span", { class: "row tight" }, h(Icon, { name: "labels" }), h("b", null, run.folder)), h("span", null, run.result), h("span", { class: "soft small" }, run.prior)))))
+        : h(Empty, { title: "Ten labels that count", icon: "labels" },
             h("p", null, "Choose a data set and a prior. The job finds the scans to begin with; then they appear here."),
             h("p", { class: "row centre" }, h("a", { class: "button main", href: link("new/label") }, "Begin"))));
 }
@@ -83,7 +83,7 @@ export function LabelPage({ name }) {
     return h("form", { class: "form", onSubmit: begin },
       h("h1", null, "Labelling"),
       h("p", { class: "lead" }, "Readers see their own answers only."),
-      h("div", { class: "field" }, h("label", { for: "reader" }, "Your name or initials"), h("input", { id: "reader", value: reader, maxlength: 60, required: true, onInput: (e) => setReader(e.target.value) })),
+      h("div", { class: "panel fields" }, h("div", { class: "field" }, h("label", { for: "reader" }, "Your name or initials"), h("input", { id: "reader", value: reader, maxlength: 60, required: true, onInput: (e) => setReader(e.target.value) }))),
       h("button", { class: "main", disabled: !reader.trim() }, "Begin"));
   }
   if (!now) return h("div", null, h("h1", null, "Labelling"), error ? h(Problem, { error }) : h(Loading));

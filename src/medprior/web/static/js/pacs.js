@@ -3,17 +3,20 @@
 import { h } from "preact";
 import { useState } from "preact/hooks";
 import { post } from "./api.js";
-import { ago, Empty, link, Loading, Problem, size, useAnswer } from "./kit.js";
+import { ago, Empty, Head, link, Loading, Problem, size, useAnswer } from "./kit.js";
 
 const STATES = { open: "waiting for more", asked: "at work", answered: "answered", failed: "failed" };
 const many = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
 
 function Counts({ node }) {
   const n = (name) => node.states[name] ?? 0;
-  return h("ul", { class: "jobs" },
-    h("li", { class: "job" }, `${many(node.counters.received ?? 0, "object")} received, ${size(node.taken)} of ${size(node.quota)} kept`),
-    h("li", { class: "job" }, `${many(n("unit open"), "scan")} waiting for more, ${n("unit asked")} at work, ${n("unit answered")} answered`),
-    h("li", { class: "job" }, `${many(n("delivery delivered"), "delivery").replace("deliverys", "deliveries")} done, ${n("delivery waiting")} waiting, ${n("delivery failed")} given up`));
+  const facts = [
+    [node.counters.received ?? 0, "received", `${size(node.taken)} of ${size(node.quota)} kept`],
+    [n("unit open"), "waiting for more", `${n("unit asked")} at work, ${n("unit answered")} answered`],
+    [n("delivery delivered"), "results delivered", `${n("delivery waiting")} waiting`],
+    [n("delivery failed"), "given up", node.faults.length ? "see below" : "no failure"],
+  ];
+  return h("ul", { class: "tiles counts" }, facts.map(([count, what, more]) => h("li", { key: what }, h("b", { class: "big" }, count), h("span", null, what), h("span", { class: "soft small" }, more))));
 }
 
 function Scan({ scan }) {
@@ -31,8 +34,7 @@ export function PacsPage() {
   const [refused, set] = useState(null);
   if (!node) return h("div", null, h("h1", null, "PACS"), error ? h(Problem, { error }) : h(Loading));
   return h("div", null,
-    h("h1", null, "PACS"),
-    h("p", null, `This is ${node.ae} at port ${node.port}. It knows ${node.peers.join(", ")}.`),
+    h(Head, { title: "PACS", lead: `This is ${node.ae} at port ${node.port}. It knows ${node.peers.join(", ")}.` }),
     h(Problem, { error: error ?? refused }),
     h(Counts, { node }),
     node.faults.length > 0 && h("div", null,
@@ -43,5 +45,5 @@ export function PacsPage() {
     h("h2", null, "Scans"),
     node.scans.length
       ? h("ul", { class: "jobs" }, node.scans.map((scan, n) => h(Scan, { scan, key: n })))
-      : h(Empty, { title: "Nothing has come yet" }, h("p", null, "Send a study here from your PACS. A rule of pacs.toml says what is done with it.")));
+      : h(Empty, { title: "Nothing has come yet", icon: "pacs" }, h("p", null, "Send a study here from your PACS. A rule of pacs.toml says what is done with it.")));
 }

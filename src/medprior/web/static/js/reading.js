@@ -3,7 +3,8 @@
 import { h } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { get, post } from "./api.js";
-import { Empty, go, link, Loading, Picture, Problem, titled, useAnswer } from "./kit.js";
+import { Icon } from "./icons.js";
+import { Empty, go, Head, link, Loading, Picture, Problem, titled, useAnswer } from "./kit.js";
 
 const KINDS = { choice: "two pictures, which is synthetic?", rating: "one picture, rated from real to synthetic" };
 const percent = (share) => `${Math.round(share * 100)} %`;
@@ -23,7 +24,7 @@ function Plan({ onDone }) {
   const scans = studies.filter((one) => one.kind === "image" && !one.synthetic);
   const sets = runs.filter((one) => ["synthesize", "augment"].includes(one.job));
   if (!scans.length || !sets.length) {
-    return h(Empty, { title: "Real against synthetic" },
+    return h(Empty, { title: "Real against synthetic", icon: "reading" },
       h("p", null, "A blind reading needs real scans and synthetic images of the same kind."),
       h("p", { class: "row centre" },
         !scans.length && h("a", { class: "button main", href: link("scans") }, "Hand in scans"),
@@ -52,12 +53,11 @@ function Plan({ onDone }) {
 export function ReadingsPage() {
   const [readings, error, again] = useAnswer("/readings");
   return h("div", null,
-    h("h1", null, "Blind reading"),
-    h("p", { class: "lead" }, "Can readers tell synthetic images from real ones? An accuracy near 50 % means that they cannot."),
+    h(Head, { title: "Blind reading", lead: "Can readers tell synthetic images from real ones? An accuracy near 50 % means that they cannot." }),
     h(Problem, { error }),
     readings?.length > 0 && h("ul", { class: "choices" }, readings.map((one) =>
-      h("li", { key: one.id }, h("a", { class: "card words", href: link(`read/${one.id}`) }, h("b", null, one.title), h("span", { class: "soft" }, `${one.questions} questions, ${KINDS[one.kind]}`), h("span", { class: "soft" }, one.readers.length ? `readers: ${one.readers.join(", ")}` : "no reader yet"))))),
-    readings && h("h2", null, readings.length ? "A new reading" : "The first reading"),
+      h("li", { key: one.id }, h("a", { class: "card words", href: link(`read/${one.id}`) }, h("span", { class: "row tight" }, h(Icon, { name: "reading" }), h("b", null, one.title)), h("span", { class: "soft" }, `${one.questions} questions, ${KINDS[one.kind]}`), h("span", { class: "soft" }, one.readers.length ? `readers: ${one.readers.join(", ")}` : "no reader yet"))))),
+    readings?.length > 0 && h("h2", null, "A new reading"),
     readings && h(Plan, { onDone: again }));
 }
 
@@ -123,7 +123,7 @@ export function ReadingPage({ name }) {
     return h("form", { class: "form", onSubmit: begin },
       h("h1", null, "Blind reading"),
       h("p", { class: "lead" }, "You answer alone, and an answer is final. The truth is shown after the last question."),
-      h("div", { class: "field" }, h("label", { for: "reader" }, "Your name or initials"), h("input", { id: "reader", value: reader, maxlength: 60, required: true, onInput: (e) => setReader(e.target.value) })),
+      h("div", { class: "panel fields" }, h("div", { class: "field" }, h("label", { for: "reader" }, "Your name or initials"), h("input", { id: "reader", value: reader, maxlength: 60, required: true, onInput: (e) => setReader(e.target.value) }))),
       h("button", { class: "main" }, "Begin"));
   }
   if (!question) return h("div", null, h("h1", null, "Blind reading"), error ? h(Problem, { error }) : h(Loading));

@@ -3,7 +3,8 @@
 import { h } from "preact";
 import { useRef, useState } from "preact/hooks";
 import { post, remove, send } from "./api.js";
-import { ago, Empty, go, link, Loading, Picture, Problem, titled, useAnswer } from "./kit.js";
+import { Icon } from "./icons.js";
+import { ago, go, Head, link, Loading, Picture, Problem, titled, useAnswer } from "./kit.js";
 import { Viewer } from "./viewer.js";
 
 // Every file below what was dropped, folders included.
@@ -47,7 +48,7 @@ export async function handIn(files, onStep, asSet = "") {
   }
 }
 
-function Drop({ onDone }) {
+function Drop({ onDone, large }) {
   const [over, setOver] = useState(false);
   const [step, setStep] = useState(null);
   const [error, setError] = useState(null);
@@ -81,14 +82,16 @@ function Drop({ onDone }) {
   return h(
     "section",
     {
-      class: `drop${over ? " over" : ""}`,
+      class: `drop${over ? " over" : ""}${large ? " large" : ""}`,
       "aria-label": "Hand in scans",
       onDragOver: (e) => (e.preventDefault(), setOver(true)),
       onDragLeave: () => setOver(false),
       onDrop: drop,
     },
-    h("p", { class: "big" }, "Drop scans here"),
-    h("p", { class: "soft" }, "DICOM files, a folder or a zip archive, NIfTI, PNG, TIFF, JPEG, NPZ. They stay on this machine."),
+    h("span", { class: "round" }, h(Icon, { name: "drop", size: large ? 30 : 24 })),
+    h("div", { class: "about" },
+      h("p", { class: "big" }, "Drop scans here"),
+      h("p", { class: "soft" }, "DICOM files, a folder or a zip archive, NIfTI, PNG, TIFF, JPEG, NPZ. They stay on this machine.")),
     h("div", { class: "row centre" },
       chooser(files, "Choose files", { multiple: true, class: "pick-files" }, (f) => take([...f])),
       chooser(folder, "Choose a folder", { webkitdirectory: true }, (f) => take([...f])),
@@ -116,7 +119,7 @@ export function StudyCard({ study, to }) {
     h("a", { class: "card", href: link(to ?? `scan/${study.id}`) },
       study.kind === "image"
         ? h(Picture, { path: `/studies/${study.id}/small.png`, alt: "", class: "thumb" })
-        : h("span", { class: "thumb sign", "aria-hidden": true }, { measurement: "k", set: "▤", table: "≡", model: "ƒ" }[study.kind]),
+        : h("span", { class: "thumb sign" }, h(Icon, { name: study.kind, size: 44 })),
       h("span", { class: "words" },
         h("b", null, study.name),
         h("span", { class: "soft" }, kindOf(study)),
@@ -140,34 +143,56 @@ export function ScansPage() {
     setBusy(false);
   };
   const done = (found) => (found.length === 1 && ["image", "measurement"].includes(found[0].kind) ? go(`scan/${found[0].id}`) : again());
+  const groups = [["Scans", ["image", "measurement"]], ["Data sets", ["set"]], ["Tables and models", ["table", "model"]]];
+  const of = (kinds) => (studies ?? []).filter((study) => kinds.includes(study.kind));
+  const first = studies !== null && studies.length === 0;
   return h(
     "div",
     null,
-    h("h1", null, "Scans"),
-    h(Drop, { onDone: done }),
+    h(Head, { title: first ? "Begin with a scan" : "Scans", lead: first ? "Everything is computed on this machine. Nothing is sent anywhere." : "" }),
+    h(Drop, { onDone: done, large: first }),
     h(Problem, { error: problem ?? error }),
-    studies === null
-      ? h(Loading)
-      : studies.length
-        ? h("ul", { class: "cards" }, studies.map((study) => h(StudyCard, { study, key: study.id })))
-        : h(Empty, { title: "No scan at hand?" },
-            h("p", null, "The installation carries three openly licensed scans. One click runs all four jobs on them: it reconstructs, finds, varies and draws."),
-            h("button", { type: "button", class: "main", onClick: demo, disabled: busy }, busy ? "One moment …" : "Run the demo's scans")),
+    studies === null && h(Loading),
+    first && [
+      h("section", { class: "demo panel empty-like", "aria-label": "First visit" },
+        h("div", { class: "empty" },
+          h("h2", null, "No scan at hand?"),
+          h("p", null, "The installation carries three openly licensed scans. One click runs all four jobs on them."),
+          h("button", { type: "button", class: "main", onClick: demo, disabled: busy }, busy ? "One moment …" : "Run the demo's scans"))),
+      h("h2", null, "What you can do here"),
+      h("ul", { class: "tiles" }, ABOUT.map(([icon, title, words]) => h("li", { key: title }, h(Icon, { name: icon, size: 26 }), h("b", null, title), h("span", { class: "soft" }, words)))),
+    ],
+    !first && groups.map(([title, kinds], n) => of(kinds).length > 0 && h("section", { key: title, "aria-label": title },
+      n > 0 && h("h2", null, title),
+      h("ul", { class: "cards" }, of(kinds).map((study) => h(StudyCard, { study, key: study.id }))))),
   );
 }
+
+const ABOUT = [
+  ["detect", "Find what looks unusual", "A map, a p-value and the healthy twin of a scan. False alarms are counted on patients that nobody has learned from."],
+  ["reconstruct", "Reconstruct", "From few measurements: k-space, sinograms, poor images. With an interval for each pixel."],
+  ["augment", "Vary and draw", "New images for training, marked synthetic and audited for copies of patients."],
+  ["explain", "Learn and explain", "A classifier from few labels, and what would have to be different for another answer."],
+];
 
 const FOR = {
   image: ["detect", "augment", "reconstruct", "augment-classical", "predict", "explain"],
   measurement: ["reconstruct"],
-  set: ["scan", "train", "adapt", "label", "learn", "augment-set", "evaluate reconstruct", "evaluate detect", "calibrate reconstruct", "calibrate detect", "calibrate synthesize"],
+  set: ["detect", "predict", "scan", "train", "adapt", "label", "learn", "augment-set", "evaluate reconstruct", "evaluate detect", "calibrate reconstruct", "calibrate detect", "calibrate synthesize"],
   table: [],
   model: ["evaluate explain"],
 };
 
+// Jobs that take one scan or a whole set of them.
+const MANY = ["detect", "predict", "explain", "reconstruct"];
+
 export const JobLinks = ({ study }) =>
   h("ul", { class: "verbs" },
-    (FOR[study.kind] ?? []).map((verb) =>
-      h("li", null, h("a", { class: "button", href: link(`new/${verb}?${{ set: "folder", model: "model" }[study.kind] ?? "input"}=${study.id}`) }, titled(verb)))));
+    (FOR[study.kind] ?? []).map((verb) => {
+      const option = study.kind === "model" ? "model" : study.kind === "set" && !MANY.includes(verb) ? "folder" : "input";
+      const words = study.kind === "set" ? { detect: "Find unusual scans", predict: "Predict all labels" }[verb] : undefined;
+      return h("li", { key: verb }, h("a", { class: "button", href: link(`new/${verb}?${option}=${study.id}`) }, h(Icon, { name: verb }), h("span", null, words ?? titled(verb))));
+    }));
 
 // What the numbers mean, where the file does not say: Hounsfield units have windows of their own.
 function Kind({ study, onChange }) {
@@ -203,7 +228,7 @@ export function ScanPage({ name }) {
       h("h1", null, study.name),
       study.kind === "image"
         ? h(Viewer, { key: study.said_unit + study.said_modality, layers: [{ kind: "studies", id: name, name: "scan", type: "grey", title: "Scan" }] })
-        : h("p", { class: "soft" }, kindOf(study))),
+        : h("div", { class: "panel sign-wide" }, h(Icon, { name: study.kind, size: 64 }), h("p", { class: "soft" }, kindOf(study)))),
     h("aside", { "aria-label": "About this scan" },
       h("h2", null, "What to do with it"),
       h(JobLinks, { study }),

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from ..data.volume import Volume
-from ..errors import FileProblem
-from ..runs.ask.requests import Label
-from ..runs.core.progress import silent
-from ..runs.core.run import RunFolder
+from ...data.volume import Volume
+from ...errors import FileProblem
+from ...runs.ask.requests import Label
+from ...runs.core.progress import silent
+from ...runs.core.run import RunFolder
 
 if TYPE_CHECKING:
-    from ..jobs.label import Labelling, Proposal
+    from ...jobs.label import Labelling, Proposal
 
 __all__ = ["LabelRoom"]
 
@@ -30,8 +30,8 @@ class LabelRoom:
 
     def session(self, name: str, run: RunFolder) -> Labelling:
         """Raises what ``Labelling`` raises."""
-        from ..jobs.label import Labelling  # torch, which most of the page does without
-        from ..runs.core.inputs import indexed, known_prior
+        from ...jobs.label import Labelling  # torch, which most of the page does without
+        from ...runs.core.inputs import indexed, known_prior
 
         with self._lock:
             if name not in self._open:
@@ -62,7 +62,7 @@ class LabelRoom:
 
     def undo(self, name: str, run: RunFolder, reader: str, number: int) -> None:
         """Take an answer back; its scan lies before the reader again."""
-        from ..jobs.label import Proposed
+        from ...jobs.label import Proposed
 
         scan = self.session(name, run).undo(number).scan
         with self._lock:
@@ -72,7 +72,7 @@ class LabelRoom:
                 self._batches[name, reader.casefold()] = replace(old, scans=(again, *old.scans))
 
     def _next(self, session: Labelling, asked: Label, reader: str) -> Proposal:
-        from ..jobs.label import Proposal
+        from ...jobs.label import Proposal
 
         if not session.state().open_:
             return Proposal((), "none", None)
