@@ -198,9 +198,13 @@ def kills(work: Path, prior: Path, chosen: argparse.Namespace) -> None:
 
 
 def rows_below(out: Path) -> int:
-    """Scans that are done so far."""
-    found = out.with_name(f"{out.name}.partial").rglob("rows.jsonl")
-    return sum(path.read_bytes().count(b"\n") for path in found)
+    """Scans that are done so far; folders come and go meanwhile."""
+    shards = out.with_name(f"{out.name}.partial") / "shards"
+    done = 0
+    for path in [*shards.glob("*-of-*/rows.jsonl"), *shards.glob("*-of-*.partial/rows.jsonl")]:
+        with suppress(FileNotFoundError):
+            done += path.read_bytes().count(b"\n")
+    return done
 
 
 def below(parent: int) -> list[int]:
