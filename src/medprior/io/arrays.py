@@ -130,7 +130,7 @@ def measured_in(path: Path, kind: str, limits: Limits | None = None) -> str:
 
 
 def count_slices(path: Path, limits: Limits) -> int:
-    """Slices of k-space in an HDF5 file, of which ``read_kspace`` reads one. Raises what it raises."""
+    """How many slices of k-space an HDF5 file holds. Raises what ``read_kspace`` raises."""
     return read_apart(path, limits, slices_in_hdf5, path, limits)
 
 
