@@ -27,6 +27,7 @@ __all__ = [
     "cropped",
     "default_size",
     "draw_images",
+    "enlarged",
     "finenesses",
     "guided_prior",
     "ladder",
@@ -136,7 +137,7 @@ def draw_images(
         for done in range(1, len(levels)):
             if on_step:
                 on_step(done, len(levels))
-            x = _finer(denoiser, x, condition, rng)
+            x = enlarged(denoiser, x, condition, rng)
     x = cropped(x, size)
     if on_step:
         on_step(len(levels), len(levels))
@@ -205,7 +206,7 @@ def _coarsest(
     return multistep(denoiser, x, sigmas, condition=condition)
 
 
-def _finer(denoiser: Denoiser, coarse: Tensor, condition: Condition, rng: torch.Generator) -> Tensor:
+def enlarged(denoiser: Denoiser, coarse: Tensor, condition: Condition, rng: torch.Generator) -> Tensor:
     """Draws at twice the size whose 2x2 means are the coarse images.
 
     A walk that adds no noise keeps the power of fine structures; the redraws of ``proximal`` lose a third.
