@@ -177,7 +177,7 @@ def test_an_independent_checker_finds_no_error_in_the_report(head: Path, tmp_pat
     assert errors_of(out / "outputs" / "structured_report.dcm") == []
 
 
-def test_a_head_whose_network_was_tuned_predicts_alike(
+def test_a_head_whose_network_was_tuned_is_one_more_way(
     data: Path,
     tiny: Path,
     tmp_path: Path,
