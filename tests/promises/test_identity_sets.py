@@ -62,7 +62,7 @@ VERBS = {
     "evaluate reconstruct": ("evaluate", "reconstruct", "--fast", "--task", "sr2", "--most", 2),
     "calibrate detect": ("calibrate", "detect", "--into", "prior"),
     "calibrate reconstruct": ("calibrate", "reconstruct", "--fast", "--task", "sr2", "--into", "prior"),
-    "calibrate synthesize": ("calibrate", "synthesize", "--n", 8, "--into", "prior"),
+    "calibrate synthesize": ("calibrate", "synthesize", "--n", 24, "--into", "prior"),
     "evaluate learn": (
         *("evaluate", "learn", "--judge", "test", "--sizes", 8, "--draws", 2),
         *("--baselines", "quick"),
