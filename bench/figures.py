@@ -69,6 +69,7 @@ ALONE = {
     "learn-costs": "it measures seconds",
     "operators": "it measures seconds and adjointness",
     "rules": "it compares rules with each other; plain images stand in reconstruct-brain-t1",
+    "serve": "it measures seconds and bytes",
     "speed": "it measures seconds",
 }
 """Why a file of results has no plain rival among its lines."""

@@ -389,7 +389,7 @@ def test_hostile_words_of_a_file_are_shown_as_words(page: Page, tmp_path: Path) 
         told["PatientName"] = re.sub("[=^]", " ", words[:64])
         uids = {"SeriesInstanceUID": f"1.2.3.{n}"}
         images = [
-            changed(one, SOPInstanceUID=f"1.2.3.{n}.{k}", **uids, **told) for k, one in enumerate(axial())
+            changed(one, SOPInstanceUID=f"1.2.3.{n}.{k}", **uids, **told) for k, one in enumerate(axial()[:3])
         ]
         files = save_all(tmp_path / str(n), images).iterdir()
         series += [path.rename(tmp_path / f"{n}-{path.name}") for path in files]
