@@ -36,7 +36,7 @@ CHAPTERS = {
         "gate",
     ),
     "Synthesis and augmentation": (
-        "audit", "synthesis", "copies", "moves", "generators", "joint", "adapt", "augment_gain", "augment_gates",
+        "audit", "synthesis", "enlarge", "native", "copies", "moves", "generators", "joint", "adapt", "augment_gain", "augment_gates",
     ),
     "Few labels": ("label", "learn-breast", "features", "learn-costs"),
     "Networks, speed and safety": ("networks", "operators", "speed", "dicom_speed", "augment_speed", "kill", "mutations", "index", "pacs", "ohif"),
@@ -47,8 +47,8 @@ PLAINEST = {
     "augment_gates": "real scans of the val split", "copies": "false alarms", "deepinv": "FISTA, TV", "detect-brain": "mean intensity",
     "detect-breast": "mean intensity", "detect-chest": "mean intensity", "detect-lesions": "mean intensity",
     "detect-pneumonia": "mean intensity", "detect-val": "mean intensity", "deviation": "one number",
-    "explain": "attack 0.05", "folders": "a loop of", "gate": "healthy", "generators": "plain Gaussian", "htc2022": "least squares", "joint": "mean grey value",
-    "label": "minus random", "learn-breast": "pixels", "lesions": "trivial", "measured-kspace": "zero-filled",
+    "enlarge": "interpolated", "explain": "attack 0.05", "folders": "a loop of", "gate": "healthy", "generators": "plain Gaussian", "htc2022": "least squares", "joint": "mean grey value",
+    "label": "minus random", "learn-breast": "pixels", "lesions": "trivial", "native": "linear interpolation", "measured-kspace": "zero-filled",
     "membership": "1 patients a point", "moves": "plain", "networks": "monai", "ohif": "CT alone", "pacs": "disk alone", "patches": "trivial",
     "reconstruct-brain-t1": "trivial", "reconstruct-chest-ct": "trivial", "reconstruct-operators": "trivial",
 "stability": "trivial", "synthesis": "plain Gaussian",
@@ -69,6 +69,7 @@ ALONE = {
     "learn-costs": "it measures seconds",
     "operators": "it measures seconds and adjointness",
     "rules": "it compares rules with each other; plain images stand in reconstruct-brain-t1",
+    "serve": "it measures seconds and bytes",
     "speed": "it measures seconds",
 }
 """Why a file of results has no plain rival among its lines."""

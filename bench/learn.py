@@ -38,15 +38,9 @@ from medprior.downstream.augmented import ClassicalAugmentation
 from medprior.downstream.segmenter import SegmenterSettings, mean_dice, train_segmenter
 from medprior.evidence.gain import mean_scores, paired_gain
 from medprior.io.dataset.scan import scan
-from medprior.jobs.learn import (
-    LearnSettings,
-    calibration_error,
-    gathered,
-    head_from,
-    predictions,
-    reliability,
-)
+from medprior.jobs.learn import calibration_error, gathered, head_from, predictions, reliability
 from medprior.jobs.learn_masks import mask_in
+from medprior.jobs.tuning.ways import LearnSettings
 from medprior.learning.active import ScanPool, propose, reduced_features
 from medprior.learning.features import FeatureSettings, volume_features
 from medprior.learning.voxels import fit_voxel_head

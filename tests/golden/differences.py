@@ -56,6 +56,7 @@ INTENDED: dict[str, str] = {
     "*.record.metrics.errors.*": SHORT,
     "*.record.metrics.gates.copies*": COPIES,
     "augment set judged.*": COPIES,
+    "calibrate synthesize.record.metrics.entry.drawing": "images are enlarged in another way",
     "calibrate synthesize*": COPIES,
     "synthesize*.record.metrics.proof*": COPIES,
     "synthesize*.record.metrics.copies*": COPIES,

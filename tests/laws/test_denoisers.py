@@ -9,14 +9,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medprior.errors import BadOption, ShapeMismatch
 from medprior.operators import Gaussian, identity, simulate
 from medprior.prior import Condition, Denoiser, position_channels
 from medprior.prior.denoiser import broadcast_level
-from medprior.prior.wrappers import batched, cautious, guided, slicewise, tiled, with_known
+from medprior.prior.wrappers import batched, cautious, guided, slicewise, tiled, with_block_means, with_known
 from medprior.sampling import posterior_mean
 
 
@@ -162,6 +162,19 @@ def test_what_is_free_may_be_said_once_for_all(shape: tuple[int, ...]) -> None:
     )
     found = with_known(Told(), known, free)(x, SIGMA)
     assert torch.allclose(found, known + free.expand(2, 1, 9, 12) * (Told()(x, SIGMA) - known))
+
+
+@pytest.mark.parametrize("axes", [(8, 12), (4, 6, 8)])
+def test_block_means_are_known_and_finer_detail_is_the_denoisers(axes: tuple[int, ...]) -> None:
+    x, coarse = image(2, 1, *axes), image(2, 1, *(n // 2 for n in axes), seed=1)
+    wrapped, asked = with_block_means(Told(), coarse), Condition(label=torch.tensor([1, 2]))
+    plain, doubt = Told().moments(x, SIGMA, asked)
+    mean, std = wrapped.moments(x, SIGMA, asked)
+    means = nn.AvgPool2d(2) if len(axes) == 2 else nn.AvgPool3d(2)
+    assert torch.allclose(means(mean), coarse) and torch.equal(std, doubt)
+    detail, wanted = ((y - nn.Upsample(scale_factor=2)(means(y))) for y in (mean, plain))
+    assert torch.allclose(detail, wanted)
+    assert torch.equal(wrapped(x, SIGMA, asked), mean)
 
 
 class SureAndWrong(Told):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,14 +40,26 @@ class Likeness:
         mine = ((found - mean) / std).abs().amax(1)
         return (1 + (usual[None] >= mine[:, None]).sum(1)) / (len(usual) + 1)
 
+    def without(self, rows: Sequence[int]) -> Likeness:
+        """The same of fewer real scans. rows: of ``known``. Raises Uncalibrated where under 19 are left."""
+        if not rows:
+            return self
+        kept = torch.ones(len(self.known), dtype=torch.bool)
+        kept[list(rows)] = False
+        return Likeness(self.denoiser, _enough(self.known[kept]))
+
 
 def learn_likeness(denoiser: Denoiser, images: Tensor, condition: Condition | None = None) -> Likeness:
     """From (n, C, i, j[, k]) real scans that the prior has not learned from. Raises Uncalibrated under 19."""
-    if len(images) < LEAST:
+    return Likeness(denoiser, denoising_errors(denoiser, _enough(images), condition))
+
+
+def _enough(rows: Tensor) -> Tensor:
+    if len(rows) < LEAST:
         raise Uncalibrated(
-            f"{len(images)} real scans are too few to say what is in distribution", f"give at least {LEAST}"
+            f"{len(rows)} real scans are too few to say what is in distribution", f"give at least {LEAST}"
         )
-    return Likeness(denoiser, denoising_errors(denoiser, images, condition))
+    return rows
 
 
 def denoising_errors(denoiser: Denoiser, images: Tensor, condition: Condition | None = None) -> Tensor:

@@ -26,7 +26,7 @@ from ..learning.features import FeatureSettings, features
 from ..learning.heads import Projection, fit_linear, folds_by_patient
 from ..prior import Prior
 from ..prior.admit import Admitted, resize
-from .learn import LearningSet, LearnSettings, chosen, ways_of
+from .tuning.ways import LearningSet, LearnSettings, chosen, ways_of
 
 __all__ = [
     "ARMS",

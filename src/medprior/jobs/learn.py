@@ -5,9 +5,10 @@ Every number that is promised comes from patients that the head has not seen: ou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,112 +16,54 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..data.seeds import seed_for
 from ..data.volume import Volume
 from ..errors import BadOption, Uncalibrated, did_you_mean
 from ..evidence.conformal import threshold
-from ..evidence.gain import SeedScores, auroc_scores, paired_gain
 from ..evidence.intervals import Estimate, clopper_pearson, interval
 from ..evidence.metrics import auroc
 from ..io.dataset.scan import scan
-from ..learning.features import SIGMAS, FeatureSettings, class_errors, volume_features
+from ..learning.features import FeatureSettings, class_errors, volume_features
 from ..learning.head_folder import Head, HeadCard, HeadPromises, load_head, prior_digest, save_head
 from ..learning.head_model import GENERATIVE, looker_of
-from ..learning.heads import (
-    FOLDS,
-    Fit,
-    LinearHead,
-    Projection,
-    Temperature,
-    calibrated,
-    fit_linear,
-    folds_by_patient,
-    out_of_fold,
-    probabilities,
-    self_train,
-)
+from ..learning.heads import FOLDS, Projection, Temperature, calibrated, probabilities
 from ..prior import Prior
 from .given import GivenPrior, GivenScan, load_scan, prior_of
+from .tuning.classifier import ImageSet, check_one_label, tuned_way
+from .tuning.ways import (
+    ALONE,
+    JUDGED,
+    SCALE,
+    LearningSet,
+    LearnSettings,
+    WayToLearn,
+    chosen,
+    macro_auroc,
+    tried,
+)
 
 __all__ = [
-    "ALONE",
-    "JUDGED",
-    "SELF",
     "GivenHead",
-    "LearnSettings",
-    "LearningSet",
     "Prediction",
-    "WayToLearn",
     "calibration_error",
-    "chosen",
-    "fold_parts",
     "gathered",
     "head_from",
     "labels_of",
     "learn",
-    "macro_auroc",
     "measured_unseen",
     "predict",
     "predictions",
     "reliability",
     "targets_of",
-    "tried",
-    "ways_of",
     "with_errors",
 ]
 
 Array: TypeAlias = NDArray[Any]
-ALONE, SELF = "labels alone", "self-training"
 FEW = 30
 """Labelled scans below which probabilities are called uncalibrated."""
-REPEATS = 3
-"""Times that the patients are parted into folds, each time in another way."""
-_SCALE = 100.0
-"""Of differences between denoising errors, which are small."""
-JUDGED = 1000
-"""Scans without label with which self-training is judged; all of them teach the head."""
 MARK = "|"
 """Between labels of one scan that come together, as in effusion|pneumonia."""
 GivenHead: TypeAlias = Head | str | Path
 """A head, its folder, or the folder of its run."""
-
-
-@dataclass(frozen=True, slots=True)
-class LearnSettings:
-    """sigmas: of the features. unlabelled: use scans without label. level: of prediction sets. seed: of
-    folds and noise. Raises BadOption for a level that is not between 0 and 1.
-    """
-
-    sigmas: tuple[float, ...] = SIGMAS
-    unlabelled: bool = True
-    level: float = 0.9
-    seed: int = 0
-    allow_other: bool = False
-
-    def __post_init__(self) -> None:
-        if not 0 < self.level < 1:
-            raise BadOption(f"level: wanted a share between 0 and 1, got {self.level}", "0.9 is usual")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LearningSet:
-    """x: (n, d) features of labelled scans. y: (n, K) targets. patients: (n,). u: (m, d) without label.
-    errors: (n, labels of the prior) as of ``class_errors``, where these are the classes.
-    """
-
-    x: Array
-    y: Array
-    patients: tuple[str, ...]
-    classes: tuple[str, ...]
-    u: Array
-    several: bool = False
-    errors: Array | None = None
-
-    def part(self, at: Array) -> LearningSet:
-        """Some of the labelled scans."""
-        errors = None if self.errors is None else self.errors[at]
-        own = tuple(self.patients[n] for n in at)
-        return replace(self, x=self.x[at], y=self.y[at], patients=own, errors=errors)
 
 
 def labels_of(labels: Sequence[str], owners: Sequence[str]) -> tuple[tuple[str, ...], bool]:
@@ -197,6 +140,7 @@ def learn(
     *,
     patients: Sequence[str] | None = None,
     out: str | Path | None = None,
+    fine_tune: bool = False,
     how: LearnSettings | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Head:
@@ -204,7 +148,8 @@ def learn(
 
     scans: the folder of a data set, or scans with ``labels``: one each, None where there is none, several
     that come together joined by "|". patients: whose each scan is; without them each counts as a patient of
-    its own. out: folder for the head.
+    its own. out: folder for the head. fine_tune: also tune the prior's network, which takes minutes; used
+    only where held-out labels prefer it.
 
     Raises BadOption for labels that cannot be learned from, and what ``medprior.scan``, ``medprior.load`` and
     ``Prior.admit`` raise.
@@ -217,7 +162,9 @@ def learn(
         items = index.without_test()
         given = [(item.label, item.owner) for item in items]
         volumes: Iterable[Volume] = (volume for _, volume in index.volumes(items))
-        marked: Iterable[Volume] = (v for _, v in index.volumes([item for item in items if item.label]))
+
+        def part(*, wanted: bool) -> Iterator[Volume]:
+            return (v for _, v in index.volumes([item for item in items if bool(item.label) is wanted]))
     else:
         if labels is None or len(labels) != len(scans) or (patients and len(patients) != len(scans)):
             raise BadOption(
@@ -226,105 +173,26 @@ def learn(
         owners = patients or [f"scan {n}" for n in range(len(scans))]
         given = [(label or "", who) for label, who in zip(labels, owners, strict=True)]
         volumes = (load_scan(one, known) for one in scans)
-        marked = (load_scan(one, known) for one, label in zip(scans, labels, strict=True) if label)
-    labels_of(*zip(*given, strict=True))  # before minutes are spent, not after
+        pairs = list(zip(scans, labels, strict=True))
+
+        def part(*, wanted: bool) -> Iterator[Volume]:
+            return (load_scan(one, known) for one, label in pairs if bool(label) is wanted)
+
+    _, several = labels_of(*zip(*given, strict=True))  # before minutes are spent, not after
+    check_one_label(several=several and fine_tune)
     total = len(given)
     settings = FeatureSettings(how.sigmas, how.seed, how.allow_other)
     found = volume_features(known, volumes, settings, on_step and (lambda done: on_step(done, total))).numpy()
-    data = with_errors(gathered(found, *zip(*given, strict=True)), known, marked, settings)
-    head, *_ = head_from(data, known, how)
+    data = with_errors(gathered(found, *zip(*given, strict=True)), known, part(wanted=True), settings)
+    others = []
+    if fine_tune:
+        some = islice(part(wanted=False), 0, None, max(1, -(-len(data.u) // JUDGED)))
+        images = ImageSet.of(known, part(wanted=True), some, allow_other=how.allow_other)
+        others.append(tuned_way(data, known, images, how))
+    head, *_ = head_from(data, known, how, others)
     if out is not None:
         save_head(head, out)
     return head
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class WayToLearn:
-    """One way to learn. logits: (n, K) of labelled scans out of fold, for each repetition. scores: their
-    AUROC. fit: on features that ``Projection`` has turned. stopped: why it does not count, "" where it does.
-    own: of a way with a network of its own, (its tensors, the noise levels that it reads).
-    """
-
-    name: str
-    fit: Fit
-    logits: tuple[Array, ...]
-    scores: tuple[SeedScores, ...]
-    stopped: str = ""
-    own: Callable[[], tuple[dict[str, torch.Tensor], tuple[float, ...]]] | None = None
-
-
-def macro_auroc(logits: Array, y: Array, *, several: bool) -> SeedScores:
-    """Area under the ROC curve; of more than two classes or labels the mean of each against the rest."""
-    p = probabilities(logits, several=several)
-    if not several:
-        return auroc_scores(p, y.argmax(1))
-    both = [k for k in range(y.shape[1]) if 0 < y[:, k].sum() < len(y)]
-    found = [auroc_scores(np.stack([1 - p[:, k], p[:, k]], 1), y[:, k]) for k in both]
-    if not found:
-        raise BadOption("auroc: wanted scans with and without a label", "label scans without any, too")
-    return SeedScores(
-        float(np.mean([one.value for one in found])), np.mean([one.parts for one in found], axis=0)
-    )
-
-
-def tried(data: LearningSet, how: LearnSettings) -> tuple[Projection, list[WayToLearn]]:
-    """Every way to learn, each judged out of fold by patient: labels alone first."""
-    projection = Projection.fitted(np.concatenate([data.x, data.u]))
-    u = projection(data.u) if len(data.u) else np.zeros((0, projection.turn.shape[1]))
-    return projection, ways_of(replace(data, x=projection(data.x), u=u), how)
-
-
-def ways_of(data: LearningSet, how: LearnSettings) -> list[WayToLearn]:
-    """As ``tried``, on features that are projected already. At most ``JUDGED`` scans without label judge."""
-    x, u, several = data.x, data.u, data.several
-    parts = fold_parts(data, how)
-
-    def alone(a: Array, b: Array) -> LinearHead:
-        return fit_linear(a, b, several=several)
-
-    def with_scans(free: Array) -> Fit:
-        return lambda a, b: self_train(a, b, free, several=several).head or alone(a, b)
-
-    ways: dict[str, tuple[Fit, Fit]] = {ALONE: (alone, alone)}
-    stopped = {}
-    if len(u):
-        stopped[SELF] = self_train(x, data.y, u, several=several).reason
-        ways[SELF] = with_scans(u), with_scans(u[:: -(-len(u) // JUDGED)])
-    if data.errors is not None:
-        ways[GENERATIVE] = alone, alone
-    found = []
-    for name, (fit, judged) in ways.items():
-        seen = data.errors * _SCALE if name == GENERATIVE and data.errors is not None else x
-        logits = tuple(out_of_fold(judged, seen, data.y, part) for part in parts)
-        scores = tuple(macro_auroc(one, data.y, several=several) for one in logits)
-        found.append(WayToLearn(name, fit, logits, scores, stopped.get(name, "")))
-    return found
-
-
-def fold_parts(data: LearningSet, how: LearnSettings, most: int | None = None) -> list[Array]:
-    """(n,) the fold of each labelled scan, for each repetition; folds of patients, at most so many."""
-    kinds = range(data.y.shape[1])
-    fewest = min(len({w for w, row in zip(data.patients, data.y, strict=True) if row[k]}) for k in kinds)
-    folds = max(2, min(most or FOLDS, fewest))
-    return [
-        folds_by_patient(data.y, data.patients, seed_for(how.seed, "repeat", n) % 2**31, folds)
-        for n in range(REPEATS)
-    ]
-
-
-def chosen(ways: Sequence[WayToLearn], patients: Sequence[str]) -> tuple[WayToLearn, dict[str, Estimate]]:
-    """The way that held-out labels prefer, and the gain of each over labels alone with its interval, on the
-    repetitions that both have. A way that was stopped, or is worse in the mean, never wins.
-    """
-    base = ways[0]
-    gains = {
-        way.name: paired_gain(way.scores, base.scores[: len(way.scores)], patients)
-        for way in ways[1:]
-        if not way.stopped
-    }
-    best = max(gains, key=lambda name: gains[name].value, default="")
-    winner = next((w for w in ways if w.name == best and gains[best].value >= 0), base)
-    return winner, gains
 
 
 def head_from(
@@ -365,8 +233,8 @@ def head_from(
 def _linear_tensors(way: WayToLearn, data: LearningSet, projection: Projection) -> dict[str, torch.Tensor]:
     """Weight and bias on features that no projection has turned."""
     if way.name == GENERATIVE and data.errors is not None:
-        linear = way.fit(data.errors * _SCALE, data.y)
-        linear = replace(linear, weight=linear.weight * _SCALE)
+        linear = way.fit(data.errors * SCALE, data.y)
+        linear = replace(linear, weight=linear.weight * SCALE)
     else:
         linear = way.fit(projection(data.x), data.y).behind(projection)
     return {name: torch.from_numpy(getattr(linear, name)).float() for name in ("weight", "bias")}

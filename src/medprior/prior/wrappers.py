@@ -9,11 +9,22 @@ from itertools import product
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..errors import BadOption, ShapeMismatch
 from .denoiser import Condition, Denoiser, position_channels
 
-__all__ = ["batched", "cautious", "guided", "in_bfloat16", "on_device", "slicewise", "tiled", "with_known"]
+__all__ = [
+    "batched",
+    "cautious",
+    "guided",
+    "in_bfloat16",
+    "on_device",
+    "slicewise",
+    "tiled",
+    "with_block_means",
+    "with_known",
+]
 
 
 class _Wrapped(Denoiser):
@@ -141,6 +152,58 @@ def with_known(denoiser: Denoiser, known: Tensor, free: Tensor) -> Denoiser:
     what is made fits to it.
     """
     return _Changed(denoiser, lambda mean: known + free * (mean - known), lambda std: free * std)
+
+
+class _BlockMeans(_Wrapped):
+    def __init__(self, denoiser: Denoiser, coarse: Tensor) -> None:
+        super().__init__(denoiser)
+        self.coarse = coarse
+        self.pool = F.avg_pool2d if coarse.ndim == 4 else F.avg_pool3d
+
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> Tensor:
+        return self._fitted(self.denoiser(x, sigma, condition), sigma)
+
+    def moments(self, x: Tensor, sigma: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
+        mean, std = self.denoiser.moments(x, sigma, condition)
+        return self._fitted(mean, sigma), std
+
+    def _fitted(self, mean: Tensor, sigma: Tensor) -> Tensor:
+        """mean + C A^T (A C A^T)^-1 (coarse - A mean), in Fourier space, where C is diagonal and A C A^T is
+        the mean over the frequencies that the coarse grid cannot tell apart.
+        """
+        axes, size = tuple(range(2, mean.ndim)), tuple(mean.shape[2:])
+        error = self.spectrum(sigma[:1], size).to(mean)
+        missing = torch.fft.fftn(self.coarse - self.pool(mean, 2), dim=axes)
+        seen = _block_mean_gain(size).to(missing)
+        heard = seen.abs().square() * error
+        together = sum(heard.roll(shift, last) for shift, last in _aliases(size))
+        every = missing.repeat(1, 1, *[2] * len(size))
+        return mean + torch.fft.ifftn(every * 2 ** len(size) * error * seen.conj() / together, dim=axes).real
+
+
+def _block_mean_gain(size: tuple[int, ...]) -> Tensor:
+    """(*size) complex: of each FFT coefficient, the mean of a voxel and its next one along each axis."""
+    gain = torch.ones(size, dtype=torch.complex128)
+    for axis, n in enumerate(size):
+        wave = torch.exp(2j * torch.pi * torch.arange(n, dtype=torch.float64) / n)
+        gain = gain * ((1 + wave) / 2).reshape([-1 if at == axis else 1 for at in range(len(size))])
+    return gain
+
+
+def _aliases(size: tuple[int, ...]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Shifts between frequencies that are one on a grid half as fine."""
+    axes = tuple(range(-len(size), 0))
+    return [(shift, axes) for shift in product(*((0, n // 2) for n in size))]
+
+
+def with_block_means(denoiser: Denoiser, coarse: Tensor) -> Denoiser:
+    """A denoiser that knows a coarse image: the mean of each block of 2 voxels along each axis.
+
+    coarse: shaped as x, half as large along each axis of the image. What it knows of the rest follows from
+    the power spectrum of the denoiser's error: a Gaussian, the same at each place (Rozet et al. 2024, eq.
+    14).
+    """
+    return _BlockMeans(denoiser, coarse)
 
 
 def cautious(denoiser: Denoiser, doubt: float | None = None, share: float | None = None) -> Denoiser:

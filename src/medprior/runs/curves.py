@@ -28,7 +28,8 @@ from ..jobs.label_curves import (
     judged_by,
     looked,
 )
-from ..jobs.learn import labels_of, macro_auroc, targets_of
+from ..jobs.learn import labels_of, targets_of
+from ..jobs.tuning.ways import macro_auroc
 from ..learning.features import FeatureSettings
 from .ask.requests import EvaluateLearn
 from .core.inputs import LoadedPrior

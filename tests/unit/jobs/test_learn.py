@@ -14,13 +14,8 @@ import medprior
 from medprior.errors import BadOption
 from medprior.jobs import learn as module
 from medprior.jobs.learn import (
-    ALONE,
-    SELF,
-    LearningSet,
-    LearnSettings,
     Prediction,
     calibration_error,
-    chosen,
     gathered,
     head_from,
     labels_of,
@@ -30,8 +25,9 @@ from medprior.jobs.learn import (
     predictions,
     reliability,
     targets_of,
-    tried,
 )
+from medprior.jobs.tuning import ways
+from medprior.jobs.tuning.ways import ALONE, SELF, LearningSet, LearnSettings, chosen, tried
 from medprior.learning.features import class_errors
 from medprior.learning.head_model import GENERATIVE, looker_of
 from tests.unit.jobs.exact import tiny
@@ -97,7 +93,7 @@ def test_both_numbers_stand_in_the_promises(monkeypatch: pytest.MonkeyPatch) -> 
     head, *_ = head_from(data, tiny(), ONE)
     assert set(head.promises.compared) == {ALONE, SELF}
     assert f"gain of {SELF} over {ALONE}" in head.promises.estimates
-    monkeypatch.setattr(module, "self_train", lambda *a, **k: module_stopped())
+    monkeypatch.setattr(ways, "self_train", lambda *a, **k: module_stopped())
     head, *_ = head_from(data, tiny(), ONE)
     assert head.card.method == ALONE and head.promises.notes == (f"{SELF} was stopped: it ran away",)
 

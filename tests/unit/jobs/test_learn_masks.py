@@ -77,7 +77,8 @@ def test_what_cannot_be_learned_is_said() -> None:
     prior, (scans, masks) = tiny(), blocks(2, 2)
     with pytest.raises(BadOption, match="masks of 1 patient"):
         learn_segmenter(prior, scans, masks, ["p", "p"], HOW, QUICK)
-    from medprior.jobs.learn import LearnSettings, head_from
+    from medprior.jobs.learn import head_from
+    from medprior.jobs.tuning.ways import LearnSettings
 
     head, *_ = head_from(learning_set(8), prior, LearnSettings(sigmas=(0.3,)))
     with pytest.raises(BadOption, match="the head is a classifier"):

@@ -18,7 +18,7 @@ __all__ = ["data"]
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ways to learn are judged twice, as an interval needs, and halves of the patients judge."""
-    monkeypatch.setattr("medprior.jobs.learn.REPEATS", 2)
+    monkeypatch.setattr("medprior.jobs.tuning.ways.REPEATS", 2)
     monkeypatch.setattr("medprior.jobs.label_curves.FOLDS", 2)
 
 

@@ -1,1 +1,1 @@
-"""Ways to learn from labels that tune the prior's own network."""
+"""Ways to learn from labels, and those that tune the prior's own network."""

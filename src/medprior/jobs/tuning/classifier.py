@@ -19,7 +19,7 @@ from ...learning.features import FeatureSettings, features
 from ...learning.heads import Array, LinearHead, Projection, fit_linear
 from ...prior import Prior
 from ...prior.admit import resize
-from ..learn import LearningSet, LearnSettings, WayToLearn, fold_parts, macro_auroc
+from .ways import LearningSet, LearnSettings, WayToLearn, fold_parts, macro_auroc
 
 __all__ = ["TUNED", "ImageSet", "check_one_label", "tuned_way"]
 

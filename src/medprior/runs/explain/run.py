@@ -8,9 +8,7 @@ from dataclasses import asdict
 import numpy as np
 
 from ...data.volume import Volume
-from ...errors import BadOption
 from ...explanation.latent import Search
-from ...io.dataset.cache import cached_scan
 from ...io.dataset.scan import Item
 from ...io.read import read
 from ...jobs.explain import Explained, Explaining, explain, network_images
@@ -20,16 +18,13 @@ from ...learning.similar import Neighbour, nearest_cases
 from ...prior import Prior
 from ..ask.requests import Explain
 from ..core.cost import announce
-from ..core.inputs import scan_hash
 from ..core.outputs import Outcome, Output, ScanResult, Summary
 from ..core.progress import Event, OnEvent
 from .model import load_model
 from .page import explain_section
+from .real_scans import real_scans
 
 __all__ = ["run_explain"]
-
-_MOST_REAL = 200
-"""Real scans that are read for p-values."""
 
 
 def run_explain(request: Explain, prior: Prior, volume: Volume, on_event: OnEvent) -> Outcome:
@@ -45,7 +40,9 @@ def run_explain(request: Explain, prior: Prior, volume: Volume, on_event: OnEven
     admitted = prior.admit(volume, allow_other=request.allow_other)
     n_images = network_images(what, tuple(admitted.whole.shape[1:]))
     announce(prior, len(admitted.images), tuple(admitted.images.shape[2:]), n_images, on_event)
-    real = _real(request, volume, on_event)
+    if request.real is not None:
+        on_event(Event("stage", "reading real scans"))
+    real = real_scans(request, prior)
     on_event(Event("stage", "looking for the smallest change that turns the answer", 0, 4))
     found = explain(
         prior,
@@ -53,10 +50,10 @@ def run_explain(request: Explain, prior: Prior, volume: Volume, on_event: OnEven
         loaded.differentiable(admitted) if request.gradients else loaded.model,
         what,
         shuffled=loaded.shuffled(request.seed),
-        real=[case for _, case in real],
+        real=real.likeness(volume) or (),
         on_step=lambda done, total: on_event(Event("step", done=done, total=total)),
     )
-    section, preview = explain_section(volume, found, _similar(request, prior, volume, real))
+    section, preview = explain_section(volume, found, _similar(request, prior, volume, real.others(volume)))
     return Outcome(
         _metrics(found),
         [section],
@@ -85,25 +82,6 @@ def _region(request: Explain, volume: Volume) -> Volume | str:
     if request.mask is not None:
         return read(request.mask, unit="label")
     return request.region if request.box is None else box_mask(volume, request.box)
-
-
-def _real(request: Explain, volume: Volume, on_event: OnEvent) -> list[tuple[Item, Volume]]:
-    """Real scans of the folder, evenly over its files, without the scan itself."""
-    if request.real is None:
-        if request.similar:
-            raise BadOption("similar: wanted real scans to look among", "name their folder: --real FOLDER")
-        return []
-    on_event(Event("stage", "reading real scans"))
-    index = cached_scan(request.real, unit=request.unit, modality=request.modality)
-    own = scan_hash(volume)
-    items = [item for item in index.usable(None) if item.digest != own]
-    chosen = (
-        {round(at) for at in np.linspace(0, len(items) - 1, min(_MOST_REAL, len(items)))} if items else ()
-    )
-    if not chosen:
-        raise BadOption(f"real: {request.real} holds no usable scan")
-    found = list(index.volumes(items[n] for n in sorted(chosen)))
-    return [(item, case) for item, case in found if scan_hash(case) != own]
 
 
 def _similar(

@@ -12,20 +12,9 @@ from ...data.volume import Volume
 from ...evidence.intervals import Estimate
 from ...io.dataset.index import patients_of
 from ...io.dataset.scan import Index, Item
-from ...jobs.learn import (
-    ALONE,
-    FEW,
-    JUDGED,
-    LearningSet,
-    LearnSettings,
-    WayToLearn,
-    calibration_error,
-    gathered,
-    head_from,
-    labels_of,
-    with_errors,
-)
+from ...jobs.learn import FEW, calibration_error, gathered, head_from, labels_of, with_errors
 from ...jobs.tuning.classifier import ImageSet, check_one_label, tuned_way
+from ...jobs.tuning.ways import ALONE, JUDGED, LearningSet, LearnSettings, WayToLearn
 from ...learning.features import FeatureSettings, volume_features
 from ...learning.head_folder import Head, save_head
 from ...prior import Prior

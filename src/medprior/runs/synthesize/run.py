@@ -32,8 +32,8 @@ SHOWN = 64
 """Most images on the sheet; all of them are written."""
 
 EVALUATIONS = 26
-"""At full size. 14 levels refine the coarser image, which costs a third of that; a small image is drawn at
-once.
+"""At full size, of a small image, which is drawn at once. A large one takes half of that: 10 levels refine a
+coarser image.
 """
 
 

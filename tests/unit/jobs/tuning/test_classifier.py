@@ -14,8 +14,9 @@ import medprior.jobs.learn as module
 from medprior.data.volume import Volume
 from medprior.errors import BadOption
 from medprior.evidence.gain import SeedScores
-from medprior.jobs.learn import ALONE, LearningSet, WayToLearn, gathered, head_from, predict, tried
+from medprior.jobs.learn import gathered, head_from, learn, predict
 from medprior.jobs.tuning.classifier import TUNED, ImageSet, tuned_way
+from medprior.jobs.tuning.ways import ALONE, SELF, LearningSet, WayToLearn, tried
 from medprior.learning.consistency import ConsistencySettings
 from medprior.learning.features import volume_features
 from medprior.learning.head_folder import load_head, save_head
@@ -59,6 +60,18 @@ def test_it_is_judged_as_the_others_and_brings_its_own_network(
     save_head(head, tmp_path / "head")
     one, other = predict(volumes[:4], head), predict(volumes[:4], load_head(tmp_path / "head"))
     assert [str(a) for a in one] == [str(b) for b in other]
+
+
+def test_one_call_learns_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``mp.learn`` with fine_tune judges it beside the others."""
+    monkeypatch.setattr("medprior.jobs.tuning.classifier.ConsistencySettings", lambda: FEW)
+    monkeypatch.setattr("medprior.jobs.tuning.ways.FOLDS", 2)
+    images, labels = striped(16)
+    given = [label if n < 10 else None for n, label in enumerate(labels)]
+    head = learn(images, tiny(), given, how=ONE, fine_tune=True)
+    assert set(head.promises.compared) == {ALONE, SELF, TUNED}
+    with pytest.raises(BadOption, match="wants one label a scan"):
+        learn(images, tiny(), ["a|b", "a"] * 8, fine_tune=True)
 
 
 def test_what_cannot_be_tuned_is_said() -> None:

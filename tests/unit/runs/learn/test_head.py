@@ -177,7 +177,7 @@ def test_an_independent_checker_finds_no_error_in_the_report(head: Path, tmp_pat
     assert errors_of(out / "outputs" / "structured_report.dcm") == []
 
 
-def test_a_head_whose_network_was_tuned_predicts_alike(
+def test_a_head_whose_network_was_tuned_is_one_more_way(
     data: Path,
     tiny: Path,
     tmp_path: Path,
@@ -187,7 +187,7 @@ def test_a_head_whose_network_was_tuned_predicts_alike(
     """Its page shows every way; labels that come together are refused before minutes are spent."""
     few = ConsistencySettings(steps=2, labelled=4, unlabelled=4)
     monkeypatch.setattr("medprior.jobs.tuning.classifier.ConsistencySettings", lambda: few)
-    monkeypatch.setattr("medprior.jobs.learn.FOLDS", 2)
+    monkeypatch.setattr("medprior.jobs.tuning.ways.FOLDS", 2)
     out = tmp_path / "out"
     assert main(["learn", str(data), "--prior", str(tiny), "--fine-tune", "--out", str(out)]) == 0
     compared = json.loads((out / "run.json").read_text())["metrics"]["promises"]["compared"]
