@@ -53,6 +53,8 @@ SIDE = 64
 FOLDS = 5
 BATCH = 20
 """Labels that are asked for at once."""
+MOST_ASKED = 200
+"""Labels that are asked for: choosing takes longer with every batch, and helps with few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,10 @@ class LearningMethod:
     source: str
     unlabelled: bool = False
     asked: bool = False
+
+    def covers(self, n: int) -> bool:
+        """Whether it is measured with so many labels."""
+        return not self.asked or n <= MOST_ASKED
 
 
 OURS = LearningMethod("prior, with unlabelled scans", "prior", unlabelled=True)

@@ -71,7 +71,7 @@ def _work(
     todo = [(size, draw) for size in request.sizes for draw in range(request.draws)]
     on_event(Event("stage", "learning from draws of labels", 0, len(todo)))
     for n, (size, draw) in enumerate(todo):
-        for arm in arms:
+        for arm in (one for one in arms if one.covers(size)):
             if (key := _key(arm, size, draw)) not in collected:
                 collected.keep(key, {"logits": _drawn(request, pool, arm, size, draw).round(5).tolist()})
         on_event(Event("step", done=n + 1, total=len(todo)))
@@ -155,7 +155,9 @@ class _Curves:
             return macro_auroc(logits, y, several=pool.several)
 
         scores = {
-            arm.name: {n: [score(arm, n, d) for d in range(request.draws)] for n in request.sizes}
+            arm.name: {
+                n: [score(arm, n, d) for d in range(request.draws)] for n in request.sizes if arm.covers(n)
+            }
             for arm in arms
         }
         ours = next(arm.name for arm in arms if arm.source == "prior")
@@ -165,6 +167,7 @@ class _Curves:
             return {
                 n: paired_gain(own, scores[other][n] if other else nothing, patients)
                 for n, own in scores[name].items()
+                if not other or n in scores[other]
             }
 
         gains = {name: over(ours, name) for name in scores if name != ours}
@@ -283,7 +286,13 @@ def _chart(arms: Sequence[LearningMethod], values: Mapping[str, Mapping[int, Est
 def _table(title: str, rows: Mapping[str, Mapping[int, Estimate]], sizes: Sequence[int], how: str) -> Table:
     cells = [[title, *(f"{n} labels" for n in sizes)]]
     cells += [
-        [name, *(f"{row[n].value:{how}} ({row[n].low:{how}} to {row[n].high:{how}})" for n in sizes)]
+        [
+            name,
+            *(
+                f"{at.value:{how}} ({at.low:{how}} to {at.high:{how}})" if at else ""
+                for at in map(row.get, sizes)
+            ),
+        ]
         for name, row in rows.items()
     ]
     return Table(cells, open=True)
