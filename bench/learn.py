@@ -2,11 +2,13 @@
 a network trained on the same labels?
 
     python bench/learn.py curves SET --prior PRIOR [--judge test] [--draws 10] [--sizes 20 50 100] [--quick]
+                          [--most 1000] [--labels-alone]
     python bench/learn.py calibration SET --prior PRIOR
     python bench/learn.py masks hippocampus --prior PRIOR [--sizes 4 8] [--draws 2] [--test 12]
 
 SET: pneumonia or breast (MedMNIST, 28 pixels), films (NIH, 256 pixels); or a folder whose sub-folders are
-labels. The prior must not have learned from scans that judge; it needs no labels. curves: `medprior evaluate
+labels. The prior must not have learned from scans that judge; it needs no labels. --most: so many scans of
+train, drawn at random, and all that judge. curves: `medprior evaluate
 learn`. calibration: heads of 50 labels drawn at random from train, asked about val: expected calibration
 error, and how often prediction sets hold the truth. masks: Dice of whole test volumes by a head on few
 labelled volumes, beside MONAI's U-Net with the usual augmentation on the same ones, slice by slice. Reads
@@ -55,8 +57,8 @@ SETS = {
 PATIENTS = {"films": r"^(\d{8})"}
 
 
-def folder_of(name: str, into: Path, splits: tuple[str, ...]) -> Path:
-    """The data set as pictures in SPLIT/LABEL/."""
+def folder_of(name: str, into: Path, splits: tuple[str, ...], most: int = 0) -> Path:
+    """The data set as pictures in SPLIT/LABEL/. most: scans of train, 0 for all."""
     if name not in SETS:
         return Path(name)
     source, file, labels = SETS[name]
@@ -65,7 +67,10 @@ def folder_of(name: str, into: Path, splits: tuple[str, ...]) -> Path:
             (into / split).symlink_to(DATA / source / split)
             continue
         with np.load(DATA / source / split / file) as stored:
-            for n, (image, kind) in enumerate(zip(stored["images"], stored["labels"].ravel(), strict=True)):
+            images, kinds = stored["images"], stored["labels"].ravel()
+            order = torch.randperm(len(images), generator=generator(0, "some", name)).tolist()
+            for n in sorted(order[: most or None] if split == "train" else order):
+                image, kind = images[n], kinds[n]
                 place = into / split / labels[int(kind)]
                 place.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(image).save(place / f"{n:05d}.png")
@@ -84,6 +89,7 @@ def curves(args: argparse.Namespace, folder: Path) -> None:
         draws=args.draws,
         stratified=args.stratified,
         baselines="quick" if args.quick else "all",
+        labels_alone=args.labels_alone,
         modality=mp.load(args.prior).card.modality,
         out=Path(args.out) if args.out else folder.parent / "run",
         progress=not args.silent,
@@ -186,6 +192,8 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[20, 50, 100])
     parser.add_argument("--stratified", action="store_true")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--labels-alone", action="store_true")
+    parser.add_argument("--most", type=int, default=0)
     parser.add_argument("--silent", action="store_true")
     parser.add_argument("--test", type=int, default=12, help="masks: test volumes")
     parser.add_argument("--steps", type=int, default=300, help="masks: steps of the U-Net")
@@ -196,7 +204,7 @@ def main() -> None:
         into.mkdir()
         splits = ("train", "val") if args.what == "calibration" else ("train", "test")
         splits = ("train",) if args.judge == "folds" else splits
-        folder = into if args.what == "masks" else folder_of(args.set, into, splits)
+        folder = into if args.what == "masks" else folder_of(args.set, into, splits, args.most)
         {"curves": curves, "calibration": calibration, "masks": masks}[args.what](args, folder)
 
 
