@@ -385,10 +385,11 @@ def test_hostile_words_of_a_file_are_shown_as_words(page: Page, tmp_path: Path) 
     series: list[Path] = []
     for n, words in enumerate(HOSTILE_WORDS):
         told = dict.fromkeys(("SeriesDescription", "StudyDescription"), words[:64])
+        told["SpecificCharacterSet"] = "ISO_IR 192"
         told["PatientName"] = re.sub("[=^]", " ", words[:64])
         uids = {"SeriesInstanceUID": f"1.2.3.{n}"}
         images = [
-            changed(one, SOPInstanceUID=f"1.2.3.{n}.{k}", **uids, **told) for k, one in enumerate(axial())
+            changed(one, SOPInstanceUID=f"1.2.3.{n}.{k}", **uids, **told) for k, one in enumerate(axial()[:3])
         ]
         files = save_all(tmp_path / str(n), images).iterdir()
         series += [path.rename(tmp_path / f"{n}-{path.name}") for path in files]
@@ -401,7 +402,7 @@ def test_hostile_words_of_a_file_are_shown_as_words(page: Page, tmp_path: Path) 
     series_pages = [one.get_attribute("href").partition("#/")[2] for one in card() if ".png" not in one.text]
     for place in ("new/detect", "new/predict", "reading", *series_pages[: len(HOSTILE_WORDS)]):
         page.go(place)
-        page.wait("img.base" if place.startswith("scan") else "form")
+        page.wait("img.base" if place.startswith("scan") else "form, .empty")
         assert unharmed(page), place
     page.hear()
     assert [line for line in page.said if "Content Security Policy" in line] == []

@@ -62,6 +62,11 @@ VERBS = {
     "evaluate reconstruct": ("evaluate", "reconstruct", "--fast", "--task", "sr2", "--most", 2),
     "calibrate detect": ("calibrate", "detect", "--into", "prior"),
     "calibrate reconstruct": ("calibrate", "reconstruct", "--fast", "--task", "sr2", "--into", "prior"),
+    "calibrate synthesize": ("calibrate", "synthesize", "--n", 24, "--into", "prior"),
+    "evaluate learn": (
+        *("evaluate", "learn", "--judge", "test", "--sizes", 8, "--draws", 2),
+        *("--baselines", "quick"),
+    ),
     "augment-set": ("augment-set", "--n", 1, "--judge", "off", "--allow-other"),
 }
 
@@ -73,8 +78,16 @@ def test_what_is_written_names_nobody(
     """Also the index beside a run, and that in the cache."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MEDPRIOR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("medprior.jobs.synthetic.audit._TWIN_STEPS", 10)  # what is written is the same
     command(*VERBS[name], scans, "--prior", tiny, "--out", tmp_path / "out")
     assert found(tmp_path) == [] and len(list(tmp_path.rglob("*"))) > 4
+
+
+def test_evaluating_explanations_names_nobody(scans: Path, tiny: Path, tmp_path: Path) -> None:
+    model = bright_model(tmp_path, 0.3)
+    chosen = ("--model", model, "--most", 2, "--particles", 2, "--allow-other", "--out", tmp_path / "out")
+    command("evaluate", "explain", scans, "--prior", tiny, *chosen)
+    assert found(tmp_path / "out") == [] and len(list((tmp_path / "out").rglob("*"))) > 2
 
 
 def test_a_folder_of_results_has_what_is_stated_alone(scans: Path, tiny: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 
 from medprior.data.volume import Volume
@@ -16,7 +17,18 @@ from medprior.errors import BadGeometry, BadOption
 from medprior.io.dataset.scan import scan
 from medprior.io.read import read, read_all
 from tests.corpus.dicom_parts import save
-from tests.corpus.vendors import GE, SERIES, SIEMENS, classic, mosaic, pixels, times, uih_grid, write_series
+from tests.corpus.vendors import (
+    GE,
+    SERIES,
+    SIEMENS,
+    acquisitions,
+    classic,
+    mosaic,
+    pixels,
+    times,
+    uih_grid,
+    write_series,
+)
 
 UNKNOWN_TO_DCM2NIIX = {"canon-enhanced", "canon-enhanced-phases", "philips-enhanced-complex"}
 """Enhanced objects that it stacks as one, or mixes: a frame type or a dimension alone parts the volumes."""
@@ -114,8 +126,6 @@ def test_a_mosaic_that_cannot_be_cut_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(BadGeometry, match="a Siemens mosaic without its CSA header"):
         read(tmp_path / "bare")
     uih_grid(1)(tmp_path / "uih")
-    import pydicom
-
     (path,) = (tmp_path / "uih").iterdir()
     made = pydicom.dcmread(path)
     del made[0x0065, 0x1051]
@@ -135,14 +145,51 @@ def test_a_scan_that_was_broken_off_loses_its_last_volume_only(tmp_path: Path) -
 
 
 def test_numbers_that_say_nothing_tell_nothing_apart(tmp_path: Path) -> None:
-    """Two volumes whose instance numbers are mixed: whatever is put together would be a guess."""
+    """Two volumes of one moment whose instance numbers are mixed: whatever is put together would be a
+    guess.
+    """
 
     def mixed(made: object, v: int, k: int) -> None:
         made.InstanceNumber = (7 * (v * 5 + k)) % 11  # type: ignore[attr-defined]
+        made.AcquisitionTime = made.ContentTime = "120000"  # type: ignore[attr-defined]
 
     classic(GE, 2, mixed)(tmp_path)
     with pytest.raises(BadGeometry, match="nothing in their headers tells them apart"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("by_slice", [False, True])
+def test_where_numbers_begin_anew_the_clock_tells_volumes_apart(by_slice: bool, tmp_path: Path) -> None:
+    def anew(made: object, v: int, k: int) -> None:
+        made.InstanceNumber = k + 1  # type: ignore[attr-defined]
+        seconds = 3 * k + v if by_slice else 10 * v + k
+        made.AcquisitionTime, made.ContentTime = f"1200{seconds:02d}", "120000"  # type: ignore[attr-defined]
+
+    classic(GE, 3, anew)(tmp_path)
+    found = read_all(tmp_path)
+    assert [volume.provenance.volume for volume in found] == ["t1", "t2", "t3"]
+    assert all(as_planned(volume, v) for v, volume in enumerate(found))
+
+
+def test_phases_that_reach_over_other_heights_are_volumes(tmp_path: Path) -> None:
+    """The first phase of a CT may end before the second does; a hole in one is a hole, though."""
+    classic(SIEMENS, 2, acquisitions)(tmp_path)
+    made = {path: pydicom.dcmread(path) for path in tmp_path.iterdir()}
+    first = sorted((p for p in made if made[p].AcquisitionNumber == 1), key=lambda p: made[p].InstanceNumber)
+    first[-1].unlink()
+    assert [volume.shape[2] for volume in read_all(tmp_path)] == [4, 5]
+    assert as_planned(read(tmp_path, volume="acq2"), 1)
+    first[1].unlink()
+    with pytest.raises(BadGeometry, match="duplicate"):
+        read(tmp_path)
+
+
+def test_flip_angles_are_named_as_such(tmp_path: Path) -> None:
+    def flips(made: object, v: int, k: int) -> None:
+        made.FlipAngle = f"{5 + 10 * v}"  # type: ignore[attr-defined]
+
+    classic(GE, 3, flips)(tmp_path)
+    assert [volume.provenance.volume for volume in read_all(tmp_path)] == ["flip5", "flip15", "flip25"]
 
 
 def test_names_hold_nothing_that_was_typed(tmp_path: Path) -> None:

@@ -346,7 +346,7 @@ def test_findings_of_a_volume_have_a_size_and_a_place() -> None:
         smooth = np.random.default_rng(seed).normal(size=(1, 30, 24, 6)).astype(np.float32)
         return Volume(100 + 5 * smooth, affine, modality="MR")
 
-    taught(prior, [scan(n) for n in range(8)], [scan(n) for n in range(100, 124)])
+    taught(prior, [scan(n) for n in range(8)], [scan(n) for n in range(100, 120)])
     bad = scan(200)
     bad.data[0, 12:20, 8:16, 2:5] += 60
     found = detect(

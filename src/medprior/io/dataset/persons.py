@@ -18,7 +18,7 @@ _CLASS_WORDS = {
     *("tumor", "tumour", "notumor", "no_tumor", "pneumonia", "covid", "covid-19", "ad", "mci", "cn"),
 }
 """Names of classes: a folder that has one of them beside it is no patient."""
-_MANY = 10
+_MANY = 7
 """Labels that all hold a digit, and are more than this, are numbers of patients."""
 _PREFIX = re.compile(r"(?P<who>(?=[^_-]*[0-9])[A-Za-z0-9]+)(?P<mark>[_-])[A-Za-z]*[0-9]+")
 """00000001_000, P12-3: letters and digits, a mark, and a number of the scan."""

@@ -22,15 +22,12 @@ _CONTAINERS = {
 }
 """Names of folders that only say that images lie in them: never a label."""
 _LABEL_MAP = re.compile(
-    r"(?:^|[._ -])(?:labels?|label-?maps?|seg|dseg|aseg|probseg|segmentations?|ground-?truth|gt"
-    r"|masks?(?:[_-]?[0-9]+)?)$",
+    r"(?:^|[._ -]|(?<=[a-z])(?=mask))(?:labels?|label-?maps?|segs?|dseg|aseg|probseg|segmentations?|manual"
+    r"|ground[ _-]?truths?|gt|anno|annotations?|contours?|masks?(?:[_-]?[0-9]+)?)$",
     re.IGNORECASE,
 )
-"""How the name of a label map ends, without its suffixes."""
-_LABEL_FOLDERS = {
-    *("label", "labels", "labelstr", "labelsts", "mask", "masks", "seg", "segs", "segmentation"),
-    *("segmentations", "ground_truth", "ground-truth", "groundtruth", "gt"),
-}
+"""How the name of a label map, without its suffixes, or of a folder of them ends."""
+_LABEL_FOLDERS = {"labelstr", "labelsts"}
 _SUBJECT = re.compile(r"sub-[A-Za-z0-9+]+")
 _NOT_RAW = {"derivatives", "sourcedata", "code", "phenotype", "stimuli"}
 _NOT_ONE_IMAGE = {"func", "dwi", "fmap", "perf", "eeg", "meg", "ieeg", "beh"}
@@ -74,7 +71,8 @@ def label_map_reason(path: PurePosixPath) -> str:
     """Why a name looks like that of a label map, or ""."""
     if found := _LABEL_MAP.search(stem(path)):
         return f"label map, by its name (...{found[0]})"
-    folder = next((part for part in path.parts[:-1] if part.lower() in _LABEL_FOLDERS), "")
+    inside = (part for part in path.parts[:-1] if part.lower() in _LABEL_FOLDERS or _LABEL_MAP.search(part))
+    folder = next(inside, "")
     return f"label map, by its folder ({folder})" if folder else ""
 
 

@@ -20,6 +20,8 @@ from tests.unit.io.dataset.test_places import made, splits_of_patients
         ({"mueller": 1, "meier": 1}, True),
         ({f"case{n}": 2 for n in range(9)}, True),
         ({f"p{n}": 40 for n in range(20)}, True),
+        ({f"Mueller_{n}": 3 for n in range(8)}, True),
+        ({f"birads{n}": 3 for n in range(7)}, False),
         ({str(grade): 40 for grade in range(5)}, False),
         ({"glioma": 3, "meningioma": 3, "other": 3}, False),
         ({"normal": 1, "cyst": 1}, False),

@@ -124,6 +124,25 @@ def test_busi_masks_stand_beside_their_images(tmp_path: Path) -> None:
     assert label_map_reason(PurePosixPath("x/segment.png")) == ""
 
 
+@pytest.mark.parametrize(
+    ("name", "is_map"),
+    [
+        ("Ground truth/1.png", True),
+        ("annotations/1.png", True),
+        ("lesion_mask/1.png", True),
+        ("LesionMasks/1.png", True),
+        ("1st_manual/1.png", True),
+        ("contour/1.png", True),
+        ("x/1_anno.png", True),
+        ("label_1/1.png", False),
+        ("masked/1.png", False),
+        ("contours of the heart/1.png", False),
+    ],
+)
+def test_folders_of_label_maps_are_known_by_how_their_names_end(name: str, is_map: bool) -> None:
+    assert bool(label_map_reason(PurePosixPath(name))) is is_map
+
+
 def test_folders_of_patients_below_labels_keep_a_patient_in_one_split(tmp_path: Path) -> None:
     names = [f"{'normal' if p % 2 else 'sick'}/P{p:02d}/{n}.png" for p in range(20) for n in range(3)]
     index = scan(made(tmp_path, *names))

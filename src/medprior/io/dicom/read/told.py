@@ -17,8 +17,8 @@ from .open import Header
 __all__ = ["TOLD", "told_by_file", "told_by_frame"]
 
 TOLD = (
-    "kind", "echo", "te", "b", "direction", "inversion", "phase", "trigger", "label", "time", "acquisition",
-    "stack", "file", "clock", "comment", "index",
+    "kind", "echo", "te", "b", "direction", "inversion", "flip", "phase", "trigger", "label", "time",
+    "acquisition", "stack", "file", "clock", "comment", "index",
 )  # fmt: skip
 """Names of the facts, in the order in which they are tried; "" where a file is silent."""
 
@@ -55,7 +55,8 @@ _FILE: dict[str, tuple[_Place, ...]] = {
         ("Philips MR Imaging DD 001", 0x2005, 0xB2, "FL"),
         ("Image Private Header", 0x0065, 0x37, "FD"),
     ),
-    "inversion": (("", 0x0018, 0x0082, ""), ("", 0x0018, 0x1314, "")),
+    "inversion": (("", 0x0018, 0x0082, ""),),
+    "flip": (("", 0x0018, 0x1314, ""),),
     "phase": (("", 0x0020, 0x9241, "FL"), ("Philips Imaging DD 001", 0x2001, 0x08, "")),
     "trigger": (("", 0x0018, 0x1060, ""),),
     "label": (("Philips MR Imaging DD 005", 0x2005, 0x29, ""),),
@@ -124,6 +125,7 @@ def told_by_frame(
         "b": diffusion.get("DiffusionBValue"),
         "direction": "|".join(_directions(diffusion)),
         "inversion": group("MRModifierSequence").get("InversionTimes"),
+        "flip": group("MRTimingAndRelatedParametersSequence").get("FlipAngle"),
         "phase": heart.get("NominalPercentageOfCardiacPhase"),
         "trigger": heart.get("NominalCardiacTriggerDelayTime"),
         "time": content.get("TemporalPositionIndex"),

@@ -33,8 +33,8 @@ _KINDS = {
 }  # fmt: skip
 """Terms of Image Type (and GE's number of it) that a name may hold: others may be typed by hand."""
 _SHORT = {
-    "echo": "echo", "te": "te", "b": "b", "inversion": "ti", "phase": "phase", "trigger": "trigger",
-    "label": "label", "time": "t", "acquisition": "acq", "stack": "stack",
+    "echo": "echo", "te": "te", "b": "b", "inversion": "ti", "flip": "flip", "phase": "phase",
+    "trigger": "trigger", "label": "label", "time": "t", "acquisition": "acq", "stack": "stack",
 }  # fmt: skip
 """What a volume's name says of a fact, before its number."""
 _RANKED = {"direction": "d", "kind": "kind", "comment": "kind", "beside": "side"}
@@ -120,13 +120,18 @@ class _Sorter:
             (name, lambda n, k=k: planes[n].told[k]) for k, name in enumerate(TOLD)
         ]
         self.facts.append(("beside", lambda n: str(beside[n])))
+        self.ranges = False
+        """Whether its volumes reach over places of their own."""
 
     def volumes(self) -> list[PlaneStack]:
         n_places = int(self.at.max()) + 1
         found = sorted(self.split(list(range(len(self.planes)))), key=lambda leaf: self.order(leaf[1]))
         return [
             PlaneStack(
-                [self.planes[n] for n in members], "", name, n_places - len({*self.at[members].tolist()})
+                [self.planes[n] for n in members],
+                "",
+                name,
+                0 if self.ranges else n_places - len({*self.at[members].tolist()}),
             )
             for name, members in found
         ]
@@ -139,17 +144,34 @@ class _Sorter:
         if self.often(members) == 1:
             yield "", members
             return
-        for name, value in (*self.facts, ("turn", self.by_number(members))):
-            groups: dict[str, list[int]] = {}
-            for n in members:
-                groups.setdefault(value(n), []).append(n)
+        clocks = [(plane.told[TOLD.index("clock")], 0) for plane in self.planes]
+        turns = [("turn", self.by_turn(members, keys)) for keys in ([p.order for p in self.planes], clocks)]
+        for name, value in (*self.facts, *turns):
+            groups = _grouped(members, value)
             if len(groups) > 1 and self.fits(members, list(groups.values())):
-                values = sorted(groups, key=lambda text: (self.order(groups[text]), _rank(text)))
-                for word, text in zip(_names(name, values), values, strict=True):
-                    for rest, inner in self.split(groups[text]):
-                        yield "-".join(filter(None, (word, rest))), inner
+                yield from self.named(name, groups)
+                return
+        for name, value in self.facts[: TOLD.index("file")]:
+            groups = _grouped(members, value)
+            if len(groups) > 1 and all(map(self.unbroken, groups.values())):
+                self.ranges = True
+                yield from self.named(name, groups)
                 return
         yield "", members
+
+    def named(self, fact: str, groups: dict[str, list[int]]) -> Iterator[tuple[str, list[int]]]:
+        """Each group, split further."""
+        values = sorted(groups, key=lambda text: (self.order(groups[text]), _rank(text)))
+        for word, text in zip(_names(fact, values), values, strict=True):
+            for rest, inner in self.split(groups[text]):
+                yield "-".join(filter(None, (word, rest))), inner
+
+    def unbroken(self, members: list[int]) -> bool:
+        """Whether they have each place of a range of their own once: two phases of a CT need not begin and
+        end at one height.
+        """
+        places = {*self.at[members].tolist()}
+        return 1 < len(places) == len(members) == max(places) - min(places) + 1
 
     def often(self, members: list[int]) -> int:
         """How often each place occurs, 0 where they differ."""
@@ -165,26 +187,34 @@ class _Sorter:
         torn = [group for group, fine in zip(groups, sound, strict=True) if not fine]
         return 2 * len(torn) < len(groups) and all(self.often(group) == 1 for group in torn)
 
-    def by_number(self, members: list[int]) -> Callable[[int], str]:
-        """The turn of each plane among those at its place, by instance number; "" where the numbers run
+    def by_turn(self, members: list[int], keys: Sequence[tuple[str | int, int]]) -> Callable[[int], str]:
+        """The turn of each plane among those at its place, by instance number or clock; "" where these run
         neither volume by volume nor place by place.
         """
         by_place: dict[int, list[int]] = {}
-        for n in sorted(members, key=lambda n: self.planes[n].order):
+        for n in sorted(members, key=lambda n: keys[n]):
             by_place.setdefault(int(self.at[n]), []).append(n)
         turns = [list(turn) for turn in zip(*by_place.values(), strict=False)]
         if len({len(there) for there in by_place.values()}) != 1 or not (
-            self.follow(turns) or self.follow(list(by_place.values()))
+            _follow(turns, keys) or _follow(list(by_place.values()), keys)
         ):
             return lambda _: ""
         turn_of = {n: str(turn) for turn, group in enumerate(turns) for n in group}
         return turn_of.__getitem__
 
-    def follow(self, groups: list[list[int]]) -> bool:
-        """Whether the numbers of each group lie wholly before those of the next, and none occurs twice."""
-        spans = sorted((self.order(group), max(self.planes[n].order for n in group)) for group in groups)
-        once = len({self.planes[n].order for group in groups for n in group}) == sum(map(len, groups))
-        return once and all(a[1] < b[0] for a, b in zip(spans, spans[1:], strict=False))
+
+def _follow(groups: list[list[int]], keys: Sequence[tuple[str | int, int]]) -> bool:
+    """Whether the keys of each group lie wholly before those of the next, and none occurs twice."""
+    spans = sorted((min(keys[n] for n in group), max(keys[n] for n in group)) for group in groups)
+    once = len({keys[n] for group in groups for n in group}) == sum(map(len, groups))
+    return once and all(a[1] < b[0] for a, b in zip(spans, spans[1:], strict=False))
+
+
+def _grouped(members: Iterable[int], value: Callable[[int], str]) -> dict[str, list[int]]:
+    groups: dict[str, list[int]] = {}
+    for n in members:
+        groups.setdefault(value(n), []).append(n)
+    return groups
 
 
 def _rank(text: str) -> tuple[float, str]:
