@@ -171,8 +171,8 @@ def kills(work: Path, prior: Path, chosen: argparse.Namespace) -> None:
     """The same command, begun again after each SIGKILL of it and its workers: up to two seconds after random
     numbers of scans were done.
     """
-    whole = undisturbed(work, prior)
-    draw, hits, cpu = random.Random(0), 0, cpu_of_children()
+    undisturbed(work, prior)
+    draw, hits = random.Random(0), 0
     out, options = work / "killed", SHARED
     for wanted in sorted(draw.sample(range(chosen.films), chosen.kills)):
         child = begun(work, prior, out, options)
@@ -193,8 +193,6 @@ def kills(work: Path, prior: Path, chosen: argparse.Namespace) -> None:
     print(
         f"equal to one command to the byte: {same(work, 'whole', 'killed')}; scans with two rows: {len(twice)}"
     )
-    spent = cpu_of_children() - cpu
-    print(f"CPU seconds with all {hits + 1} starts {spent:.0f}, of one undisturbed command {whole.cpu:.0f}")
 
 
 def rows_below(out: Path) -> int:

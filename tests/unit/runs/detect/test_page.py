@@ -14,6 +14,7 @@ from medprior.jobs.detect import Finding, Found, RankedScore
 from medprior.prior.promises import DetectPromise, Promises
 from medprior.runs.core.inputs import known_prior
 from medprior.runs.detect.page import (
+    ELSEWHERE,
     beside_table,
     detect_section,
     evidence_table,
@@ -66,6 +67,11 @@ def found(p_value: float | None, n_healthy: int, refused: str = "", map_high: fl
 )
 def test_a_sentence(p_value: float | None, n_healthy: int, refused: str, words: str) -> None:
     assert words in sentence(found(p_value, n_healthy, refused))
+
+
+def test_the_rate_of_false_flags_elsewhere_is_the_one_that_was_measured() -> None:
+    results = Path(__file__).parents[4] / "bench" / "results" / "detect-pneumonia.json"
+    assert f"test, false positive rate: {ELSEWHERE}" in results.read_text(encoding="utf-8")
 
 
 def test_what_was_measured_of_a_prior_is_shown_with_its_interval(tiny: Path) -> None:
