@@ -384,7 +384,7 @@ def test_hostile_words_of_a_file_are_shown_as_words(page: Page, tmp_path: Path) 
     """Sixteen kinds, as the words of a DICOM series and as the name of a picture, on every page with them."""
     series: list[Path] = []
     for n, words in enumerate(HOSTILE_WORDS):
-        told = dict.fromkeys(("SeriesDescription", "StudyDescription"), words[:64])
+        told: dict[str, str] = dict.fromkeys(("SeriesDescription", "StudyDescription"), words[:64])
         told["SpecificCharacterSet"] = "ISO_IR 192"
         told["PatientName"] = re.sub("[=^]", " ", words[:64])
         uids = {"SeriesInstanceUID": f"1.2.3.{n}"}

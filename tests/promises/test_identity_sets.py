@@ -62,7 +62,6 @@ VERBS = {
     "evaluate reconstruct": ("evaluate", "reconstruct", "--fast", "--task", "sr2", "--most", 2),
     "calibrate detect": ("calibrate", "detect", "--into", "prior"),
     "calibrate reconstruct": ("calibrate", "reconstruct", "--fast", "--task", "sr2", "--into", "prior"),
-    "calibrate synthesize": ("calibrate", "synthesize", "--n", 24, "--into", "prior"),
     "evaluate learn": (
         *("evaluate", "learn", "--judge", "test", "--sizes", 8, "--draws", 2),
         *("--baselines", "quick"),
@@ -78,7 +77,6 @@ def test_what_is_written_names_nobody(
     """Also the index beside a run, and that in the cache."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MEDPRIOR_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("medprior.jobs.synthetic.audit._TWIN_STEPS", 10)  # what is written is the same
     command(*VERBS[name], scans, "--prior", tiny, "--out", tmp_path / "out")
     assert found(tmp_path) == [] and len(list(tmp_path.rglob("*"))) > 4
 
