@@ -24,6 +24,7 @@ from ..explanation.attribution import (
     occluded,
 )
 from ..explanation.believable import Likeness, learn_likeness
+from ..explanation.coarse import Coarse
 from ..explanation.counterfactual import Counterfactuals, Problem, at_distance, smallest
 from ..explanation.latent import Search
 from ..explanation.model import Model, ModelInput, ScanAnswers
@@ -34,6 +35,7 @@ from ..prior.admit import Admitted, admit, region_of, release, release_in, relea
 from .given import GivenPrior, GivenScan, load_scan, prior_of
 from .reconstruct import windowed
 from .stacks import by_slice
+from .synthetic.synthesize import finenesses
 
 __all__ = [
     "Counterfactual",
@@ -44,10 +46,14 @@ __all__ = [
     "head_as_model",
     "likeness_of",
     "network_images",
+    "working_size",
 ]
 
 _SHARE = 0.25
 """Of the scan's area that a found region has."""
+
+_SMALLEST = 48
+"""Voxels along a side below which a scan is not worked on at half its size."""
 
 OnStep = Callable[[int, int], None]
 
@@ -57,13 +63,16 @@ class Explaining:
     """What is explained. label: the answer that the counterfactual shall have; default: the next likely one.
 
     region: where the scan may change: "whole", "found" (where the answer depends on it) or a mask on the
-    scan's grid. search: how hard it is looked for. maps: also make and test maps of importance.
+    scan's grid. search: how hard it is looked for. maps: also make and test maps of importance. full_size:
+    work on all voxels of a large scan; default: at a size that the prior has learned from, of 48 voxels a
+    side at least. The change is then enlarged, and the fine detail of the scan stays.
     """
 
     label: str | None = None
     region: Volume | str = "whole"
     search: Search = field(default_factory=Search)
     maps: bool = True
+    full_size: bool = False
     seed: int = 0
     allow_other: bool = False
 
@@ -149,6 +158,19 @@ def network_images(what: Explaining, shape: tuple[int, ...]) -> int:
     return what.search.evaluations + once.evaluations + map_evaluations(shape, n_maps=2)
 
 
+def working_size(prior: Prior, admitted: Admitted, what: Explaining) -> tuple[int, ...]:
+    """(i, j[, k]) at which a scan is explained. The slices of a 2-D prior stay as many as they are."""
+    size = tuple(admitted.whole.shape[1:])
+    if what.full_size:
+        return size
+    halved = len(size) - admitted.stack
+    for _ in range(finenesses(prior) - 1):
+        if min(size[:halved]) < 2 * _SMALLEST:
+            break
+        size = (*(-(-n // 2) for n in size[:halved]), *size[halved:])
+    return size
+
+
 def explain(
     prior: GivenPrior,
     scan: GivenScan,
@@ -172,7 +194,8 @@ def explain(
     prior = prior_of(prior)
     model, shuffled = _models(model, shuffled, prior, what.seed)
     admitted = admit(prior.card, load_scan(scan, prior), allow_other=what.allow_other)
-    job = _Job(prior, admitted, model, what)
+    coarse = Coarse(admitted.whole[None], working_size(prior, admitted, what))
+    job = _Job(prior, admitted, model, what, coarse)
     answer = job.answers(job.scan)[0]
     given = int(answer.argmax())
     target = _target(model, answer, what.label)
@@ -184,9 +207,11 @@ def explain(
     windows = occluded(job.scan, job.infill) if what.maps or what.region == "found" else None
     step(1, total)
     region = _region(job, None if windows is None else windows.importance(job.likelihood(given)))
-    found = _put_back(job, smallest(job.problem(target, region), what.search, what.seed), target, region)
+    free = None if region is None else coarse.shrunk(region)
+    found = smallest(job.problem(target, free), what.search, what.seed)
     step(2, total)
-    shown = _counterfactuals(job, found, region, likeness)
+    lifted = _lifted(job, found, target, region)
+    shown = _counterfactuals(job, lifted, region, likeness)
     maps = ()
     if what.maps and windows is not None:
         other = None if shuffled is None else replace(job, model=shuffled)
@@ -196,10 +221,10 @@ def explain(
         {name: float(p) for name, p in zip(model.classes, answer, strict=True)},
         model.classes[given],
         model.classes[target],
-        found.enough,
+        lifted.enough,
         shown,
         maps,
-        None if likeness is None else float(likeness.p_values(job.scan, job.condition)[0]),
+        None if likeness is None else float(likeness.p_values(coarse.whole, job.condition)[0]),
         None if region is None else _mask_volume(job, region),
         found.distance,
     )
@@ -226,21 +251,27 @@ def _models(
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """One scan before one model."""
+    """One scan before one model. coarse: the scan at the size that is worked on."""
 
     prior: Prior
     admitted: Admitted
     model: Model
     what: Explaining
+    coarse: Coarse
 
     @property
     def scan(self) -> Tensor:
-        """(1, C, i, j[, k])."""
-        return self.admitted.whole[None]
+        """(1, C, *size) of the size that is worked on."""
+        return self.coarse.scan
 
     @property
-    def answers(self) -> ScanAnswers:
+    def full(self) -> ScanAnswers:
+        """The model's answers to images of the scan's size."""
         return self.model.on(self.admitted)
+
+    def answers(self, images: Tensor) -> Tensor:
+        """(B, C, *size) -> (B, classes): what the model says of the scan with this change in it."""
+        return self.full(self.coarse.lifted(images))
 
     @property
     def denoiser(self) -> Denoiser:
@@ -300,7 +331,9 @@ def _condition(admitted: Admitted) -> Condition | None:
 
 
 def _region(job: _Job, occluded: Tensor | None) -> Tensor | None:
-    """(i, j[, k]) bool on the prior's grid; None: everywhere. Raises BadOption for nothing, ShapeMismatch."""
+    """(i, j[, k]) bool on the prior's grid, in the scan's size; None: everywhere. Raises BadOption for
+    nothing, ShapeMismatch.
+    """
     region = job.what.region
     if isinstance(region, Volume):
         drawn = region_of(job.prior.card, job.admitted, region)
@@ -313,15 +346,16 @@ def _region(job: _Job, occluded: Tensor | None) -> Tensor | None:
     if region == "whole" or occluded is None:
         return None
     level = occluded.flatten().quantile(1 - _SHARE)
-    return occluded > level
+    return job.coarse.grown(occluded > level)
 
 
-def _put_back(job: _Job, found: Counterfactuals, target: int, region: Tensor | None) -> Counterfactuals:
-    """Outside of the region the scan to the last bit, and what the model then says."""
-    if region is None:
-        return found
-    images = torch.where(region, found.images, job.scan)
-    probabilities = job.answers(images)[:, target]
+def _lifted(job: _Job, found: Counterfactuals, target: int, region: Tensor | None) -> Counterfactuals:
+    """In the scan's own size, the scan to the last bit outside of the region, and what the model says."""
+    images = job.coarse.lifted(found.images)
+    if region is not None:
+        images = torch.where(region, images, job.coarse.whole)
+    with torch.no_grad():
+        probabilities = job.full(images)[:, target]
     return replace(found, images=images, probabilities=probabilities, turned=probabilities >= 0.5)
 
 
@@ -336,7 +370,7 @@ def _counterfactuals(
         difference = replace(volume, data=volume.data - job.admitted.source.data).noted(
             "difference between a counterfactual by medprior and the scan", synthetic=True
         )
-        change = (image - job.scan[0]).abs()
+        change = (image - job.coarse.whole[0]).abs()
         inside = change if region is None else change * region
         made.append(
             Counterfactual(

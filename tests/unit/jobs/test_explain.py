@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,9 @@ from medprior.data.volume import Volume
 from medprior.errors import BadOption, ShapeMismatch, Uncalibrated
 from medprior.explanation.latent import Search
 from medprior.explanation.model import Model, ModelInput
-from medprior.jobs.explain import Explaining, explain, network_images
+from medprior.jobs.explain import Explaining, explain, network_images, working_size
 from medprior.jobs.inpaint import box_mask
-from tests.unit.jobs.exact import Exact, volume_of
+from tests.unit.jobs.exact import CT, Exact, volume_of
 
 SIZE = (20, 16)
 BOX = (6, 4, 6, 6)
@@ -72,6 +73,31 @@ def test_only_the_region_changes_where_one_is_drawn() -> None:
         assert one.image.data[outside].tobytes() == source.data[outside].tobytes()
         assert one.outside == 0
     assert found.found
+
+
+def test_a_large_scan_is_worked_on_at_half_its_size_and_keeps_its_detail() -> None:
+    prior, size = Exact(replace(CT, frame=(16, 256))), (176, 192)
+    source = volume_of(prior, prior.draw(1, size, 1)[0])
+    region = box_mask(source, (0, 0, 88, 192))
+    edge = float(source.data[0, :88].mean()) - 25
+    admitted = tuple(prior.admit(source).whole.shape[1:])
+
+    def scores(images: Tensor) -> Tensor:
+        assert tuple(images.shape[2:]) == admitted
+        bright = (images[:, 0, : admitted[0] // 2].mean((1, 2)) - edge) / 10
+        return torch.stack([torch.zeros_like(bright), bright], 1)
+
+    what = Explaining(region=region, search=QUICK, maps=False)
+    assert working_size(prior, prior.admit(source), what) == tuple(-(-n // 2) for n in admitted)
+    assert working_size(prior, prior.admit(source), replace(what, full_size=True)) == admitted
+    found = explain(prior, source, Model(scores, ("dark", "bright"), outputs="logits"), what)
+    assert found.found and found.target == "dark"
+    for one in found.counterfactuals:
+        assert one.image.data.shape == source.data.shape
+        assert one.image.data[:, 92:].tobytes() == source.data[:, 92:].tobytes()
+        change = one.difference.data[0, :80]
+        rough, coarse = np.diff(change, axis=1), change[:, 2:] - change[:, :-2]
+        assert np.abs(rough).mean() < 0.7 * np.abs(coarse).mean()
 
 
 def test_a_region_that_the_model_does_not_look_at_explains_nothing() -> None:

@@ -91,6 +91,11 @@ class Explain(HasMany, OneScan):
         le=512,
         multiple_of=2,
     )
+    full_size: bool = advanced(
+        False,
+        "Work on all pixels of a large scan. By default the change is looked for at half or a quarter of its "
+        "size, which costs a fraction.",
+    )
     gradients: bool = advanced(
         False, "Search along the gradients of an ONNX model: faster. They are tested on the scan first."
     )

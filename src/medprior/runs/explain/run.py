@@ -11,7 +11,7 @@ from ...data.volume import Volume
 from ...explanation.latent import Search
 from ...io.dataset.scan import Item
 from ...io.read import read
-from ...jobs.explain import Explained, Explaining, explain, network_images
+from ...jobs.explain import Explained, Explaining, explain, network_images, working_size
 from ...jobs.inpaint import box_mask
 from ...learning.features import FeatureSettings, volume_features
 from ...learning.similar import Neighbour, nearest_cases
@@ -35,11 +35,13 @@ def run_explain(request: Explain, prior: Prior, volume: Volume, on_event: OnEven
         region=_region(request, volume),
         search=Search(particles=request.particles, repeats=request.n),
         seed=request.seed,
+        full_size=request.full_size,
         allow_other=request.allow_other,
     )
     admitted = prior.admit(volume, allow_other=request.allow_other)
-    n_images = network_images(what, tuple(admitted.whole.shape[1:]))
-    announce(prior, len(admitted.images), tuple(admitted.images.shape[2:]), n_images, on_event)
+    size = working_size(prior, admitted, what)
+    n_images = network_images(what, size)
+    announce(prior, len(admitted.images), size[: prior.card.ndim], n_images, on_event)
     if request.real is not None:
         on_event(Event("stage", "reading real scans"))
     real = real_scans(request, prior)
