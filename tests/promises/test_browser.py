@@ -27,7 +27,7 @@ from medprior.runs.page.blocks import Charts, Compare, Fold, Grid, Picture, Sect
 from medprior.runs.page.charts import Chart, Series
 from medprior.runs.page.store import write_report
 from tests.corpus.dicom_parts import axial, changed, save_all
-from tests.unit.runs.conftest import save_tiny, scene
+from tests.unit.runs.conftest import bright_model, save_tiny, scene
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 pytest.importorskip("fastapi", reason="the extra 'web' is not installed")
@@ -377,6 +377,23 @@ def test_a_batch_is_labelled_by_keys(page: Page, tiny: str, tmp_path: Path) -> N
     page.wait("aside p", "2 labelled by you, 6 without a label")
     page.wait("summary", "All readers together").click()
     assert page.wait("aside dd", "sick 1")
+    page.extra.append(page.script("return location.hash").removeprefix("#/"))
+
+
+def test_the_answer_of_a_model_is_explained(page: Page, tiny: str, tmp_path: Path) -> None:
+    """A model is handed in beside a scan; its page begins with the answer."""
+    pytest.importorskip("onnxruntime")
+    model = bright_model(tmp_path, 0.3)
+    page.hand_in(pictures(tmp_path, 1)[0].rename(tmp_path / "asked.png"), model, model.with_suffix(".json"))
+    page.wait(".card", "bright.onnx")
+    scan = page.wait("a.card[href*='scan/']", "asked").get_attribute("href").rpartition("/")[2]
+    page.go(f"new/explain?input={scan}&prior={tiny}&n=1&particles=2&modality=DX")
+    page.wait("form option", "bright.onnx").click()
+    page.until(lambda: page.wait("form button.main").is_enabled(), "the form is complete")
+    page.wait("form button.main", "Start").click()
+    page.wait("a.button.main", "Open the result").click()
+    page.wait("main", "The model answers")
+    assert page.wait(".viewer .canvas img.base")
     page.extra.append(page.script("return location.hash").removeprefix("#/"))
 
 

@@ -14,8 +14,7 @@ from medprior.io.dicom.write.marks import COPIED_IDENTITY
 from tests.corpus.dicom_parts import radiograph, save, uid
 from tests.promises.test_identity import CANARY, TECHNIQUE, carriers, command, found, marked
 from tests.unit.jobs.test_learn import striped
-from tests.unit.runs.conftest import save_tiny
-from tests.unit.runs.explain.test_run import bright_model
+from tests.unit.runs.conftest import bright_model, save_tiny
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 

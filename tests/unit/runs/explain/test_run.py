@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -14,38 +13,10 @@ from medprior.io.disk.files import read_json
 from medprior.runs.ask.requests import Explain
 from medprior.runs.execute import execute
 
-from ..conftest import blobs, scene
+from ..conftest import blobs, bright_model, scene
 
-onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-
-
-def bright_model(folder: Path, edge: float) -> Path:
-    """Probability that the mean of an image (0..1) is above an edge."""
-    make, kind = onnx.helper, onnx.TensorProto.FLOAT
-    nodes = [
-        make.make_node("ReduceMean", ["x"], ["mean"], axes=[1, 2, 3], keepdims=0),
-        make.make_node("Sub", ["mean", "edge"], ["over"]),
-        make.make_node("Mul", ["over", "slope"], ["steep"]),
-        make.make_node("Sigmoid", ["steep"], ["p"]),
-    ]
-    constants = {"edge": np.float32(edge), "slope": np.float32(200)}
-    model = make.make_model(
-        make.make_graph(
-            nodes,
-            "bright",
-            [make.make_tensor_value_info("x", kind, ["b", 1, 32, 32])],
-            [make.make_tensor_value_info("p", kind, ["b"])],
-            [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
-        ),
-        opset_imports=[make.make_opsetid("", 13)],
-        ir_version=8,
-    )
-    path = folder / "bright.onnx"
-    path.write_bytes(model.SerializeToString())
-    card = {"classes": ["dark", "bright"], "outputs": "probabilities", "range": [0, 1]}
-    path.with_suffix(".json").write_text(json.dumps(card))
-    return path
 
 
 @pytest.fixture

@@ -12,8 +12,7 @@ from medprior.io.disk.files import read_json
 from medprior.runs.ask.requests import EvaluateExplain
 from medprior.runs.studies.explain import run_evaluate_explain
 
-from ..conftest import scene
-from ..explain.test_run import bright_model
+from ..conftest import bright_model, scene
 
 
 @pytest.fixture
