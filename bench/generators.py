@@ -196,7 +196,7 @@ def main() -> None:
 def stacked(index: Index, split: str) -> Tensor:
     items = index.usable(split)
     card = card_for(index.usable("train"), "peers", "axial")
-    return torch.stack(admitted(card, index, items)[0])
+    return torch.stack(list(admitted(card, index, items)[0]))
 
 
 def compare(train: Tensor, held: Tensor, out: Path, n: int, evaluations: int) -> None:

@@ -34,6 +34,10 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not os.environ.get("MEDPRIOR_LONG_TESTS"):
+        for item in items:
+            if item.get_closest_marker("minutes"):
+                item.add_marker(pytest.mark.skip(reason="takes minutes: set MEDPRIOR_LONG_TESTS=1"))
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return

@@ -354,6 +354,7 @@ def screening(n: int) -> Dataset:
     return image
 
 
+@pytest.mark.minutes
 @pytest.mark.timeout(900)
 def test_a_hospital_gets_answers_with_its_own_rate(store: Store, tmp_path: Path, run: Running) -> None:
     """The four commands of docs/pacs.md: fetch, train, calibrate, serve. Then a film gets a report that says

@@ -28,7 +28,7 @@ def test_a_thin_scan_is_judged_or_refused(
     assert {one.verb for one in found if one.code == 2} >= {"reconstruct sr2"}
 
 
-@pytest.mark.slow
+@pytest.mark.minutes
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("verb", ONE)
 def test_every_verb_of_one_scan(verb: str, known: dict[str, Path], tmp_path: Path) -> None:
