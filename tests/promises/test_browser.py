@@ -289,6 +289,8 @@ def test_a_cancelled_job_stops_and_leaves_nothing_half_written(page: Page, serve
     page.wait("button", "Cancel").click()
     page.wait(".state", "cancelled")
     assert page.wait("button", "Try again")
+    again = page.wait("main a.button", "Change and do it again").get_attribute("href")
+    assert "new/augment-classical?" in again and "n=5000" in again
     assert [path.name for path in (server.folder / "runs").glob("augment-*")] == []
 
 

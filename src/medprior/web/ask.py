@@ -49,7 +49,10 @@ class JobCard(BaseModel):
 
 
 class JobPage(JobCard):
+    """again: how its form was filled."""
+
     log: str
+    again: dict[str, str]
 
 
 class PriorCard(BaseModel):
@@ -120,7 +123,8 @@ def _facts(office: Office, job: Job, runs: dict[str, str]) -> dict[str, object]:
 def one_job(name: str, office: Here) -> JobPage:
     job = _job(office, name)
     runs = {run.path.name: name for name, run in office.runs.all()}
-    return JobPage.model_validate({**_facts(office, job, runs), "log": office.foreman.desk(job).log()})
+    more = {"log": office.foreman.desk(job).log(), "again": office.form_of(job)}
+    return JobPage.model_validate({**_facts(office, job, runs), **more})
 
 
 @routes.post("/jobs/{name}/cancel", status_code=204)

@@ -67,7 +67,7 @@ def test_the_notice_stands_once_on_top_and_on_synthetic_pictures() -> None:
     found = page()
     assert found.count("Research use only, not for diagnosis") == 1
     assert found.index("Research use only") < found.index("<main>")
-    assert found.count("synthetic, research use only") == 3
+    assert found.count(">synthetic, research use only<") == 3
     plain = Section("", blocks=[Grid([Picture(Image.new("L", (4, 4)), "scan")])])
     assert page_bytes(Page("", "", [plain])).decode().lower().count("research use only") == 1
 

@@ -53,7 +53,9 @@ export function JobPage({ name }) {
   return h("div", null,
     h("h1", null, titled(job.verb)),
     h("ul", { class: "jobs" }, h(Line, { job, onChange: again })),
-    job.scan && h("p", null, h("a", { href: link(`scan/${job.scan}`) }, "The scan")),
+    h("p", { class: "row" },
+      ["failed", "cancelled"].includes(job.state) && h("a", { class: "button", href: link(`new/${job.verb}?${new URLSearchParams(job.again)}`) }, "Change and do it again"),
+      job.scan && h("a", { href: link(`scan/${job.scan}`) }, "The scan")),
     h("h2", null, "The same as a command"), h(Command, { text: job.command }),
     h("h2", null, "Log"), h("pre", { class: "log", tabindex: 0, "aria-label": "Log" }, job.log || "nothing yet"));
 }

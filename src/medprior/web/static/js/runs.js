@@ -92,6 +92,7 @@ export function RunPage({ name }) {
   const [lines, shown] = run.job === "synthesize" ? [[run.result, ...run.headline], 1] : [run.headline, 3];
   const first = LOOKED_AT.includes(run.job) && !run.many;
   const pictures = layers.length > 0 && !run.many && (gallery ? h(Gallery, { run }) : h(Viewer, { layers, jump, key: name }));
+  const own = run.files.filter(([file]) => !file.startsWith("scans/")).slice(0, 12), rest = run.files.filter((one) => !own.includes(one));
   const report = sections?.length > 0 && h(Report, { sections, onOpen: open });
   return h(
     "div",
@@ -112,10 +113,10 @@ export function RunPage({ name }) {
       h(Findings, { run, onJump: setJump }),
       h(Next, { run }),
       h("h2", null, "Files"),
-      h("ul", { class: "plain files" }, run.files.slice(0, 12).map(([file, bytes]) => h(File, { file, bytes, open, key: file }))),
-      run.files.length > 12 && h("details", null, h("summary", null, `${run.files.length - 12} more files`),
-        h("ul", { class: "plain files" }, run.files.slice(12, 200).map(([file, bytes]) => h(File, { file, bytes, open, key: file }))),
-        run.files.length > 200 && h("p", { class: "soft" }, `and ${run.files.length - 200} more in ${run.folder}`)),
+      h("ul", { class: "plain files" }, own.map(([file, bytes]) => h(File, { file, bytes, open, key: file }))),
+      rest.length > 0 && h("details", null, h("summary", null, `${rest.length} more files`),
+        h("ul", { class: "plain files" }, rest.slice(0, 200).map(([file, bytes]) => h(File, { file, bytes, open, key: file }))),
+        rest.length > 200 && h("p", { class: "soft" }, `and ${rest.length - 200} more in ${run.folder}`)),
       run.command && [h("h2", null, "The same as a command"), h(Command, { text: run.command })],
       h("details", null, h("summary", null, "Facts"), h("dl", null, run.facts.map(([what, words]) => [h("dt", null, what), h("dd", null, words)])))),
   );
