@@ -16,15 +16,15 @@ from torch import Tensor
 
 from ...data.plain import JsonObject
 from ...data.volume import Volume
-from ...errors import BadOption
+from ...errors import BadOption, Uncalibrated
 from ...explanation.attribution import Infill, occluded
-from ...explanation.believable import LEAST, Likeness
+from ...explanation.believable import Likeness
 from ...explanation.latent import Search
 from ...explanation.model import Model
 from ...explanation.shortcuts import ScanAnswer, UsedPlace, used_place
 from ...io.dataset.index import patients_of
 from ...io.dataset.scan import Index, Item
-from ...jobs.explain import Explained, Explaining, explain, likeness_of
+from ...jobs.explain import Explained, Explaining, explain
 from ...prior import Prior
 from ...prior.admit import admit
 from ..ask.requests import EvaluateExplain
@@ -33,6 +33,7 @@ from ..core.outputs import Outcome, Summary
 from ..core.progress import Event, OnEvent
 from ..core.run import RunFolder
 from ..explain.model import load_model, model_digest
+from ..explain.real_scans import RealScans
 from ..page.blocks import Section, Table
 from .study import Collected, caveats_of, evaluated, rate_or_none, span
 
@@ -59,25 +60,24 @@ def run_evaluate_explain(request: EvaluateExplain, on_event: OnEvent) -> RunFold
 
 @dataclass(frozen=True, slots=True)
 class _Bench:
-    """What every scan is held against. real: scans for p-values. known: what was learned
-    from them, by size. pool: network images by label."""
+    """What every scan is held against. real: scans for p-values. pool: network images by
+    label.
+    """
 
     prior: Prior
     model: Model
     judge: Model | None
     shuffled: Model
-    real: Sequence[Volume]
-    known: dict[tuple[int, ...], Likeness]
+    real: RealScans
     pool: Mapping[str, Tensor]
     allow_other: bool
 
     def likeness(self, scan: Volume) -> Likeness | None:
         """Of the real scans of its size; None where they are too few."""
-        size = tuple(scan.data.shape)
-        same = [one for one in self.real if tuple(one.data.shape) == size]
-        if size not in self.known and len(same) >= LEAST:
-            self.known[size] = likeness_of(self.prior, scan, same, allow_other=self.allow_other)
-        return self.known.get(size)
+        try:
+            return self.real.likeness(scan)
+        except Uncalibrated:
+            return None
 
 
 def _work(
@@ -97,8 +97,7 @@ def _work(
         loaded.model,
         None if request.judge is None else load_model(request.judge, known.prior).model,
         loaded.shuffled(request.seed),
-        [volume for _, volume in index.volumes(_spread(others, _MOST_REAL))],
-        {},
+        RealScans.of(known.prior, index.volumes(_spread(others, _MOST_REAL)), request.allow_other),
         _pool(request, known.prior, index, others),
         request.allow_other,
     )
