@@ -138,17 +138,17 @@ def without_rival(name: str) -> Iterator[str]:
 
 
 def strangers(commits: set[str]) -> set[str]:
-    """Those that the history does not have; a copy without a whole history cannot tell."""
+    """Those that the history of HEAD does not have; a copy without a whole history cannot tell.
+
+    A commit that a rebase left behind is still among the objects here, and is gone for everybody else.
+    """
     if _git("rev-parse", "--is-shallow-repository") != "false\n":
         return set()
-    found = _git("cat-file", "--batch-check", lines="\n".join(commits))
-    return {line.split()[0] for line in found.splitlines() if line.endswith("missing")}
+    return commits - set(_git("rev-list", "HEAD").split())
 
 
-def _git(*words: str, lines: str = "") -> str:
-    return subprocess.run(
-        ("git", *words), cwd=ROOT, input=lines, capture_output=True, text=True, check=False
-    ).stdout
+def _git(*words: str) -> str:
+    return subprocess.run(("git", *words), cwd=ROOT, capture_output=True, text=True, check=False).stdout
 
 
 def filled(page: str) -> str:

@@ -61,6 +61,28 @@ def test_a_line_that_was_typed_in_is_refused(results: Path) -> None:
     assert "not those that were printed" in wrong and "y.txt" in wrong
 
 
+def test_a_commit_that_a_rebase_left_behind_is_refused(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is still among the objects here, and in no clone."""
+
+    def git(*words: str) -> str:
+        who = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
+        done = subprocess.run(
+            ("git", *who, *words), cwd=tmp_path / "repo", capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    (tmp_path / "repo").mkdir()
+    git("init", "-q")
+    git("commit", "-q", "--allow-empty", "-m", "measured here")
+    left = git("rev-parse", "HEAD")
+    monkeypatch.setattr(figures, "ROOT", tmp_path / "repo")
+    assert figures.strangers({left}) == set()
+    git("commit", "-q", "--amend", "--allow-empty", "-m", "rebased")
+    assert figures.strangers({left}) == {left}
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
