@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import os
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -23,7 +25,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from medprior.cli import main as medprior
-from tests.unit.runs.conftest import save_tiny
+from tests.unit.runs.conftest import bright_model, save_tiny
 
 SIZES = tuple(range(1, 11))
 WIDE, PATIENTS = 24, 40
@@ -38,6 +40,8 @@ ONE: dict[str, tuple[object, ...]] = {
     "reconstruct all": ("reconstruct", "--task", "mri4", "--n", 2, "--steps", 3, "--baselines", "all"),
     "detect": ("detect", *OTHER),
     "augment": ("augment", "--n", 1, "--strength", 0.2, *OTHER),
+    "explain": ("explain", "--n", 1, "--particles", 2, "--model", "MODEL", *OTHER),
+    "predict": ("predict", "--head", "HEAD", *OTHER),
     "augment-classical": ("augment-classical", "--n", 1, "--modality", "MR"),
 }
 """Verbs of one scan."""
@@ -54,8 +58,17 @@ MANY: dict[str, tuple[object, ...]] = {
     "adapt": ("adapt", "--steps", 2, "--replay", "none", *SET),
     "learn": ("learn", *SET),
     "label": ("label", "--n", 4, *SET),
+    "evaluate explain": ("evaluate", "explain", "--model", "MODEL", "--most", 2, "--particles", 2, *OTHER, *SET),
+    "evaluate learn": ("evaluate", "learn", "--sizes", 8, "--draws", 2, "--baselines", "quick", *SET),
+    "calibrate synthesize": ("calibrate", "synthesize", "--n", 8, *OTHER, *SET),
+    "detect a folder": ("detect", *OTHER, *SET),
 }
 """Verbs of a data set."""
+ALONE: dict[str, tuple[object, ...]] = {
+    "synthesize": ("synthesize", "--n", 2, "--unproven", "--size", "THIN", WIDE),
+    "synthesize slices": ("synthesize", "--n", 1, "--unproven", "--slices", "THIN"),
+}
+"""Verbs of nothing but a prior."""
 NO_PRIOR = {"augment-classical", "scan", "train 2", "train 2 coronal", "train 3"}
 
 
@@ -118,19 +131,39 @@ def answer(words: tuple[object, ...], verb: str, case: str) -> Answer:
 def answers(verb: str, size: int, axis: int, known: dict[str, Path], folder: Path) -> Iterator[Answer]:
     """What one verb says of scans that are thin along one axis, with each prior."""
     folder.mkdir(parents=True, exist_ok=True)
-    shape, words = thin(size, axis), (ONE | MANY)[verb]
+    shape, words = thin(size, axis), (ONE | MANY | ALONE)[verb]
     given = folder / ("scan.nii.gz" if verb in ONE else "scans")
-    if not given.exists():
+    if not given.exists() and verb not in ALONE:
         (write_scan if verb in ONE else write_set)(given, shape)
     leading = 2 if words[0] in ("calibrate", "evaluate") else 1
     for name, prior in [("no prior", None)] if verb in NO_PRIOR else known.items():
         chosen = ("--prior", prior) if prior else ()
+        named = {"HEAD": lambda p=prior: head_of(p), "MODEL": lambda: model_in(folder), "THIN": lambda: size}
+        said = [named[str(word)]() if str(word) in named else word for word in words]
+        scan = () if verb in ALONE else (given,)
         out = folder / f"{verb} {name}".replace(" ", "-")
         yield answer(
-            (*words[:leading], given, *chosen, *words[leading:], "--out", out),
+            (*said[:leading], *scan, *chosen, *said[leading:], "--out", out),
             verb,
             f"{name}, {shape[0]} x {shape[1]} x {shape[2]}",
         )
+
+
+def model_in(folder: Path) -> Path:
+    """A model that takes slices of any size."""
+    path = bright_model(folder, 0.3)
+    card = path.with_suffix(".json")
+    card.write_text(json.dumps({**json.loads(card.read_text()), "size": [32, 32]}))
+    return path
+
+
+def head_of(prior: Path) -> Path:
+    """Learned from scans that are not thin, beside the prior."""
+    head = prior.with_name(f"{prior.name}-head")
+    if not head.exists():
+        scans = write_set(prior.with_name(f"{prior.name}-scans"), (WIDE, WIDE, WIDE))
+        answer(("learn", scans, "--prior", prior, *SET, "--out", head), "learn", "")
+    return head
 
 
 def main() -> int:
@@ -140,11 +173,13 @@ def main() -> int:
     wanted = parser.parse_args()
     refused: dict[tuple[str, str], list[str]] = defaultdict(list)
     unfair, count = [], 0
+    began = time.time()
     with tempfile.TemporaryDirectory() as where:
         os.environ["MEDPRIOR_CACHE"] = str(Path(where) / "cache")
         os.chdir(where)
         known = priors(Path(where) / "priors")
-        for verb in wanted.verbs or ONE | MANY:
+        for verb in wanted.verbs or ONE | MANY | ALONE:
+            print(f"{verb} from {time.time() - began:.0f} s on", flush=True)
             for size in wanted.sizes:
                 for axis in range(3):
                     for one in answers(verb, size, axis, known, Path(where) / f"{size}-{axis}"):

@@ -15,16 +15,19 @@ import pytest
 from medprior.data.volume import Volume
 from medprior.errors import BadGeometry, BadOption
 from medprior.io.dataset.scan import scan
+from medprior.io.dicom.read.tree import list_series
 from medprior.io.read import read, read_all
 from tests.corpus.dicom_parts import save
 from tests.corpus.vendors import (
     GE,
     SERIES,
     SIEMENS,
+    Change,
     acquisitions,
     classic,
     mosaic,
     pixels,
+    silent,
     times,
     uih_grid,
     write_series,
@@ -144,6 +147,54 @@ def test_a_scan_that_was_broken_off_loses_its_last_volume_only(tmp_path: Path) -
     assert "3 of 5 slices" in index.unusable[0].reason
 
 
+@pytest.mark.parametrize("change", [times, silent])
+def test_all_whole_volumes_of_a_scan_that_was_broken_off_are_read(change: Change, tmp_path: Path) -> None:
+    classic(GE, 4, change, lost=2)(tmp_path)
+    found = read_all(tmp_path)
+    assert [volume.provenance.volume for volume in found] == ["t1", "t2", "t3"]
+    assert all(as_planned(volume, v) for v, volume in enumerate(found))
+    for volume in found:
+        assert any("left out: volume t4 has 3 of 5 slices" in said for said in volume.provenance.warnings)
+
+
+def test_a_hole_in_one_of_two_volumes_is_that_volumes(tmp_path: Path) -> None:
+    classic(SIEMENS, 2, acquisitions)(tmp_path)
+    made = {path: pydicom.dcmread(path) for path in tmp_path.iterdir()}
+    next(p for p in made if made[p].AcquisitionNumber == 2 and made[p].InstanceNumber == 8).unlink()
+    with pytest.raises(BadGeometry, match="volume acq2 has 4 of 5 slices"):
+        read(tmp_path, volume="acq2")
+    (found,) = read_all(tmp_path)
+    assert as_planned(found, 0) and found.provenance.volume == "acq1"
+
+
+ODD = {
+    "has 6 x 5 pixels where the others have 12 x 10": {"Rows": 6, "Columns": 5},
+    "has pixels of 3 x 2.5 mm where the others have 1.5 x 1.25 mm": {"PixelSpacing": [3.0, 2.5]},
+    "is turned by 2.00 degrees against the others": {
+        "ImageOrientationPatient": [1, 0, 0, 0, 0.99939083, 0.0348995]
+    },
+}
+
+
+@pytest.mark.parametrize("reason", ODD)
+def test_a_slice_on_another_grid_has_its_true_name(reason: str, tmp_path: Path) -> None:
+    """And is no missing slice, whether the series is read alone, chosen, or indexed."""
+    classic(SIEMENS, 1, times, slices=9)(tmp_path)
+    made = {path: pydicom.dcmread(path) for path in tmp_path.iterdir()}
+    (path,) = (p for p in made if made[p].InstanceNumber == 5)
+    for name, value in ODD[reason].items():
+        setattr(made[path], name, value)
+    made[path].PixelData = made[path].PixelData[: 2 * made[path].Rows * made[path].Columns]
+    save(path, made[path])
+    with pytest.raises(BadGeometry, match=f"slice {path.name} {reason}") as caught:
+        read(tmp_path)
+    (large,) = (one for one in list_series(tmp_path) if one.n_slices == 8)
+    assert f"series={large.id!r}" in caught.value.remedy
+    assert read(tmp_path, series=large.id, keep_slices="1-4").shape[2] == 4
+    assert read(tmp_path, series=large.id, resample=True).shape[2] == 9
+    assert any(reason in one.reason for one in scan(tmp_path).unusable)
+
+
 def test_numbers_that_say_nothing_tell_nothing_apart(tmp_path: Path) -> None:
     """Two volumes of one moment whose instance numbers are mixed: whatever is put together would be a
     guess.
@@ -180,8 +231,8 @@ def test_phases_that_reach_over_other_heights_are_volumes(tmp_path: Path) -> Non
     assert [volume.shape[2] for volume in read_all(tmp_path)] == [4, 5]
     assert as_planned(read(tmp_path, volume="acq2"), 1)
     first[1].unlink()
-    with pytest.raises(BadGeometry, match="duplicate"):
-        read(tmp_path)
+    with pytest.raises(BadGeometry, match="volume acq1 has 3 of 5 slices"):
+        read(tmp_path, volume="acq1")
 
 
 def test_flip_angles_are_named_as_such(tmp_path: Path) -> None:

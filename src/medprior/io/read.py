@@ -123,7 +123,8 @@ def read_all(
     4-D NIfTI, of an NPZ stack; of any other file its one image. ``provenance.volume`` is the name of each.
 
     series: of this DICOM series only. Other arguments and errors as in ``read``; one volume that cannot be
-    read refuses the whole.
+    read refuses the whole. Only a volume of a DICOM series that was broken off is left out, and
+    ``provenance.warnings`` of the others name it.
     """
     path, limits = Path(path), limits or Limits()
     choices = _Choices(series=series, unit=unit, modality=modality, colour=colour, nonfinite=nonfinite)

@@ -23,6 +23,7 @@ from .stacking import ASIS, Stacking, sort_planes
 from .tree import (
     DicomSeries,
     Tree,
+    broken_off,
     check_series,
     choose_series,
     files_below,
@@ -75,14 +76,15 @@ def read_dicom(
     with dicom_errors(path):
         if path.is_dir():
             tree, forms = index_files(sorted(files_below(path)), limit)
-            picked, notes = choose_series(path, tree, series, volume)
+            picked, notes = choose_series(path, tree, series, volume, how)
             return _stacked(picked, forms, limit, notes, how)
         return _file(path, pick, limit)
 
 
 def read_all_dicom(path: Path, *, series: str | None = None, limit: Limits | None = None) -> list[Volume]:
     """Every volume of a file or folder but localizers, in the order of ``list_series``. series: of this one
-    only (its id or UID). Raises as ``read_dicom``, for the first volume that cannot be read.
+    only (its id or UID). A volume that was broken off is left out, and the warnings of the others name it.
+    Raises as ``read_dicom``, for the first other volume that cannot be read.
     """
     path, limit = Path(path), limit or Limits()
     with dicom_errors(path):
@@ -93,9 +95,12 @@ def read_all_dicom(path: Path, *, series: str | None = None, limit: Limits | Non
         if not found or (tree.faults and series is None):
             raise next(iter(tree.faults or tree.others), Unsupported(path, "holds no DICOM image"))
         body = [one for one in found if not one.localizer] or found
-        for one in body:
+        torn = {one.id: fault for one in body if (fault := broken_off(one))}
+        whole = [one for one in body if one.id not in torn]
+        for one in whole or body:
             check_series(one)
-        return [_stacked(one, forms, limit, []) for one in body]
+        notes = [f"left out: {fault.reason}" for fault in torn.values()]
+        return [_stacked(one, forms, limit, list(notes)) for one in whole]
 
 
 def read_series(series: DicomSeries, *, limit: Limits | None = None) -> Volume:
@@ -180,7 +185,7 @@ def _file(path: Path, pick: Pick, limit: Limits) -> Volume:
             f"holds {form.n_frames} frames over time, not a volume",
             f"choose one with index (--index) 0 to {form.n_frames - 1}",
         )
-    picked, notes = choose_series(path, Tree(series_of(planes)), pick.series, pick.volume)
+    picked, notes = choose_series(path, Tree(series_of(planes)), pick.series, pick.volume, pick.how)
     return _stacked(picked, {path: form}, limit, notes, pick.how)
 
 

@@ -20,11 +20,13 @@ from .groups import TAG_ELEMENTS
 from .open import Header, dicom_error, dicom_errors, open_if_dicom
 from .pixels import NOT_IMAGES, PixelFormat, pixel_format
 from .planes import planes_of
+from .stacking import ASIS, Stacking
 from .volumes import PlaneStack, group_stacks
 
 __all__ = [
     "DicomSeries",
     "Tree",
+    "broken_off",
     "check_series",
     "choose_series",
     "files_below",
@@ -59,7 +61,8 @@ class DicomSeries:
 
     stem: the id without what tells volumes of one grid apart. volume: name of the volume in its series, ""
     where there is only one. lacks: places at which the other volumes have a slice and this one has none.
-    damaged: files that say they are of this series and cannot be used.
+    misfit: what is said of a slice that should be one of it and lies on another grid. damaged: files that say
+    they are of this series and cannot be used.
     """
 
     id: str
@@ -76,6 +79,7 @@ class DicomSeries:
     uid: str = field(repr=False)
     patient: str = field(repr=False)
     planes: tuple[Plane, ...] = field(repr=False)
+    misfit: str = field(default="", repr=False)
     damaged: tuple[FileProblem, ...] = field(default=(), repr=False)
 
 
@@ -276,15 +280,16 @@ def _series(uid: str, stack: PlaneStack, damaged: Sequence[FileProblem]) -> Dico
         uid=uid,
         patient=header.text("PatientID"),
         planes=tuple(planes),
+        misfit=stack.misfit,
         damaged=tuple(damaged),
     )
 
 
 def choose_series(
-    place: Path, tree: Tree, wanted: str | None = None, volume: str | None = None
+    place: Path, tree: Tree, wanted: str | None = None, volume: str | None = None, how: Stacking = ASIS
 ) -> tuple[DicomSeries, list[str]]:
     """The one series that is meant, and what was left out. place: what errors name. wanted: its id or UID.
-    volume: its name among the volumes of one series.
+    volume: its name among the volumes of one series. how: its slices become a volume.
 
     Without them there must be one only, and no file that may be of it may be damaged. With them, damaged
     files count when they say that they are of it. Raises the fault of such a file, BadOption for an unknown
@@ -294,7 +299,7 @@ def choose_series(
         series, notes = _only(place, tree)
         if tree.faults:
             raise _with_way_out(tree.faults[0], series)
-        check_series(series)
+        check_series(series, how)
         return series, notes
     picked = [one for one in tree.series if wanted in (None, one.id, one.uid, one.stem)]
     # one file of a series, alone: its volume has no name here, but the id that the series gave it
@@ -317,25 +322,39 @@ def choose_series(
         )
     if len(named) > 1:
         raise _several(place, named)
-    check_series(named[0])
+    check_series(named[0], how)
     return named[0], [
         f"{len(tree.stray)} damaged files lie beside the series, which may be of it"
     ] if tree.stray else []
 
 
-def check_series(series: DicomSeries) -> None:
+def check_series(series: DicomSeries, how: Stacking = ASIS) -> None:
     """Raises the fault of a damaged file of a series that is stacked, and BadGeometry for a volume that lacks
-    slices; pictures that stand alone (radiographs) do not need each other.
+    slices or has one on another grid; pictures that stand alone (radiographs) do not need each other.
     """
     if series.damaged and series.n_slices > 1:
         raise series.damaged[0]
-    if series.lacks:
+    if (fault := broken_off(series)) is not None:
+        raise fault
+    if series.misfit and how == ASIS:
         raise BadGeometry(
             series.paths[0].parent,
-            f"volume {series.volume} has {series.n_slices} of {series.n_slices + series.lacks} slices, as a "
-            "scan that was broken off leaves it",
-            "choose another volume, or add the slices that are missing",
+            series.misfit,
+            f"leave it out and choose slices or resample: series={series.id!r} (--series {series.id}) with "
+            "keep_slices='FIRST-LAST' (--keep-slices) or resample=True (--resample)",
         )
+
+
+def broken_off(series: DicomSeries) -> BadGeometry | None:
+    """The fault of a volume that lacks slices which the others of its series have."""
+    if not series.lacks:
+        return None
+    return BadGeometry(
+        series.paths[0].parent,
+        f"volume {series.volume} has {series.n_slices} of {series.n_slices + series.lacks} slices, as a "
+        "scan that was broken off leaves it",
+        "choose another volume, or add the slices that are missing",
+    )
 
 
 def _with_way_out(fault: FileProblem, series: DicomSeries) -> FileProblem:
@@ -353,6 +372,8 @@ def _only(place: Path, tree: Tree) -> tuple[DicomSeries, list[str]]:
         raise next(iter(only), Unsupported(place, "no DICOM image in this folder"))
     if len(found) == 1:
         return found[0], []
+    if torn := next((one for one in found if one.misfit and len({s.uid for s in found}) == 1), None):
+        check_series(torn)
     body = [s for s in found if not s.localizer and s.n_slices > 1]
     rest = [s for s in found if s.localizer and body and s.uid == body[0].uid]
     if len(body) == 1 and len(rest) == len(found) - 1:

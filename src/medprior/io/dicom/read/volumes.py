@@ -22,6 +22,8 @@ _MOST_STACKS = 64
 """A plane is compared with so many stacks: thousands of directions in one series are no volume, and must not
 take hours to say so.
 """
+_ALIKE = 0.97
+"""Cosine of the angle (14 degrees) by which a slice may be turned and still be meant as one of a stack."""
 _BESIDE = 1.0
 """Millimetres in the plane from which on two slices at one height lie beside each other."""
 _KINDS = {
@@ -45,13 +47,15 @@ class PlaneStack:
     """Planes that make one volume.
 
     grid: number of its grid in the series. name: of the volume on it. Both are "" where there is only one.
-    lacks: places at which the other volumes have a slice and this one has none.
+    lacks: places at which the other volumes have a slice and this one has none. misfit: what is said of a
+    slice on another grid that lies in a hole of this one, or "".
     """
 
     planes: list[Plane]
     grid: str = ""
     name: str = ""
     lacks: int = 0
+    misfit: str = ""
 
 
 def group_stacks(planes: Iterable[Plane]) -> list[PlaneStack]:
@@ -61,11 +65,46 @@ def group_stacks(planes: Iterable[Plane]) -> list[PlaneStack]:
     it lies (a radiograph) stays alone.
     """
     grids = _grids(planes)
+    if len(grids) == 1:
+        return _volumes(grids[0])
     return [
-        replace(stack, grid=str(n) if len(grids) > 1 else "")
+        replace(stack, grid=str(n), misfit=_misfit(stack.planes, grids))
         for n, grid in enumerate(grids, 1)
         for stack in _volumes(grid)
     ]
+
+
+def _misfit(planes: Sequence[Plane], grids: Sequence[Sequence[Plane]]) -> str:
+    """What keeps the slice of a smaller grid, which lies in a hole of these, from being one of them; "" where
+    there is none.
+    """
+    first = planes[0]
+    if len(planes) < 3 or first.position is None or first.orientation is None:
+        return ""
+    heights = np.unique(along_of(planes))
+    steps = np.diff(heights)
+    holes = np.flatnonzero(steps > 1.5 * np.median(steps))
+    strangers = [plane for grid in grids if 2 * len(grid) < len(planes) for plane in grid]
+    for plane in strangers if len(holes) else ():
+        if plane.position is None or plane.orientation is None or plane.localizer != first.localizer:
+            continue
+        height, cosine = along_of([plane], first)[0], float(plane.normal @ first.normal)
+        if cosine > _ALIKE and any(heights[n] < height < heights[n + 1] for n in holes):
+            return f"slice {plane.header.path.name} {_difference(plane, first)}"
+    return ""
+
+
+def _difference(one: Plane, other: Plane) -> str:
+    """How a slice differs from the others."""
+    if one.shape != other.shape:
+        (rows, columns), (usual, wide) = one.shape, other.shape
+        return f"has {rows} x {columns} pixels where the others have {usual} x {wide}"
+    if not _same(one.orientation, other.orientation, _COSINES, False):
+        turn = np.asarray(one.orientation).reshape(2, 3) @ np.asarray(other.orientation).reshape(2, 3).T
+        degrees = float(np.degrees(np.arccos(np.clip(np.diag(turn), -1, 1))).max())
+        return f"is turned by {degrees:.2f} degrees against the others"
+    pixel, usual_pixel = ("unknown" if p is None else f"{p[0]:g} x {p[1]:g} mm" for p in (one.spacing, other.spacing))
+    return f"has pixels of {pixel} where the others have {usual_pixel}"
 
 
 def _same(a: Sequence[float] | None, b: Sequence[float] | None, tolerance: float, relative: bool) -> bool:
@@ -157,6 +196,11 @@ class _Sorter:
                 self.ranges = True
                 yield from self.named(name, groups)
                 return
+        for name, value in self.facts[: TOLD.index("file")]:
+            groups = _grouped(members, value)
+            if len(groups) > 1 and self.fits(members, list(groups.values()), fewest=1):
+                yield from self.named(name, groups)
+                return
         yield "", members
 
     def named(self, fact: str, groups: dict[str, list[int]]) -> Iterator[tuple[str, list[int]]]:
@@ -178,26 +222,27 @@ class _Sorter:
         counts = {*Counter(self.at[members].tolist()).values()}
         return counts.pop() if len(counts) == 1 else 0
 
-    def fits(self, members: list[int], groups: list[list[int]]) -> bool:
+    def fits(self, members: list[int], groups: list[list[int]], fewest: int | None = None) -> bool:
         """Whether each group covers all places equally often. A minority may lack some: a series that was
-        broken off.
+        broken off. fewest: groups that must cover all, if not more than half.
         """
         n_places = len({*self.at[members].tolist()})
         sound = [bool(self.often(group)) and len({*self.at[group].tolist()}) == n_places for group in groups]
         torn = [group for group, fine in zip(groups, sound, strict=True) if not fine]
-        return 2 * len(torn) < len(groups) and all(self.often(group) == 1 for group in torn)
+        enough = len(groups) // 2 + 1 if fewest is None else fewest
+        return len(groups) - len(torn) >= enough and all(self.often(group) == 1 for group in torn)
 
     def by_turn(self, members: list[int], keys: Sequence[tuple[str | int, int]]) -> Callable[[int], str]:
         """The turn of each plane among those at its place, by instance number or clock; "" where these run
-        neither volume by volume nor place by place.
+        neither volume by volume (of which the last may be broken off) nor place by place.
         """
         by_place: dict[int, list[int]] = {}
         for n in sorted(members, key=lambda n: keys[n]):
             by_place.setdefault(int(self.at[n]), []).append(n)
-        turns = [list(turn) for turn in zip(*by_place.values(), strict=False)]
-        if len({len(there) for there in by_place.values()}) != 1 or not (
-            _follow(turns, keys) or _follow(list(by_place.values()), keys)
-        ):
+        rounds = max(map(len, by_place.values()))
+        turns = [[there[k] for there in by_place.values() if k < len(there)] for k in range(rounds)]
+        whole = all(len(there) == rounds for there in by_place.values())
+        if not (_follow(turns, keys) or (whole and _follow(list(by_place.values()), keys))):
             return lambda _: ""
         turn_of = {n: str(turn) for turn, group in enumerate(turns) for n in group}
         return turn_of.__getitem__
