@@ -58,7 +58,18 @@ MANY: dict[str, tuple[object, ...]] = {
     "adapt": ("adapt", "--steps", 2, "--replay", "none", *SET),
     "learn": ("learn", *SET),
     "label": ("label", "--n", 4, *SET),
-    "evaluate explain": ("evaluate", "explain", "--model", "MODEL", "--most", 2, "--particles", 2, *OTHER, *SET),
+    "evaluate explain": (
+        "evaluate",
+        "explain",
+        "--model",
+        "MODEL",
+        "--most",
+        2,
+        "--particles",
+        2,
+        *OTHER,
+        *SET,
+    ),
     "evaluate learn": ("evaluate", "learn", "--sizes", 8, "--draws", 2, "--baselines", "quick", *SET),
     "calibrate synthesize": ("calibrate", "synthesize", "--n", 8, *OTHER, *SET),
     "detect a folder": ("detect", *OTHER, *SET),
@@ -138,8 +149,7 @@ def answers(verb: str, size: int, axis: int, known: dict[str, Path], folder: Pat
     leading = 2 if words[0] in ("calibrate", "evaluate") else 1
     for name, prior in [("no prior", None)] if verb in NO_PRIOR else known.items():
         chosen = ("--prior", prior) if prior else ()
-        named = {"HEAD": lambda p=prior: head_of(p), "MODEL": lambda: model_in(folder), "THIN": lambda: size}
-        said = [named[str(word)]() if str(word) in named else word for word in words]
+        said = [_named(str(word), prior, folder, size) or word for word in words]
         scan = () if verb in ALONE else (given,)
         out = folder / f"{verb} {name}".replace(" ", "-")
         yield answer(
@@ -147,6 +157,13 @@ def answers(verb: str, size: int, axis: int, known: dict[str, Path], folder: Pat
             verb,
             f"{name}, {shape[0]} x {shape[1]} x {shape[2]}",
         )
+
+
+def _named(word: str, prior: Path | None, folder: Path, size: int) -> object:
+    """What stands for a word of a command line, None where it is what it says."""
+    if word == "HEAD" and prior is not None:
+        return head_of(prior)
+    return model_in(folder) if word == "MODEL" else size if word == "THIN" else None
 
 
 def model_in(folder: Path) -> Path:

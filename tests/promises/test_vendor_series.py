@@ -4,19 +4,23 @@ with its own values and place; dcm2niix, where it is installed, says the same.
 
 from __future__ import annotations
 
+import struct
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from pydicom.uid import ImplicitVRLittleEndian
 
 from medprior.data.volume import Volume
-from medprior.errors import BadGeometry, BadOption
+from medprior.errors import BadGeometry, BadOption, FileProblem
 from medprior.io.dataset.scan import scan
 from medprior.io.dicom.read.tree import list_series
 from medprior.io.read import read, read_all
+from tests.corpus import vendors
 from tests.corpus.dicom_parts import save
 from tests.corpus.vendors import (
     GE,
@@ -220,6 +224,72 @@ def test_where_numbers_begin_anew_the_clock_tells_volumes_apart(by_slice: bool, 
     found = read_all(tmp_path)
     assert [volume.provenance.volume for volume in found] == ["t1", "t2", "t3"]
     assert all(as_planned(volume, v) for v, volume in enumerate(found))
+
+
+ALONE: dict[str, tuple[str, tuple[object, ...]]] = {
+    "t1 t2": ("FrameReferenceTime", ("500", "1500")),  # dynamic PET
+    "kv80 kv140": ("KVP", ("80", "140")),
+    "tr500 tr3000": ("RepetitionTime", ("500", "3000")),
+    "kernel1 kernel2": ("ConvolutionKernel", ("B30f", "B70f")),
+    "kind1 kind2": ("ScanOptions", ("", "MT")),
+    "kind1 kind2 ": ("ContrastBolusAgent", ("", "Gd")),
+    "t1 t2 ": ("AcquisitionDateTime", ("20200101120000", "20200101120100")),
+    "te5 te7.5": ("EchoTime", ("5", "7.5")),
+    "ti700 ti2500": ("InversionTime", ("700", "2500")),
+    "fat water": ("ImageType", (["DERIVED", "PRIMARY", "FAT"], ["DERIVED", "PRIMARY", "WATER"])),
+    "phase40 phase70": ("NominalPercentageOfCardiacPhase", (40.0, 70.0)),
+}
+
+
+@pytest.mark.parametrize("names", ALONE)
+def test_one_element_tells_volumes_apart_where_numbers_and_clock_begin_anew(
+    names: str, tmp_path: Path
+) -> None:
+    keyword, values = ALONE[names]
+
+    def alone(made: object, v: int, k: int) -> None:
+        made.InstanceNumber, made.AcquisitionTime, made.ContentTime = k + 1, "120000", "120000"  # type: ignore[attr-defined]
+        setattr(made, keyword, values[v])
+
+    classic(SIEMENS, 2, alone)(tmp_path)
+    found = read_all(tmp_path)
+    assert [volume.provenance.volume for volume in found] == names.split()
+    assert all(as_planned(volume, v) for v, volume in enumerate(found))
+
+
+def test_private_sequences_in_implicit_vr_are_read(tmp_path: Path) -> None:
+    """Implicit VR does not say that the place of UIH's tiles is a sequence."""
+    uih_grid(2)(tmp_path)
+    for path in tmp_path.iterdir():
+        made = pydicom.dcmread(path)
+        made.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+        made.save_as(path, implicit_vr=True, little_endian=True)
+    found = read_all(tmp_path)
+    assert len(found) == 2 and all(as_planned(volume, v) for v, volume in enumerate(found))
+
+
+def test_mosaics_of_older_siemens_scanners_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their CSA header has no mark at its start, and lengths that count from the items of its second tag."""
+    monkeypatch.setattr(vendors, "csa", csa_of_old)
+    mosaic(2)(tmp_path)
+    found = read_all(tmp_path)
+    assert len(found) == 2 and all(as_planned(volume, v) for v, volume in enumerate(found))
+    monkeypatch.setattr(vendors, "csa", lambda tags: csa_of_old(tags)[8 + 84 :])
+    mosaic(1)(tmp_path / "torn")
+    with pytest.raises(FileProblem, match="CSA header is damaged"):
+        read(tmp_path / "torn")
+
+
+def csa_of_old(tags: dict[str, tuple[str, Sequence[str]]]) -> bytes:
+    parts = [struct.pack("<II64si4siii", len(tags) + 1, 77, b"EchoLinePosition", 0, b"IS", 0, 0, 77)]
+    for name, (vr, values) in tags.items():
+        parts.append(struct.pack("<64si4siii", name.encode(), len(values), vr.encode(), 0, 6, 77))
+        for n in range(6):
+            text = values[n].encode() + b"\0" if n < len(values) else b""
+            parts.append(
+                struct.pack("<4i", len(text) + 6, len(text), 77, 0) + text + b"\0" * (-len(text) % 4)
+            )
+    return b"".join(parts)
 
 
 def test_phases_that_reach_over_other_heights_are_volumes(tmp_path: Path) -> None:

@@ -14,6 +14,11 @@ from math import ceil, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.charset import default_encoding
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_sequence
 
 from ....errors import BadGeometry, Corrupt
 from .geometry import Plane, orthonormal_plane
@@ -93,6 +98,7 @@ def _csa(header: Header, content: bytes) -> dict[str, dict]:
         TypeError,
         IndexError,
         OverflowError,
+        UnboundLocalError,  # nibabel on an old header of one tag
     ) as error:
         raise Corrupt(header.path, "its Siemens CSA header is damaged", _UNKNOWN) from error
 
@@ -107,14 +113,27 @@ def _uih(plane: Plane, n: int) -> list[Plane]:
     header = plane.header
     blocks = header.private_blocks(0x0065, _UIH)
     found = next((header.dataset().get((0x0065, block << 8 | 0x51)) for block in blocks), None)
-    items = found.value if found is not None and found.VR == "SQ" else ()
-    places = [one.get("ImagePositionPatient") for one in items or ()]
+    places = [one.get("ImagePositionPatient") for one in _items(found)]
     if len(places) != n or not all(place is not None and len(place) == 3 for place in places) or n > _MOST:
         raise _refused(plane, f"a UIH mosaic of {n} slices that does not say where they lie")
     side = ceil(sqrt(n))
     return _tiles(
         plane, _tile_shape(plane, side), side, [np.array([float(v) for v in one]) for one in places]
     )
+
+
+def _items(element: DataElement | None) -> Sequence[Dataset]:
+    """Of a private sequence; Implicit VR does not say that it is one (PS3.5 section 7.8.1)."""
+    if element is None or element.VR not in ("SQ", "UN"):
+        return ()
+    if element.VR == "SQ" or not isinstance(element.value, bytes):
+        return element.value or ()
+    try:
+        stream = DicomBytesIO(element.value)
+        stream.is_little_endian = stream.is_implicit_VR = True
+        return list(read_sequence(stream, True, True, len(element.value), default_encoding))
+    except Exception:  # bytes that are no sequence, in whatever way
+        return ()
 
 
 def _tile_shape(plane: Plane, side: int) -> tuple[int, int]:

@@ -1,4 +1,5 @@
-"""What the files of one series say that tells its volumes apart: echo, b-value and direction, time, ...
+"""What the files of one series say that tells its volumes apart: echo, b-value and direction, time (of PET
+its frame reference time), tube voltage, kernel, options such as magnetisation transfer or contrast, ...
 
 The standard's elements come first; where a vendor keeps a fact in private elements only, these are read by
 their private creator (the vendors' conformance statements; PS3.5 section 7.8).
@@ -18,7 +19,7 @@ __all__ = ["TOLD", "told_by_file", "told_by_frame"]
 
 TOLD = (
     "kind", "echo", "te", "b", "direction", "inversion", "flip", "phase", "trigger", "label", "time",
-    "acquisition", "stack", "file", "clock", "comment", "index",
+    "reference", "acquisition", "stack", "kv", "tr", "kernel", "option", "file", "clock", "comment", "index",
 )  # fmt: skip
 """Names of the facts, in the order in which they are tried; "" where a file is silent."""
 
@@ -61,9 +62,14 @@ _FILE: dict[str, tuple[_Place, ...]] = {
     "trigger": (("", 0x0018, 0x1060, ""),),
     "label": (("Philips MR Imaging DD 005", 0x2005, 0x29, ""),),
     "time": (("", 0x0020, 0x0100, ""),),
+    "reference": (("", 0x0054, 0x1300, ""),),
     "acquisition": (("", 0x0020, 0x0012, ""),),
     "stack": (("", 0x0020, 0x9056, ""),),
-    "clock": (("", 0x0008, 0x0032, ""), ("", 0x0008, 0x0033, "")),
+    "kv": (("", 0x0018, 0x0060, ""),),
+    "tr": (("", 0x0018, 0x0080, ""),),
+    "kernel": (("", 0x0018, 0x1210, ""),),
+    "option": (("", 0x0018, 0x0021, ""), ("", 0x0018, 0x0022, ""), ("", 0x0018, 0x0010, "")),
+    "clock": (("", 0x0008, 0x0032, ""), ("", 0x0008, 0x0033, ""), ("", 0x0008, 0x002A, "")),
     "comment": (("", 0x0020, 0x4000, ""),),
 }  # fmt: skip
 """Where a file of one image says each fact."""
@@ -131,6 +137,9 @@ def told_by_frame(
         "time": content.get("TemporalPositionIndex"),
         "acquisition": content.get("FrameAcquisitionNumber"),
         "stack": content.get("StackID"),
+        "kv": group("CTXRayDetailsSequence").get("KVP"),
+        "tr": group("MRTimingAndRelatedParametersSequence").get("RepetitionTime"),
+        "option": group("MRArterialSpinLabelingSequence").get("ASLContext"),
         "file": header.text("SOPInstanceUID"),
         "clock": content.get("FrameReferenceDateTime") or content.get("FrameAcquisitionDateTime"),
         "index": "\\".join(map(str, index)),

@@ -36,10 +36,14 @@ _KINDS = {
 """Terms of Image Type (and GE's number of it) that a name may hold: others may be typed by hand."""
 _SHORT = {
     "echo": "echo", "te": "te", "b": "b", "inversion": "ti", "flip": "flip", "phase": "phase",
-    "trigger": "trigger", "label": "label", "time": "t", "acquisition": "acq", "stack": "stack",
+    "trigger": "trigger", "label": "label", "time": "t", "acquisition": "acq", "stack": "stack", "kv": "kv",
+    "tr": "tr",
 }  # fmt: skip
 """What a volume's name says of a fact, before its number."""
-_RANKED = {"direction": "d", "kind": "kind", "comment": "kind", "beside": "side"}
+_RANKED = {
+    "direction": "d", "kind": "kind", "comment": "kind", "option": "kind", "kernel": "kernel",
+    "beside": "side",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,9 @@ def _difference(one: Plane, other: Plane) -> str:
         turn = np.asarray(one.orientation).reshape(2, 3) @ np.asarray(other.orientation).reshape(2, 3).T
         degrees = float(np.degrees(np.arccos(np.clip(np.diag(turn), -1, 1))).max())
         return f"is turned by {degrees:.2f} degrees against the others"
-    pixel, usual_pixel = ("unknown" if p is None else f"{p[0]:g} x {p[1]:g} mm" for p in (one.spacing, other.spacing))
+    pixel, usual_pixel = (
+        "unknown" if p is None else f"{p[0]:g} x {p[1]:g} mm" for p in (one.spacing, other.spacing)
+    )
     return f"has pixels of {pixel} where the others have {usual_pixel}"
 
 
