@@ -329,8 +329,8 @@ def choose_series(
 
 
 def check_series(series: DicomSeries, how: Stacking = ASIS) -> None:
-    """Raises the fault of a damaged file of a series that is stacked, and BadGeometry for a volume that lacks
-    slices or has one on another grid; pictures that stand alone (radiographs) do not need each other.
+    """Raises the fault of a damaged file of a series that is stacked. Raises BadGeometry for a volume that
+    lacks slices or has one on another grid. Pictures that stand alone (radiographs) do not need each other.
     """
     if series.damaged and series.n_slices > 1:
         raise series.damaged[0]
