@@ -22,7 +22,7 @@ import SimpleITK as sitk
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from medprior.io.dicom.read.series import read_dicom
+from medprior.io.read import read
 
 
 def make_series(folder: Path, n_slices: int, size: int) -> None:
@@ -58,7 +58,7 @@ def make_series(folder: Path, n_slices: int, size: int) -> None:
 
 
 def with_medprior(folder: Path) -> np.ndarray:
-    return read_dicom(folder).data[0]
+    return read(folder).data[0]
 
 
 def with_simpleitk(folder: Path, names: tuple[str, ...] | None = None) -> sitk.Image:
@@ -120,7 +120,7 @@ def main() -> None:
 
 
 def print_agreement(folder: Path) -> None:
-    volume, image = read_dicom(folder), with_simpleitk(folder)
+    volume, image = read(folder), with_simpleitk(folder)
     turned = sitk.DICOMOrient(image, "LPS")
     values = np.flip(
         sitk.GetArrayFromImage(turned).transpose(2, 1, 0), (0, 1)

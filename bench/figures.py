@@ -39,7 +39,7 @@ CHAPTERS = {
         "audit", "synthesis", "enlarge", "native", "copies", "moves", "generators", "joint", "adapt", "augment_gain", "augment_gates",
     ),
     "Few labels": ("label", "learn-pneumonia", "learn-breast", "features", "learn-costs"),
-    "Networks, speed and safety": ("networks", "operators", "speed", "dicom_speed", "augment_speed", "kill", "mutations", "index", "pacs", "ohif"),
+    "Networks, speed and safety": ("networks", "operators", "speed", "dicom_speed", "doors", "augment_speed", "kill", "mutations", "index", "pacs", "ohif"),
     "Explanations": ("explain",),
 }  # fmt: skip
 PLAINEST = {
@@ -61,6 +61,7 @@ ALONE = {
     "caution": "it compares variants of one method; plain images stand in reconstruct-brain-t1",
     "coverage": "its rival, one width for all voxels, is measured in deviation",
     "dicom_speed": "the other readers are the rivals",
+    "doors": "the rival is the version before files were read in a process of their own",
     "features": "it compares features of one prior with each other; pixels stand in learn-breast",
     "index": "it measures seconds and bytes",
     "kill": "it counts runs that resume, of all that were killed",
