@@ -12,8 +12,8 @@ labels. The prior must not have learned from scans that judge; it needs no label
 train, drawn at random, and all that judge. curves: `medprior evaluate
 learn`. calibration: heads of 50 labels drawn at random from train, asked about val: expected calibration
 error, and how often prediction sets hold the truth. masks: Dice of whole test volumes by a head on few
-labelled volumes, beside MONAI's U-Net with the usual augmentation on the same ones, slice by slice. Reads
-MEDPRIOR_DATA.
+labelled volumes, beside MONAI's U-Net with the usual augmentation on the same ones, slice by slice; the prior
+is 2-D (sagittal slices) or native 3-D. Reads MEDPRIOR_DATA.
 """
 
 from __future__ import annotations
@@ -149,13 +149,19 @@ def masks(args: argparse.Namespace, _: Path) -> None:
             middle = time.process_time()
             ours.append([mean_dice(head(prior, scan).argmax(0), truth, 3) for scan, truth in test])
             again = time.process_time()
-            images, labels = same_size([scan.images for scan in scans], -1.0), same_size(maps, 0)
+            images = same_size([sagittal(scan.images) for scan in scans], -1.0)
+            labels = same_size([sagittal(one[:, None])[:, 0] for one in maps], 0)
             change = ClassicalAugmentation([Policy.of("MR", unit="a.u.")] * len(images), draw).pair
             net = train_segmenter(
                 images, labels, SegmenterSettings(steps=args.steps), draw, change, n_labels=3
             )
             end = time.process_time()
-            unet.append([mean_dice(net(scan.images), truth, 3) for scan, truth in test])
+            unet.append(
+                [
+                    mean_dice(net(sagittal(scan.images)), truth.reshape(-1, *truth.shape[-2:]), 3)
+                    for scan, truth in test
+                ]
+            )
             print(
                 f"{size} volumes, draw {draw}: head {np.mean(ours[-1]):.4f} in {middle - begun:.0f} CPU s, "
                 f"U-Net {np.mean(unet[-1]):.4f} in {end - again:.0f} CPU s",
@@ -165,6 +171,11 @@ def masks(args: argparse.Namespace, _: Path) -> None:
             [mean_scores(row) for row in ours], [mean_scores(row) for row in unet], list(range(len(test)))
         )
         print(f"{size} volumes: head - U-Net {gain}")
+
+
+def sagittal(images: torch.Tensor) -> torch.Tensor:
+    """(B, C, j, k) slices as they are; the volume of a native 3-D prior, (1, C, i, j, k), as i slices."""
+    return images if images.ndim == 4 else images[0].movedim(1, 0)
 
 
 def same_size(parts: Sequence[torch.Tensor], value: float) -> torch.Tensor:
