@@ -5,8 +5,9 @@
     python bench/pacs.py study [--rounds 5]
 
 rates: CT slices of 512 x 512 (0.5 MB) by C-STORE over loopback. Each is on the disk, whole, flushed and under
-its name, before its sender has an answer. One sender, then four processes at a time. Printed beside it: the
-same bytes written, flushed and renamed without any network, which no receiver can beat on this disk.
+its name, before its sender has an answer. One sender, then four processes at a time: in Python, where the
+senders take more of the cores than the node does, then dcmsend. Printed beside it: the same bytes written,
+flushed and renamed without any network, which no receiver can beat on this disk.
 
 kill: a node gets SIGKILL at a random moment of a sender's objects, again and again. Whatever it has
 acknowledged must be there, whole and with its bytes; nothing that is half must be visible. After every fifth
@@ -24,6 +25,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import socket
 import statistics
 import subprocess
@@ -47,6 +49,7 @@ from medprior.pacs.node import PacsNode
 from medprior.pacs.settings import PacsSettings, Peer, Rule, Station
 
 SENDER = "SENDER"
+PYTHON, DCMTK = "pynetdicom", "dcmsend of dcmtk"
 AGAIN = 5
 """After every so many kills a new node gets everything once more."""
 
@@ -148,9 +151,12 @@ def sender(port: int, series: str, objects: int, ready: object, go: object) -> N
 def rates(objects: int, rounds: int) -> None:
     disk = [by_disk_alone(objects // 2) for _ in range(rounds)]
     print(f"disk alone: {told(disk)} objects of 0.5 MB a second, flushed and renamed ({rounds} rounds)")
-    for n in (1, 4):
-        found = [by_senders(n, objects // n, f"{n}-{turn}") for turn in range(rounds)]
-        print(f"{n} sender{'s' * (n > 1)}: {told(found)} objects a second, acknowledged")
+    for how in (PYTHON, *([DCMTK] if shutil.which("dcmsend") else [])):
+        for n in (1, 4):
+            found = [by_senders(how, n, objects // n, f"{n}-{turn}") for turn in range(rounds)]
+            rate, cpu = zip(*found, strict=True)
+            print(f"{n} sender{'s' * (n > 1)} ({how}): {told(rate)} objects a second, acknowledged;")
+            print(f"  the node takes {1000 * statistics.median(cpu):.1f} ms CPU an object", flush=True)
     print(f"load of the machine meanwhile: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
 
 
@@ -158,29 +164,59 @@ def told(values: Sequence[float]) -> str:
     return f"median {statistics.median(values):.0f} ({min(values):.0f} to {max(values):.0f})"
 
 
-def by_senders(n: int, objects: int, name: str) -> float:
+def by_senders(how: str, n: int, objects: int, name: str) -> tuple[float, float]:
+    """Objects a second, and CPU seconds of the node for one."""
     with tempfile.TemporaryDirectory() as folder:
-        process, port = started(Path(folder))
-        ready, go = multiprocessing.Semaphore(0), multiprocessing.Event()
-        senders = [
-            multiprocessing.Process(target=sender, args=(port, f"{name}-{k}", objects, ready, go))
-            for k in range(n)
-        ]
-        for one in senders:
-            one.start()
-        for _ in senders:
-            ready.acquire()
-        began = time.monotonic()
-        go.set()
-        for one in senders:
-            one.join()
-        seconds = time.monotonic() - began
+        process, port = started(Path(folder) / "node")
+        before = cpu_of(process.pid)
+        if how == PYTHON:
+            seconds = by_python(port, n, objects, name)
+        else:
+            seconds = by_dcmsend(Path(folder) / "sent", port, n, objects, name)
+        cpu = cpu_of(process.pid) - before
         process.kill()
         process.join()
         kept = len(list(Path(folder).rglob("instances/*/*.dcm")))
-    if any(one.exitcode for one in senders) or kept != n * objects:
+    if kept != n * objects:
         raise SystemExit("an object was not taken")
-    return n * objects / seconds
+    return n * objects / seconds, cpu / (n * objects)
+
+
+def cpu_of(process: int | None) -> float:
+    """Seconds of a process (Linux)."""
+    user, system = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def by_python(port: int, n: int, objects: int, name: str) -> float:
+    ready, go = multiprocessing.Semaphore(0), multiprocessing.Event()
+    senders = [
+        multiprocessing.Process(target=sender, args=(port, f"{name}-{k}", objects, ready, go))
+        for k in range(n)
+    ]
+    for one in senders:
+        one.start()
+    for _ in senders:
+        ready.acquire()
+    began = time.monotonic()
+    go.set()
+    for one in senders:
+        one.join()
+    return time.monotonic() - began
+
+
+def by_dcmsend(folder: Path, port: int, n: int, objects: int, name: str) -> float:
+    """Its start and its look at the files count, too."""
+    for k in range(n):
+        (folder / str(k)).mkdir(parents=True)
+        for m in range(objects):
+            dcmwrite(folder / f"{k}/{m}.dcm", slice_of(m, 512, f"{name}-{k}"), enforce_file_format=True)
+    words = ["dcmsend", "-aet", SENDER, "-aec", "MEDPRIOR", "--max-send-pdu", "131072", "+sd"]
+    began = time.monotonic()
+    senders = [subprocess.Popen([*words, "127.0.0.1", str(port), f"{folder}/{k}"]) for k in range(n)]
+    for one in senders:
+        one.wait()
+    return time.monotonic() - began
 
 
 def by_disk_alone(objects: int) -> float:

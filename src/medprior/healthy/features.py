@@ -8,6 +8,7 @@ content alone.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +32,8 @@ from sick about as well.
 
 _AT_ONCE = 16 * 128 * 128
 """Voxels that pass the network together, one slice at least."""
+_SMALL = 16 * 64 * 64
+"""Voxels up to which levels and draws pass it together: above, that saves no time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,29 +110,35 @@ def _looked(
     n_draws: int,
     levels: tuple[float, ...],
 ) -> tuple[Tensor, ...]:
-    def noisy(sigma: float, draw: int) -> tuple[Tensor, Tensor]:
-        return x + sigma * noises[sigma, draw].to(x), torch.full((len(x),), sigma, device=x.device)
+    def noisy(sigmas: tuple[float, ...]) -> Iterator[tuple[Tensor, Tensor, Condition]]:
+        """Each level with each draw; those of a small image pass the network together."""
+        every, step = [(s, d) for s in sigmas for d in range(n_draws)], max(1, _SMALL // x[:, 0].numel())
+        for some in (every[start : start + step] for start in range(0, len(every), step)):
+            sigma = torch.tensor([s for s, _ in some], device=x.device).repeat_interleave(len(x))
+            parts = (condition.label, condition.numbers)
+            known = Condition(*(None if part is None else torch.cat([part] * len(some)) for part in parts))
+            yield torch.cat([x + s * noises[s, d].to(x) for s, d in some]), sigma, known
 
-    maps = [net.features(*prior.inputs(*noisy(FEATURES_AT, d), condition)) for d in range(n_draws)]
-    features = [torch.stack(level).mean(0) for level in zip(*maps, strict=True)]
+    def by_draw(parts: Iterable[Tensor]) -> Tensor:
+        """(levels, draws, B, ...)"""
+        whole = torch.cat(list(parts))
+        return whole.reshape(-1, n_draws, len(x), *whole.shape[1:])
+
+    maps = [net.features(*prior.inputs(*look)) for look in noisy((FEATURES_AT,))]
+    features = [by_draw(level)[0].mean(0) for level in zip(*maps, strict=True)]
     flat = [f.flatten(2) for f in features[1:] or features]
     pooled = torch.cat([part for f in flat for part in (f.mean(2), f.std(2, correction=0))], dim=1)
-    profile, offset, doubt = [], [], []
-    for sigma in levels:
-        restored, spreads = zip(
-            *(prior.moments(*noisy(sigma, d), condition) for d in range(n_draws)), strict=True
-        )
-        apart = torch.stack([mean - x for mean in restored])
-        if not bool(apart.isfinite().all()):
+    restored, spreads = map(by_draw, zip(*(prior.moments(*look) for look in noisy(levels)), strict=True))
+    apart = restored - x
+    for sigma, one in zip(levels, apart, strict=True):
+        if not bool(one.isfinite().all()):
             raise Diverged(0, sigma, "the denoising error")
-        profile.append(apart.square().flatten(2).mean(2).mean(0).clamp_min(1e-12).log())
-        offset.append(apart.mean(0).mean(1))
-        doubt.append(torch.stack(spreads).mean(0).mean(1))
+    profile = apart.square().flatten(3).mean(3).mean(1).clamp_min(1e-12).log()
     local = box_mean(features[-1], 3)  # a feature and what lies around it (Roth et al., CVPR 2022)
     return (
         pooled.cpu(),
         local.cpu(),
-        torch.stack(profile, 1).cpu(),
-        torch.stack(offset, 1).cpu(),
-        torch.stack(doubt, 1).cpu(),
+        profile.mT.cpu(),
+        apart.mean(1).mean(2).transpose(0, 1).cpu(),
+        spreads.mean(1).mean(2).transpose(0, 1).cpu(),
     )

@@ -11,12 +11,16 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from socketserver import TCPServer
+from struct import pack
 from typing import Any
 
 from pydicom.dataset import Dataset
-from pynetdicom import AE, _config, evt
+from pynetdicom import AE, PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_VERSION, _config, evt
+from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import ThreadedAssociationServer
 
 from ..errors import BadOption, MedpriorError, TooLarge
@@ -36,6 +40,8 @@ _UID = re.compile(r"[0-9.]{1,64}")
 _OK, _FULL, _NOT_ALLOWED, _NOT_UNDERSTOOD, _OTHER_OBJECT = 0x0000, 0xA700, 0x0124, 0xC000, 0xA900
 _STRANGERS = 128
 """Lines that may be open without an association; each is cut after ``_HANDSHAKE``."""
+_P_DATA, _HEAD = 4, 6
+"""Type of a PDU with data, and bytes before its values (PS3.8 table 9-22)."""
 _HANDSHAKE = 10.0
 """Seconds that a stranger has to say who it is."""
 
@@ -179,6 +185,7 @@ class PacsListener:
         if sum(line.is_established for line in lines) >= self.settings.me.associations:
             event.assoc.abort()
         event.assoc.dul._run_loop_delay = 0.001
+        event.assoc.dul._decode_pdu = partial(_decoded, event.assoc.dul._decode_pdu)
 
     def _store(self, event: Any) -> int:
         event.assoc._taken = 0
@@ -194,7 +201,11 @@ class PacsListener:
                     raise BadOption("object: its UID is another one than was announced")
                 return found
 
-            self.spool.receive([event.encoded_dataset()], look)
+            head = _file_head(
+                *(str(asked.AffectedSOPClassUID), str(asked.AffectedSOPInstanceUID)),
+                str(event.context.transfer_syntax),
+            )
+            self.spool.receive([head, event.encoded_dataset(include_meta=False)], look)
         except TooLarge:
             return _FULL
         except BadOption:
@@ -225,6 +236,45 @@ class PacsListener:
         missing = [str(item.ReferencedSOPInstanceUID) for item in told.get("FailedSOPSequence", ())]
         self.on_event(str(told.get("TransactionUID", "")), missing)
         return _OK, None
+
+
+@dataclass(frozen=True, slots=True)
+class _Data:
+    """A P-DATA-TF PDU whose values are views of what was received."""
+
+    values: Any
+
+    def to_primitive(self) -> P_DATA:
+        made = P_DATA()
+        made._presentation_data_value_list = self.values
+        return made
+
+
+def _decoded(usual: Callable[[bytearray], tuple[Any, str]], pdu: bytearray) -> tuple[Any, str]:
+    """As pynetdicom decodes a PDU, but one with data is not copied (PS3.8 sections 9.3.5 and E.2): that takes
+    most of the time of an object. Raises ValueError for lengths that do not fit.
+    """
+    if pdu[0] != _P_DATA:
+        return usual(pdu)
+    view, start, values = memoryview(pdu).toreadonly(), _HEAD, []
+    while start < len(view):
+        end = start + 4 + int.from_bytes(view[start : start + 4])
+        if end > len(view) or end < start + 6:
+            raise ValueError("a value is longer or shorter than its PDU has room for")
+        values.append((view[start + 4], view[start + 5 : end]))
+        start = end
+    return _Data(values), "Evt10"
+
+
+def _file_head(sop_class: str, uid: str, syntax: str) -> bytes:
+    """Preamble and file meta information (PS3.10 section 7.1)."""
+    maker, version = str(PYNETDICOM_IMPLEMENTATION_UID), PYNETDICOM_IMPLEMENTATION_VERSION
+    uids = [(2, b"UI", sop_class), (3, b"UI", uid), (16, b"UI", syntax), (18, b"UI", maker)]
+    meta = pack("<HH2sHI2s", 2, 1, b"OB", 0, 2, b"\0\1")
+    for element, kind, text in (*uids, (19, b"SH", version)):
+        value = text.encode() + (b" " if kind == b"SH" else b"\0") * (len(text) % 2)
+        meta += pack("<HH2sH", 2, element, kind, len(value)) + value
+    return bytes(128) + b"DICM" + pack("<HH2sHI", 2, 0, b"UL", 4, len(meta)) + meta
 
 
 def _read(line: socket.socket, n: int) -> bytearray:

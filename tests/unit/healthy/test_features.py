@@ -105,6 +105,9 @@ def test_how_many_slices_pass_at_once_is_invisible(monkeypatch: pytest.MonkeyPat
     for at_once in (1, 2 * 24 * 20):
         monkeypatch.setattr(module, "_AT_ONCE", at_once)
         assert same(whole, scan_features(prior, x, known))
+    for small in (1, 3 * 5 * 24 * 20):
+        monkeypatch.setattr(module, "_SMALL", small)
+        assert same(whole, scan_features(prior, x, known))
 
 
 @pytest.mark.parametrize("n_draws", [1, 2, 8])

@@ -81,7 +81,11 @@ def _beside(path: Path) -> Path:
     """A temporary name in the same folder, with the same suffix, that tells which process on which machine
     made it.
     """
-    return path.with_name(f".tmp-{_host()}-{os.getpid()}-{time.monotonic_ns()}-{path.name}")
+    return path.with_name(f"{_temporary()}{time.monotonic_ns()}-{path.name}")
+
+
+def _temporary() -> str:
+    return f".tmp-{_host()}-{os.getpid()}-"
 
 
 def _host() -> str:
@@ -133,10 +137,11 @@ def write_file(path: str | Path, write: bytes | Callable[[Path], None]) -> None:
 
     write: the bytes, or a function that fills the temporary path it is given (same suffix as ``path``; called
     again after a passing fault of the disk). Raises FileProblem when the folder cannot be written or the disk
-    is full; the old file stays untouched.
+    is full; the old file stays untouched. In a folder that ``write_folder`` fills, it is that which flushes.
     """
     path = Path(path)
     temporary = _beside(path)
+    hidden = any(part.startswith(_temporary()) for part in path.parent.parts)
 
     def work() -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -145,13 +150,16 @@ def write_file(path: str | Path, write: bytes | Callable[[Path], None]) -> None:
             temporary.write_bytes(write)
         else:
             write(temporary)
-        flush(temporary)
+        if not hidden:
+            flush(temporary)
         os.replace(temporary, path)
-        flush(path.parent)
+        if not hidden:
+            flush(path.parent)
 
     try:
         _persistently(work)
-        sweep(path.parent)
+        if not hidden:
+            sweep(path.parent)
     except OSError as error:
         raise FileProblem(
             path,
@@ -286,11 +294,9 @@ def write_folder(path: str | Path, fill: Callable[[Path], None]) -> None:
         temporary.mkdir(parents=True)
         fill(temporary)
         files = sorted(p for p in temporary.rglob("*") if p.is_file())
-        for file in files:
-            flush(file)
         write_json(temporary / MANIFEST, {p.relative_to(temporary).as_posix(): sha256(p) for p in files})
-        for folder in {temporary, *(p.parent for p in files)}:
-            flush(folder)
+        for written in {temporary / MANIFEST, temporary, *files, *(p.parent for p in files)}:
+            flush(written)
         _put(temporary, path)
         flush(path.parent)
 

@@ -124,9 +124,11 @@ class Spool:
 
     def __init__(self, root: Path, quota: int = 2**62) -> None:
         self.root, self.quota = root, quota
-        for name in ("", "instances", "incoming", "tasks"):
+        homes = [f"instances/{n:02x}" for n in range(256)]
+        for name in ("", "instances", "incoming", "tasks", *homes):
             (root / name).mkdir(parents=True, exist_ok=True, mode=0o700)
         root.chmod(0o700)
+        flush(root / "instances")
         if not (secret := root / "secret").is_file():
             write_file(secret, secrets.token_bytes(32))
         self._secret = secret.read_bytes()
@@ -202,7 +204,6 @@ class Spool:
             what = look(path)
             key, digest = self.name(what.uid), _digest(*pieces)
             place = self.path(key)
-            place.parent.mkdir(exist_ok=True, mode=0o700)
             path.replace(place)
             flush(place.parent)
         finally:

@@ -87,6 +87,29 @@ def test_a_writer_killed_at_random_moments_leaves_whole_files_and_folders(tmp_pa
     )
 
 
+def test_every_file_is_on_the_disk_once_before_the_folder_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file and folder is flushed with its last bytes, and none twice: on some disks that takes 7 ms."""
+    flushed: list[str] = []
+
+    def note(path: Path) -> None:
+        flushed.append(f"{path.name} {path.stat().st_size if path.is_file() else ''}".strip())
+
+    def fill(folder: Path) -> None:
+        write_file(folder / "a.txt", b"one")
+        write_file(folder / "sub" / "b.txt", lambda path: path.write_bytes(b"four"))
+
+    monkeypatch.setattr(files, "flush", note)
+    write_folder(tmp_path / "whole", fill)
+    manifest = (tmp_path / "whole" / "manifest.json").stat().st_size
+    assert len(flushed) == 6 and {"a.txt 3", "b.txt 4", "sub", f"manifest.json {manifest}"} < set(flushed)
+    assert flushed[-1] == tmp_path.name, "the new name itself"
+    flushed.clear()
+    write_file(tmp_path / "c.txt", b"x")
+    assert len(flushed) == 2
+
+
 def test_without_an_exchange_in_one_step_a_folder_is_still_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
