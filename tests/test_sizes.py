@@ -11,11 +11,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 LONGEST, MOST_PARAMETERS, MOST_WIDE = 60, 8, 5
 
-<<<<<<< HEAD
 MOST_LINES = 65467
-=======
-MOST_LINES = 65467
->>>>>>> a1f09e0 (Objects are received with fewer copies, small images in one batch, fewer flushes)
 """All of src/medprior; a new feature may raise it by what it needs."""
 
 MOST_ANY = 42
