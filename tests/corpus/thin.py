@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
 import sys
 import tempfile
@@ -71,7 +70,7 @@ MANY: dict[str, tuple[object, ...]] = {
         *SET,
     ),
     "evaluate learn": ("evaluate", "learn", "--sizes", 8, "--draws", 2, "--baselines", "quick", *SET),
-    "calibrate synthesize": ("calibrate", "synthesize", "--n", 8, *OTHER, *SET),
+    "calibrate synthesize": ("calibrate", "synthesize", "--n", 24, *OTHER, *SET),
     "detect a folder": ("detect", *OTHER, *SET),
 }
 """Verbs of a data set."""
@@ -94,8 +93,9 @@ class Answer:
 
     @property
     def fair(self) -> bool:
-        """A result, or a refusal that says why and, in brackets, what to do."""
-        refused = self.code == 2 and self.said.rstrip().endswith(")")
+        """A result, or a refusal that says why and, in brackets or as bounds, what to do."""
+        last = self.said.rstrip().rpartition("\n")[2]
+        refused = self.code == 2 and (last.endswith(")") or "input should be" in last)
         return (self.code == 0 or refused) and "unexpected" not in self.said
 
 
@@ -167,11 +167,8 @@ def _named(word: str, prior: Path | None, folder: Path, size: int) -> object:
 
 
 def model_in(folder: Path) -> Path:
-    """A model that takes slices of any size."""
-    path = bright_model(folder, 0.3)
-    card = path.with_suffix(".json")
-    card.write_text(json.dumps({**json.loads(card.read_text()), "size": [32, 32]}))
-    return path
+    """A model that takes volumes of any size."""
+    return bright_model(folder, 0.3, ("b", 1, "i", "j", "k"))
 
 
 def head_of(prior: Path) -> Path:
@@ -188,30 +185,39 @@ def main() -> int:
     parser.add_argument("verbs", nargs="*")
     parser.add_argument("--sizes", nargs="*", type=int, default=SIZES)
     wanted = parser.parse_args()
-    refused: dict[tuple[str, str], list[str]] = defaultdict(list)
-    unfair, count = [], 0
-    began = time.time()
+    unfair = 0
     with tempfile.TemporaryDirectory() as where:
         os.environ["MEDPRIOR_CACHE"] = str(Path(where) / "cache")
         os.chdir(where)
         known = priors(Path(where) / "priors")
         for verb in wanted.verbs or ONE | MANY | ALONE:
-            print(f"{verb} from {time.time() - began:.0f} s on", flush=True)
-            for size in wanted.sizes:
-                for axis in range(3):
-                    for one in answers(verb, size, axis, known, Path(where) / f"{size}-{axis}"):
-                        count += 1
-                        if one.code:
-                            last = one.said.strip().splitlines()[-1].replace(where, "")
-                            refused[verb, last].append(one.case)
-                        if not one.fair:
-                            unfair.append(one)
-    for (verb, said), cases in refused.items():
-        print(f"{verb}: {said}", *cases, sep="\n    ")
-    print(f"{count} answers, {sum(map(len, refused.values()))} refusals, {len(unfair)} neither", flush=True)
-    for one in unfair:
-        print(f"{one.verb}: {one.case}: exit {one.code}\n{one.said}")
+            began = time.time()
+            places = [
+                (size, axis, Path(where) / f"{size}-{axis}") for size in wanted.sizes for axis in range(3)
+            ]
+            found = [one for size, axis, at in places for one in answers(verb, size, axis, known, at)]
+            report(found, where, time.time() - began)
+            unfair += sum(not one.fair for one in found)
     return int(bool(unfair))
+
+
+def report(found: list[Answer], where: str, seconds: float) -> None:
+    """Prints what one verb refused, and all that is neither a result nor a refusal."""
+    refused: dict[str, list[str]] = defaultdict(list)
+    for one in found:
+        if one.code:
+            refused[one.said.strip().splitlines()[-1].replace(where, "")].append(one.case)
+    for said, cases in refused.items():
+        print(f"{found[0].verb}: {said}", *cases, sep="\n    ")
+    for one in found:
+        if not one.fair:
+            print(f"{one.verb}: {one.case}: exit {one.code}\n{one.said}")
+    neither = sum(not one.fair for one in found)
+    refusals = sum(map(len, refused.values()))
+    print(
+        f"{found[0].verb}: {len(found)} answers, {refusals} refusals, {neither} neither, {seconds:.0f} s",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -70,12 +70,12 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def bright_model(folder: Path, edge: float) -> Path:
+def bright_model(folder: Path, edge: float, shape: tuple[str | int, ...] = ("b", 1, 32, 32)) -> Path:
     """Probability that the mean of an image (0..1) is above an edge."""
     onnx = pytest.importorskip("onnx")
     make, kind = onnx.helper, onnx.TensorProto.FLOAT
     nodes = [
-        make.make_node("ReduceMean", ["x"], ["mean"], axes=[1, 2, 3], keepdims=0),
+        make.make_node("ReduceMean", ["x"], ["mean"], axes=[*range(1, len(shape))], keepdims=0),
         make.make_node("Sub", ["mean", "edge"], ["over"]),
         make.make_node("Mul", ["over", "slope"], ["steep"]),
         make.make_node("Sigmoid", ["steep"], ["p"]),
@@ -85,7 +85,7 @@ def bright_model(folder: Path, edge: float) -> Path:
         make.make_graph(
             nodes,
             "bright",
-            [make.make_tensor_value_info("x", kind, ["b", 1, 32, 32])],
+            [make.make_tensor_value_info("x", kind, shape)],
             [make.make_tensor_value_info("p", kind, ["b"])],
             [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
         ),

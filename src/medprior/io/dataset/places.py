@@ -17,17 +17,42 @@ from .tables import rows_of
 __all__ = ["label_map_reason", "listed_by_place", "place"]
 
 _CONTAINERS = {
-    *("image", "images", "img", "imgs", "imagestr", "imagests", "picture", "pictures", "scan", "scans"),
-    *("data", "dataset", "raw", "dicom", "dcm", "nifti", "nii", "png", "jpg", "jpeg", "tif", "tiff"),
+    *("image", "images", "img", "imgs", "imagestr", "imagests", "imagesva", "picture", "pictures"),
+    *(
+        "scan",
+        "scans",
+        "data",
+        "dataset",
+        "raw",
+        "dicom",
+        "dcm",
+        "nifti",
+        "nii",
+        "png",
+        "jpg",
+        "jpeg",
+        "tif",
+        "tiff",
+    ),
 }
 """Names of folders that only say that images lie in them: never a label."""
+_MAP_WORDS = (
+    r"(?:labels?|label-?maps?|segs?|dseg|aseg|probseg|segmentations?|manual|ground[ _-]?truths?|gt|anno"
+    r"|annotations?|contours?|masks?)"
+)
 _LABEL_MAP = re.compile(
-    r"(?:^|[._ -]|(?<=[a-z])(?=mask))(?:labels?|label-?maps?|segs?|dseg|aseg|probseg|segmentations?|manual"
-    r"|ground[ _-]?truths?|gt|anno|annotations?|contours?|masks?(?:[_-]?[0-9]+)?)$",
+    rf"(?:^|[._ -]|(?<=[a-z])(?=mask)){_MAP_WORDS}(?:[._ -]?[0-9]+)?$"
+    r"|^(?:masks?|segs?|segmentations?|gt)[_-]",
     re.IGNORECASE,
 )
-"""How the name of a label map, without its suffixes, or of a folder of them ends."""
-_LABEL_FOLDERS = {"labelstr", "labelsts"}
+"""What the name of a label map, without its suffixes, looks like: how it ends, or begins."""
+_LABEL_FOLDER = re.compile(
+    rf"(?:^|[._ -]|(?<=[a-z])(?=mask|segmentation|ground))(?:{_MAP_WORDS}|ground|masks?[_-]?[0-9]+)"
+    r"(?:[ _-]?(?:images?|imgs?|png|jpe?g|tiff?|nii|nifti|dcm|dicom|class|objects?|files?|data))*$"
+    r"|^labels(?:tr|ts|va|val|train|test)$",
+    re.IGNORECASE,
+)
+"""How the name of a folder of label maps ends."""
 _SUBJECT = re.compile(r"sub-[A-Za-z0-9+]+")
 _NOT_RAW = {"derivatives", "sourcedata", "code", "phenotype", "stimuli"}
 _NOT_ONE_IMAGE = {"func", "dwi", "fmap", "perf", "eeg", "meg", "ieeg", "beh"}
@@ -71,8 +96,7 @@ def label_map_reason(path: PurePosixPath) -> str:
     """Why a name looks like that of a label map, or ""."""
     if found := _LABEL_MAP.search(stem(path)):
         return f"label map, by its name (...{found[0]})"
-    inside = (part for part in path.parts[:-1] if part.lower() in _LABEL_FOLDERS or _LABEL_MAP.search(part))
-    folder = next(inside, "")
+    folder = next((part for part in path.parts[:-1] if _LABEL_FOLDER.search(part)), "")
     return f"label map, by its folder ({folder})" if folder else ""
 
 
@@ -86,7 +110,17 @@ def place(path: PurePosixPath) -> tuple[str, str]:
 
 
 def _names(path: PurePosixPath) -> list[str]:
-    return [f for f in path.parts[:-1] if f.lower() not in SPLITS and f.lower() not in _CONTAINERS]
+    return [f for f in path.parts[:-1] if not _says_nothing(f)]
+
+
+def _says_nothing(folder: str) -> bool:
+    """Whether a folder is a split, or its name only says that images lie in it: images_001, CXR_png no."""
+    name = folder.lower()
+    words = [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+", folder)]
+    plain = [word for word in words if not (word.isdigit() or word in SPLITS)]
+    return (
+        name in SPLITS or name in _CONTAINERS or (bool(plain) and all(word in _CONTAINERS for word in plain))
+    )
 
 
 def _parted(tree: _Tree, why: Callable[[PurePosixPath], tuple[str, str]]) -> tuple[_Tree, list]:
@@ -195,30 +229,33 @@ def _is_nnunet(tree: _Tree) -> bool:
 
 
 def _nnunet(tree: _Tree) -> Listing:
-    """nnU-Net and the Decathlon: imagesTr is learned from, imagesTs is the test set, CASE_0001 is the second
-    channel of CASE_0000.
+    """nnU-Net, the Decathlon, AMOS: imagesTr is learned from, imagesTs is the test set, imagesVa validates,
+    CASE_0001 is the second channel of CASE_0000.
     """
+    labelled = {stem(path) for path, fault in tree.files if not fault and path.parent.name == "labelsTr"}
     tree, out = _parted(tree, _mask)
-    for_training = LEARN if any("imagesTs" in path.parts for path in tree.images()) else ""
-
-    def split_of(path: PurePosixPath) -> str:
-        return "test" if "imagesTs" in path.parts else for_training
+    held_out = {"imagesTs": "test", "imagesVa": "val", "imagesVal": "val"}
+    places = {path.parent.name for path in tree.images()}
+    for_training = "train" if places & {"imagesVa", "imagesVal"} else LEARN if "imagesTs" in places else ""
+    # the map of CASE_0000 is called CASE; where it is called CASE_0000, that number is no channel's
+    has_channels = not any(stem(p) in labelled for p in tree.images() if p.parent.name == "imagesTr")
 
     cases: dict[tuple[PurePosixPath, str], list[tuple[str, PurePosixPath]]] = {}
     files = []
     for path, fault in tree.files:
-        found = None if fault else _CHANNEL.fullmatch(stem(path))
-        if found and path.parent.name in ("imagesTr", "imagesTs"):
+        found = None if fault or not has_channels else _CHANNEL.fullmatch(stem(path))
+        split = next((held_out[part] for part in path.parts if part in held_out), for_training)
+        if found and path.parent.name in ("imagesTr", *held_out):
             cases.setdefault((path.parent, found["case"]), []).append((found["channel"], path))
         else:
-            case = "" if fault else stem(path)
-            files.append(tree.listed(path, fault, patient=case, split=split_of(path)))
+            files.append(tree.listed(path, fault, patient="" if fault else stem(path), split=split))
     names = _channel_names(tree.folder)
     for (_, case), channels in cases.items():
         channels.sort()
         first = channels[0][1]
         own, *others = [_called(number, names) for number, _ in channels]
-        entry = tree.listed(first, "", patient=case, split=split_of(first))
+        split = held_out.get(first.parent.name, for_training)
+        entry = tree.listed(first, "", patient=case, split=split)
         beside = tuple((name, str(path)) for name, (_, path) in zip(others, channels[1:], strict=True))
         files.append(replace(entry, called=own, beside=beside))
     return Listing(

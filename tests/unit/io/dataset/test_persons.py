@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,14 @@ from tests.unit.io.dataset.test_places import made, splits_of_patients
         ({"glioma": 3, "meningioma": 3, "other": 3}, False),
         ({"normal": 1, "cyst": 1}, False),
         ({"one": 30}, False),
+        ({f"BraTS20_Training_{n:03d}": 4 for n in range(5)}, True),
+        ({f"patient{n}": 40 for n in range(3)}, True),
+        ({"Patient A": 9, "Patient B": 9}, True),
+        ({"Doe^Jane": 9, "Roe^John": 9}, True),
+        ({"Müller, Jürgen": 9, "Schmidt, Anna": 9}, True),
+        ({"EM_19700131": 9, "AS_19650228": 9}, True),
+        ({f"class_{n:03d}": 4 for n in range(5)}, False),
+        ({"case": 9, "other": 9}, False),
     ],
 )
 def test_labels_that_look_like_persons(counts: dict[str, int], persons: bool) -> None:
@@ -83,6 +92,22 @@ def test_names_that_hold_no_patient(names: list[str]) -> None:
 def test_letters_belong_to_a_patients_number() -> None:
     owners, pattern = prefixes([f"P{n // 2}-{n}.nii.gz" for n in range(12)])
     assert owners[:3] == ["P0", "P0", "P1"] and pattern == "^([A-Za-z0-9]+)-"
+
+
+@pytest.mark.parametrize(
+    ("names", "owners"),
+    [
+        ([f"CNV-{1016042 + n // 2}-{n % 2 + 1}.jpeg" for n in range(12)], "1016042"),
+        ([f"person{n // 2}_virus_{n}.jpeg" for n in range(12)], "person0"),
+        ([f"NORMAL2-IM-{500 + n // 2:04d}-{n:04d}.nii.gz" for n in range(12)], "0500"),
+    ],
+)
+def test_a_patients_number_may_stand_behind_or_before_words(names: list[str], owners: str) -> None:
+    """And the pattern that is named finds it."""
+    found, pattern = prefixes(names)
+    assert found[0] == found[1] == owners and len({*found}) == 6
+    matches = [re.search(pattern, name) for name in names]
+    assert [one[1] if one else "" for one in matches] == found
 
 
 def test_a_pattern_that_fits_nothing_is_refused(tmp_path: Path) -> None:

@@ -85,6 +85,31 @@ def test_nnunet_cases_have_channels_and_a_test_set(tmp_path: Path) -> None:
     assert len(index.left_out) == 12 and all("label map" in u.reason for u in index.left_out)
 
 
+def test_numbers_that_are_no_channels_and_a_set_to_validate_with(tmp_path: Path) -> None:
+    """AMOS: the map has the name of the image, so amos_0004 is no fifth channel."""
+    names = [
+        f"{part}{to}/amos_{n:04d}.nii" for part in ("images", "labels") for to in ("Tr", "Va") for n in (4, 7)
+    ]
+    made(tmp_path, *names, "imagesTs/amos_0009.nii")
+    index = scan(tmp_path)
+    assert {(item.path[:8], item.split) for item in index.items} == {
+        ("imagesTr", "train"),
+        ("imagesVa", "val"),
+        ("imagesTs", "test"),
+    }
+    assert len(index.items) == 5 and {item.beside for item in index.items} == {()}
+
+
+def test_numbered_folders_that_only_hold_images_are_no_labels(tmp_path: Path) -> None:
+    made(tmp_path, *(f"images_{n:03d}/images/{n:08d}_{k:03d}.png" for n in range(9) for k in range(2)))
+    index = scan(tmp_path)
+    assert index.labels == () and len(index.items) == 18
+    assert (
+        place(PurePosixPath("JPEGImages/x.png")) == place(PurePosixPath("training_images/x.png")) == ("", "")
+    )
+    assert place(PurePosixPath("image_quality/x.png")) == ("image_quality", "")
+
+
 def test_mvtec_has_defects_as_labels_and_no_mask(tmp_path: Path) -> None:
     good = [f"train/good/{n:03d}.png" for n in range(30)]
     others = [f"test/{kind}/{n:03d}.png" for kind in ("good", "crack") for n in range(3)]
@@ -137,6 +162,17 @@ def test_busi_masks_stand_beside_their_images(tmp_path: Path) -> None:
         ("label_1/1.png", False),
         ("masked/1.png", False),
         ("contours of the heart/1.png", False),
+        ("mask images/1.png", True),
+        ("masks_png/1.png", True),
+        ("SegmentationClass/1.png", True),
+        ("labelsVa/1.png", True),
+        ("CT/1/Ground/1.png", True),
+        ("x/segmentation-0.nii", True),
+        ("x/label0001.nii.gz", True),
+        ("x/liver_GT_012.png", True),
+        ("x/mask_p1_s2.png", True),
+        ("grounds/1.png", False),
+        ("x/segments_1.png", False),
     ],
 )
 def test_folders_of_label_maps_are_known_by_how_their_names_end(name: str, is_map: bool) -> None:

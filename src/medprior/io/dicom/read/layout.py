@@ -19,6 +19,7 @@ MOST_ELEMENTS = 1_000_000
 PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 _LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()) | _LONG
+_NAMES = {vr: vr.decode() for vr in _VRS}
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
 
@@ -135,10 +136,6 @@ class _Walker:
             at += length
 
 
-def _name(vr: bytes | None) -> str | None:
-    return vr.decode() if vr else None
-
-
 def walk(
     data: bytes, start: int, *, implicit: bool, little: bool, size: int, stop_group: int | None = None
 ) -> tuple[Skeleton, int]:
@@ -160,16 +157,16 @@ def walk(
         tag, vr, length, value = walker.head(at, implicit)
         if tag in PIXELS and length == _UNDEFINED:
             found = walker.fragments(value)
-            return Skeleton(elements, (tag, Element(_name(vr), value, size, True)), found), size
+            return Skeleton(elements, (tag, Element(_NAMES.get(vr or b""), value, size, True)), found), size
         if tag in PIXELS and length > 0:
             return Skeleton(
-                elements, (tag, Element(_name(vr), value, walker.end(value, length), False)), ()
+                elements, (tag, Element(_NAMES.get(vr or b""), value, walker.end(value, length), False)), ()
             ), value + length
         if tag == 0 or tag >> 16 == 0xFFFE or (tag <= before and tag >> 16 == before >> 16 == 0x0002):
             raise Bad(f"unexpected tag ({tag >> 16:04X},{tag & 0xFFFF:04X}) at byte {at}")
         end = walker.after(value, length, vr, implicit, 0)
         if end > len(data):
             raise Short(at)
-        elements[tag] = Element(_name(vr), value, end, length == _UNDEFINED)
+        elements[tag] = Element(_NAMES.get(vr or b""), value, end, length == _UNDEFINED)
         before, at = tag, end
     return Skeleton(elements, None, ()), at

@@ -75,14 +75,23 @@ _FILE: dict[str, tuple[_Place, ...]] = {
 """Where a file of one image says each fact."""
 
 
+_PLACES = tuple(
+    (TOLD.index(name), place, place[1] << 16 | (0x10 if place[0] else place[2]))
+    for name, places in _FILE.items()
+    for place in places
+)
+"""(number of the fact, place, an element that is there where the place may be)."""
+
+
 def told_by_file(header: Header) -> tuple[str, ...]:
     """What a file of one image says, in the order of ``TOLD``; several elements are joined by "|"."""
-    return tuple(_joined(header, _FILE.get(name, ())) for name in TOLD)
-
-
-def _joined(header: Header, places: tuple[_Place, ...]) -> str:
-    found = "|".join(text for place in places if (text := _text(header, place)))
-    return found if len(found) <= _LONGEST else hashlib.sha256(found.encode()).hexdigest()
+    said, elements = [""] * len(TOLD), header.skeleton.elements
+    for at, place, needed in _PLACES:
+        if needed in elements and (text := _text(header, place)):
+            said[at] = f"{said[at]}|{text}" if said[at] else text
+    return tuple(
+        text if len(text) <= _LONGEST else hashlib.sha256(text.encode()).hexdigest() for text in said
+    )
 
 
 def _text(header: Header, place: _Place) -> str:
@@ -92,10 +101,7 @@ def _text(header: Header, place: _Place) -> str:
     creator, group, number, vr = place
     elements = header.skeleton.elements
     if creator:
-        if (
-            group << 16 | 0x10 not in elements
-            or (block := next(header.private_blocks(group, creator), 0)) == 0
-        ):
+        if (block := next(header.private_blocks(group, creator), 0)) == 0:
             return ""
         number |= block << 8
     element = elements.get(group << 16 | number)

@@ -160,11 +160,13 @@ def _header(path: Path, limit: Limits, slim: bool) -> _Found:
         if (reason := _no_image(header)) is not None:
             return _Found(path, other=reason)
         planes, form = planes_in(header, limit)
-        kept = header.slim(_KEPT) if slim else header
+        if slim:
+            kept = header.slim(_KEPT)
+            planes = [replace(plane, header=kept) for plane in planes]
         uid = header.text("SeriesInstanceUID")
     except Exception as error:  # as said above
         return _Found(path, fault=_about(path, dicom_error(path, error)))
-    return _Found(path, uid, tuple(replace(plane, header=kept) for plane in planes), form)
+    return _Found(path, uid, tuple(planes), form)
 
 
 def _tree(found: Sequence[_Found]) -> Tree:

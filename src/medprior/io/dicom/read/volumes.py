@@ -311,7 +311,7 @@ def _apart(planes: list[Plane]) -> list[PlaneStack]:
     acquisition that the file names, or by one wide space across which the instance numbers go on. Empty where
     there are none.
     """
-    ordered = sorted(planes, key=lambda p: along_of([p], planes[0])[0])
+    ordered = [planes[n] for n in np.argsort(along_of(planes), kind="stable")]
     heights = along_of(ordered)
     if even(heights):
         return []
