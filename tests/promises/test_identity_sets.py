@@ -12,6 +12,7 @@ import pytest
 
 from medprior.io.dicom.write.marks import COPIED_IDENTITY
 from tests.corpus.dicom_parts import radiograph, save, uid
+from tests.golden.run_records import shorter
 from tests.promises.test_identity import CANARY, TECHNIQUE, carriers, command, found, marked
 from tests.unit.jobs.test_learn import striped
 from tests.unit.runs.conftest import bright_model, save_tiny
@@ -78,6 +79,19 @@ def test_what_is_written_names_nobody(
     monkeypatch.setenv("MEDPRIOR_CACHE", str(tmp_path / "cache"))
     command(*VERBS[name], scans, "--prior", tiny, "--out", tmp_path / "out")
     assert found(tmp_path) == [] and len(list(tmp_path.rglob("*"))) > 4
+
+
+def test_calibrating_synthesis_names_nobody(
+    scans: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The labels of the scans are none that this prior knows: it draws any."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MEDPRIOR_CACHE", str(tmp_path / "cache"))
+    with shorter():
+        chosen = ("--prior", tiny, "--n", 24, "--into", "prior", "--out", "out")
+        command("calibrate", "synthesize", scans, *chosen)
+    assert found(tmp_path) == [] and (tmp_path / "prior" / "trust.json").is_file()
+    assert len((tmp_path / "out" / "results.csv").read_text().splitlines()) == 25
 
 
 def test_evaluating_explanations_names_nobody(scans: Path, tiny: Path, tmp_path: Path) -> None:

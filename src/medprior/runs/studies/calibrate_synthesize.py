@@ -165,14 +165,10 @@ def _rows(found: SetEvidence, labels: Sequence[str]) -> list[list[object]]:
 
 
 def _drawn(prior: Prior, scans: Scans, request: CalibrateSynthesize) -> tuple[list[Tensor], list[str]]:
-    """request.n images, the labels in the shares of the training scans, numbers over the range of the
-    card.
+    """request.n images, the labels in the shares of the training scans (any, where these have none that the
+    prior knows), numbers over the range of the card.
     """
-    found = (
-        Counter(name for name in scans.labels[0] if name in prior.card.labels)
-        if prior.card.labels
-        else Counter({"": 1})
-    )
+    found = Counter(name for name in scans.labels[0] if name in prior.card.labels) or Counter({"": 1})
     counts = apportion({name: count / found.total() for name, count in found.items()}, request.n)
     made: list[Tensor] = []
     labels: list[str] = []
