@@ -242,7 +242,7 @@ def finite_numbers(path: Path, keyword: str, value: Any, n: int) -> tuple[float,
     try:
         numbers = tuple(float(v) for v in values)
     except (TypeError, ValueError, OverflowError) as error:
-        raise Corrupt(path, f"{keyword} is not a number") from error
+        raise Corrupt(path, f"{keyword} is not a number", "correct it; decimals have a point") from error
     if len(numbers) != n:
         raise Corrupt(path, f"{keyword}: wanted {n} numbers, got {len(numbers)}")
     if not all(math.isfinite(v) for v in numbers):
