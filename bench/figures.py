@@ -40,7 +40,7 @@ CHAPTERS = {
     ),
     "Few labels": ("label", "learn-pneumonia", "learn-breast", "learn-films", "learn-masks", "transfer", "features", "learn-costs"),
     "Networks, speed and safety": ("networks", "operators", "speed", "dicom_speed", "doors", "augment_speed", "kill", "mutations", "index", "pacs", "ohif"),
-    "Explanations": ("explain", "twin"),
+    "Explanations": ("explain",),
 }  # fmt: skip
 PLAINEST = {
     "adapt": "real-olds20", "attribution": "unheard", "augment_gain": "gain over real",
@@ -48,7 +48,7 @@ PLAINEST = {
     "detect-breast": "mean intensity", "detect-chest": "mean intensity", "detect-lesions": "mean intensity",
     "detect-pneumonia": "mean intensity", "detect-val": "mean intensity", "deviation": "one number",
     "enlarge": "interpolated", "explain": "attack 0.05", "folders": "a loop of", "gate": "healthy", "generators": "plain Gaussian", "htc2022": "least squares", "joint": "mean grey value",
-    "label": "minus random", "learn-breast": "pixels", "learn-films": "pixels", "learn-masks": "U-Net", "transfer": "from nothing", "twin": "none", "learn-pneumonia": "pixels", "lesions": "trivial", "native": "linear interpolation", "measured-kspace": "zero-filled",
+    "label": "minus random", "learn-breast": "pixels", "learn-films": "pixels", "learn-masks": "U-Net", "transfer": "from nothing", "learn-pneumonia": "pixels", "lesions": "trivial", "native": "linear interpolation", "measured-kspace": "zero-filled",
     "membership": "1 patients a point", "moves": "plain", "networks": "monai", "ohif": "CT alone", "pacs": "disk alone", "patches": "trivial",
     "reconstruct-brain-t1": "trivial", "reconstruct-chest-ct": "trivial", "reconstruct-operators": "trivial",
 "stability": "trivial", "synthesis": "plain Gaussian",
