@@ -246,6 +246,17 @@ def test_constraints_pin_everything_that_is_declared() -> None:
     assert [line for line in lines if "+" in line or "==" not in line] == []
 
 
+SOUND = {"torch": (2, 6), "pillow": (11, 3), "jinja2": (3, 1, 6), "pyyaml": (5, 4), "pydicom": (3, 0, 2)}
+"""First versions without a known hole that a file of a stranger, or a page, could use."""
+
+
+def test_lower_bounds_lie_above_known_holes() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    bounds = dict(line.split(">=") for line in project["dependencies"])
+    for name, first in SOUND.items():
+        assert tuple(map(int, bounds[name].split("."))) >= first, name
+
+
 def test_an_error_names_only_extras_that_exist() -> None:
     """optional(module, extra, what) and MissingExtra: their remedy is a pip line that a user will copy."""
     calls = [

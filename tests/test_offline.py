@@ -79,3 +79,15 @@ for name in names:
 print(len(names) > 10)
 """)
     assert done.stdout.strip() == "True", done.stderr
+
+
+def test_libraries_are_told_that_they_are_offline() -> None:
+    """Whoever starts the command line, and the process that decodes files."""
+    code = (
+        "import os; os.environ.pop('HF_HUB_OFFLINE', None)\n"
+        "from medprior.cli import main; main(['--version'])\n"
+        "from medprior.io.disk import decoder\n"
+        "print(os.environ['HF_HUB_OFFLINE'], decoder._ENVIRONMENT['HF_HUB_OFFLINE'])"
+    )
+    done = child(code)
+    assert done.stdout.splitlines()[-1:] == ["1 1"], done.stderr

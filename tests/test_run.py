@@ -125,6 +125,15 @@ def test_every_step_of_the_tests_runs_and_the_first_failure_is_the_code(
     assert modules == ["ruff", "ruff", "pyright", "pytest"]
 
 
+def test_the_audit_asks_for_holes_of_the_pinned_versions(
+    run: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, ...]] = []
+    monkeypatch.setattr(run, "call", lambda *arguments: calls.append(arguments) or 7 * (len(calls) == 2))
+    assert run.audit([]) == 7
+    assert calls[1][:4] == ("-m", "pip_audit", "-r", "constraints.txt")
+
+
 def test_the_lowest_versions_are_those_of_the_project(run: ModuleType) -> None:
     pins = dict(line.split("==") for line in run.lowest_versions())
     assert pins["numpy"] == "2.0" and "highdicom" in pins and "pyright" in pins

@@ -18,6 +18,7 @@ from medprior.errors import BadOption, Corrupt, FileProblem, TooLarge, Truncated
 from medprior.io.disk.limits import Limits
 from medprior.io.nifti.affine import affine_difference
 from medprior.io.nifti.nifti import nifti_bytes, read_nifti, write_nifti
+from medprior.io.write import write
 from tests.corpus.other import AFFINE, VOXELS, nifti
 
 
@@ -290,3 +291,14 @@ def test_voxels_do_not_start_inside_the_header(tmp_path: Path) -> None:
     """Byte 348 is where the mark of extensions stands: read from there, all is shifted by four bytes."""
     with pytest.raises(Corrupt, match="start at byte 348, inside the header, with 4 bytes left over"):
         read_nifti(stored(tmp_path, nifti(vox_offset=348)))
+
+
+def test_codes_of_both_forms_are_kept(tmp_path: Path) -> None:
+    """4 is MNI space, 3 Talairach: a result in another space would lie beside its scan."""
+    image = nib.Nifti1Image(np.arange(60, dtype="i2").reshape(3, 4, 5), AFFINE)
+    image.header.set_sform(AFFINE, 4)
+    image.header.set_qform(AFFINE, 3)
+    nib.save(image, tmp_path / "a.nii")
+    write(read_nifti(tmp_path / "a.nii"), tmp_path / "b.nii", kind="converted")
+    header = header_of(tmp_path / "b.nii")
+    assert (int(header["sform_code"]), int(header["qform_code"])) == (4, 3)
