@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from io import BytesIO
 from math import ceil, sqrt
 
 import numpy as np
@@ -17,7 +18,6 @@ from numpy.typing import NDArray
 from pydicom.charset import default_encoding
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_sequence
 
 from ....errors import BadGeometry, Corrupt
@@ -129,9 +129,7 @@ def _items(element: DataElement | None) -> Sequence[Dataset]:
     if element.VR == "SQ" or not isinstance(element.value, bytes):
         return element.value or ()
     try:
-        stream = DicomBytesIO(element.value)
-        stream.is_little_endian = stream.is_implicit_VR = True
-        return list(read_sequence(stream, True, True, len(element.value), default_encoding))
+        return list(read_sequence(BytesIO(element.value), True, True, len(element.value), default_encoding))
     except Exception:  # bytes that are no sequence, in whatever way
         return ()
 
