@@ -33,7 +33,7 @@ CHAPTERS = {
     "Trust": ("coverage", "deviation", "attribution", "lesions", "patches", "stability"),
     "Detection": (
         "detect-pneumonia", "detect-chest", "detect-breast", "detect-brain", "detect-lesions", "detect-val",
-        "gate",
+        "gate", "membership",
     ),
     "Synthesis and augmentation": (
         "audit", "synthesis", "enlarge", "native", "copies", "moves", "generators", "joint", "adapt", "augment_gain", "augment_gates",
@@ -49,7 +49,7 @@ PLAINEST = {
     "detect-pneumonia": "mean intensity", "detect-val": "mean intensity", "deviation": "one number",
     "enlarge": "interpolated", "explain": "attack 0.05", "folders": "a loop of", "gate": "healthy", "generators": "plain Gaussian", "htc2022": "least squares", "joint": "mean grey value",
     "label": "minus random", "learn-breast": "pixels", "learn-films": "pixels", "learn-masks": "U-Net", "transfer": "from nothing", "learn-pneumonia": "pixels", "lesions": "trivial", "native": "linear interpolation", "measured-kspace": "zero-filled",
-    "membership": "1 patients a point", "moves": "plain", "networks": "monai", "ohif": "CT alone", "pacs": "disk alone", "patches": "trivial",
+    "membership": "rival: mean grey value", "moves": "plain", "networks": "monai", "ohif": "CT alone", "pacs": "disk alone", "patches": "trivial",
     "reconstruct-brain-t1": "trivial", "reconstruct-chest-ct": "trivial", "reconstruct-operators": "trivial",
 "stability": "trivial", "synthesis": "plain Gaussian",
     "volumes": "zero-filled",

@@ -23,7 +23,8 @@ from torch.nn import functional as F
 
 from ..data.affine import affine_places, resampled_at, turns
 from ..data.grids import box_mean
-from .statistics import HeightGaussian, TensorRecord
+from ..data.seeds import generator
+from .statistics import HeightGaussian, TensorRecord, resampled_rows
 
 __all__ = ["PARTS", "AcquisitionModel", "Sketch", "describe_part", "sketch"]
 
@@ -103,9 +104,9 @@ class AcquisitionModel(TensorRecord):
 
     turns: (n, *edges.shape) linear rules, one for each symmetry, to separate healthy scans from their
     mirrored or turned images. grey_course to detail_white: the Gaussians of grey values and of detail, as of
-    ``HeightGaussian``. known: (m, 4 + n), cross-validated check values of the first scan of each of m healthy
-    patients. Ten folds share the registration template. other: (n,), what each rule gives for their image
-    under its symmetry, the mean, in the same way.
+    ``HeightGaussian``. known: (m, 4 + n), drawn anew from the law of the cross-validated check values of the
+    first scan of each of m healthy patients. Ten folds share the registration template. other: (n,), what
+    each rule gives for their image under its symmetry, the mean, in the same way.
     """
 
     pattern: Tensor
@@ -136,7 +137,8 @@ class AcquisitionModel(TensorRecord):
             held = [seen[n][0] for n, out in enumerate(at) if out and patients.index(patients[n]) == n]
             known += [without._parts(one) for one in held]
             other += [-(without.turns * one.turned).flatten(1).sum(1) for one in held]
-        return replace(whole, known=torch.stack(known), other=torch.stack(other).mean(0))
+        known = resampled_rows(torch.stack(known), generator(0, "known"))
+        return replace(whole, known=known, other=torch.stack(other).mean(0))
 
     @classmethod
     def _of(cls, pattern: Tensor, scans: Sequence[Sequence[_Seen]]) -> Self:

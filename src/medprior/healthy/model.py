@@ -2,12 +2,12 @@
 kinds of evidence, and a map.
 
 features: Mahalanobis distance of a slice's pooled features (Lee et al., NeurIPS 2018). memory: distance of
-each place's features to the nearest ones of healthy scans near that place (PatchCore, Roth et al., CVPR
-2022). layout: Mahalanobis distance of what a denoising step would change, in a few cells. coarse: the same at
-all noise levels together, in larger cells. profile: the same of the denoising errors' sizes. map: the highest
-values of the map. At each place it is the larger of two values, both compared with healthy scans there. One
-is the change by several denoising steps, in units of the expected error; the other is the distance in the
-memory.
+each place's features to the nearest means of healthy patients near that place (after PatchCore, Roth et al.,
+CVPR 2022). layout: Mahalanobis distance of what a denoising step would change, in a few cells. coarse: the
+same at all noise levels together, in larger cells. profile: the same of the denoising errors' sizes. map: the
+highest values of the map. At each place it is the larger of two values, both compared with healthy scans
+there. One is the change by several denoising steps, in units of the expected error; the other is the distance
+in the memory.
 
 Every part is learned from healthy scans alone, each taken again as if acquired a little otherwise.
 """
@@ -359,8 +359,8 @@ def fit_healthy_model(taught: Sequence[HealthySample], *, seed: int = 0) -> Heal
     waves = min([WAVES, *(len(scan.heights) for scan in taught if scan.heights is not None)])
     gaussians = {name: _usual(taught, name, waves) for name in _GAUSSIAN}
     courses = {name: _course(taught, name, waves) for name in _GAUSSIAN}
-    memory, owners = Memory.learned(_shown(taught), generator(seed, "bank"))
-    near = memory.without(_shown(taught, 2), owners)
+    memory, shares = Memory.learned(_shown(taught), generator(seed, "bank"))
+    near = memory.without(_shown(taught, 2), shares)
     courses["memory"] = HeightTrend.fitted(
         torch.cat([slice_distances(one) for one in near]), _heights(taught, 2), waves
     )

@@ -326,6 +326,7 @@ def calibrate_detection(
         detection_entry(found),
         plain={name: tuple(one[name] for one in plain) for name in plain[0]},
         memory=fingerprint(prior.healthy),
+        aggregated="neighbours" in prior.healthy,
     )
 
 

@@ -12,6 +12,7 @@ from ..data.plain import JsonObject
 from ..errors import BadOption
 
 __all__ = [
+    "AGGREGATED",
     "RECOGNISED",
     "Audit",
     "AuditControl",
@@ -30,7 +31,13 @@ RECOGNISED = (
     "whoever holds a healthy scan can recognise it in healthy.safetensors and trust.json: share these where "
     "you may share the scans"
 )
-"""What a prior gives away that was calibrated for detection: its memory holds places of single scans."""
+"""What a prior gives away whose memory holds places of single scans, as older versions made it."""
+
+AGGREGATED = (
+    "whoever holds a scan that calibrated can recognise it in trust.json; healthy.safetensors holds means "
+    "over patients"
+)
+"""What is said of others: exact p-values need the scores of each patient."""
 
 _SHARE, _HEARD, _SIZE = 1.15, 1.4, 1.5
 """How far another measurement may be from the calibrated kind, as factors: numbers a voxel, precision, side
@@ -266,9 +273,10 @@ class DetectPromise(_Record):
     scans that were learned, learned_from of them. n_kind: patients that the gate knows. scans: keyed hashes
     of all of these scans, by the secret that key_name names; plain digests in folders of older versions.
     patients: how many scans name theirs, in words. measured: what labelled test patients showed.
+    aggregated: whether the memory holds means over patients, not places of single scans.
     """
 
-    later: ClassVar[tuple[str, ...]] = ("measured", "key_name", "patients")
+    later: ClassVar[tuple[str, ...]] = ("measured", "key_name", "patients", "aggregated")
     method: int = 0
     evidence: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     peaks: tuple[float, ...] = ()
@@ -288,6 +296,12 @@ class DetectPromise(_Record):
     key_name: str = ""
     patients: str = ""
     measured: Mapping[str, Any] = field(default_factory=dict)
+    aggregated: bool = False
+
+    @property
+    def recognised(self) -> str:
+        """What whoever holds a scan can tell of it, in words."""
+        return AGGREGATED if self.aggregated else RECOGNISED
 
     def estimates(self) -> dict[str, Estimate]:
         """Those of ``measured`` that have an interval."""

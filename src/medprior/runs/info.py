@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ..data.plain import JsonObject
 from ..io.disk.files import SMALL, check_manifest, read_json, sha256
 from ..prior.card import Card
-from ..prior.promises import RECOGNISED, Estimate, Promises
+from ..prior.promises import Estimate, Promises
 from ..training.folder import bundled, locate, read_promises
 
 __all__ = ["card_lines", "card_record"]
@@ -72,7 +72,7 @@ def _measured(promises: Promises) -> list[str]:
         lines.append(f"reconstruct {one.title}, {how}: {level}")
     if detect := promises.detect:
         lines.append(f"detect: p-values from {detect.n_healthy} held-out healthy patients")
-        lines.append(f"detect: {RECOGNISED}")
+        lines.append(f"detect: {detect.recognised}")
         lines += [f"detect: {line}" for line in _tested(detect.estimates())]
     if audit := promises.synthesize:
         verdict = "passed" if audit.passed else "NOT passed"

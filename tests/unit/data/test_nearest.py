@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from medprior.data import nearest as module
-from medprior.data.nearest import neighbour_distance
+from medprior.data.nearest import grouped, neighbour_distance
 
 
 def points(n: int, d: int, seed: int = 0) -> Tensor:
@@ -49,3 +49,11 @@ def test_the_pieces_are_invisible(at_once: int, monkeypatch: pytest.MonkeyPatch)
 
 def test_no_points_have_no_distances() -> None:
     assert neighbour_distance(torch.zeros(0, 4), points(9, 4)).shape == (0,)
+
+
+def test_points_that_are_near_are_one_group() -> None:
+    """Three clouds far apart, and more groups wanted than there are points."""
+    x = torch.cat([points(20, 2, seed) + 50 * seed for seed in range(3)])
+    at = grouped(x, 3, torch.Generator().manual_seed(1))
+    assert sorted(len(at[n : n + 20].unique()) for n in (0, 20, 40))[0] == 1 and len(at.unique()) == 3
+    assert len(grouped(points(4, 2), 9, torch.Generator().manual_seed(0)).unique()) == 4

@@ -12,7 +12,13 @@ import torch
 from torch import Tensor
 
 from medprior.data.grids import box_mean
-from medprior.healthy.statistics import HeightGaussian, HeightTrend, PlaceStatistics, grid_moments
+from medprior.healthy.statistics import (
+    HeightGaussian,
+    HeightTrend,
+    PlaceStatistics,
+    grid_moments,
+    resampled_rows,
+)
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -221,3 +227,18 @@ def test_few_slices_ask_for_few_waves(slices: int) -> None:
     found = HeightTrend.fitted(values, heights, waves=slices)
     between = (2 * torch.arange(9) + 1) / 9 - 1
     assert found.unusual(3 + 2 * torch.cos(torch.pi * (between + 1) / 2), between).abs().max() < 12
+
+
+def test_rows_drawn_anew_keep_the_law_and_no_row() -> None:
+    """Correlation, quantiles and skew stay; no number comes back."""
+    rng = torch.Generator().manual_seed(0)
+    shape = torch.tensor([[1.0, 0.8, 0.0], [0.0, 0.6, 0.0], [0.0, 0.0, 1.0]])
+    rows = torch.randn((400, 3), generator=rng) @ shape
+    rows[:, 2] = rows[:, 2].exp()
+    found = resampled_rows(rows, rng)
+    assert abs(float(torch.corrcoef(found.T)[0, 1] - torch.corrcoef(rows.T)[0, 1])) < 0.1
+    for level in (0.1, 0.5, 0.9):
+        apart = torch.quantile(found, level, dim=0) - torch.quantile(rows, level, dim=0)
+        assert float((apart / rows.std(0)).abs().max()) < 0.1
+    assert not set(found.flatten().tolist()) & set(rows.flatten().tolist())
+    assert torch.equal(resampled_rows(rows[:1], rng), rows[:1])

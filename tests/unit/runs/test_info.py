@@ -41,7 +41,7 @@ def test_the_bundled_priors_are_named() -> None:
 def test_what_was_measured_is_said_in_sentences() -> None:
     lines = [line for line in card_lines("chest-xray") if line.lstrip().startswith("measured")]
     assert any("p-values from 26 held-out healthy patients" in line for line in lines)
-    assert any("can recognise it in healthy.safetensors" in line for line in lines)
+    assert any("can recognise it in trust.json" in line for line in lines)
     assert any("best plain score (minus mean intensity)" in line for line in lines)
     assert any("copy audit passed on 60 images" in line for line in lines)
     assert max(map(len, lines)) < 160

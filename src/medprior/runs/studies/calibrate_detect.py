@@ -21,7 +21,7 @@ from ...io.dataset.scan import Index, Item
 from ...io.disk.files import give_back
 from ...jobs.detect import ALPHA, HEALTHY, calibrate_detection, evaluations, learn_healthy
 from ...jobs.detection.gate import known_parts
-from ...prior.promises import RECOGNISED, DetectPromise, patients_named
+from ...prior.promises import DetectPromise, patients_named
 from ...training.folder import read_healthy, read_promises, save_promises
 from ..ask.requests import CalibrateDetect
 from ..core.cost import announce
@@ -260,7 +260,7 @@ def _section(promise: DetectPromise, held: Sequence[Item]) -> Section:
         caveats=(
             "Healthy is what the label says; a finding that was not written down becomes part of healthy.",
             "p-values hold for patients who come as these did: same scanners, same way of scanning.",
-            f"{RECOGNISED[0].upper()}{RECOGNISED[1:]}.",
+            f"{promise.recognised[0].upper()}{promise.recognised[1:]}.",
             *caveats_of(held),
         ),
     )

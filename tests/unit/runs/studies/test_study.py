@@ -206,7 +206,7 @@ def calibrated(healthy_folder: Path, tiny: Path, tmp_path_factory: pytest.TempPa
     assert (entry["learned_from"], entry["n_healthy"]) == (10, 20) and entry["map_high"] is not None
     assert {name: len(scores) for name, scores in entry["plain"].items()} == dict.fromkeys(KEPT, 20)
     page = done.report.read_text()
-    assert "can recognise it in healthy.safetensors" in page
+    assert "can recognise it in trust.json" in page
     assert "0.0476" in page and "PCA residual" in page and rebuild(done.path).reused
     return place / "prior"
 
