@@ -98,8 +98,8 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """means: (q, d) of the places of one patient in one group; group, patient: (q,), of which group and whose
-    each is.
+    """means: (q, d), each over the places of one patient in one group; group, patient: (q,), the numbers of
+    these.
     """
 
     means: Tensor
