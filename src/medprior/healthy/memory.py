@@ -77,8 +77,8 @@ class Memory:
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor]) -> Self:
         """Raises KeyError where one is missing."""
-        found = (tensors[name].float() for name in ("bank", "turn", "shift"))
-        return cls(*found, int(tensors["neighbours"]) if "neighbours" in tensors else _NEIGHBOURS)
+        near = int(tensors["neighbours"]) if "neighbours" in tensors else _NEIGHBOURS
+        return cls(tensors["bank"].float(), tensors["turn"].float(), tensors["shift"].float(), near)
 
     def near(self, local: Tensor, heights: Tensor | None) -> Tensor:
         """(B, q, h, w[, d]) -> (B, h, w[, d]): ln of the mean distance of each place to the nearest ones."""
