@@ -17,6 +17,7 @@ from ..data.volume import Provenance, Volume
 from ..errors import BadOption, Corrupt, ShapeMismatch, Unsupported, file_faults
 from .disk.archives import load_npz, member_names
 from .disk.decoder import read_apart
+from .disk.faults import some
 from .disk.files import write_file
 from .disk.limits import Limits, regular_file
 from .disk.stamp import RESEARCH_ONLY, stamp_text
@@ -67,7 +68,7 @@ def read_stack(
     if key is None:
         raise Unsupported(
             path,
-            f"holds no stack of images, but {', '.join(sorted(arrays))}",
+            f"holds no stack of images, but {some(arrays)}",
             "wanted an array hu or images (N, rows, columns)",
         )
     values = arrays[key]
@@ -151,7 +152,7 @@ def read_kspace(path: str | Path, *, index: int | None = None, limits: Limits | 
     arrays = load_npz(path, limits)
     values = arrays.get("kspace")
     if values is None:
-        raise Unsupported(path, f"holds no array kspace, but {', '.join(sorted(arrays))}")
+        raise Unsupported(path, f"holds no array kspace, but {some(arrays)}")
     if values.dtype.kind != "c" or values.ndim not in (2, 3):
         raise Corrupt(
             path, f"kspace: wanted complex numbers (coils, kx, ky), got {values.dtype} {values.shape}"
@@ -179,9 +180,7 @@ def read_sinogram(path: str | Path, *, limits: Limits | None = None) -> Sinogram
     arrays = load_npz(path, limits)
     missing = {"sinogram", "angles_deg"} - set(arrays)
     if missing:
-        raise Unsupported(
-            path, f"holds no array {' or '.join(sorted(missing))}, but {', '.join(sorted(arrays))}"
-        )
+        raise Unsupported(path, f"holds no array {' or '.join(sorted(missing))}, but {some(arrays)}")
     values, degrees = arrays["sinogram"], arrays["angles_deg"]
     if (
         values.ndim != 2

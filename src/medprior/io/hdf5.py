@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..data.acquisitions import KSpace
 from ..data.volume import Provenance
 from ..errors import BadOption, Corrupt, TooLarge, Truncated, Unsupported
-from .disk.faults import faults_of
+from .disk.faults import faults_of, some
 from .disk.limits import Limits, regular_file
 
 __all__ = ["FastMri", "is_hdf5", "made_whole", "read_kspace_hdf5"]
@@ -80,9 +80,7 @@ def read_kspace_hdf5(path: Path, index: int | None, limits: Limits) -> KSpace | 
         found = _own(path, file, "dataset")
         if isinstance(found, h5py.Group):
             return _ismrmrd(path, found, index, limits, size)
-        raise Unsupported(
-            path, f"is neither fastMRI nor ISMRMRD k-space, it holds {', '.join(sorted(file)) or 'nothing'}"
-        )
+        raise Unsupported(path, f"is neither fastMRI nor ISMRMRD k-space, it holds {some(file)}")
 
 
 def slices_in_hdf5(path: Path, limits: Limits) -> int:

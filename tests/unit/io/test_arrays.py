@@ -582,3 +582,12 @@ def test_hostile_sizes_in_hdf5_are_refused_before_anything_is_inflated(tmp_path:
     for fill, kind, reason in rows:
         with pytest.raises(kind, match=reason):
             read_kspace(hdf5(tmp_path, fill))
+
+
+def test_a_file_of_a_thousand_other_things_is_named_in_one_short_line(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for n in range(1000):
+            file.create_group(f"{n:04d}{'x' * 90}")
+    with pytest.raises(Unsupported, match=r"0007x+\.\.\., 992 more") as caught:
+        read_kspace(tmp_path / "a.h5")
+    assert len(str(caught.value)) < 700

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ...errors import Corrupt, FileProblem, MedpriorError, TooLarge, Truncated
 
-__all__ = ["faults_of"]
+__all__ = ["faults_of", "some"]
+
+_NAMED, _LETTERS = 8, 40
 
 
 @contextmanager
@@ -41,6 +43,14 @@ def faults_of(path: str | Path, what: str) -> Iterator[None]:
         raise Corrupt(
             path, f"cannot be read as {what} ({type(error).__name__}: {_short(error)})", "copy the file again"
         ) from error
+
+
+def some(names: Iterable[str]) -> str:
+    """The first names in order, and how many more there are: a file of a stranger may hold a million."""
+    found = sorted(names)
+    first = (name if len(name) <= _LETTERS else name[: _LETTERS - 3] + "..." for name in found[:_NAMED])
+    more = [f"{len(found) - _NAMED:,} more"] if len(found) > _NAMED else []
+    return ", ".join([*first, *more]) or "nothing"
 
 
 def _short(error: Exception) -> str:
