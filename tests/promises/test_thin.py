@@ -6,9 +6,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.corpus.thin import ONE, answer, answers, priors, write_set
+from tests.unit.runs.conftest import save_tiny
 
 SOME = ("reconstruct sr2", "reconstruct whole", "detect", "augment", "augment-classical")
 
@@ -26,6 +29,14 @@ def test_a_thin_scan_is_judged_or_refused(
     assert [one for one in found if not one.fair] == []
     assert {one.verb for one in found if one.code == 0} >= {"detect", "augment", "augment-classical"}
     assert {one.verb for one in found if one.code == 2} >= {"reconstruct sr2"}
+
+
+def test_a_thin_picture_has_a_remedy_that_can_be_followed(tmp_path: Path) -> None:
+    picture, prior = tmp_path / "a.png", save_tiny(tmp_path / "tiny")
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (3, 3), np.uint8)).save(picture)
+    words = ("reconstruct", picture, "--prior", prior, "--fast", "--out", tmp_path / "out")
+    said = answer(words, "reconstruct", "").said
+    assert "at least 4 pixels a side, got 3 x 3 (take a larger picture)" in said
 
 
 @pytest.mark.minutes

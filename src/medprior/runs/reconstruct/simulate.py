@@ -108,8 +108,8 @@ class Case:
         return (self.scale[1] - self.scale[0]) / 2
 
 
-def _check_sides(admitted: Admitted) -> None:
-    """Raises BadOption for an image that no network can work at."""
+def _check_sides(admitted: Admitted, volume: Volume) -> None:
+    """Raises BadOption for an image of ``volume`` that no network can work at."""
     if min(sides := admitted.images.shape[2:]) < _LEAST_SIDE:
         size = " x ".join(map(str, sides))
         which = (
@@ -119,7 +119,7 @@ def _check_sides(admitted: Admitted) -> None:
         )
         raise BadOption(
             f"scan: wanted an image of at least {_LEAST_SIDE} pixels a side, got {size}",
-            f"choose a {which} axis",
+            "take a larger picture" if len(volume.shape) == 2 else f"choose a {which} axis",
         )
 
 
@@ -140,7 +140,7 @@ def known_image(
     Raises WrongKind for what the prior was not made for, BadOption for a slice or a volume that is not there.
     """
     admitted = prior.admit(volume, allow_other=allow_other)
-    _check_sides(admitted)
+    _check_sides(admitted, volume)
     if whole and prior.card.ndim == 2:
         return _stack(admitted, volume, at, multiple)
     if prior.card.ndim == 3 and at is not None:
