@@ -509,7 +509,8 @@ def _same_prefix(items: Sequence[Item]) -> list[tuple[int, int]]:
 
 def _split(items: list[Item], roots: list[int], before: dict[str, str]) -> list[Item]:
     """What belongs together (patient, twins) gets one split: the given one, the one of an earlier scan, or by
-    the bucket of its first member.
+    the bucket of its first member. Where buckets leave nothing to learn from, as where all scans of a small
+    folder resemble each other, the largest group is learned from.
 
     Where given splits tear a group apart they stay as given, and all but the strictest part of the group is
     marked as a leak.
@@ -535,4 +536,7 @@ def _split(items: list[Item], roots: list[int], before: dict[str, str]) -> list[
         strictest = max(_ORDER[s] for s in splits.values())
         for n in together:
             result[n] = replace(items[n], split=splits[n], leaks=_ORDER[splits[n]] < strictest)
+    if not any(one.split == "train" or one.given or one.id in before for one in result):
+        for n in max(members.values(), key=len, default=[]):
+            result[n] = replace(result[n], split="train")
     return result

@@ -115,6 +115,20 @@ def test_splits_are_shared_out_70_15_15_the_same_everywhere_and_by_patient(tmp_p
     assert abs(counts["test"] - 45) < 20
 
 
+def test_a_small_folder_has_something_to_learn_from(tmp_path: Path) -> None:
+    """Scans that resemble each other share a split; where it is not train, training found nothing."""
+    noise = np.random.default_rng(0).integers(0, 255, (32, 32))
+    found = []
+    for start in range(4):  # of these first members one in three has a bucket of val or test
+        for n in range(3):
+            folder = tmp_path / f"set{start}"
+            folder.mkdir(exist_ok=True)
+            (folder / f"{start}{n}.png").write_bytes(png((noise + n).clip(0, 255).astype(np.uint8)))
+        found.append(scan(tmp_path / f"set{start}", modality="DX").items)
+    assert any(items_[0].bucket >= 70 for items_ in found)
+    assert all({one.split for one in items_} == {"train"} for items_ in found)
+
+
 def test_a_patient_id_is_nowhere_in_what_is_written(tmp_path: Path) -> None:
     pictures(tmp_path / "data", 2)
     table(tmp_path / "data", "a/0000.png,x,CANARYDOE,,", "a/0001.png,x,CANARYDOE,,")
