@@ -223,10 +223,16 @@ def auroc(text: str) -> Found:
 
 
 def few_labels(labelled: int) -> Read:
-    """Reads bench/learn.py's curves: the head with unlabelled scans, and the best that knows no prior."""
+    """Reads bench/learn.py's first curves: the head with unlabelled scans, and the best that knows no
+    prior.
+    """
 
     def read(text: str) -> Found:
-        rows = re.findall(rf"^(\w.*?)  .*? {labelled}: ([\d.]+) \(([\d.]+) to ([\d.]+)\)", text, re.MULTILINE)
+        rows = re.findall(
+            rf"^(\w.*?)  .*? {labelled}: ([\d.]+) \(([\d.]+) to ([\d.]+)\)",
+            text.split("\n\n")[0],
+            re.MULTILINE,
+        )
         values = {name: f"{float(v):.3f} ({float(a):.3f} to {float(b):.3f})" for name, v, a, b in rows}
         others = [name for name in values if not name.startswith("prior")]
         if not others:

@@ -60,9 +60,10 @@ def test_what_a_known_sender_stores_lies_on_the_disk_as_it_came(begin: Begin) ->
 
 @pytest.mark.parametrize("uid", ["1.2.3", "1.2.34"])
 def test_a_file_begins_as_pynetdicom_writes_it(uid: str) -> None:
-    names = {"sop_class_uid": UID("1.2.840.10008.5.1.4.1.1.2"), "sop_instance_uid": UID(uid)}
-    wanted = encode_file_meta(create_file_meta(**names, transfer_syntax=ExplicitVRLittleEndian))
-    assert listen._file_head(*names.values(), ExplicitVRLittleEndian) == bytes(128) + b"DICM" + wanted
+    kind, name = UID("1.2.840.10008.5.1.4.1.1.2"), UID(uid)
+    made = create_file_meta(sop_class_uid=kind, sop_instance_uid=name, transfer_syntax=ExplicitVRLittleEndian)
+    wanted = encode_file_meta(made)
+    assert listen._file_head(kind, name, ExplicitVRLittleEndian) == bytes(128) + b"DICM" + wanted
 
 
 def test_values_of_a_pdu_are_read_as_pynetdicom_reads_them() -> None:

@@ -96,9 +96,12 @@ def test_every_file_is_on_the_disk_once_before_the_folder_has_its_name(
     def note(path: Path) -> None:
         flushed.append(f"{path.name} {path.stat().st_size if path.is_file() else ''}".strip())
 
+    def four(path: Path) -> None:
+        path.write_bytes(b"four")
+
     def fill(folder: Path) -> None:
         write_file(folder / "a.txt", b"one")
-        write_file(folder / "sub" / "b.txt", lambda path: path.write_bytes(b"four"))
+        write_file(folder / "sub" / "b.txt", four)
 
     monkeypatch.setattr(files, "flush", note)
     write_folder(tmp_path / "whole", fill)
