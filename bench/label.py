@@ -2,11 +2,12 @@
 other seeds. Judged on the official test set of PneumoniaMNIST, which is shifted, and on 900 training films
 that were held out.
 
-    python bench/label.py --prior FOLDER [--runs 10] [--features FILE.npz]
+    python bench/label.py --prior FOLDER [--runs 10] [--features FILE.npz] [--unlabelled 1000]
 
 The prior learned from the training images without labels. A reader is simulated: the label of the set. Both
 arms train the same head. "asked" is what `medprior label` does, in batches of 20, or of 10. "random" draws
-without looking at labels. --features: kept there, so that they are computed once. Reads MEDPRIOR_DATA.
+without looking at labels. --unlabelled: both arms also learn from so many training films without their labels,
+as `medprior learn` does. --features: kept there, so that they are computed once. Reads MEDPRIOR_DATA.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from sklearn.metrics import roc_auc_score
 from medprior import Prior, Volume, load
 from medprior.learning.active import ScanPool, advised, propose, reduced_features
 from medprior.learning.features import volume_features
-from medprior.learning.heads import Projection, fit_linear
+from medprior.learning.heads import Projection, fit_linear, self_train
 from medprior.training.folder import locate
 
 BUDGETS = tuple(range(10, 101, 10))
@@ -45,7 +46,8 @@ def images(split: str, prior: Prior) -> tuple[list[Volume], np.ndarray]:
 @dataclass(frozen=True)
 class Films:
     """x: (n, 64) in which scans are chosen. seen, held: features of the head, of n training and m test films,
-    turned by what the training films show. y: (n,), truth: (m,).
+    turned by what the training films show. y: (n,), truth: (m,). unlabelled: training films that a head may
+    see without their labels.
     """
 
     x: np.ndarray
@@ -53,11 +55,14 @@ class Films:
     y: np.ndarray
     held: np.ndarray
     truth: np.ndarray
+    unlabelled: int = 0
 
     @classmethod
-    def of(cls, train: np.ndarray, y: np.ndarray, test: np.ndarray, truth: np.ndarray) -> Films:
+    def of(
+        cls, train: np.ndarray, y: np.ndarray, test: np.ndarray, truth: np.ndarray, unlabelled: int = 0
+    ) -> Films:
         turned = Projection.fitted(train)
-        return cls(reduced_features(train), turned(train), y, turned(test), truth)
+        return cls(reduced_features(train), turned(train), y, turned(test), truth, unlabelled)
 
     def pool(self, known: list[int]) -> ScanPool:
         labels = [""] * len(self.x)
@@ -69,7 +74,9 @@ class Films:
         """Of a head on these labels, on the test films; 0.5 where they show one class."""
         if len(set(self.y[at])) < 2:
             return 0.5
-        logits = fit_linear(self.seen[at], np.eye(2)[self.y[at]])(self.held)
+        x, y = self.seen[at], np.eye(2)[self.y[at]]
+        head = self_train(x, y, self.seen[: self.unlabelled]).head if self.unlabelled else None
+        logits = (head or fit_linear(x, y))(self.held)
         return float(roc_auc_score(self.truth, logits[:, 1] - logits[:, 0]))
 
 
@@ -176,14 +183,15 @@ def main() -> None:
     parser.add_argument("--prior", required=True)
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--features", type=Path)
+    parser.add_argument("--unlabelled", type=int, default=0)
     given = parser.parse_args()
     found = features_of(locate(given.prior), given.features)
     x, y = found["train_x"], found["train_y"].astype(int)
     mixed = torch.randperm(len(x), generator=torch.Generator().manual_seed(0)).numpy()
     kept, held = mixed[HELD:], mixed[:HELD]
     judges = {
-        "official test set": Films.of(x, y, found["test_x"], found["test_y"]),
-        f"{HELD} training films held out": Films.of(x[kept], y[kept], x[held], y[held]),
+        "official test set": Films.of(x, y, found["test_x"], found["test_y"], given.unlabelled),
+        f"{HELD} training films held out": Films.of(x[kept], y[kept], x[held], y[held], given.unlabelled),
     }
     areas = {judge: measured(given.runs, films) for judge, films in judges.items()}
     for judge, one in areas.items():
