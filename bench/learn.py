@@ -4,6 +4,7 @@ a network trained on the same labels?
     python bench/learn.py curves SET --prior PRIOR [--judge test] [--draws 10] [--sizes 20 50 100] [--quick]
                           [--most 1000] [--labels-alone]
     python bench/learn.py calibration SET --prior PRIOR
+    python bench/learn.py tuned SET --prior PRIOR [--draws 4] [--sizes 50] [--most 500]
     python bench/learn.py costs pneumonia --prior PRIOR
     python bench/learn.py masks hippocampus --prior PRIOR [--sizes 4 8] [--draws 2] [--test 12]
 
@@ -11,7 +12,8 @@ SET: pneumonia or breast (MedMNIST, 28 pixels), films (NIH, 256 pixels); or a fo
 labels. The prior must not have learned from scans that judge; it needs no labels. --most: so many scans of
 train, drawn at random, and all that judge. curves: `medprior evaluate
 learn`. calibration: heads of 50 labels drawn at random from train, asked about val: expected calibration
-error, and how often prediction sets hold the truth. masks: Dice of whole test volumes by a head on few
+error, and how often prediction sets hold the truth. tuned: area under the ROC curve on test of what
+`medprior learn` gives with and without `--fine-tune`, from the same labels. masks: Dice of whole test volumes by a head on few
 labelled volumes, beside MONAI's U-Net with the usual augmentation on the same ones, slice by slice; the prior
 is 2-D (sagittal slices) or native 3-D. Reads MEDPRIOR_DATA.
 """
@@ -36,7 +38,7 @@ from medprior.augmentation import Policy
 from medprior.data.seeds import generator
 from medprior.downstream.augmented import ClassicalAugmentation
 from medprior.downstream.segmenter import SegmenterSettings, mean_dice, train_segmenter
-from medprior.evidence.gain import mean_scores, paired_gain
+from medprior.evidence.gain import auroc_scores, mean_scores, paired_gain
 from medprior.io.dataset.scan import scan
 from medprior.jobs.learn import calibration_error, gathered, head_from, predictions, reliability
 from medprior.jobs.learn_masks import mask_in
@@ -132,6 +134,34 @@ def calibration(args: argparse.Namespace, folder: Path) -> None:
             flush=True,
         )
     print(f"ECE {np.mean(errors):.3f}, covered {np.mean(covered):.3f}, labels a set {np.mean(sizes):.2f}")
+
+
+def tuned(args: argparse.Namespace, folder: Path) -> None:
+    """Heads with and without --fine-tune, from the same random labels of train."""
+    prior = mp.load(args.prior)
+    index = scan(folder, modality=prior.card.modality)
+    parts = {split: [i for i in index.usable() if i.split == split] for split in ("train", "test")}
+    train, test = ([volume for _, volume in index.volumes(items)] for items in parts.values())
+    kinds = sorted({item.label for item in parts["train"]})
+    truth = np.array([kinds.index(item.label) for item in parts["test"]])
+    for size in args.sizes:
+        with_tuning, without, used = [], [], 0
+        for draw in range(args.draws):
+            order = torch.randperm(len(train), generator=generator(draw, "tuned", size)).tolist()
+            known = set(order[:size])
+            labels = [item.label if n in known else None for n, item in enumerate(parts["train"])]
+            owners = [item.owner for item in parts["train"]]
+            for fine_tune, rows in ((False, without), (True, with_tuning)):
+                head = mp.learn(train, prior, labels, patients=owners, fine_tune=fine_tune)
+                used += head.card.method == "fine-tuning"
+                p = np.array([[one.probabilities[k] for k in kinds] for one in mp.predict(test, head)])
+                rows.append(auroc_scores(p, truth))
+            print(
+                f"{size} labels, draw {draw}: {without[-1].value:.4f}, tuned {with_tuning[-1].value:.4f}",
+                flush=True,
+            )
+        gain = paired_gain(with_tuning, without, [item.owner for item in parts["test"]])
+        print(f"{size} labels: --fine-tune - without {gain}; tuning was used in {used} of {args.draws} draws")
 
 
 def masks(args: argparse.Namespace, _: Path) -> None:
@@ -237,7 +267,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["curves", "calibration", "masks", "costs"])
+    parser.add_argument("what", choices=["curves", "calibration", "tuned", "masks", "costs"])
     parser.add_argument("set")
     parser.add_argument("--prior", required=True)
     parser.add_argument("--judge", default="test", choices=["test", "folds"])
@@ -258,9 +288,8 @@ def main() -> None:
         splits = ("train", "val") if args.what == "calibration" else ("train", "test")
         splits = ("train",) if args.judge == "folds" else splits
         folder = into if args.what in ("masks", "costs") else folder_of(args.set, into, splits, args.most)
-        {"curves": curves, "calibration": calibration, "masks": masks, "costs": costs}[args.what](
-            args, folder
-        )
+        work = {"curves": curves, "calibration": calibration, "tuned": tuned, "masks": masks, "costs": costs}
+        work[args.what](args, folder)
 
 
 if __name__ == "__main__":
