@@ -1,7 +1,7 @@
 """The DICOM node: how fast it takes objects, and what a kill costs.
 
     python bench/pacs.py rates [--objects 400] [--rounds 5]
-    python bench/pacs.py kill [--kills 100] [--objects 500]
+    python bench/pacs.py kill [--kills 100] [--objects 500] [--work .cache/pacs]
     python bench/pacs.py study [--rounds 5]
 
 rates: CT slices of 512 x 512 (0.5 MB) by C-STORE over loopback. Each is on the disk, whole, flushed and under
@@ -11,7 +11,8 @@ flushed and renamed without any network, which no receiver can beat on this disk
 
 kill: a node gets SIGKILL at a random moment of a sender's objects, again and again. Whatever it has
 acknowledged must be there, whole and with its bytes; nothing that is half must be visible. After every fifth
-kill the sender sends everything once more to the next node, and each object is there once.
+kill the sender sends everything once more to the next node, and each object is there once. The tally is
+written after each kill, so the same command goes on where it was stopped, and with more --kills from there.
 study: a chest film goes to a node by dcmsend, and its answer comes back into Orthanc. Seconds from the last
 object in to the last result back, without the quiet time and without the job itself. Needs Debian's orthanc
 and dcmtk, and MEDPRIOR_DATA.
@@ -34,6 +35,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -62,13 +64,14 @@ def main() -> None:
     parser.add_argument("--objects", type=int)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--work", type=Path, default=Path(".cache/pacs"))
     chosen = parser.parse_args()
     if chosen.what == "rates":
         rates(chosen.objects or 400, chosen.rounds)
     elif chosen.what == "study":
         study(chosen.rounds)
     else:
-        kill(chosen.kills, chosen.objects or 500)
+        kill(chosen.kills, chosen.objects or 500, chosen.work)
 
 
 PATIENCE = 120
@@ -174,8 +177,7 @@ def by_senders(how: str, n: int, objects: int, name: str) -> tuple[float, float]
         else:
             seconds = by_dcmsend(Path(folder) / "sent", port, n, objects, name)
         cpu = cpu_of(process.pid) - before
-        process.kill()
-        process.join()
+        ended(process)
         kept = len(list(Path(folder).rglob("instances/*/*.dcm")))
     if kept != n * objects:
         raise SystemExit("an object was not taken")
@@ -240,46 +242,81 @@ def by_disk_alone(objects: int) -> float:
 # kills
 
 
-def kill(kills: int, objects: int) -> None:
-    rng = random.Random(0)
+@dataclass
+class Tally:
+    """What kills have done so far. span: seconds that all objects take undisturbed. during: kills while
+    objects came. lost: of those acknowledged. wrong: times an object was missing, other or there twice after
+    all were sent again. unsent: times not all could be sent again. cut: lines cut meanwhile.
+    """
+
+    objects: int
+    span: float
+    kills: int = 0
+    during: int = 0
+    taken: int = 0
+    lost: int = 0
+    partial: int = 0
+    again: int = 0
+    wrong: int = 0
+    unsent: int = 0
+    cut: int = 0
+
+
+def kill(kills: int, objects: int, work: Path) -> None:
+    """Up to so many kills in all: the tally of those before lies in ``work``."""
     images = [slice_of(n, 64) for n in range(objects)]
+    known = work / f"kills-of-{objects}.json"
+    tally = Tally(**json.loads(known.read_text())) if known.is_file() else Tally(objects, duration(images))
     whole = encoded(images)
-    span, lost, partial, wrong, taken, during = duration(images), 0, 0, 0, 0, 0
-    cut = unsent = 0
-    for turn in range(kills):
+    work.mkdir(parents=True, exist_ok=True)
+    while tally.kills < kills:
         with tempfile.TemporaryDirectory() as folder:
-            home = Path(folder)
-            process, port = started(home)
-            moment = rng.uniform(0, span)
-            killer = multiprocessing.Process(target=killed, args=(process.pid, moment))
-            killer.start()
-            acknowledged = send(port, images)
-            killer.join()
-            process.kill()
-            process.join()
-            taken += len(acknowledged)
-            during += len(acknowledged) < objects
-            there = visible(home)
-            lost += sum(str(image.SOPInstanceUID) not in there for image in acknowledged)
-            partial += sum(digest not in whole.values() for digest in there.values())
-            if turn % AGAIN:
-                continue
-            process, port = started(home)
-            left, until = images, time.monotonic() + PATIENCE
-            while left and time.monotonic() < until:  # as a sender does whose line is cut on a busy machine
-                left = left[len(send(port, left)) :]
-                cut += bool(left)
-            process.kill()
-            process.join()
-            unsent += bool(left)
-            wrong += not left and visible(home) != whole
-    print(f"{kills} kills, {during} of them while objects came ({objects} objects, {span:.1f} s undisturbed)")
-    times = len(range(0, kills, AGAIN))
-    print(f"{taken} objects acknowledged, {lost} of them lost, {partial} partial ones visible")
-    print(f"sent once more to the next node {times} times: {unsent} times not all within {PATIENCE} s,")
-    print(f"{wrong} times an object was missing, other or there twice; {cut} lines cut before their end")
-    if lost or partial or wrong:
+            one_kill(tally, images, whole, Path(folder))
+        tally.kills += 1
+        part = known.with_suffix(".part")
+        part.write_text(json.dumps(asdict(tally)))
+        part.rename(known)
+    objects, span = tally.objects, tally.span
+    print(f"{tally.kills} kills, {tally.during} of them while objects came")
+    print(f"({objects} objects, {span:.1f} s undisturbed)")
+    print(f"{tally.taken} objects acknowledged, {tally.lost} of them lost, {tally.partial} partial visible")
+    print(f"sent once more to the next node {tally.again} times: {tally.unsent} times not all within")
+    print(f"{PATIENCE} s, {tally.wrong} times an object was missing, other or there twice;")
+    print(f"{tally.cut} lines cut before their end")
+    if tally.lost or tally.partial or tally.wrong:
         raise SystemExit(1)
+
+
+def one_kill(tally: Tally, images: Sequence[Dataset], whole: dict[str, str], home: Path) -> None:
+    """At a moment that the number of the kill alone decides."""
+    process, port = started(home)
+    moment = random.Random(tally.kills).uniform(0, tally.span)
+    killer = multiprocessing.Process(target=killed, args=(process.pid, moment))
+    killer.start()
+    acknowledged = send(port, images)
+    killer.join()
+    ended(process)
+    tally.taken += len(acknowledged)
+    tally.during += len(acknowledged) < len(images)
+    there = visible(home)
+    tally.lost += sum(there.get(uid := str(image.SOPInstanceUID)) != whole[uid] for image in acknowledged)
+    tally.partial += sum(digest not in whole.values() for digest in there.values())
+    if tally.kills % AGAIN:
+        return
+    process, port = started(home)
+    left, until = images, time.monotonic() + PATIENCE
+    while left and time.monotonic() < until:  # as a sender does whose line is cut on a busy machine
+        left = left[len(send(port, left)) :]
+        tally.cut += bool(left)
+    ended(process)
+    tally.again += 1
+    tally.unsent += bool(left)
+    tally.wrong += not left and visible(home) != whole
+
+
+def ended(process: multiprocessing.Process) -> None:
+    process.kill()
+    process.join()
 
 
 def killed(process: int, moment: float) -> None:
@@ -295,8 +332,7 @@ def duration(images: Sequence[Dataset]) -> float:
         if len(send(port, images)) != len(images):
             raise SystemExit("an object was not taken")
         seconds = time.monotonic() - began
-        process.kill()
-        process.join()
+        ended(process)
     return seconds
 
 
