@@ -6,8 +6,10 @@ Intelligence 3, 2021). Painting the place out of every scan proves it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from scipy.ndimage import label
 from torch import Tensor
 
 from ..errors import BadOption, ShapeMismatch
+from ..prior.promises import Estimate
 from .attribution import Infill, Occluded
 from .latent import Likelihood
 
@@ -24,12 +27,15 @@ __all__ = ["ScanAnswer", "UsedPlace", "used_place"]
 _EDGE = 0.2
 """Share of the side that counts as the border of the scan."""
 
-_SUSPECT, _SMALL = 0.25, 0.15
-"""A place at the border, at most _SMALL of the area, is suspected if painting it out turns _SUSPECT of the
-answers.
-"""
+_SMALL = 0.15
+"""A place that is suspected has at most this share of the area."""
+
+_CERTAIN = 1e-4
+"""Probabilities are taken to lie so far from 0 and 1, so that log odds are finite."""
 
 _LEAST = 5
+
+MeanInterval: TypeAlias = Callable[[NDArray[np.float64]], Estimate]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,25 +51,32 @@ class ScanAnswer:
 class UsedPlace:
     """The place that a model's answers depend on most. where: (i, j[, k]) bool. name: in words. turned: share
     of the answers that turn when it is painted out. elsewhere: the same for its mirror images in the scan.
-    n: scans.
+    fall: log odds that the answers lose with it, less those that they lose with the mirror image that counts
+    most. n: scans.
     """
 
     where: Tensor
     name: str
     turned: float
     elsewhere: float
+    fall: Estimate
     n: int
 
     @property
     def suspect(self) -> bool:
-        """A small place at the border turns many answers, and its mirror images do not."""
+        """A small place at the border matters more than its mirror images, by interval.
+
+        A model that sees the disease, too, keeps its answer without the marker. So the odds decide, not the
+        answers that turn.
+        """
         small = float(self.where.float().mean()) <= _SMALL
-        return small and self.name != "inside" and self.turned >= max(_SUSPECT, 2 * self.elsewhere)
+        return small and self.name != "inside" and self.fall.low > 0
 
 
-def used_place(scans: Sequence[ScanAnswer]) -> UsedPlace:
-    """The windows whose repainting lowers the answer most, in the mean over scans, and what painting them out
-    of each scan does. All scans have one size.
+def used_place(scans: Sequence[ScanAnswer], mean_of: MeanInterval) -> UsedPlace:
+    """The windows whose repainting lowers the log odds of the answer most, in the mean over scans, and what
+    painting them out of each scan does. All scans have one size. mean_of: (n,) numbers, one a scan ->
+    their mean with its interval for new patients.
 
     Raises BadOption for fewer than 5 scans, ShapeMismatch for several sizes.
     """
@@ -72,14 +85,25 @@ def used_place(scans: Sequence[ScanAnswer]) -> UsedPlace:
     sizes = {tuple(one.windows.scan.shape[2:]) for one in scans}
     if len(sizes) > 1:
         raise ShapeMismatch("shortcuts", "scans of one size", sorted(sizes))
-    mean = torch.stack([one.windows.importance(one.likelihood) for one in scans]).mean(0)
-    where = _around_peak(mean)
-    mirrored = [where.flip(axis) for axis in range(where.ndim)]
-    others = [one for one in mirrored if not bool((one & where).any())]
-    elsewhere = [_turned(scans, one) for one in others]
-    return UsedPlace(
-        where, place_name(where), _turned(scans, where), sum(elsewhere) / max(1, len(elsewhere)), len(scans)
+    where = _around_peak(
+        torch.stack([one.windows.importance(log_odds(one.likelihood)) for one in scans]).mean(0)
     )
+    others = [one for one in _mirrored(where) if not bool((one & where).any())]
+    own, *rest = [_painted_out(scans, one) for one in (where, *others)]
+    most = np.max([fall for fall, _ in rest], axis=0) if rest else np.zeros(len(scans))
+    return UsedPlace(
+        where,
+        place_name(where),
+        float(own[1].mean()),
+        float(np.mean([turned for _, turned in rest])) if rest else 0.0,
+        mean_of(own[0] - most),
+        len(scans),
+    )
+
+
+def log_odds(likelihood: Likelihood) -> Likelihood:
+    """Log odds in place of probabilities: they do not saturate where a model is sure."""
+    return lambda images: likelihood(images).clamp(_CERTAIN, 1 - _CERTAIN).logit()
 
 
 def place_name(where: Tensor) -> str:
@@ -102,7 +126,18 @@ def _around_peak(mean: Tensor) -> Tensor:
     return torch.from_numpy(labels == labels.flat[int(mean.argmax())])
 
 
-def _turned(scans: Sequence[ScanAnswer], where: Tensor) -> float:
-    """Share of the scans whose answer falls below one half when a place is painted out."""
-    free = where.float()[None, None]
-    return sum(float(one.likelihood(one.infill(free))[0]) < 0.5 for one in scans) / len(scans)
+def _mirrored(where: Tensor) -> list[Tensor]:
+    """(i, j[, k]) turned over along each set of axes."""
+    axes = range(where.ndim)
+    return [where.flip(some) for n in range(1, where.ndim + 1) for some in combinations(axes, n)]
+
+
+def _painted_out(scans: Sequence[ScanAnswer], where: Tensor) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """(n,) log odds lost with a place painted out of each scan, and whether its answer is then below half."""
+    free, fall, turned = where.float()[None, None], list[float](), list[bool]()
+    for one in scans:
+        odds = log_odds(one.likelihood)
+        left = float(odds(one.infill(free))[0])
+        fall.append(float(odds(one.windows.scan)[0]) - left)
+        turned.append(left < 0)
+    return np.array(fall), np.array(turned)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from medprior.errors import BadOption
+from medprior.evidence.intervals import interval
 from medprior.explanation.attribution import Infill, occluded
-from medprior.explanation.shortcuts import ScanAnswer, place_name, used_place
+from medprior.explanation.shortcuts import ScanAnswer, UsedPlace, place_name, used_place
 from tests.unit.jobs.exact import Exact
 
 SIZE = (20, 16)
@@ -33,19 +39,52 @@ def answers(where: tuple[slice, slice], marked: bool, n: int = 6) -> list[ScanAn
     return found
 
 
+def placed(scans: list[ScanAnswer], patients: Sequence[object] = ()) -> UsedPlace:
+    return used_place(scans, partial(interval, np.mean, patients=patients or range(len(scans))))
+
+
 def test_a_marker_in_the_corner_is_named_and_proved() -> None:
-    found = used_place(answers(CORNER, marked=True))
+    found = placed(answers(CORNER, marked=True))
     assert found.name == "top left corner" and found.turned >= 0.8 and found.elsewhere == 0 and found.suspect
 
 
+def test_a_marker_is_suspected_where_the_model_also_sees_the_disease() -> None:
+    """Without the marker the answer stays, at lower odds."""
+    found = placed([replace(one, likelihood=surer(one.likelihood)) for one in answers(CORNER, marked=True)])
+    assert found.name == "top left corner" and found.turned == 0 and found.fall.low > 0 and found.suspect
+
+
+def test_a_corner_that_does_not_matter_is_not_suspected() -> None:
+    """Each scan's answer depends on noise of its own: no place matters in all of them."""
+    scans = answers(CORNER, marked=False, n=8)
+    odds = [torch.randn(SIZE, generator=torch.Generator().manual_seed(n)) for n in range(8)]
+    found = placed(
+        [
+            replace(one, likelihood=lambda images, w=w: torch.sigmoid((images[:, 0] * w).mean((1, 2))))
+            for one, w in zip(scans, odds, strict=True)
+        ]
+    )
+    assert not found.suspect
+
+
+def test_scans_of_one_patient_cannot_say() -> None:
+    with pytest.raises(BadOption, match="patients"):
+        placed(answers(CORNER, marked=True), ["one"] * 6)
+
+
+def surer(likelihood: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Log odds higher by 12, as those of a model that has seen the disease elsewhere."""
+    return lambda images: (likelihood(images).double().logit() / 4 + 6).sigmoid().float()
+
+
 def test_a_place_inside_is_no_shortcut() -> None:
-    found = used_place(answers(MIDDLE, marked=True))
+    found = placed(answers(MIDDLE, marked=True))
     assert found.name == "inside" and found.turned >= 0.8 and not found.suspect
 
 
 def test_few_scans_are_refused() -> None:
     with pytest.raises(BadOption, match="at least 5"):
-        used_place(answers(CORNER, marked=True, n=2))
+        placed(answers(CORNER, marked=True, n=2))
 
 
 @pytest.mark.parametrize(

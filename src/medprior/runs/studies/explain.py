@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor
 from ...data.plain import JsonObject
 from ...data.volume import Volume
 from ...errors import BadOption, Uncalibrated
+from ...evidence.intervals import interval
 from ...explanation.attribution import Infill, occluded
 from ...explanation.believable import Likeness
 from ...explanation.latent import Search
@@ -35,7 +37,7 @@ from ..core.run import RunFolder
 from ..explain.model import load_model, model_digest
 from ..explain.real_scans import RealScans
 from ..page.blocks import Section, Table
-from .study import Collected, caveats_of, evaluated, rate_or_none, span
+from .study import Collected, caveats_of, evaluated, rate_or_none, span, stored
 
 __all__ = ["run_evaluate_explain"]
 
@@ -194,7 +196,8 @@ def _places(
         mine = [item for item, row in zip(chosen, rows, strict=True) if row["given"] == given]
         try:
             found[given] = used_place(
-                [_answer(request, bench, volume, given) for _, volume in index.volumes(mine)]
+                [_answer(request, bench, volume, given) for _, volume in index.volumes(mine)],
+                partial(interval, np.mean, patients=[item.owner for item in mine]),
             )
         except BadOption:
             continue  # fewer than five scans have this answer
@@ -227,6 +230,7 @@ def _outcome(
                 "name": at.name,
                 "turned": at.turned,
                 "elsewhere": at.elsewhere,
+                "fall": stored(at.fall),
                 "area": float(at.where.float().mean()),
                 "suspect": at.suspect,
                 "n": at.n,
@@ -264,7 +268,8 @@ def _place_line(given: str, at: Mapping[str, Any]) -> str:
     word = "Shortcut suspected" if at["suspect"] else "Place that matters most"
     return (
         f"{word} for {given}: {at['name']}, {100 * at['area']:.0f} % of the area. Painting it out turns "
-        f"{100 * at['turned']:.0f} % of {at['n']} answers, its mirror images {100 * at['elsewhere']:.0f} %."
+        f"{100 * at['turned']:.0f} % of {at['n']} answers, its mirror images {100 * at['elsewhere']:.0f} %. "
+        f"Log odds fall by {at['fall']['value']:.2f} more than with any of them ({span(at['fall'], 2)})."
     )
 
 
