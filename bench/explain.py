@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,7 +33,7 @@ from torch.nn import functional as F
 import medprior as mp
 from medprior.data.seeds import generator
 from medprior.evidence.intervals import interval
-from medprior.explanation.attribution import Infill, map_test, occluded
+from medprior.explanation.attribution import Infill, Occluded, map_tests, occluded
 from medprior.explanation.believable import Likeness, learn_likeness
 from medprior.explanation.coarse import Coarse
 from medprior.explanation.counterfactual import Problem, at_distance, smallest
@@ -371,31 +371,31 @@ def maps(args: argparse.Namespace) -> None:
         for scan in world.right(label, args.n // 2):
             infill = Infill(world.prior, scan, 0)
             windows = occluded(scan, infill)
-            for name, values, other in importance_maps(world, wrong, scan, windows, label, args):
-                own = map_test(values, infill, world.likely(label), shuffled_map=other)
-                passed.setdefault(name, []).append(own.passes)
-                random = map_test(other, infill, world.likely(label))
-                passed.setdefault(f"{name}, shuffled weights", []).append(random.passes)
+            own, other = (
+                importance_maps(world, net, scan, windows, label, args) for net in (world.model, wrong)
+            )
+            tests = map_tests(own, infill, world.likely(label), shuffled=other)
+            random = map_tests(other, infill, world.likely(label))
+            for name, test in tests.items():
+                passed.setdefault(name, []).append(test.passes)
+                passed.setdefault(f"{name}, shuffled weights", []).append(random[name].passes)
     for name, values in passed.items():
         print(f"{name:<32} passes {rate(np.array(values, dtype=float))} of {len(values)}")
 
 
 def importance_maps(
-    world: World, wrong: nn.Module, scan: Tensor, windows: object, label: int, args: argparse.Namespace
-) -> Iterator[tuple[str, Tensor, Tensor]]:
-    def of(net: nn.Module) -> Callable[[Tensor], Tensor]:
-        return lambda images: net(images).softmax(1)[:, label]
+    world: World, net: nn.Module, scan: Tensor, windows: Occluded, label: int, args: argparse.Namespace
+) -> dict[str, Tensor]:
+    """Name -> (i, j) of one model."""
+
+    def of(images: Tensor) -> Tensor:
+        return net(images).softmax(1)
 
     with torch.no_grad():
-        yield "occlusion", windows.importance(of(world.model)), windows.importance(of(wrong))  # type: ignore[attr-defined]
-    changes = []
-    for net in (world.model, wrong):
-        case = Problem(
-            world.prior, scan, lambda images, net=net: net(images).softmax(1)[:, 1 - label], gradients=True
-        )
-        found = at_distance(case, 0.5, Search(particles=args.particles), 0)
-        changes.append((found.images - scan).abs().mean((0, 1)))
-    yield "change", changes[0], changes[1]
+        occlusion = windows.importance(lambda images: of(images)[:, label])
+    case = Problem(world.prior, scan, lambda images: of(images)[:, 1 - label], gradients=True)
+    found = at_distance(case, 0.5, Search(particles=args.particles), 0)
+    return {"occlusion": occlusion, "change": (found.images - scan).abs().mean((0, 1))}
 
 
 def disordered(net: nn.Module) -> nn.Module:

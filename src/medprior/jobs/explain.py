@@ -20,7 +20,7 @@ from ..explanation.attribution import (
     Occluded,
     importance,
     map_evaluations,
-    map_test,
+    map_tests,
     occluded,
 )
 from ..explanation.believable import Likeness, learn_likeness
@@ -417,16 +417,12 @@ def _maps(
         once = replace(job.what.search, repeats=1)
         again = at_distance(other.problem(target, None), found.distance, once, job.what.seed)
         made.append(_values(other, given, windows, again.images))
+    tests = map_tests(made[0], job.infill, job.likelihood(given), shuffled=made[1] if len(made) > 1 else None)
     return tuple(
         ImportanceMap(
             name,
             release_map(job.admitted, values, sentence=f"importance for a model's answer: {name}"),
-            map_test(
-                values,
-                job.infill,
-                job.likelihood(given),
-                shuffled_map=made[1][name] if len(made) > 1 else None,
-            ),
+            tests[name],
         )
         for name, values in made[0].items()
     )

@@ -109,7 +109,7 @@ def test_a_region_that_the_model_does_not_look_at_explains_nothing() -> None:
 
 
 def test_a_map_that_shows_the_place_passes_and_one_of_noise_does_not() -> None:
-    from medprior.explanation.attribution import Infill, map_test, occluded
+    from medprior.explanation.attribution import Infill, map_tests, occluded
     from medprior.prior.admit import admit
 
     prior = Exact()
@@ -128,11 +128,10 @@ def test_a_map_that_shows_the_place_passes_and_one_of_noise_does_not() -> None:
     windows = occluded(admitted.images, infill).importance(likelihood)
     inside = shown > 0
     assert float(windows[inside].abs().mean()) > 3 * float(windows[~inside].abs().mean())
-    good = map_test(shown, infill, likelihood)
-    bad = map_test(-shown, infill, likelihood)
+    good, bad = map_tests({"good": shown, "bad": -shown}, infill, likelihood).values()
     assert good.passes and good.deletion < min(good.random), good
     assert not bad.passes and "no more than random" in bad.why_not
-    alike = map_test(shown, infill, likelihood, shuffled_map=shown)
+    (alike,) = map_tests({"good": shown}, infill, likelihood, shuffled={"good": shown}).values()
     assert not alike.passes and "shuffled" in alike.why_not
 
 
