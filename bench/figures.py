@@ -36,7 +36,7 @@ CHAPTERS = {
         "gate", "membership",
     ),
     "Synthesis and augmentation": (
-        "audit", "synthesis", "enlarge", "native", "copies", "moves", "generators", "joint", "adapt", "augment_gain", "augment_gates",
+        "audit", "synthesis", "enlarge", "native", "copies", "moves", "joint", "adapt", "augment_gain", "augment_gates",
     ),
     "Few labels": ("label", "learn-pneumonia", "learn-breast", "learn-films", "learn-masks", "transfer", "features", "learn-costs"),
     "Networks, speed and safety": ("networks", "operators", "speed", "dicom_speed", "doors", "augment_speed", "kill", "mutations", "index", "pacs", "ohif"),
@@ -47,7 +47,7 @@ PLAINEST = {
     "augment_gates": "real scans of the val split", "copies": "false alarms", "deepinv": "FISTA, TV", "detect-brain": "mean intensity",
     "detect-breast": "mean intensity", "detect-chest": "mean intensity", "detect-lesions": "mean intensity",
     "detect-pneumonia": "mean intensity", "detect-val": "mean intensity", "deviation": "one number",
-    "enlarge": "interpolated", "explain": "attack 0.05", "folders": "a loop of", "gate": "healthy", "generators": "plain Gaussian", "htc2022": "least squares", "joint": "mean grey value",
+    "enlarge": "interpolated", "explain": "attack 0.05", "folders": "a loop of", "gate": "healthy", "htc2022": "least squares", "joint": "mean grey value",
     "label": "minus random", "learn-breast": "pixels", "learn-films": "pixels", "learn-masks": "U-Net", "transfer": "from nothing", "twin": "none", "learn-pneumonia": "pixels", "lesions": "trivial", "native": "linear interpolation", "measured-kspace": "zero-filled",
     "membership": "rival: mean grey value", "moves": "plain", "networks": "monai", "ohif": "CT alone", "pacs": "disk alone", "patches": "trivial",
     "reconstruct-brain-t1": "trivial", "reconstruct-chest-ct": "trivial", "reconstruct-operators": "trivial",

@@ -223,21 +223,22 @@ Method = Callable[[Measurement], Tensor]
 
 
 def methods(work: Path, weight: float, share: float, n: int) -> dict[str, Method]:
-    """Name -> measurement -> image (1, 1, SIDE, SIDE) in 1/mm."""
-    discs, torso = mp.load(work / "prior"), mp.load("chest-ct")
-    return {
+    """Name -> measurement -> image (1, 1, SIDE, SIDE) in 1/mm. The prior of discs only where it was learned."""
+    torso = mp.load("chest-ct")
+    found: dict[str, Method] = {
         "least squares, damped": lambda m: ridge(told(m, share), 3.0),
         f"total variation, weight {weight:g}": lambda m: total_variation(
             told(m, share), weight, n=400, tol=1e-4
         ).clamp_min(0),
         "chest-ct, out of its domain, fast": lambda m: chest(told(m, share), torso),
-        "own prior of drawn discs, fast": lambda m: mp.reconstruct(discs, told(m, share), fast=True).mean()[
-            None
-        ],
-        f"own prior of drawn discs, mean of {n}": lambda m: mp.reconstruct(discs, told(m, share), n=n).mean()[
-            None
-        ],
     }
+    if (work / "prior").is_dir():
+        discs, own = mp.load(work / "prior"), "own prior of drawn discs"
+        found |= {
+            f"{own}, fast": lambda m: mp.reconstruct(discs, told(m, share), fast=True).mean()[None],
+            f"{own}, mean of {n}": lambda m: mp.reconstruct(discs, told(m, share), n=n).mean()[None],
+        }
+    return found
 
 
 def tune(work: Path) -> None:

@@ -3,18 +3,21 @@ knows real ones.
 
     python bench/synthesis.py speed --prior P --data FOLDER [--size 64] [--n 100]
     python bench/synthesis.py tstr --prior P --data FOLDER [--guidance 1,1.5,2] [--judged FOLDER]
+    python bench/synthesis.py audit --prior P --data FOLDER --n 60 --into OUT
 
 speed: images of one size by fewer and fewer noise levels, in turn; wall time on --threads threads, and the
 Fréchet distance to real held-out scans beside that of 100 levels, whose images begin with the same noise.
 tstr: the classifier of ``evaluate augment`` learns from real training scans, or from as many synthetic ones
 with the same labels; both are judged on the same real scans, seed by seed. Guidance is chosen on val; test is
-run once with that choice. FOLDER is the data set that the prior learned from: its train split, and val (or
-test) as what was held out.
+run once with that choice. audit: what ``medprior calibrate synthesize`` says, and writes into the copy of the
+prior at OUT. FOLDER is the data set that the prior learned from: its train split, and val (or test) as what
+was held out. A relative one lies in MEDPRIOR_DATA.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -117,6 +120,17 @@ def speed(prior: Prior, scans: KnownScans, size: int, n: int, threads: int) -> N
         )
 
 
+def audit(name: str, data: Path, n: int, into: Path) -> None:
+    from medprior.runs.ask.requests import CalibrateSynthesize
+    from medprior.runs.studies.calibrate_synthesize import run_calibrate_synthesize
+
+    asked = {"folder": data, "prior": name, "n": n, "into": into, "out": into.with_name(f"{into.name}-run")}
+    done = run_calibrate_synthesize(CalibrateSynthesize.model_validate(asked), silent)
+    entry = done.record["metrics"]["entry"]
+    print(f"{name}: {entry['train']} training scans, {entry['held']} held out, {entry['n']} images")
+    print("\n".join(entry["said"]), f"\npassed: {entry['passed']}", flush=True)
+
+
 def tstr(
     prior: Prior,
     scans: KnownScans,
@@ -195,7 +209,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("speed", "tstr"))
+    parser.add_argument("what", choices=("speed", "tstr", "audit"))
     parser.add_argument("--prior", required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--size", type=int, default=64)
@@ -208,7 +222,12 @@ def main() -> None:
     parser.add_argument(
         "--judged", type=Path, help="another folder whose test split judges; default the val split of --data"
     )
+    parser.add_argument("--into", type=Path, default=Path(".cache/audited"))
     chosen = parser.parse_args()
+    chosen.data = Path(os.environ.get("MEDPRIOR_DATA", "")) / chosen.data
+    if chosen.what == "audit":
+        audit(chosen.prior, chosen.data, chosen.n, chosen.into)
+        return
     prior = load(chosen.prior)
     scans, _ = scans_of_folder(prior, chosen.data, PLAIN, silent)
     if chosen.what == "speed":
