@@ -29,7 +29,7 @@ from medprior.runs.ask.requests import EvaluateAugment
 from medprior.runs.core.progress import Event
 from medprior.runs.studies.augment import run_evaluate_augment
 
-DATA = Path(os.environ.get("MEDPRIOR_DATA", Path(__file__).parents[2] / "shared" / "data"))
+DATA = Path(os.environ.get("MEDPRIOR_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from medprior.jobs.synthetic.audit import SHARES, disguises
 from medprior.prior import Card
 from medprior.prior.admit import admit
 
-DATA = Path(os.environ.get("MEDPRIOR_DATA", Path(__file__).parents[2] / "shared" / "data"))
+DATA = Path(os.environ.get("MEDPRIOR_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 SIZES = {"nih": ((596, 83), (340, 340)), "hippocampus": ((100, 60), (80, 80))}
 """Scans of T and H; the patients that are left make S."""
 

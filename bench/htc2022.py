@@ -43,7 +43,7 @@ from medprior.training.loop import Progress, TrainingSettings, train
 from medprior.training.patches import Images
 
 DATA = (
-    Path(os.environ.get("MEDPRIOR_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    Path(os.environ.get("MEDPRIOR_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
     / "ct_projections_htc2022"
 )
 SIDE, FINER = 128, 4

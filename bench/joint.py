@@ -53,7 +53,7 @@ from medprior.jobs.synthetic.joint import LEVELS, synthesize_joint
 from medprior.prior.joint import MASK, admit_parts, part_named, part_volume, parts
 from medprior.runs.core.inputs import known_prior
 
-DATA = Path(os.environ.get("MEDPRIOR_DATA", Path(__file__).parents[2] / "shared" / "data"))
+DATA = Path(os.environ.get("MEDPRIOR_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 MEAN_SHAPE = (40, 48, 40)
 """Grid on which training images and maps are averaged: patients' crops differ in size."""
 

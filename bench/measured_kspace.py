@@ -42,7 +42,7 @@ from medprior.prior import Prior
 from medprior.runs.ask.requests import Reconstruct
 from medprior.runs.reconstruct.scanner_files import Acquired, acquired, fitting_total_variation
 
-DATA = Path(os.environ.get("MEDPRIOR_DATA", Path(__file__).parents[2] / "shared" / "data"))
+DATA = Path(os.environ.get("MEDPRIOR_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 KSPACE = DATA / "kspace_brain_sigpy" / "test" / "brain_8coil_poisson_r8.npz"
 KNOWN = DATA / "brain_mri_ms_lesions_3d" / "val" / "patient07_t1.nii.gz"
 WEIGHTS = (5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 4e-3)

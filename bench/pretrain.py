@@ -38,7 +38,7 @@ from medprior.training.held_out import error_tables
 from medprior.training.loop import Progress, TrainingSettings, train
 from medprior.training.patches import Images
 
-DATA = Path(os.environ.get("MEDPRIOR_DATA", Path(__file__).parents[2] / "shared" / "data"))
+DATA = Path(os.environ.get("MEDPRIOR_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 NOT_CLINICAL = "research use only, not for diagnosis"
 
 
