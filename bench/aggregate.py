@@ -30,7 +30,7 @@ from medprior.healthy.memory import Memory, Shown, slice_distances, volume_dista
 from medprior.healthy.model import EVIDENCE, NetworkScan, n_draws_for, n_variants_for
 from medprior.healthy.statistics import HeightTrend, PlaceStatistics, grid_moments, resampled_rows
 from medprior.healthy.variants import reacquire
-from medprior.jobs.detect import calibrate_detection
+from medprior.jobs.detection.calibrate import calibrate_detection
 from medprior.prior.admit import admit
 from medprior.runs.core.inputs import known_prior
 from medprior.training.folder import save

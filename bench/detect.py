@@ -40,7 +40,8 @@ from medprior.evidence.intervals import clopper_pearson, interval
 from medprior.evidence.metrics import auroc
 from medprior.healthy.model import EVIDENCE, JOINED
 from medprior.healthy.variants import reacquire
-from medprior.jobs.detect import calibrate_detection, conformal_score, detect, learn_healthy
+from medprior.jobs.detect import detect
+from medprior.jobs.detection.calibrate import calibrate_detection, conformal_score, learn_healthy
 from medprior.prior.promises import DetectPromise
 from medprior.runs.core.inputs import known_prior
 from medprior.runs.studies.detect import Scanned, detection_figures

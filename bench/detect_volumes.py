@@ -41,7 +41,8 @@ from medprior.evidence.lesions import Lesion, insert_lesions, random_centres
 from medprior.evidence.metrics import average_precision
 from medprior.evidence.regions import best_dice
 from medprior.io.write import write
-from medprior.jobs.detect import Found, calibrate_detection, detect, learn_healthy
+from medprior.jobs.detect import Found, detect
+from medprior.jobs.detection.calibrate import calibrate_detection, learn_healthy
 from medprior.prior.admit import admit, release_map
 from medprior.runs.core.inputs import known_prior
 from medprior.training.folder import save

@@ -48,7 +48,7 @@ from medprior.io.dataset.worklist import list_scans, shard_of
 from medprior.io.disk.tables import each_line
 from medprior.io.read import read
 from medprior.io.write import write
-from medprior.jobs.detect import calibrate_detection, learn_healthy
+from medprior.jobs.detection.calibrate import calibrate_detection, learn_healthy
 from medprior.prior import Card
 from medprior.prior.prior import untrained_prior
 from medprior.training.folder import save

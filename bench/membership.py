@@ -27,7 +27,7 @@ from medprior.evidence.metrics import auroc
 from medprior.healthy.acquisition import sketch
 from medprior.healthy.features import scan_features
 from medprior.healthy.model import JOINED, HealthyModel, NetworkScan, summarize
-from medprior.jobs.detect import usable
+from medprior.jobs.detection.calibrate import usable
 from medprior.prior.admit import admit
 from medprior.prior.promises import DetectPromise
 from medprior.runs.core.inputs import known_prior

@@ -29,7 +29,7 @@ def p_value(score: float, healthy: Sequence[float]) -> float:
     if not healthy:
         raise Uncalibrated(
             "no healthy patients were held out for this prior",
-            "calibrate it with medprior.jobs.detect.calibrate_detection",
+            "calibrate it with medprior.jobs.detection.calibrate.calibrate_detection",
         )
     if math.isnan(score) or any(math.isnan(h) for h in healthy):
         raise BadOption(

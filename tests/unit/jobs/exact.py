@@ -131,3 +131,9 @@ def tiny(ndim: int = 2, **other: Any) -> Prior:
     nn.init.normal_(prior.net.leave[2].weight, std=0.05)  # type: ignore[union-attr, index]
     prior.net.eval().requires_grad_(False)
     return prior
+
+
+def healthy(n: int, seed: int, size: tuple[int, ...] = (24, 20)) -> list[Volume]:
+    """Scans of so many patients, as the exact prior draws them."""
+    prior = Exact()
+    return [volume_of(prior, x) for x in prior.draw(n, size, seed)]

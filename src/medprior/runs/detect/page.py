@@ -14,7 +14,8 @@ from ...data.axes import plane_of_codes
 from ...data.views import grey, number, sides, upright, widest_slice, window_for
 from ...data.volume import Volume
 from ...evidence.conformal import patients_needed, smallest_p
-from ...jobs.detect import ALPHA, Found, plain_scale
+from ...jobs.detect import Found, plain_scale
+from ...jobs.detection.calibrate import ALPHA
 from ...prior import Prior
 from ..page.blocks import Compare, Fold, Grid, Picture, Section, Table
 from ..page.pictures import coloured, flat, overlaid

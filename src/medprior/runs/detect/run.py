@@ -8,7 +8,8 @@ from typing import Any
 from ...data.volume import Volume
 from ...errors import optional
 from ...evidence.conformal import false_positive_rate, patients_needed
-from ...jobs.detect import ALPHA, Found, detect, evaluations
+from ...jobs.detect import Found, detect, evaluations
+from ...jobs.detection.calibrate import ALPHA
 from ...prior import Prior
 from ..ask.requests import Detect
 from ..core.cost import announce

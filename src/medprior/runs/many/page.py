@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...io.pictures import stored_png
-from ...jobs.detect import ALPHA
+from ...jobs.detection.calibrate import ALPHA
 from ..core.outputs import SHORT, Outcome, Summary
 from ..core.run import Run
 from ..page.blocks import Grid, Picture, Section, Table

@@ -19,7 +19,8 @@ from ...io.dataset.cache import keyed_hashes
 from ...io.dataset.index import digest_of, one_each, patients_of
 from ...io.dataset.scan import Index, Item
 from ...io.disk.files import give_back
-from ...jobs.detect import ALPHA, HEALTHY, calibrate_detection, evaluations, learn_healthy
+from ...jobs.detect import HEALTHY, evaluations
+from ...jobs.detection.calibrate import ALPHA, calibrate_detection, learn_healthy
 from ...jobs.detection.gate import known_parts
 from ...prior.promises import DetectPromise, patients_named
 from ...training.folder import read_healthy, read_promises, save_promises

@@ -24,7 +24,8 @@ from medprior.healthy.model import HealthyModel
 from medprior.io.dataset.index import one_each
 from medprior.io.dataset.scan import scan
 from medprior.io.write import write
-from medprior.jobs.detect import HEALTHY, usable
+from medprior.jobs.detect import HEALTHY
+from medprior.jobs.detection.calibrate import usable
 from medprior.runs.ask.requests import CalibrateDetect, Detect, EvaluateDetect, EvaluateReconstruct
 from medprior.runs.core.inputs import known_prior
 from medprior.runs.core.progress import Event, silent
