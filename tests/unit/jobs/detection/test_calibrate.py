@@ -7,6 +7,7 @@ import torch
 
 from medprior.errors import Uncalibrated
 from medprior.jobs.detection.calibrate import calibrate_detection, conformal_score, learn_healthy
+from medprior.prior.promises import Promises
 from tests.unit.jobs.exact import Exact, healthy
 
 
