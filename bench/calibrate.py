@@ -3,7 +3,7 @@ writes both into trust.json.
 
     python bench/calibrate.py collect brain-t1 --task mri4 --split val [--fast] [--per-patient 16] --work .cache/calibrate
     python bench/calibrate.py write brain-t1 --work .cache/calibrate       # what was collected, into the prior's trust.json
-    python bench/calibrate.py units brain-t1 --work .cache/calibrate       # what the units of its older entries were
+    python bench/calibrate.py units brain-t1 --work .cache/calibrate       # what the units of its older entries were, ICC, and how much narrower than one width
     python bench/calibrate.py table --work .cache/calibrate                # coverage on test, widths, image-level bounds
 
 Measurements are simulated as ``medprior reconstruct`` simulates them; what was collected is kept image by
@@ -214,22 +214,26 @@ def units(name: str, work: Path) -> None:
     goes.
     """
     prior: Prior = load(FOLDER / name)
-    icc = {(rows[0]["title"], fast): icc_of(found) for _, fast, found, rows in stored(work, name, "val")}
+    icc: dict[tuple[str, bool], float | None] = {}
+    for _, fast, found, rows in stored(work, name, "val"):
+        at = icc[rows[0]["title"], fast] = icc_of(found)
+        share, patients = narrower_than_one_width(found, 0.9) or 0.0, len({one.patient for one in found})
+        print(
+            f"{name} {rows[0]['title']}, {'fast' if fast else f'{DRAWS} draws'}: {len(found)} images of "
+            f"{patients} val patients, ICC {at or 0:.2f}; {abs(share):.1%} {'narrower' if share >= 0 else 'wider'} "
+            "than one width for all voxels at the same coverage"
+        )
     entries = []
     for one in prior.promises.reconstruct:
-        at, more = one.calibration, dict(one.more)
-        alone = at.n == at.patients
-        at = replace(
-            at,
-            units="patients" if alone else "slices",
-            icc=icc.get((one.title, one.how.fast), at.icc),
-            named=at.n,
-        )
-        if at.missing:
+        old, more = one.calibration, dict(one.more)
+        kind = "patients" if old.n == old.patients else "slices"
+        known = icc.get((one.title, one.how.fast), old.icc)
+        fitted = replace(old, units=kind, icc=known, named=old.n)
+        if fitted.missing:
             gone = ("psnr_bound_held", "median_bound_db")
             more["measured"] = {key: v for key, v in more.get("measured", {}).items() if key not in gone}
-        entries.append(replace(one, calibration=at, more=more))
-        print(f"{name} {one.title}: {at.basis} {at.short}", flush=True)
+        entries.append(replace(one, calibration=fitted, more=more))
+        print(f"{name} {one.title}: {fitted.basis} {fitted.short}", flush=True)
     folder = FOLDER / name
     promises = replace(prior.promises, reconstruct=tuple(entries))
     save_promises(folder, promises, folder, healthy=read_healthy(folder))
