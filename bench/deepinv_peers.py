@@ -64,6 +64,7 @@ class Knobs:
     and of wavelets, and of each method at each number of evaluations.
     """
 
+    patients: int
     tv: float
     wavelet: float
     best: dict[str, dict[str, Any]]

@@ -5,8 +5,9 @@ where a derived image of the same patient has it by the stated list.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import h5py
@@ -20,6 +21,8 @@ from pydicom.datadict import DicomDictionary, keyword_for_tag
 from pydicom.dataset import Dataset
 
 from medprior.cli import main
+from medprior.io.dataset.index import Item
+from medprior.io.dataset.store import load_index
 from medprior.io.dicom.write.marks import COPIED_IDENTITY
 from tests.corpus.dicom_parts import ct_slice, radiograph, save, uid
 from tests.unit.io.test_arrays import XML
@@ -172,6 +175,18 @@ def test_raw_data_gives_its_picture_no_name(tiny: Path, tmp_path: Path) -> None:
     assert found(tmp_path / "out") == []
 
 
+def _digests_in(folder: Path, items: Sequence[Item]) -> list[str]:
+    """Files of a folder that hold a digest of a single scan, of its pixels or its file. Whoever holds a scan
+    could ask such a file whether it was among them.
+    """
+    sources = sorted((folder.parent / "scans").rglob("*.dcm"))
+    digests = [item.digest for item in items]
+    digests += [hashlib.sha256(path.read_bytes()).hexdigest() for path in sources]
+    words = [word for one in digests for word in (one[:16].encode(), bytes.fromhex(one)[:8])]
+    shared = [path for path in folder.rglob("*") if path.is_file()]
+    return [path.name for path in shared if any(word in path.read_bytes() for word in words)]
+
+
 def test_what_was_learned_from_is_not_named_in_the_folder_that_is_shared(tmp_path: Path) -> None:
     """Folder of patients and file names are identity, too; the index of them lies beside the run."""
     for n in range(6):
@@ -184,6 +199,8 @@ def test_what_was_learned_from_is_not_named_in_the_folder_that_is_shared(tmp_pat
     out = tmp_path / "run"
     command("train", tmp_path / "scans", "--preset", "tiny", "--steps", 2, "--out", out)
     assert found(out) == [] and (tmp_path / "run.private" / "index.sqlite").is_file()
+    items = load_index(tmp_path / "run.private").items
+    assert _digests_in(out, items) == [] and "index.sqlite" in _digests_in(tmp_path / "run.private", items)
     command("scan", tmp_path / "scans", "--out", tmp_path / "seen")
     named = {Path(name).name for name in found(tmp_path / "seen")}
     assert named <= {"index.json", "unusable.csv", "report.html", "page.json"}, "files are named, nobody else"
