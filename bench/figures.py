@@ -36,7 +36,7 @@ CHAPTERS = {
         "gate", "membership",
     ),
     "Synthesis and augmentation": (
-        "audit", "synthesis", "enlarge", "native", "copies", "moves", "joint", "adapt", "augment_gain", "augment_gates",
+        "audit", "enlarge", "native", "copies", "moves", "joint", "adapt", "augment_gain", "augment_gates",
     ),
     "Few labels": ("label", "learn-pneumonia", "learn-breast", "learn-films", "learn-masks", "transfer", "features", "learn-costs"),
     "Networks, speed and safety": ("networks", "operators", "speed", "dicom_speed", "doors", "augment_speed", "kill", "mutations", "index", "pacs", "ohif"),
@@ -51,7 +51,7 @@ PLAINEST = {
     "label": "minus random", "learn-breast": "pixels", "learn-films": "pixels", "learn-masks": "U-Net", "transfer": "from nothing", "twin": "none", "learn-pneumonia": "pixels", "lesions": "trivial", "native": "linear interpolation", "measured-kspace": "zero-filled",
     "membership": "rival: mean grey value", "moves": "plain", "networks": "monai", "ohif": "CT alone", "pacs": "disk alone", "patches": "trivial",
     "reconstruct-brain-t1": "trivial", "reconstruct-chest-ct": "trivial", "reconstruct-operators": "trivial",
-"stability": "trivial", "synthesis": "plain Gaussian",
+"stability": "trivial", 
     "volumes": "zero-filled",
 }  # fmt: skip
 """The plainest rival that a file of results prints, in the words of its lines."""
