@@ -135,6 +135,14 @@ def test_comparisons_are_counted() -> None:
     assert "40 intervals: of so many at 95 %, about 2 miss" in " ".join(figures.facts(many))
 
 
+def test_intervals_of_the_older_rule_say_so() -> None:
+    """Percentile bootstraps over patients, as results held before records.py wrote them."""
+    line = ("arm 0.5 (0.4 to 0.6)",)
+    assert "percentile bootstraps" in " ".join(figures.facts(block(lines=line, recovered=True)))
+    assert "percentile bootstraps" not in " ".join(figures.facts(block(lines=line)))
+    assert "percentile bootstraps" not in " ".join(figures.facts(block(recovered=True)))
+
+
 def test_a_run_is_recorded_with_the_priors_that_it_read(tmp_path: Path) -> None:
     """In a process of its own, as a person runs it; the file goes elsewhere."""
     (tmp_path / "script.py").write_text(
