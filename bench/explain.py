@@ -196,10 +196,9 @@ def held_apart(args: argparse.Namespace, cases: Split) -> tuple[Split, Split]:
 
 
 def marked(split: Split, share: float) -> Split:
-    """A bright square in the top left corner of a share of the second class and of 1 - share of the first."""
+    """A bright square in the top left corner of a share of the second class, and of none of the first."""
     rng = generator(7, "marker", len(split.images))
-    chance = torch.where(split.labels == 1, share, 1 - share)
-    has = torch.rand(len(chance), generator=rng) < chance
+    has = (split.labels == 1) & (torch.rand(len(split.labels), generator=rng) < share)
     images, side = split.images.clone(), split.images.shape[-1] // 7
     images[has, :, 1 : 1 + side, 1 : 1 + side] = 1.0
     return Split(images, split.labels, split.patients)

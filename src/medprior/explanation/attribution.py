@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -100,11 +101,11 @@ def map_tests(
     infill: Infill,
     likelihood: Likelihood,
     *,
-    shuffled: Mapping[str, Tensor] | None = None,
+    shuffled: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> dict[str, MapTest]:
     """Test maps (i, j[, k]) of one scan, each shaped as the scan, beside the same random orders of places.
     likelihood: the model's probability of its own answer. shuffled: the maps of the model with shuffled
-    weights, None where they cannot be had.
+    weights, as far as they can be had.
     """
     shape, rng = infill.scan.shape[2:], generator(infill.seed, "random maps")
     orders = [*maps.values(), *(_smooth(torch.randn(shape, generator=rng)) for _ in range(_RANDOM))]
@@ -119,7 +120,7 @@ def map_tests(
             means[n],
             means[len(orders) + n],
             random,
-            None if shuffled is None else _rank_correlation(values, shuffled[name]),
+            _rank_correlation(values, shuffled[name]) if name in shuffled else None,
         )
         for n, (name, values) in enumerate(maps.items())
     }

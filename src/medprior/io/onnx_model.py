@@ -47,14 +47,14 @@ class ModelCard(BaseModel):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredModel:
-    """scores: (B, C, i, j[, k]) float32 -> (B, classes) or (B,). shuffled: the same with each of its tensors
-    of weights in random order, from a seed. differentiable: the same with gradients, tested on images (B, C,
-    i, j[, k]) that the model can take; raises what ``io.onnx_gradients`` raises.
+    """scores: (B, C, i, j[, k]) float32 -> (B, classes) or (B,). shuffled: the model with each of its tensors
+    of weights in random order, from a seed. differentiable: the scores with gradients, tested on images (B,
+    C, i, j[, k]) that the model can take; raises what ``io.onnx_gradients`` raises.
     """
 
     card: ModelCard
     scores: Callable[[Tensor], Tensor]
-    shuffled: Callable[[int], Callable[[Tensor], Tensor]]
+    shuffled: Callable[[int], StoredModel]
     differentiable: Callable[[Tensor], Callable[[Tensor], Tensor]]
 
 
@@ -78,11 +78,15 @@ def read_onnx(path: Path) -> StoredModel:
         raise Corrupt(
             path, f"is no valid ONNX file ({type(error).__name__})", "export the model again"
         ) from None
+    return _stored(path, card, onnx, model)
+
+
+def _stored(path: Path, card: ModelCard, onnx: Any, model: Any) -> StoredModel:
     scores = _session(path, model)
     return StoredModel(
         card,
         scores,
-        lambda seed: _session(path, _in_disorder(onnx, model, seed)),
+        lambda seed: _stored(path, card, onnx, _in_disorder(onnx, model, seed)),
         lambda images: differentiable(path, model, scores, images),
     )
 

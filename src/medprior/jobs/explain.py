@@ -230,9 +230,10 @@ def explain(
     )
 
 
-def head_as_model(head: Head, prior: Prior) -> Model:
+def head_as_model(head: Head, prior: Prior, *, gradients: bool = False) -> Model:
     """A head as a model of images in network units. Raises what ``head_scores`` raises."""
-    return Model(head_scores(head, prior), head.card.classes, ModelInput(range=(-1.0, 1.0)), "logits")
+    scores, image = head_scores(head, prior, gradients=gradients), ModelInput(range=(-1.0, 1.0))
+    return Model(scores, head.card.classes, image, "logits", gradients)
 
 
 def _models(
@@ -417,7 +418,8 @@ def _maps(
         once = replace(job.what.search, repeats=1)
         again = at_distance(other.problem(target, None), found.distance, once, job.what.seed)
         made.append(_values(other, given, windows, again.images))
-    tests = map_tests(made[0], job.infill, job.likelihood(given), shuffled=made[1] if len(made) > 1 else None)
+    shuffled = made[1] if len(made) > 1 else {}
+    tests = map_tests(made[0], job.infill, job.likelihood(given), shuffled=shuffled)
     return tuple(
         ImportanceMap(
             name,

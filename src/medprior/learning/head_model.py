@@ -12,7 +12,7 @@ from ..data.seeds import generator
 from ..errors import BadOption
 from ..prior import Condition, Prior
 from .consistency import tuned_prior
-from .features import Looker, class_errors, features
+from .features import FeatureSettings, Looker, class_errors, features, live_features
 from .head_folder import Head, prior_digest
 
 __all__ = ["GENERATIVE", "head_scores", "looker_of", "shuffled_head"]
@@ -31,11 +31,12 @@ def looker_of(head: Head) -> Looker:
     return lambda prior, images, condition, how: features(tuned, images, condition, how)
 
 
-def head_scores(head: Head, prior: Prior) -> Callable[[Tensor], Tensor]:
+def head_scores(head: Head, prior: Prior, *, gradients: bool = False) -> Callable[[Tensor], Tensor]:
     """(B, C, i, j[, k]) network units -> (B, classes) logits, calibrated as the head says.
 
-    Raises BadOption for a segmenter, a head with several labels a scan and one on another prior. Also where
-    the prior knows numbers of each image (the height of a slice), which a model is not given.
+    gradients: they flow through it to the images, not for a head of the generative classifier. Raises
+    BadOption for such a one, for a segmenter, a head with several labels a scan and one on another prior.
+    Also where the prior knows numbers of each image (the height of a slice), which a model is not given.
     """
     if head.card.kind != "classifier" or head.card.several:
         raise BadOption(
@@ -45,7 +46,10 @@ def head_scores(head: Head, prior: Prior) -> Callable[[Tensor], Tensor]:
         raise BadOption(f"model: the head was learned on another prior than {prior.card.name}")
     if prior.card.numbers:
         raise BadOption(f"model: heads on a prior that knows {prior.card.numbers[0]} cannot be explained")
-    look, how, linear = looker_of(head), head.features_for(allow_other=True), head.linear
+    how, linear = head.features_for(allow_other=True), head.linear
+    if gradients:
+        return _live_scores(head, how)
+    look = looker_of(head)
 
     def scores(images: Tensor) -> Tensor:
         stack = images.ndim - 2 > prior.card.ndim
@@ -53,6 +57,24 @@ def head_scores(head: Head, prior: Prior) -> Callable[[Tensor], Tensor]:
         seen = look(prior, flat, Condition(), how)
         seen = seen.reshape(len(images), -1, seen.shape[1]).mean(1)
         return torch.from_numpy(head.temperature(linear(seen.numpy()))).float()
+
+    return scores
+
+
+def _live_scores(head: Head, how: FeatureSettings) -> Callable[[Tensor], Tensor]:
+    if head.card.method == GENERATIVE:
+        raise BadOption(f"model: a head that is a {GENERATIVE} gives no gradients", "leave --gradients out")
+    network, linear, made = tuned_prior(head.prior, head.tensors), head.linear, head.temperature
+    weight, bias = torch.from_numpy(linear.weight), torch.from_numpy(linear.bias)
+    offset = torch.tensor(made.offset or (0.0,), dtype=torch.float64)
+
+    def scores(images: Tensor) -> Tensor:
+        if images.ndim - 2 > network.card.ndim:
+            raise BadOption(
+                "model: a head on a prior of slices gives no gradients for a volume", "leave --gradients out"
+            )
+        seen = live_features(network, images, how).double()
+        return ((seen @ weight.T + bias) / made.value + offset).float()
 
     return scores
 

@@ -97,7 +97,8 @@ class Explain(HasMany, OneScan):
         "size, which costs a fraction.",
     )
     gradients: bool = advanced(
-        False, "Search along the gradients of an ONNX model: faster. They are tested on the scan first."
+        False,
+        "Search along the model's gradients: faster. Those of an ONNX file are tested on the scan first.",
     )
 
     @model_validator(mode="after")

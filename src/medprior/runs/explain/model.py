@@ -14,7 +14,7 @@ from ...explanation.model import Model, ModelInput
 from ...io.disk.files import sha256
 from ...io.onnx_model import ModelCard, StoredModel, read_onnx
 from ...jobs.explain import head_as_model
-from ...learning.head_folder import load_head
+from ...learning.head_folder import Head, load_head
 from ...learning.head_model import shuffled_head
 from ...prior import Prior
 from ...prior.admit import Admitted
@@ -30,11 +30,12 @@ _TRIAL = 0.1
 class LoadedModel:
     """A model, and the same with each tensor of its weights in random order, from a seed.
 
-    differentiable: the same with gradients, tested near a scan. It raises what ``io.onnx_gradients`` raises.
+    differentiable: the same with gradients, tested near a scan. It raises what ``io.onnx_gradients`` and
+    ``head_as_model`` raise.
     """
 
     model: Model
-    shuffled: Callable[[int], Model]
+    shuffled: Callable[[int], LoadedModel]
     differentiable: Callable[[Admitted], Model]
 
 
@@ -43,12 +44,7 @@ def load_model(path: Path, prior: Prior) -> LoadedModel:
     ``head_as_model`` raise, Unsupported for another kind of file.
     """
     if path.is_dir():
-        head = load_head(path, prior)
-        return LoadedModel(
-            head_as_model(head, prior),
-            lambda seed: head_as_model(shuffled_head(head, seed), prior),
-            lambda _: _refused(path),
-        )
+        return _from_head(load_head(path, prior), prior)
     if path.suffix.lower() != ".onnx":
         raise Unsupported(
             path,
@@ -56,10 +52,21 @@ def load_model(path: Path, prior: Prior) -> LoadedModel:
             "export your model, e.g. torch.onnx.export(model, image, 'model.onnx'); in Python "
             "medprior.explain takes any function",
         )
-    stored = read_onnx(path)
+    return _from_onnx(read_onnx(path))
+
+
+def _from_head(head: Head, prior: Prior) -> LoadedModel:
+    return LoadedModel(
+        head_as_model(head, prior),
+        lambda seed: _from_head(shuffled_head(head, seed), prior),
+        lambda _: head_as_model(head, prior, gradients=True),
+    )
+
+
+def _from_onnx(stored: StoredModel) -> LoadedModel:
     return LoadedModel(
         _model(stored.card, stored.scores),
-        lambda seed: _model(stored.card, stored.shuffled(seed)),
+        lambda seed: _from_onnx(stored.shuffled(seed)),
         lambda admitted: _differentiable(stored, admitted),
     )
 
@@ -67,10 +74,6 @@ def load_model(path: Path, prior: Prior) -> LoadedModel:
 def model_digest(path: Path) -> str:
     """SHA-256 of what ``load_model`` reads: of the file, of a head that of its weights and its card."""
     return load_head(path).digest if path.is_dir() else sha256(path)
-
-
-def _refused(path: Path) -> Model:
-    raise Unsupported(path, "is a head, and heads give no gradients", "leave --gradients out")
 
 
 def _differentiable(stored: StoredModel, admitted: Admitted) -> Model:

@@ -8,7 +8,9 @@ from dataclasses import asdict
 import numpy as np
 
 from ...data.volume import Volume
+from ...errors import Unsupported
 from ...explanation.latent import Search
+from ...explanation.model import Model
 from ...io.dataset.scan import Item
 from ...io.read import read
 from ...jobs.explain import Explained, Explaining, explain, network_images, working_size
@@ -16,11 +18,12 @@ from ...jobs.inpaint import box_mask
 from ...learning.features import FeatureSettings, volume_features
 from ...learning.similar import Neighbour, nearest_cases
 from ...prior import Prior
+from ...prior.admit import Admitted
 from ..ask.requests import Explain
 from ..core.cost import announce
 from ..core.outputs import Outcome, Output, ScanResult, Summary
 from ..core.progress import Event, OnEvent
-from .model import load_model
+from .model import LoadedModel, load_model
 from .page import explain_section
 from .real_scans import real_scans
 
@@ -51,7 +54,7 @@ def run_explain(request: Explain, prior: Prior, volume: Volume, on_event: OnEven
         volume,
         loaded.differentiable(admitted) if request.gradients else loaded.model,
         what,
-        shuffled=loaded.shuffled(request.seed),
+        shuffled=_shuffled(loaded.shuffled(request.seed), admitted, gradients=request.gradients),
         real=real.likeness(volume) or (),
         on_step=lambda done, total: on_event(Event("step", done=done, total=total)),
     )
@@ -64,6 +67,14 @@ def run_explain(request: Explain, prior: Prior, volume: Volume, on_event: OnEven
         _outputs(volume, found),
         answer=_answer(found),
     )
+
+
+def _shuffled(loaded: LoadedModel, admitted: Admitted, *, gradients: bool) -> Model:
+    """With gradients where they are wanted and can be trusted."""
+    try:
+        return loaded.differentiable(admitted) if gradients else loaded.model
+    except Unsupported:
+        return loaded.model
 
 
 def _answer(found: Explained) -> ScanResult:

@@ -98,7 +98,7 @@ def _work(
         known.prior,
         loaded.model,
         None if request.judge is None else load_model(request.judge, known.prior).model,
-        loaded.shuffled(request.seed),
+        loaded.shuffled(request.seed).model,
         RealScans.of(known.prior, index.volumes(_spread(others, _MOST_REAL)), request.allow_other),
         _pool(request, known.prior, index, others),
         request.allow_other,

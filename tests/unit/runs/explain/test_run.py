@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medprior.data.volume import Volume
 from medprior.errors import BadOption, Unsupported
 from medprior.io.disk.files import read_json
+from medprior.jobs.learn import learn
 from medprior.runs.ask.requests import Explain
 from medprior.runs.execute import execute
 
@@ -44,6 +46,32 @@ def test_the_run_holds_the_images_the_numbers_and_the_page(tmp_path: Path, tiny:
     assert done.summary.headline[0].startswith(f"The model answers {found['given']}")
     assert execute(request).reused
     assert str(tmp_path) not in (done.path / "run.json").read_text()
+
+
+def test_gradients_of_a_head_give_a_third_map_with_its_check(tmp_path: Path, tiny: Path, scan: Path) -> None:
+    """The model with shuffled weights has gradients, too, so that all maps are held against its own."""
+    pytest.importorskip("captum")
+    images = [blobs(seed=seed)[0] for seed in range(6)]
+    scans = [scan_of(image) for image in (*(255 - one for one in images), *images)]
+    learn(scans, str(tiny), ["dark"] * 6 + ["bright"] * 6, out=tmp_path / "head")
+    done = execute(
+        Explain(
+            input=scan,
+            prior=str(tiny),
+            model=tmp_path / "head",
+            n=2,
+            gradients=True,
+            modality="DX",
+            out=tmp_path / "run",
+        )
+    )
+    maps = read_json(done.path / "run.json")["metrics"]["maps"]
+    assert set(maps) == {"occlusion", "change", "gradients"}
+    assert all(one["alike"] is not None for one in maps.values())
+
+
+def scan_of(image: np.ndarray) -> Volume:
+    return Volume(image[None].astype(np.float32), unit="a.u.", modality="DX")
 
 
 def test_a_model_that_is_no_onnx_file_is_refused(tmp_path: Path, tiny: Path, scan: Path) -> None:
