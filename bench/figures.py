@@ -17,7 +17,6 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import wrap
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # as a script it finds the other scripts as a package, too
@@ -166,15 +165,15 @@ def filled(page: str) -> str:
 
 
 def table() -> str:
+    star = r" \*"
     lines = ["| task | medprior | best baseline | n |", "|---|---|---|---|"]
     for row in ROWS:
         found = row.read(load(row.results).text())
         if found is not None:  # main refuses a row without
             link = f"[{row.task}](bench/results/{row.results}.json)"
-            lines.append(f"| {link} | {' | '.join(found)} |")
-    if narrow := [row.task.split(": ")[0] for row in ROWS if row.narrow]:
-        said = f"Intervals by an older rule, too narrow for five patients: {'; '.join(narrow)}."
-        lines += ["", *wrap(said, 108)]
+            lines.append(f"| {link} | {' | '.join(found)}{star if row.narrow else ''} |")
+    if any(row.narrow for row in ROWS):
+        lines += ["", f"{star.strip()} The interval is by an older rule, and too narrow for so few patients."]
     if loose := [row.task for row in ROWS if unrecorded(row.results)]:
         lines += ["", f"The SHA-256 of the prior is unrecorded for: {'; '.join(loose)}."]
     return "\n".join(lines)
