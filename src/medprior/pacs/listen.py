@@ -11,8 +11,6 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from socketserver import TCPServer
 from struct import pack
@@ -20,13 +18,13 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 from pynetdicom import AE, PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_VERSION, _config, evt
-from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import ThreadedAssociationServer
 
 from ..errors import BadOption, MedpriorError, TooLarge
 from ..io.dicom.read.open import dicom_errors, open_dicom
 from ..io.disk.limits import Limits
 from ..io.served.spool import Received, Spool
+from .lines import LARGEST_PDU, PromptLine, bounded_line
 from .rules import one_at_a_time, rule_for
 from .settings import PacsSettings, Station
 
@@ -35,13 +33,10 @@ __all__ = ["COMMITMENT", "COMMITMENT_MODEL", "VERIFICATION", "PacsListener", "id
 VERIFICATION, COMMITMENT_MODEL = "1.2.840.10008.1.1", "1.2.840.10008.1.20.1"
 COMMITMENT = "1.2.840.10008.1.20.1.1"
 """The one instance of storage commitment (PS3.4 section J.3.5)."""
-LARGEST_PDU = 2**20
 _UID = re.compile(r"[0-9.]{1,64}")
 _OK, _FULL, _NOT_ALLOWED, _NOT_UNDERSTOOD, _OTHER_OBJECT = 0x0000, 0xA700, 0x0124, 0xC000, 0xA900
 _STRANGERS = 128
 """Lines that may be open without an association; each is cut after ``_HANDSHAKE``."""
-_P_DATA, _HEAD = 4, 6
-"""Type of a PDU with data, and bytes before its values (PS3.8 table 9-22)."""
 _HANDSHAKE = 10.0
 """Seconds that a stranger has to say who it is."""
 
@@ -134,6 +129,7 @@ class PacsListener:
         handlers: list[Any] = [
             (evt.EVT_CONN_OPEN, self._opened),
             (evt.EVT_ACCEPTED, self._accepted),
+            (evt.EVT_CONN_CLOSE, self._closed),
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_N_ACTION, self._commit),
             (evt.EVT_N_EVENT_REPORT, self._event),
@@ -168,24 +164,21 @@ class PacsListener:
         return any(peer.ae == title and what in peer.may for peer in self.settings.peers)
 
     def _opened(self, event: Any) -> None:
-        """No PDU and no object may take more memory than was agreed, and silence is seldom looked at."""
+        """Until it is known who it is, silence is seldom looked at."""
         event.assoc.dul._run_loop_delay = 0.05
-        line, most = event.assoc.dul.socket, self.settings.me.largest * 10**6
-
-        def bounded(n: int) -> bytearray:
-            event.assoc._taken = getattr(event.assoc, "_taken", 0) + n
-            fits = n <= 2 * LARGEST_PDU and event.assoc._taken <= most
-            return _read(line.socket, n) if fits else bytearray()
-
-        line.recv = bounded
+        bounded_line(event.assoc, self.settings.me.largest * 10**6)
 
     def _accepted(self, event: Any) -> None:
-        """It is one of ours: its line is looked at as often as pynetdicom does by itself."""
+        """It is one of ours."""
         lines = self._server.active_associations if self._server is not None else []
         if sum(line.is_established for line in lines) >= self.settings.me.associations:
             event.assoc.abort()
         event.assoc.dul._run_loop_delay = 0.001
-        event.assoc.dul._decode_pdu = partial(_decoded, event.assoc.dul._decode_pdu)
+        event.assoc._prompt = PromptLine(event.assoc)
+
+    def _closed(self, event: Any) -> None:
+        if prompt := getattr(event.assoc, "_prompt", None):
+            prompt.close()
 
     def _store(self, event: Any) -> int:
         event.assoc._taken = 0
@@ -205,7 +198,7 @@ class PacsListener:
                 *(str(asked.AffectedSOPClassUID), str(asked.AffectedSOPInstanceUID)),
                 str(event.context.transfer_syntax),
             )
-            self.spool.receive([head, event.encoded_dataset(include_meta=False)], look)
+            self.spool.receive([head, asked.DataSet.getbuffer()], look)
         except TooLarge:
             return _FULL
         except BadOption:
@@ -238,34 +231,6 @@ class PacsListener:
         return _OK, None
 
 
-@dataclass(frozen=True, slots=True)
-class _Data:
-    """A P-DATA-TF PDU whose values are views of what was received."""
-
-    values: Any
-
-    def to_primitive(self) -> P_DATA:
-        made = P_DATA()
-        made._presentation_data_value_list = self.values
-        return made
-
-
-def _decoded(usual: Callable[[bytearray], tuple[Any, str]], pdu: bytearray) -> tuple[Any, str]:
-    """As pynetdicom decodes a PDU, but one with data is not copied (PS3.8 sections 9.3.5 and E.2): that takes
-    most of the time of an object. Raises ValueError for lengths that do not fit.
-    """
-    if pdu[0] != _P_DATA:
-        return usual(pdu)
-    view, start, values = memoryview(pdu).toreadonly(), _HEAD, []
-    while start < len(view):
-        end = start + 4 + int.from_bytes(view[start : start + 4])
-        if end > len(view) or end < start + 6:
-            raise ValueError("a value is longer or shorter than its PDU has room for")
-        values.append((view[start + 4], view[start + 5 : end]))
-        start = end
-    return _Data(values), "Evt10"
-
-
 def _file_head(sop_class: str, uid: str, syntax: str) -> bytes:
     """Preamble and file meta information (PS3.10 section 7.1)."""
     maker, version = str(PYNETDICOM_IMPLEMENTATION_UID), PYNETDICOM_IMPLEMENTATION_VERSION
@@ -275,11 +240,3 @@ def _file_head(sop_class: str, uid: str, syntax: str) -> bytes:
         value = text.encode() + (b" " if kind == b"SH" else b"\0") * (len(text) % 2)
         meta += pack("<HH2sH", 2, element, kind, len(value)) + value
     return bytes(128) + b"DICM" + pack("<HH2sHI", 2, 0, b"UL", 4, len(meta)) + meta
-
-
-def _read(line: socket.socket, n: int) -> bytearray:
-    """n bytes, fewer where the line ends; pynetdicom's own takes 4096 at a time."""
-    found, taken = bytearray(n), 0
-    while taken < n and (more := line.recv_into(memoryview(found)[taken:])):
-        taken += more
-    return found if taken == n else found[:taken]

@@ -19,8 +19,6 @@ from tests.unit.pacs.conftest import PEERS, Begin, World, ready, settings_of
 
 from pynetdicom import AE, evt  # isort: skip
 from pynetdicom.dsutils import create_file_meta, encode_file_meta  # isort: skip
-from pynetdicom.pdu import P_DATA_TF  # isort: skip
-from pynetdicom.pdu_primitives import P_DATA  # isort: skip
 
 from medprior.pacs import listen  # isort: skip
 from medprior.pacs.listen import COMMITMENT, COMMITMENT_MODEL, VERIFICATION  # isort: skip
@@ -64,21 +62,6 @@ def test_a_file_begins_as_pynetdicom_writes_it(uid: str) -> None:
     made = create_file_meta(sop_class_uid=kind, sop_instance_uid=name, transfer_syntax=ExplicitVRLittleEndian)
     wanted = encode_file_meta(made)
     assert listen._file_head(kind, name, ExplicitVRLittleEndian) == bytes(128) + b"DICM" + wanted
-
-
-def test_values_of_a_pdu_are_read_as_pynetdicom_reads_them() -> None:
-    """Several values in one PDU; one whose length lies is refused."""
-    values = [(1, b"\x03command"), (3, b"\x00first"), (3, b"\x02" + bytes(300))]
-    made = P_DATA()
-    made.presentation_data_value_list = [[n, value] for n, value in values]  # type: ignore[misc]
-    pdu = bytearray(P_DATA_TF(made).encode())
-    found, event = listen._decoded(lambda other: (None, ""), pdu)
-    assert event == "Evt10"
-    assert [(n, bytes(v)) for n, v in found.to_primitive().presentation_data_value_list] == values
-    for length in (0, 1, 2**32 - 1):
-        pdu[6:10] = length.to_bytes(4)
-        with pytest.raises(ValueError, match="value is longer or shorter"):
-            listen._decoded(lambda other: (None, ""), pdu)
 
 
 def test_strangers_are_refused_and_a_peer_does_only_what_it_may(begin: Begin) -> None:

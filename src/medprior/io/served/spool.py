@@ -185,7 +185,7 @@ class Spool:
         """Bytes of all objects."""
         return self._taken
 
-    def receive(self, pieces: Sequence[bytes], look: Callable[[Path], Received]) -> bool:
+    def receive(self, pieces: Sequence[bytes | memoryview], look: Callable[[Path], Received]) -> bool:
         """Keep an object: whole on the disk under its own name before this returns. look: says what it is.
 
         Gives whether it is new: the same bytes again are not. Raises TooLarge where the quota or the disk is
@@ -477,7 +477,7 @@ def _count(base: sqlite3.Connection, name: str, n: int = 1) -> None:
     )
 
 
-def _digest(*pieces: bytes) -> str:
+def _digest(*pieces: bytes | memoryview) -> str:
     made = hashlib.sha256()
     for piece in pieces:
         made.update(piece)
