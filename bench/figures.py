@@ -92,9 +92,11 @@ class Row:
 
     @property
     def narrow(self) -> bool:
-        """The first block that has the row is of the older rule of intervals."""
-        blocks = [b for b in load(self.results).blocks if b.current]
-        return next((b.narrow for b in blocks if self.read("\n".join(b.lines))), False)
+        """The block that has the row is of the older rule of intervals."""
+        results = load(self.results)
+        shown = self.read(results.text())
+        found = (b for b in results.blocks if b.current and self.read("\n".join(b.lines)) == shown)
+        return next((b.narrow for b in found), False)
 
 
 def main() -> None:
@@ -187,7 +189,7 @@ def psnr(block: str) -> Read:
     """Reads a table of bench/reconstruct.py: the mean of 8 draws, and the best of all methods but ours."""
 
     def read(text: str) -> Found:
-        part = next((p for p in text.split("\n\n") if p.startswith(f"{block}:")), None)
+        part = next((p for p in reversed(text.split("\n\n")) if p.startswith(f"{block}:")), None)
         if part is None:
             return None
         rows = re.findall(r"^(\S.*?)\s+([\d.]+) \(([\d.]+) to ([\d.]+)\)", part, re.MULTILINE)
@@ -204,18 +206,20 @@ def psnr(block: str) -> Read:
     return read
 
 
-def coverage(prior: str, task: str) -> Read:
-    """Reads bench/calibrate.py's table: the share of voxels inside of 90 % intervals of eight draws."""
+def coverage(prior: str, title: str) -> Read:
+    """Reads bench/calibrate.py: the share of voxels inside of 90 % intervals of eight draws, newest first."""
 
     def read(text: str) -> Found:
-        found = re.search(
-            rf"^{prior} +{task} +8 draws .*?\) +[\d.]+ +\d+ \((\d+)\) +([\d.]+) \(([\d.]+) to ([\d.]+)\)",
-            text,
-            re.MULTILINE,
-        )
-        title = {"mri4": "mri acceleration 4"}[task]
+        task = {"mri acceleration 4": "mri4"}[title]
+        share = r"([\d.]+) \(([\d.]+) to ([\d.]+)\)"
+        units = rf"^{prior} {title}, 8 draws: coverage {share} on \d+ images of (\d+) test patients"
+        table = rf"^{prior} +{task} +8 draws .*?\) +[\d.]+ +\d+ \((?P<n>\d+)\) +{share}"
         plain = f"0.90 promised; {narrowing()[f'{title}, 8 draws']} than one width for all voxels"
-        return found and (f"{found[2]} ({found[3]} to {found[4]})", plain, f"{found[1]} patients")
+        if found := re.search(units, text, re.MULTILINE):
+            return f"{found[1]} ({found[2]} to {found[3]})", plain, f"{found[4]} patients"
+        if found := re.search(table, text, re.MULTILINE):
+            return f"{found[2]} ({found[3]} to {found[4]})", plain, f"{found['n']} patients"
+        return None
 
     return read
 
@@ -255,7 +259,7 @@ def few_labels(labelled: int) -> Read:
 ROWS = (
     Row("MRI, 8 coils, 4 times fewer lines: PSNR", "reconstruct-operators", psnr("mri4-coils")),
     Row("fan-beam CT, 60 views: PSNR", "reconstruct-operators", psnr("fan60")),
-    Row("90 % interval, MRI 4 times: coverage", "coverage", coverage("brain-t1", "mri4")),
+    Row("90 % interval, MRI 4 times: coverage", "coverage", coverage("brain-t1", "mri acceleration 4")),
     Row("detection on NIH films, `chest-xray`: AUROC", "detect-chest", auroc),
     Row("50 labels of 1 000 films, PneumoniaMNIST: AUROC", "learn-pneumonia", few_labels(50)),
 )
