@@ -180,6 +180,60 @@ def write(name: str, work: Path) -> None:
             "calibrated_on": f"{len(found)} images of {len({f.patient for f in found})} val patients"
         }
         if (task, fast) in tested:
+            more["measured"] = coverage(entry, tested[task, fast][0])
+        entry = replace(entry, data=data, date=str(date.today()), more=more)
+        entries.append(entry)
+        print(
+            f"{name} {entry.title}, {'point estimate' if fast else f'{DRAWS} draws'}: {entry.calibration}",
+            flush=True,
+        )
+    prior.promises = replace(prior.promises, reconstruct=tuple(entries))
+    save(prior, FOLDER / name, half=True)
+
+
+def entry_of(found: list[CaseResiduals], fast: bool, title: str) -> IntervalPromise:
+    """By patients; by slices, and marked so, where there are too few patients."""
+    try:
+        return calibration_entry(found, how(fast), title, named=len(found))
+    except Uncalibrated as reason:
+        print(f"{title}: {reason}; by slices", flush=True)
+    alone = [replace(one, patient=str(n)) for n, one in enumerate(found)]
+    entry = calibration_entry(alone, how(fast), title, named=len(found))
+    patients = len({one.patient for one in found})
+    at = replace(entry.calibration, patients=patients, units="slices", icc=icc_of(found))
+    return replace(entry, calibration=at)
+
+
+def icc_of(found: list[CaseResiduals]) -> float | None:
+    return intraclass_correlation([log(one.ratio) for one in found], [one.patient for one in found])
+
+
+def units(name: str, work: Path) -> None:
+    """Marks what older entries rest on: patients where each image is of another one, else slices, with the
+    ICC where images were collected again, and the coverage where those of test were. A bound that slices cannot
+    support, and what was measured of it, goes.
+    """
+    prior: Prior = load(FOLDER / name)
+    icc: dict[tuple[str, bool], float | None] = {}
+    for _, fast, found, rows in stored(work, name, "val"):
+        at = icc[rows[0]["title"], fast] = icc_of(found)
+        share, patients = narrower_than_one_width(found, 0.9) or 0.0, len({one.patient for one in found})
+        print(
+            f"{name} {rows[0]['title']}, {'fast' if fast else f'{DRAWS} draws'}: {len(found)} images of "
+            f"{patients} val patients, ICC {at or 0:.2f}; {abs(share):.1%} {'narrower' if share >= 0 else 'wider'} "
+            "than one width for all voxels at the same coverage"
+        )
+    tested = {(rows[0]["title"], fast): found for _, fast, found, rows in stored(work, name, "test")}
+    entries = []
+    for one in prior.promises.reconstruct:
+        old, more = one.calibration, dict(one.more)
+        kind = "patients" if old.n == old.patients else "slices"
+        known = icc.get((one.title, one.how.fast), old.icc)
+        fitted = replace(old, units=kind, icc=known, named=old.n)
+        if fitted.missing:
+            gone = ("psnr_bound_held", "median_bound_db")
+            more["measured"] = {key: v for key, v in more.get("measured", {}).items() if key not in gone}
+        if (one.title, one.how.fast) in tested:
             seen = coverage(replace(one, calibration=fitted), tested[one.title, one.how.fast])
             more["measured"], (share, low, high) = seen, seen["coverage"]
             print(
