@@ -25,7 +25,7 @@ WIDE = 0.2
 class Worth:
     """chosen: the arm with generated images that val prefers. on: the split that judges. against: the plain
     arm, real or real + classical, that is harder to beat there. A gain must lie above 0 over both. rival: the
-    arm that learned from the labelled scans behind the prior, of two the one that val prefers.
+    arm that learned from the labelled scans behind the prior, of two the one that does better there.
 
     gains: key of each arm -> {split: {over: interval as JSON}}; values: key -> {split: mean over seeds}.
     honest: another split has judged than has chosen.
@@ -85,7 +85,7 @@ def worth_of(
     # an intersection-union test: each interval has its level, and the claim is made only where both hold it
     against = min(plain, key=lambda base: gains[chosen.key][on][base.key]["low"])
     rivals = [arm for arm in arms if arm in SEEN_ARMS]
-    rival = max(rivals, key=lambda arm: values[arm.key]["val"], default=None)
+    rival = max(rivals, key=lambda arm: values[arm.key][on], default=None)
     return Worth(chosen, against, on, values, gains, rival)
 
 

@@ -377,6 +377,28 @@ def test_an_interval_that_is_too_wide_says_so() -> None:
     assert "gain in AUROC -0.016" in text and "Too few seeds, or too few patients" in text
 
 
+def test_neither_arm_of_labels_behind_the_prior_may_be_ahead() -> None:
+    """Val prefers the one that is weak on test; the other one is ahead there."""
+    arms = [Arm(), Arm("generative", 1.0), *SEEN_ARMS]
+    means = dict(
+        zip((arm.key for arm in arms), ((0.6, 0.6), (0.8, 0.8), (0.9, 0.7), (0.7, 0.9)), strict=True)
+    )
+    rng = np.random.default_rng(0)
+    found = {
+        key: {
+            split: [mean_scores(mean + 0.01 * rng.normal(size=50)) for _ in range(5)]
+            for split, mean in zip(("val", "test"), both, strict=True)
+        }
+        for key, both in means.items()
+    }
+    worth = worth_of(arms, found, {"val": range(50), "test": range(50)}, "test")
+    assert worth.rival == SEEN_ARMS[1]
+    said = verdict_of(
+        worth.gain, ratio=1.0, ours="ours", against="real", metric="Dice", rivalry=worth.rivalry
+    )
+    assert said.startswith("Do not use it: the network does better")
+
+
 def test_both_plain_arms_must_be_beaten_and_test_chooses_nothing() -> None:
     """On val real + classical was unlucky; on test it is as good as ours. And the ratio that is best on test
     is not the one that val has chosen.
