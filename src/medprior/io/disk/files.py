@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
+    "LOCK",
     "append_line",
     "check_manifest",
     "digest_of_files",
+    "finish_folder",
     "flush",
     "give_back",
     "hold",
@@ -49,6 +51,7 @@ __all__ = [
 ]
 
 MANIFEST = "manifest.json"
+LOCK = ".lock"
 _OLD = ".old"
 _HERE = -100
 """AT_FDCWD: relative names start at the working folder."""
@@ -314,6 +317,51 @@ def write_folder(path: str | Path, fill: Callable[[Path], None]) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def finish_folder(begun: Path, path: Path, fill: Callable[[Path], None], *, but: Sequence[str] = ()) -> None:
+    """A folder that is filled up where it was begun, and then gets its name in one step. What
+    ``write_folder`` wrote below it stays as it is: neither copied, nor read, nor flushed again. Until then
+    all of it can be done again.
+
+    but: names in it that are no part of the result; they come along, unlisted. Raises FileProblem when the
+    disk refuses.
+    """
+
+    def work() -> None:
+        fill(begun)
+        listed, fresh = _checksums(begun, {*but, MANIFEST})
+        write_json(begun / MANIFEST, listed)
+        for written in fresh:
+            flush(written)
+        _put(begun, path)
+        flush(path.parent)
+
+    try:
+        _persistently(work)
+    except OSError as error:
+        raise FileProblem(
+            path, f"could not be written ({error.strerror or error})", "the same command goes on from there"
+        ) from error
+
+
+def _checksums(folder: Path, but: set[str]) -> tuple[dict[str, str], list[Path]]:
+    """(SHA-256 of each file below a folder, by its name there; files and folders that may not be flushed).
+    Folders with a manifest are believed.
+    """
+    found: dict[Path, str] = {}
+    fresh = []
+    for here, folders, names in os.walk(folder):
+        place = Path(here)
+        if place == folder:
+            names, folders[:] = ([one for one in some if one not in but] for some in (names, folders))
+        known = read_json(place / MANIFEST) if MANIFEST in names else None
+        folders[:] = [] if known is not None else folders
+        found |= {place / name: digest for name, digest in (known or {}).items()}
+        for name in [MANIFEST] if known is not None else names:
+            found[place / name] = sha256(place / name)
+        fresh += [] if known is not None else [*(place / name for name in names), place]
+    return {p.relative_to(folder).as_posix(): found[p] for p in sorted(found)}, fresh
+
+
 def _put(new: Path, path: Path) -> None:
     """``new`` takes the place of ``path``; what was there ends up under the name of ``new``."""
     if not path.exists():
@@ -435,7 +483,7 @@ def weight_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 @contextmanager
-def locked(folder: str | Path, name: str = ".lock") -> Iterator[None]:
+def locked(folder: str | Path, name: str = LOCK) -> Iterator[None]:
     """One run a folder. The lock is held by the open file, so a killed run leaves none behind; at the end the
     file is removed.
 

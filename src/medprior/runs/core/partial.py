@@ -6,25 +6,45 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ...errors import FileProblem
-from ...io.disk.files import read_json, write_json
+from ...io.disk.files import LOCK, finish_folder, flush, read_json, write_json
 
-__all__ = ["Partial", "beside", "linked"]
+__all__ = ["Partial", "beside", "linked", "moved"]
 
-_HEAD = "state.json"
+_HEAD, _RECORD = "state.json", "run.json"
 
 
 class Partial:
-    """OUT.partial: what was done so far. It is emptied where it belongs to another run."""
+    """OUT.partial: what was done so far. It is emptied where it belongs to another run. apart: folders in it
+    that are no part of the result.
+    """
 
-    def __init__(self, out: Path, identifier: str, *, fresh: bool = False) -> None:
+    def __init__(self, out: Path, identifier: str, *, fresh: bool = False, apart: Sequence[str] = ()) -> None:
         """The folder is locked by whoever calls. Raises FileProblem where the disk refuses."""
-        self.path = beside(out)
+        self.path, self.apart = beside(out), apart
         if fresh or not _same(self.path, identifier):
             _empty(self.path)
         write_json(self.path / _HEAD, {"id": identifier})
+
+    def finish(self, out: Path, fill: Callable[[Path], None]) -> None:
+        """It becomes the result: what ``fill`` writes, run.json among it, and all that it holds. A kill at
+        any moment costs no more than what ``fill`` does.
+        """
+        for left in [*self.path.glob(".tmp-*"), *self.path.glob("*/.tmp-*")]:  # of a killed process
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+        def whole(folder: Path) -> None:
+            fill(folder)
+            (folder / _HEAD).unlink(missing_ok=True)  # from here on run.json says whose it is
+
+        finish_folder(self.path, out, whole, but=(LOCK, *self.apart))
+        (out / LOCK).unlink(missing_ok=True)
+        for name in self.apart:
+            shutil.rmtree(out / name, ignore_errors=True)
 
     def forget(self) -> None:
         """All is written where it belongs."""
@@ -50,6 +70,18 @@ def linked(source: Path, target: Path) -> None:
                 os.link(Path(folder) / name, here / name)
             except OSError:
                 shutil.copy2(Path(folder) / name, here / name)
+                flush(here / name)
+        flush(here)
+
+
+def moved(source: Path, target: Path) -> None:
+    """What a folder holds, into another one of the same disk. What is there already stays."""
+    target.mkdir(parents=True, exist_ok=True)
+    for one in sorted(source.iterdir()):
+        if not one.name.startswith(".tmp-"):
+            one.rename(target / one.name)
+    flush(target)
+    flush(source)
 
 
 def _empty(path: Path) -> None:
@@ -57,13 +89,13 @@ def _empty(path: Path) -> None:
     for left in path.iterdir():
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
-        elif left.name != ".lock":
+        elif left.name != LOCK:
             left.unlink(missing_ok=True)
 
 
 def _same(path: Path, identifier: str) -> bool:
-    try:
-        head = read_json(path / _HEAD)
-    except FileProblem:
-        return False
-    return isinstance(head, dict) and head.get("id") == identifier
+    for name in (_HEAD, _RECORD):
+        with suppress(FileProblem):
+            head = read_json(path / name)
+            return isinstance(head, dict) and head.get("id") == identifier
+    return False

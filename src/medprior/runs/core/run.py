@@ -26,6 +26,7 @@ from ...io.disk.files import check_manifest, give_back, hold, write_folder
 from ..ask.requests import Request
 from ..page.record import read_record
 from .outputs import Outcome, Summary
+from .partial import Partial
 from .progress import Event, OnEvent
 
 __all__ = ["Run", "RunFolder", "versions"]
@@ -180,6 +181,12 @@ class Run:
             outcome.fill(folder, record)
 
         write_folder(self.out, fill)
+        give_back(self.out)
+        return RunFolder(self.out, record)
+
+    def publish_begun(self, begun: Partial, outcome: Outcome, record: JsonObject) -> RunFolder:
+        """The same of a folder in which most of it lies already."""
+        begun.finish(self.out, lambda folder: outcome.fill(folder, record))
         give_back(self.out)
         return RunFolder(self.out, record)
 

@@ -21,8 +21,19 @@ from ...io.served.process import Desk
 from ..core.progress import EVENTS, Event, OnEvent
 from ..page.record import read_record
 
-__all__ = ["Ended", "ShardTask", "further_shards", "on_dask", "on_slurm", "processes", "work_off"]
+__all__ = [
+    "SUBMITTED",
+    "Ended",
+    "ShardTask",
+    "further_shards",
+    "on_dask",
+    "on_slurm",
+    "processes",
+    "work_off",
+]
 
+SUBMITTED = "submitit"
+"""Folder of what is handed to SLURM."""
 FURTHER = "MEDPRIOR_FURTHER"
 """Variable of the environment: set where a worker gets further shards from its standard input."""
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
@@ -193,7 +204,7 @@ def on_slurm(parts: Sequence[ShardTask], folder: Path, on_event: OnEvent) -> dic
     Raises MissingExtra without submitit, BadOption where there is no SLURM.
     """
     submitit = optional("submitit", "slurm", "--cluster slurm")
-    logs = folder / "submitit"
+    logs = folder / SUBMITTED
     logs.mkdir(mode=0o700, parents=True, exist_ok=True)
     logs.chmod(0o700)  # what submitit hands over is code: no one else may write there
     try:

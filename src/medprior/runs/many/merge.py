@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from ...errors import BadOption, Corrupt, FileProblem
 from ...io.disk.files import check_manifest, locked
 from ...io.disk.tables import write_lines
 from ..ask.many import shard_named
-from ..core.partial import Partial, beside, linked
+from ..core.partial import Partial, beside, linked, moved
 from ..core.progress import OnEvent, silent
 from ..core.run import Run, RunFolder
 from ..page.record import read_record
@@ -48,26 +47,26 @@ def merge_runs(
         return done
     with locked(beside(run.out)):
         begun = Partial(run.out, run.id, fresh=True)
-        done = merged(run, begun.path, folders, first)
+        done = merged(run, begun, folders, first, ours=False)
         begun.forget()
     return done
 
 
-def merged(run: Run, begun: Path, folders: Sequence[Path], first: JsonObject) -> RunFolder:
-    """The run folder, made in ``begun``. first: record of one of the shards. Raises Corrupt where the rows of
-    all are not those of every scan.
+def merged(run: Run, begun: Partial, folders: Sequence[Path], first: JsonObject, *, ours: bool) -> RunFolder:
+    """The run folder, made in ``begun``. first: record of one of the shards. ours: the shards lie in
+    ``begun`` and end with this, so their scans are moved, not linked. Raises Corrupt where the rows of all
+    are not those of every scan.
     """
     listed = first["metrics"]["listed"]
-    for folder in folders:
-        if (folder / SCANS).is_dir():
-            linked(folder / SCANS, begun / SCANS)
     rows = heapq.merge(*(rows_in(folder / ROWS) for folder in folders), key=lambda row: row.n)
-    write_lines(begun / ROWS, (row.as_json() for row in rows))
-    if [row.n for row in rows_in(begun / ROWS)] != list(range(1, listed + 1)):
-        shutil.rmtree(begun / SCANS, ignore_errors=True)
+    write_lines(begun.path / ROWS, (row.as_json() for row in rows))
+    if [row.n for row in rows_in(begun.path / ROWS)] != list(range(1, listed + 1)):
         raise Corrupt(
             folders[0], "and the other shards do not hold each scan once", "do the shards again with --fresh"
         )
+    for folder in folders:
+        if (folder / SCANS).is_dir():
+            (moved if ours else linked)(folder / SCANS, begun.path / SCANS)
     return publish(run, first["prior"], begun, listed)
 
 

@@ -16,14 +16,13 @@ from ...data.volume import Volume
 from ...errors import FileProblem, Unsupported, cause
 from ...io.dataset.worklist import ListedScan, ReadScan, read_scans, shard_of
 from ...io.disk.files import locked, write_file
-from ...io.disk.tables import write_lines
 from ..ask.many import shard_named
 from ..core.cost import LONG, words
 from ..core.outputs import Outcome
-from ..core.partial import beside, linked
+from ..core.partial import Partial, beside
 from ..core.progress import Event, OnEvent
 from ..core.run import Run, RunFolder
-from .begun import SCANS, THUMB, BegunMany
+from .begun import THUMB, BegunMany
 from .job import ManyJob, of_one
 from .page import folder_outcome
 from .rows import ROWS, Row, q_values, rows_in, write_results
@@ -46,24 +45,18 @@ def do_scans(job: ManyJob, run: Run, scans: Sequence[ListedScan], on_event: OnEv
         if begun.done:
             on_event(Event("note", f"goes on: {len(begun.done)} scans are done already"))
         _Work(job, begun, on_event).all(mine)
-        done = publish(run, job.prior, begun.path, len(scans))
+        done = publish(run, job.prior, begun, len(scans))
         begun.forget()
     return done
 
 
-def publish(run: Run, prior: Mapping[str, str], begun: Path, listed: int) -> RunFolder:
+def publish(run: Run, prior: Mapping[str, str], begun: Partial, listed: int) -> RunFolder:
     """The folder of a run whose rows and scans lie in ``begun``. listed: scans in the folder of data."""
-    rows = begun / ROWS
+    rows = begun.path / ROWS
     found = None if run.identity.get("shard") else q_values(rows_in(rows))
-
-    def fill(folder: Path) -> None:
-        linked(begun / SCANS, folder / SCANS)
-        write_lines(folder / ROWS, (row.as_json() for row in rows_in(rows)))
-        write_results(folder, rows, found)
-
-    outcome = folder_outcome(run, prior, begun, found, listed)
-    record = run.record(outcome, prior=prior, input=None)
-    return run.publish(outcome, record, fill)
+    write_results(begun.path, rows, found)
+    outcome = folder_outcome(run, prior, begun.path, found, listed)
+    return run.publish_begun(begun, outcome, run.record(outcome, prior=prior, input=None))
 
 
 @dataclass(slots=True)

@@ -21,13 +21,14 @@ from ..core.partial import Partial, beside
 from ..core.progress import Event, OnEvent
 from ..core.run import Run, RunFolder
 from ..page.record import read_record
-from .engines import Ended, ShardTask, further_shards, on_dask, on_slurm, processes
+from .engines import SUBMITTED, Ended, ShardTask, further_shards, on_dask, on_slurm, processes
 from .job import ManyJob, of_one
 from .merge import merged
 from .run import do_scans
 
 __all__ = ["run_many"]
 
+_SHARDS = "shards"
 _ON_CLUSTER = 64
 """Parts of a run on a cluster, unless another number is given."""
 _REFUSED, _NAMED = (2, 3), 100
@@ -68,11 +69,11 @@ def _shared(job: ManyJob, run: Run, scans: Sequence[ListedScan], on_event: OnEve
     if (done := run.done(on_event)) is not None:
         return done
     with locked(beside(run.out)):
-        begun = Partial(run.out, run.id, fresh=job.request.fresh)
+        begun = Partial(run.out, run.id, fresh=job.request.fresh, apart=(_SHARDS, SUBMITTED))
         parts = _parts(job, begun.path, scans)
         _announce(job, scans, len(parts), on_event)
         _work_off(job, parts, begun.path, on_event)
-        done = merged(run, begun.path, [part.out for part in parts], read_record(parts[0].out))
+        done = merged(run, begun, [part.out for part in parts], read_record(parts[0].out), ours=True)
         begun.forget()
     return done
 
@@ -83,7 +84,7 @@ def _parts(job: ManyJob, begun: Path, scans: Sequence[ListedScan]) -> list[Shard
     digits, parts = len(str(of)), []
     held = Counter(shard_of(scan, of) for scan in scans)
     for n in range(1, of + 1):
-        out = (begun / "shards" / f"{n:0{digits}d}-of-{of}").absolute()
+        out = (begun / _SHARDS / f"{n:0{digits}d}-of-{of}").absolute()
         alone = {"workers": None, "cluster": None, "jobs": None, "fresh": False}
         own = {**_absolute(job), **alone, "shard": f"{n}/{of}", "out": out}
         request = job.request.model_copy(update=own)
@@ -138,7 +139,7 @@ def _work_off(job: ManyJob, parts: Sequence[ShardTask], begun: Path, on_event: O
             return
         cluster = job.request.cluster
         if cluster is None:
-            ended = processes(left, job.request.workers or 1, begun / "shards", on_event)
+            ended = processes(left, job.request.workers or 1, begun / _SHARDS, on_event)
         elif cluster == "slurm":
             ended = on_slurm(left, begun, on_event)
         else:

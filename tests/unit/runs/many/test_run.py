@@ -14,6 +14,7 @@ import pytest
 import medprior as mp
 from medprior.errors import BadOption
 from medprior.evidence.conformal import benjamini_hochberg
+from medprior.io.disk import files
 from medprior.runs.ask.requests import request_from
 from medprior.runs.core.outputs import SHORT
 from medprior.runs.core.progress import Event
@@ -84,6 +85,42 @@ def test_a_stopped_run_goes_on_and_does_no_scan_twice(
     assert [e.total - e.done for e in events if e.kind == "stage"][-1] == N + 1 - 4  # the fourth was whole
     assert not (tmp_path / "run.partial").exists()
     assert detected(films, tiny, tmp_path / "run").reused
+
+
+def test_a_kill_just_before_its_folder_has_its_name_costs_no_scan(
+    films: Path, tiny: Path, whole: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All is written where it was begun, and run.json says whose it is: the next command only names it."""
+    kept = files._put
+
+    def killed(new: Path, path: Path) -> None:
+        if path == tmp_path / "run":
+            raise KeyboardInterrupt
+        kept(new, path)
+
+    monkeypatch.setattr(files, "_put", killed)
+    with pytest.raises(KeyboardInterrupt):
+        detected(films, tiny, tmp_path / "run")
+    assert not (tmp_path / "run").exists() and (tmp_path / "run.partial/run.json").is_file()
+    (tmp_path / "run.partial/scans/.tmp-0-0-left").mkdir()  # of a killed worker
+    monkeypatch.setattr(files, "_put", kept)
+    events: list[Event] = []
+    again = detected(films, tiny, tmp_path / "run", events.append)
+    assert contents(again) == contents(whole) and not (tmp_path / "run.partial").exists()
+    assert [e.total - e.done for e in events if e.kind == "stage"][-1] == 0
+    files.check_manifest(again.path)
+
+
+def test_a_scan_is_flushed_once_and_not_at_the_end_again(
+    films: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own folder has done so: the end of a run takes no longer for a hundred thousand scans."""
+    flushed: list[Path] = []
+    kept = files.flush
+    monkeypatch.setattr(files, "flush", lambda path: (flushed.append(Path(path)), kept(path)))
+    run = detected(films, tiny, tmp_path / "run")
+    named = [path.name for path in flushed if "scans" in path.parts]
+    assert named.count("manifest.json") == len(list(run.path.glob("scans/*")))
 
 
 @pytest.mark.parametrize(
