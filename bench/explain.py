@@ -38,7 +38,7 @@ from medprior.explanation.believable import Likeness, learn_likeness
 from medprior.explanation.coarse import Coarse
 from medprior.explanation.counterfactual import Problem, at_distance, smallest
 from medprior.explanation.latent import Search
-from medprior.explanation.shortcuts import ScanAnswer, used_place
+from medprior.explanation.shortcuts import OtherScan, ScanAnswer, moved_place, used_place
 from medprior.prior import Prior
 
 DATA = Path(os.environ.get("MEDPRIOR_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
@@ -337,26 +337,32 @@ def shortcut(args: argparse.Namespace) -> None:
                 train, cases = marked(train, mark), marked(cases, mark)
             mine = torch.randperm(len(train.images), generator=generator(run, "half"))[::2]
             model = taught(Residual(), train.images[mine], train.labels[mine], run, steps=300)
-            shown = cases.images[cases.labels == 1]
-            shown = shown[answers(model, shown) == 1][run::2][:12]
-            scans = [scan_answer(prior, model, scan, 1) for scan in shown.split(1)]
-            place = used_place(scans, partial(interval, np.mean, patients=range(len(scans))))
-            named += place.suspect and (mark is None or place.name == "top left corner")
-            print(
-                f"  {'marker' if mark else 'none'} run {run}: {place.name}, turned {place.turned:.2f}, "
-                f"elsewhere {place.elsewhere:.2f}, log odds {place.fall.value:.2f} ({place.fall.low:.2f} to "
-                f"{place.fall.high:.2f}), {'suspected' if place.suspect else 'not suspected'}",
-                flush=True,
-            )
+            right = [cases.images[cases.labels == k] for k in (0, 1)]
+            other, shown = (x[answers(model, x) == k][run::2][:10] for k, x in enumerate(right))
+            scans = [scan_answer(prior, model, scan) for scan in shown.split(1)]
+            others = [OtherScan(scan, scans[0].likelihood) for scan in other.split(1)]
+            places = [
+                used_place(scans, partial(interval, np.mean, patients=range(len(scans)))),
+                moved_place(scans, others, partial(interval, np.mean, patients=range(len(others)))),
+            ]
+            suspects = [one.name for one in places if one.suspect]
+            named += bool(suspects) and (mark is None or set(suspects) == {"top left corner"})
+            shown_as = [
+                f"{how} {one.name}, turned {one.turned:.2f}, elsewhere {one.elsewhere:.2f}, log odds "
+                f"{one.fall.value:.2f} ({one.fall.low:.2f} to {one.fall.high:.2f})"
+                for how, one in zip(("painted out:", "moved in:"), places, strict=True)
+            ]
+            print(f"  {'marker' if mark else 'none'} run {run}: {'; '.join(shown_as)}; suspected: {suspects}")
         print(f"{'marker' if mark else 'no marker'}: suspected in {named} of {args.runs}")
 
 
-def scan_answer(prior: Prior, model: nn.Module, scan: Tensor, label: int) -> ScanAnswer:
+def scan_answer(prior: Prior, model: nn.Module, scan: Tensor) -> ScanAnswer:
+    """How likely the second class is."""
     infill = Infill(prior, scan, 0)
 
     def likely(images: Tensor) -> Tensor:
         with torch.no_grad():
-            return model(images).softmax(1)[:, label]
+            return model(images).softmax(1)[:, 1]
 
     return ScanAnswer(occluded(scan, infill), infill, likely)
 

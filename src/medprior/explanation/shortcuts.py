@@ -1,7 +1,7 @@
 """What a model goes by over many scans: the places whose repainting turns its answers, by name.
 
 A marker in a corner, a tube or a border that decides the answer is a shortcut (DeGrave et al., Nature Machine
-Intelligence 3, 2021). Painting the place out of every scan proves it.
+Intelligence 3, 2021). Painting the place out of every scan proves it, and so does moving it into others.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..prior.promises import Estimate
 from .attribution import Infill, Occluded
 from .latent import Likelihood
 
-__all__ = ["ScanAnswer", "UsedPlace", "used_place"]
+__all__ = ["MeanInterval", "ScanAnswer", "UsedPlace", "used_place"]
 
 _EDGE = 0.2
 """Share of the side that counts as the border of the scan."""
@@ -36,6 +36,7 @@ _CERTAIN = 1e-4
 _LEAST = 5
 
 MeanInterval: TypeAlias = Callable[[NDArray[np.float64]], Estimate]
+Effect: TypeAlias = Callable[[Tensor], tuple[NDArray[np.float64], NDArray[np.bool_]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +49,31 @@ class ScanAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherScan:
+    """A scan (1, C, i, j[, k]) with another answer, and how likely the model thinks this one."""
+
+    scan: Tensor
+    likelihood: Likelihood
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class UsedPlace:
     """The place that a model's answers depend on most. where: (i, j[, k]) bool. name: in words. turned: share
-    of the answers that turn when it is painted out. elsewhere: the same for its mirror images in the scan.
-    fall: log odds that the answers lose with it, less those that they lose with the mirror image that counts
-    most. n: scans.
+    of the answers that turn when it is painted out, or moved in. elsewhere: the same for its mirror images in
+    the scan. falls: of each scan, the log odds that its answer loses, less those that it loses with the
+    mirror image that counts most. fall: their mean. n: scans.
     """
 
     where: Tensor
     name: str
     turned: float
     elsewhere: float
+    falls: NDArray[np.float64]
     fall: Estimate
-    n: int
+
+    @property
+    def n(self) -> int:
+        return len(self.falls)
 
     @property
     def suspect(self) -> bool:
@@ -88,16 +101,47 @@ def used_place(scans: Sequence[ScanAnswer], mean_of: MeanInterval) -> UsedPlace:
     where = _around_peak(
         torch.stack([one.windows.importance(log_odds(one.likelihood)) for one in scans]).mean(0)
     )
-    others = [one for one in _mirrored(where) if not bool((one & where).any())]
-    own, *rest = [_painted_out(scans, one) for one in (where, *others)]
-    most = np.max([fall for fall, _ in rest], axis=0) if rest else np.zeros(len(scans))
+    return _beside_its_mirror_images(where, lambda free: _painted_out(scans, free), mean_of)
+
+
+def moved_place(scans: Sequence[ScanAnswer], others: Sequence[OtherScan], mean_of: MeanInterval) -> UsedPlace:
+    """The windows that turn scans with another answer most, if they are moved into these from scans with this
+    answer. A model that sees the disease keeps its answer without the marker; moved into a healthy scan, the
+    marker shows. What the cut itself does is taken off: that of a window from another scan of their own
+    answer. mean_of: as of ``used_place``, for ``others``.
+
+    Raises BadOption for fewer than 5 of either, ShapeMismatch for several sizes.
+    """
+    if min(len(scans), len(others)) < _LEAST:
+        raise BadOption(
+            f"shortcuts: wanted at least {_LEAST} scans of each answer, got {len(scans)} and {len(others)}"
+        )
+    sizes = {tuple(one.shape[2:]) for one in (*(s.windows.scan for s in scans), *(o.scan for o in others))}
+    if len(sizes) > 1:
+        raise ShapeMismatch("shortcuts", "scans of one size", sorted(sizes))
+    windows = scans[0].windows.free
+    rise = torch.from_numpy(_moved_in(scans, others, windows)[0].mean(0)).float()
+    each = rise.reshape(-1, *[1] * (windows.ndim - 2)) * windows[:, 0]
+    where = _around_peak(each.sum(0) / windows[:, 0].sum(0).clamp_min(1))
+
+    def effect(free: Tensor) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        rises, turned = _moved_in(scans, others, free)
+        return rises[:, 0], turned[:, 0]
+
+    return _beside_its_mirror_images(where, effect, mean_of)
+
+
+def _beside_its_mirror_images(where: Tensor, effect: Effect, mean_of: MeanInterval) -> UsedPlace:
+    places = [where, *(one for one in _mirrored(where) if not bool((one & where).any()))]
+    own, *rest = [effect(one.float()[None, None]) for one in places]
+    most = np.max([fall for fall, _ in rest], axis=0) if rest else np.zeros(len(own[0]))
     return UsedPlace(
         where,
         place_name(where),
         float(own[1].mean()),
         float(np.mean([turned for _, turned in rest])) if rest else 0.0,
+        own[0] - most,
         mean_of(own[0] - most),
-        len(scans),
     )
 
 
@@ -132,12 +176,31 @@ def _mirrored(where: Tensor) -> list[Tensor]:
     return [where.flip(some) for n in range(1, where.ndim + 1) for some in combinations(axes, n)]
 
 
-def _painted_out(scans: Sequence[ScanAnswer], where: Tensor) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """(n,) log odds lost with a place painted out of each scan, and whether its answer is then below half."""
-    free, fall, turned = where.float()[None, None], list[float](), list[bool]()
+def _painted_out(scans: Sequence[ScanAnswer], free: Tensor) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """(n,) log odds lost with a place (1, 1, i, j[, k]) painted out of each scan, and whether its answer is
+    then below half.
+    """
+    fall, turned = list[float](), list[bool]()
     for one in scans:
         odds = log_odds(one.likelihood)
         left = float(odds(one.infill(free))[0])
         fall.append(float(odds(one.windows.scan)[0]) - left)
         turned.append(left < 0)
     return np.array(fall), np.array(turned)
+
+
+def _moved_in(
+    scans: Sequence[ScanAnswer], others: Sequence[OtherScan], free: Tensor
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """(n, B) log odds of this answer that places (B, 1, i, j[, k]) bring into each of the others, and whether
+    only they turn it.
+    """
+    rises, turned = [], []
+    for n, one in enumerate(others):
+        odds, own = log_odds(one.likelihood), others[(n + 1) % len(others)].scan
+        moved, control = (
+            odds(one.scan + free * (donor - one.scan)) for donor in (scans[n % len(scans)].windows.scan, own)
+        )
+        rises.append((moved - control).double().numpy())
+        turned.append(((moved > 0) & (control <= 0)).numpy())
+    return np.stack(rises), np.stack(turned)

@@ -14,7 +14,14 @@ from torch import Tensor
 from medprior.errors import BadOption
 from medprior.evidence.intervals import interval
 from medprior.explanation.attribution import Infill, occluded
-from medprior.explanation.shortcuts import ScanAnswer, UsedPlace, place_name, used_place
+from medprior.explanation.shortcuts import (
+    OtherScan,
+    ScanAnswer,
+    UsedPlace,
+    moved_place,
+    place_name,
+    used_place,
+)
 from tests.unit.jobs.exact import Exact
 
 SIZE = (20, 16)
@@ -70,6 +77,23 @@ def test_a_corner_that_does_not_matter_is_not_suspected() -> None:
 def test_scans_of_one_patient_cannot_say() -> None:
     with pytest.raises(BadOption, match="patients"):
         placed(answers(CORNER, marked=True), ["one"] * 6)
+
+
+def test_a_marker_moved_into_other_scans_turns_them() -> None:
+    """Where painting it out changes little, as the model sees the disease, too."""
+    with_it, without = answers(CORNER, marked=True), answers(CORNER, marked=False, n=12)[6:]
+    one = with_it[0].likelihood
+    others = [OtherScan(scan.windows.scan, one) for scan in without]
+    found = moved_place(with_it, others, partial(interval, np.mean, patients=range(6)))
+    assert found.name == "top left corner" and found.turned >= 0.5 and found.elsewhere == 0 and found.suspect
+    with pytest.raises(BadOption, match="of each answer"):
+        moved_place(with_it, others[:3], partial(interval, np.mean, patients=range(3)))
+
+
+def test_what_every_scan_has_is_no_shortcut() -> None:
+    scans, other = answers(CORNER, marked=False), answers(CORNER, marked=False, n=12)[6:]
+    others = [OtherScan(scan.windows.scan, scans[0].likelihood) for scan in other]
+    assert not moved_place(scans, others, partial(interval, np.mean, patients=range(6))).suspect
 
 
 def surer(likelihood: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

@@ -23,7 +23,7 @@ from ...explanation.attribution import Infill, occluded
 from ...explanation.believable import Likeness
 from ...explanation.latent import Search
 from ...explanation.model import Model
-from ...explanation.shortcuts import ScanAnswer, UsedPlace, used_place
+from ...explanation.shortcuts import MeanInterval, OtherScan, ScanAnswer, UsedPlace, moved_place, used_place
 from ...io.dataset.index import patients_of
 from ...io.dataset.scan import Index, Item
 from ...jobs.explain import Explained, Explaining, explain
@@ -37,6 +37,7 @@ from ..core.run import RunFolder
 from ..explain.model import load_model, model_digest
 from ..explain.real_scans import RealScans
 from ..page.blocks import Section, Table
+from .detection.subgroups import FEWEST, groups_of
 from .study import Collected, caveats_of, evaluated, rate_or_none, span, stored
 
 __all__ = ["run_evaluate_explain"]
@@ -109,8 +110,7 @@ def _work(
             collected.keep(item.digest, _one(request, bench, next(index.volumes([item]))[1], item.label))
         on_event(Event("step", done=done, total=len(chosen)))
     rows = [collected[item.digest] for item in chosen]
-    places = _places(request, bench, index, chosen, rows)
-    return _outcome(items, chosen, rows, places)
+    return _outcome(items, chosen, rows, _places(request, bench, index, chosen, rows))
 
 
 def _spread(items: Sequence[Item], most: int) -> list[Item]:
@@ -189,33 +189,52 @@ def _places(
     index: Index,
     chosen: Sequence[Item],
     rows: Sequence[Mapping[str, Any]],
-) -> dict[str, UsedPlace]:
-    """The place that each answer goes by, of answers that enough scans of one size have."""
+) -> dict[str, JsonObject]:
+    """The places that each answer goes by, of answers that enough scans of one size have. One is painted out
+    of these scans, the other is moved into scans with another answer; None where these are too few.
+    """
     found = {}
     for given in sorted({row["given"] for row in rows}):
-        mine = [item for item, row in zip(chosen, rows, strict=True) if row["given"] == given]
+        parts = [
+            [item for item, row in zip(chosen, rows, strict=True) if (row["given"] == given) is wanted]
+            for wanted in (True, False)
+        ]
+        mine, others = parts
         try:
-            found[given] = used_place(
-                [_answer(request, bench, volume, given) for _, volume in index.volumes(mine)],
-                partial(interval, np.mean, patients=[item.owner for item in mine]),
-            )
+            scans = [_answer(request, bench, volume, given) for _, volume in index.volumes(mine)]
+            painted = used_place(scans, _mean_over(mine))
         except BadOption:
             continue  # fewer than five scans have this answer
+        try:
+            other = [_other(request, bench, volume, given) for _, volume in index.volumes(others)]
+            moved = place_metrics(moved_place(scans, other, _mean_over(others)), others)
+        except BadOption:
+            moved = None
+        found[given] = {"painted out": place_metrics(painted, mine), "moved in": moved}
     return found
 
 
+def _mean_over(items: Sequence[Item]) -> MeanInterval:
+    return partial(interval, np.mean, patients=[item.owner for item in items])
+
+
 def _answer(request: EvaluateExplain, bench: _Bench, volume: Volume, given: str) -> ScanAnswer:
+    at = _other(request, bench, volume, given)
+    infill = Infill(bench.prior, at.scan, request.seed)
+    return ScanAnswer(occluded(at.scan, infill), infill, at.likelihood)
+
+
+def _other(request: EvaluateExplain, bench: _Bench, volume: Volume, given: str) -> OtherScan:
     admitted = bench.prior.admit(volume, allow_other=request.allow_other)
     answers, at = bench.model.on(admitted), bench.model.index(given)
-    infill = Infill(bench.prior, admitted.whole[None], request.seed)
-    return ScanAnswer(occluded(admitted.whole[None], infill), infill, lambda images: answers(images)[:, at])
+    return OtherScan(admitted.whole[None], lambda images: answers(images)[:, at])
 
 
 def _outcome(
     items: Sequence[Item],
     chosen: Sequence[Item],
     rows: Sequence[Mapping[str, Any]],
-    places: Mapping[str, UsedPlace],
+    places: Mapping[str, JsonObject],
 ) -> Outcome:
     numbers = patients_of(chosen)
     patients = [numbers[item.owner] for item in chosen]
@@ -225,22 +244,40 @@ def _outcome(
             name: {"passed": sum(row["maps"][name] for row in rows), "n": len(rows)}
             for name in (rows[0]["maps"] if rows else ())
         },
-        "places": {
-            given: {
-                "name": at.name,
-                "turned": at.turned,
-                "elsewhere": at.elsewhere,
-                "fall": stored(at.fall),
-                "area": float(at.where.float().mean()),
-                "suspect": at.suspect,
-                "n": at.n,
-            }
-            for given, at in places.items()
-        },
+        "places": dict(places),
         "seconds": float(np.median([row["seconds"] for row in rows])),
         "n": len(rows),
     }
     return Outcome(metrics, [_section(metrics, items)], [], explanation_study(metrics))
+
+
+def place_metrics(at: UsedPlace, items: Sequence[Item]) -> JsonObject:
+    """What is stored of a place. items: of its scans, in order."""
+    return {
+        "name": at.name,
+        "turned": at.turned,
+        "elsewhere": at.elsewhere,
+        "fall": stored(at.fall),
+        "area": float(at.where.float().mean()),
+        "suspect": at.suspect,
+        "n": at.n,
+        "groups": _by_group(at, items),
+    }
+
+
+def _by_group(at: UsedPlace, items: Sequence[Item]) -> list[JsonObject]:
+    """In which subgroups the place counts: its mean fall in each of at least ``FEWEST`` patients. The label
+    is a subgroup, too: it tells right answers from wrong ones.
+    """
+    found: list[JsonObject] = []
+    told = [{"label": item.label, **groups} for item, groups in zip(items, groups_of(items), strict=True)]
+    for tag in sorted({tag for groups in told for tag in groups}):
+        for name in sorted({groups[tag] for groups in told if tag in groups}):
+            mine = [n for n, groups in enumerate(told) if groups.get(tag) == name]
+            if len({items[n].owner for n in mine}) >= FEWEST:
+                fall = float(at.falls[mine].mean())
+                found.append({"tag": tag, "group": name, "n": len(mine), "fall": fall})
+    return found
 
 
 def _rate(name: str, rows: Sequence[Mapping[str, Any]], patients: Sequence[int]) -> JsonObject | None:
@@ -259,17 +296,28 @@ def explanation_study(metrics: Mapping[str, Any]) -> Summary:
         for name, at in metrics["rates"].items()
         if at is not None
     ]
-    lines += [_place_line(given, at) for given, at in metrics["places"].items()]
+    lines += [_place_line(given, how, at) for given, how, at in _each_place(metrics)]
     turned = metrics["rates"]["turned"]
     return Summary(tuple(lines), f"turned {turned['value']:.2f} of {metrics['n']} scans")
 
 
-def _place_line(given: str, at: Mapping[str, Any]) -> str:
+def _each_place(metrics: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
+    """(answer, how it was tried, the place)."""
+    return [(given, how, at) for given, both in metrics["places"].items() for how, at in both.items() if at]
+
+
+_TRIED = {
+    "painted out": "Painting it out turns",
+    "moved in": "Moved from these scans into scans with another answer, it turns",
+}
+
+
+def _place_line(given: str, how: str, at: Mapping[str, Any]) -> str:
     word = "Shortcut suspected" if at["suspect"] else "Place that matters most"
     return (
-        f"{word} for {given}: {at['name']}, {100 * at['area']:.0f} % of the area. Painting it out turns "
+        f"{word} for {given}: {at['name']}, {100 * at['area']:.0f} % of the area. {_TRIED[how]} "
         f"{100 * at['turned']:.0f} % of {at['n']} answers, its mirror images {100 * at['elsewhere']:.0f} %. "
-        f"Log odds fall by {at['fall']['value']:.2f} more than with any of them ({span(at['fall'], 2)})."
+        f"Log odds change by {at['fall']['value']:.2f} more than with any of them ({span(at['fall'], 2)})."
     )
 
 
@@ -284,11 +332,18 @@ def _section(metrics: Mapping[str, Any], items: Sequence[Item]) -> Section:
     maps = [["map", "passed its check", "scans"]]
     maps += [[name, str(at["passed"]), str(at["n"])] for name, at in metrics["maps"].items()]
     places = [["answer", "what its place says"]]
-    places += [[given, _place_line(given, at)] for given, at in metrics["places"].items()]
+    places += [[given, _place_line(given, how, at)] for given, how, at in _each_place(metrics)]
+    groups = [["answer", "place", "subgroup", "scans", "log odds"]]
+    groups += [
+        [given, f"{at['name']}, {how}", f"{one['tag']}: {one['group']}", str(one["n"]), f"{one['fall']:.2f}"]
+        for given, how, at in _each_place(metrics)
+        for one in at["groups"]
+    ]
     note = f"Of {metrics['n']} scans; {metrics['seconds']:.1f} s a scan (median)."
     tables = [Table(rows, note, open=True)]
     tables += [Table(maps, "See docs/explain.md for the check.")] if len(maps) > 1 else []
     tables += [Table(places, words=True, open=True)] if len(places) > 1 else []
+    tables += [Table(groups, "Log odds beyond those of its mirror images.")] if len(groups) > 1 else []
     return Section(
         "Evaluate explain: do the explanations hold?",
         "A change that turns one model says little: an attack does that, too. A second model, trained on "

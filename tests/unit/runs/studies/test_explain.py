@@ -6,11 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from medprior.explanation.shortcuts import UsedPlace
+from medprior.io.dataset.scan import scan
 from medprior.io.disk.files import read_json
+from medprior.prior.promises import Estimate
 from medprior.runs.ask.requests import EvaluateExplain
-from medprior.runs.studies.explain import run_evaluate_explain
+from medprior.runs.studies.explain import place_metrics, run_evaluate_explain
 
 from ..conftest import bright_model, scene
 
@@ -45,3 +49,20 @@ def test_the_study_prints_its_rates_and_goes_on(tmp_path: Path, tiny: Path, fold
     assert found["rates"]["believed"] is not None and found["rates"]["small"] is not None
     assert "second model" in done.report.read_text()
     assert run_evaluate_explain(request, lambda event: None).reused
+
+
+def test_a_place_says_in_which_subgroups_it_counts(folder: Path) -> None:
+    """Subgroups of fewer than five patients are not named."""
+    items = list(scan(folder, modality="DX").usable())
+    bright = [item for item in items if item.label == "bright"]
+    dark = [item for item in items if item.label == "dark"]
+    falls = np.array([2.0] * 8 + [0.5] * 6)
+    where = torch.zeros(32, 32, dtype=torch.bool)
+    place = UsedPlace(where, "top left corner", 0.5, 0.0, falls, Estimate(1.4, 0.9, 1.9, 0.95, 14))
+    groups = place_metrics(place, [*bright[:8], *dark[:6]])["groups"]
+    assert groups == [
+        {"tag": "label", "group": "bright", "n": 8, "fall": 2.0},
+        {"tag": "label", "group": "dark", "n": 6, "fall": 0.5},
+    ]
+    few = UsedPlace(where, "top left corner", 0.5, 0.0, falls[:4], Estimate(1.4, 0.9, 1.9, 0.95, 4))
+    assert place_metrics(few, bright[:4])["groups"] == []

@@ -20,7 +20,7 @@ from ....io.groups import TAGS
 from ...page.blocks import Section, Table
 from ..study import span
 
-__all__ = ["GAP", "HANDFUL", "LEAST", "Member", "groups_of", "subgroup_section", "subgroups"]
+__all__ = ["FEWEST", "GAP", "HANDFUL", "LEAST", "Member", "groups_of", "subgroup_section", "subgroups"]
 
 LEAST = 30
 """Patients of a group, and healthy ones for its false positives, below which nothing is said of it."""
