@@ -20,11 +20,12 @@ from ..arrays import count_slices, holds_stack, measured_in, read_kspace, read_s
 from ..disk.limits import Limits
 from ..pictures import ahead
 from ..read import kind_of, read
-from .layout import PLAIN, Layout, Listed
+from .layout import INDEX, PLAIN, Layout, Listed
 from .listing import file_state, list_files
 from .scan import dicom_files, series_homes
+from .store import load_index
 
-__all__ = ["ListedScan", "ReadScan", "digest_of_list", "list_scans", "read_scans", "shard_of"]
+__all__ = ["ListedScan", "ReadScan", "digest_of_list", "is_index", "list_scans", "read_scans", "shard_of"]
 
 ReadScan: TypeAlias = Volume | KSpace | Sinogram
 """What one scan is once it is read."""
@@ -62,12 +63,20 @@ class ListedScan:
         return f"patient {self.patient}" if self.patient else f"scan {self.name}"
 
 
+def is_index(path: Path) -> bool:
+    """Whether a path is the index.sqlite of a folder."""
+    return path.name == INDEX and path.is_file()
+
+
 def list_scans(folder: Path, layout: Layout = PLAIN, limits: Limits | None = None) -> list[ListedScan]:
     """Every scan below a folder, or of its scans.csv, in the order of names. Label maps, localizers, reports
-    and documents are no scans. A file that cannot be opened comes with its fault.
+    and documents are no scans. A file that cannot be opened comes with its fault. Of an index.sqlite in the
+    folder: what it holds, and no file is opened.
 
-    Raises FileProblem when the folder holds nothing, and what ``list_files`` raises.
+    Raises FileProblem when the folder holds nothing, and what ``list_files`` or ``load_index`` raises.
     """
+    if is_index(folder):
+        return _indexed(folder)
     limits = limits or Limits()
     found: list[ListedScan] = []
     dicom: dict[Path, Listed] = {}
@@ -91,6 +100,21 @@ def list_scans(folder: Path, layout: Layout = PLAIN, limits: Limits | None = Non
     if not found:
         raise FileProblem(folder, "holds no scan", "name the folder that holds the scans")
     return _numbered(found)
+
+
+def _indexed(path: Path) -> list[ListedScan]:
+    """patient: as the index has it, a keyed hash."""
+    index, found = load_index(path), list[ListedScan]()
+    for item in index.items:
+        home = index.folder / item.path
+        files = [home / name for name in item.files] or [home]
+        try:
+            said = (item.path, item.part, item.patient, item.kind, item.files)
+            if not item.later:
+                found.append(ListedScan(*said, f"{item.digest} {file_state(files)}"))
+        except FileProblem as error:
+            found.append(_faulty(item.path, error, item.patient))
+    return _numbered([*found, *(ListedScan(one.path, fault=one.reason) for one in index.unusable)])
 
 
 def _numbered(found: Iterable[ListedScan]) -> list[ListedScan]:

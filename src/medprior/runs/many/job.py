@@ -12,7 +12,7 @@ from typing import TypeAlias
 from ...data.plain import JsonObject
 from ...data.volume import Volume
 from ...errors import BadOption, Unsupported
-from ...io.dataset.worklist import ListedScan, ReadScan
+from ...io.dataset.worklist import ListedScan, ReadScan, is_index
 from ..ask.many import HasMany
 from ..ask.requests import Detect, Explain, Predict, Reconstruct
 from ..core.inputs import is_data_set
@@ -40,8 +40,13 @@ class ManyJob:
     record: Callable[[ManyRequest, ReadScan, Outcome, float], JsonObject]
 
     @property
-    def folder(self) -> Path:
+    def source(self) -> Path:
+        """The folder of the scans, or its index."""
         return self.request.input
+
+    @property
+    def folder(self) -> Path:
+        return self.source.parent if is_index(self.source) else self.source
 
 
 _OF_MANY = ("shard", "workers", "cluster", "jobs", "pages", "keep")
@@ -54,12 +59,13 @@ def holds_many(request: ManyRequest) -> bool:
     """
     fields = HasMany.model_fields
     of_many = {name for name in _OF_MANY if getattr(request, name) != fields[name].default}
-    many = (
-        request.input.is_dir()
-        and request.series is None
-        and request.index is None
-        and request.volume is None
-        and (bool(of_many) or is_data_set(request.input) or _several_series(request.input))
+    alone = (request.series, request.index, request.volume) != (None, None, None)
+    many = not alone and (
+        is_index(request.input)
+        or (
+            request.input.is_dir()
+            and (bool(of_many) or is_data_set(request.input) or _several_series(request.input))
+        )
     )
     if not many and of_many:
         raise BadOption(f"{', '.join(sorted(of_many))}: no option for one scan", "give a folder of scans")

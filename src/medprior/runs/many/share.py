@@ -47,7 +47,7 @@ def run_many(job: ManyJob, on_event: OnEvent) -> RunFolder:
     """
     started = time.monotonic()
     on_event(Event("stage", "listing the scans"))
-    scans = list_scans(job.folder, job.request.layout)
+    scans = list_scans(job.source, job.request.layout)
     facts = {**job.facts, "scans": digest_of_list(scans)}
     if job.request.workers or job.request.cluster:
         return _shared(job, Run.of(job.request, started, job.device, **facts), scans, on_event)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from medprior.runs.core.outputs import SHORT
 from medprior.runs.core.progress import Event
 from medprior.runs.core.run import RunFolder
 from medprior.runs.execute import execute
+from medprior.runs.many.merge import merge_runs
 from tests.unit.runs.many.conftest import N, contents, table
 
 
@@ -85,6 +87,30 @@ def test_a_stopped_run_goes_on_and_does_no_scan_twice(
     assert [e.total - e.done for e in events if e.kind == "stage"][-1] == N + 1 - 4  # the fourth was whole
     assert not (tmp_path / "run.partial").exists()
     assert detected(films, tiny, tmp_path / "run").reused
+
+
+def parted(run: RunFolder) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """(rows of scans that were done, rows of others)."""
+    return [row for row in table(run) if not row["error"]], [row for row in table(run) if row["error"]]
+
+
+def test_an_index_is_an_input_and_gives_the_same_rows(
+    films: Path, tiny: Path, whole: RunFolder, tmp_path: Path
+) -> None:
+    """The scans that it holds, the bad one with its reason; no file is listed again."""
+    home = tmp_path / "films"
+    shutil.copytree(films, home)
+    mp.scan(home, out=home)
+    (home / "new.png").write_bytes((home / "film0.png").read_bytes())
+    run = detected(home / "index.sqlite", tiny, tmp_path / "run")
+    rows, bad = parted(run)
+    assert rows == parted(whole)[0] and [row["path"] for row in bad] == ["bad.png"]
+    (home / "film1.png").unlink()
+    _, (_, gone) = parted(detected(home / "index.sqlite", tiny, tmp_path / "gone"))
+    assert gone["path"] == "film1.png" and "cannot be read any more" in gone["error"]
+    shutil.copy2(films / "film1.png", home)
+    parts = [detected(home / "index.sqlite", tiny, tmp_path / f"s{n}", shard=f"{n}/2").path for n in (1, 2)]
+    assert contents(merge_runs(parts, tmp_path / "merged")) == contents(run)
 
 
 def test_a_kill_just_before_its_folder_has_its_name_costs_no_scan(
