@@ -34,7 +34,7 @@ SIZES = {"nih": ((596, 83), (340, 340)), "hippocampus": ((100, 60), (80, 80))}
 
 STEPS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0)
 COPIES = 120
-"""Scans that are put into each disguise."""
+"""Scans that are put into each disguise, at most half of all."""
 
 
 def main() -> None:
@@ -64,7 +64,9 @@ def compared(name: str) -> Compared:
     pictures, whose = scans(name)
     rng = torch.Generator().manual_seed(0)
     details = Details.learn(pictures)
-    some, others = torch.randperm(len(pictures), generator=rng)[: 2 * COPIES].split(COPIES)
+    some, others = torch.randperm(len(pictures), generator=rng)[: 2 * min(COPIES, len(pictures) // 2)].chunk(
+        2
+    )
     hidden = {}
     for title, images in disguises(pictures[some], pictures[others], rng).items():
         hidden[title] = details.likeness(images)

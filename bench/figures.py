@@ -199,7 +199,7 @@ def psnr(block: str) -> Read:
         patients = re.search(r"(\d+) patients", part)
         return (
             values["ours, mean of 8"],
-            f"{values[best]}, {best.split(',')[0]}",
+            f"{values[best]}, {best.rsplit(',', 1)[0]}",
             f"{patients[1]} patients" if patients else "",
         )
 
