@@ -2,7 +2,10 @@
 Map as medprior writes them; OHIF is served from this machine and opened in headless Chromium.
 
     npm pack @ohif/app && tar xf ohif-app-*.tgz
-    python bench/ohif.py --ohif package/dist
+    python bench/ohif.py --ohif package/dist [--node]
+
+--node: the results are made on the way. The CT is sent from Orthanc to a DICOM node with a small prior, and
+the map comes back by itself; the seconds are printed.
 
 Prints the coloured pixels of the viewer before and after each result was opened (a CT alone is grey), and
 the origins that the page has asked. Needs Debian's orthanc, orthanc-dicomweb, chromium and chromium-driver.
@@ -13,9 +16,11 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -26,7 +31,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import numpy as np
-from pacs import ORTHANC, free_port, run
+from pacs import ORTHANC, QUIET, TOML, asked, free_port, run
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 from selenium import webdriver
@@ -37,6 +42,8 @@ from selenium.webdriver.common.by import By
 from medprior.data.volume import Volume
 from medprior.io.read import read
 from medprior.io.write import write
+from tests.corpus.dicom_parts import ct_slice, save, uid
+from tests.unit.runs.conftest import save_tiny, scene
 
 SHAPE = (96, 96, 16)
 FLAGS = (
@@ -55,32 +62,90 @@ def main() -> None:
     )
     parser.add_argument("--ohif", type=Path, required=True)
     parser.add_argument("--pictures", type=Path)
+    parser.add_argument("--node", action="store_true")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         home, store, site = Path(folder), free_port(), free_port()
-        study = fill(stack, home, store)
+        study, results = answered(stack, home, store) if chosen.node else fill(stack, home, store)
         address = f"http://127.0.0.1:{site}"
         server = ThreadingHTTPServer(("127.0.0.1", site), handler(chosen.ohif, store, address))
         stack.callback(server.shutdown)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        look(f"{address}/viewer?StudyInstanceUIDs={study}", address, chosen.pictures)
+        look(f"{address}/viewer?StudyInstanceUIDs={study}", address, chosen.pictures, results)
 
 
-def fill(stack: ExitStack, home: Path, port: int) -> str:
-    """An Orthanc with a CT, findings and a map; gives the UID of the study."""
-    rng = np.random.default_rng(0)
-    grid = np.linalg.norm(np.mgrid[tuple(slice(-1, 1, n * 1j) for n in SHAPE)][:2], axis=0)
-    body = np.where(grid < 0.8, 40 + 30 * gaussian_filter(rng.normal(size=SHAPE), 2), -1000)
-    affine = np.diag([2.0, 2.0, 4.0, 1.0])
-    scan = Volume(body[None].astype(np.float32), affine, "HU", "CT")
-    write(scan, home / "ct", kind="converted")
-    scan = read(home / "ct")
+FINDINGS, MAP, REPORT = "AI findings", "AI anomaly map", "AI anomaly report"
+"""Descriptions of the series of results."""
+
+
+def fill(stack: ExitStack, home: Path, port: int) -> tuple[str, list[str]]:
+    """An Orthanc with a CT, findings and a map; gives the UID of the study and the results to look at."""
+    scan = made(home)
     mask = np.zeros((1, *SHAPE), np.float32)
     mask[0, 40:60, 30:50, 5:11] = 1
     write(replace(scan, data=mask, unit="label"), home / "seg.dcm", like=scan, kind="mask")
     level = gaussian_filter(mask, (0, 4, 4, 1)) * 9
     write(replace(scan, data=level, unit="z"), home / "map.dcm", like=scan, kind="map")
-    plugin = {"Plugins": ["/usr/share/orthanc/plugins/libOrthancDicomWeb.so"], "DicomPort": free_port()}
+    return orthanc(stack, home, port, DicomPort=free_port()), [FINDINGS, MAP]
+
+
+def answered(stack: ExitStack, home: Path, port: int) -> tuple[str, list[str]]:
+    """The same, but Orthanc sends the CT to a node, whose results come back into the study."""
+    node, dicom = free_port(), free_port()
+    foreign(home / "ct")
+    study = orthanc(
+        stack, home, port, DicomPort=dicom, DicomModalities={"n": ["MEDPRIOR", "127.0.0.1", node]}
+    )
+    save_tiny(home / "tiny", modality="CT", unit="HU")
+    toml = TOML.format(node=node, dicom=dicom).replace('"CR"', '"CT"').replace("chest-xray", "tiny")
+    toml = toml.replace("send_back = true", 'send_back = true, may = ["store"]')
+    (home / "pacs.toml").write_text(toml.replace("back = [", 'back = ["seg", '))
+    command = ["-m", "medprior", "serve", f"{home}/runs", "--port", "0", "--pacs", f"{home}/pacs.toml"]
+    run(stack, [sys.executable, *command], home / "serve.log")
+    until(lambda: "token=" in (home / "serve.log").read_text(), "the node")
+    address, _, token = (home / "serve.log").read_text().split()[-1].partition("/#token=")
+    (whole,) = asked(f"http://127.0.0.1:{port}/studies")
+    urlopen(Request(f"http://127.0.0.1:{port}/modalities/n/store", str(whole).encode()), timeout=60).close()
+    began = time.time()
+    until(lambda: {MAP, REPORT} <= set(described(port)), "an answer", 0.05)
+    seconds, job = time.time() - began, asked(f"{address}/api/jobs", token)[0]
+    job = job["ended"] - job["started"]
+    print(f"study sent to the node; quiet time {QUIET:.0f} s, job {job:.1f} s,")
+    print(f"all else {seconds - QUIET - job:.1f} s until its map and its report are in Orthanc")
+    return study, [name for name in (FINDINGS, MAP) if name in described(port)]
+
+
+def foreign(folder: Path) -> None:
+    """A made-up CT that does not say that medprior has made it: the node works on none of its own."""
+    folder.mkdir()
+    for n in range(6):
+        pixels = np.rint(scene(n % 3)[0] * 8).astype(np.uint16)
+        image = ct_slice(pixels, position=(0, 0, 3.0 * n), PatientID="bench", PatientName="bench")
+        image.PixelSpacing, image.SliceThickness, image.Modality = [2.0, 2.0], 3.0, "CT"
+        image.SOPInstanceUID = uid("ohif", n)
+        image.StudyInstanceUID, image.SeriesInstanceUID = uid("ohif study"), uid("ohif series")
+        save(folder / f"{n}.dcm", image)
+
+
+def described(port: int) -> list[str]:
+    """Descriptions of all series."""
+    series = asked(f"http://127.0.0.1:{port}/series?expand")
+    return [one["MainDicomTags"].get("SeriesDescription", "") for one in series]
+
+
+def made(home: Path) -> Volume:
+    """A made-up CT, written and read."""
+    rng = np.random.default_rng(0)
+    grid = np.linalg.norm(np.mgrid[tuple(slice(-1, 1, n * 1j) for n in SHAPE)][:2], axis=0)
+    body = np.where(grid < 0.8, 40 + 30 * gaussian_filter(rng.normal(size=SHAPE), 2), -1000)
+    affine = np.diag([2.0, 2.0, 4.0, 1.0])
+    write(Volume(body[None].astype(np.float32), affine, "HU", "CT"), home / "ct", kind="converted")
+    return read(home / "ct")
+
+
+def orthanc(stack: ExitStack, home: Path, port: int, **more: Any) -> str:
+    """An Orthanc that holds every DICOM file below ``home``; gives the UID of the study."""
+    plugin = {"Plugins": ["/usr/share/orthanc/plugins/libOrthancDicomWeb.so"], **more}
     places = {"StorageDirectory": f"{home}/db", "IndexDirectory": f"{home}/db", "HttpPort": port}
     (home / "orthanc.json").write_text(
         json.dumps(ORTHANC | plugin | places | {"UnknownSopClassAccepted": True})
@@ -95,8 +160,7 @@ def fill(stack: ExitStack, home: Path, port: int) -> str:
             if time.monotonic() > ends:
                 raise SystemExit("Orthanc does not take objects")
             time.sleep(0.1)
-    with urlopen(f"http://127.0.0.1:{port}/studies?expand", timeout=20) as answer:
-        return json.loads(answer.read())[0]["MainDicomTags"]["StudyInstanceUID"]
+    return asked(f"http://127.0.0.1:{port}/studies?expand")[0]["MainDicomTags"]["StudyInstanceUID"]
 
 
 def handler(dist: Path, store: int, address: str) -> Any:
@@ -159,7 +223,7 @@ def handler(dist: Path, store: int, address: str) -> Any:
     return Site
 
 
-def look(address: str, own: str, pictures: Path | None) -> None:
+def look(address: str, own: str, pictures: Path | None, results: Sequence[str]) -> None:
     options = webdriver.ChromeOptions()
     for flag in FLAGS:
         options.add_argument(flag)
@@ -172,7 +236,8 @@ def look(address: str, own: str, pictures: Path | None) -> None:
         clicked(browser, "Confirm and hide", 5)
         time.sleep(5)
         counts = {"CT alone": coloured(browser, pictures, "ct")}
-        for words, name in (("AI findings", "segmentation"), ("AI anomaly map", "map")):
+        for words in results:
+            name = {FINDINGS: "segmentation", MAP: "map"}[words]
             opened(browser, words)
             clicked(browser, "Yes", 10)
             time.sleep(8)
@@ -184,16 +249,17 @@ def look(address: str, own: str, pictures: Path | None) -> None:
         print(f"{name}: {n} coloured pixels")
     others = sorted({urlsplit(name).netloc for name in asked if not name.startswith((own, "blob:", "data:"))})
     print(f"{len(asked)} requests, {len(others)} other origins {others or ''}".strip())
-    if not counts["CT alone"] < min(counts["segmentation"], counts["map"]) or others:
+    plain = counts.pop("CT alone")
+    if not plain < min(counts.values()) or others:
         raise SystemExit(1)
 
 
-def until(found: Any, what: str) -> Any:
+def until(found: Any, what: str, pause: float = 0.5) -> Any:
     ends = time.monotonic() + PATIENCE
     while not (answer := found()):
         if time.monotonic() > ends:
             raise SystemExit(f"{what} has not come")
-        time.sleep(0.5)
+        time.sleep(pause)
     return answer
 
 
