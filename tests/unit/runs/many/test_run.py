@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,15 @@ import medprior as mp
 from medprior.errors import BadOption
 from medprior.evidence.conformal import benjamini_hochberg
 from medprior.io.disk import files
+from medprior.io.disk.tables import write_lines
 from medprior.runs.ask.requests import request_from
 from medprior.runs.core.outputs import SHORT
 from medprior.runs.core.progress import Event
-from medprior.runs.core.run import RunFolder
+from medprior.runs.core.run import Run, RunFolder
 from medprior.runs.execute import execute
 from medprior.runs.many.merge import merge_runs
+from medprior.runs.many.page import folder_outcome
+from medprior.runs.many.rows import ROWS, Row, q_values, rows_in, write_results
 from tests.unit.runs.many.conftest import N, contents, table
 
 
@@ -188,3 +192,24 @@ def test_the_rate_of_false_discoveries_is_held_over_the_folder(tmp_path: Path) -
         ("0.0666667", "yes"),
         ("0.9", "no"),
     ]
+
+
+def test_memory_at_the_end_of_a_run_hardly_grows_with_the_scans(tmp_path: Path) -> None:
+    """Tables and page of 10,000 rows take at most 500 bytes a row more than those of 1,000."""
+
+    def most(n: int) -> int:
+        folder = tmp_path / str(n)
+        folder.mkdir()
+        rows = (Row(k, f"{k}.png", "", {"p_value": k / n, "score": 1.0}, (k / n,)) for k in range(1, n + 1))
+        write_lines(folder / ROWS, (row.as_json() for row in rows))
+        tracemalloc.start()
+        try:
+            found = q_values(rows_in(folder / ROWS))
+            write_results(folder, folder / ROWS, found)
+            folder_outcome(Run("detect", {}), {"name": "tiny"}, folder, found, n)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    few = most(1000)
+    assert most(10_000) - few < 500 * 9000
