@@ -11,7 +11,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 LONGEST, MOST_PARAMETERS, MOST_WIDE = 60, 8, 5
 
-MOST_LINES = 66107
+MOST_LINES = 66113
 """All of src/medprior; a new feature may raise it by what it needs."""
 
 MOST_ANY = 42

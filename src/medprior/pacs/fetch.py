@@ -119,8 +119,12 @@ def fetch_set(request: Fetch, on_event: OnEvent) -> tuple[JsonObject, list[str],
         *(f"refused   {n} files: {reason}" for reason, n in reasons.items()),
         *(f"left out  {n} files: {reason}" for reason, n in left_out.items()),
         *(f"missing   {n} series: {why}" for why, n in Counter(failed).items()),
-        *(f"output    {out}", f"table     {out / TABLE}", f"next      medprior train {out}"),
     ]
+    if done.written:
+        lines += [f"output    {out}", f"table     {out / TABLE}", f"next      medprior train {out}"]
+    else:
+        shutil.rmtree(out, ignore_errors=True)  # so that the same command can follow
+        lines += [f"output    none: {out} would be empty", "next      the same command, mended as said above"]
     record: JsonObject = {"series": len(found), "written": done.written, "refused": dict(reasons)}
     record |= {"left_out": dict(left_out), "missing": failed}
     return record, lines, 4 if failed or done.refused else 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,8 +12,10 @@ import pytest
 pytest.importorskip("pynetdicom", reason="the extra 'pacs' is not installed")
 
 from medprior.errors import BadOption
+from medprior.pacs import fetch
 from medprior.pacs.fetch import pacs_query
 from medprior.runs.ask.serve import Fetch
+from tests.corpus.dicom_parts import radiograph, save
 from tests.unit.pacs.conftest import PEERS, settings_of
 
 WEB = {"ae": "WEB", "port": 1, "web": "http://127.0.0.1:1/dicom-web"}
@@ -44,3 +48,21 @@ def test_the_only_peer_is_asked_in_the_way_that_it_speaks() -> None:
 def test_what_cannot_be_asked_is_named(query: tuple[str, ...], more: dict[str, Any], said: str) -> None:
     with pytest.raises(BadOption, match=said):
         pacs_query(asked(*query, **more), settings_of(peers=[*PEERS, WEB]))
+
+
+def test_where_every_file_is_refused_the_same_command_can_follow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def brought(_: object, __: object, found: list[Any], raw: Path) -> Iterator[tuple[Any, str]]:
+        save(raw / "film.dcm", radiograph())
+        yield found[0], ""
+
+    monkeypatch.setattr(fetch, "read_pacs_settings", lambda _: settings_of())
+    monkeypatch.setattr(fetch, "_found", lambda *_: [SimpleNamespace(modality="CR")])
+    monkeypatch.setattr(fetch, "_get", brought)
+    request = Fetch(query=("Modality=CR",), out=tmp_path / "films")
+    record, lines, code = fetch.fetch_set(request, lambda _: None)
+    assert record["written"] == 0 and code == 4 and any("carry text" in line for line in lines)
+    assert not (tmp_path / "films").exists() and not any("medprior train" in line for line in lines)
+    record, lines, _ = fetch.fetch_set(request.model_copy(update={"allow_burned_in": True}), lambda _: None)
+    assert record["written"] == 1 and lines[-1] == f"next      medprior train {tmp_path / 'films'}"

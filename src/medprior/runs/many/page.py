@@ -93,6 +93,8 @@ def _section(
     ]
     more = metrics["scans"] - metrics["failed"] - len(first)
     note = f"{CSV} has {more} more." if more > 0 else f"{CSV} has the same rows in the order of the folder."
+    if more > 0 or any(not row.page for row in first):
+        note += " A page of any other scan: the same command with that scan in place of the folder."
     blocks = [*([Grid(pictures)] if pictures else []), Table(table, note, words=True, open=True)]
     text = "The most unusual scan comes first." if metrics["p_values"] else "What needs a look comes first."
     return Section(

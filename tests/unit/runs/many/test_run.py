@@ -163,6 +163,7 @@ def test_files_and_pages_are_kept_as_asked(
     run = detected(films, tiny, tmp_path / "run", **options)
     assert sum(bool(row["folder"]) for row in table(run)) == folders
     assert len(list(run.path.glob("scans/*/report.html"))) == pages
+    assert ("A page of any other scan" in run.report.read_text()) is (pages < N)
 
 
 def test_options_of_many_scans_are_refused_for_one(films: Path, tiny: Path, tmp_path: Path) -> None:
