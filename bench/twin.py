@@ -24,6 +24,7 @@ import torch
 import medprior as mp
 from medprior.data.seeds import generator
 from medprior.data.volume import Volume
+from medprior.errors import OutOfDistribution
 
 DATA = Path(os.environ.get("MEDPRIOR_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
@@ -76,10 +77,14 @@ def main() -> None:
         f"{'radius':>6}{'scans':>6}{'flagged':>8}{'left, flagged':>22}{'left, all':>10}{'elsewhere':>11}{'two twins':>11}{'explained':>11}"
     )
     for radius in (0.0, *args.radii):
-        rows = []
+        rows, refused = [], 0
         for number, volume in enumerate(scans(args)):
             scan, away = inserted(volume, radius or 1.0, args.contrast if radius else 0.0, number)
-            found = mp.detect(prior, scan, seed=0)
+            try:
+                found = mp.detect(prior, scan, seed=0)
+            except OutOfDistribution:
+                refused += 1
+                continue
             again = mp.detect(prior, scan, seed=1)
             twin, other = found.healthy.data[0], again.healthy.data[0]
             core, far = away < 1, away > 3
@@ -95,7 +100,8 @@ def main() -> None:
         everywhere = f"{np.mean(left):.2f}" if radius else "-"
         print(
             f"{f'{radius:.0f}' if radius else 'none':>6}{len(rows):>6}{int(flagged.sum()):>8}{shown:>22}{everywhere:>10}{elsewhere.mean():>11.3f}{two.mean():>11.3f}"
-            f"{int(explained[at].sum()):>8} of {int(at.sum())}",
+            f"{int(explained[at].sum()):>8} of {int(at.sum())}"
+            f"{f'   refused as of another kind: {refused}' if refused else ''}",
             flush=True,
         )
 
